@@ -1,0 +1,1 @@
+"""convert of facekit."""

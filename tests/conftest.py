@@ -1,0 +1,28 @@
+"""Fixtures that every test folder shares."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_shared() -> Path | None:
+    """The folder with face images and full goldens that stands beside a developer's checkout, if it is there."""
+    folder = ROOT.parent / "shared"
+    return folder if (folder / "parity").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Full goldens and face images; tests that need them are skipped in a plain clone."""
+    folder = find_shared()
+    if folder is None:
+        pytest.skip("the shared data folder is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces_dir(shared_dir: Path) -> Path:
+    """The synthetic faces (train/, val/, wild/)."""
+    return shared_dir / "data" / "synthetic-faces-256"
