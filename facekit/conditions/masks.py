@@ -231,7 +231,7 @@ def _integers(rng: np.random.Generator | np.random.RandomState, low: int, high: 
 def _rectangle(
     rng: np.random.Generator | np.random.RandomState, height: int, width: int, divisor: int
 ) -> tuple[int, int, int, int]:
-    """Random rectangle (top, left, bottom, right), sides below picture / `divisor`, clipped to the picture."""
+    """Random rectangle (top, left, bottom, right), sides below picture / `divisor`, clipped to it."""
     w, h = _integers(rng, 0, width // divisor), _integers(rng, 0, height // divisor)
     x = _integers(rng, -(w // 2), width - w + w // 2)
     y = _integers(rng, -(h // 2), height - h + h // 2)
