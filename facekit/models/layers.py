@@ -1,0 +1,212 @@
+"""Layers that every style-based network here shares: equalised learning rate, activation, noise, statistics.
+
+Karras et al., "Progressive Growing of GANs" (equalised learning rate, pixel norm, minibatch deviation) and
+"Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2: activation with gain, noise injection).
+Modulated convolutions are in `modulated.py`, FIR resampling in `resample.py`.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from diffusers.utils.torch_utils import randn_tensor
+from torch import nn
+
+LEAKY_SLOPE = 0.2
+ACTIVATION_GAIN = math.sqrt(2)
+
+Generators = torch.Generator | list[torch.Generator] | None
+
+
+def leaky_relu(x: torch.Tensor) -> torch.Tensor:
+    """Leaky ReLU of slope 0.2, in place where no gradient is recorded. `x` must be the caller's own tensor."""
+    return F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
+
+
+def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
+    """x / sqrt(mean(x^2 over `dim`) + 1e-8), with the mean taken in float32; shape and dtype as given."""
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.square().mean(dim, keepdim=True) + 1e-8)).to(x.dtype)
+
+
+def minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
+    """[B, C, H, W] -> [B, C + 1, H, W]: one more channel with the mean standard deviation within a group.
+
+    A group is made of the samples i, i + B/g, i + 2B/g, ... with g = min(B, group_size).
+    ValueError when B is not a multiple of g.
+    """
+    batch, channels, height, width = x.shape
+    group = min(batch, group_size)
+    if batch % group:
+        raise ValueError(
+            f"a batch of {batch} cannot be split into groups of {group}; use a multiple of {group}"
+        )
+    grouped = x.float().reshape(group, batch // group, channels, height, width)
+    deviation = torch.sqrt(grouped.var(0, unbiased=False) + 1e-8).mean((1, 2, 3))
+    statistic = deviation.to(x.dtype).repeat(group).view(batch, 1, 1, 1).expand(-1, 1, height, width)
+    return torch.cat([x, statistic], 1)
+
+
+class WeightCache:
+    """Remembers one thing computed from a parameter for as long as the parameter stays the same.
+
+    The key is the parameter's storage, dtype, device and version counter, so optimiser steps, `load_state_dict` and
+    `.to()` are noticed. (Writing through `.data` is not: PyTorch does not count it. `clear` is for that.)
+    """
+
+    def __init__(self, compute: Callable[[torch.Tensor], object]) -> None:
+        self.compute = compute
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the remembered value."""
+        self.key: tuple | None = None
+        self.value: object = None
+
+    def __call__(self, weight: torch.Tensor) -> object:
+        """The value for `weight`; not to be used where a gradient must flow into `weight`."""
+        if weight.is_inference() or torch.compiler.is_compiling():
+            return self.compute(weight)
+        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        if key != self.key:
+            # An inference tensor could not take part in a later backward pass, so the value is a normal one.
+            with torch.inference_mode(False), torch.no_grad():
+                self.key, self.value = key, self.compute(weight)
+        return self.value
+
+
+class EqualizedLinear(nn.Module):
+    """Linear layer with equalised learning rate: y = x (W m / sqrt(in))^T + b m, m = `lr_mul`.
+
+    W is stored as N(0, 1) / m. With `activation=True` the result goes through leaky ReLU (0.2) times sqrt(2).
+    [..., in_features] -> [..., out_features].
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        bias_init: float = 0.0,
+        lr_mul: float = 1.0,
+        activation: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_mul)) if bias else None
+        self.scale = lr_mul / math.sqrt(in_features)
+        self.lr_mul = lr_mul
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gain = ACTIVATION_GAIN if self.activation else 1.0
+        bias = None if self.bias is None else self.bias * (self.lr_mul * gain)
+        y = F.linear(x * (self.scale * gain), self.weight, bias)
+        return leaky_relu(y) if self.activation else y
+
+
+class EqualizedConv2d(nn.Module):
+    """Convolution with equalised learning rate: W is stored as N(0, 1), used as W / sqrt(in k k).
+
+    [B, in, H, W] -> [B, out, H', W']; zero padding of `padding` (default: the size stays at stride 1).
+    `gain` of `forward` multiplies the result, bias not included.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.stride = stride
+        self.padding = (kernel_size - 1) * dilation // 2 if padding is None else padding
+        self.dilation = dilation
+
+    def forward(self, x: torch.Tensor, gain: float = 1.0, bias: torch.Tensor | None = None) -> torch.Tensor:
+        weight, scale = self.weight, self.scale * gain
+        # The scale goes to whichever is the smaller tensor: deep maps have fewer values than their kernels.
+        if x.numel() < weight.numel():
+            x = x * scale
+        else:
+            weight = weight * scale
+        bias = self.bias if bias is None else bias
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
+
+
+class FusedLeakyReLU(nn.Module):
+    """leaky_relu(x + b, 0.2) * sqrt(2) over the channels of [B, C, ...] (StyleGAN2's activation).
+
+    Layers that come right after a convolution read `scaled_bias` instead: leaky ReLU is positively homogeneous,
+    so the gain can move into the convolution and its bias, which saves passes over the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def scaled_bias(self, gain: float = ACTIVATION_GAIN) -> torch.Tensor:
+        """The bias [C] times `gain`."""
+        return self.bias * gain
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bias = self.bias.view(1, -1, *[1] * (x.ndim - 2))
+        return leaky_relu(x * ACTIVATION_GAIN + bias * ACTIVATION_GAIN)
+
+
+class NoiseInjection(nn.Module):
+    """x + strength * n with one learned strength and noise n [B, 1, H, W] shared by the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(1))
+        self._is_zero = WeightCache(lambda strength: not strength.any().item())
+
+    def scaled_noise(
+        self,
+        x: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        generator: Generators = None,
+        gain: float = 1.0,
+    ) -> torch.Tensor | None:
+        """gain * strength * n for the map `x` [B, C, H, W], n drawn from N(0, 1) when `noise` is None.
+
+        None when the strength is zero and nothing is learned: then nothing is drawn and nothing is to be added.
+        ValueError when `noise` does not fit the map.
+        """
+        learns = torch.is_grad_enabled() and self.strength.requires_grad
+        if not learns and self._is_zero(self.strength):
+            return None
+        shape = (x.shape[0], 1, *x.shape[2:])
+        if noise is None:
+            # Drawn in float32 whatever the network's precision, so that a seed means the same picture.
+            noise = randn_tensor(shape, generator=generator, device=x.device, dtype=torch.float32)
+        elif noise.shape[-2:] != x.shape[2:] or noise.shape[0] not in (1, x.shape[0]):
+            raise ValueError(f"noise of shape {tuple(noise.shape)} was given for a layer that needs {shape}")
+        return (noise * (self.strength * gain)).to(x.dtype)
+
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor | None = None, generator: Generators = None
+    ) -> torch.Tensor:
+        scaled = self.scaled_noise(x, noise, generator)
+        return x if scaled is None else x + scaled
+
+
+def channels_at(resolution: int, channel_base: int = 32768, max_channels: int = 512) -> int:
+    """Channel table of StyleGAN2: min(channel_base / resolution, max_channels)."""
+    return min(channel_base // resolution, max_channels)
+
+
+def num_latents(sample_size: int) -> int:
+    """Style vectors a network of this size takes: 2 log2(size) - 2. ValueError unless a power of two from 8 on."""
+    if sample_size < 8 or sample_size & (sample_size - 1):
+        raise ValueError(f"sample_size must be a power of two from 8 on, not {sample_size}")
+    return 2 * sample_size.bit_length() - 4
