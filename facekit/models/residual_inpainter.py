@@ -1,0 +1,244 @@
+"""GRIG's generator: predicts what to add to the present fill (thesis Section 4.2.1, Eq. 4.1)."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor, nn
+
+from .residual_blocks import LEAK, AOTBlock, ConvGLU, DownBlock, NoiseUpBlock, SkipExcitation, UpBlock
+from .restormer import ShuffleDown, ShuffleUp, transformer_stage
+from .spectral import SpectralConv2d
+
+SIZE_FACTOR = 64
+
+
+class EncoderFeatures(NamedTuple):
+    """Convolutional features of the input at 1/1, 1/2, 1/4 and 1/8 of its size."""
+
+    full: Tensor
+    half: Tensor
+    quarter: Tensor
+    eighth: Tensor
+
+
+class ContextFeatures(NamedTuple):
+    """Output of the global part at 1/8, and the inputs of its levels at 1/16, 1/32 and 1/64."""
+
+    output: Tensor
+    level2: Tensor
+    level3: Tensor
+    latent: Tensor
+
+
+class Encoder(nn.Module):
+    """Shallow features: stem, down, down with two AOT blocks, down."""
+
+    def __init__(self, stem_channels: int, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.stem = SpectralConv2d(4, stem_channels, 3, padding=1, bias=False)
+        self.down2 = DownBlock(stem_channels, channels[0])
+        self.down4 = DownBlock(channels[0], channels[1])
+        self.aot = nn.Sequential(AOTBlock(channels[1]), AOTBlock(channels[1]))
+        self.down8 = DownBlock(channels[1], channels[2])
+
+    def forward(self, x: Tensor) -> EncoderFeatures:
+        """Image and mask `[B, 4, H, W]` -> features at four sizes."""
+        full = F.leaky_relu(self.stem(x), LEAK)
+        half = self.down2(full)
+        quarter = self.aot(self.down4(half))
+        return EncoderFeatures(full, half, quarter, self.down8(quarter))
+
+
+class ContextNetwork(nn.Module):
+    """U-shaped global part between 1/8 and 1/64 of the size, excited by the encoder's larger maps.
+
+    With `use_transformer=False` the transformer blocks are left out and plain down and up blocks change the
+    size (model E of thesis Table 4.5).
+    """
+
+    def __init__(
+        self,
+        stem_channels: int,
+        encoder_channels: tuple[int, int, int],
+        dim: int,
+        num_blocks: tuple[int, int, int, int],
+        num_refinement_blocks: int,
+        num_heads: tuple[int, int, int, int],
+        use_transformer: bool,
+    ) -> None:
+        super().__init__()
+
+        def stage(channels: int, heads: int, blocks: int) -> nn.Module:
+            return transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
+
+        def down(channels: int) -> nn.Module:
+            return ShuffleDown(channels) if use_transformer else DownBlock(channels, 2 * channels)
+
+        def up(channels: int) -> nn.Module:
+            return ShuffleUp(channels) if use_transformer else UpBlock(channels, channels // 2)
+
+        self.embed = nn.Conv2d(encoder_channels[2], dim, 3, padding=1, bias=False)
+        self.encoder1 = stage(dim, num_heads[0], num_blocks[0])
+        self.down1 = down(dim)
+        self.encoder2 = stage(2 * dim, num_heads[1], num_blocks[1])
+        self.excite2 = SkipExcitation(stem_channels, 2 * dim)
+        self.down2 = down(2 * dim)
+        self.encoder3 = stage(4 * dim, num_heads[2], num_blocks[2])
+        self.excite3 = SkipExcitation(encoder_channels[0], 4 * dim)
+        self.down3 = down(4 * dim)
+        self.excite4 = SkipExcitation(encoder_channels[1], 8 * dim)
+        self.latent = stage(8 * dim, num_heads[3], num_blocks[3])
+        self.up3 = up(8 * dim)
+        self.reduce3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=False)
+        self.decoder3 = stage(4 * dim, num_heads[2], num_blocks[2])
+        self.up2 = up(4 * dim)
+        self.reduce2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=False)
+        self.decoder2 = stage(2 * dim, num_heads[1], num_blocks[1])
+        self.up1 = up(2 * dim)
+        self.decoder1 = stage(2 * dim, num_heads[0], num_blocks[0])
+        self.refinement = stage(2 * dim, num_heads[0], num_refinement_blocks)
+        self.output = nn.Conv2d(2 * dim, encoder_channels[2], 3, padding=1, bias=False)
+
+    def forward(self, features: EncoderFeatures) -> ContextFeatures:
+        """Encoder features -> context features."""
+        skip1 = self.encoder1(self.embed(features.eighth))
+        level2 = self.down1(skip1)
+        skip2 = self.excite2(features.full, self.encoder2(level2))
+        level3 = self.down2(skip2)
+        skip3 = self.excite3(features.half, self.encoder3(level3))
+        latent = self.excite4(features.quarter, self.down3(skip3))
+        x = self.up3(self.latent(latent))
+        x = self.decoder3(self.reduce3(torch.cat([x, skip3], 1)))
+        x = self.decoder2(self.reduce2(torch.cat([self.up2(x), skip2], 1)))
+        x = self.refinement(self.decoder1(torch.cat([self.up1(x), skip1], 1)))
+        return ContextFeatures(self.output(x) + features.eighth, level2, level3, latent)
+
+
+class Decoder(nn.Module):
+    """Back to full size: up, merge with the encoder's map, with channels excited by the context levels."""
+
+    def __init__(self, stem_channels: int, channels: tuple[int, int, int], dim: int) -> None:
+        super().__init__()
+        self.up4 = UpBlock(channels[2], channels[1])
+        self.merge4 = ConvGLU(2 * channels[1], channels[1], 1)
+        self.aot = nn.Sequential(AOTBlock(channels[1]), AOTBlock(channels[1]))
+        self.excite4 = SkipExcitation(8 * dim, channels[1])
+        self.up2 = NoiseUpBlock(channels[1], channels[0])
+        self.excite2 = SkipExcitation(4 * dim, channels[0])
+        self.merge2 = ConvGLU(2 * channels[0], channels[0], 1)
+        self.up1 = UpBlock(channels[0], stem_channels)
+        self.excite1 = SkipExcitation(2 * dim, stem_channels)
+        self.to_rgb = SpectralConv2d(stem_channels, 3, 3, padding=1, bias=False)
+
+    def forward(self, features: EncoderFeatures, context: ContextFeatures, noise: list[Tensor]) -> Tensor:
+        """Features of encoder and context, two noise maps `[B, 1, H/2, W/2]` -> residual `[B, 3, H, W]`."""
+        x = self.merge4(torch.cat([self.up4(context.output), features.quarter], 1))
+        x = self.excite4(context.latent, self.aot(x))
+        x = self.excite2(context.level3, self.up2(x, noise))
+        x = self.merge2(torch.cat([x, features.half], 1))
+        x = self.excite1(context.level2, self.up1(x))
+        return self.to_rgb(x)
+
+
+class ResidualInpainter(ModelMixin, ConfigMixin):
+    """Generator of GRIG, Lu et al., Generative residual image inpainting, CVMJ 2025 (thesis Chapter 4).
+
+    One reasoning step of Eq. 4.1 with known pixels y, mask M (1 = hole) and c_0 = y (1 - M) is
+    `c = (c + G(c, M)) * M + y * (1 - M)`. The defaults are the published size, 31,764,198 parameters.
+
+    Args:
+        sample_size: side of the training images in pixels. The network takes any multiple of 64.
+        stem_channels: width at full size.
+        encoder_channels: widths at 1/2, 1/4 and 1/8 of the size; the second must be divisible by 4.
+        dim: width of the transformer part at 1/8; it doubles per level. Even.
+        num_blocks: transformer blocks of the four levels.
+        num_refinement_blocks: transformer blocks after the last decoder level.
+        num_heads: attention heads of the four levels.
+        use_transformer: `False` replaces the transformer blocks by down and up blocks (thesis Table 4.5, E).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 256,
+        stem_channels: int = 32,
+        encoder_channels: tuple[int, int, int] = (64, 128, 128),
+        dim: int = 48,
+        num_blocks: tuple[int, int, int, int] = (4, 6, 6, 8),
+        num_refinement_blocks: int = 4,
+        num_heads: tuple[int, int, int, int] = (1, 2, 4, 8),
+        use_transformer: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value, length in (
+            ("encoder_channels", encoder_channels, 3),
+            ("num_blocks", num_blocks, 4),
+            ("num_heads", num_heads, 4),
+        ):
+            if len(value) != length:
+                raise ValueError(f"{name} needs {length} numbers, got {len(value)}: {tuple(value)}")
+        if dim % 2:
+            raise ValueError(f"dim must be even, got {dim}")
+        self.encoder = Encoder(stem_channels, encoder_channels)
+        self.context = ContextNetwork(
+            stem_channels,
+            encoder_channels,
+            dim,
+            num_blocks,
+            num_refinement_blocks,
+            num_heads,
+            use_transformer,
+        )
+        self.decoder = Decoder(stem_channels, encoder_channels, dim)
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        noise: list[Tensor] | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+    ) -> Tensor:
+        """Residual that moves the present fill towards a plausible one.
+
+        Args:
+            image: present fill `[B, 3, H, W]` in [-1, 1], H and W multiples of 64.
+            mask: `[B, 1, H, W]`, 1 = hole.
+            noise: two maps `[B, 1, H/2, W/2]` for the noise layers; drawn from N(0, 1) when `None`.
+            generator: source of that noise.
+
+        Returns:
+            Residual `[B, 3, H, W]`, linear and unbounded.
+
+        Raises:
+            ValueError: for shapes that do not fit.
+        """
+        self._check_shapes(image, mask, noise)
+        if noise is None:
+            shape = (image.shape[0], 1, image.shape[2] // 2, image.shape[3] // 2)
+            noise = [
+                randn_tensor(shape, generator=generator, device=image.device, dtype=image.dtype)
+                for _ in range(2)
+            ]
+        features = self.encoder(torch.cat([image, mask.to(image.dtype)], 1))
+        return self.decoder(features, self.context(features), noise)
+
+    def _check_shapes(self, image: Tensor, mask: Tensor, noise: list[Tensor] | None) -> None:
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"image must be [B, 3, H, W], got {list(image.shape)}")
+        batch, _, height, width = image.shape
+        if height % SIZE_FACTOR or width % SIZE_FACTOR or min(height, width) < SIZE_FACTOR:
+            raise ValueError(
+                f"height and width must be multiples of {SIZE_FACTOR}, got {height}x{width}; "
+                "pad or resize the image"
+            )
+        if list(mask.shape) != [batch, 1, height, width]:
+            raise ValueError(f"mask must be {[batch, 1, height, width]}, got {list(mask.shape)}")
+        if noise is not None:
+            wanted = [batch, 1, height // 2, width // 2]
+            shapes = [list(n.shape) for n in noise]
+            if shapes != [wanted, wanted]:
+                raise ValueError(f"noise must be two maps {wanted}, got {shapes}")

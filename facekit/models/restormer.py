@@ -1,0 +1,103 @@
+"""Transformer blocks with attention across channels: Zamir et al., Restormer, CVPR 2022."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EXPANSION = 2.66
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer normalisation over the channels of each position, in float32."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, channels, H, W]` -> the same shape."""
+        y = x.permute(0, 2, 3, 1).float()
+        y = F.layer_norm(y, y.shape[-1:], self.weight.float(), self.bias.float(), 1e-5)
+        return y.to(x.dtype).permute(0, 3, 1, 2)
+
+
+class TransposedAttention(nn.Module):
+    """Multi-Dconv head transposed attention: softmax over channels, cost linear in the map's size."""
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise ValueError(f"{channels} channels cannot be split over {num_heads} attention heads")
+        self.num_heads = num_heads
+        self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
+        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv_depthwise = nn.Conv2d(
+            3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False
+        )
+        self.to_out = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, channels, H, W]` -> the same shape."""
+        b, c, h, w = x.shape
+        qkv = self.qkv_depthwise(self.to_qkv(x))
+        # Positions first: a view of a channels_last map, and the heads stay contiguous.
+        qkv = qkv.permute(0, 2, 3, 1).reshape(b, h * w, 3, self.num_heads, c // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 4, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            q, k = F.normalize(q.float(), dim=-1), F.normalize(k.float(), dim=-1)
+            attention = (q @ k.transpose(-2, -1) * self.temperature.float()).softmax(dim=-1)
+            out = attention.to(v.dtype) @ v
+        out = out.permute(0, 3, 1, 2).reshape(b, h, w, c).permute(0, 3, 1, 2)
+        return self.to_out(out)
+
+
+class GatedFeedForward(nn.Module):
+    """Gated-Dconv feed-forward network: GELU of one half gates the other."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = int(channels * EXPANSION)
+        self.to_hidden = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
+        self.to_out = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, channels, H, W]` -> the same shape."""
+        gate, value = self.depthwise(self.to_hidden(x)).chunk(2, dim=1)
+        return self.to_out(F.gelu(gate) * value)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward, each on the normalised input and added to it."""
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = ChannelLayerNorm(channels)
+        self.attention = TransposedAttention(channels, num_heads)
+        self.norm2 = ChannelLayerNorm(channels)
+        self.feed_forward = GatedFeedForward(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, channels, H, W]` -> the same shape."""
+        x = x + self.attention(self.norm1(x))
+        return x + self.feed_forward(self.norm2(x))
+
+
+def transformer_stage(channels: int, num_heads: int, num_blocks: int) -> nn.Sequential:
+    """`num_blocks` transformer blocks in a row."""
+    return nn.Sequential(*(TransformerBlock(channels, num_heads) for _ in range(num_blocks)))
+
+
+class ShuffleDown(nn.Sequential):
+    """`[B, C, H, W]` -> `[B, 2C, H/2, W/2]` by a convolution and pixel-unshuffle."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+
+
+class ShuffleUp(nn.Sequential):
+    """`[B, C, H, W]` -> `[B, C/2, 2H, 2W]` by a convolution and pixel-shuffle."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))
