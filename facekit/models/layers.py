@@ -20,7 +20,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 
 def leaky_relu(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU of slope 0.2, in place where no gradient is recorded. `x` must be the caller's own tensor."""
+    """Leaky ReLU of slope 0.2, in place where no gradient is recorded: `x` must be the caller's own."""
     return F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
 
 
@@ -51,16 +51,12 @@ def minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
 class WeightCache:
     """Remembers one thing computed from a parameter for as long as the parameter stays the same.
 
-    The key is the parameter's storage, dtype, device and version counter, so optimiser steps, `load_state_dict` and
-    `.to()` are noticed. (Writing through `.data` is not: PyTorch does not count it. `clear` is for that.)
+    The key is the parameter's storage, dtype, device and version counter, so optimiser steps,
+    `load_state_dict` and `.to()` are noticed. (Writing through `.data` is not: PyTorch does not count it.)
     """
 
     def __init__(self, compute: Callable[[torch.Tensor], object]) -> None:
         self.compute = compute
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the remembered value."""
         self.key: tuple | None = None
         self.value: object = None
 
@@ -145,8 +141,8 @@ class EqualizedConv2d(nn.Module):
 class FusedLeakyReLU(nn.Module):
     """leaky_relu(x + b, 0.2) * sqrt(2) over the channels of [B, C, ...] (StyleGAN2's activation).
 
-    Layers that come right after a convolution read `scaled_bias` instead: leaky ReLU is positively homogeneous,
-    so the gain can move into the convolution and its bias, which saves passes over the map.
+    Layers that come right after a convolution read `scaled_bias` instead: leaky ReLU is positively
+    homogeneous, so the gain can move into the convolution and its bias, which saves passes over the map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -179,7 +175,7 @@ class NoiseInjection(nn.Module):
     ) -> torch.Tensor | None:
         """gain * strength * n for the map `x` [B, C, H, W], n drawn from N(0, 1) when `noise` is None.
 
-        None when the strength is zero and nothing is learned: then nothing is drawn and nothing is to be added.
+        None when the strength is zero and nothing is learned: then nothing is drawn, nothing to be added.
         ValueError when `noise` does not fit the map.
         """
         learns = torch.is_grad_enabled() and self.strength.requires_grad
@@ -206,7 +202,7 @@ def channels_at(resolution: int, channel_base: int = 32768, max_channels: int = 
 
 
 def num_latents(sample_size: int) -> int:
-    """Style vectors a network of this size takes: 2 log2(size) - 2. ValueError unless a power of two from 8 on."""
+    """Style vectors of a network of this size: 2 log2(size) - 2. ValueError unless a power of two from 8."""
     if sample_size < 8 or sample_size & (sample_size - 1):
         raise ValueError(f"sample_size must be a power of two from 8 on, not {sample_size}")
     return 2 * sample_size.bit_length() - 4
