@@ -1,0 +1,42 @@
+"""The classes that facekit exports, and their registration with diffusers.
+
+Importing this module (`import facekit` does) lets diffusers load facekit's components from `model_index.json`
+entries such as `["facekit", "ResidualInpainter"]`, from a folder and from the Hub, and lets the bare
+`DiffusionPipeline.from_pretrained` find facekit's pipelines. A new component needs its import and its line in
+`__all__`; a new pipeline also its place in `PIPELINES`.
+"""
+
+# isort: off
+from facekit import _torchvision  # noqa: F401  before any network, which may import torchvision
+# isort: on
+
+import diffusers
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+from facekit.models.residual_inpainter import ResidualInpainter
+
+# diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
+__all__ = [
+    "ModelMixin",
+    "ResidualInpainter",
+    "SchedulerMixin",
+]
+
+PIPELINES: tuple[type[DiffusionPipeline], ...] = ()
+
+
+def register_with_diffusers() -> None:
+    """Enter facekit among the libraries that diffusers loads components from, and its pipelines by name.
+
+    The table is not public API of diffusers; `tests/hub` loads over HTTP to notice when it moves.
+    """
+    methods = ["save_pretrained", "from_pretrained"]
+    LOADABLE_CLASSES["facekit"] = {"ModelMixin": methods, "SchedulerMixin": methods}
+    for pipeline in PIPELINES:
+        setattr(diffusers, pipeline.__name__, pipeline)
+
+
+register_with_diffusers()
