@@ -1,0 +1,140 @@
+"""GRIG's projected discriminator: judges a random mix of the features of a frozen image classifier."""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from .residual_blocks import LEAK, upsample
+from .spectral import SpectralConv2d
+
+# Blocks of the classifier that make up the four stages, and the smallest picture it was made for.
+STAGES = ((0, 2), (2, 3), (3, 5), (5, 7))
+BACKBONE_SIZE = 224
+
+
+class FeatureProjector(nn.Module):
+    """Frozen classifier with random cross-channel and cross-scale mixing.
+
+    Sauer et al., Projected GANs converge faster, NeurIPS 2021, Section 4.
+    """
+
+    def __init__(self, backbone: str, channels: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        import timm  # takes seconds to import, and only training needs it
+
+        network = timm.create_model(backbone, pretrained=False)
+        parts = [nn.Sequential(*network.blocks[first:last]) for first, last in STAGES]
+        parts[0] = nn.Sequential(network.conv_stem, network.bn1, *parts[0])
+        self.stages = nn.ModuleList(parts)
+        widths = [
+            [m for m in part.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features for part in parts
+        ]
+        self.channel_mix = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(widths, channels, strict=True))
+        targets = (channels[0], *channels[:-1])
+        self.scale_mix = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(channels, targets, strict=True))
+        self.requires_grad_(False)
+
+    def stage_features(self, image: Tensor) -> list[Tensor]:
+        """`[B, 3, H, W]` -> classifier features at 1/4, 1/8, 1/16 and 1/32 of the size."""
+        features = []
+        for stage in self.stages:
+            image = stage(image)
+            features.append(image)
+        return features
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[B, 3, H, W]` -> mixed features `[B, channels[0], H/2, W/2]`."""
+        mixed = None
+        for feature, channel_mix, scale_mix in zip(
+            reversed(self.stage_features(image)),
+            reversed(self.channel_mix),
+            reversed(self.scale_mix),
+            strict=True,
+        ):
+            feature = channel_mix(feature)
+            mixed = feature if mixed is None else feature + mixed
+            # A 1x1 convolution commutes with the interpolation; before it there are four times fewer pixels.
+            mixed = upsample(scale_mix(mixed))
+        return mixed
+
+
+class StridedConv(nn.Module):
+    """Spectrally normalised 4x4 convolution of stride 2, batch norm, leaky ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = SpectralConv2d(in_channels, out_channels, 4, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, H, W]` -> `[B, out_channels, H/2, W/2]`."""
+        return F.leaky_relu(self.norm(self.conv(x)), LEAK)
+
+
+class ProjectedDiscriminator(ModelMixin, ConfigMixin):
+    """Image-level discriminator E of GRIG (thesis Section 4.2.1). The defaults are the published size.
+
+    Its projector (classifier and mixing layers) is frozen and stays in evaluation mode, yet passes gradients
+    to the image. The classifier's weights are random until loaded.
+
+    Args:
+        backbone: a timm network of the EfficientNet family with seven blocks.
+        projection_channels: widths of the mixing layers of the four stages.
+        discriminator_channels: widths of the strided convolutions; one entry less doubles the logit map.
+        input_size: side in pixels to which pictures are resized first; `None` enlarges those below 224 to 224
+            and leaves the others.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        backbone: str = "tf_efficientnet_lite0",
+        projection_channels: tuple[int, int, int, int] = (64, 128, 256, 512),
+        discriminator_channels: tuple[int, ...] = (64, 128, 256, 512),
+        input_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if len(projection_channels) != len(STAGES):
+            raise ValueError(f"projection_channels needs {len(STAGES)} numbers, got {projection_channels}")
+        self.projector = FeatureProjector(backbone, tuple(projection_channels)).eval()
+        widths = (projection_channels[0], *discriminator_channels)
+        self.blocks = nn.ModuleList(StridedConv(i, o) for i, o in pairwise(widths))
+        self.head = SpectralConv2d(widths[-1], 1, 4, bias=False)
+
+    def train(self, mode: bool = True) -> "ProjectedDiscriminator":
+        """Training mode for the discriminator; the projector stays in evaluation mode."""
+        super().train(mode)
+        self.projector.eval()
+        return self
+
+    def forward(self, image: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Real or generated, by region.
+
+        Args:
+            image: `[B, 3, H, W]` in [-1, 1].
+            return_features: also return the outputs of the strided convolutions, for feature matching.
+
+        Returns:
+            Logits `[B, N]`, higher = more real; N = 25 at 256x256 and the default widths. With
+            `return_features` a tuple of the logits and a list of maps.
+        """
+        x = self.projector(self._resize(image))
+        features = []
+        for block in self.blocks:
+            x = block(x)
+            features.append(x)
+        logits = self.head(x).flatten(1)
+        return (logits, features) if return_features else logits
+
+    def _resize(self, image: Tensor) -> Tensor:
+        side = self.config.input_size
+        if side is None:
+            if min(image.shape[-2:]) >= BACKBONE_SIZE:
+                return image
+            side = BACKBONE_SIZE
+        if tuple(image.shape[-2:]) == (side, side):
+            return image
+        return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
