@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
+from facekit.models.resample import FIRFilter
+
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)
 
@@ -156,6 +158,41 @@ class FusedLeakyReLU(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = self.bias.view(1, -1, *[1] * (x.ndim - 2))
         return leaky_relu(x * ACTIVATION_GAIN + bias * ACTIVATION_GAIN)
+
+
+class ConvLayer(nn.Module):
+    """Plain StyleGAN2 convolution layer: (FIR filter,) convolution, bias and leaky ReLU with gain.
+
+    [B, in, H, W] -> [B, out, H, W], or [B, out, H/2, W/2] with `downsample=True`. `activate=False` leaves
+    bias and activation out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        downsample: bool = False,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        strided = downsample and kernel_size > 1
+        self.conv = EqualizedConv2d(
+            in_channels, out_channels, kernel_size, stride=2 if strided else 1, padding=0 if strided else None
+        )
+        self.activate = FusedLeakyReLU(out_channels) if activate else None
+        self.fir = FIRFilter() if downsample else None
+        # A 1x1 kernel sees only the pixels the stride leaves, so the filter itself can take the stride.
+        self.blur = {"padding": 2} if strided else {"padding": 1, "stride": 2}
+
+    def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+        """The layer's output times `gain` (which costs nothing)."""
+        if self.fir is not None:
+            x = self.fir.blur(x, **self.blur)
+        if self.activate is None:
+            return self.conv(x, gain)
+        gain = gain * ACTIVATION_GAIN
+        return leaky_relu(self.conv(x, gain, self.activate.scaled_bias(gain)))
 
 
 class NoiseInjection(nn.Module):

@@ -1,0 +1,223 @@
+"""Modulated convolutions of StyleGAN2 (Karras et al. 2020, section 2.2) and the layers made of them.
+
+One mathematical definition, two forms of computing it, chosen by batch and map size:
+
+* folded: style, demodulation and activation gain are multiplied into the kernel; for one image and large
+  maps, where every extra pass over the map costs more than a pass over the kernel;
+* scaled: the style scales the input map and the demodulation the output map, one kernel for the batch.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facekit.models.layers import (
+    ACTIVATION_GAIN,
+    EqualizedLinear,
+    FusedLeakyReLU,
+    Generators,
+    NoiseInjection,
+    WeightCache,
+    leaky_relu,
+)
+from facekit.models.resample import FIRFilter
+
+# From this many pixels on, one image is computed with the folded form.
+FOLD_FROM_PIXELS = 64 * 64
+
+
+def squared_sums(weight: torch.Tensor) -> torch.Tensor:
+    """[out, in, k, k] -> [out, in]: the sum of squares over the taps, in float32."""
+    return weight.float().square().sum((2, 3))
+
+
+class Modulation(nn.Module):
+    """Style vector -> input scale s and output scale d of a modulated convolution, both in float32.
+
+    s = affine(style) / sqrt(in k k);  d = 1 / sqrt(sum over in, k, k of (W s)^2 + 1e-8).
+    With the squared sums of W at hand d is a matrix product: 1 / sqrt(s^2 (sum_k W^2)^T + 1e-8).
+    """
+
+    def __init__(self, style_dim: int, in_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.affine = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
+        self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
+        self._squares = WeightCache(squared_sums)
+
+    def forward(self, style: torch.Tensor) -> torch.Tensor:
+        """[B, style_dim] -> s [B, in]."""
+        return self.affine(style).float() * self.scale
+
+    def demodulate(self, scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """s [B, in] and W [out, in, k, k] -> d [B, out]."""
+        learns = torch.is_grad_enabled() and weight.requires_grad
+        squares = squared_sums(weight) if learns else self._squares(weight)
+        with torch.autocast(scale.device.type, enabled=False):
+            return torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
+
+
+def fold(
+    weight: torch.Tensor, scale: torch.Tensor, gain: torch.Tensor | None, dtype: torch.dtype
+) -> torch.Tensor:
+    """W [out, in, k, k] times s [1, in] along inputs and `gain` [1, out] along outputs, in `dtype`."""
+    factor = scale if gain is None else gain.view(-1, 1) * scale
+    return (weight * factor[:, :, None, None]).to(dtype)
+
+
+def split_scale(scale: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """s [B, in] -> (map scale [B, in, 1, 1] of at most 1 in `dtype`, what is left for the output [B, 1]).
+
+    Half precision then holds large styles: the scaled map never exceeds the map itself.
+    """
+    peak = scale.detach().abs().amax(1, keepdim=True).clamp_min(1e-8)
+    return (scale / peak).to(dtype)[:, :, None, None], peak
+
+
+class ModulatedConv2d(nn.Module):
+    """Convolution whose kernel is scaled by a style, per sample: [B, in, H, W] -> [B, out, H', W'].
+
+    `resample`: None (stride 1, size stays, `dilation` possible), "up" (stride-2 transposed convolution, then
+    the FIR filter of sum 4; twice the size) or "down" (FIR filter, then stride 2; half the size).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        style_dim: int,
+        resample: str | None = None,
+        dilation: int = 1,
+        demodulate: bool = True,
+    ) -> None:
+        super().__init__()
+        if resample not in (None, "up", "down"):
+            raise ValueError(f"resample must be None, 'up' or 'down', not {resample!r}")
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.modulation = Modulation(style_dim, in_channels, kernel_size)
+        self.resample = resample
+        self.dilation = dilation
+        self.demodulate = demodulate
+        self.fir = FIRFilter() if resample else None
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        style: torch.Tensor,
+        gain: float = 1.0,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """gain * modulated convolution + bias [out]; `style` is [B, style_dim]."""
+        scale = self.modulation(style)
+        output_gain = scale.new_full((1, 1), gain)
+        if self.demodulate:
+            output_gain = self.modulation.demodulate(scale, self.weight) * gain
+        output_gain = output_gain.expand(x.shape[0], self.weight.shape[0])
+        bias = None if bias is None else bias.to(x.dtype)
+        if x.shape[0] > 1:
+            return self._scaled(x, scale, output_gain, bias)
+        if self.resample == "up":
+            return self._up_one(x, scale, output_gain, bias)
+        if x.shape[2] * x.shape[3] >= FOLD_FROM_PIXELS:
+            return self._convolve(x, fold(self.weight, scale, output_gain, x.dtype), bias)
+        return self._scaled(x, scale, output_gain, bias)
+
+    def _up_one(
+        self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """One image: style into the smaller of map and kernel, demodulation and bias into the FIR filter."""
+        weight = self.weight
+        if x.numel() < weight.numel():
+            map_scale, left = split_scale(scale, x.dtype)
+            x, output_gain = x * map_scale, output_gain * left
+            weight = weight.to(x.dtype)
+        else:
+            weight = fold(weight, scale, None, x.dtype)
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return self.fir.blur(x, 1, gain=4.0, channel_gain=output_gain.view(-1), bias=bias)
+
+    def _scaled(
+        self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        map_scale, left = split_scale(scale, x.dtype)
+        y = self._convolve(x * map_scale, self.weight.to(x.dtype), None)
+        gain = (output_gain * left).to(x.dtype)[:, :, None, None]
+        if bias is None:
+            return y * gain if torch.is_grad_enabled() else y.mul_(gain)
+        return torch.addcmul(bias.view(1, -1, 1, 1), y, gain)
+
+    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if self.resample == "up":
+            y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+            return self.fir.blur(y, 1, gain=4.0, bias=bias)
+        if self.resample == "down":
+            return F.conv2d(self.fir.blur(x, 2), weight, bias, stride=2)
+        padding = (weight.shape[-1] - 1) * self.dilation // 2
+        return F.conv2d(x, weight, bias, padding=padding, dilation=self.dilation)
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution -> noise -> bias and leaky ReLU: [B, in, H, W] -> [B, out, H', W'].
+
+    Leaky ReLU is positively homogeneous, so its gain sqrt(2) is multiplied into kernel, noise and bias.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        style_dim: int,
+        resample: str | None = None,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(in_channels, out_channels, kernel_size, style_dim, resample)
+        self.noise = NoiseInjection()
+        self.activate = FusedLeakyReLU(out_channels)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        style: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        generator: Generators = None,
+    ) -> torch.Tensor:
+        """`style` [B, style_dim]; `noise` [B or 1, 1, H', W'], drawn (from `generator`) when None."""
+        y = self.conv(x, style, ACTIVATION_GAIN, self.activate.scaled_bias())
+        return leaky_relu(add_(y, self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN)))
+
+
+def add_(x: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:
+    """x plus every term that is not None, in place where no gradient is recorded."""
+    for term in terms:
+        if term is not None:
+            x = x + term if torch.is_grad_enabled() else x.add_(term)
+    return x
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to RGB without demodulation, plus bias, plus the up-sampled RGB below.
+
+    [B, in, H, W] (and [B, 3, H/2, W/2]) -> [B, 3, H, W].
+    """
+
+    def __init__(self, in_channels: int, style_dim: int, channels: int = 3) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.modulation = Modulation(style_dim, in_channels, 1)
+        self.fir = FIRFilter()
+
+    def forward(self, x: torch.Tensor, style: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
+        scale = self.modulation(style)
+        if x.shape[0] == 1:
+            y = F.conv2d(x, fold(self.weight, scale, None, x.dtype), self.bias)
+        else:
+            # A matrix product per sample: the styles meet the small kernels, never the large map.
+            kernels = (self.weight[:, :, 0, 0].t() * scale[:, :, None]).to(x.dtype)
+            batch, _, height, width = x.shape
+            y = x.permute(0, 2, 3, 1).reshape(batch, height * width, -1) @ kernels + self.bias
+            y = y.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return y if skip is None else add_(y, self.fir.upsample(skip))

@@ -1,0 +1,47 @@
+"""FIR resampling of StyleGAN2: the [1, 3, 3, 1] filter before down-sampling and after up-sampling.
+
+Every form is a depthwise convolution, so that maps stay in channels_last from end to end.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class FIRFilter(nn.Module):
+    """The 4x4 filter [1, 3, 3, 1] x [1, 3, 3, 1], sum 1; it leaves nothing in the state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
+
+    def blur(
+        self,
+        x: torch.Tensor,
+        padding: int,
+        gain: float = 1.0,
+        channel_gain: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        stride: int = 1,
+    ) -> torch.Tensor:
+        """[B, C, H, W] -> [B, C, H + 2p - 3, W + 2p - 3]: filter after zero padding p, times `gain`.
+
+        With `stride` 2 only every second pixel of that is computed. `channel_gain` [C] and `bias` [C] ride
+        along at no cost.
+        """
+        kernel = self.kernel.to(x.dtype) * gain
+        if channel_gain is None:
+            kernel = kernel.expand(x.shape[1], 1, 4, 4)
+        else:
+            kernel = (kernel * channel_gain.view(-1, 1, 1, 1)).to(x.dtype)
+        return F.conv2d(x, kernel, bias, stride=stride, padding=padding, groups=x.shape[1])
+
+    def upsample(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> [B, C, 2H, 2W]: zero insertion, then the filter with sum 4."""
+        kernel = (self.kernel.to(x.dtype) * 4).expand(x.shape[1], 1, 4, 4)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`upsample`."""
+        return self.upsample(x)

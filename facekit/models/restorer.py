@@ -1,0 +1,204 @@
+"""VSPBFR's restoration auto-encoder (thesis Section 3.2.3): damaged face, style prompts -> clean face."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import nn
+
+from facekit.models.layers import EqualizedLinear, Generators, channels_at, num_latents
+from facekit.models.modulated import StyledConv, ToRGB, add_
+from facekit.models.smart import SMART, MultiDilationConv
+from facekit.models.stylegan2 import MappingNetwork, mixed_styles
+
+
+@dataclass
+class RestoreAutoEncoderOutput(BaseOutput):
+    """`image` [B, 3, S, S]: the restored face, about [-1, 1], not clamped."""
+
+    image: torch.Tensor
+
+
+class EncoderLevel(nn.Module):
+    """Style layer at one resolution (kept for the decoder too), then a down-sampling styled convolution."""
+
+    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.smart = layer(in_channels, in_channels, style_dim)
+        self.down = StyledConv(in_channels, out_channels, style_dim, "down")
+
+
+class DecoderLevel(nn.Module):
+    """Up-sampling styled convolution, (sum with the skips,) style layer, RGB head."""
+
+    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.up = StyledConv(in_channels, out_channels, style_dim, "up")
+        self.smart = layer(out_channels, out_channels, style_dim)
+        self.to_rgb = ToRGB(out_channels, style_dim)
+
+
+class RestoreAutoEncoder(ModelMixin, ConfigMixin):
+    """U-shaped auto-encoder of SMART layers guided by codes, prior features, random style and a global code.
+
+    n = 2 log2(sample_size) - 2 style vectors; channels at resolution r: min(channel_base / r, max_channels),
+    equal to those of the prior whose features it takes. Defaults: the published 512 model.
+
+    The switches leave out a part for the ablations of thesis Table 3.3: `use_smart=False` (b: plain styled
+    convolutions instead of SMART), `use_style_codes=False` (c: the codes modulate nothing),
+    `use_prior_features=False` (d: plain skip connections).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 512,
+        style_dim: int = 512,
+        channel_base: int = 32768,
+        max_channels: int = 512,
+        global_dim: int = 1024,
+        num_mapping_layers: int = 8,
+        dropout: float = 0.5,
+        use_smart: bool = True,
+        use_style_codes: bool = True,
+        use_prior_features: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_styles = num_latents(sample_size)
+        self.num_levels = self.num_styles // 2 - 1
+        channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
+        encoder_dim = (2 if use_style_codes else 1) * style_dim
+        decoder_dim = encoder_dim + global_dim
+        layer = SMART if use_smart else StyledConv
+        steps = list(pairwise(channels))
+
+        self.mapping = MappingNetwork(style_dim, num_mapping_layers)
+        self.stem = MultiDilationConv(3, channels[-1], 1)
+        self.encoder = nn.ModuleList(
+            EncoderLevel(layer, wide, narrow, encoder_dim) for narrow, wide in reversed(steps)
+        )
+        self.bottleneck = MultiDilationConv(channels[0], channels[0], 3)
+        self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
+        self.from_global = EqualizedLinear(global_dim, channels[0] * 16, activation=True)
+        self.conv = layer(channels[0], channels[0], decoder_dim)
+        self.to_rgb = ToRGB(channels[0], decoder_dim)
+        self.decoder = nn.ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
+
+    def random_styles(
+        self,
+        z: torch.Tensor | Sequence[torch.Tensor],
+        crossover: int | None = None,
+        truncation_psi: float = 1.0,
+        truncation_latent: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """One or two z [B, style_dim] -> zhat [B, n, style_dim], truncated as avg + psi (zhat - avg)."""
+        zhat = mixed_styles(self.mapping, z, self.num_styles, crossover)
+        if truncation_psi == 1:
+            return zhat
+        if truncation_latent is None:
+            raise ValueError("truncation_psi other than 1 needs truncation_latent, the centre [style_dim]")
+        return torch.lerp(truncation_latent.to(zhat).expand_as(zhat), zhat, truncation_psi)
+
+    def check_inputs(
+        self, image: torch.Tensor, style_codes: torch.Tensor | None, features: Sequence[torch.Tensor] | None
+    ) -> None:
+        """ValueError when image, codes or features do not fit this network."""
+        config, size = self.config, self.config.sample_size
+        if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
+            raise ValueError(f"image must have the shape [B, 3, {size}, {size}], not {list(image.shape)}")
+        if config.use_style_codes:
+            shape = None if style_codes is None else list(style_codes.shape)
+            expected = [image.shape[0], self.num_styles, config.style_dim]
+            if shape is None or len(shape) != 3 or shape[1] < expected[1] or shape[::2] != expected[::2]:
+                raise ValueError(f"style_codes must have the shape {expected}, not {shape}")
+        if not config.use_prior_features:
+            return
+        if features is None or len(features) <= self.num_levels:
+            count = 0 if features is None else len(features)
+            raise ValueError(f"{self.num_levels + 1} prior features (4x4 first) are needed, not {count}")
+        for k in range(1, self.num_levels + 1):
+            channels = channels_at(4 * 2**k, config.channel_base, config.max_channels)
+            expected = [image.shape[0], channels, 4 * 2**k, 4 * 2**k]
+            if list(features[k].shape) != expected:
+                raise ValueError(
+                    f"prior feature {k} must have the shape {expected}, not {list(features[k].shape)}"
+                )
+
+    def forward(
+        self,
+        image: torch.Tensor,
+        style_codes: torch.Tensor | None = None,
+        features: Sequence[torch.Tensor] | None = None,
+        z: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        crossover: int | None = None,
+        truncation_psi: float = 1.0,
+        truncation_latent: torch.Tensor | None = None,
+        generator: Generators = None,
+        return_dict: bool = True,
+    ) -> RestoreAutoEncoderOutput | tuple[torch.Tensor]:
+        """Damaged face -> restored face.
+
+        Args:
+            image: [B, 3, S, S] in [-1, 1].
+            style_codes: [B, n or more, style_dim], the denoised codes w0.
+            features: the prior's features, index k at resolution 4 * 2^k (index 0 is not used).
+            z: [B, style_dim] or two of them with `crossover` (style mixing); drawn when None.
+            generator: source of z and of the noise maps (drawn from the largest encoder level down, then up).
+
+        ValueError when something does not fit.
+        """
+        self.check_inputs(image, style_codes, features)
+        dtype = self.to_global.weight.dtype
+        if z is None:
+            shape = (image.shape[0], self.config.style_dim)
+            z = randn_tensor(shape, generator=generator, device=image.device, dtype=torch.float32)
+        styles = self.random_styles(z, crossover, truncation_psi, truncation_latent)
+        if self.config.use_style_codes:
+            styles = torch.cat([style_codes[:, : self.num_styles].to(dtype), styles], 2)
+
+        x, skips = self.encode(image.to(dtype), styles, generator)
+        code = self.to_global(x.flatten(1))
+        code = F.dropout(code, self.config.dropout, self.training)
+        x = add_(x, self.from_global(code).view_as(x))
+        styles = torch.cat([styles, code[:, None].expand(-1, self.num_styles, -1)], 2)
+        output = self.decode(x, styles, skips, features, generator)
+        return RestoreAutoEncoderOutput(image=output) if return_dict else (output,)
+
+    def encode(
+        self, image: torch.Tensor, styles: torch.Tensor, generator: Generators = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Image -> map [B, C, 4, 4] and the kept maps, largest first; one style for a level's layers."""
+        x = self.stem(image.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for index, level in enumerate(self.encoder):
+            style = styles[:, self.num_styles - 1 - 2 * index]
+            x = level.smart(x, style, generator=generator)
+            skips.append(x)
+            x = level.down(x, style, generator=generator)
+        return self.bottleneck(x), skips
+
+    def decode(
+        self,
+        x: torch.Tensor,
+        styles: torch.Tensor,
+        skips: list[torch.Tensor],
+        features: Sequence[torch.Tensor] | None = None,
+        generator: Generators = None,
+    ) -> torch.Tensor:
+        """Map [B, C, 4, 4], styles, kept maps and prior features -> image; `skips` is emptied on the way."""
+        x = self.conv(x, styles[:, 0], generator=generator)
+        rgb = self.to_rgb(x, styles[:, 1])
+        for index, level in enumerate(self.decoder, start=1):
+            latent = 2 * index - 1
+            x = level.up(x, styles[:, latent], generator=generator)
+            prior = features[index].to(x.dtype) if self.config.use_prior_features else None
+            x = add_(x, skips.pop(), prior)
+            x = level.smart(x, styles[:, latent + 1], generator=generator)
+            rgb = level.to_rgb(x, styles[:, latent + 2], rgb)
+        return rgb

@@ -1,0 +1,105 @@
+"""Layers that look at several distances at once: SMART (thesis Section 3.2.3) and its plain sibling."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facekit.models.layers import (
+    ACTIVATION_GAIN,
+    EqualizedConv2d,
+    FusedLeakyReLU,
+    Generators,
+    NoiseInjection,
+    leaky_relu,
+)
+from facekit.models.modulated import FOLD_FROM_PIXELS, Modulation, add_, fold, split_scale
+
+DILATIONS = (1, 2, 4, 8)
+
+# The two activations of an aggregation layer follow each other; both gains ride on the kernels before them.
+DOUBLE_GAIN = ACTIVATION_GAIN**2
+
+
+def dilated_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """[B, in, H, W], W [out, in, k, k] -> [B, out, H, W]; each quarter of the outputs has its dilation."""
+    size = weight.shape[-1]
+    if size == 1:
+        return F.conv2d(x, weight)
+    parts = []
+    for part, dilation in zip(weight.chunk(len(DILATIONS)), DILATIONS, strict=True):
+        if dilation >= max(x.shape[2:]):
+            # Every other tap falls outside the map.
+            part, dilation = part[:, :, size // 2, size // 2, None, None], 0
+        parts.append(F.conv2d(x, part, padding=dilation * (size // 2), dilation=max(dilation, 1)))
+    return torch.cat(parts, 1)
+
+
+def check_quarters(channels: int) -> None:
+    """ValueError unless the outputs can be shared by the four dilations."""
+    if channels % len(DILATIONS):
+        raise ValueError(f"{channels} output channels cannot be shared by {len(DILATIONS)} dilations")
+
+
+class SMART(nn.Module):
+    """Style-modulated aggregation transformation (Eq. 3.7): [B, in, H, W] -> [B, out, H, W].
+
+    Four demodulated 3x3 modulated convolutions, dilation 1, 2, 4, 8, a quarter of the outputs each, all
+    with one style; concatenated; 3x3 fusion with leaky ReLU; noise; a second leaky ReLU.
+    The kernel's rows are in the order of the dilations.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
+        super().__init__()
+        check_quarters(out_channels)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.modulation = Modulation(style_dim, in_channels, 3)
+        self.fusion = EqualizedConv2d(out_channels, out_channels, 3)
+        self.fusion_activate = FusedLeakyReLU(out_channels)
+        self.noise = NoiseInjection()
+        self.activate = FusedLeakyReLU(out_channels)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        style: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        generator: Generators = None,
+    ) -> torch.Tensor:
+        """`noise` [B or 1, 1, H, W], drawn (from `generator`) when None."""
+        scale = self.modulation(style)
+        # The fusion's own scale and both gains join the demodulation, so that its kernel is used as it is.
+        gain = self.modulation.demodulate(scale, self.weight) * (self.fusion.scale * DOUBLE_GAIN)
+        if x.shape[0] == 1 and x.shape[2] * x.shape[3] >= FOLD_FROM_PIXELS:
+            y = dilated_convolution(x, fold(self.weight, scale, gain, x.dtype))
+        else:
+            map_scale, left = split_scale(scale, x.dtype)
+            y = dilated_convolution(x * map_scale, self.weight.to(x.dtype))
+            gain = (gain * left).to(y.dtype)[:, :, None, None]
+            y = y * gain if torch.is_grad_enabled() else y.mul_(gain)
+        y = F.conv2d(y, self.fusion.weight, self.fusion_activate.scaled_bias(DOUBLE_GAIN), padding=1)
+        y = leaky_relu(y)
+        noise = self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN)
+        return leaky_relu(add_(y, noise, self.activate.scaled_bias().view(1, -1, 1, 1)))
+
+
+class MultiDilationConv(nn.Module):
+    """SMART without style and noise, fused by a 1x1 convolution: [B, in, H, W] -> [B, out, H, W].
+
+    `kernel_size` 1 or 3; with 1 the dilations have no effect. Two leaky ReLUs follow the fusion.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        check_quarters(out_channels)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.fusion = EqualizedConv2d(out_channels, out_channels, 1)
+        self.fusion_activate = FusedLeakyReLU(out_channels)
+        self.activate = FusedLeakyReLU(out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = dilated_convolution(x, self.weight * self.scale)
+        y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scaled_bias(DOUBLE_GAIN)))
+        return leaky_relu(add_(y, self.activate.scaled_bias().view(1, -1, 1, 1)))

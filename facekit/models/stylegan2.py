@@ -1,0 +1,199 @@
+"""StyleGAN2 (Karras et al. 2020): mapping network and generator, the prior behind restoration and editing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import BaseOutput
+from torch import nn
+
+from facekit.models.layers import EqualizedLinear, Generators, channels_at, num_latents, pixel_norm
+from facekit.models.modulated import StyledConv, ToRGB
+
+
+class MappingNetwork(ModelMixin, ConfigMixin):
+    """z [B, style_dim] ~ N(0, I) -> style vector w [B, style_dim]: pixel norm, then linear layers."""
+
+    @register_to_config
+    def __init__(self, style_dim: int = 512, num_layers: int = 8, lr_mul: float = 0.01) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *[
+                EqualizedLinear(style_dim, style_dim, lr_mul=lr_mul, activation=True)
+                for _ in range(num_layers)
+            ]
+        )
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """ValueError when z is not [B, style_dim]."""
+        style_dim = self.config.style_dim
+        if z.ndim != 2 or z.shape[1] != style_dim:
+            raise ValueError(f"z must have the shape [B, {style_dim}], not {list(z.shape)}")
+        return self.layers(pixel_norm(z.to(self.layers[0].weight.dtype)))
+
+
+def mixed_styles(
+    mapping: MappingNetwork,
+    z: torch.Tensor | Sequence[torch.Tensor],
+    num_styles: int,
+    crossover: int | None = None,
+) -> torch.Tensor:
+    """One z [B, D], or two with `crossover`, -> style vectors [B, num_styles, D].
+
+    With two, the first `crossover` vectors come from the first z and the rest from the second (style mixing).
+    ValueError for any other number of z, and unless 1 <= crossover < num_styles.
+    """
+    zs = [z] if isinstance(z, torch.Tensor) else list(z)
+    if len(zs) not in (1, 2):
+        raise ValueError(f"one or two z are mixed, not {len(zs)}")
+    first = mapping(zs[0])[:, None].expand(-1, num_styles, -1)
+    if len(zs) == 1:
+        return first
+    if crossover is None or not 1 <= crossover < num_styles:
+        raise ValueError(f"two z need a crossover from 1 to {num_styles - 1}, not {crossover}")
+    second = mapping(zs[1])[:, None].expand(-1, num_styles - crossover, -1)
+    return torch.cat([first[:, :crossover], second], 1)
+
+
+@dataclass
+class StyleGAN2Output(BaseOutput):
+    """`image` [B, 3, S, S] (about [-1, 1], not clamped; None when stopped early); `features`: index 0 is the
+    first 4x4 map, index k the output of the up-sampling convolution of level k, [B, C, 4 * 2^k, 4 * 2^k];
+    `w_plus` [B, n, style_dim]: the style vectors that were used.
+    """
+
+    image: torch.Tensor | None
+    features: list[torch.Tensor]
+    w_plus: torch.Tensor
+
+
+class SynthesisLevel(nn.Module):
+    """One resolution: up-sampling styled convolution, styled convolution, RGB head."""
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.up = StyledConv(in_channels, out_channels, style_dim, "up")
+        self.conv = StyledConv(out_channels, out_channels, style_dim)
+        self.to_rgb = ToRGB(out_channels, style_dim)
+
+
+class StyleGAN2Generator(ModelMixin, ConfigMixin):
+    """StyleGAN2 generator with its mapping network; `sample_size` a power of two from 8 on.
+
+    Channels at resolution r: min(channel_base / r, max_channels). Defaults: the published 1024 model.
+    The buffer `latent_avg` [n, style_dim] is the centre of truncation.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 1024,
+        style_dim: int = 512,
+        channel_base: int = 32768,
+        max_channels: int = 512,
+        num_mapping_layers: int = 8,
+    ) -> None:
+        super().__init__()
+        self.num_styles = num_latents(sample_size)
+        self.num_levels = self.num_styles // 2 - 1
+        channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
+        self.mapping = MappingNetwork(style_dim, num_mapping_layers)
+        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.conv = StyledConv(channels[0], channels[0], style_dim)
+        self.to_rgb = ToRGB(channels[0], style_dim)
+        self.levels = nn.ModuleList(
+            SynthesisLevel(narrow, wide, style_dim) for narrow, wide in pairwise(channels)
+        )
+        self.register_buffer("latent_avg", torch.zeros(self.num_styles, style_dim))
+        for index in range(2 * self.num_levels + 1):
+            size = 4 * 2 ** ((index + 1) // 2)
+            self.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
+
+    @torch.no_grad()
+    def mean_style(self, num_samples: int = 4096, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Mean w [style_dim] of `num_samples` random z, for `latent_avg`."""
+        device = generator.device if generator is not None else self.constant.device
+        z = torch.randn(num_samples, self.config.style_dim, generator=generator, device=device)
+        return self.mapping(z.to(self.constant.device)).float().mean(0)
+
+    def styles(
+        self,
+        z: torch.Tensor | Sequence[torch.Tensor] | None,
+        w_plus: torch.Tensor | None,
+        crossover: int | None,
+        truncation_psi: float,
+    ) -> torch.Tensor:
+        """The style vectors [B, n, style_dim] of `forward`'s arguments."""
+        if (z is None) == (w_plus is None):
+            raise ValueError("give either z or w_plus")
+        if w_plus is None:
+            w_plus = mixed_styles(self.mapping, z, self.num_styles, crossover)
+        style_dim = self.config.style_dim
+        if w_plus.ndim == 2:
+            w_plus = w_plus[:, None].expand(-1, self.num_styles, -1)
+        if w_plus.ndim != 3 or w_plus.shape[1] < self.num_styles or w_plus.shape[2] != style_dim:
+            raise ValueError(
+                f"w_plus must have the shape [B, {self.num_styles}, {style_dim}], not {list(w_plus.shape)}"
+            )
+        w_plus = w_plus[:, : self.num_styles].to(self.constant.dtype)
+        if truncation_psi != 1:
+            w_plus = torch.lerp(self.latent_avg.to(w_plus.dtype).expand_as(w_plus), w_plus, truncation_psi)
+        return w_plus
+
+    def _noise_maps(self, noise: str | Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+        count = 2 * self.num_levels + 1
+        if isinstance(noise, str):
+            if noise not in ("random", "fixed"):
+                raise ValueError(f"noise is 'random', 'fixed' or a list of {count} maps, not {noise!r}")
+            return [self.get_buffer(f"noise_{i}") if noise == "fixed" else None for i in range(count)]
+        if len(noise) != count:
+            raise ValueError(f"{count} noise maps are needed, {len(noise)} were given")
+        return list(noise)
+
+    def forward(
+        self,
+        z: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        w_plus: torch.Tensor | None = None,
+        crossover: int | None = None,
+        truncation_psi: float = 1.0,
+        noise: str | Sequence[torch.Tensor] = "random",
+        generator: Generators = None,
+        stop_at: int | None = None,
+        return_dict: bool = True,
+    ) -> StyleGAN2Output | tuple:
+        """Style vectors -> image and features.
+
+        Args:
+            z: [B, style_dim], or two of them with `crossover` (see `mixed_styles`).
+            w_plus: [B, n, style_dim] or [B, style_dim], instead of z.
+            truncation_psi: style vectors become avg + psi (w - avg).
+            noise: "random" (drawn from `generator`), "fixed" (the stored maps) or a list of [B, 1, H, W].
+            stop_at: level k whose up-sampling convolution is the last thing computed; no image then.
+
+        ValueError for wrong shapes, for both or none of z and w_plus, and for a level that is not there.
+        """
+        if stop_at is not None and not 0 <= stop_at <= self.num_levels:
+            raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
+        maps = self._noise_maps(noise)
+        w_plus = self.styles(z, w_plus, crossover, truncation_psi)
+        wants_image = stop_at is None
+
+        x = self.constant.expand(w_plus.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.conv(x, w_plus[:, 0], maps[0], generator)
+        features = [x]
+        rgb = self.to_rgb(x, w_plus[:, 1]) if wants_image else None
+        for index, level in enumerate(self.levels[:stop_at], start=1):
+            latent = 2 * index - 1
+            x = level.up(x, w_plus[:, latent], maps[latent], generator)
+            features.append(x)
+            if index == stop_at:
+                break
+            x = level.conv(x, w_plus[:, latent + 1], maps[latent + 1], generator)
+            if wants_image:
+                rgb = level.to_rgb(x, w_plus[:, latent + 2], rgb)
+        if not return_dict:
+            return rgb, features, w_plus
+        return StyleGAN2Output(image=rgb, features=features, w_plus=w_plus)

@@ -1,0 +1,65 @@
+"""StyleGAN2's residual discriminator (Karras et al. 2020, Figure 7c): one number an image."""
+
+import math
+from itertools import pairwise
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from facekit.models.layers import ConvLayer, EqualizedLinear, channels_at, minibatch_stddev, num_latents
+
+
+class ResidualDownBlock(nn.Module):
+    """[B, in, H, W] -> [B, out, H/2, W/2]: (3x3, 3x3 down) plus a 1x1 down shortcut, divided by sqrt(2)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvLayer(in_channels, in_channels, 3)
+        self.conv2 = ConvLayer(in_channels, out_channels, 3, downsample=True)
+        self.skip = ConvLayer(in_channels, out_channels, 1, downsample=True, activate=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = 1 / math.sqrt(2)
+        return self.conv2(self.conv1(x), half) + self.skip(x, half)
+
+
+class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
+    """Image [B, 3, S, S] in [-1, 1] -> logits [B, 1]. Channels as in the generator. Defaults: the 512 model.
+
+    The minibatch deviation works on groups of `stddev_group` samples, so B must be below it or a multiple.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 512,
+        channel_base: int = 32768,
+        max_channels: int = 512,
+        in_channels: int = 3,
+        stddev_group: int = 4,
+    ) -> None:
+        super().__init__()
+        num_levels = num_latents(sample_size) // 2 - 1
+        channels = [
+            channels_at(4 * 2**k, channel_base, max_channels) for k in reversed(range(num_levels + 1))
+        ]
+        self.stem = ConvLayer(in_channels, channels[0], 1)
+        self.blocks = nn.ModuleList(ResidualDownBlock(wide, narrow) for wide, narrow in pairwise(channels))
+        self.final_conv = ConvLayer(channels[-1] + 1, channels[-1], 3)
+        self.final_linear = EqualizedLinear(channels[-1] * 16, channels[-1], activation=True)
+        self.logit = EqualizedLinear(channels[-1], 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """ValueError when the image does not have the network's size or the batch cannot be grouped."""
+        expected = (self.config.in_channels, self.config.sample_size, self.config.sample_size)
+        if image.ndim != 4 or tuple(image.shape[1:]) != expected:
+            raise ValueError(
+                f"image must have the shape [B, {', '.join(map(str, expected))}], not {list(image.shape)}"
+            )
+        x = self.stem(image.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            x = block(x)
+        x = self.final_conv(minibatch_stddev(x, self.config.stddev_group))
+        return self.logit(self.final_linear(x.flatten(1)))
