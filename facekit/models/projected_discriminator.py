@@ -21,11 +21,13 @@ class FeatureProjector(nn.Module):
     Sauer et al., Projected GANs converge faster, NeurIPS 2021, Section 4.
     """
 
-    def __init__(self, backbone: str, channels: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, backbone: str, channels: tuple[int, int, int, int], classifier: nn.Module | None = None
+    ) -> None:
         super().__init__()
         import timm  # takes seconds to import, and only training needs it
 
-        network = timm.create_model(backbone, pretrained=False)
+        network = timm.create_model(backbone, pretrained=False) if classifier is None else classifier
         parts = [nn.Sequential(*network.blocks[first:last]) for first, last in STAGES]
         parts[0] = nn.Sequential(network.conv_stem, network.bn1, *parts[0])
         self.stages = nn.ModuleList(parts)

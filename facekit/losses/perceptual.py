@@ -1,0 +1,51 @@
+"""Perceptual losses: LPIPS, and what stands in for it where its weights cannot be had."""
+
+import torch
+from torch import Tensor, nn
+
+
+class LPIPSLoss(nn.Module):
+    """LPIPS v0.1 (thesis Eq. 4.2) through the `lpips` package, frozen.
+
+    Args:
+        net: "vgg" (thesis), "alex" or "squeeze".
+
+    Raises:
+        OSError: when the backbone's ImageNet weights are neither cached nor downloadable.
+    """
+
+    def __init__(self, net: str = "vgg") -> None:
+        super().__init__()
+        try:
+            import lpips
+        except ImportError as error:
+            raise OSError("LPIPS needs the package lpips: pip install lpips") from error
+        try:
+            self.metric = lpips.LPIPS(net=net, verbose=False)
+        except Exception as error:  # urllib, ssl and torch.hub each raise their own
+            raise OSError(
+                f"the ImageNet weights of LPIPS ({net}) are neither in the torch hub cache nor downloadable ({error}); "
+                "put them there on a machine with network, or choose another perceptual loss"
+            ) from error
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "LPIPSLoss":
+        return super().train(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1], twice -> distance per picture, [B]."""
+        return self.metric(image, target).flatten()
+
+
+def feature_matching_loss(features: list[Tensor], targets: list[Tensor]) -> Tensor:
+    """Mean absolute difference of a discriminator's features, each level divided by its target's mean magnitude.
+
+    Args:
+        features: maps [B, C, h, w] of the completed picture, with gradient.
+        targets: the same of the ground truth.
+    """
+    total = torch.zeros((), device=features[0].device)
+    for feature, target in zip(features, targets, strict=True):
+        target = target.detach().float()
+        total = total + (feature.float() - target).abs().mean() / (target.abs().mean() + 1e-6)
+    return total / len(features)

@@ -1,0 +1,417 @@
+"""Train GRIG (few-shot generative residual inpainting), thesis chapter 4, Algorithm 1.
+
+    accelerate launch train/inpaint.py --config train/configs/inpaint-thesis.yaml --data FOLDER --output_dir runs/faces
+
+Ends with a pipeline folder `OUTPUT_DIR/pipeline` that `FaceInpaintPipeline.from_pretrained` loads. The same command
+goes on where a run stopped. Every random choice belongs to a numbered sample, not to a process, so results do not
+depend on how many processes share the work (beyond rounding and batch statistics).
+"""
+
+# ruff: noqa: E402, I001
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from facekit.conditions.masks import MaskSampler
+from facekit.models.patch_discriminator import ForgedPatchDiscriminator
+from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
+from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.models.spectral import initialize_normal
+from facekit.pipelines.inpaint import FaceInpaintPipeline
+from train.augment import diff_augment, parse_policy
+from train.config import read_config
+from train.data import ImageSource, Preparation, to_tensor, training_batches
+from train.inpaint_steps import InpaintLosses, LossWeights, fill_step
+from train.loop import LoopConfig, Run, write_folder
+from train.validation import ValidationSet
+
+# Thesis Table 4.5: what each variant changes.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "A": {"patch_discriminator": "none"},
+    "B": {"use_projected": False},
+    "C": {"patch_discriminator": "patchgan"},
+    "D": {"patch_discriminator": "sm-patchgan"},
+    "E": {"use_transformer": False},
+}
+
+
+@dataclass(kw_only=True)
+class InpaintConfig(LoopConfig):
+    """Options of GRIG training; defaults are the thesis's (section 4.3.1), the published code's are named.
+
+    Attributes:
+        data, split, streaming, shots, exclude, image_column: see `train.data.ImageSource`.
+        flip: mirror half of the pictures.
+        augment: DiffAugment parts on the ground truth, "color,translation" in the published code, "" for none.
+        masks: options of `facekit.conditions.masks.MaskSampler`.
+        reasoning_steps: T of Algorithm 1; Table 4.6 tries 1, 3, 5, 7, 9.
+        single_step_iterations: so many first iterations use T = 1, so that what is iterated on is worth it.
+        ablation: "A" to "E" of Table 4.5.
+        update_order: "thesis" (G, E, D) or "published" (E, D, then G against the updated discriminators).
+        mask_patch_loss: the generator's patch loss counts forged patches only (thesis Eq. 4.5); published: all.
+        perceptual: "lpips", "feature_matching" or "none".
+        perceptual_substitute: what to use when LPIPS weights cannot be had; "none" makes that an error.
+        perceptual_reduction: "mean" over the batch (thesis) or "sum" (published).
+        pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
+        backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
+            through timm), "published" (the same, its convolutions then overwritten by the initialiser: only the
+            running statistics survive), or "random" (nothing to download).
+        freeze_batch_statistics: normalise with running statistics while training.
+        inpainter, projected, patch: options of the three networks.
+        init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
+        size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).
+        channels_last: memory layout; plain NCHW trains faster on processors without wide vector units.
+        validation_data, validation_split, validation_images, validation_masks: pictures and mask options scored.
+        best_metric: "psnr", "ssim", "mae" or "lpips"; its best weights are kept in `best/`.
+    """
+
+    data: str
+    split: str = "train"
+    streaming: bool = False
+    shots: int | None = None
+    exclude: dict[str, list[Any]] = field(default_factory=dict)
+    image_column: str = "image"
+    flip: bool = True
+    augment: str = "color,translation"
+    masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
+    reasoning_steps: int = 3
+    single_step_iterations: int = 0
+    ablation: str = "none"
+    update_order: str = "thesis"
+    mask_patch_loss: bool = True
+    perceptual: str = "lpips"
+    perceptual_substitute: str = "none"
+    perceptual_reduction: str = "mean"
+    lpips_net: str = "vgg"
+    perceptual_weight: float = 1.5
+    projected_weight: float = 1.0
+    patch_weight: float = 1.0
+    pixel_weight: float = 0.0
+    learning_rate: float = 2e-4
+    discriminator_learning_rate: float | None = None
+    betas: tuple[float, float] = (0.5, 0.999)
+    ema_decay: float = 0.999
+    ema_min_decay: float = 0.999
+    backbone_init: str = "pretrained"
+    freeze_batch_statistics: bool = False
+    init_from: str | None = None
+    size: int | None = None
+    channels_last: bool = True
+    inpainter: dict[str, Any] = field(default_factory=dict)
+    projected: dict[str, Any] = field(default_factory=dict)
+    patch: dict[str, Any] = field(default_factory=dict)
+    validation_data: str | None = None
+    validation_split: str = "validation"
+    validation_images: int = 16
+    validation_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "centre"})
+    best_metric: str = "psnr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = {
+            "ablation": tuple(ABLATIONS),
+            "update_order": ("thesis", "published"),
+            "perceptual": ("lpips", "feature_matching", "none"),
+            "perceptual_substitute": ("feature_matching", "none"),
+            "perceptual_reduction": ("mean", "sum"),
+            "backbone_init": ("pretrained", "published", "random"),
+            "best_metric": ("psnr", "ssim", "mae", "lpips"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if not 1 <= self.reasoning_steps <= 100:
+            raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
+        parse_policy(self.augment)
+
+
+class InpaintTrainer:
+    """Networks, optimizers and data of one run, and what happens in an iteration."""
+
+    def __init__(self, config: InpaintConfig) -> None:
+        self.config, self.run = config, Run(config)
+        variant = ABLATIONS[config.ablation]
+        # Equal weights everywhere at the start; afterwards each process draws from its own stream again.
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            options = dict(config.inpainter)
+            if not variant.get("use_transformer", True):
+                options["use_transformer"] = False
+            self.generator = self._build_generator(options)
+            projected = None
+            if variant.get("use_projected", True):
+                projected = self._build_projected()
+            patch = None
+            if variant.get("patch_discriminator") != "none":
+                patch = ForgedPatchDiscriminator(**config.patch)
+                initialize_normal(patch)
+        self.losses = InpaintLosses(
+            projected,
+            patch,
+            labels=variant.get("patch_discriminator", "forged"),
+            weights=LossWeights(
+                perceptual=config.perceptual_weight,
+                projected=config.projected_weight,
+                patch=config.patch_weight,
+                pixel=config.pixel_weight,
+            ),
+            mask_patch_loss=config.mask_patch_loss,
+            perceptual=config.perceptual,
+            substitute=config.perceptual_substitute,
+            reduction=config.perceptual_reduction,
+            lpips_net=config.lpips_net,
+            say=self.run.say,
+        )
+        self.ema = EMAModel(
+            self.generator.parameters(), decay=config.ema_decay, min_decay=config.ema_min_decay
+        )
+        self._prepare()
+        self.run.resume()
+        self.ema.to(self.run.accelerator.device)
+
+    def _build_generator(self, options: dict[str, Any]) -> ResidualInpainter:
+        if self.config.init_from is not None:
+            pipeline = FaceInpaintPipeline.from_pretrained(self.config.init_from)
+            return pipeline.residual_inpainter.float()
+        generator = ResidualInpainter(**options)
+        initialize_normal(generator)
+        return generator
+
+    def _build_projected(self) -> ProjectedDiscriminator:
+        network = ProjectedDiscriminator(**self.config.projected)
+        if self.config.backbone_init != "random":
+            load_backbone(network)
+        if self.config.backbone_init == "published":
+            initialize_normal(network)
+        else:
+            initialize_normal(network.blocks)
+            initialize_normal(network.head)
+        return network
+
+    def _prepare(self) -> None:
+        run, config, losses = self.run, self.config, self.losses
+        self.size = config.size or self.generator.config.sample_size
+        rate = config.discriminator_learning_rate or config.learning_rate
+        adam = lambda module, lr: torch.optim.Adam(  # noqa: E731
+            [p for p in module.parameters() if p.requires_grad], lr=lr, betas=tuple(config.betas)
+        )
+        self.generator_optimizer = adam(self.generator, config.learning_rate)
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.generator.to(memory_format=self.layout)
+        self.generator, self.generator_optimizer = run.accelerator.prepare(
+            self.generator, self.generator_optimizer
+        )
+        self.raw_generator: ResidualInpainter = run.accelerator.unwrap_model(self.generator)
+        self.critics = []
+        for loss in losses.critics:
+            loss.to(memory_format=self.layout)
+            self.critics.append(run.accelerator.prepare(loss, adam(loss, rate)))
+        losses.to(run.accelerator.device)
+        run.accelerator.register_for_checkpointing(self.ema)
+        self._set_modes()
+
+    def _set_modes(self) -> None:
+        for module in [self.raw_generator, *self.losses.networks]:
+            module.train()
+            if self.config.freeze_batch_statistics:
+                for part in module.modules():
+                    if isinstance(part, torch.nn.BatchNorm2d):
+                        part.eval()
+
+    # Data
+
+    def source(self) -> ImageSource:
+        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
+        return ImageSource(**{name: getattr(self.config, name) for name in names})
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """This process's batches from where the run stands."""
+        config, accelerator = self.config, self.run.accelerator
+        sampler = MaskSampler(size=self.size, **config.masks)
+        policy = parse_policy(config.augment)
+
+        def extras(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+            sample = {"mask": torch.from_numpy(np.asarray(sampler(rng), np.float32))[None]}
+            if policy:
+                sample["image"] = diff_augment(to_tensor(pixels), policy, rng)
+            return sample
+
+        return training_batches(
+            self.source(),
+            Preparation(self.size, config.seed, flip=config.flip, extras=extras),
+            batch_size=config.batch_size,
+            start=self.run.samples_seen,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            num_workers=config.num_workers,
+        )
+
+    def noise(self, positions: Tensor, t: int) -> list[Tensor]:
+        """The generator's two noise maps of each sample at reasoning step t, [B, 1, H/2, W/2] each."""
+        half = self.size // 2
+        maps = []
+        for position in positions.tolist():
+            seed = np.random.SeedSequence([self.config.seed, position, t]).generate_state(1, np.uint64)[0]
+            source = torch.Generator().manual_seed(int(seed) % 2**63)
+            maps.append(torch.randn(2, 1, half, half, generator=source))
+        return list(torch.stack(maps, dim=1).to(self.run.accelerator.device))
+
+    # Algorithm 1
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        """Algorithm 1 on one batch (or several whose gradients are averaged): T updates of every network."""
+        device = self.run.accelerator.device
+        for batch in batches:
+            for name in ("image", "mask"):
+                batch[name] = batch[name].to(device, memory_format=self.layout)
+            batch["composite"] = batch["image"] * (1 - batch["mask"])
+        single = self.run.step <= self.config.single_step_iterations
+        for t in range(1, (1 if single else self.config.reasoning_steps) + 1):
+            if self.config.update_order == "published":
+                completed = []
+                for i, batch in enumerate(batches):
+                    with self._sync(self.generator, i == len(batches) - 1):
+                        completed.append(self._complete(batch, t))
+                self._update_critics(batches, completed)
+                self._update_generator(batches, completed)
+            else:
+                completed = self._update_generator(batches, None, t)
+                self._update_critics(batches, completed)
+            for batch, image in zip(batches, completed, strict=True):
+                batch["composite"] = image.detach()
+
+    def _complete(self, batch: dict[str, Any], t: int) -> Tensor:
+        noise = self.noise(batch["position"], t)
+        residual = self.generator(batch["composite"], batch["mask"], noise=noise)
+        return fill_step(batch["composite"], residual.float(), batch["mask"], batch["image"])
+
+    def _update_generator(
+        self, batches: list[dict[str, Any]], completed: list[Tensor] | None, t: int = 0
+    ) -> list[Tensor]:
+        accelerator, results = self.run.accelerator, []
+        self.losses.train_networks(False)
+        for i, batch in enumerate(batches):
+            with self._sync(self.generator, i == len(batches) - 1):
+                image = completed[i] if completed else self._complete(batch, t)
+                with accelerator.autocast():
+                    loss, terms = self.losses.generator_loss(image, batch["image"], batch["mask"])
+                accelerator.backward(loss / len(batches))
+            self.run.record(**terms)
+            results.append(image)
+        self._step(self.generator_optimizer)
+        self.ema.step(self.raw_generator.parameters())
+        return results
+
+    def _update_critics(self, batches: list[dict[str, Any]], completed: list[Tensor]) -> None:
+        accelerator = self.run.accelerator
+        self.losses.train_networks(True)
+        for critic, optimizer in self.critics:
+            for i, (batch, image) in enumerate(zip(batches, completed, strict=True)):
+                with self._sync(critic, i == len(batches) - 1), accelerator.autocast():
+                    loss = critic(batch["image"], image.detach(), batch["mask"])
+                accelerator.backward(loss / len(batches))
+                self.run.record(**{accelerator.unwrap_model(critic).name: loss})
+            self._step(optimizer)
+
+    def _sync(self, module: Any, last: bool) -> Any:
+        """Average gradients over the processes with the last of several passes only."""
+        return contextlib.nullcontext() if last else self.run.accelerator.no_sync(module)
+
+    @staticmethod
+    def _step(optimizer: Any) -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    # Results
+
+    def averaged_generator(self) -> ResidualInpainter:
+        """The generator with averaged parameters; buffers are those of the trained one, as published."""
+        network = ResidualInpainter.from_config(self.raw_generator.config)
+        network.load_state_dict(self.raw_generator.state_dict())
+        self.ema.copy_to(network.parameters())
+        return network.to(self.run.accelerator.device, memory_format=self.layout).eval()
+
+    def write_pipeline(self, folder: Path) -> None:
+        FaceInpaintPipeline(self.averaged_generator().cpu()).save_pretrained(folder)
+
+    def validation_set(self) -> ValidationSet | None:
+        config = self.config
+        if config.validation_data is None:
+            return None
+        return ValidationSet(
+            ImageSource(
+                config.validation_data, config.validation_split, exclude={}, image_column=config.image_column
+            ),
+            MaskSampler(size=self.size, **config.validation_masks),
+            size=self.size,
+            count=config.validation_images,
+            lpips_loss=self.losses.lpips,
+        )
+
+    def train(self) -> None:
+        config, run = self.config, self.run
+        validation = self.validation_set()
+        batches = self.batches()
+        for _ in run.steps():
+            group = [next(batches) for _ in range(config.gradient_accumulation_steps)]
+            self.iteration(group)
+            if run.is_time(config.sample_every):
+                run.write_images(
+                    "train", [batch_row(group[0], name) for name in ("image", "masked", "composite")]
+                )
+            if validation and run.is_time(config.validate_every):
+                network = self.averaged_generator()
+                metrics, rows = validation.score(network, config.reasoning_steps, run.accelerator)
+                run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
+                run.write_images("validation", rows)
+                run.keep_best(metrics, config.best_metric, self.write_pipeline)
+        if run.is_main:
+            write_folder(run.folder / "pipeline", self.write_pipeline)
+            run.say(f"wrote {run.folder / 'pipeline'}")
+
+
+def load_backbone(network: ProjectedDiscriminator) -> None:
+    """ImageNet weights for the frozen classifier, in place, through timm's own cache or download.
+
+    Raises:
+        OSError: when they are in neither.
+    """
+    import timm  # only after facekit, which mends torchvision where timm needs it
+
+    name = network.config.backbone
+    try:
+        trained = timm.create_model(name, pretrained=True)
+    except Exception as error:  # huggingface_hub, requests and ssl each raise their own
+        raise OSError(
+            f"the ImageNet weights of {name} are neither cached nor downloadable ({error}); fetch them on a machine "
+            "with network, or say backbone_init: random"
+        ) from error
+    source = FeatureProjector(name, tuple(network.config.projection_channels), classifier=trained)
+    network.projector.stages.load_state_dict(source.stages.state_dict())
+
+
+def batch_row(batch: dict[str, Any], name: str, limit: int = 8) -> Tensor:
+    """A row of a sample grid: "image", "composite" or "masked"."""
+    row = batch["image"] * (1 - batch["mask"]) if name == "masked" else batch[name]
+    return row[:limit].detach()
+
+
+def main(argv: list[str] | None = None) -> None:
+    config = read_config(InpaintConfig, argv, description=__doc__ or "")
+    InpaintTrainer(config).train()
+
+
+if __name__ == "__main__":
+    main()
