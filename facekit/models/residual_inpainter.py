@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from .residual_blocks import LEAK, AOTBlock, ConvGLU, DownBlock, NoiseUpBlock, SkipExcitation, UpBlock
 from .restormer import ShuffleDown, ShuffleUp, transformer_stage
 from .spectral import SpectralConv2d
+from .verified import VerifiedModelMixin
 
 SIZE_FACTOR = 64
 
@@ -144,7 +144,7 @@ class Decoder(nn.Module):
         return self.to_rgb(x)
 
 
-class ResidualInpainter(ModelMixin, ConfigMixin):
+class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
     """Generator of GRIG, Lu et al., Generative residual image inpainting, CVMJ 2025 (thesis Chapter 4).
 
     One reasoning step of Eq. 4.1 with known pixels y, mask M (1 = hole) and c_0 = y (1 - M) is

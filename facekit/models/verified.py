@@ -1,0 +1,40 @@
+"""Base class of facekit's networks: `from_pretrained` that refuses damaged downloads."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import CONFIG_NAME
+from huggingface_hub import try_to_load_from_cache
+
+from facekit.hub_cache import check_downloads
+
+
+class VerifiedModelMixin(ModelMixin):
+    """diffusers' ModelMixin whose downloaded files are compared with the digests that the Hub announced."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Load a network from a folder or from the Hub; all arguments are those of diffusers.
+
+        Raises:
+            OSError: there is no such model, or what was downloaded is not what the Hub announced.
+        """
+        subfolder = kwargs.get("subfolder") or ""
+        folder = Path(pretrained_model_name_or_path, subfolder)
+        if folder.is_dir():
+            # Before loading: a pipeline passes its folder of the Hub's cache.
+            check_downloads(folder)
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        finally:
+            # A damaged file may load, or fail with an error that does not tell why.
+            config = try_to_load_from_cache(
+                str(pretrained_model_name_or_path),
+                f"{subfolder}/{CONFIG_NAME}".lstrip("/"),
+                cache_dir=kwargs.get("cache_dir"),
+                revision=kwargs.get("revision"),
+            )
+            if isinstance(config, str):
+                check_downloads(Path(config).parent)
