@@ -147,8 +147,15 @@ def open_upright(path: str | os.PathLike | Image.Image, name: str, max_pixels: i
     except MemoryError:
         raise
     except Exception as error:
-        broken = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "corrupt"
-        raise ValueError(f"{name} is {broken} and cannot be decoded ({error}). Save it again.") from error
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> Exception:
+    """What to raise for a file that a decoder gave up on; errors of the disk itself stay what they are."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    broken = "truncated" if "truncated" in str(error).lower() or isinstance(error, EOFError) else "corrupt"
+    return ValueError(f"{name} is {broken} and cannot be decoded ({error}). Save it again.")
 
 
 def _open(path: str | os.PathLike, name: str) -> Image.Image:
@@ -171,10 +178,8 @@ def _open(path: str | os.PathLike, name: str) -> Image.Image:
             raise ValueError(
                 f"{name} is no image that can be read{hint}. Use JPEG, PNG, WebP or TIFF."
             ) from error
-        except OSError:
-            raise
         except Exception as error:
-            raise ValueError(f"{name} is corrupt and cannot be opened ({error}). Save it again.") from error
+            raise _broken(name, error) from error
         finally:
             Image.MAX_IMAGE_PIXELS = guard
 

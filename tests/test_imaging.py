@@ -219,6 +219,12 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         load_image(tmp_path / "cut.jpg")
 
 
+def test_a_file_cut_in_its_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0nothing more")
+    with pytest.raises(ValueError, match=r"cut\.jpg is truncated"):
+        load_image(tmp_path / "cut.jpg")
+
+
 def test_a_corrupt_file_is_refused(picture: Path) -> None:
     data = bytearray(picture.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -282,11 +288,15 @@ def test_the_pixel_limit_can_be_moved(picture: Path, tmp_path: Path) -> None:
         load_image(huge_png(tmp_path / "bomb.png", 20_000), max_pixels=None)
 
 
-def test_a_large_photo_below_the_limit_gives_no_warning(tmp_path: Path) -> None:
-    Image.new("1", (10_000, 9_500)).save(tmp_path / "large.png")
+@pytest.mark.parametrize("pillow_limit", [1_000, 3_000])
+def test_our_limit_replaces_that_of_pillow(
+    pillow_limit: int, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load_image(tmp_path / "large.png").size == (10_000, 9_500)
+        assert load_image(picture).size == (64, 64)
+    assert pillow_limit == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -1,0 +1,44 @@
+"""The `facekit` command: one subcommand for each module of `COMMANDS`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import facekit
+from facekit.commands.common import UsageError
+
+# Modules of facekit.commands with add_parser(subparsers) and run(args) -> int. They import torch and the
+# pipelines inside run, so that --help and wrong arguments are answered at once.
+COMMANDS = ("inpaint",)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="facekit", description="Edit face photos: one command for each task."
+    )
+    parser.add_argument("--version", action="version", version=f"facekit {facekit.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = import_module(f"facekit.commands.{name}")
+        command = module.add_parser(subparsers)
+        command.set_defaults(run=module.run, command_parser=command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: all done. 1: something failed, the rest is done. 2: wrong usage, nothing done. 130: interrupted.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except UsageError as error:
+        args.command_parser.print_usage(sys.stderr)
+        print(f"{args.command_parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished files are complete", file=sys.stderr)
+        return 130

@@ -1,0 +1,28 @@
+"""Where the bundled starter models are."""
+
+from pathlib import Path
+
+STARTERS = {"face-inpaint": "face-inpaint-starter-256"}
+ORGANISATION = "facekit"
+
+
+def starter(task: str) -> str:
+    """The starter model of a task, ready for `from_pretrained`.
+
+    Args:
+        task: for example "face-inpaint".
+
+    Returns:
+        The bundled folder (in `hub_cards/` of a clone, or installed with the package), else the Hub id.
+
+    Raises:
+        ValueError: there is no starter of that name.
+    """
+    if task not in STARTERS:
+        raise ValueError(f"There is no starter model {task!r}; known are {', '.join(sorted(STARTERS))}.")
+    name = STARTERS[task]
+    package = Path(__file__).resolve().parent
+    for cards in (package.parent / "hub_cards", package / "hub_cards"):
+        if (cards / name / "model_index.json").is_file():
+            return str(cards / name)
+    return f"{ORGANISATION}/{name}"

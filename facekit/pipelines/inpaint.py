@@ -1,0 +1,303 @@
+"""`FaceInpaintPipeline`: holes in photos are filled, face by face or anywhere (GRIG, thesis Chapter 4)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+
+from facekit.faces import Face
+from facekit.imaging import MAX_PIXELS, ImageInput, load_images
+from facekit.mask_input import MaskInput, load_masks
+from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.pipelines.base import FacekitPipeline
+from facekit.pipelines.inpaint_plan import Job, plan_job
+from facekit.pipelines.outputs import deliver, heat_map
+
+Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
+Callback = Callable[
+    ["FaceInpaintPipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None
+]
+
+
+@dataclass
+class FaceInpaintOutput(BaseOutput):
+    """What `FaceInpaintPipeline` returns.
+
+    Attributes:
+        images: the filled photos, one for each photo given. "pil": Pillow images of the photos' own mode,
+            size, alpha and depth. "np": float32 `[B, H, W, C]` in [0, 1]. "pt": float32 `[B, C, H, W]` in [0,
+            1]. C is that of the photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes
+            differ.
+        steps: with `return_steps`, for each photo a list of its pictures after steps 1 to T; else None.
+        residuals: with `return_steps`, for each photo a list of T maps float32 `[H, W]`: how much the step
+            changed a pixel, the mean of |residual| over the channels in units of [-1, 1]; 0 outside the hole;
+            else None.
+        faces: for each photo the faces that were filled, left to right.
+        notes: remarks for the user, for example that a mask was empty.
+    """
+
+    images: Pictures
+    steps: list[Pictures] | None = None
+    residuals: list[list[np.ndarray]] | None = None
+    faces: list[list[Face]] | None = None
+    notes: list[str] | None = None
+
+    def heat_maps(self) -> list[list[Image.Image]]:
+        """The residuals as pictures, red for large and blue for small change (thesis Fig. 4.22).
+
+        One colour scale for all steps of a photo. Raises ValueError without `return_steps=True`.
+        """
+        if self.residuals is None:
+            raise ValueError("There are no residuals. Call the pipeline with return_steps=True.")
+        peaks = [max(float(step.max()) for step in steps) for steps in self.residuals]
+        return [
+            [heat_map(step, peak) for step in steps]
+            for steps, peak in zip(self.residuals, peaks, strict=True)
+        ]
+
+
+class FaceInpaintPipeline(FacekitPipeline):
+    """Fills holes in photos by iterative residual reasoning.
+
+    Lu et al., GRIG: few-shot generative residual image inpainting, Computational Visual Media (2025). Every
+    reasoning step computes Eq. 4.1, c_t = (c_{t-1} + G(c_{t-1}, M)) M + y (1 - M) with c_0 = y (1 - M).
+
+    Args:
+        residual_inpainter: the generator G.
+    """
+
+    model_cpu_offload_seq = "residual_inpainter"
+    _callback_tensor_inputs = ("image", "residual", "mask")
+
+    def __init__(self, residual_inpainter: ResidualInpainter) -> None:
+        super().__init__()
+        self.register_modules(residual_inpainter=residual_inpainter)
+
+    def check_inputs(
+        self,
+        region: str,
+        crop: str,
+        num_inference_steps: int,
+        max_batch_size: int,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str],
+    ) -> None:
+        """Refuse settings that cannot work, before anything is loaded.
+
+        Raises:
+            ValueError: with the offending value and what would do.
+        """
+        choices = {
+            "region": (region, ("face", "image")),
+            "crop": (crop, ("hole", "whole")),
+            "output_type": (output_type, ("pil", "np", "pt")),
+        }
+        for name, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
+        for name, value in (("num_inference_steps", num_inference_steps), ("max_batch_size", max_batch_size)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
+        unknown = [k for k in callback_on_step_end_tensor_inputs if k not in self._callback_tensor_inputs]
+        if unknown:
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs has {unknown}; "
+                f"known are {list(self._callback_tensor_inputs)}."
+            )
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        mask: MaskInput | Sequence[MaskInput],
+        region: Literal["face", "image"] = "face",
+        crop: Literal["hole", "whole"] = "hole",
+        aligned: bool = False,
+        faces: str | Sequence[int] = "all",
+        detector: Any = None,
+        num_inference_steps: int = 3,
+        return_steps: bool = False,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        max_batch_size: int = 8,
+        max_pixels: int | None = MAX_PIXELS,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("image",),
+    ) -> FaceInpaintOutput | tuple:
+        """Fill the holes of one photo or several. Pixels outside the mask come back bit-identical.
+
+        Args:
+            image: what `facekit.imaging.load_image` takes, one or a list.
+            mask: what `facekit.mask_input.load_mask` takes, one for all photos or one for each. Gray >= 128,
+                floats >= 0.5 and the alpha > 0 of an editor's layer are hole.
+            region: "face": every face that the mask touches is aligned, filled and put back; what the mask
+                covers beyond the faces is filled as in "image", with a note. "image": squares around the
+                holes, for any subject.
+            crop: for `region="image"`: "hole" cuts a square with context around each group of holes, "whole"
+                shows the network the whole picture at once.
+            aligned: the photos are aligned faces already: no detection, the whole picture is one square.
+            faces: which faces to fill: "all", "largest" or indices from left to right.
+            detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
+            num_inference_steps: reasoning steps T; the published model was trained with 3.
+            return_steps: also return every step's picture and residual map.
+            generator: source of the noise maps; a list has one for each photo.
+            max_batch_size: largest number of squares the network sees at once; results do not depend on it
+                beyond rounding.
+            max_pixels: refuse larger photos before they are decoded; None lifts the limit.
+            output_type: "pil", "np" or "pt", see `FaceInpaintOutput`.
+            return_dict: False gives the tuple (images, steps, residuals, faces, notes) without its None.
+            callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each step; it may
+                return a dict with a new "image".
+            callback_on_step_end_tensor_inputs: which of "image" (present fill `[N, 3, S, S]` in [-1, 1]),
+                "residual" (alike) and "mask" `[N, 1, S, S]` the callback receives; N counts squares.
+
+        Raises:
+            FileNotFoundError: a photo or mask does not exist.
+            TypeError: a photo or mask of an unknown kind.
+            ValueError: bad settings; a photo or mask that is refused (see `load_image`, `load_mask`); no
+                face, or none under the mask, with `region="face"`.
+        """
+        # 1. Check the settings
+        self.check_inputs(
+            region,
+            crop,
+            num_inference_steps,
+            max_batch_size,
+            output_type,
+            callback_on_step_end_tensor_inputs,
+        )
+
+        # 2. Read photos and masks; whatever is wrong with them shows here
+        photos = load_images(image, max_pixels=max_pixels)
+        if isinstance(generator, list) and len(generator) != len(photos):
+            raise ValueError(
+                f"{len(generator)} generators for {len(photos)} photos. Pass one, or one for each."
+            )
+        masks = load_masks(mask, photos, max_pixels=max_pixels)
+
+        # 3. Find the faces and cut the squares that the network fills
+        sample_size = self.residual_inpainter.config.sample_size
+        jobs = [
+            plan_job(
+                photo,
+                hole,
+                notes,
+                sample_size=sample_size,
+                region="image" if aligned else region,
+                crop="whole" if aligned else crop,
+                faces=faces,
+                detector=detector,
+            )
+            for photo, (hole, notes) in zip(photos, masks, strict=True)
+        ]
+        owners = [index for index, job in enumerate(jobs) for _ in job.regions]
+
+        # 4. Make one batch of them
+        history: list[torch.Tensor] = []
+        residuals: list[torch.Tensor] = []
+        if owners:
+            known, holes = self._batch([r for job in jobs for r in job.regions])
+            noise_source = [generator[i] for i in owners] if isinstance(generator, list) else generator
+            fill = known * (1 - holes)
+
+            # 5. Reasoning steps
+            with self.progress_bar(total=num_inference_steps) as progress_bar:
+                for step in range(num_inference_steps):
+                    residual = self._residual(fill, holes, noise_source, max_batch_size)
+                    fill = (fill + residual) * holes + known * (1 - holes)
+
+                    if callback_on_step_end is not None:
+                        tensors = {"image": fill, "residual": residual, "mask": holes}
+                        callback_kwargs = {}
+                        for key in callback_on_step_end_tensor_inputs:
+                            callback_kwargs[key] = tensors[key]
+                        changed = callback_on_step_end(self, step, step, callback_kwargs) or {}
+                        fill = changed.get("image", fill)
+
+                    if return_steps:
+                        residuals.append((residual.abs().mean(1, keepdim=True) * holes).cpu())
+                        history.append(fill.cpu())
+                    progress_bar.update()
+            if not torch.isfinite(fill).all():
+                raise ValueError(
+                    f"The network gave NaN or infinity in {self.residual_inpainter.dtype}. "
+                    "Load it with dtype=torch.float32 or torch.bfloat16."
+                )
+            if not return_steps:
+                history = [fill.cpu()]
+
+        # 6. Put the squares back into the photos
+        finished = self._paint(jobs, history, num_inference_steps if return_steps else 1)
+        images = deliver([pictures[-1] for pictures in finished], output_type)
+        steps = [deliver(pictures, output_type) for pictures in finished] if return_steps else None
+        maps = self._residual_maps(jobs, residuals, num_inference_steps) if return_steps else None
+        notes = [note for job in jobs for note in job.labelled_notes(len(jobs))]
+
+        # 7. Let go of the device
+        self.maybe_free_model_hooks()
+
+        output = FaceInpaintOutput(
+            images=images, steps=steps, residuals=maps, faces=[job.faces for job in jobs], notes=notes
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _batch(self, regions: list) -> tuple[torch.Tensor, torch.Tensor]:
+        """Squares as `[N, 3, S, S]` in [-1, 1] and holes `[N, 1, S, S]`, float32 on the execution device."""
+        images = np.stack([region.image for region in regions]).transpose(0, 3, 1, 2)
+        holes = np.stack([region.hole for region in regions])[:, None]
+        device = self._execution_device
+        known = torch.from_numpy(images * np.float32(2) - np.float32(1)).to(device)
+        return known, torch.from_numpy(holes.astype(np.float32)).to(device)
+
+    def _residual(
+        self,
+        fill: torch.Tensor,
+        holes: torch.Tensor,
+        generator: torch.Generator | list[torch.Generator] | None,
+        max_batch_size: int,
+    ) -> torch.Tensor:
+        """G(c, M) of all squares, float32; noise is drawn for all at once, so that parts do not change it."""
+        dtype = self.residual_inpainter.dtype
+        count, _, height, width = fill.shape
+        shape = (count, 1, height // 2, width // 2)
+        noise = [
+            randn_tensor(shape, generator=generator, device=fill.device, dtype=torch.float32)
+            for _ in range(2)
+        ]
+        parts = []
+        for start in range(0, count, max_batch_size):
+            part = slice(start, start + max_batch_size)
+            residual = self.residual_inpainter(
+                fill[part].to(dtype), holes[part].to(dtype), noise=[n[part].to(dtype) for n in noise]
+            )
+            parts.append(residual.float())
+        return torch.cat(parts)
+
+    def _paint(self, jobs: list[Job], history: list[torch.Tensor], count: int) -> list[list]:
+        """For each job its photos after every recorded step."""
+        squares = [((fill + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy() for fill in history]
+        finished, first = [], 0
+        for job in jobs:
+            last = first + len(job.regions)
+            finished.append(
+                [job.painted(s[first:last]) for s in squares] if job.regions else [job.photo] * count
+            )
+            first = last
+        return finished
+
+    def _residual_maps(
+        self, jobs: list[Job], residuals: list[torch.Tensor], count: int
+    ) -> list[list[np.ndarray]]:
+        maps, first = [], 0
+        for job in jobs:
+            last = first + len(job.regions)
+            steps = [r[first:last, 0].numpy() for r in residuals] or [np.empty((0, 1, 1))] * count
+            maps.append([job.laid(step) for step in steps])
+            first = last
+        return maps

@@ -1,0 +1,220 @@
+"""What the inpainting pipeline will do with each photo, settled before a network runs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facekit.faces import AlignedFace, Face, align_face, detect_faces, ffhq_quad, paste_faces
+from facekit.faces.geometry import bounding_box, intersect, target_coordinates
+from facekit.imaging import Photo, as_float, as_uint8, from_float
+from facekit.pipelines import regions
+from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
+
+WAY_OUT = (
+    'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
+)
+SEARCH_SIDE = 1600  # the second search paints over the hole on a copy of at most this side
+
+
+class FaceRegion:
+    """An aligned face with a hole, for the network. `paste_faces` takes all faces of a photo back together.
+
+    Attributes:
+        image: float32 `[S, S, 3]` in [0, 1].
+        hole: bool `[S, S]`.
+        aligned: the way back to the photo.
+    """
+
+    def __init__(self, aligned: AlignedFace, hole: np.ndarray) -> None:
+        self.aligned = aligned
+        self.image = as_float(aligned.image)
+        self.hole = aligned.warp(hole.astype(np.float32), "linear") >= 0.5
+
+    def lay(self, canvas: np.ndarray, values: np.ndarray, hole: np.ndarray) -> None:
+        """Write a map float32 `[S, S]` into `canvas` float32 `[H, W]` under the hole and inside the crop."""
+        left, top, right, bottom = self.aligned.box
+        box = np.s_[top:bottom, left:right]
+        inside = hole[box] & self.aligned.covers(self.aligned.box)
+        canvas[box][inside] = self.aligned.unwarp(values)[box][inside]
+
+
+@dataclass
+class Job:
+    """One photo with its hole, and the squares to fill.
+
+    Attributes:
+        photo: as it came.
+        hole: bool `[H, W]`.
+        base: the photo `[H, W, 3]` whose hole inside the face crops shows its surroundings' colours.
+        crops: squares cut straight from the photo.
+        face_regions: aligned faces.
+        notes: remarks for the user.
+    """
+
+    photo: Photo
+    hole: np.ndarray
+    base: np.ndarray | None = None
+    crops: list[CropRegion] = field(default_factory=list)
+    face_regions: list[FaceRegion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def regions(self) -> list[Region | FaceRegion]:
+        """All squares in the order in which they come from the network."""
+        return [*self.crops, *self.face_regions]
+
+    @property
+    def faces(self) -> list[Face]:
+        """The faces that are filled, left to right."""
+        return [region.aligned.face for region in self.face_regions]
+
+    def painted(self, squares: np.ndarray) -> Photo:
+        """The photo with its filled squares float32 `[N, S, S, 3]` in [0, 1]; only the hole changes."""
+        canvas = self.base.copy()
+        for crop, square in zip(self.crops, squares, strict=False):
+            crop.paint(canvas, square)
+        edits = [
+            (region.aligned, square, self.hole)
+            for region, square in zip(self.face_regions, squares[len(self.crops) :], strict=True)
+        ]
+        if edits:
+            canvas = paste_faces(canvas, edits, mode="replace", mask_space="photo")
+        return self.photo.edited(canvas, self.hole)
+
+    def laid(self, squares: np.ndarray) -> np.ndarray:
+        """Maps float32 `[N, S, S]` as one map float32 `[H, W]` over the photo, 0 outside the hole."""
+        canvas = np.zeros(self.hole.shape, dtype=np.float32)
+        for crop, square in zip(self.crops, squares, strict=False):
+            crop.lay(canvas, square)
+        for region, square in zip(self.face_regions, squares[len(self.crops) :], strict=False):
+            region.lay(canvas, square, self.hole)
+        return np.maximum(canvas, 0)
+
+    def labelled_notes(self, count: int) -> list[str]:
+        """Notes of the photo and the job, with the photo's name in front when there are several photos."""
+        notes = [*self.photo.notes, *self.notes]
+        return [f"{self.photo.name}: {note}" for note in notes] if count > 1 else notes
+
+
+def plan_job(
+    photo: Photo,
+    hole: np.ndarray,
+    notes: list[str],
+    *,
+    sample_size: int,
+    region: str,
+    crop: str,
+    faces: str | Sequence[int],
+    detector: Any,
+) -> Job:
+    """Find what to fill in one photo.
+
+    Raises:
+        ValueError: with `region="face"`: no face in the photo, none under the mask, or a face index that the
+            photo does not have.
+    """
+    job = Job(photo, hole, notes=list(notes))
+    if not hole.any():
+        job.notes.append("the mask is empty: the photo comes back as it was")
+        return job
+    if hole.all():
+        job.notes.append("the mask covers the whole picture: the result is invented from nothing")
+    alpha = photo.alpha
+    if alpha is not None and not alpha[hole].any():
+        job.notes.append(
+            "the photo is transparent under the whole mask and stays so: the fill cannot be seen"
+        )
+    job.base = photo.rgb
+    if region == "image":
+        job.crops = crop_regions(job.base, hole, sample_size, crop)
+        return job
+
+    aligned, rest = _touched_faces(photo, job.base, hole, sample_size, faces, detector)
+    if rest.any():
+        share = rest.sum() / hole.sum()
+        job.notes.append(
+            f'{share:.0%} of the mask lies outside the filled faces\' crops: filled as with region="image"'
+        )
+        job.crops = crop_regions(job.base, hole, sample_size, own=rest)
+    job.base = np.array(job.base)
+    for face in aligned:
+        _hide(job.base, hole, face)
+    for face in aligned:
+        # Cut again, now that nothing of the hole's old content can blur over its edge.
+        job.face_regions.append(FaceRegion(align_face(job.base, face.face, sample_size), hole))
+    return job
+
+
+def _touched_faces(
+    photo: Photo, rgb: np.ndarray, hole: np.ndarray, size: int, faces: str | Sequence[int], detector: Any
+) -> tuple[list[AlignedFace], np.ndarray]:
+    """The faces to fill, left to right, and the part of the hole that belongs to none of them.
+
+    Each pixel of the hole belongs to the face in whose crop it lies nearest to the centre. When the photo
+    shows no face under the mask, it is searched again with the hole painted over in its surroundings'
+    colours: scribbles and bars hide a face from a detector more than a smooth patch does.
+    """
+    options = {} if detector is None else {"detector": detector}
+    picture, count = as_uint8(rgb), 0
+    for prepare in (lambda: picture, lambda: _painted_over(picture, hole)):
+        found = detect_faces(prepare(), faces=faces, **options)
+        count = max(count, len(found))
+        aligned = [align_face(rgb, face, size) for face in found if _centred_inside(face, hole.shape)]
+        owned, rest = _owners(aligned, hole)
+        if owned:
+            return sorted(owned, key=lambda face: face.face.index), rest
+    if count == 0:
+        raise ValueError(f"{photo.name}: no face was found. {WAY_OUT}")
+    who = "the face" if count == 1 else f"any of the {count} faces"
+    raise ValueError(f"{photo.name}: the mask does not touch {who}. {WAY_OUT}")
+
+
+def _painted_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A copy of the uint8 picture with the hole in its surroundings' colours, computed on a bounded size."""
+    height, width = hole.shape
+    shrink = min(1.0, SEARCH_SIDE / max(height, width))
+    small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small_hole = resize(hole.astype(np.float32), small) > 0
+    smooth = surroundings(as_float(cv2.resize(picture, small, interpolation=cv2.INTER_NEAREST)), small_hole)
+    large = cv2.resize(from_float(smooth, np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(hole[..., None], large, picture)
+
+
+def _centred_inside(face: Face, shape: tuple[int, int]) -> bool:
+    centre = ffhq_quad(face.landmarks).mean(axis=0)
+    return bool((centre > 0).all() and centre[0] < shape[1] - 1 and centre[1] < shape[0] - 1)
+
+
+def _owners(aligned: list[AlignedFace], hole: np.ndarray) -> tuple[list[AlignedFace], np.ndarray]:
+    outer = regions.bounding_box(hole)
+    bounds = (outer.left, outer.top, outer.right, outer.bottom)
+    owner = np.full(hole[outer.slices].shape, -1, dtype=np.int16)
+    nearest = np.full(owner.shape, np.inf, dtype=np.float32)
+    for index, face in enumerate(aligned):
+        box = intersect(face.box, bounds)
+        if box is None:
+            continue
+        x, y = target_coordinates(face.matrix, box)
+        middle = (face.size - 1) / 2
+        distance = np.maximum(np.abs(x - middle), np.abs(y - middle)) / (face.size / 2)
+        view = np.s_[box[1] - outer.top : box[3] - outer.top, box[0] - outer.left : box[2] - outer.left]
+        better = (distance <= 1) & (distance < nearest[view]) & hole[box[1] : box[3], box[0] : box[2]]
+        nearest[view][better] = distance[better]
+        owner[view][better] = index
+    rest = hole.copy()
+    rest[outer.slices] &= owner < 0
+    return [face for index, face in enumerate(aligned) if (owner == index).any()], rest
+
+
+def _hide(base: np.ndarray, hole: np.ndarray, face: AlignedFace) -> None:
+    """Paint the hole around a face in the colours of its surroundings."""
+    # As far out as the filter that shrinks the crop can reach.
+    reach = 8 + math.ceil(4 * max(1.0, 1 / np.hypot(*face.matrix[:, 0])))
+    left, top, right, bottom = bounding_box(face.quad, *hole.shape, margin=reach)
+    box = np.s_[top:bottom, left:right]
+    inside = hole[box]
+    base[box][inside] = from_float(surroundings(as_float(base[box]), inside)[inside], base.dtype)
