@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 
 # Torch and diffusers take seconds to import. The `facekit` command must answer `--help` and wrong arguments
 # at once, so in its process alone the public names are imported when one of them is first asked for.
-if Path(sys.argv[0] if sys.argv else "").stem == "facekit":
+_program = sys.argv[0] if sys.argv else ""
+if Path(_program).stem == "facekit" or (_program == "-m" and "facekit" in sys.orig_argv):
+    from importlib.util import find_spec
 
     def __getattr__(name: str) -> object:
-        # Every public name is a class; anything else asked for is a submodule or a mistake.
-        if not name[:1].isupper():
+        # Python asks for a submodule here before it imports it.
+        if name.startswith("_") or find_spec(f"facekit.{name}") is not None:
             raise AttributeError(f"module 'facekit' has no attribute {name!r}")
         from facekit import public
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+import facekit  # noqa: F401  mends torchvision, before a test module imports diffusers in front of facekit
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def find_shared() -> Path | None:
-    """The folder with face images and full goldens that stands beside a developer's checkout, if it is there."""
+    """The folder with face images and full goldens beside a developer's checkout, if it is there."""
     folder = ROOT.parent / "shared"
     return folder if (folder / "parity").is_dir() else None
 

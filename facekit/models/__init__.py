@@ -1,1 +1,4 @@
-"""models of facekit."""
+"""Networks."""
+
+# The `facekit` command imports networks without the package's public names; they bring the registration.
+from facekit import public as _public  # noqa: F401

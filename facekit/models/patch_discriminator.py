@@ -2,17 +2,17 @@
 
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from .residual_blocks import LEAK
 from .spectral import SpectralConv2d
+from .verified import VerifiedModelMixin
 
 KERNEL = 4
 PADDING = 1
 
 
-class ForgedPatchDiscriminator(ModelMixin, ConfigMixin):
+class ForgedPatchDiscriminator(VerifiedModelMixin, ConfigMixin):
     """Patch discriminator D of GRIG (thesis Section 4.2.1). The defaults are the published size.
 
     Args:

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from .residual_blocks import LEAK, upsample
 from .spectral import SpectralConv2d
+from .verified import VerifiedModelMixin
 
 # Blocks of the classifier that make up the four stages, and the smallest picture it was made for.
 STAGES = ((0, 2), (2, 3), (3, 5), (5, 7))
@@ -76,7 +76,7 @@ class StridedConv(nn.Module):
         return F.leaky_relu(self.norm(self.conv(x)), LEAK)
 
 
-class ProjectedDiscriminator(ModelMixin, ConfigMixin):
+class ProjectedDiscriminator(VerifiedModelMixin, ConfigMixin):
     """Image-level discriminator E of GRIG (thesis Section 4.2.1). The defaults are the published size.
 
     Its projector (classifier and mixing layers) is frozen and stays in evaluation mode, yet passes gradients

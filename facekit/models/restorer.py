@@ -7,7 +7,6 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
@@ -16,6 +15,7 @@ from facekit.models.layers import EqualizedLinear, Generators, channels_at, num_
 from facekit.models.modulated import StyledConv, ToRGB, add_
 from facekit.models.smart import SMART, MultiDilationConv
 from facekit.models.stylegan2 import MappingNetwork, mixed_styles
+from facekit.models.verified import VerifiedModelMixin
 
 
 @dataclass
@@ -44,7 +44,7 @@ class DecoderLevel(nn.Module):
         self.to_rgb = ToRGB(out_channels, style_dim)
 
 
-class RestoreAutoEncoder(ModelMixin, ConfigMixin):
+class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
     """U-shaped auto-encoder of SMART layers guided by codes, prior features, random style and a global code.
 
     n = 2 log2(sample_size) - 2 style vectors; channels at resolution r: min(channel_base / r, max_channels),

@@ -6,15 +6,15 @@ from itertools import pairwise
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import nn
 
 from facekit.models.layers import EqualizedLinear, Generators, channels_at, num_latents, pixel_norm
 from facekit.models.modulated import StyledConv, ToRGB
+from facekit.models.verified import VerifiedModelMixin
 
 
-class MappingNetwork(ModelMixin, ConfigMixin):
+class MappingNetwork(VerifiedModelMixin, ConfigMixin):
     """z [B, style_dim] ~ N(0, I) -> style vector w [B, style_dim]: pixel norm, then linear layers."""
 
     @register_to_config
@@ -80,7 +80,7 @@ class SynthesisLevel(nn.Module):
         self.to_rgb = ToRGB(out_channels, style_dim)
 
 
-class StyleGAN2Generator(ModelMixin, ConfigMixin):
+class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
     """StyleGAN2 generator with its mapping network; `sample_size` a power of two from 8 on.
 
     Channels at resolution r: min(channel_base / r, max_channels). Defaults: the published 1024 model.

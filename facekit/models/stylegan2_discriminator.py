@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from facekit.models.layers import ConvLayer, EqualizedLinear, channels_at, minibatch_stddev, num_latents
+from facekit.models.verified import VerifiedModelMixin
 
 
 class ResidualDownBlock(nn.Module):
@@ -25,7 +25,7 @@ class ResidualDownBlock(nn.Module):
         return self.conv2(self.conv1(x), half) + self.skip(x, half)
 
 
-class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
+class StyleGAN2Discriminator(VerifiedModelMixin, ConfigMixin):
     """Image [B, 3, S, S] in [-1, 1] -> logits [B, 1]. Channels as in the generator. Defaults: the 512 model.
 
     The minibatch deviation works on groups of `stddev_group` samples, so B must be below it or a multiple.
