@@ -1,0 +1,117 @@
+"""What every tab needs: the models (loaded once), friendly errors, previews, files to download."""
+
+import functools
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+import spaces
+import torch
+from gradio.components.base import Component
+from PIL import Image
+
+from facekit.hub import starter
+from facekit.imaging import Photo, as_uint8, load_image
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+log = logging.getLogger("facekit.demo")
+
+EXAMPLES = Path(__file__).with_name("examples")
+SCRATCH = Path(tempfile.gettempdir()) / "facekit-demo"
+PREVIEW_SIDE = 1280  # pixels; more only slows the browser's canvas, the photo itself is never shrunk
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+DEVICE_QUEUE = "device"  # one concurrency id for all that runs networks, so that jobs queue up for the device
+
+# On a ZeroGPU Space the decorator lends a GPU for the call; elsewhere it does nothing.
+on_gpu: Callable[..., Any] = getattr(spaces, "GPU", lambda function: function)
+
+_pipelines: dict[str, "DiffusionPipeline"] = {}
+_loading = Lock()
+
+
+def default_device() -> str:
+    """`cuda`, `mps` or `cpu`, the best that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_pipeline(pipeline_class: type["DiffusionPipeline"], task: str, variable: str) -> "DiffusionPipeline":
+    """The pipeline of a task, loaded at its first use and kept.
+
+    `variable` names the environment variable that may hold another model (folder or Hub id) than the
+    bundled starter of the `task`.
+    """
+    with _loading:
+        if variable not in _pipelines:
+            source = os.environ.get(variable) or starter(task)
+            log.info("loading %s from %s", pipeline_class.__name__, source)
+            pipeline = pipeline_class.from_pretrained(source).to(default_device())
+            pipeline.set_progress_bar_config(disable=True)
+            _pipelines[variable] = pipeline
+        return _pipelines[variable]
+
+
+def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what goes wrong in an event handler into a message on the page; the page stays usable."""
+
+    @functools.wraps(function)
+    def handler(*inputs: Any, **options: Any) -> Any:
+        try:
+            return function(*inputs, **options)
+        except gr.Error:
+            raise
+        except (ValueError, OSError) as error:
+            raise gr.Error(sentence(error), duration=15, print_exception=False) from error
+        except torch.OutOfMemoryError as error:
+            message = "Not enough memory for this photo. Try a smaller one."
+            raise gr.Error(message, print_exception=False) from error
+        except Exception as error:
+            log.exception("unexpected error")
+            raise gr.Error("Something went wrong on our side; the log has the details.") from error
+
+    return handler
+
+
+def sentence(error: Exception) -> str:
+    """The error's text as a sentence."""
+    text = str(error).strip() or type(error).__name__
+    if text.split()[0].isalpha():  # a file name keeps its letters
+        text = text[0].upper() + text[1:]
+    return text if text[-1] in ".!?" else text + "."
+
+
+def open_photo(path: str | None) -> Photo:
+    """The uploaded picture, upright. Raises ValueError or OSError with advice."""
+    if not path:
+        raise ValueError("choose a photo first")
+    return load_image(path, name=Path(path).name)
+
+
+def preview(photo: Photo, side: int = PREVIEW_SIDE) -> Image.Image:
+    """8-bit RGB or RGBA picture for the screen, its longer side at most `side` pixels."""
+    channels = photo.rgb if photo.alpha is None else np.dstack([photo.rgb, photo.alpha])
+    picture = Image.fromarray(np.ascontiguousarray(as_uint8(channels)))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return picture
+
+
+def save_for_download(image: Image.Image, name: str, component: Component) -> str:
+    """Write a lossless PNG called `name` into the cache of `component`, which Gradio clears by age."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        if image.mode not in PNG_MODES:
+            image = image.convert("RGB")
+        image.save(path, compress_level=3)
+        cached = component.move_resource_to_block_cache(path)
+    if cached is None:
+        raise OSError(f"{name} could not be stored for download")
+    return cached

@@ -1,0 +1,319 @@
+"""The Inpaint tab: a photo, a painted mask, a filled photo."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+
+from facekit import FaceInpaintPipeline
+from facekit.imaging import load_image
+from facekit.mask_input import load_mask
+from facekit.pipelines.inpaint import FaceInpaintOutput
+from facekit.pipelines.inpaint_plan import WAY_OUT
+from facekit_demo.common import (
+    DEVICE_QUEUE,
+    friendly,
+    load_pipeline,
+    on_gpu,
+    open_photo,
+    preview,
+    save_for_download,
+)
+from facekit_demo.gallery import inpaint_examples
+
+MODEL_VARIABLE = "FACEKIT_INPAINT_MODEL"
+BRUSH = "#ff5a3c"
+BRUSH_RGB = (255, 90, 60)
+REGIONS = [("A face", "face"), ("Anything else", "image")]
+MAX_STEPS = 9
+MAX_SEED = 2**31 - 1
+STEP_SIDE = 512  # pixels of a picture in the step gallery
+STEPS_PIXELS = 25_000_000  # every step keeps a whole photo in memory, so larger photos go without
+EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
+
+
+def build_tab() -> None:
+    """Lay out the tab inside an open `gr.Blocks` and wire its events."""
+    examples = inpaint_examples()
+    result_path = gr.State(None, time_to_live=3600)
+    with gr.Row(equal_height=False):
+        with gr.Column(elem_classes="work"):
+            gr.Markdown("### 1. Choose a photo")
+            photo = gr.File(
+                show_label=False,
+                file_types=["image"],
+                height=120,
+                elem_id="inpaint-photo",
+                elem_classes="chooser",
+            )
+            with gr.Column(visible=False) as editing_panel:
+                gr.Markdown("### 2. Paint over what should be filled")
+                editor = gr.ImageEditor(
+                    show_label=False,
+                    type="pil",
+                    format="png",
+                    image_mode="RGBA",
+                    sources=[],
+                    transforms=None,
+                    layers=False,
+                    brush=gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
+                    buttons=[],
+                    elem_id="inpaint-editor",
+                )
+                region = gr.Radio(
+                    REGIONS, value="face", label="What did you paint on?", elem_id="inpaint-region"
+                )
+                run = gr.Button("3. Fill in", variant="primary", size="lg", elem_id="inpaint-run")
+                with gr.Accordion("More", open=False, elem_id="inpaint-more"):
+                    mask_file = gr.File(
+                        label="Mask file instead of painting (white = fill)",
+                        file_types=["image"],
+                        height=140,
+                        elem_id="inpaint-mask",
+                    )
+                    steps = gr.Slider(
+                        1, MAX_STEPS, value=3, step=1, label="Steps", info="3 is usual; more takes longer."
+                    )
+                    seed = gr.Number(
+                        0,
+                        label="Seed",
+                        precision=0,
+                        minimum=0,
+                        maximum=MAX_SEED,
+                        info="The same number gives the same filling.",
+                    )
+            gr.Markdown("Or try one of these:", elem_classes="hint")
+            samples = gr.Dataset(
+                components=[gr.Image(visible=False)],
+                samples=[[str(example.photo)] for example in examples],
+                type="index",
+                show_label=False,
+                elem_id="inpaint-examples",
+            )
+        with gr.Column(elem_classes="work"):
+            gr.Markdown("### Result")
+            notes = gr.Markdown(visible=False, elem_id="inpaint-notes")
+            slider = gr.ImageSlider(
+                show_label=False,
+                interactive=False,
+                format="png",
+                buttons=["fullscreen"],
+                max_height=640,
+                elem_id="inpaint-result",
+            )
+            with gr.Row():
+                download = gr.DownloadButton(
+                    "Download PNG", variant="primary", visible=False, elem_id="inpaint-download"
+                )
+                again = gr.Button("Edit this result", visible=False, elem_id="inpaint-again")
+            with gr.Accordion(
+                "How it was filled, step by step", open=False, visible=False, elem_id="inpaint-steps"
+            ) as progress_panel:
+                gallery = gr.Gallery(
+                    show_label=False,
+                    columns=2,
+                    height=None,
+                    object_fit="contain",
+                    format="png",
+                    interactive=False,
+                    buttons=["fullscreen"],
+                )
+
+    editing = [editor, editing_panel, mask_file]
+    outcome = [notes, slider, download, again, progress_panel, gallery, result_path]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+
+    @friendly
+    def show_photo(path: str | None) -> list[Any]:
+        return _editing(preview(open_photo(path))) + _outcome()
+
+    @friendly
+    def show_example(index: int) -> list[Any]:
+        example = examples[index]
+        shown = preview(open_photo(str(example.photo)))
+        return [str(example.photo), *_editing(shown, Image.open(example.mask)), *_outcome()]
+
+    @friendly
+    def show_result(path: str | None) -> list[Any]:
+        return [path, *_editing(preview(open_photo(path))), *_outcome()]
+
+    @friendly
+    def show_mask(path: str | None, photo_path: str | None) -> Any:
+        if not path:
+            return gr.skip()
+        photo_image = open_photo(photo_path)
+        return _painted(preview(photo_image), open_mask(path, photo_image.size))
+
+    @friendly
+    def fill(
+        photo_path: str | None,
+        painting: dict[str, Any] | None,
+        region: str,
+        steps: int,
+        seed: int,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
+    ) -> list[Any]:
+        image = open_photo(photo_path)
+        mask = painted_mask(painting, image.size)
+        try:
+            output = _infer(image.to_pil(), mask, region, steps, seed, progress)
+        except ValueError as error:
+            # The advice of the Python interface, in terms of the page.
+            advice = f"Choose “{REGIONS[1][0]}” and try again."
+            raise ValueError(str(error).removeprefix("image: ").replace(WAY_OUT, advice)) from error
+        filled = output.images[0]
+        path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download)
+        pictures = _step_pictures(output)
+        return _outcome(output.notes, (preview(image), preview(load_image(filled))), path, pictures)
+
+    @friendly
+    def fill_files(photo: str, mask: str, region: str, steps: int, seed: int) -> str:
+        image = open_photo(photo)
+        output = _infer(image.to_pil(), open_mask(mask, image.size), region, steps, seed)
+        return save_for_download(output.images[0], f"{Path(photo).stem}-filled.png", download)
+
+    shown = photo.upload(show_photo, photo, editing + outcome, **quiet)
+    shown.failure(lambda: [None, *_editing(None), *_outcome()], None, [photo, *editing, *outcome], **quiet)
+    photo.clear(lambda: _editing(None) + _outcome(), None, editing + outcome, **quiet)
+    samples.click(show_example, samples, [photo, *editing, *outcome], **quiet)
+    masked = mask_file.upload(show_mask, [mask_file, photo], editor, **quiet)
+    masked.failure(lambda: None, None, mask_file, **quiet)
+    again.click(show_result, result_path, [photo, *editing, *outcome], **quiet)
+    run.click(
+        fill,
+        [photo, editor, region, steps, seed],
+        outcome,
+        api_visibility="private",
+        concurrency_id=DEVICE_QUEUE,
+        concurrency_limit=1,
+        scroll_to_output=True,
+        show_progress_on=slider,
+    )
+    with gr.Group(visible=False):
+        # The named endpoint for programs: files in, a file out, no editor state.
+        api_mask = gr.File(label="mask")
+        api_result = gr.File(label="filled photo")
+        gr.Button().click(
+            fill_files,
+            [photo, api_mask, region, steps, seed],
+            api_result,
+            api_name="inpaint",
+            api_description="Fill the white part of the mask in the photo. region: 'face' or 'image'.",
+            concurrency_id=DEVICE_QUEUE,
+        )
+
+
+def open_mask(path: str | None, size: tuple[int, int]) -> Image.Image:
+    """A mask file as a black and white picture of the photo's size `(width, height)`; white = fill.
+
+    Raises ValueError or OSError where the file is none, or its proportions do not fit the photo.
+    """
+    if not path:
+        raise ValueError("choose a mask file, or paint on the photo")
+    if not Path(path).stat().st_size:
+        raise ValueError(f"{Path(path).name} is empty (0 bytes)")
+    hole, notes = load_mask(path, size)
+    for note in notes:
+        gr.Info(note)
+    return Image.fromarray(hole.astype(np.uint8) * 255)
+
+
+def painted_mask(painting: dict[str, Any] | None, size: tuple[int, int]) -> Image.Image:
+    """What was painted in the editor as a black and white picture of the photo's size `(width, height)`."""
+    covered: np.ndarray | None = None
+    for layer in (painting or {}).get("layers", []):
+        alpha = np.asarray(layer.convert("RGBA"))[..., 3] > 0
+        covered = alpha if covered is None or covered.shape != alpha.shape else covered | alpha
+    if covered is None or not covered.any():
+        raise ValueError("paint over the part that should be filled, then press Fill in")
+    return _resized(covered, size)
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """bool `[H, W]` as a black and white picture of `size`, with smooth outlines."""
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.BILINEAR).point(lambda value: 255 * (value > 127))
+    return picture
+
+
+@on_gpu
+def _infer(
+    image: Image.Image,
+    mask: Image.Image,
+    region: str,
+    steps: int,
+    seed: int,
+    progress: gr.Progress | None = None,
+) -> FaceInpaintOutput:
+    if not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
+    if progress:
+        progress(0, desc="Getting ready")
+    pipe = load_pipeline(FaceInpaintPipeline, "face-inpaint", MODEL_VARIABLE)
+
+    def report(_pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if progress:
+            progress((step + 1, int(steps)), desc="Filling in", unit="steps")
+        return kwargs
+
+    return pipe(
+        image,
+        mask,
+        region=region,
+        num_inference_steps=int(steps),
+        generator=torch.Generator("cpu").manual_seed(int(seed or 0)),
+        return_steps=progress is not None and image.width * image.height <= STEPS_PIXELS,
+        callback_on_step_end=report,
+    )
+
+
+def _step_pictures(output: FaceInpaintOutput) -> list[tuple[Image.Image, str]]:
+    if output.steps is None:
+        return []
+    pictures = []
+    for number, (picture, change) in enumerate(zip(output.steps[0], output.heat_maps()[0], strict=True), 1):
+        pictures.append((preview(load_image(picture), STEP_SIDE), f"Step {number}"))
+        pictures.append((preview(load_image(change), STEP_SIDE), f"Change {number}"))
+    return pictures
+
+
+def _painted(shown: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
+    """Editor value: the photo, with the mask as a stroke of the brush's colour on top."""
+    if mask is None:
+        return {"background": shown, "layers": [], "composite": None}
+    layer = Image.new("RGBA", shown.size, (*BRUSH_RGB, 0))
+    layer.putalpha(mask.convert("L").resize(shown.size, Image.Resampling.NEAREST))
+    return {"background": shown, "layers": [layer], "composite": None}
+
+
+def _editing(shown: Image.Image | None, mask: Image.Image | None = None) -> list[Any]:
+    """Updates of the editing side: with a photo it opens, without one it closes."""
+    if shown is None:
+        return [EMPTY_EDITOR, gr.update(visible=False), None]
+    # As tall as the photo needs at the column's width, on a screen of any size.
+    height = f"min(34rem, calc({shown.height / shown.width:.3f} * min(90vw, 33rem) + 5rem))"
+    # Without the canvas of the same size Gradio shows a ready mask beside its place.
+    filled = gr.update(value=_painted(shown, mask), canvas_size=shown.size, height=height)
+    return [filled, gr.update(visible=True), None]
+
+
+def _outcome(
+    notes: list[str] | None = None,
+    pair: tuple[Image.Image, Image.Image] | None = None,
+    path: str | None = None,
+    pictures: list[tuple[Image.Image, str]] | None = None,
+) -> list[Any]:
+    """Updates of the result side; called with nothing, it clears."""
+    return [
+        gr.update(value="\n".join(f"- {note}" for note in notes or []), visible=bool(notes)),
+        pair,
+        gr.update(value=path, visible=path is not None),
+        gr.update(visible=path is not None),
+        gr.update(visible=bool(pictures)),
+        pictures or [],
+        path,
+    ]

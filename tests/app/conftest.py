@@ -1,0 +1,135 @@
+"""The real demo in its own process, with a tiny random model and no way to the network; a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from facekit import FaceInpaintPipeline, ResidualInpainter
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 180
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo: where it is, and the file that lists its attempts to reach other machines."""
+
+    url: str
+    contacts: Path
+    log: Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved inpainting pipeline with a small random network."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    network = ResidualInpainter(
+        sample_size=64,
+        stem_channels=4,
+        encoder_channels=(4, 8, 8),
+        dim=4,
+        num_blocks=(1, 1, 1, 1),
+        num_refinement_blocks=1,
+        num_heads=(1, 1, 1, 1),
+    )
+    FaceInpaintPipeline(network).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`python app.py` on a free loopback port."""
+    folder = tmp_path_factory.mktemp("demo")
+    port, contacts, log = free_port(), folder / "contacts.txt", folder / "server.log"
+    contacts.touch()
+    environment = (
+        os.environ
+        | guarded(contacts)
+        | {
+            "FACEKIT_INPAINT_MODEL": str(tiny_model),
+            "GRADIO_TEMP_DIR": str(folder / "cache"),
+        }
+    )
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_up(url, server, log)
+        yield Demo(url, contacts, log)
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def guarded(contacts: Path) -> dict[str, str]:
+    """Environment of a Python that cannot reach other machines; its attempts are listed in `contacts`."""
+    return {
+        "NETWORK_GUARD_LOG": str(contacts),
+        "PYTHONPATH": str(Path(__file__).with_name("network_guard")),
+        "http_proxy": "",
+        "https_proxy": "",
+    }
+
+
+def wait_until_up(url: str, server: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            direct.open(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"the demo did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """A headless Chrome or Chromium that is installed already."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip(f"no browser on PATH (looked for {', '.join(BROWSERS)})")
+    with playwright.sync_playwright() as driver:
+        chrome = driver.chromium.launch(executable_path=executable, headless=True, args=BROWSER_FLAGS)
+        yield chrome
+        chrome.close()

@@ -1,0 +1,120 @@
+"""The demo without a browser: start, named endpoint, command line."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from skimage import data
+
+from facekit_demo.inpaint import painted_mask
+from tests.app.conftest import guarded
+from tests.app.inpaint_page import changed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def client(demo) -> Client:
+    return Client(demo.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    Image.fromarray(data.astronaut()).save(folder / "astronaut.png")
+    mask = np.zeros((512, 512), np.uint8)
+    mask[100:140, 190:250] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    Image.new("L", (512, 512)).save(folder / "empty-mask.png")
+    return folder
+
+
+@pytest.mark.parametrize("region", ["face", "image"])
+def test_named_endpoint(client, files, region) -> None:
+    path = client.predict(
+        photo=handle_file(files / "astronaut.png"),
+        mask=handle_file(files / "mask.png"),
+        region=region,
+        steps=2,
+        seed=3,
+        api_name="/inpaint",
+    )
+    difference = changed(Image.open(files / "astronaut.png"), Image.open(path))
+    hole = np.asarray(Image.open(files / "mask.png")) > 0
+    assert difference[hole].mean() > 0.9 and not difference[~hole].any()
+
+
+def test_named_endpoint_is_the_only_public_one(client) -> None:
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/inpaint"]
+
+
+@pytest.mark.parametrize(
+    ("photo", "mask", "steps", "message"),
+    [
+        ("broken.png", "mask.png", 3, "broken.png"),
+        ("astronaut.png", "broken.png", 3, "broken.png"),
+        ("astronaut.png", "mask.png", 99, "9"),
+    ],
+)
+def test_endpoint_refuses_with_a_reason(client, files, photo, mask, steps, message) -> None:
+    with pytest.raises(AppError, match=message):
+        client.predict(
+            handle_file(files / photo), handle_file(files / mask), "image", steps, 0, api_name="/inpaint"
+        )
+
+
+def test_empty_mask_gives_the_photo_back(client, files) -> None:
+    photo, mask = handle_file(files / "astronaut.png"), handle_file(files / "empty-mask.png")
+    path = client.predict(photo, mask, "face", 1, 0, api_name="/inpaint")
+    assert not changed(Image.open(files / "astronaut.png"), Image.open(path)).any()
+
+
+def test_the_demo_contacted_no_other_machine(client, demo, tmp_path) -> None:
+    assert demo.contacts.read_text() == ""
+    log = tmp_path / "contacts.txt"
+    for call in ("socket.create_connection(('192.0.2.1', 80), 1)", "socket.getaddrinfo('name.invalid', 80)"):
+        program = [sys.executable, "-c", f"import socket; {call}"]
+        assert subprocess.run(program, env=os.environ | guarded(log), stderr=subprocess.PIPE).returncode == 1
+    assert log.read_text() == "192.0.2.1\nname.invalid\n"  # the guard that saw nothing does see
+
+
+def test_host_and_port_come_from_options_or_environment(monkeypatch) -> None:
+    specification = importlib.util.spec_from_file_location("demo_app", ROOT / "app.py")
+    app = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(app)
+    monkeypatch.setenv("HOST", "0.0.0.0")
+    monkeypatch.setenv("PORT", "8123")
+    assert (app.parse_arguments([]).host, app.parse_arguments([]).port) == ("0.0.0.0", 8123)
+    options = app.parse_arguments(["--host", "127.0.0.1", "--port", "9000"])
+    assert (options.host, options.port) == ("127.0.0.1", 9000)
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_said_so(demo) -> None:
+    port = demo.url.rsplit(":", 1)[1]
+    command = [sys.executable, "app.py", "--port", port]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 1 and "Try --port" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_painted_mask_joins_layers_and_takes_the_photos_size() -> None:
+    layers = [Image.new("RGBA", (40, 30), (255, 0, 0, 0)) for _ in range(2)]
+    layers[0].paste((255, 0, 0, 255), (0, 0, 10, 30))
+    layers[1].paste((255, 0, 0, 1), (30, 0, 40, 30))
+    mask = np.asarray(painted_mask({"layers": layers}, (80, 60)))
+    assert mask.shape == (60, 80) and set(np.unique(mask)) == {0, 255}
+    assert mask[:, :19].all() and mask[:, 61:].all() and not mask[:, 22:58].any()
+
+
+@pytest.mark.parametrize("painting", [None, {"layers": []}, {"layers": [Image.new("RGBA", (9, 9))]}])
+def test_nothing_painted_is_refused(painting) -> None:
+    with pytest.raises(ValueError, match="paint over"):
+        painted_mask(painting, (9, 9))
