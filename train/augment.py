@@ -9,7 +9,7 @@ POLICIES = ("color", "translation", "cutout")
 
 
 def parse_policy(policy: str) -> tuple[str, ...]:
-    """"color,translation" -> its parts; "" means none.
+    """ "color,translation" -> its parts; "" means none.
 
     Raises:
         ValueError: on an unknown part.

@@ -15,7 +15,9 @@ import yaml
 Config = TypeVar("Config")
 
 
-def read_config(config_class: type[Config], argv: Sequence[str] | None = None, *, description: str = "") -> Config:
+def read_config(
+    config_class: type[Config], argv: Sequence[str] | None = None, *, description: str = ""
+) -> Config:
     """The configuration that `argv` asks for.
 
     Args:
@@ -61,7 +63,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold a mapping of options, not a {type(values).__name__}")
     base = values.pop("base", None)
-    return (read_yaml(path.parent / base) if base else {}) | {key: _number(value) for key, value in values.items()}
+    return (read_yaml(path.parent / base) if base else {}) | {
+        key: _number(value) for key, value in values.items()
+    }
 
 
 def _value(text: str) -> Any:

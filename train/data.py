@@ -58,7 +58,9 @@ class ImageSource:
         import datasets
 
         local = Path(self.data).is_dir()
-        if local and not any(path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in _files(self.data)):
+        if local and not any(
+            path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in _files(self.data)
+        ):
             raise ValueError(f"no .jpg, .png or .webp image in {self.data} or its sub-folders")
         rows = datasets.load_dataset(str(self.data), split=self.split, streaming=self.streaming and not local)
         for column, values in self.exclude.items():
@@ -86,7 +88,9 @@ def _read_shards(pattern: str) -> Any:
     import webdataset
 
     # The order of shards stays that of the pattern, so that a resumed run can count its way back.
-    return webdataset.WebDataset(pattern, shardshuffle=False, nodesplitter=None, empty_check=False).decode("pilrgb")
+    return webdataset.WebDataset(pattern, shardshuffle=False, nodesplitter=None, empty_check=False).decode(
+        "pilrgb"
+    )
 
 
 def fit_square(image: Image.Image, size: int, rng: np.random.Generator | None) -> np.ndarray:
@@ -95,7 +99,8 @@ def fit_square(image: Image.Image, size: int, rng: np.random.Generator | None) -
     if image.size != (size, size):
         factor = max(size / image.width, size / image.height)
         image = image.resize(
-            (max(size, int(image.width * factor)), max(size, int(image.height * factor))), Image.Resampling.LANCZOS
+            (max(size, int(image.width * factor)), max(size, int(image.height * factor))),
+            Image.Resampling.LANCZOS,
         )
         free_x, free_y = image.width - size, image.height - size
         x, y = (rng.integers(free_x + 1), rng.integers(free_y + 1)) if rng else (free_x // 2, free_y // 2)
@@ -170,7 +175,13 @@ class StreamedSamples(IterableDataset):
             number, row = next(pictures)
             while number < position:
                 number, row = next(pictures)
-            image = row.get(self.image_column) or row.get("jpg") or row.get("png") or row.get("jpeg") or row.get("webp")
+            image = (
+                row.get(self.image_column)
+                or row.get("jpg")
+                or row.get("png")
+                or row.get("jpeg")
+                or row.get("webp")
+            )
             if image is None:
                 raise ValueError(f"a row of the stream has no picture; its columns are {sorted(row)}")
             yield self.prepare(image, position)
@@ -214,7 +225,7 @@ def training_batches(
     """
     rows = source.load()
     positions = Positions(start, batch_size, rank, world)
-    if hasattr(rows, "select"):
+    if hasattr(rows, "num_rows"):  # a table, not a stream
         samples: Dataset = IndexedSamples(rows, source.image_column, prepare)
         loader = DataLoader(samples, batch_size, sampler=positions, num_workers=num_workers, drop_last=True)
     else:

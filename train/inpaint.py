@@ -280,12 +280,12 @@ class InpaintTrainer:
         single = self.run.step <= self.config.single_step_iterations
         for t in range(1, (1 if single else self.config.reasoning_steps) + 1):
             if self.config.update_order == "published":
-                completed = []
-                for i, batch in enumerate(batches):
-                    with self._sync(self.generator, i == len(batches) - 1):
-                        completed.append(self._complete(batch, t))
+                # One forward serves both updates. Accumulated ones are done again for the generator's: averaging
+                # gradients over processes needs each backward right after its forward.
+                with contextlib.nullcontext() if len(batches) == 1 else torch.no_grad():
+                    completed = [self._complete(batch, t) for batch in batches]
                 self._update_critics(batches, completed)
-                self._update_generator(batches, completed)
+                self._update_generator(batches, completed if len(batches) == 1 else None, t)
             else:
                 completed = self._update_generator(batches, None, t)
                 self._update_critics(batches, completed)

@@ -114,7 +114,9 @@ class InpaintLosses:
                 perceptual = substitute
         self.perceptual = perceptual
         if perceptual == "feature_matching" and not self.networks:
-            raise ValueError("feature_matching compares discriminator features, and this run has no discriminator")
+            raise ValueError(
+                "feature_matching compares discriminator features, and this run has no discriminator"
+            )
 
     def to(self, device: torch.device) -> None:
         if self.lpips is not None:
@@ -166,6 +168,7 @@ class InpaintLosses:
             if name in terms:
                 total = total + self.weights.perceptual * terms[name]
         if self.weights.pixel > 0:
-            terms["pixel"] = ((image - target).abs() * mask).sum() / (3 * mask.sum()).clamp(min=1)
+            inside = ((image - target).abs() * mask).sum(dim=(1, 2, 3))
+            terms["pixel"] = (inside / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)).mean()
             total = total + self.weights.pixel * terms["pixel"]
         return total, {f"generator_{name}": value for name, value in terms.items()}

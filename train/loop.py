@@ -71,7 +71,9 @@ class Run:
         self.accelerator = Accelerator(
             mixed_precision=config.mixed_precision,
             log_with=None if config.tracker == "none" else config.tracker,
-            project_config=ProjectConfiguration(project_dir=str(self.folder), logging_dir=str(self.folder / "logs")),
+            project_config=ProjectConfiguration(
+                project_dir=str(self.folder), logging_dir=str(self.folder / "logs")
+            ),
             # Adversarial training leaves some networks without gradients in a step.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
         )
@@ -91,7 +93,9 @@ class Run:
 
     @property
     def samples_per_step(self) -> int:
-        return self.config.batch_size * self.config.gradient_accumulation_steps * self.accelerator.num_processes
+        return (
+            self.config.batch_size * self.config.gradient_accumulation_steps * self.accelerator.num_processes
+        )
 
     def say(self, message: str) -> None:
         """One line for the person at the terminal, once per run."""
@@ -101,7 +105,9 @@ class Run:
     # Checkpoints
 
     def _checkpoints(self) -> list[Path]:
-        return sorted(path for path in (self.folder / "checkpoints").glob("step-*") if path.suffix != ".partial")
+        return sorted(
+            path for path in (self.folder / "checkpoints").glob("step-*") if path.suffix != ".partial"
+        )
 
     def resume(self) -> bool:
         """Load the newest complete checkpoint, if there is one. Call after `accelerator.prepare`."""

@@ -17,11 +17,18 @@ class ValidationSet:
     """The first `count` pictures of a split, each with its own fixed mask (seeded by its number)."""
 
     def __init__(
-        self, source: ImageSource, masks: MaskSampler, *, size: int, count: int, lpips_loss: LPIPSLoss | None = None
+        self,
+        source: ImageSource,
+        masks: MaskSampler,
+        *,
+        size: int,
+        count: int,
+        lpips_loss: LPIPSLoss | None = None,
     ) -> None:
         rows = source.load()
         self.pictures = [
-            to_tensor(fit_square(rows[i][source.image_column], size, None)) for i in range(min(count, len(rows)))
+            to_tensor(fit_square(rows[i][source.image_column], size, None))
+            for i in range(min(count, len(rows)))
         ]
         self.masks = [
             torch.from_numpy(np.asarray(masks(np.random.default_rng([7, i])), np.float32))[None]

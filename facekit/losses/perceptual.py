@@ -38,7 +38,9 @@ class LPIPSLoss(nn.Module):
 
 
 def feature_matching_loss(features: list[Tensor], targets: list[Tensor]) -> Tensor:
-    """Mean absolute difference of a discriminator's features, each level divided by its target's mean magnitude.
+    """Mean absolute difference of a discriminator's features, relative to the target's mean magnitude.
+
+    Magnitudes are taken per picture and level, so that a picture counts the same in any batch.
 
     Args:
         features: maps [B, C, h, w] of the completed picture, with gradient.
@@ -47,5 +49,6 @@ def feature_matching_loss(features: list[Tensor], targets: list[Tensor]) -> Tens
     total = torch.zeros((), device=features[0].device)
     for feature, target in zip(features, targets, strict=True):
         target = target.detach().float()
-        total = total + (feature.float() - target).abs().mean() / (target.abs().mean() + 1e-6)
+        distance = (feature.float() - target).abs().mean(dim=(1, 2, 3))
+        total = total + (distance / (target.abs().mean(dim=(1, 2, 3)) + 1e-6)).mean()
     return total / len(features)
