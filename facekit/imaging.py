@@ -36,7 +36,7 @@ class Photo:
             1].
         mode: Pillow's name of the channel layout.
         palette: colour table of a "P" picture.
-        info: what Pillow files carry along (`icc_profile`, `exif` without orientation, `dpi`).
+        info: what files carry along: `icc_profile`, `exif` without orientation, `dpi`, `transparency`.
         name: how messages call it.
         notes: remarks for the user about what loading or output changed.
     """
@@ -255,6 +255,8 @@ def _from_pillow(image: Image.Image, name: str) -> Photo:
     if image.mode == "CMYK":
         notes = ("CMYK: new pixels are converted without the colour profile, with no black ink",)
     palette = Palette.of(image) if image.mode == "P" else None
+    if palette is None and "transparency" in image.info:
+        info["transparency"] = image.info["transparency"]  # PNG without alpha: one colour is see-through
     return Photo(pixels, image.mode, palette, info, name, notes)
 
 

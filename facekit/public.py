@@ -16,16 +16,24 @@ from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
+from facekit.hub import starter
+from facekit.models.patch_discriminator import ForgedPatchDiscriminator
+from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.pipelines.inpaint import FaceInpaintPipeline
 
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
 __all__ = [
+    "FaceInpaintPipeline",
+    "ForgedPatchDiscriminator",
     "ModelMixin",
+    "ProjectedDiscriminator",
     "ResidualInpainter",
     "SchedulerMixin",
+    "starter",
 ]
 
-PIPELINES: tuple[type[DiffusionPipeline], ...] = ()
+PIPELINES: tuple[type[DiffusionPipeline], ...] = (FaceInpaintPipeline,)
 
 
 def register_with_diffusers() -> None:

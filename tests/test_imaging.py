@@ -168,6 +168,16 @@ def test_the_colour_profile_is_kept(tmp_path: Path) -> None:
     assert load_image(tmp_path / "a.jpg").to_pil().info["icc_profile"] == profile
 
 
+def test_a_see_through_colour_is_kept(tmp_path: Path, hole: np.ndarray) -> None:
+    given = colourful()
+    key = given.getpixel((3, 3))
+    given.save(tmp_path / "a.png", transparency=key)
+    photo = load_image(tmp_path / "a.png")
+    photo.edited(np.full_like(photo.rgb, 7), hole).to_pil().save(tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as back:
+        assert back.mode == "RGB" and back.convert("RGBA").getpixel((3, 3)) == (*key, 0)
+
+
 def test_sixteen_bit_gray_keeps_all_bits(hole: np.ndarray, tmp_path: Path) -> None:
     given = colourful("I;16")
     given.save(tmp_path / "deep.png")

@@ -1,0 +1,241 @@
+"""`facekit inpaint`: files in, files out, and what it says and returns when something is wrong."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from facekit import __version__, cli
+from facekit.commands import common
+from facekit.hub import STARTERS, starter
+from tests.tiny_networks import tiny_inpaint_pipeline
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_inpaint_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photos/ (a.png, b.jpg, c.png broken), masks/ of the same names, and one mask.png."""
+    monkeypatch.chdir(tmp_path)
+    picture = Image.fromarray(np.ascontiguousarray(astronaut()[0:128, 160:288]))
+    mask = np.zeros((128, 128), dtype=np.uint8)
+    mask[40:80, 40:90] = 255
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    picture.save("photos/a.png", dpi=(300, 300))
+    picture.save("photos/b.jpg")
+    Path("photos/c.png").write_bytes(b"broken")
+    Path("photos/notes.txt").write_text("no picture")
+    Image.fromarray(mask).save("mask.png")
+    for name in "abc":
+        Image.fromarray(mask).save(f"masks/{name}.png")
+    return tmp_path
+
+
+def facekit(*arguments: object) -> int:
+    return cli.main(["inpaint", *(str(a) for a in arguments)])
+
+
+def settled(folder: Path) -> list[str]:
+    """Names of all files, hidden ones too."""
+    return sorted(f.name for f in folder.iterdir())
+
+
+def test_a_photo_is_filled_and_the_rest_kept(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    code = facekit(
+        "photos/a.png", "--mask", "mask.png", "--output", "out", "--model", model, "--region", "image"
+    )
+    assert code == 0 and settled(work / "out") == ["a.png"]
+    assert "1 done, 0 failed, 0 skipped" in capsys.readouterr().out
+    hole = np.asarray(Image.open("mask.png")) > 0
+    with Image.open("out/a.png") as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        result = np.asarray(image)
+    photo = np.asarray(Image.open("photos/a.png"))
+    np.testing.assert_array_equal(result[~hole], photo[~hole])
+    assert (result != photo).any(axis=-1)[hole].mean() > 0.9
+
+
+def test_the_rest_is_done_when_some_fail(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    code = facekit(
+        *("photos", "--mask", "masks", "--output", "out", "--model", model),
+        *("--region", "image", "--json", "reports/run.json", "--steps", 2, "--seed", 7),
+    )
+    assert code == 1 and settled(work / "out") == ["a.png", "b.png"]
+    printed = capsys.readouterr()
+    assert "2 done, 1 failed, 0 skipped" in printed.out
+    assert "failed: photos/c.png: photos/c.png is no image that can be read" in printed.err
+    report = json.loads(Path("reports/run.json").read_text())
+    assert (report["done"], report["failed"], report["steps"], report["seed"]) == (2, 1, 2, 7)
+    assert report["facekit"] == __version__
+    entries = {Path(entry["photo"]).name: entry for entry in report["photos"]}
+    assert entries["a.png"]["status"] == "done" and entries["a.png"]["output"] == "out/a.png"
+    assert entries["c.png"]["status"] == "failed" and "no image" in entries["c.png"]["error"]
+
+
+def test_a_photo_without_a_mask_of_its_name_fails_alone(work: Path, model: str) -> None:
+    Path("masks/b.png").unlink()
+    code = facekit(
+        *("photos/a.png", "photos/b.jpg", "--mask", "masks", "--output", "out", "--model", model),
+        *("--region", "image"),
+    )
+    assert code == 1 and settled(work / "out") == ["a.png"]
+
+
+def test_a_photo_without_face_fails_with_the_way_out(
+    work: Path, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    Image.new("RGB", (128, 128), "gray").save("plain.png")
+    code = facekit("plain.png", "--mask", "mask.png", "--output", "out", "--model", model)
+    assert code == 1 and not Path("out/plain.png").exists()
+    assert 'no face was found. Use region="image"' in capsys.readouterr().err
+
+
+def test_results_do_not_depend_on_the_company(work: Path, model: str) -> None:
+    Path("photos/c.png").unlink()
+    options = ["--mask", "mask.png", "--model", model, "--region", "image", "--seed", 3]
+    assert facekit("photos", "--output", "all", *options) == 0
+    assert facekit("photos/b.jpg", "--output", "alone", *options) == 0
+    assert Path("all/b.png").read_bytes() == Path("alone/b.png").read_bytes()
+
+
+def test_existing_results_are_only_replaced_when_told(
+    work: Path, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    Path("photos/c.png").unlink()
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"precious")
+    options = ["photos", "--mask", "mask.png", "--output", "out", "--model", model, "--region", "image"]
+    assert facekit(*options) == 2
+    assert "out/a.png exists already; say --overwrite or --skip-existing" in capsys.readouterr().err
+    assert settled(work / "out") == ["a.png"] and Path("out/a.png").read_bytes() == b"precious"
+    assert facekit(*options, "--skip-existing", "--json", "r.json") == 0
+    assert Path("out/a.png").read_bytes() == b"precious" and Path("out/b.png").exists()
+    assert json.loads(Path("r.json").read_text())["skipped"] == 1
+    assert facekit(*options, "--overwrite") == 0
+    assert Path("out/a.png").read_bytes() != b"precious"
+    assert facekit(*options, "--skip-existing") == 0
+
+
+def test_cmyk_photos_become_tiff(work: Path, model: str) -> None:
+    Image.open("photos/a.png").convert("CMYK").save("print.tif")
+    assert (
+        facekit("print.tif", "--mask", "mask.png", "--output", "out", "--model", model, "--region", "image")
+        == 0
+    )
+    with Image.open("out/print.tif") as result:
+        assert (result.format, result.mode) == ("TIFF", "CMYK")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png", "--mask", "mask.png", "--output", "out"], "missing.png does not exist"),
+        (["photos/a.png", "--mask", "nomask.png", "--output", "out"], "the mask nomask.png does not exist"),
+        (["photos/a.png", "--mask", "empty", "--output", "out"], "no mask in empty"),
+        (["empty", "--mask", "mask.png", "--output", "out"], "holds no pictures"),
+        (["photos/a.png", "--mask", "mask.png", "--output", "mask.png"], "is a file; name a folder"),
+        (["photos/a.png", "--mask", "mask.png", "--output", "photos", "--overwrite"], "is one of the photos"),
+        (
+            ["photos/a.png", "twin/a.png", "--mask", "mask.png", "--output", "out"],
+            "would both become out/a.png",
+        ),
+        (["photos/a.png", "--mask", "mask.png", "--output", "out", "--steps", "0"], "--steps is 0"),
+        (["photos/a.png", "--mask", "mask.png", "--output", "out", "--faces", "left"], "--faces is 'left'"),
+        (
+            ["photos/a.png", "--mask", "mask.png", "--output", "out", "--device", "toaster"],
+            "device 'toaster'",
+        ),
+        (["photos/a.png", "--mask", "mask.png", "--output", "out", "--model", "empty"], "model empty cannot"),
+    ],
+)
+def test_wrong_usage_does_nothing_and_returns_2(
+    work: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture, model: str
+) -> None:
+    Path("empty").mkdir()
+    Path("twin").mkdir()
+    Image.open("photos/a.png").save("twin/a.png")
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", model]
+    before = settled(work) + settled(work / "photos")
+    assert facekit(*arguments) == 2
+    assert message in capsys.readouterr().err
+    assert settled(work) + settled(work / "photos") == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["inpaint"], ["inpaint", "x.png", "--overwrite"]])
+def test_the_parser_refuses_incomplete_lines(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_stops(
+    work: Path, model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("photos/c.png").unlink()
+    real_fsync = common.os.fsync
+
+    def full(descriptor: int) -> None:
+        real_fsync(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(common.os, "fsync", full)
+    code = facekit("photos", "--mask", "mask.png", "--output", "out", "--model", model, "--region", "image")
+    assert code == 1 and settled(work / "out") == []
+    error = capsys.readouterr().err
+    assert "failed: photos/a.png: [Errno 28] No space left" in error
+    assert "failed: photos/b.jpg: not tried: No space left on device" in error
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    def interrupted(file: object) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        common.write_atomically(tmp_path / "a.png", interrupted)
+    assert settled(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"old"
+
+
+def test_help_and_wrong_arguments_do_not_wait_for_torch() -> None:
+    """The installed command is a script named `facekit`; its process must not import torch to print help."""
+    code = (
+        "import sys; sys.argv = ['/usr/bin/facekit']\n"
+        "from facekit.cli import main\n"
+        "for line in (['--help'], ['inpaint', '--help'], ['inpaint']):\n"
+        "    try:\n        main(line)\n    except SystemExit as stop:\n        print('code', stop.code)\n"
+        "print('heavy', sorted({'torch', 'diffusers', 'numpy', 'cv2'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "fill holes in photos" in done.stdout and "--skip-existing" in done.stdout
+    assert done.stdout.count("code 0") == 2 and "code 2" in done.stdout
+    assert "heavy []" in done.stdout
+
+
+def test_python_dash_m_works() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "facekit", "--version"], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, f"facekit {__version__}")
+
+
+def test_the_starter_is_a_folder_with_a_model_or_a_hub_id() -> None:
+    source = starter("face-inpaint")
+    assert source == "facekit/" + STARTERS["face-inpaint"] or (Path(source) / "model_index.json").is_file()
+    with pytest.raises(ValueError, match="no starter model 'dogs'; known are face-inpaint"):
+        starter("dogs")

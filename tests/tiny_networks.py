@@ -1,0 +1,30 @@
+"""Networks of the published structure at a small width, for tests of the wiring around them."""
+
+import torch
+
+from facekit import FaceInpaintPipeline, ResidualInpainter
+
+
+def tiny_inpainter() -> ResidualInpainter:
+    """Sample size 64; the noise layers, which start without effect, are given one."""
+    torch.manual_seed(0)
+    network = ResidualInpainter(
+        sample_size=64,
+        stem_channels=8,
+        encoder_channels=(8, 16, 16),
+        dim=8,
+        num_blocks=(1, 1, 1, 1),
+        num_refinement_blocks=1,
+        num_heads=(1, 1, 2, 2),
+    )
+    for name, parameter in network.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(0.5)
+    return network.eval()
+
+
+def tiny_inpaint_pipeline() -> FaceInpaintPipeline:
+    """A pipeline around `tiny_inpainter`, without progress bars."""
+    pipeline = FaceInpaintPipeline(tiny_inpainter())
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
