@@ -1,0 +1,98 @@
+"""What `import facekit` promises: public names, registration with diffusers, a command that answers fast."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
+
+import facekit
+from facekit.models.verified import VerifiedModelMixin
+from facekit.public import PIPELINES
+
+
+def exported(base: type) -> list[type]:
+    """The public classes derived from a base of diffusers."""
+    values = [getattr(facekit, name) for name in facekit.public.__all__]
+    return [v for v in values if isinstance(v, type) and issubclass(v, base) and v is not base]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny pipeline on disk."""
+    network = facekit.ResidualInpainter(
+        sample_size=64,
+        stem_channels=4,
+        encoder_channels=(4, 8, 8),
+        dim=8,
+        num_blocks=(1, 1, 1, 1),
+        num_refinement_blocks=1,
+        num_heads=(1, 1, 1, 1),
+    )
+    facekit.FaceInpaintPipeline(network).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_model_index_names_the_library(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["residual_inpainter"] == ["facekit", "ResidualInpainter"]
+    assert (folder / "residual_inpainter" / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_bare_loader_finds_pipeline_and_network(folder: Path) -> None:
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.bfloat16)
+    assert type(pipeline) is facekit.FaceInpaintPipeline
+    assert pipeline.dtype == torch.bfloat16
+
+
+def test_every_pipeline_is_registered() -> None:
+    assert set(exported(DiffusionPipeline)) == set(PIPELINES)
+    for pipeline in PIPELINES:
+        assert getattr(diffusers, pipeline.__name__) is pipeline
+
+
+def test_every_network_checks_its_downloads() -> None:
+    networks = exported(ModelMixin)
+    assert facekit.ResidualInpainter in networks
+    assert [n for n in networks if not issubclass(n, VerifiedModelMixin)] == []
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["inpaint", "--help"]])
+def test_command_help_does_not_import_torch(arguments: list[str]) -> None:
+    result = run_python("-X", "importtime", "-m", "facekit", *arguments)
+    assert result.returncode == 0 and result.stdout.startswith("usage: facekit")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
+    assert "facekit.cli" in imported
+    assert not imported & {"torch", "diffusers", "torchvision", "transformers"}
+
+
+def test_command_process_registers_with_the_first_network() -> None:
+    result = run_python(
+        "-c",
+        """
+import sys
+sys.argv = ["/usr/bin/facekit", "inpaint"]
+import facekit.cli
+assert "torch" not in sys.modules
+from facekit.pipelines.inpaint import FaceInpaintPipeline
+import diffusers
+assert diffusers.FaceInpaintPipeline is FaceInpaintPipeline is facekit.FaceInpaintPipeline
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+assert "facekit" in LOADABLE_CLASSES
+try:
+    facekit.NoSuchName
+except AttributeError as error:
+    assert "NoSuchName" in str(error)
+else:
+    raise SystemExit("an unknown name was found")
+""",
+    )
+    assert result.returncode == 0, result.stderr
