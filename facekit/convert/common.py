@@ -56,13 +56,17 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        if zipped or "Unsupported" in str(error) or "GLOBAL" in str(error):
-            reason = str(error).split("\n")[0]
+        # The reason stands on one line between general advice.
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = next((line for line in lines if "WeightsUnpickler error" in line), lines[0])
+        if any(word in reason for word in ("global", "GLOBAL", "reduce", "class")):
             raise ValueError(
                 f"{path} holds more than tensors and plain values and is not opened, since it could run code "
                 f"({reason}); ask for a file of plain state dicts"
             ) from error
-        raise OSError(f"{path} is damaged or no PyTorch checkpoint ({error}); download it again") from error
+        raise OSError(
+            f"{path} is truncated or no PyTorch checkpoint ({reason}); download it again"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
         raise OSError(f"{path} is truncated or no PyTorch checkpoint ({error}); download it again") from error
 

@@ -1,0 +1,66 @@
+"""`facekit convert`: authors' published checkpoints -> folders for `from_pretrained`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from facekit.commands.common import DTYPES, UsageError
+
+EXAMPLES = """\
+examples:
+  facekit convert grig fid_best_model.pth --output grig-ffhq
+  facekit convert grig fid_best_model.pth --output grig-ffhq-fp16 --dtype float16
+  facekit inpaint photo.jpg --mask mask.png --model grig-ffhq --output filled
+
+Checkpoint files are opened without running code that they may hold.
+"""
+GRIG_PARTS = ("pipeline", "projected-discriminator", "patch-discriminator")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="turn published checkpoints into model folders",
+        description="Turn an authors' checkpoint into a folder that facekit loads.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    methods = parser.add_subparsers(title="methods", metavar="METHOD", dest="method", required=True)
+    grig = methods.add_parser("grig", help="GRIG (few-shot generative residual image inpainting)")
+    grig.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the authors' .pth file")
+    grig.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
+    grig.add_argument("--part", choices=GRIG_PARTS, default="pipeline", help="what to convert")
+    grig.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
+    grig.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
+    grig.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; 0 when the folder is written, 1 when the file cannot be read or does not fit."""
+    if not args.checkpoint.is_file():
+        raise UsageError(f"the checkpoint {args.checkpoint} does not exist or is no file")
+    occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
+    if occupied and not (args.overwrite and args.output.is_dir()):
+        raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
+
+    import torch
+
+    from facekit.convert import grig
+
+    try:
+        grig.convert(
+            args.checkpoint,
+            args.output,
+            part=args.part,
+            use_ema=not args.raw,
+            dtype=getattr(torch, args.dtype),
+            overwrite=args.overwrite,
+        )
+    except (OSError, ValueError) as error:
+        print(f"not converted: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {args.output}")
+    return 0
