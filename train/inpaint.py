@@ -7,8 +7,9 @@ goes on where a run stopped. Every random choice belongs to a numbered sample, n
 depend on how many processes share the work (beyond rounding and batch statistics).
 """
 
-# ruff: noqa: E402, I001
+# ruff: noqa: I001
 import contextlib
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class InpaintConfig(LoopConfig):
         backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
             through timm), "published" (the same, its convolutions then overwritten by the initialiser: only the
             running statistics survive), or "random" (nothing to download).
-        freeze_batch_statistics: normalise with running statistics while training.
+        freeze_batch_statistics: normalise with running statistics while training, as inference will.
+        statistics_batches: measure those running statistics on so many batches when a frozen run starts, and for
+            the averaged weights when it does not freeze them; 0 takes them as training left them (published).
         inpainter, projected, patch: options of the three networks.
         init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
         size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).
@@ -106,6 +109,7 @@ class InpaintConfig(LoopConfig):
     ema_min_decay: float = 0.999
     backbone_init: str = "pretrained"
     freeze_batch_statistics: bool = False
+    statistics_batches: int = 0
     init_from: str | None = None
     size: int | None = None
     channels_last: bool = True
@@ -178,8 +182,10 @@ class InpaintTrainer:
             self.generator.parameters(), decay=config.ema_decay, min_decay=config.ema_min_decay
         )
         self._prepare()
-        self.run.resume()
+        resumed = self.run.resume()
         self.ema.to(self.run.accelerator.device)
+        if config.freeze_batch_statistics and not resumed:
+            self.measure_statistics(self.raw_generator)
 
     def _build_generator(self, options: dict[str, Any]) -> ResidualInpainter:
         if self.config.init_from is not None:
@@ -236,8 +242,10 @@ class InpaintTrainer:
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
         return ImageSource(**{name: getattr(self.config, name) for name in names})
 
-    def batches(self) -> Iterator[dict[str, Any]]:
-        """This process's batches from where the run stands."""
+    def batches(
+        self, start: int | None = None, rank: int | None = None, world: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Batches of a process from a sample number on; by default this process's, from where the run stands."""
         config, accelerator = self.config, self.run.accelerator
         sampler = MaskSampler(size=self.size, **config.masks)
         policy = parse_policy(config.augment)
@@ -252,9 +260,9 @@ class InpaintTrainer:
             self.source(),
             Preparation(self.size, config.seed, flip=config.flip, extras=extras),
             batch_size=config.batch_size,
-            start=self.run.samples_seen,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
+            start=self.run.samples_seen if start is None else start,
+            rank=accelerator.process_index if rank is None else rank,
+            world=accelerator.num_processes if world is None else world,
             num_workers=config.num_workers,
         )
 
@@ -341,7 +349,33 @@ class InpaintTrainer:
         network = ResidualInpainter.from_config(self.raw_generator.config)
         network.load_state_dict(self.raw_generator.state_dict())
         self.ema.copy_to(network.parameters())
+        if not self.config.freeze_batch_statistics:
+            self.measure_statistics(network)
         return network.to(self.run.accelerator.device, memory_format=self.layout).eval()
+
+    @torch.no_grad()
+    def measure_statistics(self, network: ResidualInpainter) -> None:
+        """Running statistics of batch norm as means over `statistics_batches` batches, the same in all processes."""
+        if self.config.statistics_batches == 0:
+            return
+        network.to(self.run.accelerator.device).eval()
+        norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            norm.momentum = None  # the plain mean over all batches
+        for batch in itertools.islice(self.batches(start=0, rank=0, world=1), self.config.statistics_batches):
+            image, mask = (batch[name].to(self.run.accelerator.device) for name in ("image", "mask"))
+            composite = image * (1 - mask)
+            for t in range(1, self.config.reasoning_steps + 1):
+                residual = network(composite, mask, noise=self.noise(batch["position"], t))
+                composite = fill_step(composite, residual, mask, image)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+        if network is self.raw_generator:
+            self._set_modes()
 
     def write_pipeline(self, folder: Path) -> None:
         FaceInpaintPipeline(self.averaged_generator().cpu()).save_pretrained(folder)

@@ -1,5 +1,6 @@
 """Run by the two-process test, alone and under `accelerate launch`: one iteration, and what it saw and did."""
 
+# ruff: noqa: I001
 import os
 import sys
 from pathlib import Path

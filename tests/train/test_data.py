@@ -63,7 +63,7 @@ def test_shots_and_exclude(pictures: Path) -> None:
 
 def test_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
-    with pytest.raises(ValueError, match="no .jpg"):
+    with pytest.raises(ValueError, match=r"no \.jpg"):
         ImageSource(str(tmp_path)).load()
 
 

@@ -171,6 +171,25 @@ def test_start_from_other_weights(tmp_path: Path, tiny_config: Path) -> None:
     assert all(torch.equal(first[name], again[name]) for name in kernels)
 
 
+def test_measured_statistics_are_those_of_the_data(tmp_path: Path, tiny_config: Path) -> None:
+    argv = ["--config", str(tiny_config), "--output_dir", str(tmp_path / "run"), "--statistics_batches", "3"]
+    options = ["--freeze_batch_statistics", "true", "--reasoning_steps", "1"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer = InpaintTrainer(read_config(InpaintConfig, [*argv, *options]))
+    network, seen = trainer.raw_generator, []
+    first = next(part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean(dim=(0, 2, 3))))
+    trainer.measure_statistics(network)
+    hook.remove()
+    assert len(seen) == 3
+    torch.testing.assert_close(first.running_mean, torch.stack(seen).mean(dim=0))
+    assert not first.training
+    assert network.training
+    before = first.running_mean.clone()
+    trainer.train()
+    assert torch.equal(first.running_mean, before), "frozen statistics moved"
+
+
 def test_missing_lpips_weights_are_said_or_refused(
     tmp_path: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
