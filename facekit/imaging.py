@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from facekit.color_modes import ALPHA_MODES, MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
+from facekit.color_modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
 
 MAX_PIXELS = 200_000_000
 MIN_SIDE = 16
@@ -306,8 +306,3 @@ def check_range(values: np.ndarray, low: float, high: float, name: str, hint: st
         raise ValueError(
             f"{name} has numbers from {smallest:.3g} to {largest:.3g}, expected [{low:g}, {high:g}]. {hint}"
         )
-
-
-def has_alpha(photo: Photo) -> bool:
-    """Whether the photo carries an opacity channel or a palette with transparent entries."""
-    return photo.mode in ALPHA_MODES or photo.alpha is not None

@@ -1,5 +1,6 @@
 """Networks of the published structure at a small width, for tests of the wiring around them."""
 
+import numpy as np
 import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
@@ -28,3 +29,10 @@ def tiny_inpaint_pipeline() -> FaceInpaintPipeline:
     pipeline = FaceInpaintPipeline(tiny_inpainter())
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def box_mask(shape: tuple[int, ...], box: tuple[int, int, int, int]) -> np.ndarray:
+    """bool `[H, W]`, True inside the box (left, top, right, bottom)."""
+    mask = np.zeros(shape[:2], dtype=bool)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    return mask
