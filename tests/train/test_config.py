@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from train.config import read_config, read_yaml
-from train.inpaint import InpaintConfig
+from train.inpaint_config import InpaintConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 
