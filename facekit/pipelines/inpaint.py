@@ -15,7 +15,6 @@ from facekit.imaging import MAX_PIXELS, ImageInput, load_images
 from facekit.mask_input import MaskInput, load_masks
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines.base import FacekitPipeline
-from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.inpaint_plan import Job, plan_job
 from facekit.pipelines.outputs import deliver, heat_map
 
