@@ -17,19 +17,27 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from facekit.hub import starter
+from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines.inpaint import FaceInpaintPipeline
+from facekit.schedulers import CodeDiffusionScheduler
 
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
 __all__ = [
+    "CodeDiffuser",
+    "CodeDiffusionScheduler",
     "FaceInpaintPipeline",
     "ForgedPatchDiscriminator",
+    "IdentityEncoder",
     "ModelMixin",
     "ProjectedDiscriminator",
     "ResidualInpainter",
     "SchedulerMixin",
+    "StyleEncoder",
     "starter",
 ]
 

@@ -173,7 +173,7 @@ def apply_damage(image: np.ndarray, damage: Damage, rng: np.random.Generator) ->
     """Apply a drawn damage; `rng` gives the noise.
 
     RGB [H, W, 3] uint8 or float in [0, 1] -> same type and size, rounded to the 256 levels of an 8-bit file
-    (before the rare gray damage, which is left unrounded in floats). Raises ValueError for another rank or type.
+    (before the rare gray damage, left unrounded in floats). Raises ValueError for another rank or type.
     """
     pixels = _to_float(image)
     height, width = pixels.shape[:2]

@@ -1,0 +1,100 @@
+"""IR-SE backbone (improved residual units with squeeze-and-excitation), as pSp uses it at 50 layers."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate from global means: [B, C, H, W] -> [B, C, 1, 1] in (0, 1)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3))))))
+        return gate[..., None, None]
+
+
+class IRSEBlock(nn.Module):
+    """One unit: [B, in, H, W] -> [B, out, H / stride, W / stride]; the stride sits on the second convolution.
+
+    The shortcut subsamples where the width stays, and is a normalised 1x1 convolution where it changes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.stride = stride
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.activation = nn.PReLU(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.gate = SqueezeExcite(out_channels, reduction)
+        self.shortcut: nn.Sequential | None = None
+        if in_channels != out_channels:
+            projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.shortcut is not None:
+            shortcut = self.shortcut(x)
+        else:
+            shortcut = x[:, :, :: self.stride, :: self.stride]
+        y = self.activation(self.conv1(self.norm1(x)))
+        y = conv_norm(y, self.conv2, self.norm2)
+        return torch.addcmul(shortcut, y, self.gate(y))
+
+
+class IRSEBackbone(nn.Module):
+    """Stem and four stages, each of which halves the size: [B, in, S, S] -> maps at S/4, S/8 and S/16.
+
+    At the published widths and depths this is IR-SE50: (128 at S/4, 256 at S/8, 512 at S/16).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stem_channels: int,
+        channels: tuple[int, ...],
+        num_blocks: tuple[int, ...],
+        reduction: int,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(stem_channels),
+            nn.PReLU(stem_channels),
+        )
+        self.stages = nn.ModuleList()
+        width = stem_channels
+        for stage_channels, depth in zip(channels, num_blocks, strict=True):
+            blocks = nn.Sequential()
+            for index in range(depth):
+                blocks.append(IRSEBlock(width, stage_channels, 1 if index else 2, reduction))
+                width = stage_channels
+            self.stages.append(blocks)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        conv, norm, activation = self.stem
+        maps = [activation(conv_norm(x, conv, norm))]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[2], maps[3], maps[4]
+
+
+def conv_norm(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
+    """norm(conv(x)); in evaluation without gradients the normalisation is folded into the convolution.
+
+    Folding costs one pass over the weights and saves two over the map: done where the map is larger.
+    """
+    folds = not (norm.training or torch.is_grad_enabled())
+    out_elements = x.numel() // conv.in_channels * conv.out_channels // conv.stride[0] ** 2
+    if not folds or out_elements < conv.weight.numel():
+        return norm(conv(x))
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    bias = norm.bias - norm.running_mean * scale
+    return F.conv2d(x, conv.weight * scale[:, None, None, None], bias, conv.stride, conv.padding)
