@@ -143,10 +143,10 @@ class ModulatedConv2d(nn.Module):
     ) -> torch.Tensor:
         map_scale, left = split_scale(scale, x.dtype)
         y = self._convolve(x * map_scale, self.weight.to(x.dtype), None)
-        gain = (output_gain * left).to(x.dtype)[:, :, None, None]
+        gain = (output_gain * left).to(y.dtype)[:, :, None, None]
         if bias is None:
             return y * gain if torch.is_grad_enabled() else y.mul_(gain)
-        return torch.addcmul(bias.view(1, -1, 1, 1), y, gain)
+        return torch.addcmul(bias.to(y.dtype).view(1, -1, 1, 1), y, gain)
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if self.resample == "up":
