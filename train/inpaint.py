@@ -175,6 +175,11 @@ class InpaintTrainer:
 
     # Algorithm 1
 
+    @property
+    def reasoning_steps(self) -> int:
+        """T of the present iteration."""
+        return 1 if self.run.step <= self.config.single_step_iterations else self.config.reasoning_steps
+
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         """Algorithm 1 on one batch (or several whose gradients are averaged): T updates of every network."""
         device = self.run.accelerator.device
@@ -182,8 +187,7 @@ class InpaintTrainer:
             for name in ("image", "mask"):
                 batch[name] = batch[name].to(device, memory_format=self.layout)
             batch["composite"] = batch["image"] * (1 - batch["mask"])
-        single = self.run.step <= self.config.single_step_iterations
-        for t in range(1, (1 if single else self.config.reasoning_steps) + 1):
+        for t in range(1, self.reasoning_steps + 1):
             if self.config.update_order == "published":
                 # One forward serves both updates. Accumulated ones are done again for the generator's: averaging
                 # gradients over processes needs each backward right after its forward.
@@ -265,7 +269,7 @@ class InpaintTrainer:
         for batch in itertools.islice(self.batches(start=0, rank=0, world=1), self.config.statistics_batches):
             image, mask = (batch[name].to(self.run.accelerator.device) for name in ("image", "mask"))
             composite = image * (1 - mask)
-            for t in range(1, self.config.reasoning_steps + 1):
+            for t in range(1, self.reasoning_steps + 1):
                 residual = network(composite, mask, noise=self.noise(batch["position"], t))
                 composite = fill_step(composite, residual, mask, image)
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -304,7 +308,7 @@ class InpaintTrainer:
                 )
             if validation and run.is_time(config.validate_every):
                 network = self.averaged_generator()
-                metrics, rows = validation.score(network, config.reasoning_steps, run.accelerator)
+                metrics, rows = validation.score(network, self.reasoning_steps, run.accelerator)
                 run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
                 run.write_images("validation", rows)
                 run.keep_best(metrics, config.best_metric, self.write_pipeline)

@@ -1,0 +1,255 @@
+"""What the trainers of prior, style encoder, code diffuser and restorer share.
+
+Every random choice belongs to a numbered sample, so that a run is the same after a restart and, beyond rounding
+and batch statistics, over any number of processes.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from facekit.conditions.degrade import degrade_pair, get_config
+from train.data import ImageSource, Preparation, to_tensor, training_batches
+from train.loop import LoopConfig, Run, write_folder
+
+Network = TypeVar("Network", bound=ModelMixin)
+
+
+@dataclass(kw_only=True)
+class StageConfig(LoopConfig):
+    """Options of the shared loop, and of the pictures.
+
+    Attributes:
+        data, split, streaming, shots, exclude, image_column: see `train.data.ImageSource`.
+        flip: mirror half of the pictures.
+        damage: preset of `facekit.conditions.degrade` for the network's input, or "none".
+    """
+
+    data: str
+    split: str = "train"
+    streaming: bool = False
+    shots: int | None = None
+    exclude: dict[str, list[Any]] = field(default_factory=dict)
+    image_column: str = "image"
+    flip: bool = True
+    damage: str = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.damage != "none":
+            get_config(self.damage)
+
+    def check_choices(self, **choices: tuple[str, ...]) -> None:
+        """ValueError when an option is none of its choices."""
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+
+
+@dataclass
+class Learner:
+    """A network that is trained, its optimizer, and its averaged parameters where they are kept."""
+
+    network: Any
+    optimizer: Any
+    average: EMAModel | None = None
+
+
+class Stage:
+    """One trainer. A subclass fills in `build`, `iteration`, `sample_rows` and `write_networks`.
+
+    Networks are not wrapped for several processes: gradients are averaged in one message before each update. These
+    trainings pass a network several times before one update, differentiate gradients, and use other parts of it
+    from update to update, which a wrapper does not follow.
+    """
+
+    size: int  # side of the training pictures, set by `build`
+
+    def __init__(self, config: StageConfig) -> None:
+        self.config, self.run = config, Run(config)
+        self.accelerator = self.run.accelerator
+        self.device = self.accelerator.device
+        self._averages: list[EMAModel] = []
+        # Equal weights everywhere at the start; afterwards each process draws from its own stream again.
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.build()
+        self.resumed = self.run.resume()
+        for average in self._averages:
+            average.to(self.device)
+
+    def build(self) -> None:
+        raise NotImplementedError
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        raise NotImplementedError
+
+    def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        raise NotImplementedError
+
+    def write_networks(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Called in every process after the last step, before the folder is written."""
+
+    # Networks
+
+    def learn(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        betas: tuple[float, float],
+        average: tuple[float, float] | None = None,
+        optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+    ) -> Learner:
+        """Train a network, part of the checkpoints from now on; `average`: decay and least decay of its average."""
+        network.to(self.device).train()
+        made = self.accelerator.prepare_optimizer(
+            optimizer(network.parameters(), lr=learning_rate, betas=tuple(betas))  # type: ignore[call-arg]
+        )
+        self.accelerator.register_for_checkpointing(network)
+        kept = None
+        if average is not None:
+            kept = EMAModel(network.parameters(), decay=average[0], min_decay=average[1])
+            self.accelerator.register_for_checkpointing(kept)
+            self._averages.append(kept)
+        return Learner(network, made, kept)
+
+    def use(self, network: Network) -> Network:
+        """A network that only helps: on the device, frozen, in evaluation mode."""
+        return network.to(self.device).requires_grad_(False).eval()
+
+    def averaged(self, learner: Learner) -> Any:
+        """A copy with averaged parameters, or as trained where none are kept; buffers are the trained ones."""
+        network = type(learner.network).from_config(learner.network.config)
+        network.load_state_dict(learner.network.state_dict())
+        if learner.average is not None:
+            learner.average.copy_to(network.parameters())
+        return network.to(self.device).requires_grad_(False).eval()
+
+    @contextlib.contextmanager
+    def frozen(self, *networks: nn.Module) -> Iterator[None]:
+        """Gradients flow through these networks, but are not collected for them."""
+        parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+
+    def update(self, *learners: Learner) -> None:
+        """One optimizer step each, with gradients averaged over the processes."""
+        for learner in learners:
+            gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
+            if self.accelerator.num_processes > 1 and gradients:
+                flat = torch.cat([gradient.flatten() for gradient in gradients])
+                flat = self.accelerator.reduce(flat, "mean")
+                for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                    gradient.copy_(part.view_as(gradient))
+            learner.optimizer.step()
+            learner.optimizer.zero_grad(set_to_none=True)
+            if learner.average is not None:
+                learner.average.step(learner.network.parameters())
+
+    def is_due(self, every: int) -> bool:
+        """Whether something done every so many steps, the first included, is due; 0 means never."""
+        return every > 0 and (self.run.step - 1) % every == 0
+
+    # Numbered randomness
+
+    def rngs(self, positions: Tensor, stream: int) -> list[np.random.Generator]:
+        """One random stream a sample; `stream` tells the uses within a step apart."""
+        return [np.random.default_rng([self.config.seed, p, 100 + stream]) for p in positions.tolist()]
+
+    def generators(self, positions: Tensor, stream: int) -> list[torch.Generator]:
+        """The same for tensors, on the device."""
+        seeds = [int(rng.integers(2**62)) for rng in self.rngs(positions, stream)]
+        return [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+
+    def normal(self, generators: list[torch.Generator], *shape: int) -> Tensor:
+        """N(0, 1), [B, *shape]."""
+        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
+
+    def step_rng(self, stream: int) -> np.random.Generator:
+        """A choice for a whole step, the same in all processes."""
+        return np.random.default_rng([self.config.seed, self.run.step, 200 + stream])
+
+    # Data
+
+    def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
+        """This process's batches from where the run stands (or from a sample number, as if it were alone).
+
+        `image` [B, 3, S, S] in [-1, 1]; with damage also `damaged`, of the same shape.
+        """
+        config = self.config
+        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
+
+        def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+            damaged, target = degrade_pair(pixels, config.damage, rng)
+            return {"damaged": to_tensor(damaged), "image": to_tensor(target)}
+
+        return training_batches(
+            ImageSource(**{name: getattr(config, name) for name in names}),
+            Preparation(
+                self.size, config.seed, flip=config.flip, extras=None if config.damage == "none" else damage
+            ),
+            batch_size=config.batch_size,
+            start=self.run.samples_seen if start is None else start,
+            rank=self.accelerator.process_index if start is None else 0,
+            world=self.accelerator.num_processes if start is None else 1,
+            num_workers=config.num_workers,
+        )
+
+    def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        moved = {name: value.to(self.device) for name, value in batch.items()}
+        moved.setdefault("damaged", moved["image"])
+        return moved
+
+    # The run
+
+    def train(self) -> None:
+        config, run = self.config, self.run
+        batches = self.batches()
+        for _ in run.steps():
+            group = [self.to_device(next(batches)) for _ in range(config.gradient_accumulation_steps)]
+            self.iteration(group)
+            if run.is_time(config.sample_every) and run.is_main:
+                with torch.no_grad():
+                    run.write_images("train", self.sample_rows(group[0]))
+        self.finish()
+        if run.is_main:
+            write_folder(run.folder / "pipeline", self.write_networks)
+            run.say(f"wrote {run.folder / 'pipeline'}")
+        self.accelerator.wait_for_everyone()
+
+
+def lazy_options(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
+    """Adam's options where a regulariser has its own update every so many steps (StyleGAN2, appendix B)."""
+    share = every / (every + 1) if every > 0 else 1.0
+    return {"learning_rate": learning_rate * share, "betas": tuple(beta**share for beta in betas)}
+
+
+def load_component(network_class: type[Network], source: str, name: str) -> Network:
+    """A network out of a folder or Hub repository: its sub-folder `name`, or the whole where there is none.
+
+    Raises:
+        OSError: when neither holds such a network.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return network_class.from_pretrained(folder / name if (folder / name).is_dir() else folder).float()
+    try:
+        return network_class.from_pretrained(source, subfolder=name).float()
+    except OSError:
+        return network_class.from_pretrained(source).float()
