@@ -119,7 +119,7 @@ class Stage:
         self.accelerator.register_for_checkpointing(network)
         kept = None
         if average is not None:
-            kept = EMAModel(network.parameters(), decay=average[0], min_decay=average[1])
+            kept = EMAModel(network.parameters(), decay=float(average[0]), min_decay=float(average[1]))
             self.accelerator.register_for_checkpointing(kept)
             self._averages.append(kept)
         return Learner(network, made, kept)

@@ -1,0 +1,81 @@
+"""Runs of the trainers of prior, style encoder, code diffuser and restorer on networks that take seconds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from train.config import read_config
+from train.stage import Stage, StageConfig
+
+PRIOR = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "num_mapping_layers": 2}
+DISCRIMINATOR = {"channel_base": 128, "max_channels": 16, "stddev_group": 2}
+ENCODER = {
+    "sample_size": 32,
+    "stem_channels": 4,
+    "channels": [4, 4, 8, 8],
+    "num_blocks": [1, 1, 1, 1],
+    "se_reduction": 2,
+    "coarse_styles": 2,
+    "middle_styles": 4,
+}
+RUN: dict[str, Any] = {
+    "max_steps": 4,
+    "batch_size": 2,
+    "log_every": 1,
+    "sample_every": 0,
+    "checkpoint_every": 1000,
+    "tracker": "none",
+}
+
+
+def write_config(folder: Path, pictures: Path, **options: Any) -> Path:
+    """A YAML file of a tiny run; `output_dir` is left to the command line."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RUN | {"data": str(pictures)} | options))
+    return path
+
+
+def run(
+    trainer: type[Stage], options: type[StageConfig], config: Path, output: Path, **changes: Any
+) -> dict[str, torch.Tensor]:
+    """Train, and return the weights of every component written, by component and name."""
+    argv = ["--config", str(config), "--output_dir", str(output)]
+    for name, value in changes.items():
+        argv += [f"--{name}", yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()]
+    AcceleratorState._reset_state(reset_partial_state=True)  # several runs of one process
+    trainer(read_config(options, argv)).train()
+    return weights(output / "pipeline")
+
+
+def weights(pipeline: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{path.parent.name}.{name}": value
+        for path in sorted(pipeline.glob("*/*.safetensors"))
+        for name, value in load_file(path).items()
+    }
+
+
+def curve(output: Path, name: str) -> list[float]:
+    lines = [json.loads(line) for line in (output / "curves.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def tiny_prior(folder: Path) -> Path:
+    """A generator with a mean style, and its discriminator, as `train/prior.py` writes them."""
+    torch.manual_seed(0)
+    prior = StyleGAN2Generator(**PRIOR)
+    prior.latent_avg.copy_(prior.mean_style(64).expand_as(prior.latent_avg))
+    prior.save_pretrained(folder / "prior")
+    StyleGAN2Discriminator(sample_size=16, **DISCRIMINATOR).save_pretrained(folder / "discriminator")
+    return folder
