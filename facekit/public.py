@@ -22,8 +22,12 @@ from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import MappingNetwork, StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.inpaint import FaceInpaintPipeline
+from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.schedulers import CodeDiffusionScheduler
 
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
@@ -31,17 +35,22 @@ __all__ = [
     "CodeDiffuser",
     "CodeDiffusionScheduler",
     "FaceInpaintPipeline",
+    "FaceRestorePipeline",
     "ForgedPatchDiscriminator",
     "IdentityEncoder",
+    "MappingNetwork",
     "ModelMixin",
     "ProjectedDiscriminator",
     "ResidualInpainter",
+    "RestoreAutoEncoder",
     "SchedulerMixin",
     "StyleEncoder",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
     "starter",
 ]
 
-PIPELINES: tuple[type[DiffusionPipeline], ...] = (FaceInpaintPipeline,)
+PIPELINES: tuple[type[DiffusionPipeline], ...] = (FaceInpaintPipeline, FaceRestorePipeline)
 
 
 def register_with_diffusers() -> None:

@@ -1,0 +1,414 @@
+"""The restoration pipeline around tiny real networks: what it promises to callers."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+from facekit import FaceRestorePipeline
+from facekit.faces import Face, align_face, detect_faces
+from facekit.pipelines.restore import FaceRestoreOutput, keep_coarse_structure
+from tests.tiny_restore import tiny_restore_pipeline
+
+
+@pytest.fixture(scope="module")
+def pipe() -> FaceRestorePipeline:
+    return tiny_restore_pipeline()
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    """uint8 `[256, 256, 3]` with one face."""
+    return np.ascontiguousarray(astronaut()[0:256, 100:356])
+
+
+@pytest.fixture(scope="module")
+def found(portrait: np.ndarray) -> list[Face]:
+    return detect_faces(portrait)
+
+
+@pytest.fixture(scope="module")
+def group(portrait: np.ndarray) -> np.ndarray:
+    """uint8 `[256, 512, 3]`: the face and its mirror image."""
+    return np.concatenate([portrait, portrait[:, ::-1]], axis=1)
+
+
+@pytest.fixture(scope="module")
+def two_faces(found: list[Face]) -> Any:
+    """A detector for `group` that needs no time."""
+    face = found[0]
+    mirrored = face.landmarks[[1, 0, 2, 4, 3]] * [-1, 1] + [511, 0]
+    x0, y0, x1, y1 = face.box
+    second = Face(1, (511 - x1, y0, 511 - x0, y1), face.score, mirrored)
+    return lambda image: [face, second]
+
+
+def seed(value: int = 0) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(value)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I;16"])
+def test_pixels_outside_the_face_come_back_bit_identical(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, found: list[Face], mode: str
+) -> None:
+    if mode == "I;16":
+        given = Image.fromarray(np.asarray(Image.fromarray(portrait).convert("L")).astype(np.uint16) * 250)
+    else:
+        given = Image.fromarray(portrait).convert(mode)
+    if mode == "RGBA":
+        given.putalpha(Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1))))
+
+    result = pipe(given, detector=lambda image: found, generator=seed()).images[0]
+
+    assert (result.mode, result.size) == (given.mode, given.size)
+    shown = [np.asarray(i.convert("RGBA") if mode == "P" else i) for i in (given, result)]
+    outside = ~align_face(portrait, found[0]).covers((0, 0, 256, 256))
+    assert outside.sum() > 5000
+    np.testing.assert_array_equal(shown[1][outside], shown[0][outside])
+    assert (shown[1][~outside] != shown[0][~outside]).mean() > 0.4
+    if mode == "RGBA":
+        np.testing.assert_array_equal(shown[1][..., 3], shown[0][..., 3])
+
+
+def test_the_bundled_detector_finds_the_face(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    output = pipe(portrait, generator=seed())
+    assert isinstance(output, FaceRestoreOutput)
+    assert len(output.faces[0]) == 1 and output.notes == []
+    assert len(output.similarities[0]) == 1 and -1 <= output.similarities[0][0] <= 1
+
+
+def test_a_photo_without_faces_comes_back_with_a_note(pipe: FaceRestorePipeline) -> None:
+    sky = np.linspace(0, 255, 128 * 96 * 3).reshape(96, 128, 3).astype(np.uint8)
+    output = pipe(sky, return_aligned=True, output_type="np")
+    np.testing.assert_array_equal(np.rint(output.images[0] * 255), sky)
+    assert output.faces == [[]] and output.similarities == [[]] and output.aligned_inputs == [[]]
+    assert "no face was found" in output.notes[0] and "aligned=True" in output.notes[0]
+
+
+def test_faces_are_chosen_by_index(pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any) -> None:
+    both = pipe(group, detector=two_faces, generator=seed(), output_type="np")
+    right = pipe(group, detector=two_faces, faces=[1], generator=seed(), output_type="np")
+    assert [face.index for face in both.faces[0]] == [0, 1]
+    assert [face.index for face in right.faces[0]] == [1]
+    given = group.astype(np.float32) / 255
+    assert np.array_equal(right.images[0][:, :256], given[:, :256])
+    assert not np.array_equal(right.images[0][:, 256:], given[:, 256:])
+    assert not np.array_equal(both.images[0][:, :256], given[:, :256])
+    with pytest.raises(ValueError, match="choose from 0 to 1"):
+        pipe(group, detector=two_faces, faces=[2])
+
+
+def test_small_faces_are_left_with_the_reason(
+    pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any
+) -> None:
+    def one_small(image: np.ndarray) -> list[Face]:
+        large, other = two_faces(image)
+        middle = other.landmarks.mean(0)
+        return [
+            large,
+            Face(1, (*(middle - 12), *(middle + 12)), 1.0, (other.landmarks - middle) / 4 + middle),
+        ]
+
+    output = pipe(group, detector=one_small, generator=seed())
+    assert len(output.faces[0]) == 1
+    assert output.notes == ["face 1 is 24 pixels wide, below min_face_size=32: left as it was"]
+    assert len(pipe(group, detector=one_small, min_face_size=20).faces[0]) == 2
+
+
+def test_faces_turned_to_the_side_are_restored_with_a_note(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, found: list[Face]
+) -> None:
+    landmarks = found[0].landmarks.copy()
+    landmarks[:, 0] = landmarks[2, 0] + 0.2 * (landmarks[:, 0] - landmarks[2, 0])
+    output = pipe(portrait, detector=lambda image: [Face(0, found[0].box, 1.0, landmarks)])
+    assert len(output.faces[0]) == 1
+    assert "turned far to the side" in output.notes[0]
+
+
+def test_a_seed_gives_one_result_whatever_the_batch(
+    pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any
+) -> None:
+    def run(value: int, most: int) -> np.ndarray:
+        output = pipe(
+            [group, group], detector=two_faces, generator=seed(value), max_batch_size=most, output_type="np"
+        )
+        return output.images
+
+    first = run(3, 4)
+    np.testing.assert_allclose(run(3, 1), first, atol=1.01 / 255)
+    assert np.abs(run(4, 4) - first).max() > 0.01
+
+
+def test_each_photo_can_have_its_generator(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    batch = pipe([portrait, portrait], aligned=True, generator=[seed(1), seed(2)], output_type="np").images
+    alone = pipe(portrait, aligned=True, generator=seed(2), output_type="np").images
+    np.testing.assert_allclose(batch[1], alone[0], atol=1.01 / 255)
+    assert np.abs(batch[0] - batch[1]).max() > 0.01
+
+
+def test_candidates_differ_and_are_ordered_by_photo(
+    pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any
+) -> None:
+    output = pipe(
+        [group, group // 2],
+        detector=two_faces,
+        num_images=3,
+        generator=seed(),
+        return_aligned=True,
+        output_type="np",
+    )
+    assert output.images.shape == (6, 256, 512, 3)
+    assert [len(row) for row in output.similarities] == [2] * 6
+    for row, inputs in zip((0, 1, 2), output.aligned_inputs[:3], strict=True):
+        np.testing.assert_array_equal(inputs, output.aligned_inputs[0], err_msg=str(row))
+    assert np.abs(output.images[0] - output.images[1]).max() > 0.01
+    assert not np.array_equal(output.aligned_inputs[0], output.aligned_inputs[3])
+
+
+@pytest.mark.parametrize("size", [40, 64, 200])
+def test_aligned_faces_keep_their_size(pipe: FaceRestorePipeline, portrait: np.ndarray, size: int) -> None:
+    face = cv2.resize(portrait, (size, size), interpolation=cv2.INTER_AREA)
+    output = pipe(face, aligned=True, generator=seed(), return_aligned=True)
+    assert output.images[0].size == (size, size)
+    assert output.faces == [[]]
+    assert output.aligned_outputs[0][0].size == (64, 64)
+    with pytest.raises(ValueError, match="an aligned face is square"):
+        pipe(portrait[:, :100], aligned=True)
+
+
+def test_aligned_outputs_are_what_is_delivered(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    face = cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA)
+    output = pipe(face, aligned=True, generator=seed(), return_aligned=True)
+    given, restored = output.aligned_inputs[0][0], output.aligned_outputs[0][0]
+    np.testing.assert_array_equal(np.asarray(given), face)
+    np.testing.assert_array_equal(np.asarray(restored), np.asarray(output.images[0]))
+
+
+@pytest.mark.parametrize("steps", [None, 1, 3])
+def test_style_prompts_show_every_step(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, steps: int | None
+) -> None:
+    output = pipe(portrait, aligned=True, num_inference_steps=steps, generator=seed(), return_aligned=True)
+    (prompts,) = output.style_prompts[0]
+    assert len(prompts) == (steps or 4)
+    assert all(prompt.size == (64, 64) for prompt in prompts)
+    assert len({np.asarray(prompt).tobytes() for prompt in prompts}) == len(prompts)
+
+
+def test_what_the_output_does_not_need_is_not_computed(
+    pipe: FaceRestorePipeline, portrait: np.ndarray
+) -> None:
+    ran = []
+    hooks = [
+        level.up.register_forward_hook(lambda *args, k=k: ran.append(f"up {k}"))
+        for k, level in enumerate(pipe.prior.levels, start=1)
+    ]
+    hooks.append(pipe.prior.to_rgb.register_forward_hook(lambda *args: ran.append("rgb")))
+    hooks.append(pipe.style_encoder.register_forward_hook(lambda *args: ran.append("encoder")))
+    pipe(portrait, aligned=True, num_images=2)
+    for hook in hooks:
+        hook.remove()
+    assert ran == ["encoder", *[f"up {k}" for k in range(1, 5)]]
+    assert pipe.prior.num_levels == 5
+
+
+def test_fidelity_moves_the_coarse_structure() -> None:
+    restored, damaged = torch.randn(2, 1, 3, 256, 256, generator=seed()).unbind(0)
+
+    def coarse(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x, 16)
+
+    left = []
+    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
+        result = keep_coarse_structure(restored, damaged, value)
+        left.append(float(coarse(result - damaged).norm() / coarse(restored - damaged).norm()))
+    assert left == pytest.approx([1, 0.75, 0.5, 0.25, 0], abs=0.15)
+    fine = keep_coarse_structure(restored, damaged, 1.0) - restored
+    assert fine.diff(dim=-1).norm() < 0.1 * restored.diff(dim=-1).norm()
+
+
+def test_fidelity_brings_the_result_nearer_to_the_face(
+    pipe: FaceRestorePipeline, portrait: np.ndarray
+) -> None:
+    similarities, distances = [], []
+    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
+        output = pipe(portrait, aligned=True, fidelity=value, generator=seed(), output_type="np")
+        similarities.append(output.similarities[0][0])
+        distances.append(np.abs(output.images[0] - portrait / 255).mean())
+    assert similarities == sorted(similarities) and similarities[-1] > similarities[0]
+    assert distances == sorted(distances, reverse=True)
+
+
+def test_given_latents_and_style_replace_drawn_ones(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    for network in (pipe.prior, pipe.restorer):
+        assert any(name.endswith("noise.strength") for name, _ in network.named_parameters())
+    latents, z = torch.randn(1, 12, 16, generator=seed(8)), torch.randn(1, 16, generator=seed(9))
+    options = {"aligned": True, "output_type": "np", "generator": seed()}
+    seen = {}
+
+    def record(pipe: Any, step: int, timestep: int, tensors: dict) -> None:
+        seen.setdefault(step, tensors["latents"])
+
+    first = pipe(portrait, latents=latents, z=z, callback_on_step_end=record, **options).images
+    options["generator"] = seed()
+    assert np.array_equal(pipe(portrait, latents=latents, z=z, **options).images, first)
+    options["generator"] = seed()
+    assert not np.array_equal(pipe(portrait, latents=-latents, z=z, **options).images, first)
+    options["generator"] = seed()
+    assert not np.array_equal(pipe(portrait, latents=latents, z=-z, **options).images, first)
+    with torch.no_grad():
+        scaled = torch.nn.functional.interpolate(
+            torch.from_numpy(cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA))
+            .permute(2, 0, 1)[None]
+            .float()
+            / 127.5
+            - 1,
+            (32, 32),
+            mode="bilinear",
+        )
+        predicted = pipe.code_diffuser(latents, 3, pipe.style_encoder(scaled))
+        expected = pipe.scheduler.step(predicted, 3, latents).prev_sample
+    torch.testing.assert_close(seen[0], expected, atol=2e-2, rtol=2e-2)
+    with pytest.raises(ValueError, match=r"latents has the shape .*\[2, 12, 16\] is needed"):
+        pipe(portrait, aligned=True, num_images=2, latents=latents)
+    with pytest.raises(ValueError, match="z has the shape"):
+        pipe(portrait, aligned=True, z=z[:, :3])
+
+
+def test_the_callback_can_change_the_codes(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    steps = []
+
+    def blank(pipe: Any, step: int, timestep: int, tensors: dict) -> dict | None:
+        steps.append((step, timestep, sorted(tensors), tuple(tensors["latents"].shape)))
+        return {"latents": torch.zeros_like(tensors["latents"])} if step == 3 else None
+
+    inputs = ("latents", "style_codes")
+    plain = pipe(portrait, aligned=True, generator=seed(), output_type="np").images
+    changed = pipe(
+        portrait,
+        aligned=True,
+        generator=seed(),
+        output_type="np",
+        callback_on_step_end=blank,
+        callback_on_step_end_tensor_inputs=inputs,
+    ).images
+    assert steps == [(i, 3 - i, sorted(inputs), (1, 12, 16)) for i in range(4)]
+    assert not np.array_equal(plain, changed)
+
+
+def test_the_background_hook_enlarges_the_photo(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, found: list[Face]
+) -> None:
+    def double(rgb: np.ndarray) -> np.ndarray:
+        return rgb.repeat(2, axis=0).repeat(2, axis=1)
+
+    given = np.dstack([portrait, np.full((256, 256), 77, np.uint8)])
+    result = pipe(given, detector=lambda image: found, background=double, generator=seed()).images[0]
+    assert result.size == (512, 512) and result.mode == "RGBA"
+    pixels = np.asarray(result)
+    assert (pixels[..., 3] == 77).all()
+    large = Face(0, tuple(np.array(found[0].box) * 2), 1.0, (found[0].landmarks + 0.5) * 2 - 0.5)
+    outside = ~align_face(double(portrait), large).covers((0, 0, 512, 512))
+    np.testing.assert_array_equal(pixels[outside, :3], double(portrait)[outside])
+    assert (pixels[~outside, :3] != double(portrait)[~outside]).mean() > 0.4
+    for wrong in (lambda rgb: rgb[::2, ::2], lambda rgb: rgb[..., 0], lambda rgb: rgb.repeat(2, axis=0)):
+        with pytest.raises(ValueError, match="background hook"):
+            pipe(portrait, detector=lambda image: found, background=wrong)
+
+
+@pytest.mark.parametrize("output_type", ["pil", "np", "pt"])
+def test_output_types(pipe: FaceRestorePipeline, portrait: np.ndarray, output_type: str) -> None:
+    output = pipe(portrait, aligned=True, output_type=output_type, return_aligned=True, generator=seed())
+    image, face, prompt = output.images[0], output.aligned_outputs[0][0], output.style_prompts[0][0][0]
+    if output_type == "pil":
+        assert image.mode == face.mode == prompt.mode == "RGB"
+    elif output_type == "np":
+        assert image.shape == (256, 256, 3) and face.shape == prompt.shape == (64, 64, 3)
+        assert 0 <= image.min() and image.max() <= 1
+    else:
+        assert image.shape == (3, 256, 256) and face.shape == prompt.shape == (3, 64, 64)
+
+
+def test_tuples_and_missing_identity(portrait: np.ndarray) -> None:
+    pipe = tiny_restore_pipeline(identity=False)
+    output = pipe(portrait, aligned=True)
+    assert output.similarities is None
+    assert len(pipe(portrait, aligned=True, return_dict=False)) == 3
+
+
+def test_saved_loaded_and_loaded_bare(
+    tmp_path: Path, pipe: FaceRestorePipeline, portrait: np.ndarray
+) -> None:
+    expected = pipe(portrait, aligned=True, generator=seed(), output_type="np").images
+    pipe.save_pretrained(tmp_path / "all")
+    for load in (FaceRestorePipeline.from_pretrained, diffusers.DiffusionPipeline.from_pretrained):
+        again = load(tmp_path / "all")
+        assert type(again) is FaceRestorePipeline
+        again.set_progress_bar_config(disable=True)
+        images = again(portrait, aligned=True, generator=seed(), output_type="np").images
+        np.testing.assert_allclose(images, expected, atol=1.01 / 255)
+    tiny_restore_pipeline(identity=False).save_pretrained(tmp_path / "some")
+    assert FaceRestorePipeline.from_pretrained(tmp_path / "some").identity_encoder is None
+
+
+def test_bfloat16_is_near_float32(tmp_path: Path, pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    pipe.save_pretrained(tmp_path)
+    half = FaceRestorePipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    half.set_progress_bar_config(disable=True)
+    assert half.code_diffuser.dtype == torch.float32 and half.restorer.dtype == torch.bfloat16
+    expected, got = (
+        p(portrait, aligned=True, generator=seed(), output_type="np").images for p in (pipe, half)
+    )
+    assert np.abs(expected - got).mean() < 0.02
+
+
+def test_ablation_without_prior_features(portrait: np.ndarray) -> None:
+    pipe = tiny_restore_pipeline(use_prior_features=False, use_style_codes=False)
+    ran = []
+    pipe.prior.register_forward_hook(lambda *args: ran.append(1))
+    assert pipe(portrait, aligned=True).images[0].size == (256, 256)
+    assert not ran
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fidelity": 1.5}, "fidelity is 1.5"),
+        ({"fidelity": "high"}, "fidelity is 'high'"),
+        ({"num_images": 0}, "num_images is 0"),
+        ({"max_batch_size": 2.5}, "max_batch_size is 2.5"),
+        ({"num_inference_steps": 5}, "between 1 and 4"),
+        ({"min_face_size": -1}, "min_face_size"),
+        ({"output_type": "latent"}, "output_type is 'latent'"),
+        ({"generator": [torch.Generator()] * 2}, "2 generators for 1 photos"),
+        ({"callback_on_step_end_tensor_inputs": ["codes"]}, "codes"),
+        ({"faces": "both"}, "faces must be"),
+    ],
+)
+def test_bad_settings_are_refused(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipe(portrait, **settings)
+
+
+def test_bad_photos_are_refused(pipe: FaceRestorePipeline, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        pipe(tmp_path / "nothing.png")
+    with pytest.raises(ValueError, match="NaN"):
+        pipe(torch.full((3, 64, 64), float("nan")))
+    with pytest.raises(ValueError, match="empty list"):
+        pipe([])
+
+
+def test_networks_that_overflow_are_reported(portrait: np.ndarray) -> None:
+    pipe = tiny_restore_pipeline()
+    pipe.restorer.to_rgb.bias.data.fill_(float("inf"))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        pipe(portrait, aligned=True)
