@@ -212,10 +212,11 @@ class NoiseInjection(nn.Module):
     ) -> torch.Tensor | None:
         """gain * strength * n for the map `x` [B, C, H, W], n drawn from N(0, 1) when `noise` is None.
 
-        None when the strength is zero and nothing is learned: then nothing is drawn, nothing to be added.
+        None when the strength is zero outside training: then nothing is drawn, nothing to be added.
         ValueError when `noise` does not fit the map.
         """
-        learns = torch.is_grad_enabled() and self.strength.requires_grad
+        # Looking at the strength waits for the device, which a training loop should not do at every layer.
+        learns = self.training or (torch.is_grad_enabled() and self.strength.requires_grad)
         if not learns and self._is_zero(self.strength):
             return None
         shape = (x.shape[0], 1, *x.shape[2:])

@@ -119,10 +119,11 @@ def test_down_sampling_conv_layer(kernel_size: int, pad: int) -> None:
 
 
 def test_noise_is_reproducible_and_skipped_at_strength_zero() -> None:
-    layer, x = NoiseInjection(), torch.zeros(2, 3, 4, 4)
+    layer, x = NoiseInjection().eval(), torch.zeros(2, 3, 4, 4)
     with torch.no_grad():
         assert layer.scaled_noise(x) is None
-        layer.strength.fill_(0.5)
+        assert layer.train().scaled_noise(x) is not None
+        layer.eval().strength.fill_(0.5)
         first = layer(x, generator=torch.Generator().manual_seed(5))
         assert torch.equal(first, layer(x, generator=torch.Generator().manual_seed(5)))
         assert torch.equal(first[:, 0], first[:, 2]) and not torch.equal(first[0], first[1])
