@@ -1,6 +1,6 @@
 """Configuration of a training run: a dataclass, filled from a YAML file, then from the command line.
 
-`python train/inpaint.py --config train/configs/inpaint-starter.yaml --batch_size 4 --masks '{name: centre}'`:
+`python train/inpaint.py --config train/configs/inpaint-starter-128.yaml --batch_size 4 --masks '{kind: centre}'`:
 every field of the dataclass is an option of the same name, its value is read as YAML.
 """
 
