@@ -1,0 +1,164 @@
+"""The Inpaint tab in a real browser, against the real server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from tests.app.inpaint_page import InpaintPage, changed
+
+
+@pytest.fixture
+def visit(browser, demo) -> Iterator:
+    pages = []
+
+    def open_page(**context) -> InpaintPage:
+        pages.append(InpaintPage(browser, demo.url, **context))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def photo_file(folder: Path, width: int, height: int, seed: int = 0) -> Path:
+    """A smooth random photo without a face."""
+    small = np.random.default_rng(seed).integers(40, 216, (4, 6, 3), dtype=np.uint8)
+    path = folder / f"photo-{seed}.png"
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def test_painted_hole_is_filled_and_nothing_else(visit, tmp_path) -> None:
+    visitor = visit()
+    photo = photo_file(tmp_path, 400, 300)
+    visitor.choose_photo(photo)
+    zoom = visitor.wait_for_editor(400, 300)
+    visitor.paint((-60, 0), (60, 0))
+    visitor.fill()
+    assert "No face was found" in visitor.message()
+    visitor.anything_else()
+    visitor.fill()
+    difference = changed(Image.open(photo), visitor.result(tmp_path))
+
+    rows, columns = np.nonzero(difference)
+    stroke = 120 / zoom
+    brush = 60 / zoom  # an upper limit of its width
+    assert columns.min() < 200 - stroke / 4 and columns.max() > 200 + stroke / 4
+    assert columns.min() >= 200 - stroke / 2 - brush and columns.max() <= 200 + stroke / 2 + brush
+    assert rows.min() >= 150 - brush and rows.max() <= 150 + brush
+    assert all("127.0.0.1" in url or url.startswith(("data:", "blob:")) for url in visitor.requests)
+
+
+@pytest.mark.slow
+def test_mask_file_then_a_second_photo(visit, tmp_path) -> None:
+    visitor = visit()
+    photo, mask = photo_file(tmp_path, 320, 240, 1), np.zeros((240, 320), np.uint8)
+    mask[100:150, 40:120] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.new("L", (100, 300), 255).save(tmp_path / "other-shape.png")
+
+    visitor.choose_photo(photo)
+    visitor.wait_for_editor(320, 240)
+    visitor.choose_mask(tmp_path / "other-shape.png")
+    assert "100x300" in visitor.message()
+    visitor.choose_mask(tmp_path / "mask.png")
+    visitor.page.wait_for_timeout(1500)
+    visitor.anything_else()
+    visitor.fill()
+    difference = changed(Image.open(photo), visitor.result(tmp_path))
+    assert difference.any() and not difference[mask == 0].any()
+    assert difference[mask > 0].mean() > 0.9
+
+    second = photo_file(tmp_path, 260, 390, 2)
+    visitor.remove_photo()
+    visitor.choose_photo(second)
+    visitor.wait_for_editor(260, 390)
+    visitor.paint((0, -40), (0, 40))
+    visitor.fill()
+    result = visitor.result(tmp_path)
+    assert Path(result.filename).name == "photo-2-filled.png"
+    assert 0 < changed(Image.open(second), result).mean() < 0.4
+
+
+def test_example_face_and_its_steps(visit, tmp_path) -> None:
+    visitor = visit()
+    visitor.choose_example()
+    visitor.wait_for_editor(512, 512)
+    visitor.fill()
+    difference = changed(Image.fromarray(data.astronaut()), visitor.result(tmp_path))
+    assert difference.any() and not difference[260:].any() and not difference[:, 320:].any()
+    visitor.page.locator("#inpaint-steps > button").click()
+    pictures = visitor.page.locator("#inpaint-steps img")
+    pictures.nth(5).wait_for()
+    assert pictures.count() == 6  # three steps, each with its heat map
+    visitor.page.locator("#inpaint-result img").first.wait_for()
+
+
+BAD_FILES = {
+    "corrupt.jpg": (b"\xff\xd8\xff\xe0 no picture", "corrupt.jpg is truncated"),
+    "empty.png": (b"", "empty.png is empty"),
+    "text.txt": (b"words", "text.txt"),
+}
+
+
+def test_bad_files_get_a_message_and_the_page_goes_on(visit, tmp_path) -> None:
+    visitor = visit()
+    for name, (content, message) in BAD_FILES.items():
+        (tmp_path / name).write_bytes(content)
+        visitor.choose_photo(tmp_path / name)
+        assert message in visitor.message()
+
+    frames = [Image.new("RGB", (64, 64), (level, 0, 0)) for level in (0, 90)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    visitor.choose_photo(tmp_path / "moving.gif")
+    assert "animated" in visitor.message()
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    visitor.choose_photo(tmp_path / "dot.png")
+    assert "1x1" in visitor.message()
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    visitor.choose_photo(tmp_path / "bomb.png")
+    assert "400,000,000" in visitor.message()
+
+    visitor.choose_photo(photo_file(tmp_path, 200, 200, 3))
+    visitor.wait_for_editor(200, 200)
+    visitor.fill()
+    assert "Paint over the part" in visitor.message()
+    visitor.paint((-20, 0), (20, 0))
+    visitor.anything_else()
+    visitor.fill()
+    assert visitor.result(tmp_path).size == (200, 200)
+
+
+@pytest.mark.slow
+def test_two_visitors_get_their_own_results(visit, tmp_path) -> None:
+    visitors, photos = [], [photo_file(tmp_path, 300, 200, 4), photo_file(tmp_path, 240, 240, 5)]
+    for photo in photos:
+        visitor = visit()
+        visitor.choose_photo(photo)
+        visitor.wait_for_editor(*Image.open(photo).size)
+        visitor.anything_else()
+        visitor.paint((-30, -10), (30, 10))
+        visitors.append(visitor)
+    for visitor in visitors:
+        visitor.fill()
+    for visitor, photo in zip(visitors, photos, strict=True):
+        result = visitor.result(tmp_path)
+        assert Path(result.filename).name == f"{photo.stem}-filled.png"
+        assert 0 < changed(Image.open(photo), result).mean() < 0.4
+
+
+def test_a_phone_needs_no_sideways_scrolling(visit, tmp_path) -> None:
+    visitor = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    visitor.choose_example()
+    visitor.wait_for_editor(512, 512)
+    visitor.fill()
+    visitor.result(tmp_path)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("#inpaint-photo", "#inpaint-editor", "#inpaint-result", "#inpaint-run", "#inpaint-download"):
+        box = visitor.page.locator(name).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        assert box["height"] >= 40  # a thumb's size
