@@ -176,6 +176,16 @@ def test_styled_conv_is_the_textbook_one(resample: str | None, batch: int, size:
     assert actual.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_large_maps_are_up_sampled_in_four_phases(batch: int) -> None:
+    layer = give_values(StyledConv(4, 4, 5, "up"))
+    x, style, noise = torch.randn(batch, 4, 128, 136), torch.randn(batch, 5), torch.randn(batch, 1, 256, 272)
+    expected = textbook_styled(layer, x, style, noise)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("batch", "size"), [(1, 4), (1, 64), (2, 12)])
 def test_smart_is_the_textbook_one(batch: int, size: int) -> None:
     layer = give_values(SMART(6, 8, 5))
