@@ -49,6 +49,31 @@ def test_bare_loader_finds_pipeline_and_network(folder: Path) -> None:
     assert pipeline.dtype == torch.bfloat16
 
 
+class ScheduleOnly(DiffusionPipeline):
+    """The smallest pipeline with a scheduler."""
+
+    def __init__(self, scheduler: facekit.CodeDiffusionScheduler) -> None:
+        super().__init__()
+        self.register_modules(scheduler=scheduler)
+
+
+def test_base_classes_are_needed_to_load(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("schedule")
+    ScheduleOnly(facekit.CodeDiffusionScheduler(num_train_timesteps=3)).save_pretrained(other)
+    assert json.loads((other / "model_index.json").read_text())["scheduler"][0] == "facekit"
+    assert ScheduleOnly.from_pretrained(other).scheduler.config.num_train_timesteps == 3
+    for name, loader, path in (
+        ("SchedulerMixin", ScheduleOnly, other),
+        ("ModelMixin", facekit.FaceInpaintPipeline, folder),
+    ):
+        with monkeypatch.context() as without:
+            without.delattr(facekit, name)
+            with pytest.raises((ValueError, TypeError, AttributeError)):
+                loader.from_pretrained(path)
+
+
 def test_every_pipeline_is_registered() -> None:
     assert set(exported(DiffusionPipeline)) == set(PIPELINES)
     for pipeline in PIPELINES:
