@@ -12,6 +12,8 @@ examples:
   facekit convert grig fid_best_model.pth --output grig-ffhq
   facekit convert grig fid_best_model.pth --output grig-ffhq-fp16 --dtype float16
   facekit inpaint photo.jpg --mask mask.png --model grig-ffhq --output filled
+  facekit convert vspbfr Wanglong2/VSPBFR --output vspbfr
+  facekit convert vspbfr folder-with-the-four-files --output vspbfr-fp16 --dtype float16
 
 Checkpoint files are opened without running code that they may hold.
 """
@@ -30,37 +32,67 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     methods = parser.add_subparsers(title="methods", metavar="METHOD", dest="method", required=True)
     grig = methods.add_parser("grig", help="GRIG (few-shot generative residual image inpainting)")
     grig.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the authors' .pth file")
-    grig.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
     grig.add_argument("--part", choices=GRIG_PARTS, default="pipeline", help="what to convert")
     grig.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
-    grig.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
-    grig.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
+    vspbfr = methods.add_parser("vspbfr", help="VSPBFR (blind face restoration with visual style prompts)")
+    vspbfr.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder with Arcface.pth, style_encoder_decoder.pt, code_diffuser.pt and restoration_net.pt, "
+        "or a Hub id such as Wanglong2/VSPBFR",
+    )
+    vspbfr.add_argument("--revision", help="branch, tag or commit of the Hub model")
+    for method in (grig, vspbfr):
+        method.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
+        method.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
+        method.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; 0 when the folder is written, 1 when the file cannot be read or does not fit."""
-    if not args.checkpoint.is_file():
+    """Convert; 0 when the folder is written, 1 when the files cannot be read or do not fit."""
+    if args.method == "grig" and not args.checkpoint.is_file():
         raise UsageError(f"the checkpoint {args.checkpoint} does not exist or is no file")
     occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
     if occupied and not (args.overwrite and args.output.is_dir()):
         raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
 
-    import torch
-
-    from facekit.convert import grig
-
     try:
-        grig.convert(
-            args.checkpoint,
-            args.output,
-            part=args.part,
-            use_ema=not args.raw,
-            dtype=getattr(torch, args.dtype),
-            overwrite=args.overwrite,
-        )
+        if args.method == "grig":
+            _convert_grig(args)
+        else:
+            _convert_vspbfr(args)
     except (OSError, ValueError) as error:
         print(f"not converted: {error}", file=sys.stderr)
         return 1
     print(f"wrote {args.output}")
     return 0
+
+
+def _convert_grig(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import grig
+
+    grig.convert(
+        args.checkpoint,
+        args.output,
+        part=args.part,
+        use_ema=not args.raw,
+        dtype=getattr(torch, args.dtype),
+        overwrite=args.overwrite,
+    )
+
+
+def _convert_vspbfr(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import vspbfr
+
+    vspbfr.convert(
+        args.source,
+        args.output,
+        dtype=getattr(torch, args.dtype),
+        overwrite=args.overwrite,
+        revision=args.revision,
+    )

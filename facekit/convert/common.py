@@ -1,5 +1,6 @@
 """What all converters share: reading authors' files safely, moving keys, loading exactly, whole folders."""
 
+import argparse
 import pickle
 import re
 import secrets
@@ -22,7 +23,8 @@ _SHOWN = 5
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Contents of a `.pth`/`.pt`/`.ckpt` or `.safetensors` file, on the CPU.
 
-    Only tensors and plain Python values are read; a file that would run code is refused.
+    Only tensors, plain Python values and `argparse.Namespace` (the authors' options, which hold values and no
+    code) are read; a file that would run code is refused.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -54,7 +56,8 @@ def _read_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         # The reason stands on one line between general advice.
         lines = [line.strip() for line in str(error).splitlines()]
