@@ -17,6 +17,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from facekit.conditions.degrade import degrade_pair, get_config
+from facekit.schedulers import CodeDiffusionScheduler
 from train.data import ImageSource, Preparation, to_tensor, training_batches
 from train.loop import LoopConfig, Run, write_folder
 
@@ -98,8 +99,8 @@ class Stage:
     def write_networks(self, folder: Path) -> None:
         raise NotImplementedError
 
-    def finish(self) -> None:
-        """Called in every process after the last step, before the folder is written."""
+    def after_step(self) -> None:
+        """Called in every process after each step, for validation."""
 
     # Networks
 
@@ -114,7 +115,7 @@ class Stage:
         """Train a network, part of the checkpoints from now on; `average`: decay and least decay of its average."""
         network.to(self.device).train()
         made = self.accelerator.prepare_optimizer(
-            optimizer(network.parameters(), lr=learning_rate, betas=tuple(betas))  # type: ignore[call-arg]
+            optimizer(network.parameters(), lr=learning_rate, betas=tuple(map(float, betas)))  # type: ignore[call-arg]
         )
         self.accelerator.register_for_checkpointing(network)
         kept = None
@@ -185,6 +186,11 @@ class Stage:
         """A choice for a whole step, the same in all processes."""
         return np.random.default_rng([self.config.seed, self.run.step, 200 + stream])
 
+    def seed_layers(self) -> None:
+        """Dropout draws from the global stream, which a restart leaves elsewhere: it starts anew in each step."""
+        words = [self.config.seed, self.run.step, 300, self.accelerator.process_index]
+        torch.manual_seed(int(np.random.default_rng(words).integers(2**62)))
+
     # Data
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
@@ -223,15 +229,26 @@ class Stage:
         batches = self.batches()
         for _ in run.steps():
             group = [self.to_device(next(batches)) for _ in range(config.gradient_accumulation_steps)]
+            self.seed_layers()
             self.iteration(group)
+            self.after_step()
             if run.is_time(config.sample_every) and run.is_main:
                 with torch.no_grad():
                     run.write_images("train", self.sample_rows(group[0]))
-        self.finish()
         if run.is_main:
             write_folder(run.folder / "pipeline", self.write_networks)
             run.say(f"wrote {run.folder / 'pipeline'}")
         self.accelerator.wait_for_everyone()
+
+
+def load_scheduler(source: str) -> CodeDiffusionScheduler:
+    """The scheduler beside a code diffuser, see `load_component`."""
+    folder = Path(source)
+    if folder.is_dir() and not (folder / "scheduler").is_dir():
+        raise ValueError(
+            f"{folder} has no sub-folder scheduler, which says how its code diffuser was trained"
+        )
+    return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
 
 
 def lazy_options(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:

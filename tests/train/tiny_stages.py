@@ -9,8 +9,11 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.schedulers import CodeDiffusionScheduler
 from train.config import read_config
 from train.stage import Stage, StageConfig
 
@@ -18,8 +21,8 @@ PRIOR = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels":
 DISCRIMINATOR = {"channel_base": 128, "max_channels": 16, "stddev_group": 2}
 ENCODER = {
     "sample_size": 32,
-    "stem_channels": 4,
-    "channels": [4, 4, 8, 8],
+    "stem_channels": 8,
+    "channels": [8, 8, 16, 16],  # 1x1 convolutions of stride 2 on 4 channels crash in oneDNN 3.x
     "num_blocks": [1, 1, 1, 1],
     "se_reduction": 2,
     "coarse_styles": 2,
@@ -37,6 +40,7 @@ RUN: dict[str, Any] = {
 
 def write_config(folder: Path, pictures: Path, **options: Any) -> Path:
     """A YAML file of a tiny run; `output_dir` is left to the command line."""
+    folder.mkdir(exist_ok=True)
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(RUN | {"data": str(pictures)} | options))
     return path
@@ -78,4 +82,13 @@ def tiny_prior(folder: Path) -> Path:
     prior.latent_avg.copy_(prior.mean_style(64).expand_as(prior.latent_avg))
     prior.save_pretrained(folder / "prior")
     StyleGAN2Discriminator(sample_size=16, **DISCRIMINATOR).save_pretrained(folder / "discriminator")
+    return folder
+
+
+def tiny_guides(folder: Path) -> Path:
+    """Prior, style encoder and code diffuser with its scheduler, as a restorer needs them."""
+    tiny_prior(folder)
+    StyleEncoder(num_styles=6, style_dim=8, **ENCODER).save_pretrained(folder / "style_encoder")
+    CodeDiffuser(num_styles=6, style_dim=8, num_blocks=1).save_pretrained(folder / "code_diffuser")
+    CodeDiffusionScheduler.published().save_pretrained(folder / "scheduler")
     return folder

@@ -1,0 +1,171 @@
+"""Style encoder training on tiny networks: on a frozen prior as in e4e, and together with its generator."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from tests.train import tiny_stages
+from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR, curve, same, tiny_prior, write_config
+from train.config import read_config
+from train.style_encoder import StyleEncoderConfig, StyleEncoderTrainer
+
+train = partial(tiny_stages.run, StyleEncoderTrainer, StyleEncoderConfig)
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, pictures: Path, prior: Path) -> Path:
+    options = {"prior": str(prior), "encoder": ENCODER, "damage": "thesis", "perceptual": "feature_matching"}
+    schedule = {"progressive_start": 0, "latent_r1_every": 2, "latent_pool": 4, "learning_rate": 0.001}
+    return write_config(tmp_path, pictures, **options, **schedule)
+
+
+@pytest.fixture
+def joint(tmp_path: Path, pictures: Path) -> Path:
+    options = {"joint": True, "prior": PRIOR, "encoder": ENCODER, "discriminator": DISCRIMINATOR}
+    losses = {"perceptual": "feature_matching", "latent_weight": 0, "mixing_weight": 0.1, "l1_weight": 1}
+    rates = {
+        "learning_rate": 0.003,
+        "betas": [0, 0.99],
+        "r1_every": 2,
+        "ema_decay": 0.9,
+        "progressive_start": 0,
+    }
+    return write_config(
+        tmp_path, pictures, **options, **losses, **rates, statistics_batches=2, latent_samples=4
+    )
+
+
+def test_encoder_learns_a_pair(tmp_path: Path, config: Path) -> None:
+    fixed = {"shots": 2, "flip": False, "damage": "none", "latent_weight": 0, "learning_rate": 0.005}
+    train(config, tmp_path / "run", max_steps=30, **fixed)
+    error = curve(tmp_path / "run", "encoder_l2")
+    assert np.mean(error[-5:]) < 0.8 * np.mean(error[:3])
+    encoder = StyleEncoder.from_pretrained(tmp_path / "run" / "pipeline" / "style_encoder")
+    assert encoder(torch.zeros(1, 3, 16, 16)).shape == (1, 6, 8)
+
+
+@pytest.mark.parametrize("kind", ["config", "joint"])
+def test_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    config = request.getfixturevalue(kind)
+    whole = train(config, tmp_path / "whole", max_steps=3)
+    other = train(config, tmp_path / "other", max_steps=3, seed=1)
+    assert not same(whole, other), "the comparison below would hold for any two runs"
+    train(config, tmp_path / "parts", max_steps=2)
+    assert same(whole, train(config, tmp_path / "parts", max_steps=3))
+    for name in ("loss_encoder", "loss_latent_discriminator", "loss_discriminator", "r1"):
+        assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
+
+
+def test_generator_and_encoder_learn_together(tmp_path: Path, joint: Path) -> None:
+    output = tmp_path / "run"
+    train(joint, output, max_steps=30, shots=2, flip=False, adversarial_weight=0.01)
+    error = curve(output, "encoder_l2")
+    assert np.mean(error[-5:]) < 0.5 * np.mean(error[:3])
+    folder = output / "pipeline"
+    encoder = StyleEncoder.from_pretrained(folder / "style_encoder")
+    generator = StyleGAN2Generator.from_pretrained(folder / "prior")
+    StyleGAN2Discriminator.from_pretrained(folder / "discriminator")
+    assert encoder.latent_avg.abs().max() == 0
+    assert generator.latent_avg.std(0).max() > 0, "the mean codes differ from layer to layer"
+    assert generator(w_plus=encoder(torch.zeros(1, 3, 16, 16))).image.shape == (1, 3, 16, 16)
+    again = train(joint, tmp_path / "again", max_steps=1, learning_rate=0, init_from=str(folder))
+    written = tiny_stages.weights(folder)
+    name = next(name for name in written if name.startswith("prior.") and name.endswith("conv.conv.weight"))
+    assert torch.equal(written[name], again[name])
+
+
+def test_codes_get_their_offsets_one_by_one(tmp_path: Path, config: Path) -> None:
+    argv = ["--config", str(config), "--output_dir", str(tmp_path), "--progressive_start", "10"]
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, [*argv, "--progressive_every", "5"]))
+    stages = {}
+    for step in (1, 10, 11, 15, 16, 31, 36, 100):
+        trainer.run.step = step
+        stages[step] = trainer.stage
+    assert stages == {1: 0, 10: 0, 11: 1, 15: 1, 16: 2, 31: 5, 36: None, 100: None}
+    trainer.run.step = 11
+    batch = trainer.to_device(next(trainer.batches()))
+    codes = trainer.codes(batch)
+    assert torch.equal(codes[:, 2], codes[:, 5])
+    assert not torch.equal(codes[:, 0], codes[:, 1])
+    before = trainer.encoder.network.latent_avg
+    assert torch.equal(before, trainer.generator.latent_avg)
+    assert before.abs().max() > 0
+
+
+def test_mixtures_lie_between_neighbours(tmp_path: Path, joint: Path) -> None:
+    argv = ["--config", str(joint), "--output_dir", str(tmp_path / "run")]
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
+    codes = torch.stack([torch.zeros(6, 8), torch.ones(6, 8)])
+    shares = {tuple(trainer.mixed(codes, torch.tensor([p, p + 1]))[0, :, 0].tolist()) for p in range(20)}
+    interpolated = [share for share in shares if len(set(share)) == 1]
+    exchanged = [share for share in shares if set(share) == {0.0, 1.0}]
+    assert interpolated
+    assert exchanged
+    assert len(interpolated) + len(exchanged) == len(shares)
+    assert all(share[0] == 0 for share in exchanged)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"progressive_start": 5},
+        {
+            "optimizer": "adam",
+            "latent_weight": 0,
+            "damage": "none",
+            "ema_decay": 0.5,
+            "statistics_batches": 2,
+        },
+        {"perceptual_weight": 0, "gradient_accumulation_steps": 2, "delta_weight": 0},
+        {"sample_every": 1, "size": 16, "identity_weight": 0.5},
+    ],
+    ids=str,
+)
+def test_switches(tmp_path: Path, config: Path, options: dict) -> None:
+    if "identity_weight" in options:
+        network = IdentityEncoder(sample_size=32, num_blocks=(1, 1, 1, 1), width=4, embedding_dim=8)
+        network.save_pretrained(tmp_path / "identity")
+        options = options | {"identity_encoder": str(tmp_path / "identity")}
+    still = train(config, tmp_path / "still", max_steps=1, learning_rate=0, **options)
+    moved = train(config, tmp_path / "run", max_steps=1, **options)
+    names = [name for name in still if name.endswith("weight")]
+    assert any(not torch.equal(still[name], moved[name]) for name in names)
+    assert all(torch.isfinite(value).all() for value in moved.values())
+    terms = {
+        "loss_latent_discriminator": options.get("latent_weight", 1) > 0,
+        "encoder_feature_matching": options.get("perceptual_weight", 1) > 0,
+        "encoder_identity": "identity_encoder" in options,
+        "encoder_delta": options.get("delta_weight", 1) > 0,
+    }
+    for name, wanted in terms.items():
+        assert bool(curve(tmp_path / "run", name)) == wanted
+    if "sample_every" in options:
+        assert Image.open(tmp_path / "run" / "samples" / "train-000000001.png").size == (2 * 16, 3 * 16)
+
+
+def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, joint: Path) -> None:
+    with pytest.raises(ValueError, match="joint"):
+        train(config, tmp_path / "run", joint=True)
+    for path, changes, message in (
+        (joint, {"latent_weight": 0.1}, "latent_weight"),
+        (config, {"optimizer": "ranger"}, "radam"),
+        (config, {"damage": "rain"}, "rain"),
+        (config, {"size": 8}, "16"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(path, tmp_path / "run", **changes)

@@ -1,0 +1,361 @@
+"""Train the style encoder (thesis 3.2.4, e4e), or encoder and generator together as an adversarial auto-encoder.
+
+    accelerate launch train/style_encoder.py --config train/configs/style-encoder-paper.yaml --data FOLDER \
+        --prior runs/prior/pipeline --output_dir runs/encoder
+
+Ends with `OUTPUT_DIR/pipeline/style_encoder`; with `joint: true`, where no prior exists yet, with `prior/` and
+`discriminator/` beside it. The same command goes on where a run stopped.
+"""
+
+# ruff: noqa: I001
+import itertools
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facekit.losses.codes import CodePool, LatentDiscriminator, delta_loss
+from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from train.config import read_config
+from train.perceptual import PictureLossConfig, PictureLosses
+from train.stage import Stage, lazy_options, load_component
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+
+
+@dataclass(kw_only=True)
+class StyleEncoderConfig(PictureLossConfig):
+    """Options of the style encoder's training; defaults are the published trainer's.
+
+    Attributes:
+        prior: folder or Hub id of the frozen generator (and its discriminator, where feature matching needs it);
+            with `joint`, options of the generator that is trained.
+        joint: train generator and encoder from scratch, by reconstruction and an adversarial loss in pictures.
+        encoder, discriminator: options of the networks; the number of codes follows from the generator.
+        init_from: folder or Hub id of an encoder (with `joint`, of all three networks) to start from.
+        size: side of the pictures the losses see; larger pictures of the prior are averaged down to it. Default:
+            the smaller of encoder and generator; with `joint` always the generator's.
+        optimizer: "radam" (e4e's Ranger without its look-ahead) or "adam"; `joint` uses Adam.
+        l2_weight, l1_weight: pixel losses.
+        latent_weight, latent_learning_rate, latent_r1_weight, latent_r1_every, latent_pool: the discriminator of
+            codes: its loss in the encoder, and its own learning rate, R1 and number of kept codes. 0: none.
+        delta_weight: norm of the codes' offsets from the first.
+        progressive_start, progressive_every: step from which one more code gets an offset each so many steps; 0
+            gives all of them theirs from the start.
+        adversarial_weight, r1_weight, r1_every: the picture discriminator of `joint`.
+        mixing_weight: adversarial loss in `joint` on pictures of mixed codes of two faces, so that sampling by
+            mixing and interpolation works.
+        ema_decay, ema_min_decay: averaged encoder (and generator); decay 0 keeps none.
+        statistics_batches: batches over which an averaged encoder's batch statistics are measured.
+        latent_samples: `joint`: faces whose mean codes become the generator's `latent_avg`.
+    """
+
+    prior: Any
+    joint: bool = False
+    encoder: dict[str, Any] = field(default_factory=dict)
+    discriminator: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None
+    size: int | None = None
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: str = "radam"
+    l2_weight: float = 1.0
+    l1_weight: float = 0.0
+    perceptual_weight: float = 0.8
+    identity_weight: float = 0.5
+    latent_weight: float = 0.1
+    latent_learning_rate: float = 2e-5
+    latent_r1_weight: float = 10.0
+    latent_r1_every: int = 16
+    latent_pool: int = 50
+    delta_weight: float = 2e-4
+    progressive_start: int = 20_000
+    progressive_every: int = 2_000
+    adversarial_weight: float = 0.1
+    discriminator_learning_rate: float | None = None
+    r1_weight: float = 10.0
+    r1_every: int = 16
+    mixing_weight: float = 0.0
+    ema_decay: float = 0.0
+    ema_min_decay: float = 0.0
+    statistics_batches: int = 16
+    latent_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(optimizer=tuple(OPTIMIZERS))
+        if self.joint != isinstance(self.prior, dict):
+            raise ValueError(
+                "with joint, prior holds the generator's options; without it, a folder or Hub id of a trained one"
+            )
+        if self.joint and self.latent_weight > 0:
+            raise ValueError(
+                "joint training has no codes of a trained mapping network to compare with: latent_weight must be 0"
+            )
+
+
+class StyleEncoderTrainer(Stage):
+    """Encoder (and generator) of one run, and what happens in an iteration."""
+
+    config: StyleEncoderConfig
+
+    def build(self) -> None:
+        config = self.config
+        self.critic = self.latent_critic = None
+        if config.joint:
+            judge = self._build_joint()
+        else:
+            self.generator = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
+            judge = None
+            if "feature_matching" in (config.perceptual, config.perceptual_substitute):
+                judge = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
+        encoder = self._build_encoder()
+        average = (config.ema_decay, config.ema_min_decay) if config.ema_decay > 0 else None
+        kind = torch.optim.Adam if config.joint else OPTIMIZERS[config.optimizer]
+        self.encoder = self.learn(encoder, config.learning_rate, config.betas, average, kind)
+        made = self.generator.config.sample_size
+        self.size = config.size or (made if config.joint else min(made, encoder.config.sample_size))
+        if judge is not None and judge.config.sample_size != self.size:
+            raise ValueError(
+                f"the discriminator reads pictures of {judge.config.sample_size}, the run's are {self.size}"
+            )
+        self.losses = PictureLosses(config, judge, self.device, self.run.say)
+        if config.latent_weight > 0:
+            dim = self.generator.config.style_dim
+            self.latent_critic = self.learn(
+                LatentDiscriminator(dim), config.latent_learning_rate, (0.9, 0.999)
+            )
+            self.pools = torch.nn.ModuleDict(
+                {name: CodePool(config.latent_pool, dim) for name in ("real", "fake")}
+            ).to(self.device)
+            self.accelerator.register_for_checkpointing(self.pools)
+
+    def _build_joint(self) -> StyleGAN2Discriminator:
+        config = self.config
+        if config.init_from is not None:
+            prior = load_component(StyleGAN2Generator, config.init_from, "prior")
+            critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
+        else:
+            prior = StyleGAN2Generator(**config.prior)
+            critic = StyleGAN2Discriminator(
+                **({"sample_size": prior.config.sample_size} | config.discriminator)
+            )
+        average = (config.ema_decay, config.ema_min_decay) if config.ema_decay > 0 else None
+        self.prior = self.learn(prior, config.learning_rate, config.betas, average)
+        self.generator = self.prior.network
+        rate = config.discriminator_learning_rate or config.learning_rate
+        self.critic = self.learn(critic, **lazy_options(rate, config.betas, config.r1_every))
+        return critic
+
+    def _build_encoder(self) -> StyleEncoder:
+        config, generator = self.config, self.generator
+        if config.init_from is not None:
+            return load_component(StyleEncoder, config.init_from, "style_encoder")
+        options = {"num_styles": generator.num_styles, "style_dim": generator.config.style_dim}
+        encoder = StyleEncoder(**(options | config.encoder))
+        if not config.joint:
+            encoder.latent_avg.copy_(generator.latent_avg)
+        return encoder
+
+    # Codes and pictures
+
+    @property
+    def stage(self) -> int | None:
+        """The last code with an offset of its own; `None` when all have theirs."""
+        config, last = self.config, self.generator.num_styles - 1
+        if config.progressive_start <= 0:
+            return None
+        since = self.run.step - 1 - config.progressive_start
+        return (
+            None
+            if since // config.progressive_every >= last
+            else max(since // config.progressive_every + 1, 0)
+        )
+
+    def codes(self, batch: dict[str, Any]) -> Tensor:
+        return self.encoder.network(batch["damaged"], stage=self.stage)
+
+    def picture(self, codes: Tensor, positions: Tensor, stream: int) -> Tensor:
+        """The generator's picture of codes, averaged down to the training size."""
+        image = self.generator(w_plus=codes, generator=self.generators(positions, stream)).image.float()
+        return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
+
+    def mixed(self, codes: Tensor, positions: Tensor) -> Tensor:
+        """Codes between those of neighbours in the batch: interpolated, or exchanged from some layer on."""
+        weights = []
+        for rng in self.rngs(positions, 2):
+            if rng.random() < 0.5:
+                weights.append(torch.full((codes.shape[1],), float(rng.random())))
+            else:
+                weights.append((torch.arange(codes.shape[1]) >= int(rng.integers(1, codes.shape[1]))).float())
+        share = torch.stack(weights).to(codes.device)[:, :, None]
+        return torch.lerp(codes, codes.roll(1, 0), share)
+
+    # One iteration
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        if self.latent_critic is not None:
+            self._update_latent_critic(batches)
+        if self.critic is not None:
+            self._update_critic(batches)
+        helpers = [learner.network for learner in (self.critic, self.latent_critic) if learner is not None]
+        with self.frozen(*helpers):
+            for batch in batches:
+                with self.accelerator.autocast():
+                    loss, terms = self._encoder_loss(batch)
+                self.accelerator.backward(loss / len(batches))
+                self.run.record(
+                    loss_encoder=loss, **{f"encoder_{name}": value for name, value in terms.items()}
+                )
+        self.update(self.encoder, *([self.prior] if self.config.joint else []))
+
+    def _encoder_loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        config, image, position = self.config, batch["image"], batch["position"]
+        codes = self.codes(batch)
+        output = self.picture(codes, position, 0)
+        total, terms = self.losses(output, image)
+        pixel = {"l2": (config.l2_weight, F.mse_loss), "l1": (config.l1_weight, F.l1_loss)}
+        for name, (weight, distance) in pixel.items():
+            if weight > 0:
+                terms[name] = distance(output, image)
+                total = total + weight * terms[name]
+        if config.delta_weight > 0:
+            offsets = codes - self.encoder.network.latent_avg
+            terms["delta"] = delta_loss(offsets, self.stage)
+            total = total + config.delta_weight * terms["delta"]
+        if self.latent_critic is not None:
+            used = codes if self.stage is None else codes[:, : self.stage + 1]
+            terms["latent"] = logistic_generator_loss(self.latent_critic.network(used).float())
+            total = total + config.latent_weight * terms["latent"]
+        if self.critic is not None:
+            critic = self.critic.network
+            terms["adversarial"] = logistic_generator_loss(critic(output).float())
+            total = total + config.adversarial_weight * terms["adversarial"]
+            if config.mixing_weight > 0:
+                between = self.picture(self.mixed(codes, position), position, 1)
+                terms["mixing"] = logistic_generator_loss(critic(between).float())
+                total = total + config.mixing_weight * terms["mixing"]
+        return total, terms
+
+    def _update_critic(self, batches: list[dict[str, Any]]) -> None:
+        """The picture discriminator of joint training."""
+        config, critic = self.config, self.critic.network
+        for batch in batches:
+            position = batch["position"]
+            with self.accelerator.autocast():
+                with torch.no_grad():
+                    codes = self.codes(batch)
+                    fakes = [self.picture(codes, position, 0)]
+                    if config.mixing_weight > 0:
+                        fakes.append(self.picture(self.mixed(codes, position), position, 1))
+                on_real = critic(batch["image"]).float()
+                losses = [logistic_discriminator_loss(on_real, critic(fake).float()) for fake in fakes]
+                loss = torch.stack(losses).mean()
+            self.accelerator.backward(loss / len(batches))
+            self.run.record(loss_discriminator=loss)
+        self.update(self.critic)
+        if config.r1_weight > 0 and self.is_due(config.r1_every):
+            for batch in batches:
+                image = batch["image"].detach().requires_grad_(True)
+                penalty = r1_penalty(critic(image), image)
+                self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
+                self.run.record(r1=penalty)
+            self.update(self.critic)
+
+    def _update_latent_critic(self, batches: list[dict[str, Any]]) -> None:
+        """Codes of the mapping network against codes of the encoder, both through their pools."""
+        config, critic = self.config, self.latent_critic.network
+        chooser = torch.Generator().manual_seed(int(self.step_rng(0).integers(2**62)))
+        for batch in batches:
+            position = batch["position"]
+            with torch.no_grad():
+                z = self.normal(self.generators(position, 3), self.generator.config.style_dim)
+                real = self.generator.mapping(z).float()
+                fake = self.codes(batch).float()
+                fake = fake if self.stage is None else fake[:, : self.stage + 1]
+            real, fake = (
+                self._shown(name, codes, chooser)
+                for name, codes in (("real", real), ("fake", fake.flatten(0, 1)))
+            )
+            loss = logistic_discriminator_loss(critic(real), critic(fake))
+            self.accelerator.backward(loss / len(batches))
+            self.run.record(loss_latent_discriminator=loss)
+        self.update(self.latent_critic)
+        if config.latent_r1_weight > 0 and self.is_due(config.latent_r1_every):
+            real = real.requires_grad_(True)
+            penalty = r1_penalty(critic(real), real)
+            self.accelerator.backward(config.latent_r1_weight / 2 * config.latent_r1_every * penalty)
+            self.run.record(latent_r1=penalty)
+            self.update(self.latent_critic)
+
+    def _shown(self, name: str, codes: Tensor, chooser: torch.Generator) -> Tensor:
+        """This process's part of what the pool gives for the codes of all processes: the pools stay equal."""
+        rank, count = self.accelerator.process_index, len(codes)
+        return self.pools[name].exchange(self.accelerator.gather(codes), chooser)[
+            rank * count : (rank + 1) * count
+        ]
+
+    # Results
+
+    def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Input, reconstruction, truth; in joint training also mixtures."""
+        positions = batch["position"][:8]
+        self.encoder.network.eval()
+        codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
+        self.encoder.network.train()
+        rows = [batch["damaged"][:8], self.picture(codes, positions, 0), batch["image"][:8]]
+        return (
+            [*rows, self.picture(self.mixed(codes, positions), positions, 1)] if self.config.joint else rows
+        )
+
+    @torch.no_grad()
+    def measured_encoder(self) -> StyleEncoder:
+        """The averaged encoder, its batch statistics measured anew: the trained ones belong to other weights."""
+        encoder = self.averaged(self.encoder)
+        if self.encoder.average is None or self.config.statistics_batches == 0:
+            return encoder
+        norms = [part for part in encoder.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            norm.momentum = None  # the plain mean over all batches
+        for batch in itertools.islice(self.batches(start=0), self.config.statistics_batches):
+            encoder(self.to_device(batch)["damaged"])
+        return encoder.eval()
+
+    @torch.no_grad()
+    def mean_codes(self, encoder: StyleEncoder) -> Tensor:
+        """Mean over `latent_samples` training faces, [n, D]."""
+        count = -(-self.config.latent_samples // self.config.batch_size)
+        sums = [
+            encoder(self.to_device(batch)["damaged"]).mean(0)
+            for batch in itertools.islice(self.batches(start=0), count)
+        ]
+        return torch.stack(sums).mean(0)
+
+    def write_networks(self, folder: Path) -> None:
+        encoder = self.measured_encoder()
+        if self.config.joint:
+            prior = self.averaged(self.prior)
+            prior.latent_avg.copy_(self.mean_codes(encoder))
+            prior.cpu().save_pretrained(folder / "prior")
+            self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
+        encoder.cpu().save_pretrained(folder / "style_encoder")
+
+
+def main(argv: list[str] | None = None) -> None:
+    StyleEncoderTrainer(read_config(StyleEncoderConfig, argv, description=__doc__ or "")).train()
+
+
+if __name__ == "__main__":
+    main()
