@@ -8,7 +8,7 @@ EXPANSION = 2.66
 
 
 class ChannelLayerNorm(nn.Module):
-    """Layer normalisation over the channels of each position, in float32."""
+    """Layer normalisation over the channels of each position, with statistics in float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -17,9 +17,9 @@ class ChannelLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, channels, H, W]` -> the same shape."""
-        y = x.permute(0, 2, 3, 1).float()
-        y = F.layer_norm(y, y.shape[-1:], self.weight.float(), self.bias.float(), 1e-5)
-        return y.to(x.dtype).permute(0, 3, 1, 2)
+        # PyTorch's kernels take the statistics in float32 whatever the input's type.
+        y = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, 1e-5)
+        return y.permute(0, 3, 1, 2)
 
 
 class TransposedAttention(nn.Module):
@@ -41,15 +41,23 @@ class TransposedAttention(nn.Module):
         """`[B, channels, H, W]` -> the same shape."""
         b, c, h, w = x.shape
         qkv = self.qkv_depthwise(self.to_qkv(x))
-        # Positions first: a view of a channels_last map, and the heads stay contiguous.
-        qkv = qkv.permute(0, 2, 3, 1).reshape(b, h * w, 3, self.num_heads, c // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 4, 1)
+        # Positions first: a view of a channels_last map.
+        qkv = qkv.permute(0, 2, 3, 1).reshape(b, h * w, 3 * c)
+        v = self._heads(qkv[..., 2 * c :])
         with torch.autocast(x.device.type, enabled=False):
-            q, k = F.normalize(q.float(), dim=-1), F.normalize(k.float(), dim=-1)
-            attention = (q @ k.transpose(-2, -1) * self.temperature.float()).softmax(dim=-1)
-            out = attention.to(v.dtype) @ v
-        out = out.permute(0, 3, 1, 2).reshape(b, h, w, c).permute(0, 3, 1, 2)
+            qk = qkv[..., : 2 * c].float()
+            # The L2 norms over the positions divide the small product rather than the maps.
+            norms = qk.square().sum(1).clamp_min(1e-24).sqrt().view(b, 2, self.num_heads, -1)
+            scale = self.temperature.float() / (norms[:, 0, :, :, None] * norms[:, 1, :, None, :])
+            q, k = self._heads(qk[..., :c]), self._heads(qk[..., c:])
+            attention = (q.transpose(-2, -1) @ k * scale).softmax(dim=-1)
+            out = v @ attention.to(v.dtype).transpose(-2, -1)
+        out = out.transpose(1, 2).reshape(b, h, w, c).permute(0, 3, 1, 2)
         return self.to_out(out)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """`[B, N, channels]` -> `[B, num_heads, N, channels / num_heads]`."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class GatedFeedForward(nn.Module):

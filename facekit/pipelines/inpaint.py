@@ -205,11 +205,12 @@ class FaceInpaintPipeline(FacekitPipeline):
             known, holes = self._batch([r for job in jobs for r in job.regions])
             noise_source = [generator[i] for i in owners] if isinstance(generator, list) else generator
             fill = known * (1 - holes)
+            network = self.residual_inpainter.fold()
 
             # 5. Reasoning steps
             with self.progress_bar(total=num_inference_steps) as progress_bar:
                 for step in range(num_inference_steps):
-                    residual = self._residual(fill, holes, noise_source, max_batch_size)
+                    residual = self._residual(network, fill, holes, noise_source, max_batch_size)
                     fill = (fill + residual) * holes + known * (1 - holes)
 
                     if callback_on_step_end is not None:
@@ -257,13 +258,14 @@ class FaceInpaintPipeline(FacekitPipeline):
 
     def _residual(
         self,
+        network: ResidualInpainter,
         fill: torch.Tensor,
         holes: torch.Tensor,
         generator: torch.Generator | list[torch.Generator] | None,
         max_batch_size: int,
     ) -> torch.Tensor:
         """G(c, M) of all squares, float32; noise is drawn for all at once, so that parts do not change it."""
-        dtype = self.residual_inpainter.dtype
+        dtype = network.dtype
         count, _, height, width = fill.shape
         shape = (count, 1, height // 2, width // 2)
         noise = [
@@ -273,7 +275,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         parts = []
         for start in range(0, count, max_batch_size):
             part = slice(start, start + max_batch_size)
-            residual = self.residual_inpainter(
+            residual = network(
                 fill[part].to(dtype), holes[part].to(dtype), noise=[n[part].to(dtype) for n in noise]
             )
             parts.append(residual.float())

@@ -1,0 +1,144 @@
+"""Inference form of GRIG's generator: spectral and batch norms folded into plain channels_last convolutions."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .residual_blocks import LEAK, AOTBlock, ConvGLU, ConvNorm, DownBlock, SkipExcitation, standardize
+from .spectral import SpectralConv2d
+
+
+class PlainConv(nn.Module):
+    """Convolution with a fixed kernel and bias."""
+
+    def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        dtype = conv.weight.dtype
+        self.register_buffer("weight", weight.to(dtype, memory_format=torch.channels_last))
+        self.register_buffer("bias", None if bias is None else bias.to(dtype))
+        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, H, W]` -> `[B, out_channels, H', W']`."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+def fold_norms(conv: SpectralConv2d, norm: nn.BatchNorm2d, gain: float = 1.0) -> tuple[PlainConv, Tensor]:
+    """`gain` times the norm of the convolution as one convolution, and the factor of each output channel."""
+    scale = gain * norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
+    bias = gain * norm.bias.float() - scale * norm.running_mean.float()
+    weight = spectral_weight(conv) * scale[:, None, None, None]
+    return PlainConv(conv, weight, bias), scale
+
+
+def spectral_weight(conv: SpectralConv2d) -> Tensor:
+    """Normalised kernel in float32."""
+    matrix = conv.weight.flatten(1).float()
+    return conv.weight.float() / torch.dot(conv.u.float(), torch.mv(matrix, conv.v.float()))
+
+
+def fold_convolution(conv: SpectralConv2d) -> PlainConv:
+    """A spectrally normalised convolution as a plain one."""
+    return PlainConv(conv, spectral_weight(conv), conv.bias)
+
+
+class FoldedDown(nn.Module):
+    """`DownBlock`; leaky ReLU is positively homogeneous, so the mean's 1/2 stands in the kernels."""
+
+    def __init__(self, block: DownBlock) -> None:
+        super().__init__()
+        self.conv1, _ = fold_norms(block.conv1.conv, block.conv1.norm)
+        self.conv2, _ = fold_norms(block.conv2.conv, block.conv2.norm, gain=0.5)
+        self.direct, _ = fold_norms(block.direct.conv, block.direct.norm, gain=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, H, W]` -> `[B, out_channels, H/2, W/2]`."""
+        main = F.leaky_relu_(self.conv2(F.leaky_relu_(self.conv1(x), LEAK)), LEAK)
+        return main.add_(F.leaky_relu_(self.direct(F.avg_pool2d(x, 2)), LEAK))
+
+
+class FoldedAOT(nn.Module):
+    """`AOTBlock`; the gate and the branch of rate 1 see the same window and are one convolution."""
+
+    def __init__(self, block: AOTBlock) -> None:
+        super().__init__()
+        convs = [fold_convolution(branch) for branch in block.branches]
+        gate = fold_convolution(block.gate)
+        first, self.branches = convs[0], nn.ModuleList(convs[1:])
+        self.rates = block.rates[1:]
+        self.split = [block.gate.out_channels, block.branches[0].out_channels]
+        self.gate_and_first = PlainConv(
+            block.gate, torch.cat([gate.weight, first.weight]), torch.cat([gate.bias, first.bias])
+        )
+        self.fuse = fold_convolution(block.fuse)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, channels, H, W]` -> the same shape."""
+        gate, first = self.gate_and_first(F.pad(x, (1,) * 4, mode="reflect")).split(self.split, dim=1)
+        branches = [
+            branch(F.pad(x, (rate,) * 4, mode="reflect"))
+            for rate, branch in zip(self.rates, self.branches, strict=True)
+        ]
+        fused = self.fuse(F.pad(torch.cat([first, *branches], 1).relu_(), (1,) * 4, mode="reflect"))
+        return torch.lerp(x, fused, standardize(gate).sigmoid_().to(x.dtype))
+
+
+class FoldedConvGLU(nn.Module):
+    """`ConvGLU`; the norm's factor stands in the kernel and in the strength of the noise."""
+
+    def __init__(self, block: ConvGLU) -> None:
+        super().__init__()
+        self.conv, scale = fold_norms(block.conv, block.norm)
+        strength = block.noise_strength
+        # A strength of zero, the initial one, needs no pass over the map.
+        noisy = strength is not None and bool(strength != 0)
+        strength = (scale * strength.float())[:, None, None].to(block.conv.weight.dtype) if noisy else None
+        self.register_buffer("noise_strength", strength)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(`[B, in_channels, H, W]`, noise `[B, 1, H, W]`) -> `[B, out_channels, H, W]`."""
+        x = self.conv(x)
+        if self.noise_strength is not None and noise is not None:
+            x.addcmul_(self.noise_strength, noise.to(x.dtype))
+        return F.glu(x, dim=1)
+
+
+class FoldedExcitation(nn.Module):
+    """`SkipExcitation` with matrix products: its convolutions see one position."""
+
+    def __init__(self, block: SkipExcitation) -> None:
+        super().__init__()
+        dtype = block.conv1.weight.dtype
+        self.register_buffer("weight1", spectral_weight(block.conv1).flatten(1).to(dtype))
+        self.register_buffer("weight2", spectral_weight(block.conv2).flatten(1).to(dtype))
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """(`[B, source_channels, H, W]`, `[B, target_channels, H', W']`) -> gated target."""
+        pooled = F.adaptive_avg_pool2d(source, 4).flatten(1)
+        gate = F.linear(F.silu(F.linear(pooled, self.weight1)), self.weight2).sigmoid_()
+        return target * gate[:, :, None, None]
+
+
+FOLDED = {
+    DownBlock: FoldedDown,
+    AOTBlock: FoldedAOT,
+    ConvGLU: FoldedConvGLU,
+    ConvNorm: lambda block: fold_norms(block.conv, block.norm)[0],
+    SkipExcitation: FoldedExcitation,
+    SpectralConv2d: fold_convolution,
+}
+
+
+@torch.no_grad()
+def fold(module: nn.Module) -> nn.Module:
+    """The inference form of a module; what has nothing to fold shares its parameters with the original."""
+    if type(module) in FOLDED:
+        return FOLDED[type(module)](module).eval()
+    if isinstance(module, nn.Conv2d) and module.groups == 1 and module.kernel_size != (1, 1):
+        return PlainConv(module, module.weight, module.bias)
+    folded = copy.copy(module)
+    folded._modules = {name: fold(child) for name, child in module._modules.items()}
+    folded.training = False
+    return folded

@@ -1,0 +1,182 @@
+"""GRIG's networks at small sizes: shapes, training, the folded form, saving."""
+
+import pytest
+import torch
+from torch import nn
+
+from facekit import ForgedPatchDiscriminator, ProjectedDiscriminator, ResidualInpainter
+from facekit.models.spectral import SpectralConv2d, initialize_normal
+
+TINY = {
+    "sample_size": 64,
+    "stem_channels": 8,
+    "encoder_channels": (8, 16, 16),
+    "dim": 8,
+    "num_blocks": (1, 1, 1, 1),
+    "num_refinement_blocks": 1,
+    "num_heads": (1, 1, 2, 2),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def tiny(**options) -> ResidualInpainter:
+    """A network whose batch statistics, noise strengths and spectral vectors are not the initial ones."""
+    torch.manual_seed(0)
+    network = ResidualInpainter(**(TINY | options))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.2)
+            nn.init.normal_(module.bias, 0.0, 0.2)
+            nn.init.normal_(module.running_mean, 0.0, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    nn.init.constant_(network.decoder.up2.conv1.noise_strength, 0.3)
+    return network.eval()
+
+
+def example(batch: int = 2, height: int = 64, width: int = 128):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(batch, 3, height, width, generator=generator).clamp(-1, 1)
+    mask = (torch.rand(batch, 1, height, width, generator=generator) > 0.5).float()
+    noise = [torch.randn(batch, 1, height // 2, width // 2, generator=generator) for _ in range(2)]
+    return image, mask, noise
+
+
+def test_published_sizes():
+    with torch.device("meta"):
+        generator, patch = ResidualInpainter(), ForgedPatchDiscriminator()
+    assert sum(p.numel() for p in generator.parameters()) == 31_764_198
+    assert sum(p.numel() for p in patch.parameters()) == 2_764_737
+    projected = ProjectedDiscriminator()
+    assert sum(p.numel() for p in projected.parameters()) == 6_164_736
+    assert sum(p.numel() for p in projected.parameters() if p.requires_grad) == 2_829_120
+
+
+@pytest.mark.parametrize("use_transformer", [True, False])
+@torch.no_grad()
+def test_folded_form_is_the_same_function(use_transformer):
+    network = tiny(use_transformer=use_transformer)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    image, mask, noise = example()
+    folded = network.fold()
+    assert not any(isinstance(m, SpectralConv2d | nn.BatchNorm2d) for m in folded.modules())
+    expected = network(image, mask, noise)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(folded(image, mask, noise), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(folded(image, mask, [n * 0 for n in noise]), expected, atol=1e-4)
+    assert folded.config == network.config and folded.dtype == network.dtype
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert network.train().fold() is network
+
+
+@torch.no_grad()
+def test_half_precision_stays_close():
+    network = tiny()
+    image, mask, noise = example()
+    expected = network(image, mask, noise)
+    for dtype in (torch.bfloat16, torch.float16):
+        half = tiny().to(dtype)
+        for form in (half, half.fold()):
+            output = form(image.to(dtype), mask, [n.to(dtype) for n in noise])
+            assert output.dtype == dtype
+            error = (output.float() - expected).square().mean().sqrt() / expected.std()
+            assert error < 0.05
+
+
+def test_mask_and_noise_matter_and_noise_follows_the_generator():
+    network = tiny()
+    image, mask, _ = example()
+    with torch.no_grad():
+        first, second = (
+            network(image, mask, generator=torch.Generator().manual_seed(seed)) for seed in (3, 3)
+        )
+        other = network(image, mask, generator=torch.Generator().manual_seed(4))
+        inverse = network(image, 1 - mask, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, other)
+    assert not torch.allclose(first, inverse)
+
+
+@pytest.mark.parametrize("use_transformer", [True, False])
+def test_every_parameter_learns_under_autocast(use_transformer):
+    network = tiny(use_transformer=use_transformer).train().to(memory_format=torch.channels_last)
+    image, mask, noise = example()
+    with torch.autocast("cpu", torch.bfloat16):
+        residual = network(image, mask, noise)
+    residual.float().square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+def test_saved_network_loads_the_same(tmp_path):
+    network = tiny()
+    network.save_pretrained(tmp_path)
+    loaded = ResidualInpainter.from_pretrained(tmp_path)
+    image, mask, noise = example()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(image, mask, noise), network(image, mask, noise))
+    state = loaded.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_wrong_shapes_are_refused():
+    network = tiny()
+    image, mask, noise = example()
+    for arguments, message in (
+        ((image[:, :2], mask, noise), "image must be"),
+        ((image[..., :100], mask, noise), "multiples of 64"),
+        ((image, mask[:1], noise), "mask must be"),
+        ((image, mask, noise[:1]), "noise must be two maps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            network(*arguments)
+    with pytest.raises(ValueError, match="num_heads needs 4 numbers"):
+        ResidualInpainter(num_heads=(1, 2))
+    with pytest.raises(ValueError, match="attention heads"):
+        tiny(num_heads=(3, 1, 1, 1))
+
+
+@torch.no_grad()
+def test_spectral_norm_follows_the_kernel_in_training_only():
+    conv = SpectralConv2d(4, 6, 3)
+    initialize_normal(conv, std=1.0)
+    assert torch.linalg.matrix_norm(conv.normalized_weight().flatten(1), 2).item() == pytest.approx(
+        1, abs=0.02
+    )
+    conv.weight.normal_()
+    vectors = conv.u.clone(), conv.v.clone()
+    conv.eval().normalized_weight()
+    assert torch.equal(conv.u, vectors[0]) and torch.equal(conv.v, vectors[1])
+    conv.train()
+    for _ in range(50):
+        conv.normalized_weight()
+    assert not torch.equal(conv.u, vectors[0])
+    assert torch.linalg.matrix_norm(conv.normalized_weight().flatten(1), 2).item() == pytest.approx(
+        1, abs=1e-3
+    )
+
+
+def test_discriminators_return_features_and_freeze_the_classifier():
+    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    projected = ProjectedDiscriminator(
+        projection_channels=(8, 8, 16, 16), discriminator_channels=(8, 16), input_size=64
+    ).train()
+    before = {key: value.clone() for key, value in projected.projector.state_dict().items()}
+    image.requires_grad_(True)
+    logits, features = projected(image, return_features=True)
+    assert logits.shape == (2, 25) and [f.shape[1] for f in features] == [8, 16]
+    logits.mean().backward()
+    assert image.grad.abs().sum() > 0
+    after = projected.projector.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert all(p.grad is None for p in projected.projector.parameters())
+    patch = ForgedPatchDiscriminator(base_channels=4)
+    scores, features = patch(image.detach(), return_features=True)
+    assert scores.shape == patch.label_map(torch.zeros(2, 1, 64, 64)).shape == (2, 1, 6, 6)
+    assert len(features) == 4
