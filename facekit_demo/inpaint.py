@@ -161,13 +161,12 @@ def build_tab() -> None:
         try:
             output = _infer(image.to_pil(), mask, region, steps, seed, progress)
         except ValueError as error:
-            # The advice of the Python interface, in terms of the page.
-            advice = f"Choose “{REGIONS[1][0]}” and try again."
-            raise ValueError(str(error).removeprefix("image: ").replace(WAY_OUT, advice)) from error
+            raise ValueError(_in_page_terms(str(error).removeprefix("image: "))) from error
         filled = output.images[0]
         path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download)
         pictures = _step_pictures(output)
-        return _outcome(output.notes, (preview(image), preview(load_image(filled))), path, pictures)
+        notes = [_in_page_terms(note) for note in output.notes]
+        return _outcome(notes, (preview(image), preview(load_image(filled))), path, pictures)
 
     @friendly
     def fill_files(photo: str, mask: str, region: str, steps: int, seed: int) -> str:
@@ -271,6 +270,12 @@ def _infer(
     )
 
 
+def _in_page_terms(message: str) -> str:
+    """A message of the Python interface, with its options called as on the page."""
+    other = f"“{REGIONS[1][0]}”"
+    return message.replace(WAY_OUT, f"Choose {other} and try again.").replace('region="image"', other)
+
+
 def _step_pictures(output: FaceInpaintOutput) -> list[tuple[Image.Image, str]]:
     if output.steps is None:
         return []
@@ -295,7 +300,7 @@ def _editing(shown: Image.Image | None, mask: Image.Image | None = None) -> list
     if shown is None:
         return [EMPTY_EDITOR, gr.update(visible=False), None]
     # As tall as the photo needs at the column's width, on a screen of any size.
-    height = f"min(34rem, calc({shown.height / shown.width:.3f} * min(90vw, 33rem) + 5rem))"
+    height = f"min(34rem, calc({shown.height / shown.width:.3f} * min(70vw, 31rem) + 5rem))"
     # Without the canvas of the same size Gradio shows a ready mask beside its place.
     filled = gr.update(value=_painted(shown, mask), canvas_size=shown.size, height=height)
     return [filled, gr.update(visible=True), None]
