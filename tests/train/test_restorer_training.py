@@ -1,0 +1,95 @@
+"""Restorer training on tiny networks: it learns, resumes exactly, and every ablation of Table 3.3 runs."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facekit import FaceRestorePipeline
+from facekit.models.restorer import RestoreAutoEncoder
+from facekit.models.smart import SMART
+from tests.train import tiny_stages
+from tests.train.tiny_stages import curve, same, tiny_guides, write_config
+from train.restorer import RestorerConfig, RestorerTrainer
+
+train = partial(tiny_stages.run, RestorerTrainer, RestorerConfig)
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_guides(tmp_path_factory.mktemp("guides"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
+    names = dict.fromkeys(("prior", "style_encoder", "code_diffuser"), str(guides))
+    networks = {"restorer": {"global_dim": 16}, "discriminator": {"stddev_group": 2}}
+    losses = {"perceptual": "feature_matching", "r1_every": 2, "learning_rate": 0.002}
+    return write_config(tmp_path, pictures, **names, **networks, **losses)
+
+
+def test_learns_a_pair_and_writes_a_pipeline(tmp_path: Path, config: Path, pictures: Path) -> None:
+    output = tmp_path / "run"
+    options = {"shots": 2, "flip": False, "l1_weight": 10, "learning_rate": 0.01}
+    average = {"ema_decay": 0.5, "ema_min_decay": 0}
+    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
+    train(config, output, max_steps=25, **options, **average, **scoring, validate_every=25, sample_every=25)
+    error = curve(output, "restorer_l1")
+    assert np.mean(error[-5:]) < 0.7 * np.mean(error[:3])
+    for folder in ("pipeline", "best"):
+        pipe = FaceRestorePipeline.from_pretrained(output / folder)
+        pipe.set_progress_bar_config(disable=True)
+        photo = Image.open(pictures / "00.png").convert("RGB")
+        restored = pipe(photo, aligned=True, fidelity=0, generator=torch.Generator().manual_seed(0)).images[0]
+        assert np.asarray(restored).std() > 0
+    assert len(curve(output, "validation_psnr")) == 1
+    assert Image.open(output / "samples" / "train-000000025.png").size == (2 * 16, 4 * 16)
+    assert Image.open(output / "samples" / "validation-000000025.png").size == (2 * 16, 3 * 16)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -> None:
+    whole = train(config, tmp_path / "whole", max_steps=3)
+    other = train(config, tmp_path / "other", max_steps=3, seed=1)
+    assert not same(whole, other), "the comparison below would hold for any two runs"
+    train(config, tmp_path / "parts", max_steps=2)
+    assert same(whole, train(config, tmp_path / "parts", max_steps=3))
+    for name in ("loss_restorer", "loss_discriminator", "r1"):
+        assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
+
+
+@pytest.mark.parametrize("ablation", list("abcd"))
+def test_ablations(tmp_path: Path, config: Path, ablation: str) -> None:
+    without = {"code_diffuser": None} if ablation == "a" else {}
+    written = train(config, tmp_path / "run", max_steps=1, ablation=ablation, **without)
+    assert all(torch.isfinite(value).all() for value in written.values())
+    folder = tmp_path / "run" / "pipeline"
+    restorer = RestoreAutoEncoder.from_pretrained(folder / "restorer")
+    assert any(isinstance(part, SMART) for part in restorer.modules()) == (ablation != "b")
+    assert restorer.config.use_style_codes == (ablation != "c")
+    assert restorer.config.use_prior_features == (ablation != "d")
+    assert (folder / "code_diffuser").is_dir() == (ablation != "a")
+    if ablation != "a":
+        FaceRestorePipeline.from_pretrained(folder)
+
+
+def test_switches_and_a_start_from_other_weights(tmp_path: Path, config: Path) -> None:
+    options = {"perceptual_reduction": "sum", "gradient_accumulation_steps": 2, "style_mixing": 1}
+    first = train(config, tmp_path / "first", max_steps=1, **options)
+    source = str(tmp_path / "first" / "pipeline")
+    again = train(config, tmp_path / "again", max_steps=1, init_from=source, learning_rate=0, r1_every=0)
+    assert same(first, again)
+    assert not curve(tmp_path / "again", "r1")
+
+
+def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> None:
+    for changes, message in (
+        ({"ablation": "a"}, "code_diffuser"),
+        ({"code_diffuser": None}, "code_diffuser"),
+        ({"ablation": "e"}, "'e'"),
+        ({"damage": "none"}, "damage"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(config, tmp_path / "run", **changes)

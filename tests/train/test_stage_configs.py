@@ -1,0 +1,58 @@
+"""The shipped configurations of prior, style encoder, code diffuser and restorer: valid, and of one measure."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.restorer import RestoreAutoEncoder
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from train.code_diffuser import CodeDiffuserConfig
+from train.config import read_yaml
+from train.prior import PriorConfig
+from train.restorer import RestorerConfig
+from train.stage import StageConfig
+from train.style_encoder import StyleEncoderConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
+STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
+    "prior": (PriorConfig, {}),
+    "autoencoder": (StyleEncoderConfig, {}),
+    "style-encoder": (StyleEncoderConfig, {"prior": "x"}),
+    "code-diffuser": (CodeDiffuserConfig, {"prior": "x", "style_encoder": "x"}),
+    "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
+}
+CASES = [(path, name) for name in STAGES for path in sorted(CONFIGS.glob(f"{name}-*.yaml"))]
+
+
+@pytest.mark.parametrize(("path", "name"), CASES, ids=[path.stem for path, _ in CASES])
+def test_shipped_configurations_are_valid(path: Path, name: str) -> None:
+    config_class, needed = STAGES[name]
+    config = config_class(data="folder", output_dir="runs/x", **(needed | read_yaml(path)))
+    assert config.max_steps > 0
+
+
+def test_every_stage_has_both_presets() -> None:
+    names = {path.stem for path, _ in CASES}
+    for stage in ("prior", "style-encoder", "code-diffuser", "restorer"):
+        assert {f"{stage}-paper", f"{stage}-starter"} <= names
+
+
+def test_starter_networks_fit_each_other() -> None:
+    """The whole starter pipeline has one measure and stays below 25 MB in float32."""
+    with torch.device("meta"):
+        first = read_yaml(CONFIGS / "autoencoder-starter.yaml")
+        prior = StyleGAN2Generator(**first["prior"])
+        assert read_yaml(CONFIGS / "prior-starter.yaml")["prior"] == first["prior"]
+        codes = {"num_styles": prior.num_styles, "style_dim": prior.config.style_dim}
+        encoder = StyleEncoder(**(codes | first["encoder"]))
+        diffuser = CodeDiffuser(**(codes | read_yaml(CONFIGS / "code-diffuser-starter.yaml")["diffuser"]))
+        same = {name: prior.config[name] for name in ("style_dim", "channel_base", "max_channels")}
+        restorer = RestoreAutoEncoder(**(same | read_yaml(CONFIGS / "restorer-starter.yaml")["restorer"]))
+    assert restorer.num_levels <= prior.num_levels
+    counts = [
+        sum(p.numel() for p in network.parameters()) for network in (prior, encoder, diffuser, restorer)
+    ]
+    assert 4 * sum(counts) < 25e6, counts

@@ -1,0 +1,171 @@
+"""Train the code diffuser (thesis 3.2.4) on a frozen style encoder and prior.
+
+    accelerate launch train/code_diffuser.py --config train/configs/code-diffuser-paper.yaml --data FOLDER \
+        --prior runs/prior/pipeline --style_encoder runs/encoder/pipeline --output_dir runs/diffuser
+
+Ends with `OUTPUT_DIR/pipeline`: `code_diffuser/` and the `scheduler/` that says how it was trained. The same command
+goes on where a run stopped.
+"""
+
+# ruff: noqa: I001
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.schedulers import CodeDiffusionScheduler
+from train.config import read_config
+from train.perceptual import PictureLossConfig, PictureLosses
+from train.stage import Stage, load_component
+
+
+@dataclass(kw_only=True)
+class CodeDiffuserConfig(PictureLossConfig):
+    """Options of the code diffuser's training; defaults are the thesis's (section 3.3.1).
+
+    Attributes:
+        prior, style_encoder: folders or Hub ids of the frozen networks.
+        diffuser: options of the network; codes and steps follow from encoder and scheduler.
+        objective: "thesis": predict the noise added to the codes of the true face at a random step (Eq. 3.8), and
+            compare the picture of the codes that a whole chain from noise ends with; "published": predict the clean
+            codes, through the whole chain from the noised codes of the damaged face (L1).
+        scheduler: options of `CodeDiffusionScheduler`; default: what belongs to the objective.
+        code_weight: weight of the loss on codes.
+        size: side of the pictures that are compared; the prior's are averaged down to it. Default: the smaller of
+            encoder and prior.
+    """
+
+    prior: str
+    style_encoder: str
+    diffuser: dict[str, Any] = field(default_factory=dict)
+    objective: str = "thesis"
+    scheduler: dict[str, Any] | None = None
+    code_weight: float = 1.0
+    damage: str = "thesis"
+    size: int | None = None
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    perceptual_weight: float = 0.1
+    identity_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(objective=("thesis", "published"))
+        prediction = self.make_scheduler().config.prediction_type
+        if prediction != ("epsilon" if self.objective == "thesis" else "sample"):
+            raise ValueError(f"the {self.objective} objective cannot train a prediction of {prediction!r}")
+
+    def make_scheduler(self) -> CodeDiffusionScheduler:
+        if self.scheduler is not None:
+            return CodeDiffusionScheduler(**self.scheduler)
+        return CodeDiffusionScheduler() if self.objective == "thesis" else CodeDiffusionScheduler.published()
+
+
+class CodeDiffuserTrainer(Stage):
+    """Networks of one run, and what happens in an iteration."""
+
+    config: CodeDiffuserConfig
+
+    def build(self) -> None:
+        config = self.config
+        self.prior = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
+        self.style_encoder = self.use(load_component(StyleEncoder, config.style_encoder, "style_encoder"))
+        self.scheduler = config.make_scheduler()
+        codes = {name: self.style_encoder.config[name] for name in ("num_styles", "style_dim")}
+        steps = {"num_train_timesteps": self.scheduler.config.num_train_timesteps}
+        self.diffuser = self.learn(
+            CodeDiffuser(**(codes | steps | config.diffuser)), config.learning_rate, config.betas
+        )
+        self.size = config.size or min(self.prior.config.sample_size, self.style_encoder.config.sample_size)
+        critic = None
+        if "feature_matching" in (config.perceptual, config.perceptual_substitute):
+            critic = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
+            if critic.config.sample_size != self.size:
+                raise ValueError(
+                    f"the discriminator reads pictures of {critic.config.sample_size}, the run's are {self.size}"
+                )
+        self.losses = PictureLosses(config, critic, self.device, self.run.say)
+
+    @torch.no_grad()
+    def codes(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Codes of the damaged and of the true face, [B, N, D] each."""
+        return self.style_encoder(batch["damaged"]).float(), self.style_encoder(batch["image"]).float()
+
+    def chain(self, noisy: Tensor, condition: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """All denoising steps, with gradient -> clean codes."""
+        for timestep in self.scheduler.timesteps:
+            predicted = self.diffuser.network(noisy, timestep, condition).float()
+            noisy = self.scheduler.step(predicted, timestep, noisy, generators).prev_sample
+        return noisy
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        for batch in batches:
+            with self.accelerator.autocast():
+                loss, terms = self._loss(batch)
+            self.accelerator.backward(loss / len(batches))
+            self.run.record(
+                loss_diffuser=loss, **{f"diffuser_{name}": value for name, value in terms.items()}
+            )
+        self.update(self.diffuser)
+
+    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        config, generators = self.config, self.generators(batch["position"], 0)
+        condition, target = self.codes(batch)
+        noise = self.normal(generators, *target.shape[1:])
+        total_steps = self.scheduler.config.num_train_timesteps
+        clean = None
+        if config.objective == "thesis":
+            drawn = [int(rng.integers(total_steps)) for rng in self.rngs(batch["position"], 1)]
+            timesteps = torch.tensor(drawn, device=self.device)
+            noisy = self.scheduler.add_noise(target, noise, timesteps)
+            codes_loss = F.mse_loss(self.diffuser.network(noisy, timesteps, condition).float(), noise)
+            if self.losses.active:
+                clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
+        else:
+            last = torch.full((len(target),), total_steps - 1, device=self.device)
+            clean = self.chain(self.scheduler.add_noise(condition, noise, last), condition, generators)
+            codes_loss = F.l1_loss(clean, target)
+        terms = {"codes": codes_loss}
+        total = config.code_weight * codes_loss
+        if clean is not None and self.losses.active:
+            more, pictures = self.losses(self.picture(clean, generators), batch["image"])
+            total, terms = total + more, terms | pictures
+        return total, terms
+
+    def picture(self, codes: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
+        """The prior's picture of codes at the training size; with its stored noise where no generators are given."""
+        noise = "fixed" if generators is None else "random"
+        image = self.prior(w_plus=codes, noise=noise, generator=generators).image.float()
+        return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
+
+    def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Damaged, pictures of its codes, of the denoised and of the true face's codes, truth."""
+        few = {name: value[:8] for name, value in batch.items()}
+        generators = self.generators(few["position"], 2)
+        condition, target = self.codes(few)
+        clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
+        pictures = [self.picture(codes) for codes in (condition, clean, target)]
+        return [few["damaged"], *pictures, few["image"]]
+
+    def write_networks(self, folder: Path) -> None:
+        self.averaged(self.diffuser).cpu().save_pretrained(folder / "code_diffuser")
+        self.scheduler.save_pretrained(folder / "scheduler")
+
+
+def main(argv: list[str] | None = None) -> None:
+    CodeDiffuserTrainer(read_config(CodeDiffuserConfig, argv, description=__doc__ or "")).train()
+
+
+if __name__ == "__main__":
+    main()

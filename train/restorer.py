@@ -1,0 +1,302 @@
+"""Train the restoration auto-encoder (thesis 3.2.4, Eq. 3.12 to 3.14) on a frozen encoder, diffuser and prior.
+
+    accelerate launch train/restorer.py --config train/configs/restorer-paper.yaml --data FOLDER \
+        --prior runs/prior/pipeline --style_encoder runs/encoder/pipeline --code_diffuser runs/diffuser/pipeline \
+        --output_dir runs/restorer
+
+Ends with a pipeline folder `OUTPUT_DIR/pipeline` that `FaceRestorePipeline.from_pretrained` loads (without the code
+diffuser, ablation a, with its components alone). The same command goes on where a run stopped.
+"""
+
+# ruff: noqa: I001
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from facekit.conditions.degrade import degrade_pair
+from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.restorer import RestoreAutoEncoder
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.pipelines.restore import FaceRestorePipeline
+from train.config import read_config
+from train.data import ImageSource, fit_square, to_tensor
+from train.perceptual import PictureLossConfig, PictureLosses
+from train.stage import Stage, load_component, load_scheduler
+
+# Thesis Table 3.3: what each variant changes.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "a": {},  # the code diffuser, which is not an option of the restorer
+    "b": {"use_smart": False},
+    "c": {"use_style_codes": False},
+    "d": {"use_prior_features": False},
+}
+
+
+@dataclass(kw_only=True)
+class RestorerConfig(PictureLossConfig):
+    """Options of the restorer's training; defaults are the thesis's (section 3.3.1).
+
+    Attributes:
+        prior, style_encoder, code_diffuser: folders or Hub ids of the frozen networks; the diffuser's holds
+            `scheduler` too. Without `code_diffuser` only ablation a can run.
+        restorer, discriminator: options of the two networks.
+        init_from: folder or Hub id of a restorer to start from.
+        ablation: "a" to "d" of Table 3.3.
+        betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
+        r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
+        adversarial_weight: weight of the adversarial loss.
+        l1_weight: pixel loss, not in the thesis; the starter uses it.
+        style_mixing: probability that an update's random styles come from two z.
+        ema_decay, ema_min_decay: decay per step of the averaged restorer, and its least value in early steps.
+        validation_data, validation_split, validation_images: pictures that are damaged by a fixed draw and scored.
+        best_metric: "psnr" or "ssim"; its best weights are kept in `best/`.
+    """
+
+    prior: str
+    style_encoder: str
+    code_diffuser: str | None = None
+    restorer: dict[str, Any] = field(default_factory=dict)
+    discriminator: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None
+    ablation: str = "none"
+    damage: str = "thesis"
+    learning_rate: float = 2e-4
+    discriminator_learning_rate: float | None = None
+    betas: tuple[float, float] = (0.5, 0.999)
+    discriminator_betas: tuple[float, float] | None = None
+    perceptual_weight: float = 0.5
+    identity_weight: float = 0.1
+    adversarial_weight: float = 1.0
+    l1_weight: float = 0.0
+    r1_weight: float = 10.0
+    r1_every: int = 16
+    style_mixing: float = 0.5
+    ema_decay: float = 0.997784
+    ema_min_decay: float = 0.997784
+    validation_data: str | None = None
+    validation_split: str = "validation"
+    validation_images: int = 16
+    best_metric: str = "psnr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(ablation=tuple(ABLATIONS), best_metric=("psnr", "ssim"))
+        if self.damage == "none":
+            raise ValueError("the restorer learns to undo damage: choose a preset for damage")
+        if (self.code_diffuser is None) != (self.ablation == "a"):
+            raise ValueError("ablation a is the one without code_diffuser, all others need it")
+
+
+class RestorerTrainer(Stage):
+    """Networks of one run, and what happens in an iteration."""
+
+    config: RestorerConfig
+
+    def build(self) -> None:
+        config = self.config
+        self.prior = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
+        self.style_encoder = self.use(load_component(StyleEncoder, config.style_encoder, "style_encoder"))
+        self.code_diffuser = None
+        if config.code_diffuser is not None:
+            self.code_diffuser = self.use(load_component(CodeDiffuser, config.code_diffuser, "code_diffuser"))
+            self.scheduler = load_scheduler(config.code_diffuser)
+        restorer, critic = self._build_trained()
+        self.size = restorer.config.sample_size
+        average = (config.ema_decay, config.ema_min_decay)
+        self.restorer = self.learn(restorer, config.learning_rate, config.betas, average)
+        self.critic = self.learn(
+            critic,
+            config.discriminator_learning_rate or config.learning_rate,
+            config.discriminator_betas or config.betas,
+        )
+        self.losses = PictureLosses(config, critic, self.device, self.run.say)
+
+    def _build_trained(self) -> tuple[RestoreAutoEncoder, StyleGAN2Discriminator]:
+        config = self.config
+        names = ("sample_size", "style_dim", "channel_base", "max_channels")
+        same = {name: self.prior.config[name] for name in names}
+        if config.init_from is not None:
+            restorer = load_component(RestoreAutoEncoder, config.init_from, "restorer")
+        else:
+            restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
+        options = {name: restorer.config[name] for name in names if name != "style_dim"}
+        return restorer, StyleGAN2Discriminator(**(options | config.discriminator))
+
+    # The frozen part
+
+    @torch.no_grad()
+    def prompts(self, batch: dict[str, Any], stream: int = 0) -> dict[str, Any]:
+        """Clean codes and prior features of a batch, as `style_codes` and `features`."""
+        generators = self.generators(batch["position"], stream)
+        with self.accelerator.autocast():
+            codes = self.style_encoder(batch["damaged"]).float()
+            if self.code_diffuser is not None:
+                noisy = self.normal(generators, *codes.shape[1:])
+                for timestep in self.scheduler.timesteps:
+                    predicted = self.code_diffuser(noisy, timestep, codes).float()
+                    noisy = self.scheduler.step(predicted, timestep, noisy, generators).prev_sample
+                codes = noisy
+            features = None
+            if self.restorer.network.config.use_prior_features:
+                features = self.prior(
+                    w_plus=codes, stop_at=self.restorer.network.num_levels, generator=generators
+                ).features
+        return {"style_codes": codes, "features": features}
+
+    def restore(self, batch: dict[str, Any], prompts: dict[str, Any], stream: int) -> Tensor:
+        """Restored pictures [B, 3, S, S] under fresh random styles."""
+        generators = self.generators(batch["position"], stream)
+        dim, count = self.restorer.network.config.style_dim, self.restorer.network.num_styles
+        z, crossover = list(self.normal(generators, 2, dim).unbind(1)), None
+        # A choice for all samples of the update, in all processes.
+        choice = self.step_rng(stream)
+        if choice.random() < self.config.style_mixing:
+            crossover = int(choice.integers(1, count))
+        else:
+            z = z[:1]
+        return self.restorer.network(
+            batch["damaged"], **prompts, z=z, crossover=crossover, generator=generators
+        ).image.float()
+
+    # One iteration: D, R1, G
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        config, critic = self.config, self.critic.network
+        prompts = [self.prompts(batch) for batch in batches]
+        for batch, prompt in zip(batches, prompts, strict=True):
+            with self.accelerator.autocast():
+                with torch.no_grad():
+                    fake = self.restore(batch, prompt, 1)
+                on_real, on_fake = critic(batch["image"]).float(), critic(fake).float()
+                loss = logistic_discriminator_loss(on_real, on_fake)
+            self.accelerator.backward(loss / len(batches))
+            self.run.record(loss_discriminator=loss)
+        self.update(self.critic)
+        if config.r1_weight > 0 and self.is_due(config.r1_every):
+            for batch in batches:
+                image = batch["image"].detach().requires_grad_(True)
+                penalty = r1_penalty(critic(image), image)
+                self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
+                self.run.record(r1=penalty)
+            self.update(self.critic)
+        with self.frozen(critic):
+            for batch, prompt in zip(batches, prompts, strict=True):
+                with self.accelerator.autocast():
+                    loss, terms = self._restorer_loss(self.restore(batch, prompt, 2), batch["image"])
+                self.accelerator.backward(loss / len(batches))
+                self.run.record(
+                    loss_restorer=loss, **{f"restorer_{name}": value for name, value in terms.items()}
+                )
+        self.update(self.restorer)
+
+    def _restorer_loss(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        total, terms = self.losses(image, target)
+        terms["adversarial"] = logistic_generator_loss(self.critic.network(image).float())
+        total = total + self.config.adversarial_weight * terms["adversarial"]
+        if self.config.l1_weight > 0:
+            terms["l1"] = F.l1_loss(image, target)
+            total = total + self.config.l1_weight * terms["l1"]
+        return total, terms
+
+    # Results
+
+    def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Damaged, the prior's picture of the clean codes, restored, truth."""
+        few = {name: value[:8] for name, value in batch.items()}
+        prompts = self.prompts(few)
+        guess = self.prior(w_plus=prompts["style_codes"], noise="fixed").image
+        return [
+            few["damaged"],
+            F.adaptive_avg_pool2d(guess, self.size),
+            self.restored(few, prompts),
+            few["image"],
+        ]
+
+    def restored(self, batch: dict[str, Any], prompts: dict[str, Any]) -> Tensor:
+        """What the averaged restorer makes of them."""
+        generators = self.generators(batch["position"], 3)
+        return self.averaged(self.restorer)(batch["damaged"], **prompts, generator=generators).image.clamp(
+            -1, 1
+        )
+
+    def validation_pictures(self) -> list[dict[str, Any]]:
+        """Held-out pictures, each damaged by a draw of its own that never changes."""
+        config = self.config
+        if config.validation_data is None:
+            return []
+        source = ImageSource(
+            config.validation_data, config.validation_split, image_column=config.image_column
+        )
+        rows, samples = source.load(), []
+        for i in range(min(config.validation_images, len(rows))):
+            pixels = fit_square(rows[i][config.image_column], self.size, None)
+            damaged, target = degrade_pair(pixels, config.damage, np.random.default_rng([7, i]))
+            pictures = {"image": to_tensor(target)[None], "damaged": to_tensor(damaged)[None]}
+            samples.append(pictures | {"position": torch.tensor([i])})
+        return samples
+
+    def train(self) -> None:
+        self.validation = self.validation_pictures()
+        super().train()
+
+    def after_step(self) -> None:
+        config, run = self.config, self.run
+        if not self.validation or not run.is_time(config.validate_every):
+            return
+        metrics, rows = self.score(self.validation)
+        run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
+        run.write_images("validation", rows)
+        run.keep_best(metrics, config.best_metric, self.write_networks)
+
+    @torch.no_grad()
+    def score(self, batches: list[dict[str, Any]]) -> tuple[dict[str, float], list[Tensor]]:
+        """Mean psnr (dB) and ssim over all pictures, shared by all processes, and rows of this one's first ones."""
+        network, sums, rows = self.averaged(self.restorer), torch.zeros(3), []
+        for batch in batches[self.accelerator.process_index :: self.accelerator.num_processes]:
+            batch = self.to_device(batch)
+            prompts = self.prompts(batch, 5)
+            generators = self.generators(batch["position"], 6)
+            image = network(batch["damaged"], **prompts, generator=generators).image.float().clamp(-1, 1)
+            a, b = (x[0].permute(1, 2, 0).add(1).div(2).cpu().numpy() for x in (image, batch["image"]))
+            psnr = -10 * np.log10(max(float(np.square(a - b).mean()), 1e-10))
+            sums += torch.tensor([psnr, structural_similarity(a, b, channel_axis=2, data_range=1.0), 1.0])
+            rows.append((batch["damaged"], image, batch["image"]))
+        sums = self.accelerator.reduce(sums.to(self.device), "sum").tolist()
+        metrics = {"psnr": sums[0] / sums[2], "ssim": sums[1] / sums[2]}
+        return metrics, [torch.cat(row) for row in zip(*rows[:8], strict=True)]
+
+    def write_networks(self, folder: Path) -> None:
+        parts = {
+            "style_encoder": self.style_encoder,
+            "prior": self.prior,
+            "restorer": self.averaged(self.restorer),
+        }
+        if self.code_diffuser is None:
+            for name, part in parts.items():
+                part.save_pretrained(folder / name)
+        else:
+            FaceRestorePipeline(
+                **parts, code_diffuser=self.code_diffuser, scheduler=self.scheduler
+            ).save_pretrained(folder)
+
+
+def main(argv: list[str] | None = None) -> None:
+    RestorerTrainer(read_config(RestorerConfig, argv, description=__doc__ or "")).train()
+
+
+if __name__ == "__main__":
+    main()
