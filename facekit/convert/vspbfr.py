@@ -10,6 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
+from torch import nn
 
 from facekit.convert.common import State, read_checkpoint, sub_state, write_folder
 from facekit.convert.encoders import code_diffuser_state, identity_encoder_state, style_encoder_state
@@ -205,7 +206,9 @@ def convert(
 
         def keep(name: str, network: ModelMixin) -> None:
             stays = isinstance(network, CodeDiffuser)
-            (network if stays else network.to(dtype)).save_pretrained(folder / name)
+            # The plain method: that of diffusers warns about every change of dtype.
+            nn.Module.to(network, torch.float32 if stays else dtype)
+            network.save_pretrained(folder / name)
             modules[name] = network.to("meta")
             gc.collect()
 
