@@ -46,6 +46,7 @@ def inputs(batch: int = 1) -> dict:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @torch.inference_mode()
 def test_published_network() -> None:
     stored, image = goldens("vspbfr"), face_sized_image()

@@ -62,6 +62,7 @@ def test_published_mapping_and_first_features(published: StyleGAN2Generator) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @torch.inference_mode()
 def test_published_image(published: StyleGAN2Generator) -> None:
     stored = goldens("vspbfr")
@@ -107,27 +108,30 @@ def test_published_discriminator_256(discriminator_256: StyleGAN2Discriminator) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_published_discriminator_256_in_training(discriminator_256: StyleGAN2Discriminator) -> None:
     stored, model = goldens("exegan"), discriminator_256
     both = torch.cat([reference_image("gt"), reference_image("exemplar_a")])
     assert_close(1e3 * r1_penalty(model, both)[0], 1e3 * stored["loss.r1_b2_gt_exa"], "R1")
     with torch.inference_mode():
-        assert_close(model(both[:1]), stored["disc.logit_b1_gt"], "one image")
+        real = model(both[:1])
+    assert_close(real, stored["disc.logit_b1_gt"], "one image")
     if "in.exemplar_b" not in stored:
         return
-    real, mask = stored["in.gt"], stored["in.mask"]
-    composite = stored["gen.pred"] * mask + real * (1 - mask)
+    mask = stored["in.mask"]
+    composite = stored["gen.pred"] * mask + stored["in.gt"] * (1 - mask)
     four = torch.cat([both, stored["in.exemplar_b"], composite.clamp(-1, 1)])
     with torch.inference_mode():
         assert_close(model(four), stored["disc.logit_b4"], "four images")
         assert_close(model(torch.cat([four, four.flip(3)])), stored["disc.logit_b8"], "eight images")
-        fake, real = model(composite), model(real)
+        fake = model(composite)
     d_loss = F.softplus(-real).mean() + F.softplus(fake).mean()
     assert_close(d_loss, stored["loss.d_logistic"], "discriminator loss")
     assert_close(F.softplus(-fake).mean(), stored["loss.g_nonsaturating"], "generator loss")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_published_discriminator_512() -> None:
     stored, image = goldens("vspbfr"), face_sized_image()
     if "image" in stored:
@@ -136,19 +140,24 @@ def test_published_discriminator_512() -> None:
     model.load_state_dict(discriminator_state(fill(PARITY / "vspbfr" / "discriminator.json", 0)))
     images = torch.cat([image, image.flip(3), -image, image.flip(2)])
     with torch.inference_mode():
-        for count in (1, 2, 4):
+        for count in (2, 4):
             assert_close(model(images[:count]), stored[f"disc.b{count}"], f"{count} images")
         real, fake = model(images[:1]), model(images[1:2])
+    assert_close(real, stored["disc.b1"], "one image")
     assert_close(F.softplus(-real).mean() + F.softplus(fake).mean(), stored["disc.d_loss"], "D loss")
     assert_close(F.softplus(-fake).mean(), stored["disc.g_loss"], "G loss", atol=1e-6)
     penalty, gradient = r1_penalty(model, image)
     assert_close(penalty, stored["disc.r1"], "R1")
-    # The gradient is of the order of 1e-4, where the usual absolute tolerance says nothing.
-    scaled = {key: 1e3 * value for key, value in stored.items() if key.startswith("disc.r1_grad")}
-    assert_summary(1e3 * gradient, scaled, "disc.r1_grad", 3, 32)
+    # The usual absolute tolerance says nothing about numbers of the order of 1e-4, and an activation within
+    # rounding of zero may pass single pixels the other slope; so the whole map is compared.
+    expected = stored["disc.r1_grad.sub"]
+    difference = gradient[:, :, ::16, ::16] - expected
+    assert difference.norm() < 1e-3 * expected.norm()
+    assert_close(gradient.abs().sum(), stored["disc.r1_grad.stats"][2], "R1 gradient")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not SHARED.exists(), reason="the full reference outputs are not beside this checkout")
 @torch.inference_mode()
 def test_published_discriminator_512_of_exemplar_inpainting() -> None:
