@@ -44,7 +44,7 @@ def joint(tmp_path: Path, pictures: Path) -> Path:
         "progressive_start": 0,
     }
     return write_config(
-        tmp_path, pictures, **options, **losses, **rates, statistics_batches=2, latent_samples=4
+        tmp_path / "joint", pictures, **options, **losses, **rates, statistics_batches=2, latent_samples=4
     )
 
 

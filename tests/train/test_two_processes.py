@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 PROBE = Path(__file__).with_name("gradient_probe.py")
 
 
-def launch(processes: int, result: Path, options: list[str]) -> None:
-    """Run the probe; several processes the way `train/README.md` says for a machine without GPU."""
-    command = [str(PROBE), str(result), *options]
+def launch(processes: int, result: Path, options: list[str], probe: Path = PROBE) -> None:
+    """Run a probe; several processes the way `train/README.md` says for a machine without GPU."""
+    command = [str(probe), str(result), *options]
     if processes > 1:
         # `--cpu` starts one process whatever `--num_processes` says, unless MPI is there (accelerate 1.15).
         launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]

@@ -1,0 +1,60 @@
+"""Run by the two-process test of prior and restorer, alone and under `accelerate launch`: what a run saw and did."""
+
+# ruff: noqa: I001
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import facekit  # noqa: F401
+import torch
+from safetensors.torch import save_file
+
+from train.config import read_config
+from train.prior import PriorConfig, PriorTrainer
+from train.restorer import RestorerConfig, RestorerTrainer
+from train.stage import Learner, Stage
+
+STAGES = {"prior": (PriorTrainer, PriorConfig), "restorer": (RestorerTrainer, RestorerConfig)}
+
+
+def run(trainer: Stage, result: Path) -> None:
+    """All steps; the updates' gradients in the first one, positions and final weights go to `result`."""
+    found: dict[str, torch.Tensor] = {}
+    step_of = {}
+
+    def watch(learner: Learner) -> None:
+        optimizer_step = learner.optimizer.step
+
+        def step() -> None:
+            if trainer.run.step == 1:
+                number = len(step_of)
+                step_of[number] = learner
+                for i, parameter in enumerate(learner.network.parameters()):
+                    if parameter.grad is not None:
+                        gradient = parameter.grad.clone(memory_format=torch.contiguous_format)
+                        found[f"gradient.{number}.{i}"] = gradient
+            optimizer_step()
+
+        learner.optimizer.step = step
+
+    learners = [value for value in vars(trainer).values() if isinstance(value, Learner)]
+    for learner in learners:
+        watch(learner)
+    batches, positions = trainer.batches(), []
+    for _ in trainer.run.steps():
+        batch = trainer.to_device(next(batches))
+        positions.append(batch["position"])
+        trainer.iteration([batch])
+    for i, learner in enumerate(learners):
+        found |= {f"weight.{i}.{k}": v.contiguous() for k, v in learner.network.state_dict().items()}
+    save_file(found | {"positions": torch.cat(positions)}, result)
+
+
+if __name__ == "__main__":
+    trainer_class, config_class = STAGES[Path(sys.argv[1]).stem.split("-")[0]]
+    run(
+        trainer_class(read_config(config_class, sys.argv[2:])),
+        Path(sys.argv[1]).with_suffix(f".{os.environ.get('RANK', '0')}.safetensors"),
+    )

@@ -1,0 +1,54 @@
+"""Prior and restorer on two real processes train as one process on the joined batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train.test_two_processes import launch
+from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, tiny_guides, write_config
+
+PROBE = Path(__file__).with_name("stage_probe.py")
+
+
+def options_of(stage: str, folder: Path) -> dict[str, object]:
+    """Batch statistics (minibatch deviation), a part of the batch and dropout would depend on how it is shared."""
+    if stage == "prior":
+        alone = {"discriminator": DISCRIMINATOR | {"stddev_group": 1}, "path_batch_shrink": 1}
+        return alone | {"prior": PRIOR, "augment": "ada", "augment_probability": 0.5, "augment_length": 100}
+    guides = dict.fromkeys(("prior", "style_encoder", "code_diffuser"), str(tiny_guides(folder)))
+    return guides | {
+        "restorer": {"global_dim": 16, "dropout": 0.0},
+        "discriminator": {"stddev_group": 1},
+        "perceptual": "feature_matching",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["prior", "restorer"])
+def test_two_processes_equal_one(tmp_path: Path, pictures: Path, stage: str) -> None:
+    config = write_config(tmp_path, pictures, max_steps=2, learning_rate=1e-5, **options_of(stage, tmp_path))
+    for processes, batch in ((1, 4), (2, 2)):
+        result = tmp_path / f"{stage}-{processes}"
+        output = ["--output_dir", str(tmp_path / f"run{processes}"), "--batch_size", str(batch)]
+        launch(processes, result, ["--config", str(config), *output], PROBE)
+    alone = load_file(tmp_path / f"{stage}-1.0.safetensors")
+    ranks = [load_file(tmp_path / f"{stage}-2.{rank}.safetensors") for rank in (0, 1)]
+
+    seen = [set(rank.pop("positions").tolist()) for rank in ranks]
+    assert not seen[0] & seen[1], "the processes saw the same samples"
+    assert seen[0] | seen[1] == set(alone.pop("positions").tolist())
+
+    weights = [name for name in alone if name.startswith("weight.")]
+    assert weights
+    for name in weights:
+        assert torch.equal(ranks[0][name], ranks[1][name]), f"{name} differs between the processes"
+
+    # At this learning rate, updates that rounding decides do not move what comes after them.
+    gradients = [name for name in alone if name.startswith("gradient.")]
+    assert len(gradients) > 20
+    largest = max(alone[name].abs().max().item() for name in gradients)
+    assert largest > 0
+    for name in gradients:
+        torch.testing.assert_close(ranks[0][name], alone[name], rtol=2e-3, atol=2e-4 * largest)
