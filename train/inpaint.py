@@ -247,7 +247,9 @@ class InpaintTrainer:
 
     def averaged_generator(self) -> ResidualInpainter:
         """The generator with averaged parameters; buffers are those of the trained one, as published."""
-        network = ResidualInpainter.from_config(self.raw_generator.config)
+        # Where `init_from` lay on this machine is nobody's business.
+        config = {key: value for key, value in self.raw_generator.config.items() if key != "_name_or_path"}
+        network = ResidualInpainter.from_config(config)
         network.load_state_dict(self.raw_generator.state_dict())
         self.ema.copy_to(network.parameters())
         if not self.config.freeze_batch_statistics:

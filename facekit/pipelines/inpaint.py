@@ -14,6 +14,7 @@ from facekit.faces import Face
 from facekit.imaging import MAX_PIXELS, ImageInput, load_images
 from facekit.mask_input import MaskInput, load_masks
 from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.pipelines import tones
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.inpaint_plan import Job, plan_job
 from facekit.pipelines.outputs import deliver, heat_map
@@ -69,14 +70,16 @@ class FaceInpaintPipeline(FacekitPipeline):
 
     Args:
         residual_inpainter: the generator G.
+        match_tones: default of the call's argument; saved with the model. The published method has none.
     """
 
     model_cpu_offload_seq = "residual_inpainter"
     _callback_tensor_inputs = ("image", "residual", "mask")
 
-    def __init__(self, residual_inpainter: ResidualInpainter) -> None:
+    def __init__(self, residual_inpainter: ResidualInpainter, match_tones: bool = False) -> None:
         super().__init__()
         self.register_modules(residual_inpainter=residual_inpainter)
+        self.register_to_config(match_tones=match_tones)
 
     def check_inputs(
         self,
@@ -121,6 +124,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         faces: str | Sequence[int] = "all",
         detector: Any = None,
         num_inference_steps: int = 3,
+        match_tones: bool | None = None,
         return_steps: bool = False,
         generator: torch.Generator | list[torch.Generator] | None = None,
         max_batch_size: int = 8,
@@ -145,6 +149,8 @@ class FaceInpaintPipeline(FacekitPipeline):
             faces: which faces to fill: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
             num_inference_steps: reasoning steps T; the published model was trained with 3.
+            match_tones: after the last step (and in every returned one) take a step in tone along the rim away,
+                see `facekit.pipelines.tones`; None does what the model's configuration says.
             return_steps: also return every step's picture and residual map.
             generator: source of the noise maps; a list has one for each photo.
             max_batch_size: largest number of squares the network sees at once; results do not depend on it
@@ -206,6 +212,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             noise_source = [generator[i] for i in owners] if isinstance(generator, list) else generator
             fill = known * (1 - holes)
             network = self.residual_inpainter.fold()
+            matched = self.config.match_tones if match_tones is None else match_tones
 
             # 5. Reasoning steps
             with self.progress_bar(total=num_inference_steps) as progress_bar:
@@ -223,7 +230,7 @@ class FaceInpaintPipeline(FacekitPipeline):
 
                     if return_steps:
                         residuals.append((residual.abs().mean(1, keepdim=True) * holes).cpu())
-                        history.append(fill.cpu())
+                        history.append((tones.match_tones(fill, known, holes) if matched else fill).cpu())
                     progress_bar.update()
             if not torch.isfinite(fill).all():
                 raise ValueError(
@@ -231,7 +238,7 @@ class FaceInpaintPipeline(FacekitPipeline):
                     "Load it with dtype=torch.float32 or torch.bfloat16."
                 )
             if not return_steps:
-                history = [fill.cpu()]
+                history = [(tones.match_tones(fill, known, holes) if matched else fill).cpu()]
 
         # 6. Put the squares back into the photos
         finished = self._paint(jobs, history, num_inference_steps if return_steps else 1)

@@ -169,6 +169,8 @@ def test_start_from_other_weights(tmp_path: Path, tiny_config: Path) -> None:
     kernels = [name for name in first if name.endswith("conv.weight")]
     assert kernels
     assert all(torch.equal(first[name], again[name]) for name in kernels)
+    config = (tmp_path / "again" / "pipeline" / "residual_inpainter" / "config.json").read_text()
+    assert str(tmp_path) not in config
 
 
 def test_measured_statistics_are_those_of_the_data(tmp_path: Path, tiny_config: Path) -> None:

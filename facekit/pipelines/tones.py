@@ -1,0 +1,58 @@
+"""Bring a fill's tones in line with the picture around the hole."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+REACH = 9  # pixels; tones on the two sides of the rim are compared over windows of this side
+BAND = 2  # pixels inside the rim where a fill has least context and often a bright or dark line
+SMOOTHING = 5  # side of the window that bridges the band
+
+
+def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
+    """Take a step in tone along the rim of the hole away, and fade that correction into the hole.
+
+    Along the rim the local means of both sides should agree. Their difference is interpolated smoothly over the
+    hole (pull-push: means over ever larger squares, the finest that knows something wins) and added: the idea of
+    Poisson blending (Perez et al., SIGGRAPH 2003) at the cost of a few poolings. The outermost pixels of the fill
+    are then bridged by a local mean of both sides.
+
+    Args:
+        fill: completed pictures [N, 3, H, W] in [-1, 1].
+        known: the pictures with any content in the hole, alike.
+        holes: [N, 1, H, W], 1 = hole.
+
+    Returns:
+        [N, 3, H, W], unchanged outside the hole. A picture without known pixels comes back as it is.
+    """
+    outside = 1 - holes
+    rim = holes * _grown(outside, 1)
+    band = holes * _grown(outside, BAND)
+    # A hole too narrow to have an inside is judged by its band.
+    inside = torch.where(_grown(holes - band, REACH // 2) > 0, holes - band, holes)
+    difference = (_local_mean(known, outside, REACH) - _local_mean(fill, inside, REACH)) * rim
+    matched = fill + _spread(difference, rim) * holes
+    sides = outside + (holes - band)
+    bridged = _local_mean(torch.where(outside > 0, known, matched), sides, SMOOTHING)
+    has_sides = _grown(sides, SMOOTHING // 2)
+    return torch.where(band * has_sides > 0, bridged, matched)
+
+
+def _grown(mask: Tensor, by: int) -> Tensor:
+    return F.max_pool2d(mask, 2 * by + 1, 1, by)
+
+
+def _local_mean(picture: Tensor, weight: Tensor, side: int) -> Tensor:
+    """Mean of the weighted pixels in the window round each pixel; 0 where there are none."""
+    total = F.avg_pool2d(picture * weight, side, 1, side // 2)
+    return total / F.avg_pool2d(weight, side, 1, side // 2).clamp(min=1e-6)
+
+
+def _spread(values: Tensor, weight: Tensor) -> Tensor:
+    """Smooth interpolation of `values` (already weighted) from where `weight` is 1 to everywhere."""
+    if min(values.shape[-2:]) < 2:
+        return values / weight.clamp(min=1e-6)
+    coarse = _spread(F.avg_pool2d(values, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True))
+    coarse = F.interpolate(coarse, values.shape[-2:], mode="bilinear", align_corners=False)
+    share = (4 * weight).clamp(max=1)
+    return share * values / weight.clamp(min=1e-6) + (1 - share) * coarse

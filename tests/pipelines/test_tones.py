@@ -1,0 +1,47 @@
+"""Tones across the rim of a hole."""
+
+import torch
+
+from facekit.pipelines.tones import match_tones
+
+
+def hole(size: int, first: int, last: int) -> torch.Tensor:
+    mask = torch.zeros(1, 1, size, size)
+    mask[..., first:last, first:last] = 1
+    return mask
+
+
+def test_constant_offset_disappears() -> None:
+    ramp = torch.linspace(-0.2, 0.2, 64).expand(1, 3, 64, 64)
+    holes = hole(64, 16, 48)
+    matched = match_tones(ramp + 0.3 * holes, ramp, holes)
+    assert (matched - ramp).abs().max() < 0.05
+    assert torch.equal(matched * (1 - holes), ramp * (1 - holes))
+
+
+def test_detail_inside_stays() -> None:
+    known = torch.zeros(1, 3, 64, 64)
+    holes = hole(64, 8, 56)
+    detail = torch.zeros(1, 3, 64, 64)
+    detail[..., 30:34, 30:34] = 0.8
+    matched = match_tones(detail - 0.2 * holes, known, holes)
+    assert (matched[..., 31, 31] - matched[..., 20, 31]).min() > 0.7
+    assert matched[..., 20, 20].abs().max() < 0.05
+
+
+def test_bright_line_along_the_rim_is_bridged() -> None:
+    known = torch.full((1, 3, 64, 64), 0.1)
+    holes = hole(64, 16, 48)
+    line = holes - hole(64, 17, 47)
+    matched = match_tones(known + 0.5 * line, known, holes)
+    assert (matched - known).abs().max() < 0.01
+
+
+def test_narrow_and_full_holes() -> None:
+    known = torch.full((1, 3, 32, 32), 0.4)
+    stroke = torch.zeros(1, 1, 32, 32)
+    stroke[..., 15:17] = 1
+    matched = match_tones(known - 0.3 * stroke, known, stroke)
+    assert (matched - known).abs().max() < 0.05
+    fill = torch.rand(1, 3, 32, 32)
+    assert torch.equal(match_tones(fill, known, torch.ones(1, 1, 32, 32)), fill)
