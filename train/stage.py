@@ -97,6 +97,7 @@ class Stage:
         raise NotImplementedError
 
     def write_networks(self, folder: Path) -> None:
+        """Fill the folder; called in one process, when the others may have ended."""
         raise NotImplementedError
 
     def after_step(self) -> None:
@@ -238,7 +239,6 @@ class Stage:
         if run.is_main:
             write_folder(run.folder / "pipeline", self.write_networks)
             run.say(f"wrote {run.folder / 'pipeline'}")
-        self.accelerator.wait_for_everyone()
 
 
 def load_scheduler(source: str) -> CodeDiffusionScheduler:

@@ -42,11 +42,14 @@ def run(trainer: Stage, result: Path) -> None:
     learners = [value for value in vars(trainer).values() if isinstance(value, Learner)]
     for learner in learners:
         watch(learner)
-    batches, positions = trainer.batches(), []
-    for _ in trainer.run.steps():
-        batch = trainer.to_device(next(batches))
-        positions.append(batch["position"])
-        trainer.iteration([batch])
+    positions, iteration = [], trainer.iteration
+
+    def noted(batches: list[dict[str, torch.Tensor]]) -> None:
+        positions.extend(batch["position"] for batch in batches)
+        iteration(batches)
+
+    trainer.iteration = noted  # type: ignore[method-assign]
+    trainer.train()
     for i, learner in enumerate(learners):
         found |= {f"weight.{i}.{k}": v.contiguous() for k, v in learner.network.state_dict().items()}
     save_file(found | {"positions": torch.cat(positions)}, result)

@@ -33,6 +33,7 @@ def test_two_processes_equal_one(tmp_path: Path, pictures: Path, stage: str) -> 
         result = tmp_path / f"{stage}-{processes}"
         output = ["--output_dir", str(tmp_path / f"run{processes}"), "--batch_size", str(batch)]
         launch(processes, result, ["--config", str(config), *output], PROBE)
+        assert (tmp_path / f"run{processes}" / "pipeline" / stage).is_dir()
     alone = load_file(tmp_path / f"{stage}-1.0.safetensors")
     ranks = [load_file(tmp_path / f"{stage}-2.{rank}.safetensors") for rank in (0, 1)]
 
