@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor
+from torch import Tensor, nn
 
 from facekit.convert.common import Rules, State, load_renamed, read_checkpoint, sub_state, write_folder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
@@ -201,6 +201,7 @@ def convert(
     """
     from facekit.pipelines.inpaint import FaceInpaintPipeline
 
-    network = load_part(checkpoint, part, use_ema).to(dtype)
+    # diffusers' own `to` warns of modules to be kept in float32 even where there are none.
+    network = nn.Module.to(load_part(checkpoint, part, use_ema), dtype)
     saved = FaceInpaintPipeline(residual_inpainter=network) if part == "pipeline" else network
     write_folder(output, saved.save_pretrained, overwrite)

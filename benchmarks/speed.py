@@ -1,0 +1,252 @@
+"""How fast are the pipelines, and how much of the machine's convolution peak do they reach?
+
+    python benchmarks/speed.py
+    python benchmarks/speed.py --case inpaint-published --dtype bfloat16 --threads 2 --json speed.json
+
+For each case: the median of the seconds of one call, the peak memory, the floating-point operations of the networks
+(two per multiply-add, counted), and the share of the peak. The peak is the best rate of plain 3x3 convolutions in the
+same number type; it is measured between the calls, for as long as they take, so that both see the same machine.
+`--cpu-time` counts one thread's processor time instead, the only thing that means something on a busy machine.
+Networks have random weights where no trained ones are needed: speed does not depend on them.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from facekit import FaceInpaintPipeline, ResidualInpainter, starter
+
+Call = Callable[[], Any]
+# Channels and sides of the convolutions that the peak is the best of.
+PEAK_SHAPES = ((128, 64), (128, 128), (256, 64), (512, 32))
+
+
+@dataclass
+class Case:
+    """One row of the table.
+
+    Attributes:
+        name: the row's name.
+        pipeline: class that is measured.
+        size: side of the square picture, in pixels.
+        build: makes the call to be timed, for a device and a number type.
+    """
+
+    name: str
+    pipeline: str
+    size: int
+    build: Callable[[torch.device, torch.dtype], Call]
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(name: str, pipeline: str, size: int) -> Callable:
+    """Register a function `(device, dtype) -> call` as a row."""
+
+    def register(build: Callable[[torch.device, torch.dtype], Call]) -> Callable:
+        CASES[name] = Case(name, pipeline, size, build)
+        return build
+
+    return register
+
+
+def inpaint_call(pipeline: FaceInpaintPipeline, size: int) -> Call:
+    """Fills the central quarter of a picture of noise, T = 3, without face detection."""
+    random = np.random.default_rng(0)
+    photo = random.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    hole = np.zeros((size, size), dtype=np.uint8)
+    hole[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 255
+    pipeline.set_progress_bar_config(disable=True)
+    return lambda: pipeline(photo, hole, aligned=True, generator=torch.Generator().manual_seed(0))
+
+
+@case("inpaint-published", "FaceInpaintPipeline", 256)
+def inpaint_published(device: torch.device, dtype: torch.dtype) -> Call:
+    """GRIG at its published size."""
+    network = ResidualInpainter().eval()
+    # Trained networks have noise, and its pass over the map.
+    torch.nn.init.constant_(network.decoder.up2.conv1.noise_strength, 0.1)
+    torch.nn.init.constant_(network.decoder.up2.conv2.noise_strength, 0.1)
+    # diffusers' own `to` warns of modules to be kept in float32 even where there are none.
+    return inpaint_call(FaceInpaintPipeline(torch.nn.Module.to(network, device, dtype)), 256)
+
+
+@case("inpaint-starter", "FaceInpaintPipeline", 256)
+def inpaint_starter(device: torch.device, dtype: torch.dtype) -> Call:
+    """The bundled starter model."""
+    pipeline = FaceInpaintPipeline.from_pretrained(starter("face-inpaint"), dtype=dtype).to(device)
+    return inpaint_call(pipeline, 256)
+
+
+@dataclass
+class Clock:
+    """Times calls on a device; wall time, or the process's processor time."""
+
+    device: torch.device
+    cpu_time: bool = False
+
+    def seconds(self, call: Call) -> float:
+        """Time of a call, the device's queue included."""
+        now = time.process_time if self.cpu_time else time.perf_counter
+        synchronize(self.device)
+        start = now()
+        call()
+        synchronize(self.device)
+        return now() - start
+
+    def rate(self, call: Call, work: float, least: float) -> float:
+        """Operations per second of a call of `work` operations, repeated for at least so many seconds.
+
+        A busy machine then slows it as much as it slows what it is compared with.
+        """
+        count, spent = 0, 0.0
+        while spent < least or not count:
+            spent += self.seconds(call)
+            count += 1
+        return count * work / spent
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device's queue."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_calls(device: torch.device, dtype: torch.dtype) -> list[tuple[float, Call]]:
+    """(floating-point operations, plain convolution) for every shape."""
+    calls = []
+    for channels, side in PEAK_SHAPES:
+        x = torch.randn(1, channels, side, side, device=device, dtype=dtype)
+        weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
+        x, weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
+        work = 2.0 * channels * channels * 9 * side * side
+        calls.append((work, lambda x=x, weight=weight: F.conv2d(x, weight, padding=1)))
+    return calls
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory in use so far, in MiB: the device's on CUDA, else the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[str, Any]:
+    """Build a case and time it, with the peak in between."""
+    device = clock.device
+    call = row.build(device, dtype)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with FlopCounterMode(display=False) as counter:
+        call()
+    flops = counter.get_total_flops()
+    plain = peak_calls(device, dtype)
+    times, rates = [], []
+    with torch.inference_mode():
+        for _, convolution in plain:
+            convolution()
+        for _ in range(repeats):
+            times.append(clock.seconds(call))
+            least = times[-1] / len(plain)
+            rates.append(max(clock.rate(convolution, work, least) for work, convolution in plain))
+    median, peak = statistics.median(times), statistics.median(rates)
+    return {
+        "case": row.name,
+        "pipeline": row.pipeline,
+        "size": row.size,
+        "dtype": str(dtype).removeprefix("torch."),
+        "seconds": round(median, 4),
+        "fastest": round(min(times), 4),
+        "gflop": round(flops / 1e9, 2),
+        "peak_gflops": round(peak / 1e9, 1),
+        "share_of_peak": round(flops / median / peak, 4),
+        "memory_mib": round(peak_memory(device), 1),
+    }
+
+
+def measure_apart(options: argparse.Namespace, name: str, dtype: str) -> dict[str, Any]:
+    """`measure` in a process of its own, since a process only knows its all-time peak memory."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure_named, (options, name, dtype))
+
+
+def _measure_named(options: argparse.Namespace, name: str, dtype: str) -> dict[str, Any]:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    clock = Clock(torch.device(options.device), options.cpu_time)
+    return measure(CASES[name], clock, getattr(torch, dtype), options.repeats)
+
+
+def main() -> None:
+    """Measure the chosen cases, print the table, write JSON."""
+    parser = argparse.ArgumentParser(description="Speed of the pipelines.")
+    parser.add_argument("--case", action="append", choices=sorted(CASES), help="default: all")
+    parser.add_argument("--dtype", action="append", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="processor time of one thread, for busy machines"
+    )
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if args.repeats < 1:
+        parser.error("--repeats must be 1 or more")
+    if args.cpu_time:
+        args.threads = 1
+        if args.device != "cpu":
+            parser.error("--cpu-time is for --device cpu")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+
+    rows = []
+    heads = ("size", "seconds", "GFLOP", "peak GFLOP/s", "share", "MiB")
+    print(f"{'case':<20}{'dtype':<10}" + "".join(f"{head:>{len(head) + 3}}" for head in heads))
+    for name in args.case or list(CASES):
+        for dtype in args.dtype or ["float32"]:
+            try:
+                row = measure_apart(args, name, dtype)
+            except OSError as error:
+                print(f"{name:<20}not measured: {error}")
+                continue
+            rows.append(row)
+            print(
+                f"{name:<20}{dtype:<10}{row['size']:>7}{row['seconds']:>10.3f}{row['gflop']:>8.1f}"
+                f"{row['peak_gflops']:>15.0f}{row['share_of_peak']:>8.0%}{row['memory_mib']:>6.0f}",
+                flush=True,
+            )
+    machine = {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "clock": "processor time" if args.cpu_time else "wall time",
+        "repeats": args.repeats,
+    }
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
