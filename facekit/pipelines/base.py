@@ -1,5 +1,6 @@
 """Base class of facekit's pipelines: errors of the Hub that say what to do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -44,3 +45,19 @@ class FacekitPipeline(DiffusionPipeline):
             if message is None:
                 raise
             raise OSError(message) from error
+
+    @staticmethod
+    def check_counts(**counts: Any) -> None:
+        """Raise ValueError, naming the argument, where a count is no whole number of 1 or more."""
+        for name, value in counts.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
+
+    def check_callback_inputs(self, names: Sequence[str]) -> None:
+        """Raise ValueError where a callback asks for tensors that this pipeline does not hand out."""
+        unknown = [name for name in names if name not in self._callback_tensor_inputs]
+        if unknown:
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs has {unknown}; "
+                f"known are {list(self._callback_tensor_inputs)}."
+            )

@@ -103,15 +103,8 @@ class FaceInpaintPipeline(FacekitPipeline):
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
-        for name, value in (("num_inference_steps", num_inference_steps), ("max_batch_size", max_batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
-        unknown = [k for k in callback_on_step_end_tensor_inputs if k not in self._callback_tensor_inputs]
-        if unknown:
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs has {unknown}; "
-                f"known are {list(self._callback_tensor_inputs)}."
-            )
+        self.check_counts(num_inference_steps=num_inference_steps, max_batch_size=max_batch_size)
+        self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 
     @torch.inference_mode()
     def __call__(

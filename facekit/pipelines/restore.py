@@ -119,19 +119,12 @@ class FaceRestorePipeline(FacekitPipeline):
                 f"fidelity is {fidelity!r}; it must lie between 0 (the network's picture) and 1 (the input's "
                 "coarse structure)."
             )
-        for name, value in (("num_images", num_images), ("max_batch_size", max_batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
+        self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
         if not min_face_size >= 0:
             raise ValueError(f"min_face_size is {min_face_size!r}; it must be a number of pixels, 0 or more.")
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is {output_type!r}; choose one of 'pil', 'np', 'pt'.")
-        unknown = [k for k in callback_on_step_end_tensor_inputs if k not in self._callback_tensor_inputs]
-        if unknown:
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs has {unknown}; "
-                f"known are {list(self._callback_tensor_inputs)}."
-            )
+        self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 
     @torch.inference_mode()
     def __call__(

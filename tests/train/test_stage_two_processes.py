@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from tests.train.test_two_processes import launch
+from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, tiny_guides, write_config
 
 PROBE = Path(__file__).with_name("stage_probe.py")
@@ -37,19 +36,5 @@ def test_two_processes_equal_one(tmp_path: Path, pictures: Path, stage: str) -> 
     alone = load_file(tmp_path / f"{stage}-1.0.safetensors")
     ranks = [load_file(tmp_path / f"{stage}-2.{rank}.safetensors") for rank in (0, 1)]
 
-    seen = [set(rank.pop("positions").tolist()) for rank in ranks]
-    assert not seen[0] & seen[1], "the processes saw the same samples"
-    assert seen[0] | seen[1] == set(alone.pop("positions").tolist())
-
-    weights = [name for name in alone if name.startswith("weight.")]
-    assert weights
-    for name in weights:
-        assert torch.equal(ranks[0][name], ranks[1][name]), f"{name} differs between the processes"
-
     # At this learning rate, updates that rounding decides do not move what comes after them.
-    gradients = [name for name in alone if name.startswith("gradient.")]
-    assert len(gradients) > 20
-    largest = max(alone[name].abs().max().item() for name in gradients)
-    assert largest > 0
-    for name in gradients:
-        torch.testing.assert_close(ranks[0][name], alone[name], rtol=2e-3, atol=2e-4 * largest)
+    assert_trained_as_one(alone, ranks, gradients=20)
