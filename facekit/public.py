@@ -19,6 +19,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from facekit.hub import starter
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
@@ -40,6 +41,7 @@ __all__ = [
     "IdentityEncoder",
     "MappingNetwork",
     "ModelMixin",
+    "MultiStyleGenerator",
     "ProjectedDiscriminator",
     "ResidualInpainter",
     "RestoreAutoEncoder",

@@ -1,4 +1,4 @@
-"""Published StyleGAN2-style state dicts -> ours: generator, discriminator and VSPBFR's restoration network.
+"""Published StyleGAN2-style state dicts -> ours: generator, discriminator, the networks of VSPBFR and EXE-GAN.
 
 Pure functions on state dicts without their file's prefix. FIR kernels are constants here, so `*.kernel`
 entries are left out; kernels lose their leading axis of one. ValueError for a key that the layout does not
@@ -165,3 +165,28 @@ def restorer_state(state: Mapping[str, torch.Tensor]) -> State:
             (f"to_rgbs.{k}", f"decoder.{k}.to_rgb", _RGB),
         ]
     return _rename(state, modules, ignored=r"noises\.noise_\d+")
+
+
+def multi_style_state(state: Mapping[str, torch.Tensor]) -> State:
+    """EXE-GAN's generator (`g_ema`) -> `MultiStyleGenerator`, `latent_avg` (which no file holds) left at zero."""
+    modules = [
+        *_mapping(state),
+        ("down_from_big", "stem", _PLAIN),
+        ("final_layer", "bottleneck", _PLAIN),
+        ("final_linear.0", "to_global", _LINEAR),
+        ("final_transfer", "from_global", _LINEAR),
+        ("conv1", "conv", _STYLED),
+        ("to_rgb1", "to_rgb", _RGB),
+    ]
+    for k in range(_count(state, r"to_rgbs\.(\d+)\.")):
+        modules += [
+            (f"encoder_convs.{2 * k}", f"encoder.{k}.conv", _PLAIN),
+            (f"encoder_convs.{2 * k + 1}", f"encoder.{k}.down", _DOWN),
+            (f"convs.{2 * k}", f"levels.{k}.up", _STYLED),
+            (f"convs.{2 * k + 1}", f"levels.{k}.conv", _STYLED),
+            (f"to_rgbs.{k}", f"levels.{k}.to_rgb", _RGB),
+        ]
+    renamed = _rename(state, modules, ignored=r"noises\.noise_\d+")
+    renamed |= {key.removeprefix("noises."): state[key] for key in state if key.startswith("noises.")}
+    renamed["latent_avg"] = torch.zeros(state["style.1.weight"].shape[1])
+    return renamed
