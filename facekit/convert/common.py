@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from facekit.hub_cache import check_downloads
+from facekit.pipelines.base import explain
 
 State = dict[str, Tensor]
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -84,6 +90,57 @@ def sub_state(content: Mapping[str, Any], key: str, source: str) -> State:
     return dict(state)
 
 
+def state_part(content: Mapping[str, Any], prefix: str, source: str) -> State:
+    """The keys of entry `state_dict` below `prefix`, without it. ValueError when there are none."""
+    state = sub_state(content, "state_dict", source)
+    part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if not part:
+        raise ValueError(f"entry 'state_dict' of {source} has no keys that start with {prefix!r}")
+    return part
+
+
+def latent_average(content: Mapping[str, Any], source: str) -> Tensor:
+    """Entry `latent_avg`. ValueError, naming what is there, when it is no tensor."""
+    average = content.get("latent_avg")
+    if not isinstance(average, Tensor):
+        raise ValueError(f"{source} has no tensor 'latent_avg'; it has {', '.join(map(str, content))}")
+    return average
+
+
+def check_options(content: Mapping[str, Any], expected: Mapping[str, Any], source: str) -> None:
+    """Refuse a network that was trained to be used in another way: entry `opts` contradicts `expected`.
+
+    Options that the file does not tell count as expected. ValueError names the option.
+    """
+    options = content.get("opts", {})
+    options = vars(options) if isinstance(options, argparse.Namespace) else dict(options)
+    for name, value in expected.items():
+        if options.get(name, value) != value:
+            raise ValueError(f"{source} was made with {name}={options[name]!r}; only {value!r} is known")
+
+
+def download_files(
+    repo_id: str, names: Sequence[str], revision: str | None = None, token: str | None = None
+) -> Path:
+    """The folder of the Hub's cache with those of the files `names` that the model has.
+
+    Raises:
+        FileNotFoundError: `repo_id` is no Hub id.
+        OSError: there is no such model or no access, the download broke off or is damaged.
+    """
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=list(names)))
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{repo_id} is no folder, and no Hub id: {error}") from error
+    except Exception as error:
+        message = explain(repo_id, revision, error)
+        if message is None:
+            raise
+        raise OSError(message) from error
+    check_downloads(folder)
+    return folder
+
+
 def rename_key(key: str, rules: Rules) -> str | None:
     """Our name of a published key: every rule (pattern, replacement) that matches is applied once, in order.
 
@@ -132,6 +189,47 @@ def load_renamed(model: nn.Module, state: Mapping[str, Tensor], rules: Rules, so
     if problems:
         raise ValueError(f"{source} does not fit {type(model).__name__}. " + ". ".join(problems))
     model.load_state_dict(renamed)
+
+
+def load_exactly(build: Callable[[], ModelMixin], convert: Callable[[], State], source: str) -> ModelMixin:
+    """A network that holds a published state dict, in evaluation mode, without a second copy of the weights.
+
+    Args:
+        build: makes the empty network.
+        convert: gives the state dict in our naming.
+        source: how messages call the file's entry.
+
+    Raises:
+        ValueError: keys that are unknown or missing, or tensors of a wrong shape; they are named.
+    """
+    try:
+        state = convert()
+    except KeyError as error:
+        raise ValueError(f"{source} lacks the key {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{source} does not fit the published layout: {error}") from error
+    with torch.device("meta"):
+        network = build()
+    expected = network.state_dict()
+    shapes = [
+        f"{key} is {list(state[key].shape)}, expected {list(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    problems = {
+        "missing keys": [key for key in expected if key not in state],
+        "unknown keys": [key for key in state if key not in expected],
+        "tensors of a wrong shape": shapes,
+    }
+    found = [
+        f"{len(names)} {what} (by their name in facekit): {_some(names)}"
+        for what, names in problems.items()
+        if names
+    ]
+    if found:
+        raise ValueError(f"{source} does not fit {type(network).__name__}. " + ". ".join(found))
+    network.load_state_dict(state, assign=True)
+    return network.eval()
 
 
 def _some(names: Sequence[str]) -> str:

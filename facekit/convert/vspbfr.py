@@ -1,35 +1,39 @@
 """VSPBFR's four published files (`Wanglong2/VSPBFR` on the Hub) -> a `FaceRestorePipeline` folder."""
 
-import argparse
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from torch import nn
 
-from facekit.convert.common import State, read_checkpoint, sub_state, write_folder
+from facekit.convert.common import (
+    check_options,
+    download_files,
+    latent_average,
+    load_exactly,
+    read_checkpoint,
+    state_part,
+    sub_state,
+    write_folder,
+)
 from facekit.convert.encoders import code_diffuser_state, identity_encoder_state, style_encoder_state
 from facekit.convert.stylegan2 import generator_state, restorer_state
-from facekit.hub_cache import check_downloads
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.pipelines.base import explain
 from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.schedulers import CodeDiffusionScheduler
 
 DIFFUSER, RESTORER = "code_diffuser.pt", "restoration_net.pt"
 STYLE, IDENTITY = "style_encoder_decoder.pt", "Arcface.pth"
 FILES = (DIFFUSER, RESTORER, STYLE, IDENTITY)
-
-_SHOWN = 5
+# How the style encoder must have been trained to be read.
+STYLE_OPTIONS = {"stylegan_size": 1024, "encoder_type": "Encoder4Editing", "start_from_latent_avg": True}
 
 
 def find_files(source: str | Path, revision: str | None = None, token: str | None = None) -> dict[str, Path]:
@@ -46,7 +50,7 @@ def find_files(source: str | Path, revision: str | None = None, token: str | Non
                 f"{source} is neither a folder with the files {', '.join(FILES)} nor a Hub id like "
                 "Wanglong2/VSPBFR"
             )
-        folder = _download(str(source), revision, token)
+        folder = download_files(str(source), FILES, revision, token)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         found = [name for name in FILES if name not in missing]
@@ -55,61 +59,6 @@ def find_files(source: str | Path, revision: str | None = None, token: str | Non
             "all four are needed"
         )
     return {name: folder / name for name in FILES}
-
-
-def _download(repo_id: str, revision: str | None, token: str | None) -> Path:
-    try:
-        folder = Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=list(FILES)))
-    except HFValidationError as error:
-        raise FileNotFoundError(f"{repo_id} is no folder, and no Hub id: {error}") from error
-    except Exception as error:
-        message = explain(repo_id, revision, error)
-        if message is None:
-            raise
-        raise OSError(message) from error
-    check_downloads(folder)
-    return folder
-
-
-def load_exactly(build: Callable[[], ModelMixin], convert: Callable[[], State], source: str) -> ModelMixin:
-    """A network that holds a published state dict, in evaluation mode, without a second copy of the weights.
-
-    Args:
-        build: makes the empty network.
-        convert: gives the state dict in our naming.
-        source: how messages call the file's entry.
-
-    Raises:
-        ValueError: keys that are unknown or missing, or tensors of a wrong shape; they are named.
-    """
-    try:
-        state = convert()
-    except KeyError as error:
-        raise ValueError(f"{source} lacks the key {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{source} does not fit the published layout: {error}") from error
-    with torch.device("meta"):
-        network = build()
-    expected = network.state_dict()
-    shapes = [
-        f"{key} is {list(state[key].shape)}, expected {list(value.shape)}"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    problems = {
-        "missing keys": [key for key in expected if key not in state],
-        "unknown keys": [key for key in state if key not in expected],
-        "tensors of a wrong shape": shapes,
-    }
-    found = [
-        f"{len(names)} {what} (by their name in facekit): {', '.join(names[:_SHOWN])}"
-        for what, names in problems.items()
-        if names
-    ]
-    if found:
-        raise ValueError(f"{source} does not fit {type(network).__name__}. " + ". ".join(found))
-    network.load_state_dict(state, assign=True)
-    return network.eval()
 
 
 def load_code_diffuser(path: str | Path) -> CodeDiffuser:
@@ -135,43 +84,18 @@ def load_identity_encoder(path: str | Path) -> IdentityEncoder:
 
 def load_style_encoder(content: Mapping[str, Any], source: str) -> StyleEncoder:
     """Contents of `style_encoder_decoder.pt` -> style encoder."""
-    state = _part(content, "encoder.", source)
-    average = _latent_avg(content, source)
+    state = state_part(content, "encoder.", source)
+    average = latent_average(content, source)
     return load_exactly(StyleEncoder, lambda: style_encoder_state(state, average), f"the encoder of {source}")
 
 
 def load_prior(content: Mapping[str, Any], source: str) -> StyleGAN2Generator:
     """Contents of `style_encoder_decoder.pt` -> StyleGAN2 generator."""
-    state = _part(content, "decoder.", source)
-    average = _latent_avg(content, source)
+    state = state_part(content, "decoder.", source)
+    average = latent_average(content, source)
     return load_exactly(
         StyleGAN2Generator, lambda: generator_state(state, average), f"the decoder of {source}"
     )
-
-
-def _part(content: Mapping[str, Any], prefix: str, source: str) -> State:
-    state = sub_state(content, "state_dict", source)
-    part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    if not part:
-        raise ValueError(f"entry 'state_dict' of {source} has no keys that start with {prefix!r}")
-    return part
-
-
-def _latent_avg(content: Mapping[str, Any], source: str) -> torch.Tensor:
-    average = content.get("latent_avg")
-    if not isinstance(average, torch.Tensor):
-        raise ValueError(f"{source} has no tensor 'latent_avg'; it has {', '.join(map(str, content))}")
-    return average
-
-
-def check_options(content: Mapping[str, Any], source: str) -> None:
-    """Refuse a style encoder that was trained to be read in another way. ValueError names the option."""
-    options = content.get("opts", {})
-    options = vars(options) if isinstance(options, argparse.Namespace) else dict(options)
-    expected = {"stylegan_size": 1024, "encoder_type": "Encoder4Editing", "start_from_latent_avg": True}
-    for name, value in expected.items():
-        if options.get(name, value) != value:
-            raise ValueError(f"{source} was made with {name}={options[name]!r}; only {value!r} is known")
 
 
 def convert(
@@ -217,7 +141,7 @@ def convert(
         keep("identity_encoder", load_identity_encoder(files[IDENTITY]))
         keep("restorer", load_restorer(files[RESTORER]))
         content = read_checkpoint(files[STYLE])
-        check_options(content, str(files[STYLE]))
+        check_options(content, STYLE_OPTIONS, str(files[STYLE]))
         keep("prior", load_prior(content, str(files[STYLE])))
         keep("style_encoder", load_style_encoder(content, str(files[STYLE])))
         FaceRestorePipeline(**modules).save_config(folder)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from facekit import FaceRestorePipeline
 from facekit.cli import main
 from facekit.convert import vspbfr
-from facekit.convert.common import read_checkpoint
+from facekit.convert.common import check_options, read_checkpoint
 from tests.parity_data import PARITY, fill, filled
 
 
@@ -117,8 +117,10 @@ def test_style_files_of_another_kind_are_refused() -> None:
         vspbfr.load_prior({**content, "state_dict": {"decoder.conv1.conv.weight": torch.zeros(1)}}, "file")
     for options in ({"encoder_type": "Other"}, argparse.Namespace(stylegan_size=256)):
         with pytest.raises(ValueError, match="was made with"):
-            vspbfr.check_options({"opts": options}, "file")
-    vspbfr.check_options({"opts": {"encoder_type": "Encoder4Editing", "device": "cuda"}}, "file")
+            check_options({"opts": options}, vspbfr.STYLE_OPTIONS, "file")
+    check_options(
+        {"opts": {"encoder_type": "Encoder4Editing", "device": "cuda"}}, vspbfr.STYLE_OPTIONS, "file"
+    )
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
