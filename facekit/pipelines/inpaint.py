@@ -18,8 +18,8 @@ from facekit.pipelines import tones
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.inpaint_plan import Job, plan_job
 from facekit.pipelines.outputs import deliver, heat_map
+from facekit.pipelines.samples import Pictures, check_generators, region_batch
 
-Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
 Callback = Callable[
     ["FaceInpaintPipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None
 ]
@@ -174,10 +174,7 @@ class FaceInpaintPipeline(FacekitPipeline):
 
         # 2. Read photos and masks; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
-        if isinstance(generator, list) and len(generator) != len(photos):
-            raise ValueError(
-                f"{len(generator)} generators for {len(photos)} photos. Pass one, or one for each."
-            )
+        check_generators(generator, len(photos))
         masks = load_masks(mask, photos, max_pixels=max_pixels)
 
         # 3. Find the faces and cut the squares that the network fills
@@ -201,7 +198,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         history: list[torch.Tensor] = []
         residuals: list[torch.Tensor] = []
         if owners:
-            known, holes = self._batch([r for job in jobs for r in job.regions])
+            known, holes = region_batch([r for job in jobs for r in job.regions], self._execution_device)
             noise_source = [generator[i] for i in owners] if isinstance(generator, list) else generator
             fill = known * (1 - holes)
             network = self.residual_inpainter.fold()
@@ -247,14 +244,6 @@ class FaceInpaintPipeline(FacekitPipeline):
             images=images, steps=steps, residuals=maps, faces=[job.faces for job in jobs], notes=notes
         )
         return output if return_dict else output.to_tuple()
-
-    def _batch(self, regions: list) -> tuple[torch.Tensor, torch.Tensor]:
-        """Squares as `[N, 3, S, S]` in [-1, 1] and holes `[N, 1, S, S]`, float32 on the execution device."""
-        images = np.stack([region.image for region in regions]).transpose(0, 3, 1, 2)
-        holes = np.stack([region.hole for region in regions])[:, None]
-        device = self._execution_device
-        known = torch.from_numpy(images * np.float32(2) - np.float32(1)).to(device)
-        return known, torch.from_numpy(holes.astype(np.float32)).to(device)
 
     def _residual(
         self,

@@ -34,6 +34,10 @@ class FaceRegion:
         self.image = as_float(aligned.image)
         self.hole = aligned.warp(hole.astype(np.float32), "linear") >= 0.5
 
+    def view(self, values: np.ndarray) -> np.ndarray:
+        """A map float32 `[H, W]` of the photo as the network sees it, `[S, S]`; 0 outside the photo."""
+        return self.aligned.warp(values, "linear")
+
     def lay(self, canvas: np.ndarray, values: np.ndarray, hole: np.ndarray) -> None:
         """Write a map float32 `[S, S]` into `canvas` float32 `[H, W]` under the hole and inside the crop."""
         left, top, right, bottom = self.aligned.box
@@ -110,8 +114,12 @@ def plan_job(
     crop: str,
     faces: str | Sequence[int],
     detector: Any,
+    beyond_faces: str = "fill",
 ) -> Job:
     """Find what to fill in one photo.
+
+    `beyond_faces`: with `region="face"`, what becomes of the hole outside all faces' crops: "fill" as with
+    `region="image"`, or "keep" as it was.
 
     Raises:
         ValueError: with `region="face"`: no face in the photo, none under the mask, or a face index that the
@@ -135,11 +143,13 @@ def plan_job(
 
     aligned, rest = _touched_faces(photo, job.base, hole, sample_size, faces, detector)
     if rest.any():
-        share = rest.sum() / hole.sum()
-        job.notes.append(
-            f'{share:.0%} of the mask lies outside the filled faces\' crops: filled as with region="image"'
-        )
-        job.crops = crop_regions(job.base, hole, sample_size, own=rest)
+        share = f"{rest.sum() / hole.sum():.0%} of the mask lies outside the filled faces' crops: "
+        if beyond_faces == "keep":
+            job.notes.append(f"{share}left as it was")
+            job.hole = hole = hole & ~rest
+        else:
+            job.notes.append(f'{share}filled as with region="image"')
+            job.crops = crop_regions(job.base, hole, sample_size, own=rest)
     job.base = np.array(job.base)
     for face in aligned:
         _hide(job.base, hole, face)

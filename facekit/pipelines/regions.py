@@ -26,6 +26,9 @@ class Region(Protocol):
     def paint(self, canvas: np.ndarray, filled: np.ndarray) -> None:
         """Write the filled square float32 `[S, S, 3]` in [0, 1] into `canvas` `[H, W, 3]` of any depth."""
 
+    def view(self, values: np.ndarray) -> np.ndarray:
+        """A map float32 `[H, W]` of the photo as the network sees it, `[S, S]`; 0 outside the photo."""
+
     def lay(self, canvas: np.ndarray, values: np.ndarray) -> None:
         """Write a map float32 `[S, S]` into `canvas` float32 `[H, W]` as it is."""
 
@@ -200,7 +203,7 @@ class CropRegion:
         columns = slice(box.left - self.inner.left, box.right - self.inner.left)
         self.own[rows, columns] = own[box.slices]
         self.weight = feather(unknown, FEATHER * scale if scale > 1 else 0.0)[..., None]
-        pad = (
+        self.pad = pad = (
             (self.top, sample_size - self.top - self.small[1]),
             (self.left, sample_size - self.left - self.small[0]),
         )
@@ -211,6 +214,10 @@ class CropRegion:
     def _large(self, square: np.ndarray) -> np.ndarray:
         part = square[self.top : self.top + self.small[1], self.left : self.left + self.small[0]]
         return resize(part, (self.own.shape[1], self.own.shape[0]))
+
+    def view(self, values: np.ndarray) -> np.ndarray:
+        """See `Region.view`."""
+        return np.pad(resize(values[self.inner.slices], self.small), self.pad)
 
     def paint(self, canvas: np.ndarray, filled: np.ndarray) -> None:
         """See `Region.paint`."""

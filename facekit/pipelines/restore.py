@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from PIL import Image
 
 from facekit.faces import Face
-from facekit.imaging import MAX_PIXELS, ImageInput, Photo, from_float, load_images
+from facekit.imaging import MAX_PIXELS, ImageInput, load_images
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.restorer import RestoreAutoEncoder
@@ -21,9 +20,17 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.outputs import deliver
 from facekit.pipelines.restore_plan import Background, plan_aligned, plan_photo
+from facekit.pipelines.samples import (
+    Pictures,
+    check_generators,
+    deliver_squares,
+    in_parts,
+    order_samples,
+    sample_generators,
+    to_squares,
+)
 from facekit.schedulers import CodeDiffusionScheduler
 
-Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
 Callback = Callable[
     ["FaceRestorePipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None
 ]
@@ -200,10 +207,7 @@ class FaceRestorePipeline(FacekitPipeline):
 
         # 2. Read the photos; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
-        if isinstance(generator, list) and len(generator) != len(photos):
-            raise ValueError(
-                f"{len(generator)} generators for {len(photos)} photos. Pass one, or one for each."
-            )
+        check_generators(generator, len(photos))
 
         # 3. Find and align the faces
         size = self.restorer.config.sample_size
@@ -212,13 +216,13 @@ class FaceRestorePipeline(FacekitPipeline):
         else:
             jobs = [plan_photo(photo, size, faces, detector, min_face_size) for photo in photos]
         inputs = [face for job in jobs for face in job.inputs]
-        owners, sources = _order_samples([len(job.inputs) for job in jobs], num_images)
+        owners, sources = order_samples([len(job.inputs) for job in jobs], num_images)
 
         # 4. Settle all randomness
         count, width = len(sources), self.style_encoder.config.style_dim
         self._check_given(latents, (count, self.style_encoder.config.num_styles, width), "latents")
         self._check_given(z, (count, self.restorer.config.style_dim), "z")
-        generators = _sample_generators(generator, owners)
+        generators = sample_generators(generator, owners)
         latents, z = self._draw(latents, z, generators, count, device)
 
         restored, prompts, similarities = [], [], []
@@ -226,7 +230,7 @@ class FaceRestorePipeline(FacekitPipeline):
             # 5. Encode the faces, each once
             damaged = torch.from_numpy(np.stack(inputs).transpose(0, 3, 1, 2) * np.float32(2) - np.float32(1))
             damaged = damaged.to(device)
-            codes = _in_parts(
+            codes = in_parts(
                 lambda part: self.style_encoder(damaged[part].to(self.style_encoder.dtype)).float(),
                 len(inputs),
                 max_batch_size,
@@ -239,7 +243,7 @@ class FaceRestorePipeline(FacekitPipeline):
 
             # 7. Restore under the clean codes and the prior's features
             samples = damaged[sources]
-            restored = _in_parts(
+            restored = in_parts(
                 lambda part: self._restore(samples[part], history[-1][part], z[part], generators[part]),
                 count,
                 max_batch_size,
@@ -254,7 +258,7 @@ class FaceRestorePipeline(FacekitPipeline):
             # 8. How alike did the faces stay?
             if self.identity_encoder is not None:
                 dtype = self.identity_encoder.dtype
-                similarities = _in_parts(
+                similarities = in_parts(
                     lambda part: self.identity_encoder.similarity(
                         samples[part].to(dtype), restored[part].to(dtype)
                     ),
@@ -263,7 +267,7 @@ class FaceRestorePipeline(FacekitPipeline):
                 ).tolist()
             if return_aligned:
                 prompts = [self._prompt(step, max_batch_size) for step in history]
-            restored = _to_squares(restored)
+            restored = to_squares(restored)
 
         # 9. Put the faces back into the photos
         images, per_image = [], []
@@ -276,13 +280,13 @@ class FaceRestorePipeline(FacekitPipeline):
                 first = last
         seen = [inputs[source] for source in sources] if return_aligned else []
         steps = [
-            _deliver_squares([step[index] for step in prompts], output_type)
+            deliver_squares([step[index] for step in prompts], output_type)
             for index in (range(count) if return_aligned else ())
         ]
         optional = {
             "similarities": [list(similarities[part]) for part in per_image],
-            "aligned_inputs": [_deliver_squares(seen[part], output_type) for part in per_image],
-            "aligned_outputs": [_deliver_squares(restored[part], output_type) for part in per_image],
+            "aligned_inputs": [deliver_squares(seen[part], output_type) for part in per_image],
+            "aligned_outputs": [deliver_squares(restored[part], output_type) for part in per_image],
             "style_prompts": [steps[part] for part in per_image],
         }
         wanted = {"similarities"} if self.identity_encoder is not None else set()
@@ -376,7 +380,7 @@ class FaceRestorePipeline(FacekitPipeline):
             image = self.prior(w_plus=codes[part].to(self.prior.dtype), noise="fixed").image.float()
             return F.adaptive_avg_pool2d(image, size)
 
-        return _to_squares(_in_parts(picture, len(codes), max_batch_size))
+        return to_squares(in_parts(picture, len(codes), max_batch_size))
 
 
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:
@@ -386,44 +390,3 @@ def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelit
     coarse = F.adaptive_avg_pool2d(damaged - restored, FIDELITY_CELLS)
     smooth = F.interpolate(coarse, restored.shape[-2:], mode="bicubic", align_corners=False)
     return restored + fidelity * smooth
-
-
-def _order_samples(face_counts: list[int], num_images: int) -> tuple[list[int], list[int]]:
-    """For every sample, in the order photo, candidate, face: its photo, and its place among all faces."""
-    owners, sources, first = [], [], 0
-    for photo, count in enumerate(face_counts):
-        for _ in range(num_images):
-            owners += [photo] * count
-            sources += range(first, first + count)
-        first += count
-    return owners, sources
-
-
-def _sample_generators(
-    generator: torch.Generator | list[torch.Generator] | None, owners: list[int]
-) -> list[torch.Generator]:
-    """One CPU generator for each sample, so that batches and devices do not change what is drawn."""
-    generators = []
-    for owner in owners:
-        source = generator[owner] if isinstance(generator, list) else generator
-        device = "cpu" if source is None else source.device
-        seed = torch.randint(2**62, (1,), generator=source, device=device)
-        generators.append(torch.Generator().manual_seed(int(seed)))
-    return generators
-
-
-def _in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int) -> torch.Tensor:
-    return torch.cat([compute(slice(start, min(start + most, count))) for start in range(0, count, most)])
-
-
-def _to_squares(images: torch.Tensor) -> list[np.ndarray]:
-    """`[N, 3, S, S]` in [-1, 1] -> float32 `[S, S, 3]` in [0, 1] each."""
-    return list(((images + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
-
-
-def _deliver_squares(squares: Sequence[np.ndarray], output_type: str) -> Pictures:
-    if not squares:
-        return []
-    if output_type == "pil":
-        squares = [from_float(square, np.uint8) for square in squares]
-    return deliver([Photo(np.ascontiguousarray(square), "RGB") for square in squares], output_type)

@@ -1,0 +1,72 @@
+"""What runs through the networks of a pipeline: order, randomness and batches of samples."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facekit.imaging import Photo, from_float
+from facekit.pipelines.outputs import deliver
+from facekit.pipelines.regions import Region
+
+Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
+
+
+def check_generators(
+    generator: torch.Generator | list[torch.Generator] | None, count: int, what: str = "photos"
+) -> None:
+    """Raise ValueError where a list of generators has not one for each of `count` photos."""
+    if isinstance(generator, list) and len(generator) != count:
+        raise ValueError(f"{len(generator)} generators for {count} {what}. Pass one, or one for each.")
+
+
+def region_batch(regions: Sequence[Region], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squares as `[N, 3, S, S]` in [-1, 1] and holes `[N, 1, S, S]`, float32 on `device`."""
+    images = np.stack([region.image for region in regions]).transpose(0, 3, 1, 2)
+    holes = np.stack([region.hole for region in regions])[:, None]
+    known = torch.from_numpy(images * np.float32(2) - np.float32(1)).to(device)
+    return known, torch.from_numpy(holes.astype(np.float32)).to(device)
+
+
+def order_samples(face_counts: list[int], num_images: int) -> tuple[list[int], list[int]]:
+    """For every sample, in the order photo, candidate, face: its photo, and its place among all faces."""
+    owners, sources, first = [], [], 0
+    for photo, count in enumerate(face_counts):
+        for _ in range(num_images):
+            owners += [photo] * count
+            sources += range(first, first + count)
+        first += count
+    return owners, sources
+
+
+def sample_generators(
+    generator: torch.Generator | list[torch.Generator] | None, owners: list[int]
+) -> list[torch.Generator]:
+    """One CPU generator for each sample, so that batches and devices do not change what is drawn."""
+    generators = []
+    for owner in owners:
+        source = generator[owner] if isinstance(generator, list) else generator
+        device = "cpu" if source is None else source.device
+        seed = torch.randint(2**62, (1,), generator=source, device=device)
+        generators.append(torch.Generator().manual_seed(int(seed)))
+    return generators
+
+
+def in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int) -> torch.Tensor:
+    """`compute` of the rows 0 to `count` - 1, at most `most` at a time."""
+    return torch.cat([compute(slice(start, min(start + most, count))) for start in range(0, count, most)])
+
+
+def to_squares(images: torch.Tensor) -> list[np.ndarray]:
+    """`[N, 3, S, S]` in [-1, 1] -> float32 `[S, S, 3]` in [0, 1] each."""
+    return list(((images + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
+
+
+def deliver_squares(squares: Sequence[np.ndarray], output_type: str) -> Pictures:
+    """Squares float32 `[S, S, 3]` in [0, 1] as Pillow images, an array or a tensor."""
+    if not squares:
+        return []
+    if output_type == "pil":
+        squares = [from_float(square, np.uint8) for square in squares]
+    return deliver([Photo(np.ascontiguousarray(square), "RGB") for square in squares], output_type)
