@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-STARTERS = {"face-inpaint": "face-inpaint-starter-256"}
+STARTERS = {"face-inpaint": "face-inpaint-starter-256", "face-restore": "face-restore-starter-256"}
 ORGANISATION = "facekit"
 
 

@@ -27,6 +27,7 @@ log = logging.getLogger("facekit.demo")
 EXAMPLES = Path(__file__).with_name("examples")
 SCRATCH = Path(tempfile.gettempdir()) / "facekit-demo"
 PREVIEW_SIDE = 1280  # pixels; more only slows the browser's canvas, the photo itself is never shrunk
+STEP_SIDE = 512  # pixels of a picture in a gallery of steps
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 DEVICE_QUEUE = "device"  # one concurrency id for all that runs networks, so that jobs queue up for the device
 
@@ -102,6 +103,11 @@ def preview(photo: Photo, side: int = PREVIEW_SIDE) -> Image.Image:
     picture = Image.fromarray(np.ascontiguousarray(as_uint8(channels)))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return picture
+
+
+def seeded(seed: float | None) -> torch.Generator:
+    """The source of all randomness of one job; an empty seed field counts as 0."""
+    return torch.Generator("cpu").manual_seed(int(seed or 0))
 
 
 def save_for_download(image: Image.Image, name: str, component: Component) -> str:

@@ -1,4 +1,4 @@
-"""Example photos with ready masks, all of them on the disk already."""
+"""Example photos, all of them on the disk already or made from such."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from facekit.imaging import load_image
 from facekit_demo.common import EXAMPLES, SCRATCH
+from facekit_demo.damage import damage_photo
 
+PORTRAIT = (66, 0, 386, 360)  # left, top, right, bottom of the head and shoulders
+PORTRAIT_FACE = 340  # pixels, side of its aligned face once enlarged
+DAMAGE_SEVERITY, DAMAGE_SEED = 0.5, 5
 PHOTO_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -31,11 +36,29 @@ def inpaint_examples() -> tuple[Example, ...]:
     return (_astronaut(), *found)
 
 
-def _astronaut() -> Example:
-    """Eileen Collins, NASA, public domain; the photo ships with scikit-image."""
+@cache
+def restore_examples() -> tuple[Path, ...]:
+    """A portrait that looks like a small, bad print: the astronaut's, enlarged, then damaged."""
+    left, top, right, bottom = PORTRAIT
+    portrait = Image.fromarray(_collins()[top:bottom, left:right])
+    portrait = portrait.resize((2 * portrait.width, 2 * portrait.height), Image.Resampling.LANCZOS)
+    damaged = damage_photo(load_image(portrait), PORTRAIT_FACE, DAMAGE_SEVERITY, "thesis", DAMAGE_SEED)
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    path = SCRATCH / "damaged-portrait.png"
+    damaged.to_pil().save(path)
+    return (path,)
+
+
+def _collins() -> np.ndarray:
+    """Eileen Collins, NASA, public domain; the photo ships with scikit-image. RGB `[512, 512, 3]` uint8."""
     from skimage import data
 
-    photo = data.astronaut()
+    return np.ascontiguousarray(data.astronaut())
+
+
+def _astronaut() -> Example:
+    """A scratched photo's damage, painted."""
+    photo = _collins()
     mask = Image.new("L", photo.shape[1::-1], 0)
     canvas = ImageDraw.Draw(mask)
     for line in ([(150, 8), (196, 76), (232, 120), (262, 196)], [(296, 30), (258, 88), (214, 158)]):
@@ -43,6 +66,6 @@ def _astronaut() -> Example:
     canvas.ellipse((228, 128, 262, 160), fill=255)
     SCRATCH.mkdir(parents=True, exist_ok=True)
     example = Example(SCRATCH / "astronaut.png", SCRATCH / "astronaut.mask.png")
-    Image.fromarray(np.ascontiguousarray(photo)).save(example.photo)
+    Image.fromarray(photo).save(example.photo)
     mask.save(example.mask)
     return example

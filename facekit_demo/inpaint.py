@@ -5,7 +5,6 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import torch
 from PIL import Image
 
 from facekit import FaceInpaintPipeline
@@ -15,22 +14,33 @@ from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit.pipelines.inpaint_plan import WAY_OUT
 from facekit_demo.common import (
     DEVICE_QUEUE,
+    STEP_SIDE,
     friendly,
     load_pipeline,
     on_gpu,
     open_photo,
     preview,
     save_for_download,
+    seeded,
 )
 from facekit_demo.gallery import inpaint_examples
+from facekit_demo.widgets import (
+    QUIET,
+    download_button,
+    example_row,
+    notes_box,
+    photo_chooser,
+    result_slider,
+    seed_number,
+    shown_notes,
+    step_gallery,
+)
 
 MODEL_VARIABLE = "FACEKIT_INPAINT_MODEL"
 BRUSH = "#ff5a3c"
 BRUSH_RGB = (255, 90, 60)
 REGIONS = [("A face", "face"), ("Anything else", "image")]
 MAX_STEPS = 9
-MAX_SEED = 2**31 - 1
-STEP_SIDE = 512  # pixels of a picture in the step gallery
 STEPS_PIXELS = 25_000_000  # every step keeps a whole photo in memory, so larger photos go without
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
@@ -42,13 +52,7 @@ def build_tab() -> None:
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
             gr.Markdown("### 1. Choose a photo")
-            photo = gr.File(
-                show_label=False,
-                file_types=["image"],
-                height=120,
-                elem_id="inpaint-photo",
-                elem_classes="chooser",
-            )
+            photo = photo_chooser("inpaint")
             with gr.Column(visible=False) as editing_panel:
                 gr.Markdown("### 2. Paint over what should be filled")
                 editor = gr.ImageEditor(
@@ -77,54 +81,22 @@ def build_tab() -> None:
                     steps = gr.Slider(
                         1, MAX_STEPS, value=3, step=1, label="Steps", info="3 is usual; more takes longer."
                     )
-                    seed = gr.Number(
-                        0,
-                        label="Seed",
-                        precision=0,
-                        minimum=0,
-                        maximum=MAX_SEED,
-                        info="The same number gives the same filling.",
-                    )
-            gr.Markdown("Or try one of these:", elem_classes="hint")
-            samples = gr.Dataset(
-                components=[gr.Image(visible=False)],
-                samples=[[str(example.photo)] for example in examples],
-                type="index",
-                show_label=False,
-                elem_id="inpaint-examples",
-            )
+                    seed = seed_number("The same number gives the same filling.")
+            samples = example_row("inpaint", [example.photo for example in examples])
         with gr.Column(elem_classes="work"):
             gr.Markdown("### Result")
-            notes = gr.Markdown(visible=False, elem_id="inpaint-notes")
-            slider = gr.ImageSlider(
-                show_label=False,
-                interactive=False,
-                format="png",
-                buttons=["fullscreen"],
-                max_height=640,
-                elem_id="inpaint-result",
-            )
+            notes = notes_box("inpaint")
+            slider = result_slider("inpaint")
             with gr.Row():
-                download = gr.DownloadButton(
-                    "Download PNG", variant="primary", visible=False, elem_id="inpaint-download"
-                )
+                download = download_button("inpaint")
                 again = gr.Button("Edit this result", visible=False, elem_id="inpaint-again")
             with gr.Accordion(
                 "How it was filled, step by step", open=False, visible=False, elem_id="inpaint-steps"
             ) as progress_panel:
-                gallery = gr.Gallery(
-                    show_label=False,
-                    columns=2,
-                    height=None,
-                    object_fit="contain",
-                    format="png",
-                    interactive=False,
-                    buttons=["fullscreen"],
-                )
+                gallery = step_gallery(columns=2)
 
     editing = [editor, editing_panel, mask_file]
     outcome = [notes, slider, download, again, progress_panel, gallery, result_path]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
     @friendly
     def show_photo(path: str | None) -> list[Any]:
@@ -174,13 +146,13 @@ def build_tab() -> None:
         output = _infer(image.to_pil(), open_mask(mask, image.size), region, steps, seed)
         return save_for_download(output.images[0], f"{Path(photo).stem}-filled.png", download)
 
-    shown = photo.upload(show_photo, photo, editing + outcome, **quiet)
-    shown.failure(lambda: [None, *_editing(None), *_outcome()], None, [photo, *editing, *outcome], **quiet)
-    photo.clear(lambda: _editing(None) + _outcome(), None, editing + outcome, **quiet)
-    samples.click(show_example, samples, [photo, *editing, *outcome], **quiet)
-    masked = mask_file.upload(show_mask, [mask_file, photo], editor, **quiet)
-    masked.failure(lambda: None, None, mask_file, **quiet)
-    again.click(show_result, result_path, [photo, *editing, *outcome], **quiet)
+    shown = photo.upload(show_photo, photo, editing + outcome, **QUIET)
+    shown.failure(lambda: [None, *_editing(None), *_outcome()], None, [photo, *editing, *outcome], **QUIET)
+    photo.clear(lambda: _editing(None) + _outcome(), None, editing + outcome, **QUIET)
+    samples.click(show_example, samples, [photo, *editing, *outcome], **QUIET)
+    masked = mask_file.upload(show_mask, [mask_file, photo], editor, **QUIET)
+    masked.failure(lambda: None, None, mask_file, **QUIET)
+    again.click(show_result, result_path, [photo, *editing, *outcome], **QUIET)
     run.click(
         fill,
         [photo, editor, region, steps, seed],
@@ -264,7 +236,7 @@ def _infer(
         mask,
         region=region,
         num_inference_steps=int(steps),
-        generator=torch.Generator("cpu").manual_seed(int(seed or 0)),
+        generator=seeded(seed),
         return_steps=progress is not None and image.width * image.height <= STEPS_PIXELS,
         callback_on_step_end=report,
     )
@@ -314,7 +286,7 @@ def _outcome(
 ) -> list[Any]:
     """Updates of the result side; called with nothing, it clears."""
     return [
-        gr.update(value="\n".join(f"- {note}" for note in notes or []), visible=bool(notes)),
+        shown_notes(notes or []),
         pair,
         gr.update(value=path, visible=path is not None),
         gr.update(visible=path is not None),

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from facekit_demo import inpaint
+from facekit_demo import inpaint, restore
 from facekit_demo.common import EXAMPLES
 
 CSS = Path(__file__).with_name("style.css")
 INTRO = """# facekit
-Mend and edit face photos. Photos go nowhere else and are deleted after an hour."""
+Restore, mend and edit face photos. Photos go nowhere else and are deleted after an hour."""
 
 
 def build_app() -> gr.Blocks:
@@ -17,6 +17,8 @@ def build_app() -> gr.Blocks:
     with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=(600, 3600)) as app:
         gr.Markdown(INTRO, elem_id="intro")
         with gr.Tabs():
+            with gr.Tab("Restore", id="restore"):
+                restore.build_tab()
             with gr.Tab("Inpaint", id="inpaint"):
                 inpaint.build_tab()
     return app.queue(max_size=64)

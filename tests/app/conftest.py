@@ -1,4 +1,4 @@
-"""The real demo in its own process, with a tiny random model and no way to the network; a real browser."""
+"""The real demo in its own process, with tiny random models and no way to the network; a real browser."""
 
 import os
 import shutil
@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
+from tests.app.visitor import Visitor
+from tests.tiny_restore import tiny_restore_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
@@ -64,7 +66,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def tiny_restorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved restoration pipeline with small random networks."""
+    folder = tmp_path_factory.mktemp("restorer")
+    tiny_restore_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(tiny_model: Path, tiny_restorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`python app.py` on a free loopback port."""
     folder = tmp_path_factory.mktemp("demo")
     port, contacts, log = free_port(), folder / "contacts.txt", folder / "server.log"
@@ -74,6 +84,7 @@ def demo(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         | guarded(contacts)
         | {
             "FACEKIT_INPAINT_MODEL": str(tiny_model),
+            "FACEKIT_RESTORE_MODEL": str(tiny_restorer),
             "GRADIO_TEMP_DIR": str(folder / "cache"),
         }
     )
@@ -133,3 +144,17 @@ def browser() -> Iterator:
         chrome = driver.chromium.launch(executable_path=executable, headless=True, args=BROWSER_FLAGS)
         yield chrome
         chrome.close()
+
+
+@pytest.fixture
+def visit(browser, demo) -> Iterator:
+    """Open a tab of the demo: `visit(InpaintPage, **options of the browser's context)`."""
+    pages = []
+
+    def open_page(kind: type[Visitor], **context) -> Visitor:
+        pages.append(kind(browser, demo.url, **context))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.close()

@@ -1,37 +1,14 @@
 """What a visitor does on the Inpaint tab."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from PIL import Image
-
-WAIT = 120_000  # milliseconds; a busy machine draws the painting canvas slowly
-# Drawn in software, a canvas of 60 frames a second would starve the server under test.
-SLOW_FRAMES = """
-const draw = window.requestAnimationFrame.bind(window);
-window.requestAnimationFrame = callback => setTimeout(() => draw(callback), 100);
-"""
+from tests.app.visitor import Visitor
 
 
-class InpaintPage:
-    """One visitor's page, already open."""
+class InpaintPage(Visitor):
+    """One visitor's page, open at Inpaint."""
 
-    def __init__(self, browser: Any, url: str, **context: Any) -> None:
-        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | context))
-        self.context.set_default_timeout(WAIT)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.add_init_script(SLOW_FRAMES)
-        self.page.goto(url)
-        self.page.wait_for_selector("#inpaint-photo input[type=file]", state="attached")
-
-    def close(self) -> None:
-        self.context.close()
-
-    def choose_photo(self, path: Path) -> None:
-        self.page.locator("#inpaint-photo input[type=file]").set_input_files(path)
+    task, tab = "inpaint", "Inpaint"
 
     def remove_photo(self) -> None:
         self.page.locator("#inpaint-photo button[aria-label=Clear]").click()
@@ -75,26 +52,3 @@ class InpaintPage:
 
     def fill(self) -> None:
         self.page.locator("#inpaint-run").click()
-
-    def result(self, folder: Path) -> Image.Image:
-        """Wait for the result and download it."""
-        with self.page.expect_download() as download:
-            self.page.locator("#inpaint-download").click()
-        path = folder / download.value.suggested_filename
-        download.value.save_as(path)
-        return Image.open(path)
-
-    def message(self) -> str:
-        """The next message that pops up; it is closed again."""
-        toast = self.page.locator(".toast-body").first
-        toast.wait_for()
-        text = toast.inner_text()
-        toast.locator(".toast-close").click()
-        toast.wait_for(state="detached")
-        return text
-
-
-def changed(before: Image.Image, after: Image.Image) -> np.ndarray:
-    """bool [H, W]: where two RGB pictures differ."""
-    assert before.size == after.size
-    return (np.asarray(before.convert("RGB")) != np.asarray(after.convert("RGB"))).any(axis=2)

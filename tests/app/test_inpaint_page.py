@@ -1,6 +1,5 @@
 """The Inpaint tab in a real browser, against the real server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,32 +7,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tests.app.inpaint_page import InpaintPage, changed
-
-
-@pytest.fixture
-def visit(browser, demo) -> Iterator:
-    pages = []
-
-    def open_page(**context) -> InpaintPage:
-        pages.append(InpaintPage(browser, demo.url, **context))
-        return pages[-1]
-
-    yield open_page
-    for page in pages:
-        page.close()
-
-
-def photo_file(folder: Path, width: int, height: int, seed: int = 0) -> Path:
-    """A smooth random photo without a face."""
-    small = np.random.default_rng(seed).integers(40, 216, (4, 6, 3), dtype=np.uint8)
-    path = folder / f"photo-{seed}.png"
-    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path)
-    return path
+from tests.app.inpaint_page import InpaintPage
+from tests.app.visitor import PHONE, changed, photo_file
 
 
 def test_painted_hole_is_filled_and_nothing_else(visit, tmp_path) -> None:
-    visitor = visit()
+    visitor = visit(InpaintPage)
     photo = photo_file(tmp_path, 400, 300)
     visitor.choose_photo(photo)
     zoom = visitor.wait_for_editor(400, 300)
@@ -55,7 +34,7 @@ def test_painted_hole_is_filled_and_nothing_else(visit, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_mask_file_then_a_second_photo(visit, tmp_path) -> None:
-    visitor = visit()
+    visitor = visit(InpaintPage)
     photo, mask = photo_file(tmp_path, 320, 240, 1), np.zeros((240, 320), np.uint8)
     mask[100:150, 40:120] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -85,7 +64,7 @@ def test_mask_file_then_a_second_photo(visit, tmp_path) -> None:
 
 
 def test_example_face_and_its_steps(visit, tmp_path) -> None:
-    visitor = visit()
+    visitor = visit(InpaintPage)
     visitor.choose_example()
     visitor.wait_for_editor(512, 512)
     visitor.fill()
@@ -98,19 +77,9 @@ def test_example_face_and_its_steps(visit, tmp_path) -> None:
     visitor.page.locator("#inpaint-result img").first.wait_for()
 
 
-BAD_FILES = {
-    "corrupt.jpg": (b"\xff\xd8\xff\xe0 no picture", "corrupt.jpg is truncated"),
-    "empty.png": (b"", "empty.png is empty"),
-    "text.txt": (b"words", "text.txt"),
-}
-
-
 def test_bad_files_get_a_message_and_the_page_goes_on(visit, tmp_path) -> None:
-    visitor = visit()
-    for name, (content, message) in BAD_FILES.items():
-        (tmp_path / name).write_bytes(content)
-        visitor.choose_photo(tmp_path / name)
-        assert message in visitor.message()
+    visitor = visit(InpaintPage)
+    visitor.choose_bad_files(tmp_path)
 
     frames = [Image.new("RGB", (64, 64), (level, 0, 0)) for level in (0, 90)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
@@ -137,7 +106,7 @@ def test_bad_files_get_a_message_and_the_page_goes_on(visit, tmp_path) -> None:
 def test_two_visitors_get_their_own_results(visit, tmp_path) -> None:
     visitors, photos = [], [photo_file(tmp_path, 300, 200, 4), photo_file(tmp_path, 240, 240, 5)]
     for photo in photos:
-        visitor = visit()
+        visitor = visit(InpaintPage)
         visitor.choose_photo(photo)
         visitor.wait_for_editor(*Image.open(photo).size)
         visitor.anything_else()
@@ -152,13 +121,9 @@ def test_two_visitors_get_their_own_results(visit, tmp_path) -> None:
 
 
 def test_a_phone_needs_no_sideways_scrolling(visit, tmp_path) -> None:
-    visitor = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    visitor = visit(InpaintPage, **PHONE)
     visitor.choose_example()
     visitor.wait_for_editor(512, 512)
     visitor.fill()
     visitor.result(tmp_path)
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
-    for name in ("#inpaint-photo", "#inpaint-editor", "#inpaint-result", "#inpaint-run", "#inpaint-download"):
-        box = visitor.page.locator(name).bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-        assert box["height"] >= 40  # a thumb's size
+    visitor.assert_fits_a_phone("photo", "editor", "result", "run", "download")

@@ -15,7 +15,7 @@ from skimage import data
 
 from facekit_demo.inpaint import painted_mask
 from tests.app.conftest import guarded
-from tests.app.inpaint_page import changed
+from tests.app.visitor import changed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,8 +52,49 @@ def test_named_endpoint(client, files, region) -> None:
     assert difference[hole].mean() > 0.9 and not difference[~hole].any()
 
 
-def test_named_endpoint_is_the_only_public_one(client) -> None:
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/inpaint"]
+def test_named_endpoints_are_the_only_public_ones(client) -> None:
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/restore", "/inpaint"}
+
+
+def restore(client, path, faces="all", fidelity=0.5, candidates=1) -> tuple[list[str], str]:
+    return client.predict(
+        photo=handle_file(path),
+        faces=faces,
+        fidelity=fidelity,
+        candidates=candidates,
+        seed=3,
+        api_name="/restore",
+    )
+
+
+def test_restore_endpoint_gives_every_candidate(client, files) -> None:
+    paths, notes = restore(client, files / "astronaut.png", "0", candidates=2)
+    photo, first, second = (Image.open(path) for path in (files / "astronaut.png", *paths))
+    difference = changed(photo, first)
+    assert difference[62:177, 181:270].mean() > 0.9  # the face
+    assert not difference[260:].any() and not difference[:, 320:].any()
+    assert changed(first, second).any() and notes == ""
+
+
+@pytest.mark.parametrize(
+    ("photo", "options", "message"),
+    [
+        ("broken.png", {}, "broken.png"),
+        ("astronaut.png", {"faces": "3"}, "face 3 was asked for"),
+        ("astronaut.png", {"faces": "left"}, "say all, largest, or numbers"),
+        ("astronaut.png", {"fidelity": 2}, "2"),
+        ("astronaut.png", {"candidates": 9}, "9"),
+    ],
+)
+def test_restore_endpoint_refuses_with_a_reason(client, files, photo, options, message) -> None:
+    with pytest.raises(AppError, match=f"(?i){message}"):
+        restore(client, files / photo, **options)
+
+
+def test_photo_without_faces_comes_back_from_restore(client, files) -> None:
+    (path,), notes = restore(client, files / "mask.png")
+    assert not changed(Image.open(files / "mask.png"), Image.open(path)).any()
+    assert "no face was found" in notes
 
 
 @pytest.mark.parametrize(

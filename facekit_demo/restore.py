@@ -1,0 +1,325 @@
+"""The Restore tab: a photo with people, damaged; the same people, sharp."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from facekit import FaceRestorePipeline
+from facekit.faces import Face
+from facekit.pipelines.restore import FaceRestoreOutput
+from facekit_demo.common import (
+    DEVICE_QUEUE,
+    friendly,
+    load_pipeline,
+    on_gpu,
+    open_photo,
+    save_for_download,
+    seeded,
+)
+from facekit_demo.damage import PRESETS, damage_photo, face_side
+from facekit_demo.face_view import WorkingPhoto, face_at, found_text, look_at, numbered
+from facekit_demo.gallery import restore_examples
+from facekit_demo.restore_result import Candidate, candidates_of, in_page_terms
+from facekit_demo.widgets import (
+    QUIET,
+    download_button,
+    example_row,
+    notes_box,
+    photo_chooser,
+    result_slider,
+    seed_number,
+    shown_notes,
+    step_gallery,
+)
+
+MODEL_VARIABLE = "FACEKIT_RESTORE_MODEL"
+MAX_CANDIDATES = 4
+MANY_PIXELS = 25_000_000  # every candidate is a whole photo in memory, so of larger photos there is one
+KEPT = 3600  # seconds
+
+
+def build_tab() -> None:
+    """Lay out the tab inside an open `gr.Blocks` and wire its events."""
+    examples = restore_examples()
+    working = gr.State(None, time_to_live=KEPT)
+    results = gr.State(None, time_to_live=KEPT)
+    with gr.Row(equal_height=False):
+        with gr.Column(elem_classes="work"):
+            gr.Markdown("### 1. Choose a photo")
+            photo = photo_chooser("restore")
+            with gr.Column(visible=False) as panel:
+                found = gr.Markdown(elem_id="restore-found")
+                view = gr.Image(
+                    show_label=False,
+                    interactive=False,
+                    format="png",
+                    buttons=[],
+                    elem_id="restore-faces",
+                )
+                chosen = gr.CheckboxGroup(
+                    [], label="Which faces?", visible=False, elem_id="restore-chosen", elem_classes="ticks"
+                )
+                whole = gr.Checkbox(
+                    False,
+                    label="The picture is one face and nothing else",
+                    visible=False,
+                    elem_id="restore-whole",
+                )
+                fidelity = gr.Slider(
+                    0,
+                    1,
+                    value=0.5,
+                    step=0.05,
+                    label="True to the photo",
+                    info="0: sharper, but more freely drawn. 1: shapes and colours stay as in the photo.",
+                    elem_id="restore-fidelity",
+                )
+                run = gr.Button("2. Restore", variant="primary", size="lg", elem_id="restore-run")
+                back = gr.Button("Back to the original", visible=False, elem_id="restore-back")
+                with gr.Accordion("More", open=False, elem_id="restore-more"):
+                    count = gr.Slider(
+                        1,
+                        MAX_CANDIDATES,
+                        value=1,
+                        step=1,
+                        label="Candidates",
+                        info="Several results to pick from; each takes as long as one.",
+                        elem_id="restore-count",
+                    )
+                    seed = seed_number("The same number gives the same result.")
+                with gr.Accordion(
+                    "Is the photo good already? Damage it", open=False, elem_id="restore-damaging"
+                ):
+                    gr.Markdown(
+                        "A damaged copy takes its place, to show what restoring does.", elem_classes="hint"
+                    )
+                    severity = gr.Slider(
+                        0, 1, value=0.5, step=0.05, label="How badly?", elem_id="restore-severity"
+                    )
+                    preset = gr.Dropdown(PRESETS, value=PRESETS[0][1], label="Kind of damage")
+                    damage = gr.Button("Damage this photo", elem_id="restore-damage")
+            samples = example_row("restore", examples)
+        with gr.Column(elem_classes="work"):
+            gr.Markdown("### Result")
+            notes = notes_box("restore")
+            slider = result_slider("restore")
+            with gr.Column(visible=False) as picking:
+                gr.Markdown("Pick the one you like:", elem_classes="hint")
+                variants = gr.Gallery(
+                    show_label=False,
+                    columns=MAX_CANDIDATES,
+                    height=None,
+                    allow_preview=False,
+                    object_fit="cover",
+                    format="png",
+                    interactive=False,
+                    buttons=[],
+                    elem_id="restore-variants",
+                    elem_classes="pictures",
+                )
+            download = download_button("restore")
+            with gr.Accordion("How it was done", open=False, visible=False, elem_id="restore-steps") as how:
+                gr.Markdown(
+                    "The face cut out upright, what the model imagines after each step of its search for the "
+                    "person's style, and the restored face.",
+                    elem_classes="hint",
+                )
+                gallery = step_gallery(columns=3)
+
+    looked = [working, panel, found, view, chosen, whole, back]
+    outcome = [notes, slider, picking, variants, download, how, gallery, results]
+    queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
+
+    @friendly
+    def show_photo(path: str | None) -> list[Any]:
+        return _looking(look_at(path)) + _outcome()
+
+    @friendly
+    def show_example(index: int) -> list[Any]:
+        return [str(examples[index]), *_looking(look_at(str(examples[index]))), *_outcome()]
+
+    @friendly
+    def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
+        image, original = open_photo(path), look_at(path)
+        side = face_side(image, original.faces)
+        copy = damage_photo(image, side, severity, preset, int(seed or 0)).to_pil()
+        saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", download)
+        return _looking(look_at(saved, damaged=True)) + _outcome()
+
+    def show_chosen(state: WorkingPhoto | None, numbers: list[int]) -> Any:
+        return numbered(state, numbers) if state else gr.skip()
+
+    def point_at(state: WorkingPhoto | None, numbers: list[int], event: gr.SelectData) -> Any:
+        touched = face_at(state, event.index) if state and len(state.restorable) > 1 else None
+        return gr.skip() if touched is None else sorted({*numbers} ^ {touched})
+
+    @friendly
+    def restore_faces(
+        state: WorkingPhoto | None,
+        numbers: list[int],
+        whole: bool,
+        fidelity: float,
+        count: int,
+        seed: int,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
+    ) -> list[Any]:
+        if state is None:
+            raise ValueError("choose a photo first")
+        numbers = sorted(set(numbers or []) & set(state.restorable))
+        if not whole and not state.restorable:
+            raise ValueError("there is no face in this photo that can be restored; the photo is unchanged")
+        if not whole and not numbers:
+            raise ValueError("tick at least one face, then press Restore")
+        image = open_photo(state.path)
+        remarks = []
+        if count > 1 and image.size[0] * image.size[1] > MANY_PIXELS:
+            count, remarks = 1, ["The photo is too large for several candidates, so there is one."]
+        output = _infer(image.to_pil(), numbers, state.faces, whole, fidelity, count, seed, progress)
+        candidates = candidates_of(output, image, Path(state.path).stem, download, numbers)
+        return _outcome(candidates, [*remarks, *map(in_page_terms, output.notes)])
+
+    @friendly
+    def restore_files(
+        photo: str, faces: str, fidelity: float, candidates: int, seed: int
+    ) -> tuple[list[str], str]:
+        image = open_photo(photo)
+        output = _infer(image.to_pil(), chosen_faces(faces), None, False, fidelity, candidates, seed)
+        paths = [
+            save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download)
+            for number, picture in enumerate(output.images, 1)
+        ]
+        return paths, "\n".join(output.notes)
+
+    def pick(state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
+        if not state:
+            return [gr.skip()] * 3
+        picked = state[event.index]
+        return [(picked.before, picked.after), picked.path, picked.steps]
+
+    opened = photo.upload(show_photo, photo, looked + outcome, **QUIET, **queued)
+    opened.failure(lambda: [None, *_looking(None), *_outcome()], None, [photo, *looked, *outcome], **QUIET)
+    photo.clear(lambda: _looking(None) + _outcome(), None, looked + outcome, **QUIET)
+    samples.click(show_example, samples, [photo, *looked, *outcome], **QUIET, **queued)
+    damage.click(show_damaged, [photo, severity, preset, seed], looked + outcome, **QUIET, **queued)
+    back.click(show_photo, photo, looked + outcome, **QUIET, **queued)
+    chosen.change(show_chosen, [working, chosen], view, **QUIET)
+    view.select(point_at, [working, chosen], chosen, **QUIET)
+    variants.select(pick, results, [slider, download, gallery], **QUIET)
+    run.click(
+        restore_faces,
+        [working, chosen, whole, fidelity, count, seed],
+        outcome,
+        api_visibility="private",
+        scroll_to_output=True,
+        show_progress_on=slider,
+        **queued,
+    )
+    with gr.Group(visible=False):
+        # The named endpoint for programs: a file in, files out, no state of the page.
+        api_faces = gr.Textbox("all", label="faces")
+        api_results = gr.File(label="restored photos", file_count="multiple")
+        api_notes = gr.Textbox(label="notes")
+        gr.Button().click(
+            restore_files,
+            [photo, api_faces, fidelity, count, seed],
+            [api_results, api_notes],
+            api_name="restore",
+            api_description=(
+                "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right such as "
+                "'0,2'. Gives one PNG for each candidate, and remarks."
+            ),
+            **queued,
+        )
+
+
+def chosen_faces(text: str) -> str | list[int]:
+    """What a program wrote as `faces`. Raises ValueError where it is neither a known word nor numbers."""
+    if text in ("all", "largest"):
+        return text
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"faces is {text!r}; say all, largest, or numbers such as 0,2") from None
+
+
+@on_gpu
+def _infer(
+    image: Image.Image,
+    numbers: str | Sequence[int],
+    found: Sequence[Face] | None,
+    whole: bool,
+    fidelity: float,
+    count: int,
+    seed: int,
+    progress: gr.Progress | None = None,
+) -> FaceRestoreOutput:
+    """Run the pipeline. `found`: the faces that are known already; without them they are sought."""
+    if not 1 <= count <= MAX_CANDIDATES:
+        raise ValueError(f"candidates must lie between 1 and {MAX_CANDIDATES}, got {count}")
+    if progress:
+        progress(0, desc="Getting ready")
+    pipe = load_pipeline(FaceRestorePipeline, "face-restore", MODEL_VARIABLE)
+
+    def report(pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if progress:
+            progress((step + 1, len(pipe.scheduler.timesteps) + 1), desc="Restoring", unit="steps")
+        return kwargs
+
+    try:
+        return pipe(
+            image,
+            aligned=whole,
+            faces=numbers,
+            detector=None if found is None else lambda _: found,
+            fidelity=fidelity,
+            num_images=int(count),
+            generator=seeded(seed),
+            return_aligned=progress is not None,
+            callback_on_step_end=report,
+        )
+    except ValueError as error:
+        raise ValueError(in_page_terms(str(error).removeprefix("image: "))) from error
+
+
+def _looking(state: WorkingPhoto | None) -> list[Any]:
+    """Updates of the photo's side: with a photo it opens, without one it closes."""
+    if state is None:
+        return [
+            None,
+            gr.update(visible=False),
+            "",
+            None,
+            gr.update(choices=[], value=[], visible=False),
+            gr.update(value=False, visible=False),
+            gr.update(visible=False),
+        ]
+    able = state.restorable
+    return [
+        state,
+        gr.update(visible=True),
+        found_text(state),
+        numbered(state, able),
+        gr.update(choices=[(f"Face {number}", number) for number in able], value=able, visible=len(able) > 1),
+        gr.update(value=False, visible=not state.faces),
+        gr.update(visible=state.damaged),
+    ]
+
+
+def _outcome(candidates: Sequence[Candidate] = (), notes: Sequence[str] = ()) -> list[Any]:
+    """Updates of the result side; called with nothing, it clears."""
+    first = candidates[0] if candidates else None
+    several = len(candidates) > 1
+    pictures = [(one.thumbnail, str(place)) for place, one in enumerate(candidates, 1)]
+    return [
+        shown_notes(notes),
+        (first.before, first.after) if first else None,
+        gr.update(visible=several),
+        gr.update(value=pictures if several else [], selected_index=0 if several else None),
+        gr.update(value=first and first.path, visible=first is not None),
+        gr.update(visible=bool(first and first.steps)),
+        first.steps if first else [],
+        list(candidates) or None,
+    ]

@@ -1,0 +1,97 @@
+"""Candidates of the Restore tab: from the pipeline's output to pictures and words on the page."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from gradio.components.base import Component
+from PIL import Image
+
+from facekit.faces import Face, ffhq_quad
+from facekit.imaging import Photo, load_image
+from facekit.pipelines.restore import FaceRestoreOutput
+from facekit_demo.common import STEP_SIDE, preview, save_for_download, sentence
+
+Captioned = list[tuple[Image.Image, str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One restored photo.
+
+    Attributes:
+        path: PNG of the photo's own size, for download.
+        before, after: copies for the screen.
+        thumbnail: the restored faces and what lies between them.
+        steps: for each face how it was done, from the damaged face to the restored one.
+    """
+
+    path: str
+    before: Image.Image
+    after: Image.Image
+    thumbnail: Image.Image
+    steps: Captioned = field(default_factory=list)
+
+
+def candidates_of(
+    output: FaceRestoreOutput, photo: Photo, stem: str, component: Component, numbers: list[int]
+) -> list[Candidate]:
+    """All candidates of one photo; their files go into the cache of `component`.
+
+    `numbers`: what the page calls the restored faces; empty for a picture that is one face.
+    """
+    before = preview(photo)
+    faces = (output.faces or [[]])[0]
+    candidates = []
+    for index, image in enumerate(output.images):
+        suffix = f"-{index + 1}" if len(output.images) > 1 else ""
+        after = preview(load_image(image))
+        candidates.append(
+            Candidate(
+                save_for_download(image, f"{stem}-restored{suffix}.png", component),
+                before,
+                after,
+                _around(after, faces, after.width / photo.size[0]),
+                _steps(output, index, numbers) if output.style_prompts else [],
+            )
+        )
+    return candidates
+
+
+def _around(shown: Image.Image, faces: list[Face], scale: float) -> Image.Image:
+    """The part of a screen copy that holds the aligned faces; all of it where there are none."""
+    if not faces:
+        return shown
+    corners = np.concatenate([ffhq_quad(face.landmarks) for face in faces]) * scale
+    low = np.floor(np.maximum(corners.min(axis=0), 0))
+    high = np.ceil(np.minimum(corners.max(axis=0), shown.size))
+    return shown.crop((*(int(value) for value in low), *(int(value) for value in high)))
+
+
+def _steps(output: FaceRestoreOutput, index: int, numbers: list[int]) -> Captioned:
+    """Thesis Fig. 3.7 for every face: aligned and damaged, the style prompt after each step, restored."""
+    pictures: Captioned = []
+    faces = zip(
+        output.aligned_inputs[index], output.style_prompts[index], output.aligned_outputs[index], strict=True
+    )
+    for place, (damaged, prompts, restored) in enumerate(faces):
+        title = f"Face {numbers[place]}: " if len(numbers) > 1 else ""
+        alike = f", likeness {output.similarities[index][place]:.2f}" if output.similarities else ""
+        row = [(damaged, f"{title}before")]
+        row += [(prompt, f"{title}step {step}") for step, prompt in enumerate(prompts, 1)]
+        row.append((restored, f"{title}after{alike}"))
+        pictures += [(preview(load_image(picture), STEP_SIDE), _capital(text)) for picture, text in row]
+    return pictures
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def in_page_terms(message: str) -> str:
+    """A message of the Python interface, with its options called as on the page."""
+    if message.startswith("no face was found"):
+        return "No face was found: the photo is unchanged."
+    if "an aligned face is square" in message:
+        measures = message.split(";")[0].split(" is ")[-1]
+        return f"The picture is {measures}; one face alone must be square. Crop it first."
+    return sentence(ValueError(message))

@@ -1,0 +1,80 @@
+"""Pieces of the page that every tab has: chooser, examples, result. Their ids start with the tab's `task`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+MAX_SEED = 2**31 - 1
+# Events that only show things; they are no business of programs.
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
+
+
+def photo_chooser(task: str) -> gr.File:
+    """Where a photo is dropped or picked."""
+    return gr.File(
+        show_label=False,
+        file_types=["image"],
+        height=120,
+        elem_id=f"{task}-photo",
+        elem_classes="chooser",
+    )
+
+
+def example_row(task: str, photos: Sequence[Path]) -> gr.Dataset:
+    """Photos to try with one click; its event gets the index of the photo."""
+    gr.Markdown("Or try one of these:" if len(photos) > 1 else "Or try this one:", elem_classes="hint")
+    return gr.Dataset(
+        components=[gr.Image(visible=False)],
+        samples=[[str(photo)] for photo in photos],
+        type="index",
+        show_label=False,
+        elem_id=f"{task}-examples",
+    )
+
+
+def seed_number(info: str) -> gr.Number:
+    """The seed of all randomness."""
+    return gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, info=info)
+
+
+def notes_box(task: str) -> gr.Markdown:
+    """Remarks about the result, hidden while there are none."""
+    return gr.Markdown(visible=False, elem_id=f"{task}-notes")
+
+
+def shown_notes(notes: Sequence[str]) -> Any:
+    """The update that shows notes as a list, or hides the box."""
+    return gr.update(value="\n".join(f"- {note}" for note in notes), visible=bool(notes))
+
+
+def result_slider(task: str) -> gr.ImageSlider:
+    """Before and after, one over the other."""
+    return gr.ImageSlider(
+        show_label=False,
+        interactive=False,
+        format="png",
+        buttons=["fullscreen"],
+        max_height=640,
+        elem_id=f"{task}-result",
+    )
+
+
+def download_button(task: str) -> gr.DownloadButton:
+    """Hidden until there is a result."""
+    return gr.DownloadButton("Download PNG", variant="primary", visible=False, elem_id=f"{task}-download")
+
+
+def step_gallery(columns: int) -> gr.Gallery:
+    """Pictures of the steps that led to a result."""
+    return gr.Gallery(
+        show_label=False,
+        columns=columns,
+        height=None,
+        object_fit="contain",
+        format="png",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_classes="pictures",
+    )

@@ -1,0 +1,59 @@
+"""What a visitor does on the Restore tab."""
+
+from tests.app.visitor import Visitor
+
+
+class RestorePage(Visitor):
+    """One visitor's page, open at Restore."""
+
+    task, tab = "restore", "Restore"
+
+    def found(self) -> str:
+        """What the page says about the photo's faces, once it says something new."""
+        self.page.wait_for_function(
+            """() => { const text = document.querySelector('#restore-found span.prose')?.innerText.trim();
+                       const fresh = text && text !== window.lastFound; window.lastFound = text;
+                       return fresh; }"""
+        )
+        return self.part("found").locator("span.prose").inner_text()
+
+    def choose_example(self) -> None:
+        self.part("examples").locator("button").first.click()
+
+    def tick(self, number: int, wanted: bool = True) -> None:
+        self.part("chosen").get_by_label(f"Face {number}").set_checked(wanted)
+
+    def ticked(self) -> list[bool]:
+        boxes = self.part("chosen").locator("input[type=checkbox]")
+        boxes.first.wait_for()
+        return [boxes.nth(index).is_checked() for index in range(boxes.count())]
+
+    def tap(self, x: float, y: float) -> None:
+        """Tap the photo at a share of its width and height."""
+        photo = self.part("faces").locator("img")
+        photo.scroll_into_view_if_needed()
+        box = photo.bounding_box()
+        photo.click(position={"x": x * box["width"], "y": y * box["height"]})
+
+    def candidates(self, count: int) -> None:
+        self._open("more", "count")
+        self.part("count").locator("input[type=number]").fill(str(count))
+
+    def damage(self, severity: float) -> None:
+        self._open("damaging", "damage")
+        self.part("severity").locator("input[type=number]").fill(str(severity))
+        self.part("damage").click()
+
+    def restore(self) -> None:
+        self.part("run").click()
+
+    def pick(self, number: int) -> None:
+        """Pick a candidate that is not shown and wait until it is."""
+        sources = "[...document.querySelectorAll('#restore-result img')].map(image => image.src).join()"
+        before = self.page.evaluate(sources)
+        self.part("variants").locator("button").nth(number - 1).click()
+        self.page.wait_for_function(f"before => {sources} !== before", arg=before)
+
+    def _open(self, panel: str, content: str) -> None:
+        if not self.part(content).is_visible():
+            self.part(panel).locator("> button").click()
