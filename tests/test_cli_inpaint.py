@@ -174,7 +174,9 @@ def test_wrong_usage_does_nothing_and_returns_2(
     assert settled(work) + settled(work / "photos") == before
 
 
-@pytest.mark.parametrize("arguments", [[], ["paint"], ["inpaint"], ["inpaint", "x.png", "--overwrite"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["paint"], ["inpaint"], ["inpaint", "x.png", "--overwrite"], ["restore", "x.png"]]
+)
 def test_the_parser_refuses_incomplete_lines(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
@@ -216,14 +218,18 @@ def test_help_and_wrong_arguments_do_not_wait_for_torch() -> None:
     code = (
         "import sys; sys.argv = ['/usr/bin/facekit']\n"
         "from facekit.cli import main\n"
-        "for line in (['--help'], ['inpaint', '--help'], ['inpaint']):\n"
+        "for line in (['--help'], ['inpaint', '--help'], ['restore', '--help'], ['inpaint'], ['restore']):\n"
         "    try:\n        main(line)\n    except SystemExit as stop:\n        print('code', stop.code)\n"
         "print('heavy', sorted({'torch', 'diffusers', 'numpy', 'cv2'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "fill holes in photos" in done.stdout and "--skip-existing" in done.stdout
-    assert done.stdout.count("code 0") == 2 and "code 2" in done.stdout
+    assert (
+        "fill holes in photos" in done.stdout
+        and "--fidelity" in done.stdout
+        and "--skip-existing" in done.stdout
+    )
+    assert done.stdout.count("code 0") == 3 and done.stdout.count("code 2") == 2
     assert "heavy []" in done.stdout
 
 

@@ -1,26 +1,34 @@
-"""What the commands that work on photos share: listing files, devices, writing without half-written files."""
+"""What the commands that work on photos share: files, devices, the loop over photos, the report."""
 
 import argparse
 import errno
 import json
 import os
+import re
 import secrets
+import sys
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 
+import facekit
+
 if TYPE_CHECKING:
     import torch
+    from diffusers import DiffusionPipeline
 
 SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".png", ".ppm"))
 SUFFIXES |= {".tga", ".tif", ".tiff", ".webp"}
 DTYPES = ("float32", "bfloat16", "float16")
 # A full disk fails every file that follows as well.
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# How `write_atomically` calls a file that is not complete yet.
+PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part")
 
 
 class UsageError(Exception):
@@ -44,6 +52,16 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: the best there is)"
     )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+
+
+def chosen_faces(text: str) -> str | list[int]:
+    """`--faces` as the pipelines take it. Raises UsageError where it is none of the three forms."""
+    if text in ("all", "largest"):
+        return text
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--faces is {text!r}; say all, largest, or numbers such as 0,2") from None
 
 
 def list_photos(arguments: Sequence[str]) -> list[Path]:
@@ -73,9 +91,9 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def plan_outputs(
-    photos: Sequence[Path], folder: Path, overwrite: bool, skip_existing: bool
-) -> dict[Path, Path]:
-    """Where each photo's result goes: `folder/STEM.png` (`.tif` for CMYK), without those to skip.
+    photos: Sequence[Path], folder: Path, overwrite: bool, skip_existing: bool, candidates: int = 1
+) -> dict[Path, list[Path]]:
+    """Where each photo's results go (see `numbered`), `.tif` for CMYK, without the photos to skip.
 
     Raises:
         UsageError: two photos would share a result, a result would replace a photo that was given, or a
@@ -83,21 +101,28 @@ def plan_outputs(
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder} is a file; name a folder")
-    outputs = {photo: folder / (photo.stem + _suffix(photo)) for photo in photos}
+    outputs = {photo: numbered(folder / photo.stem, _suffix(photo), candidates) for photo in photos}
     owners: dict[Path, Path] = {}
-    for photo, output in outputs.items():
-        other = owners.setdefault(output, photo)
-        if other != photo:
-            raise UsageError(f"{other} and {photo} would both become {output}; run them apart")
+    for photo, paths in outputs.items():
+        for path in paths:
+            other = owners.setdefault(path, photo)
+            if other != photo:
+                raise UsageError(f"{other} and {photo} would both become {path}; run them apart")
     given = {photo.resolve() for photo in photos}
-    replaced = [output for output in outputs.values() if output.resolve() in given]
+    replaced = [path for path in owners if path.resolve() in given]
     if replaced:
         raise UsageError(f"{replaced[0]} is one of the photos; choose another --output folder")
-    existing = [output for output in outputs.values() if output.exists()]
+    existing = [path for path in owners if path.exists()]
     if existing and not overwrite and not skip_existing:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise UsageError(f"{existing[0]}{more} exists already; say --overwrite or --skip-existing")
-    return {p: o for p, o in outputs.items() if not (skip_existing and o.exists())}
+    return {p: o for p, o in outputs.items() if not (skip_existing and all(path.exists() for path in o))}
+
+
+def numbered(stem: Path, suffix: str, candidates: int) -> list[Path]:
+    """`STEM.png`, or with several candidates `STEM-1.png`, `STEM-2.png` and so on."""
+    marks = [""] if candidates == 1 else [f"-{number}" for number in range(1, candidates + 1)]
+    return [stem.with_name(stem.name + mark + suffix) for mark in marks]
 
 
 def _suffix(photo: Path) -> str:
@@ -126,6 +151,95 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
+def load_pipeline(
+    name: str, model: str, device: "torch.device", dtype: str, **components: Any
+) -> "DiffusionPipeline":
+    """A pipeline class of facekit, by name, with its networks on the device; no progress bars of its own.
+
+    Raises UsageError where the model cannot be loaded or is another pipeline's.
+    """
+    import torch
+
+    from facekit import public
+
+    try:
+        index = Path(model, "model_index.json")
+        found = json.loads(index.read_text())["_class_name"] if index.is_file() else name
+        if found != name:
+            raise ValueError(f"it is a {found}, and a {name} is needed")
+        pipeline = getattr(public, name).from_pretrained(model, dtype=getattr(torch, dtype), **components)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"the model {model} cannot be loaded: {error}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def work_through(
+    command: str,
+    photos: Sequence[Path],
+    details: Mapping[Path, dict[str, Any]],
+    work: Callable[[Path], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Work on one photo after the other; one that fails does not stop those that follow.
+
+    Args:
+        command: for the progress bar.
+        photos: all that were named.
+        details: what the report says beside the outcome, for every photo that is not skipped.
+        work: writes a photo's result and returns what the report says of it.
+
+    Returns:
+        Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "seconds", and the rest.
+    """
+    from tqdm import tqdm
+
+    entries = [{"photo": str(photo), "status": "skipped"} for photo in photos if photo not in details]
+    stopped = None
+    with tqdm(details.items(), desc=command, unit="photo", file=sys.stderr) as progress:
+        for photo, detail in progress:
+            entry = {"photo": str(photo), **detail}
+            start = time.perf_counter()
+            try:
+                if stopped:
+                    raise OSError(f"not tried: {stopped}")
+                entry |= work(photo)
+            except Exception as error:  # whatever is wrong with one photo, the others go on
+                entry |= failure(error)
+                if isinstance(error, OSError) and error.errno in FATAL:
+                    stopped = f"{error.strerror}, met at {photo}"
+            entry["seconds"] = round(time.perf_counter() - start, 3)
+            entries.append(entry)
+    return entries
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """What a report says of a photo that could not be worked on."""
+    return {"status": "failed", "error": str(error) or type(error).__name__}
+
+
+def finish(
+    command: str, entries: list[dict[str, Any]], settings: dict[str, Any], args: argparse.Namespace
+) -> int:
+    """Write the report where `--json` asks for it, say how it went; 0 when all went well, else 1."""
+    counts = {s: sum(e["status"] == s for e in entries) for s in ("done", "failed", "skipped")}
+    problem = None
+    if args.json:
+        content = {"command": command, "facekit": facekit.__version__} | settings
+        try:
+            write_json(content | counts | {"photos": entries}, args.json)
+        except OSError as error:
+            problem = f"the report {args.json} could not be written: {error}"
+            print(problem, file=sys.stderr)
+    print(f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped: {args.output}")
+    for entry in entries:
+        for note in entry.get("notes") or ():
+            print(f"note: {entry['photo']}: {note}", file=sys.stderr)
+    for entry in entries:
+        if entry["status"] == "failed":
+            print(f"failed: {entry['photo']}: {entry['error']}", file=sys.stderr)
+    return 1 if counts["failed"] or problem else 0
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Let `write` fill a file beside `path`, then rename it: `path` is either complete or as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +254,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove what a killed process left of the files `names` (None: of any file) in a folder."""
+    if not folder.is_dir():
+        return
+    for file in list(folder.iterdir()):
+        part = PART.fullmatch(file.name)
+        if part and (names is None or part["name"] in names):
+            file.unlink(missing_ok=True)
 
 
 def save_picture(image: Image.Image, path: Path) -> None:

@@ -1,24 +1,24 @@
 """`facekit inpaint`: fill holes in photos."""
 
 import argparse
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import facekit
 from facekit.commands.common import (
-    FATAL,
     UsageError,
     add_device_options,
     add_output_options,
+    chosen_faces,
+    finish,
     list_photos,
+    load_pipeline,
     pick_device,
     pictures_in,
     plan_outputs,
+    remove_parts,
     save_picture,
-    write_json,
+    work_through,
 )
 from facekit.hub import starter
 
@@ -76,43 +76,25 @@ def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     if args.steps < 1:
         raise UsageError(f"--steps is {args.steps}; it must be 1 or more")
-    faces = _chosen_faces(args.faces)
+    faces = chosen_faces(args.faces)
     photos = list_photos(args.photos)
     masks = _masks_for(photos, args.mask)
     outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing)
     model = args.model or starter("face-inpaint")
-    pipeline = _load(model, args) if outputs else None
+    pipeline = None
+    if outputs:
+        pipeline = load_pipeline("FaceInpaintPipeline", model, pick_device(args.device), args.dtype)
+        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
 
-    from tqdm import tqdm
-
-    entries: list[dict[str, Any]] = [
-        {"photo": str(photo), "status": "skipped"} for photo in photos if photo not in outputs
-    ]
-    stopped = None
-    with tqdm(outputs.items(), desc="inpaint", unit="photo", file=sys.stderr) as progress:
-        for photo, output in progress:
-            entry = {"photo": str(photo), "mask": str(masks.get(photo) or ""), "output": str(output)}
-            start = time.perf_counter()
-            try:
-                if stopped:
-                    raise OSError(f"not tried: {stopped}")
-                entry |= _fill(pipeline, photo, masks.get(photo), output, args, faces)
-            except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
-                entry |= {"status": "failed", "error": str(error) or type(error).__name__}
-                if isinstance(error, OSError) and error.errno in FATAL:
-                    stopped = f"{error.strerror}: {output}"
-            entry["seconds"] = round(time.perf_counter() - start, 3)
-            entries.append(entry)
-    return _report(entries, model, args)
-
-
-def _chosen_faces(text: str) -> str | list[int]:
-    if text in ("all", "largest"):
-        return text
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--faces is {text!r}; say all, largest, or numbers such as 0,2") from None
+    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in outputs.items()}
+    entries = work_through(
+        "inpaint",
+        photos,
+        details,
+        lambda photo: _fill(pipeline, photo, masks.get(photo), outputs[photo][0], args, faces),
+    )
+    settings = {key: getattr(args, key) for key in ("region", "steps", "seed", "device", "dtype")}
+    return finish("inpaint", entries, {"model": model} | settings, args)
 
 
 def _masks_for(photos: Sequence[Path], mask: Path) -> dict[Path, Path]:
@@ -130,20 +112,6 @@ def _masks_for(photos: Sequence[Path], mask: Path) -> dict[Path, Path]:
     if not masks:
         raise UsageError(f"no mask in {mask} has the name of a photo, for example {photos[0].stem}.png")
     return masks
-
-
-def _load(model: str, args: argparse.Namespace) -> "FaceInpaintPipeline":
-    device = pick_device(args.device)
-    import torch
-
-    from facekit.public import FaceInpaintPipeline
-
-    try:
-        pipeline = FaceInpaintPipeline.from_pretrained(model, dtype=getattr(torch, args.dtype))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the model {model} cannot be loaded: {error}") from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
 
 
 def _fill(
@@ -170,21 +138,3 @@ def _fill(
     )
     save_picture(result.images[0], output)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}
-
-
-def _report(entries: list[dict[str, Any]], model: str, args: argparse.Namespace) -> int:
-    counts = {s: sum(e["status"] == s for e in entries) for s in ("done", "failed", "skipped")}
-    settings = {key: getattr(args, key) for key in ("region", "steps", "seed", "device", "dtype")}
-    problem = None
-    if args.json:
-        content = {"command": "inpaint", "facekit": facekit.__version__, "model": model} | settings
-        try:
-            write_json(content | counts | {"photos": entries}, args.json)
-        except OSError as error:
-            problem = f"the report {args.json} could not be written: {error}"
-            print(problem, file=sys.stderr)
-    print(f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped: {args.output}")
-    for entry in entries:
-        if entry["status"] == "failed":
-            print(f"failed: {entry['photo']}: {entry['error']}", file=sys.stderr)
-    return 1 if counts["failed"] or problem else 0

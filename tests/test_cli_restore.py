@@ -1,0 +1,292 @@
+"""`facekit restore`: files in, files out, and what it says and returns when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from facekit import __version__, cli
+from facekit.faces import align_face, detect_faces
+from tests.tiny_networks import tiny_inpaint_pipeline
+from tests.tiny_restore import tiny_restore_pipeline
+
+KILLED = Path(__file__).with_name("killed_in_a_write.py")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_restore_pipeline(identity=False).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("identity")
+    tiny_restore_pipeline().identity_encoder.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photos/: a.png and b.jpg with one face, c.png broken, d.png without face, and a text."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    picture = Image.fromarray(np.ascontiguousarray(astronaut()[0:220, 130:330]))
+    picture.save("photos/a.png", dpi=(300, 300))
+    picture.save("photos/b.jpg", quality=95)
+    Path("photos/c.png").write_bytes(b"broken")
+    shades = np.linspace(0, 255, 96 * 128 * 3).reshape(96, 128, 3)
+    Image.fromarray(shades.astype(np.uint8)).save("photos/d.png")
+    Path("photos/notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def facekit(*arguments: object) -> int:
+    return cli.main(["restore", *(str(a) for a in arguments)])
+
+
+def settled(folder: str | Path) -> list[str]:
+    """All files under a folder, hidden ones too."""
+    return sorted(str(f.relative_to(folder)) for f in Path(folder).rglob("*") if f.is_file())
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_faces_are_restored_and_the_rest_kept(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    assert facekit("photos/a.png", "-o", "out", "--model", model) == 0
+    assert settled("out") == ["a.png"]
+    assert "1 done, 0 failed, 0 skipped: out" in capsys.readouterr().out
+    with Image.open("out/a.png") as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    photo, result = pixels("photos/a.png"), pixels("out/a.png")
+    (face,) = detect_faces(photo)
+    inside = align_face(photo, face).covers((0, 0, 200, 220))
+    np.testing.assert_array_equal(result[~inside], photo[~inside])
+    assert (result != photo).any(axis=-1)[inside].mean() > 0.4
+
+
+def test_the_rest_is_done_when_some_fail(
+    work: Path, model: str, identity: str, capsys: pytest.CaptureFixture
+) -> None:
+    code = facekit(
+        *("photos", "-o", "out", "--model", model, "--identity", identity, "--json", "reports/run.json"),
+        *("--steps", 2, "--seed", 7, "--fidelity", 0.25),
+    )
+    assert code == 1 and settled("out") == ["a.png", "b.png", "d.png"]
+    printed = capsys.readouterr()
+    assert "3 done, 1 failed, 0 skipped" in printed.out
+    assert "failed: photos/c.png: photos/c.png is no image that can be read" in printed.err
+    assert "note: photos/d.png: no face was found: the photo comes back as it was" in printed.err
+    report = json.loads(Path("reports/run.json").read_text())
+    assert (report["command"], report["facekit"], report["model"]) == ("restore", __version__, model)
+    assert (report["done"], report["failed"], report["skipped"]) == (3, 1, 0)
+    assert (report["steps"], report["seed"], report["fidelity"]) == (2, 7, 0.25)
+    a, b, c, d = report["photos"]
+    assert (a["photo"], a["status"], a["outputs"], a["faces"]) == ("photos/a.png", "done", ["out/a.png"], 1)
+    (box,) = a["boxes"]
+    assert box["face"] == 0 and 0 < box["box"][0] < box["box"][2] < 200
+    ((similarity,),) = a["similarities"]
+    assert -1 <= similarity <= 1
+    assert b["status"] == "done" and c["status"] == "failed" and "no image" in c["error"]
+    assert (d["status"], d["faces"], d["boxes"], d["similarities"]) == ("done", 0, [], [[]])
+    assert "say --aligned" in d["notes"][0]
+
+
+def test_a_photo_without_face_is_copied_and_no_failure(work: Path, model: str) -> None:
+    assert facekit("photos/d.png", "-o", "out", "--model", model) == 0
+    np.testing.assert_array_equal(pixels("out/d.png"), pixels("photos/d.png"))
+
+
+def test_faces_that_are_too_small_are_left(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    assert facekit("photos/a.png", "-o", "out", "--model", model, "--min-face-size", 150) == 0
+    np.testing.assert_array_equal(pixels("out/a.png"), pixels("photos/a.png"))
+    assert "below --min-face-size 150: left as it was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16", "CMYK"])
+def test_modes_come_back(work: Path, model: str, mode: str) -> None:
+    with Image.open("photos/a.png") as image:
+        gray = np.asarray(image.convert("L"))
+        given = Image.fromarray(gray.astype(np.uint16) * 250) if mode == "I;16" else image.convert(mode)
+    given.save("given.tif")
+    assert facekit("given.tif", "-o", "out", "--model", model) == 0
+    (name,) = settled("out")
+    assert name == ("given.tif" if mode == "CMYK" else "given.png")
+    with Image.open(f"out/{name}") as result:
+        assert (result.mode, result.size) == (given.mode, given.size)
+        assert (np.asarray(result) != np.asarray(given)).any()
+
+
+def test_candidates_and_aligned_faces(work: Path, model: str) -> None:
+    code = facekit(
+        *("photos/a.png", "photos/d.png", "-o", "out", "--model", model),
+        *("--candidates", 2, "--save-faces", "--steps", 3, "--json", "r.json"),
+    )
+    assert code == 0
+    faces = ["0-after.png", "0-before.png", "0-prompt-1.png", "0-prompt-2.png", "0-prompt-3.png"]
+    expected = [f"a-{k}-faces/{name}" for k in (1, 2) for name in faces]
+    assert settled("out") == sorted([*expected, "a-1.png", "a-2.png", "d-1.png", "d-2.png"])
+    outputs = [entry["outputs"] for entry in json.loads(Path("r.json").read_text())["photos"]]
+    assert outputs == [["out/a-1.png", "out/a-2.png"], ["out/d-1.png", "out/d-2.png"]]
+    assert (pixels("out/a-1.png") != pixels("out/a-2.png")).any()
+    before, after = (pixels(f"out/a-1-faces/0-{when}.png") for when in ("before", "after"))
+    assert before.shape == after.shape == (64, 64, 3) and (before != after).any()
+    np.testing.assert_array_equal(before, pixels("out/a-2-faces/0-before.png"))
+
+
+def test_aligned_faces_go_in_as_they_are(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    with Image.open("photos/a.png") as image:
+        image.crop((40, 60, 140, 160)).save("face.png")
+    code = facekit(
+        *("face.png", "photos/a.png", "-o", "out", "--model", model, "--aligned", "--save-faces"),
+        *("--json", "r.json"),
+    )
+    assert code == 1 and "out/a.png" not in settled(work)
+    assert "a.png is 200x220; an aligned face is square" in capsys.readouterr().err
+    assert pixels("out/face.png").shape == (100, 100, 3)
+    assert "out/face-faces/0-after.png" in settled(work)
+    entry = json.loads(Path("r.json").read_text())["photos"][0]
+    assert entry["faces"] == 1 and "boxes" not in entry
+
+
+def test_enlarged_around_the_faces(work: Path, model: str) -> None:
+    assert facekit("photos/a.png", "photos/d.png", "-o", "out", "--model", model, "--scale", 2) == 0
+    assert pixels("out/a.png").shape == (440, 400, 3) and pixels("out/d.png").shape == (192, 256, 3)
+    small = pixels("out/d.png").reshape(96, 2, 128, 2, 3).mean(axis=(1, 3))
+    assert np.abs(small - pixels("photos/d.png")).max() < 3
+
+
+def test_options_reach_the_pipeline(work: Path, model: str) -> None:
+    results = {}
+    changed = (["--fidelity", 1], ["--seed", 1], ["--steps", 1], ["--dtype", "bfloat16"], ["--faces", 0])
+    for number, options in enumerate(([], *changed)):
+        folder = f"out{number}"
+        assert facekit("photos/a.png", "-o", folder, "--model", model, *options) == 0
+        results[number] = pixels(f"{folder}/a.png").tobytes()
+    assert len(set(results.values())) == 5 and results[5] == results[0]
+    assert facekit("photos/a.png", "-o", "out6", "--model", model, "--faces", 1) == 1
+    assert facekit("photos/a.png", "-o", "out6", "--model", model, "--max-pixels", 1000) == 1
+    assert not Path("out6").exists()
+
+
+def test_results_do_not_depend_on_the_company(work: Path, model: str) -> None:
+    Path("photos/c.png").unlink()
+    assert facekit("photos", "-o", "all", "--model", model, "--seed", 3) == 0
+    assert facekit("photos/b.jpg", "-o", "alone", "--model", model, "--seed", 3) == 0
+    assert Path("all/b.png").read_bytes() == Path("alone/b.png").read_bytes()
+
+
+def test_existing_results_are_only_replaced_when_told(
+    work: Path, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"precious")
+    line = ["photos/a.png", "photos/b.jpg", "-o", "out", "--model", model]
+    assert facekit(*line) == 2
+    assert "out/a.png exists already; say --overwrite or --skip-existing" in capsys.readouterr().err
+    assert settled("out") == ["a.png"] and Path("out/a.png").read_bytes() == b"precious"
+    assert facekit(*line, "--skip-existing", "--json", "r.json") == 0
+    assert Path("out/a.png").read_bytes() == b"precious" and Path("out/b.png").exists()
+    report = json.loads(Path("r.json").read_text())
+    assert report["skipped"] == 1 and report["photos"][0] == {"photo": "photos/a.png", "status": "skipped"}
+    assert facekit(*line, "--overwrite") == 0
+    assert Path("out/a.png").read_bytes() != b"precious"
+    assert facekit(*line, "--skip-existing") == 0
+
+
+def test_a_run_goes_on_where_it_was_killed(work: Path, model: str) -> None:
+    """What SIGKILL leaves: some candidates of a photo, and files that were being written."""
+    line = ["photos/a.png", "photos/b.jpg", "-o", "out", "--model", model, "--candidates", 2, "--save-faces"]
+    assert facekit(*line) == 0
+    whole = {name: Path("out", name).read_bytes() for name in settled("out")}
+    Path("out/b-2.png").unlink()
+    Path("out/b-2-faces/0-after.png").unlink()
+    Path("out/.b-2.png.01234567.part").write_bytes(b"half")
+    Path("out/b-2-faces/.0-after.png.89abcdef.part").write_bytes(b"half")
+    Path("out/.b-2.png.other").write_bytes(b"not ours")
+    times = {name: Path("out", name).stat().st_mtime_ns for name in ("a-1.png", "a-2.png", "b-1.png")}
+    assert facekit(*line, "--skip-existing", "--json", "r.json") == 0
+    assert json.loads(Path("r.json").read_text())["skipped"] == 1
+    assert {name: Path("out", name).stat().st_mtime_ns for name in times} == times
+    assert settled("out") == sorted([*whole, ".b-2.png.other"])
+    assert all(Path("out", name).read_bytes() == content for name, content in whole.items())
+
+
+@pytest.mark.slow
+def test_killed_in_a_write_and_started_again(work: Path, model: str) -> None:
+    line = ["restore", "photos/a.png", "photos/b.jpg", "photos/d.png", "-o", "out", "--model", model]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "KILL_IN_WRITE": "2"}
+    command = [sys.executable, str(KILLED), "facekit", *line]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    first, part = sorted(settled("out"), key=lambda name: name.endswith(".part"))
+    assert first == "a.png" and part.startswith(".b.png.") and part.endswith(".part")
+    pixels("out/a.png")
+    time = Path("out/a.png").stat().st_mtime_ns
+    assert cli.main([*line, "--skip-existing"]) == 0
+    assert settled("out") == ["a.png", "b.png", "d.png"]
+    assert Path("out/a.png").stat().st_mtime_ns == time
+    assert pixels("out/b.png").shape == (220, 200, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png"], "missing.png does not exist"),
+        (["empty"], "holds no pictures"),
+        (["photos/a.png", "-o", "photos/a.png"], "is a file; name a folder"),
+        (["photos/a.png", "-o", "photos", "--overwrite"], "is one of the photos"),
+        (["photos/a.png", "twin/a.jpg"], "would both become out/a.png"),
+        (["photos/a.png", "twin/a-1.png", "-o", "twin", "--candidates", 2], "is one of the photos"),
+        (["photos/a.png", "--steps", 0], "--steps is 0; it must be 1 or more"),
+        (["photos/a.png", "--steps", 5], "must be between 1 and 4"),
+        (["photos/a.png", "--fidelity", 1.5], "--fidelity is 1.5; it must lie between 0 and 1"),
+        (["photos/a.png", "--fidelity", "nan"], "--fidelity is nan"),
+        (["photos/a.png", "--candidates", 0], "--candidates is 0"),
+        (["photos/a.png", "--batch-size", 0], "--batch-size is 0"),
+        (["photos/a.png", "--min-face-size", -1], "--min-face-size is -1"),
+        (["photos/a.png", "--aligned", "--scale", 2], "with --aligned there is nothing around"),
+        (["photos/a.png", "--faces", "left"], "--faces is 'left'"),
+        (["photos/a.png", "--detector", "scrfd"], "detector 'scrfd' needs"),
+        (["photos/a.png", "--device", "toaster"], "device 'toaster'"),
+        (["photos/a.png", "--identity", "empty"], "the identity encoder empty cannot be loaded"),
+        (["photos/a.png", "--model", "empty"], "the model empty cannot be loaded"),
+        (["photos/a.png", "--model", "inpaint"], "it is a FaceInpaintPipeline, and a FaceRestorePipeline"),
+    ],
+)
+def test_wrong_usage_does_nothing_and_returns_2(
+    work: Path, arguments: list[object], message: str, capsys: pytest.CaptureFixture, model: str
+) -> None:
+    Path("empty").mkdir()
+    Path("twin").mkdir()
+    for name in ("a.jpg", "a-1.png"):
+        Image.open("photos/a.png").save(f"twin/{name}")
+    if "inpaint" in arguments:
+        tiny_inpaint_pipeline().save_pretrained("inpaint")
+    arguments = [*arguments, *([] if "-o" in arguments else ["-o", "out"])]
+    before = settled(work)
+    assert facekit(*arguments, *([] if "--model" in arguments else ["--model", model])) == 2
+    assert message in capsys.readouterr().err
+    assert settled(work) == before and not Path("out").exists()
+
+
+def test_identity_encoders_are_found_in_pipelines(work: Path, tmp_path: Path, model: str) -> None:
+    tiny_restore_pipeline().save_pretrained(tmp_path / "with")
+    line = ["photos/a.png", "--model", model, "--json", "r.json"]
+    assert facekit(*line, "-o", "out", "--identity", tmp_path / "with") == 0
+    given = json.loads(Path("r.json").read_text())["photos"][0]["similarities"]
+    assert facekit("photos/a.png", "--model", tmp_path / "with", "-o", "out2", "--json", "r.json") == 0
+    assert json.loads(Path("r.json").read_text())["photos"][0]["similarities"] == given
+    assert facekit(*line, "-o", "out3") == 0
+    assert "similarities" not in json.loads(Path("r.json").read_text())["photos"][0]
