@@ -19,13 +19,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
+from quality import contact_sheet, landmark_error, read_entries
 from tqdm import tqdm
 
 from facekit import FaceInpaintPipeline
 from facekit.conditions.masks import centre_mask, ratio_mask
-from facekit.faces import detect_faces
 
-BORDER = 64
 Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -54,18 +53,6 @@ def pipeline_fill(model: str, steps: int) -> Fill:
     return fill
 
 
-def landmark_error(image: np.ndarray, truth: np.ndarray) -> float | None:
-    """Percent of the eye distance, or `None` where no face is found at the place of the true one."""
-    bordered = cv2.copyMakeBorder(image, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REFLECT_101)
-    eyes = float(np.linalg.norm(truth[1] - truth[0]))
-    errors = [
-        float(np.linalg.norm(face.landmarks - BORDER - truth, axis=1).mean()) / eyes
-        for face in detect_faces(bordered)
-    ]
-    near = [error for error in errors if error < 1.0]
-    return 100 * min(near) if near else None
-
-
 def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
     """Means over the pictures of one method and mask."""
     errors = [row["error"] for row in rows if row["error"] is not None]
@@ -75,11 +62,6 @@ def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
         "hole_psnr_db": float(np.mean([row["psnr"] for row in rows])),
         "seconds": float(np.median([row["seconds"] for row in rows])),
     }
-
-
-def contact_sheet(rows: list[list[np.ndarray]], path: Path) -> None:
-    """One line per picture: damaged, then the fills, then the original."""
-    Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(path)
 
 
 def main() -> None:
@@ -104,9 +86,7 @@ def main() -> None:
         "mean colour": mean_colour,
         "original": lambda image, mask: image,
     }
-    entries = [json.loads(line) for line in (args.folder / "metadata.jsonl").read_text().splitlines()][
-        : args.count
-    ]
+    entries = read_entries(args.folder, args.count)
     results: dict[str, dict[str, list[dict[str, float | None]]]] = {}
     sheet: list[list[np.ndarray]] = []
     for number, entry in enumerate(tqdm(entries, desc="pictures")):

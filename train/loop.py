@@ -52,6 +52,8 @@ class LoopConfig:
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.mixed_precision is False:  # YAML 1.1 reads a bare no so
+            self.mixed_precision = "no"
         if self.tracker not in ("tensorboard", "trackio", "none"):
             raise ValueError(f"tracker must be tensorboard, trackio or none, got {self.tracker!r}")
 

@@ -43,6 +43,14 @@ class PictureLossConfig(StageConfig):
             perceptual_reduction=("mean", "sum"),
         )
 
+    @property
+    def compares_features(self) -> bool:
+        """Whether the perceptual loss may look at a discriminator's features."""
+        return self.perceptual_weight > 0 and "feature_matching" in (
+            self.perceptual,
+            self.perceptual_substitute,
+        )
+
 
 def discriminator_features(discriminator: StyleGAN2Discriminator, image: Tensor) -> list[Tensor]:
     """The map after every block, largest first."""

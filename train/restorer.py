@@ -26,6 +26,8 @@ from torch import Tensor
 from facekit.conditions.degrade import degrade_pair
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.layers import channels_at
+from facekit.models.modulated import Modulation
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
@@ -53,6 +55,8 @@ class RestorerConfig(PictureLossConfig):
     Attributes:
         prior, style_encoder, code_diffuser: folders or Hub ids of the frozen networks; the diffuser's holds
             `scheduler` too. Without `code_diffuser` only ablation a can run.
+        prompts: False trains without codes and features (zeros), a first stage that needs no other network:
+            `restorer` must then say the whole shape, and the codes' influence starts at zero for the next stage.
         restorer, discriminator: options of the two networks.
         init_from: folder or Hub id of a restorer to start from.
         ablation: "a" to "d" of Table 3.3.
@@ -66,9 +70,10 @@ class RestorerConfig(PictureLossConfig):
         best_metric: "psnr" or "ssim"; its best weights are kept in `best/`.
     """
 
-    prior: str
-    style_encoder: str
+    prior: str | None = None
+    style_encoder: str | None = None
     code_diffuser: str | None = None
+    prompts: bool = True
     restorer: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
@@ -97,8 +102,46 @@ class RestorerConfig(PictureLossConfig):
         self.check_choices(ablation=tuple(ABLATIONS), best_metric=("psnr", "ssim"))
         if self.damage == "none":
             raise ValueError("the restorer learns to undo damage: choose a preset for damage")
+        given = [self.prior, self.style_encoder, self.code_diffuser]
+        if not self.prompts:
+            if any(given) or self.ablation != "none":
+                raise ValueError(
+                    "prompts: false takes no prior, style_encoder and code_diffuser, and no ablation"
+                )
+            return
+        if self.prior is None or self.style_encoder is None:
+            raise ValueError("name --prior and --style_encoder, or say --prompts false")
         if (self.code_diffuser is None) != (self.ablation == "a"):
             raise ValueError("ablation a is the one without code_diffuser, all others need it")
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether any loss looks at the discriminator."""
+        return self.adversarial_weight > 0 or self.compares_features
+
+
+@torch.no_grad()
+def silence_codes(restorer: RestoreAutoEncoder) -> None:
+    """Let the style codes modulate nothing yet: their columns in every style layer start at zero."""
+    if not restorer.config.use_style_codes:
+        return
+    for module in restorer.modules():
+        if isinstance(module, Modulation):
+            module.affine.weight[:, : restorer.config.style_dim] = 0
+
+
+def no_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
+    """Zeros in the place of codes and features, `image` [B, 3, S, S]."""
+    config, batch = restorer.config, image.shape[0]
+    features = [image.new_zeros(())] + [
+        image.new_zeros(()).expand(
+            batch, channels_at(4 * 2**k, config.channel_base, config.max_channels), *side
+        )
+        for k in range(1, restorer.num_levels + 1)
+        for side in [(4 * 2**k, 4 * 2**k)]
+    ]
+    codes = image.new_zeros(batch, restorer.num_styles, config.style_dim)
+    return {"style_codes": codes, "features": features}
 
 
 class RestorerTrainer(Stage):
@@ -108,9 +151,10 @@ class RestorerTrainer(Stage):
 
     def build(self) -> None:
         config = self.config
-        self.prior = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
-        self.style_encoder = self.use(load_component(StyleEncoder, config.style_encoder, "style_encoder"))
-        self.code_diffuser = None
+        self.prior = self.style_encoder = self.code_diffuser = None
+        if config.prompts:
+            self.prior = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
+            self.style_encoder = self.use(load_component(StyleEncoder, config.style_encoder, "style_encoder"))
         if config.code_diffuser is not None:
             self.code_diffuser = self.use(load_component(CodeDiffuser, config.code_diffuser, "code_diffuser"))
             self.scheduler = load_scheduler(config.code_diffuser)
@@ -118,21 +162,25 @@ class RestorerTrainer(Stage):
         self.size = restorer.config.sample_size
         average = (config.ema_decay, config.ema_min_decay)
         self.restorer = self.learn(restorer, config.learning_rate, config.betas, average)
-        self.critic = self.learn(
-            critic,
-            config.discriminator_learning_rate or config.learning_rate,
-            config.discriminator_betas or config.betas,
-        )
+        self.critic = None
+        if config.needs_critic:
+            self.critic = self.learn(
+                critic,
+                config.discriminator_learning_rate or config.learning_rate,
+                config.discriminator_betas or config.betas,
+            )
         self.losses = PictureLosses(config, critic, self.device, self.run.say)
 
     def _build_trained(self) -> tuple[RestoreAutoEncoder, StyleGAN2Discriminator]:
         config = self.config
         names = ("sample_size", "style_dim", "channel_base", "max_channels")
-        same = {name: self.prior.config[name] for name in names}
+        same = {name: self.prior.config[name] for name in names} if config.prompts else {}
         if config.init_from is not None:
             restorer = load_component(RestoreAutoEncoder, config.init_from, "restorer")
         else:
             restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
+            if not config.prompts:
+                silence_codes(restorer)
         options = {name: restorer.config[name] for name in names if name != "style_dim"}
         return restorer, StyleGAN2Discriminator(**(options | config.discriminator))
 
@@ -140,7 +188,9 @@ class RestorerTrainer(Stage):
 
     @torch.no_grad()
     def prompts(self, batch: dict[str, Any], stream: int = 0) -> dict[str, Any]:
-        """Clean codes and prior features of a batch, as `style_codes` and `features`."""
+        """Clean codes and prior features of a batch, as `style_codes` and `features`; zeros without prompts."""
+        if not self.config.prompts:
+            return no_prompts(self.restorer.network, batch["damaged"])
         generators = self.generators(batch["position"], stream)
         with self.accelerator.autocast():
             codes = self.style_encoder(batch["damaged"]).float()
@@ -175,8 +225,23 @@ class RestorerTrainer(Stage):
     # One iteration: D, R1, G
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
-        config, critic = self.config, self.critic.network
         prompts = [self.prompts(batch) for batch in batches]
+        helpers = []
+        if self.critic is not None:
+            self._update_critic(batches, prompts)
+            helpers = [self.critic.network]
+        with self.frozen(*helpers):
+            for batch, prompt in zip(batches, prompts, strict=True):
+                with self.accelerator.autocast():
+                    loss, terms = self._restorer_loss(self.restore(batch, prompt, 2), batch["image"])
+                self.accelerator.backward(loss / len(batches))
+                self.run.record(
+                    loss_restorer=loss, **{f"restorer_{name}": value for name, value in terms.items()}
+                )
+        self.update(self.restorer)
+
+    def _update_critic(self, batches: list[dict[str, Any]], prompts: list[dict[str, Any]]) -> None:
+        config, critic = self.config, self.critic.network
         for batch, prompt in zip(batches, prompts, strict=True):
             with self.accelerator.autocast():
                 with torch.no_grad():
@@ -193,20 +258,12 @@ class RestorerTrainer(Stage):
                 self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
                 self.run.record(r1=penalty)
             self.update(self.critic)
-        with self.frozen(critic):
-            for batch, prompt in zip(batches, prompts, strict=True):
-                with self.accelerator.autocast():
-                    loss, terms = self._restorer_loss(self.restore(batch, prompt, 2), batch["image"])
-                self.accelerator.backward(loss / len(batches))
-                self.run.record(
-                    loss_restorer=loss, **{f"restorer_{name}": value for name, value in terms.items()}
-                )
-        self.update(self.restorer)
 
     def _restorer_loss(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         total, terms = self.losses(image, target)
-        terms["adversarial"] = logistic_generator_loss(self.critic.network(image).float())
-        total = total + self.config.adversarial_weight * terms["adversarial"]
+        if self.config.adversarial_weight > 0:
+            terms["adversarial"] = logistic_generator_loss(self.critic.network(image).float())
+            total = total + self.config.adversarial_weight * terms["adversarial"]
         if self.config.l1_weight > 0:
             terms["l1"] = F.l1_loss(image, target)
             total = total + self.config.l1_weight * terms["l1"]
@@ -218,13 +275,11 @@ class RestorerTrainer(Stage):
         """Damaged, the prior's picture of the clean codes, restored, truth."""
         few = {name: value[:8] for name, value in batch.items()}
         prompts = self.prompts(few)
-        guess = self.prior(w_plus=prompts["style_codes"], noise="fixed").image
-        return [
-            few["damaged"],
-            F.adaptive_avg_pool2d(guess, self.size),
-            self.restored(few, prompts),
-            few["image"],
-        ]
+        rows = [few["damaged"], self.restored(few, prompts), few["image"]]
+        if self.prior is not None:
+            guess = self.prior(w_plus=prompts["style_codes"], noise="fixed").image
+            rows.insert(1, F.adaptive_avg_pool2d(guess, self.size))
+        return rows
 
     def restored(self, batch: dict[str, Any], prompts: dict[str, Any]) -> Tensor:
         """What the averaged restorer makes of them."""
@@ -287,7 +342,8 @@ class RestorerTrainer(Stage):
         }
         if self.code_diffuser is None:
             for name, part in parts.items():
-                part.save_pretrained(folder / name)
+                if part is not None:
+                    part.save_pretrained(folder / name)
         else:
             FaceRestorePipeline(
                 **parts, code_diffuser=self.code_diffuser, scheduler=self.scheduler

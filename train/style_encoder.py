@@ -27,8 +27,9 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.config import read_config
+from train.grow import grow
 from train.perceptual import PictureLossConfig, PictureLosses
-from train.stage import Stage, lazy_options, load_component
+from train.stage import Network, Stage, lazy_options, load_component
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
@@ -42,7 +43,8 @@ class StyleEncoderConfig(PictureLossConfig):
             with `joint`, options of the generator that is trained.
         joint: train generator and encoder from scratch, by reconstruction and an adversarial loss in pictures.
         encoder, discriminator: options of the networks; the number of codes follows from the generator.
-        init_from: folder or Hub id of an encoder (with `joint`, of all three networks) to start from.
+        init_from: folder or Hub id of an encoder (with `joint`, of all three networks) to start from. With `joint`
+            the generator's and discriminator's pictures may be smaller than `prior: {sample_size}`: they grow.
         size: side of the pictures the losses see; larger pictures of the prior are averaged down to it. Default:
             the smaller of encoder and generator; with `joint` always the generator's.
         optimizer: "radam" (e4e's Ranger without its look-ahead) or "adam"; `joint` uses Adam.
@@ -104,6 +106,12 @@ class StyleEncoderConfig(PictureLossConfig):
             )
 
 
+    @property
+    def needs_critic(self) -> bool:
+        """Whether any loss of `joint` training looks at the picture discriminator, which learns only then."""
+        return self.adversarial_weight > 0 or self.mixing_weight > 0 or self.compares_features
+
+
 class StyleEncoderTrainer(Stage):
     """Encoder (and generator) of one run, and what happens in an iteration."""
 
@@ -145,6 +153,9 @@ class StyleEncoderTrainer(Stage):
         if config.init_from is not None:
             prior = load_component(StyleGAN2Generator, config.init_from, "prior")
             critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
+            size = config.prior.get("sample_size", prior.config.sample_size)
+            if size != prior.config.sample_size:
+                prior, critic = self._grown(prior, size), self._grown(critic, size)
         else:
             prior = StyleGAN2Generator(**config.prior)
             critic = StyleGAN2Discriminator(
@@ -156,6 +167,12 @@ class StyleEncoderTrainer(Stage):
         rate = config.discriminator_learning_rate or config.learning_rate
         self.critic = self.learn(critic, **lazy_options(rate, config.betas, config.r1_every))
         return critic
+
+    def _grown(self, network: Network, size: int) -> Network:
+        large = type(network).from_config({**network.config, "sample_size": size})
+        grow(network, large)
+        self.run.say(f"{type(network).__name__}: grown from {network.config.sample_size} to {size} pixels")
+        return large
 
     def _build_encoder(self) -> StyleEncoder:
         config, generator = self.config, self.generator
@@ -198,7 +215,7 @@ class StyleEncoderTrainer(Stage):
                 weights.append(torch.full((codes.shape[1],), float(rng.random())))
             else:
                 weights.append((torch.arange(codes.shape[1]) >= int(rng.integers(1, codes.shape[1]))).float())
-        share = torch.stack(weights).to(codes.device)[:, :, None]
+        share = torch.stack(weights).to(codes)[:, :, None]
         return torch.lerp(codes, codes.roll(1, 0), share)
 
     # One iteration
@@ -206,7 +223,7 @@ class StyleEncoderTrainer(Stage):
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         if self.latent_critic is not None:
             self._update_latent_critic(batches)
-        if self.critic is not None:
+        if self.critic is not None and self.config.needs_critic:
             self._update_critic(batches)
         helpers = [learner.network for learner in (self.critic, self.latent_critic) if learner is not None]
         with self.frozen(*helpers):
@@ -239,8 +256,9 @@ class StyleEncoderTrainer(Stage):
             total = total + config.latent_weight * terms["latent"]
         if self.critic is not None:
             critic = self.critic.network
-            terms["adversarial"] = logistic_generator_loss(critic(output).float())
-            total = total + config.adversarial_weight * terms["adversarial"]
+            if config.adversarial_weight > 0:
+                terms["adversarial"] = logistic_generator_loss(critic(output).float())
+                total = total + config.adversarial_weight * terms["adversarial"]
             if config.mixing_weight > 0:
                 between = self.picture(self.mixed(codes, position), position, 1)
                 terms["mixing"] = logistic_generator_loss(critic(between).float())
@@ -347,7 +365,7 @@ class StyleEncoderTrainer(Stage):
         encoder = self.measured_encoder()
         if self.config.joint:
             prior = self.averaged(self.prior)
-            prior.latent_avg.copy_(self.mean_codes(encoder))
+            prior.latent_avg.copy_(self.mean_codes(encoder)[: prior.num_styles])
             prior.cpu().save_pretrained(folder / "prior")
             self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
         encoder.cpu().save_pretrained(folder / "style_encoder")

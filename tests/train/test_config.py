@@ -26,6 +26,11 @@ def test_command_line_wins_over_yaml(tmp_path: Path) -> None:
     assert read_config(Options, ["--size", "4", "--rate", "1e-3"]) == Options(size=4, rate=1e-3)
 
 
+def test_no_mixed_precision_may_be_said_as_no() -> None:
+    argv = ["--data", "folder", "--output_dir", "runs/x", "--max_steps", "1", "--mixed_precision", "no"]
+    assert read_config(InpaintConfig, argv).mixed_precision == "no"
+
+
 def test_unknown_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("size: 8\nspeed: 3\n")
     with pytest.raises(ValueError, match="speed"):

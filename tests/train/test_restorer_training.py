@@ -84,12 +84,37 @@ def test_switches_and_a_start_from_other_weights(tmp_path: Path, config: Path) -
     assert not curve(tmp_path / "again", "r1")
 
 
+def test_first_stage_without_prompts(tmp_path: Path, config: Path, guides: Path) -> None:
+    shape = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "global_dim": 16}
+    alone = dict.fromkeys(("prior", "style_encoder", "code_diffuser"))
+    plain = {"prompts": False, "perceptual": "none", "adversarial_weight": 0, "l1_weight": 1}
+    train(config, tmp_path / "plain", max_steps=2, **alone, **plain, restorer=shape, sample_every=2)
+    folder = tmp_path / "plain" / "pipeline"
+    assert [path.name for path in folder.iterdir()] == ["restorer"]
+    assert not curve(tmp_path / "plain", "loss_discriminator")
+    restorer = RestoreAutoEncoder.from_pretrained(folder / "restorer").eval()
+    image, codes = torch.randn(1, 3, 16, 16), torch.randn(2, 1, 6, 8)
+    features = [torch.zeros(1, 16, 4 * 2**k, 4 * 2**k) for k in range(3)]
+    features[2] = features[2][:, :8]
+    first, second = (
+        restorer(image, c, features, z=codes[0, :, 0], generator=torch.Generator().manual_seed(0)).image
+        for c in codes
+    )
+    torch.testing.assert_close(first, second)
+    train(config, tmp_path / "next", max_steps=2, init_from=str(folder))
+    later = RestoreAutoEncoder.from_pretrained(tmp_path / "next" / "pipeline" / "restorer").eval()
+    weight = later.conv.modulation.affine.weight
+    assert weight[:, :8].abs().max() > 0  # the codes have got their influence
+
+
 def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> None:
     for changes, message in (
         ({"ablation": "a"}, "code_diffuser"),
         ({"code_diffuser": None}, "code_diffuser"),
         ({"ablation": "e"}, "'e'"),
         ({"damage": "none"}, "damage"),
+        ({"prior": None}, "--prior"),
+        ({"prompts": False}, "takes no prior"),
     ):
         with pytest.raises(ValueError, match=message):
             train(config, tmp_path / "run", **changes)

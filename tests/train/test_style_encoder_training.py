@@ -71,6 +71,25 @@ def test_resumed_run_equals_an_uninterrupted_one(
         assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
 
 
+def test_joint_training_by_pixels_alone(tmp_path: Path, joint: Path) -> None:
+    pixels = {"perceptual": "none", "adversarial_weight": 0, "mixing_weight": 0}
+    train(joint, tmp_path / "run", max_steps=2, **pixels)
+    assert curve(tmp_path / "run", "encoder_l1") and not curve(tmp_path / "run", "loss_discriminator")
+    assert (tmp_path / "run" / "pipeline" / "discriminator").is_dir()  # for the stage that needs one
+
+
+def test_joint_training_goes_on_at_twice_the_size(tmp_path: Path, joint: Path) -> None:
+    encoder = ENCODER | {"num_styles": 8}  # codes of the later, larger generator from the start
+    train(joint, tmp_path / "small", max_steps=2, encoder=encoder)
+    large = PRIOR | {"sample_size": 32}
+    start = str(tmp_path / "small" / "pipeline")
+    train(joint, tmp_path / "large", max_steps=2, encoder=encoder, prior=large, init_from=start)
+    prior = StyleGAN2Generator.from_pretrained(tmp_path / "large" / "pipeline" / "prior")
+    encoder = StyleEncoder.from_pretrained(tmp_path / "large" / "pipeline" / "style_encoder")
+    assert prior(w_plus=encoder(torch.zeros(1, 3, 32, 32))).image.shape == (1, 3, 32, 32)
+    assert prior.latent_avg.abs().sum(1).min() > 0
+
+
 def test_generator_and_encoder_learn_together(tmp_path: Path, joint: Path) -> None:
     output = tmp_path / "run"
     train(joint, output, max_steps=30, shots=2, flip=False, adversarial_weight=0.01)
