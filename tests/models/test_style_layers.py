@@ -109,6 +109,29 @@ def test_fir_filter_against_zero_insertion() -> None:
     assert not FIRFilter().state_dict()
 
 
+@pytest.mark.parametrize(
+    "options", [{"padding": 2}, {"padding": 1, "stride": 2}, {"padding": 1, "gain": 4.0}]
+)
+def test_gradients_of_the_fir_filter_are_those_of_the_plain_convolution(options) -> None:
+    fir, x = FIRFilter(), torch.randn(2, 3, 8, 6, requires_grad=True)
+    plain = F.conv2d(
+        x,
+        (fir.kernel * options.get("gain", 1.0)).expand(3, 1, 4, 4),
+        padding=options["padding"],
+        stride=options.get("stride", 1),
+        groups=3,
+    )
+    output = fir.blur(x, **options)
+    torch.testing.assert_close(output, plain)
+    weights = torch.randn_like(plain)
+    first, second = (
+        torch.autograd.grad((y.square() * weights).sum(), x, create_graph=True)[0] for y in (output, plain)
+    )
+    torch.testing.assert_close(first, second)
+    doubles = [torch.autograd.grad(g.pow(3).sum(), x, retain_graph=True)[0] for g in (first, second)]
+    torch.testing.assert_close(*doubles, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("kernel_size", "pad"), [(3, 2), (1, 1)])
 def test_down_sampling_conv_layer(kernel_size: int, pad: int) -> None:
     layer, x = give_values(ConvLayer(4, 6, kernel_size, downsample=True)), torch.randn(2, 4, 8, 8)
