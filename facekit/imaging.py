@@ -220,22 +220,25 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
 
 
 def load_images(
-    images: ImageInput | Sequence[ImageInput], *, max_pixels: int | None = MAX_PIXELS
+    images: ImageInput | Sequence[ImageInput], *, max_pixels: int | None = MAX_PIXELS, name: str = "image"
 ) -> list[Photo]:
     """One picture, a list of them, or a batch (`[B, H, W, C]` array, `[B, 3, H, W]` tensor) as photos.
+
+    `name` is how messages call pictures that are no paths.
 
     Raises:
         ValueError: an empty list, or whatever `load_image` refuses; messages name the place in the list.
     """
     batched = isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4
     if not batched and not isinstance(images, list | tuple):
-        return [load_image(images, max_pixels=max_pixels)]
+        label = None if isinstance(images, str | os.PathLike) else name
+        return [load_image(images, max_pixels=max_pixels, name=label)]
     if len(images) == 0:
-        raise ValueError("image is an empty list. Pass at least one picture.")
+        raise ValueError(f"{name} is an empty list. Pass at least one picture.")
     photos = []
     for index, image in enumerate(images):
-        name = str(image) if isinstance(image, str | os.PathLike) else f"image {index}"
-        photos.append(load_image(image, max_pixels=max_pixels, name=name))
+        label = str(image) if isinstance(image, str | os.PathLike) else f"{name} {index}"
+        photos.append(load_image(image, max_pixels=max_pixels, name=label))
     return photos
 
 

@@ -27,6 +27,7 @@ from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import MappingNetwork, StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.pipelines.exemplar import ExemplarInpaintPipeline
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.schedulers import CodeDiffusionScheduler
@@ -35,6 +36,7 @@ from facekit.schedulers import CodeDiffusionScheduler
 __all__ = [
     "CodeDiffuser",
     "CodeDiffusionScheduler",
+    "ExemplarInpaintPipeline",
     "FaceInpaintPipeline",
     "FaceRestorePipeline",
     "ForgedPatchDiscriminator",
@@ -52,7 +54,11 @@ __all__ = [
     "starter",
 ]
 
-PIPELINES: tuple[type[DiffusionPipeline], ...] = (FaceInpaintPipeline, FaceRestorePipeline)
+PIPELINES: tuple[type[DiffusionPipeline], ...] = (
+    ExemplarInpaintPipeline,
+    FaceInpaintPipeline,
+    FaceRestorePipeline,
+)
 
 
 def register_with_diffusers() -> None:

@@ -42,6 +42,16 @@ class EncodedFace(NamedTuple):
             return self
         return EncodedFace(self.global_code[index], self.bottom[index], [skip[index] for skip in self.skips])
 
+    @classmethod
+    def join(cls, parts: Sequence["EncodedFace"]) -> "EncodedFace":
+        """One batch of several."""
+        if len(parts) == 1:
+            return parts[0]
+        codes, bottoms, skips = zip(*parts, strict=True)
+        return cls(
+            torch.cat(codes), torch.cat(bottoms), [torch.cat(maps) for maps in zip(*skips, strict=True)]
+        )
+
 
 @dataclass
 class MultiStyleOutput(BaseOutput):

@@ -151,6 +151,16 @@ def encoder() -> StyleEncoder:
     ).requires_grad_(False)
 
 
+def assert_gradient(gradient: torch.Tensor, stored: dict[str, torch.Tensor], name: str) -> None:
+    """Compare whole maps: an activation within rounding of zero may pass single pixels the other slope.
+
+    (In float64 the attribute gradient is 0.4% from the reference and 0.3% from ours.)
+    """
+    expected = stored[f"{name}.sub2"]
+    difference = 1e4 * gradient[..., ::2, ::2] - expected
+    assert difference.norm() < 5e-3 * expected.norm()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_published_attribute_loss_and_its_gradient(
@@ -164,7 +174,7 @@ def test_published_attribute_loss_and_its_gradient(
     loss = F.mse_loss(encoder(spatial_gradient(composite, weights)), wanted)
     loss.backward()
     assert_close(loss.detach(), stored["loss.attr"], "attribute loss")
-    assert_golden(composite.grad, stored, "loss.attr_grad_svgl_reverse", scale=1e4)
+    assert_gradient(composite.grad, stored, "loss.attr_grad_svgl_reverse")
 
 
 @pytest.mark.slow
@@ -177,4 +187,4 @@ def test_published_identity_loss_and_its_gradient(stored: dict[str, torch.Tensor
     loss = IdentityLoss(network)(composite, picture("exemplar_a")).mean()
     loss.backward()
     assert_close(loss.detach(), stored["loss.id"], "identity loss")
-    assert_golden(composite.grad, stored, "loss.id_grad", scale=1e4)
+    assert_gradient(composite.grad, stored, "loss.id_grad")
