@@ -14,6 +14,8 @@ examples:
   facekit inpaint photo.jpg --mask mask.png --model grig-ffhq --output filled
   facekit convert vspbfr Wanglong2/VSPBFR --output vspbfr
   facekit convert vspbfr folder-with-the-four-files --output vspbfr-fp16 --dtype float16
+  facekit convert exegan folder-with-the-files --size 256 --output exegan-256
+  facekit convert exegan EXE_GAN_model_512.pt --style-encoder psp_ffhq_encode.pt --output exegan-512
 
 Checkpoint files are opened without running code that they may hold.
 """
@@ -42,7 +44,18 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "or a Hub id such as Wanglong2/VSPBFR",
     )
     vspbfr.add_argument("--revision", help="branch, tag or commit of the Hub model")
-    for method in (grig, vspbfr):
+    exegan = methods.add_parser("exegan", help="EXE-GAN (facial inpainting guided by exemplars)")
+    exegan.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder with EXE_GAN_model_256.pt or EXE_GAN_model_512.pt, psp_ffhq_encode.pt and, if wanted, "
+        "Arcface.pth; or the generator's file; or a Hub id",
+    )
+    exegan.add_argument("--size", type=int, choices=(256, 512), help="which generator, where there are both")
+    exegan.add_argument("--style-encoder", metavar="FILE", help="psp_ffhq_encode.pt, where it lies elsewhere")
+    exegan.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
+    exegan.add_argument("--revision", help="branch, tag or commit of the Hub model")
+    for method in (grig, vspbfr, exegan):
         method.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
         method.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
         method.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
@@ -58,10 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
 
     try:
-        if args.method == "grig":
-            _convert_grig(args)
-        else:
-            _convert_vspbfr(args)
+        _CONVERT[args.method](args)
     except (OSError, ValueError) as error:
         print(f"not converted: {error}", file=sys.stderr)
         return 1
@@ -84,6 +94,23 @@ def _convert_grig(args: argparse.Namespace) -> None:
     )
 
 
+def _convert_exegan(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import exegan
+
+    exegan.convert(
+        args.source,
+        args.output,
+        size=args.size,
+        style_encoder=args.style_encoder,
+        use_ema=not args.raw,
+        dtype=getattr(torch, args.dtype),
+        overwrite=args.overwrite,
+        revision=args.revision,
+    )
+
+
 def _convert_vspbfr(args: argparse.Namespace) -> None:
     import torch
 
@@ -96,3 +123,6 @@ def _convert_vspbfr(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         revision=args.revision,
     )
+
+
+_CONVERT = {"grig": _convert_grig, "vspbfr": _convert_vspbfr, "exegan": _convert_exegan}
