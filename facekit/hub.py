@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-STARTERS = {"face-inpaint": "face-inpaint-starter-256", "face-restore": "face-restore-starter-256"}
+STARTERS = {
+    "face-inpaint": "face-inpaint-starter-256",
+    "face-prior": "face-prior-starter-256",
+    "face-restore": "face-restore-starter-256",
+}
 ORGANISATION = "facekit"
 
 
@@ -23,6 +27,6 @@ def starter(task: str) -> str:
     name = STARTERS[task]
     package = Path(__file__).resolve().parent
     for cards in (package.parent / "hub_cards", package / "hub_cards"):
-        if (cards / name / "model_index.json").is_file():
+        if any((cards / name / index).is_file() for index in ("model_index.json", "config.json")):
             return str(cards / name)
     return f"{ORGANISATION}/{name}"

@@ -30,6 +30,7 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.exemplar import ExemplarInpaintPipeline
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from facekit.pipelines.restore import FaceRestorePipeline
+from facekit.sampling import sample_faces
 from facekit.schedulers import CodeDiffusionScheduler
 
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
@@ -51,6 +52,7 @@ __all__ = [
     "StyleEncoder",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "sample_faces",
     "starter",
 ]
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from facekit.losses.codes import CodePool, LatentDiscriminator, delta_loss
@@ -26,6 +27,7 @@ from facekit.losses.logistic import logistic_discriminator_loss, logistic_genera
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.sampling import CODES_FILE
 from train.config import read_config
 from train.grow import grow
 from train.perceptual import PictureLossConfig, PictureLosses
@@ -60,6 +62,7 @@ class StyleEncoderConfig(PictureLossConfig):
         ema_decay, ema_min_decay: averaged encoder (and generator); decay 0 keeps none.
         statistics_batches: batches over which an averaged encoder's batch statistics are measured.
         latent_samples: `joint`: faces whose mean codes become the generator's `latent_avg`.
+        latent_kept: `joint`: faces whose codes go with the generator, for `facekit.sample_faces` to mix.
     """
 
     prior: Any
@@ -92,6 +95,7 @@ class StyleEncoderConfig(PictureLossConfig):
     ema_min_decay: float = 0.0
     statistics_batches: int = 16
     latent_samples: int = 1000
+    latent_kept: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +108,6 @@ class StyleEncoderConfig(PictureLossConfig):
             raise ValueError(
                 "joint training has no codes of a trained mapping network to compare with: latent_weight must be 0"
             )
-
 
     @property
     def needs_critic(self) -> bool:
@@ -352,21 +355,27 @@ class StyleEncoderTrainer(Stage):
         return encoder.eval()
 
     @torch.no_grad()
-    def mean_codes(self, encoder: StyleEncoder) -> Tensor:
-        """Mean over `latent_samples` training faces, [n, D]."""
+    def known_codes(self, encoder: StyleEncoder) -> Tensor:
+        """Codes of about `latent_samples` training faces, [M, n, D]."""
         count = -(-self.config.latent_samples // self.config.batch_size)
-        sums = [
-            encoder(self.to_device(batch)["damaged"]).mean(0)
-            for batch in itertools.islice(self.batches(start=0), count)
-        ]
-        return torch.stack(sums).mean(0)
+        return torch.cat(
+            [
+                encoder(self.to_device(batch)["damaged"])
+                for batch in itertools.islice(self.batches(start=0), count)
+            ]
+        )
 
     def write_networks(self, folder: Path) -> None:
         encoder = self.measured_encoder()
         if self.config.joint:
-            prior = self.averaged(self.prior)
-            prior.latent_avg.copy_(self.mean_codes(encoder)[: prior.num_styles])
+            prior, codes = (
+                self.averaged(self.prior),
+                self.known_codes(encoder)[:, : self.prior.network.num_styles],
+            )
+            prior.latent_avg.copy_(codes.mean(0))
             prior.cpu().save_pretrained(folder / "prior")
+            kept = codes[: self.config.latent_kept].half().cpu().contiguous()
+            save_file({"w_plus": kept}, folder / "prior" / CODES_FILE)
             self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
         encoder.cpu().save_pretrained(folder / "style_encoder")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facekit import sample_faces
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
@@ -88,6 +89,9 @@ def test_joint_training_goes_on_at_twice_the_size(tmp_path: Path, joint: Path) -
     encoder = StyleEncoder.from_pretrained(tmp_path / "large" / "pipeline" / "style_encoder")
     assert prior(w_plus=encoder(torch.zeros(1, 3, 32, 32))).image.shape == (1, 3, 32, 32)
     assert prior.latent_avg.abs().sum(1).min() > 0
+    folder = tmp_path / "large" / "pipeline" / "prior"
+    faces = sample_faces(2, folder, generator=torch.Generator().manual_seed(0))
+    assert [face.size for face in faces] == [(32, 32)] * 2
 
 
 def test_generator_and_encoder_learn_together(tmp_path: Path, joint: Path) -> None:

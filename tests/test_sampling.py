@@ -1,0 +1,59 @@
+"""Sampling faces from a prior: mixed codes, codes of the mapping network, refused arguments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from facekit import StyleGAN2Generator, sample_faces, starter
+from facekit.sampling import CODES_FILE, load_style_codes, mix_style_codes
+
+
+@pytest.fixture
+def prior(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    StyleGAN2Generator(
+        sample_size=16, style_dim=8, channel_base=128, max_channels=16, num_mapping_layers=2
+    ).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_mixed_codes_lie_between_two_faces() -> None:
+    codes = torch.stack([torch.full((6, 4), float(value)) for value in (0, 1)])
+    mixed = mix_style_codes(codes, 40, seeded())
+    assert mixed.shape == (40, 6, 4) and mixed.min() >= 0 and mixed.max() <= 1
+    changes = (mixed[:, 1:, 0] != mixed[:, :-1, 0]).sum(1)
+    assert set(changes.tolist()) == {0, 1}  # interpolated as a whole, or exchanged from one layer on
+    torch.testing.assert_close(mixed, mix_style_codes(codes, 40, seeded()))
+
+
+def test_faces_come_from_the_codes_beside_the_prior_or_from_its_mapping_network(prior: Path) -> None:
+    assert load_style_codes(prior) is None
+    mapped = sample_faces(2, prior, generator=seeded())
+    save_file({"w_plus": torch.randn(3, 6, 8).half()}, prior / CODES_FILE)
+    mixed = sample_faces(2, prior, generator=seeded())
+    again = sample_faces(2, prior, generator=seeded())
+    assert all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(mixed, again, strict=True))
+    assert (np.asarray(mapped[0]) != np.asarray(mixed[0])).any()
+    assert (np.asarray(mixed[0]) != np.asarray(mixed[1])).any()
+    mean = sample_faces(2, prior, truncation_psi=0, generator=seeded())
+    assert (np.asarray(mean[0]) == np.asarray(mean[1])).all()
+
+
+def test_the_bundled_prior_makes_faces() -> None:
+    faces = sample_faces(2, starter("face-prior"), generator=seeded())
+    assert all(face.size == (256, 256) and np.asarray(face).std() > 20 for face in faces)
+
+
+@pytest.mark.parametrize("options", [{"count": 0}, {"truncation_psi": 1.5}])
+def test_wrong_arguments_are_refused(prior: Path, options: dict) -> None:
+    with pytest.raises(ValueError, match=r"0|1\.5"):
+        sample_faces(source=prior, **options)
+    with pytest.raises(ValueError, match="two faces"):
+        mix_style_codes(torch.zeros(1, 6, 8), 1)
