@@ -57,6 +57,7 @@ def build_tab() -> None:
                     interactive=False,
                     format="png",
                     buttons=[],
+                    alt_text="The photo, with a frame and number on every face",
                     elem_id="restore-faces",
                 )
                 chosen = gr.CheckboxGroup(

@@ -37,11 +37,11 @@ class RestorePage(Visitor):
 
     def candidates(self, count: int) -> None:
         self._open("more", "count")
-        self.part("count").locator("input[type=number]").fill(str(count))
+        self._set("count", count)
 
     def damage(self, severity: float) -> None:
         self._open("damaging", "damage")
-        self.part("severity").locator("input[type=number]").fill(str(severity))
+        self._set("severity", severity)
         self.part("damage").click()
 
     def restore(self) -> None:
@@ -53,6 +53,12 @@ class RestorePage(Visitor):
         before = self.page.evaluate(sources)
         self.part("variants").locator("button").nth(number - 1).click()
         self.page.wait_for_function(f"before => {sources} !== before", arg=before)
+
+    def _set(self, slider: str, value: float) -> None:
+        number = self.part(slider).locator("input[type=number]")
+        number.fill(str(value))
+        number.press("Tab")
+        self.page.wait_for_timeout(500)  # the page takes over a number with its next frames
 
     def _open(self, panel: str, content: str) -> None:
         if not self.part(content).is_visible():

@@ -76,6 +76,22 @@ def test_restore_endpoint_gives_every_candidate(client, files) -> None:
     assert changed(first, second).any() and notes == ""
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGBA", "CMYK"])
+def test_restore_endpoint_takes_any_mode(client, files, mode) -> None:
+    photo = Image.open(files / "astronaut.png")
+    if mode == "I;16":
+        photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    else:
+        photo = photo.convert(mode)
+    path = files / f"photo.{'tif' if mode == 'CMYK' else 'png'}"
+    photo.save(path)
+    (result,), _ = restore(client, path)
+    result = Image.open(result)
+    assert result.mode == ("RGB" if mode == "CMYK" else mode)  # there are no CMYK PNGs
+    before, after = np.asarray(photo.convert(result.mode)), np.asarray(result)
+    assert (before[260:] == after[260:]).all() and (before[62:177, 181:270] != after[62:177, 181:270]).any()
+
+
 @pytest.mark.parametrize(
     ("photo", "options", "message"),
     [
