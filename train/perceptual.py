@@ -52,16 +52,6 @@ class PictureLossConfig(StageConfig):
         )
 
 
-def discriminator_features(discriminator: StyleGAN2Discriminator, image: Tensor) -> list[Tensor]:
-    """The map after every block, largest first."""
-    x = discriminator.stem(image.contiguous(memory_format=torch.channels_last))
-    features = []
-    for block in discriminator.blocks:
-        x = block(x)
-        features.append(x)
-    return features
-
-
 class PictureLosses:
     """Perceptual and identity loss of a run.
 
@@ -107,16 +97,19 @@ class PictureLosses:
         """Whether there is anything to compare."""
         return self.kind != "none" or self.identity is not None
 
-    def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, image: Tensor, target: Tensor, features: list[Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, 3, H, W] in [-1, 1], twice -> the weighted loss, and its unweighted terms by name.
 
-        Call it where the discriminator collects no gradients.
+        `features`: the discriminator's maps of `image`, where they are at hand. Call it where the discriminator
+        collects no gradients.
         """
         total, terms = image.new_zeros(()), {}
         if self.kind == "feature_matching":
             with torch.no_grad():
-                wanted = discriminator_features(self.critic, target)
-            distance = feature_matching_loss(discriminator_features(self.critic, image), wanted)
+                wanted = self.critic.features(target)
+            distance = feature_matching_loss(features or self.critic.features(image), wanted)
             terms["feature_matching"] = distance * (
                 len(image) if self.config.perceptual_reduction == "sum" else 1
             )

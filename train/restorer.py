@@ -58,6 +58,7 @@ class RestorerConfig(PictureLossConfig):
         prompts: False trains without codes and features (zeros), a first stage that needs no other network:
             `restorer` must then say the whole shape, and the codes' influence starts at zero for the next stage.
         restorer, discriminator: options of the two networks.
+        discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
         init_from: folder or Hub id of a restorer to start from.
         ablation: "a" to "d" of Table 3.3.
         betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
@@ -76,6 +77,7 @@ class RestorerConfig(PictureLossConfig):
     prompts: bool = True
     restorer: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
+    discriminator_from: str | None = None
     init_from: str | None = None
     ablation: str = "none"
     damage: str = "thesis"
@@ -171,6 +173,18 @@ class RestorerTrainer(Stage):
             )
         self.losses = PictureLosses(config, critic, self.device, self.run.say)
 
+    def _build_critic(self, options: dict[str, Any]) -> StyleGAN2Discriminator:
+        config = self.config
+        if config.discriminator_from is None:
+            return StyleGAN2Discriminator(**(options | config.discriminator))
+        critic = load_component(StyleGAN2Discriminator, config.discriminator_from, "discriminator")
+        if critic.config.sample_size != options["sample_size"]:
+            raise ValueError(
+                f"the discriminator of {config.discriminator_from} reads pictures of "
+                f"{critic.config.sample_size}, the restorer's are {options['sample_size']}"
+            )
+        return critic
+
     def _build_trained(self) -> tuple[RestoreAutoEncoder, StyleGAN2Discriminator]:
         config = self.config
         names = ("sample_size", "style_dim", "channel_base", "max_channels")
@@ -182,7 +196,7 @@ class RestorerTrainer(Stage):
             if not config.prompts:
                 silence_codes(restorer)
         options = {name: restorer.config[name] for name in names if name != "style_dim"}
-        return restorer, StyleGAN2Discriminator(**(options | config.discriminator))
+        return restorer, self._build_critic(options)
 
     # The frozen part
 
@@ -260,9 +274,11 @@ class RestorerTrainer(Stage):
             self.update(self.critic)
 
     def _restorer_loss(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        total, terms = self.losses(image, target)
-        if self.config.adversarial_weight > 0:
-            terms["adversarial"] = logistic_generator_loss(self.critic.network(image).float())
+        adversarial = self.config.adversarial_weight > 0
+        features = self.critic.network.features(image) if adversarial else None
+        total, terms = self.losses(image, target, features)
+        if adversarial:
+            terms["adversarial"] = logistic_generator_loss(self.critic.network.decide(features[-1]).float())
             total = total + self.config.adversarial_weight * terms["adversarial"]
         if self.config.l1_weight > 0:
             terms["l1"] = F.l1_loss(image, target)

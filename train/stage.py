@@ -32,6 +32,7 @@ class StageConfig(LoopConfig):
         data, split, streaming, shots, exclude, image_column: see `train.data.ImageSource`.
         flip: mirror half of the pictures.
         damage: preset of `facekit.conditions.degrade` for the network's input, or "none".
+        damage_probability: share of the pictures that are damaged.
     """
 
     data: str
@@ -42,9 +43,15 @@ class StageConfig(LoopConfig):
     image_column: str = "image"
     flip: bool = True
     damage: str = "none"
+    damage_probability: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 < self.damage_probability <= 1:
+            raise ValueError(
+                f"damage_probability must be above 0 and at most 1, got {self.damage_probability}; "
+                "damage: none leaves all pictures as they are"
+            )
         if self.damage != "none":
             get_config(self.damage)
 
@@ -203,6 +210,8 @@ class Stage:
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
 
         def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+            if config.damage_probability < 1 and rng.random() >= config.damage_probability:
+                return {"damaged": to_tensor(pixels), "image": to_tensor(pixels)}
             damaged, target = degrade_pair(pixels, config.damage, rng)
             return {"damaged": to_tensor(damaged), "image": to_tensor(target)}
 

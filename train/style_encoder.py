@@ -243,7 +243,9 @@ class StyleEncoderTrainer(Stage):
         config, image, position = self.config, batch["image"], batch["position"]
         codes = self.codes(batch)
         output = self.picture(codes, position, 0)
-        total, terms = self.losses(output, image)
+        adversarial = self.critic is not None and config.adversarial_weight > 0
+        features = self.critic.network.features(output) if adversarial else None
+        total, terms = self.losses(output, image, features)
         pixel = {"l2": (config.l2_weight, F.mse_loss), "l1": (config.l1_weight, F.l1_loss)}
         for name, (weight, distance) in pixel.items():
             if weight > 0:
@@ -259,8 +261,8 @@ class StyleEncoderTrainer(Stage):
             total = total + config.latent_weight * terms["latent"]
         if self.critic is not None:
             critic = self.critic.network
-            if config.adversarial_weight > 0:
-                terms["adversarial"] = logistic_generator_loss(critic(output).float())
+            if adversarial:
+                terms["adversarial"] = logistic_generator_loss(critic.decide(features[-1]).float())
                 total = total + config.adversarial_weight * terms["adversarial"]
             if config.mixing_weight > 0:
                 between = self.picture(self.mixed(codes, position), position, 1)
@@ -360,7 +362,7 @@ class StyleEncoderTrainer(Stage):
         count = -(-self.config.latent_samples // self.config.batch_size)
         return torch.cat(
             [
-                encoder(self.to_device(batch)["damaged"])
+                encoder(self.to_device(batch)["image"])
                 for batch in itertools.islice(self.batches(start=0), count)
             ]
         )

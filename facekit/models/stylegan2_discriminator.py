@@ -58,8 +58,18 @@ class StyleGAN2Discriminator(VerifiedModelMixin, ConfigMixin):
             raise ValueError(
                 f"image must have the shape [B, {', '.join(map(str, expected))}], not {list(image.shape)}"
             )
+        return self.decide(self.features(image)[-1])
+
+    def features(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """[B, 3, S, S] -> the map after every block, largest first, the last one [B, C, 4, 4]."""
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
+        maps = []
         for block in self.blocks:
             x = block(x)
+            maps.append(x)
+        return maps
+
+    def decide(self, x: torch.Tensor) -> torch.Tensor:
+        """The last map [B, C, 4, 4] -> logits [B, 1]."""
         x = self.final_conv(minibatch_stddev(x, self.config.stddev_group))
         return self.logit(self.final_linear(x.flatten(1)))

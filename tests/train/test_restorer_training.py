@@ -11,6 +11,7 @@ from PIL import Image
 from facekit import FaceRestorePipeline
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.smart import SMART
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config
 from train.restorer import RestorerConfig, RestorerTrainer
@@ -82,6 +83,15 @@ def test_switches_and_a_start_from_other_weights(tmp_path: Path, config: Path) -
     again = train(config, tmp_path / "again", max_steps=1, init_from=source, learning_rate=0, r1_every=0)
     assert same(first, again)
     assert not curve(tmp_path / "again", "r1")
+
+
+def test_a_discriminator_may_come_from_the_prior(tmp_path: Path, config: Path, guides: Path) -> None:
+    fresh = train(config, tmp_path / "fresh", max_steps=1)
+    given = train(config, tmp_path / "given", max_steps=1, discriminator_from=str(guides))
+    assert not same(fresh, given)
+    StyleGAN2Discriminator(sample_size=32, channel_base=128, max_channels=16).save_pretrained(tmp_path / "32")
+    with pytest.raises(ValueError, match="pictures of 32"):
+        train(config, tmp_path / "run", discriminator_from=str(tmp_path / "32"))
 
 
 def test_first_stage_without_prompts(tmp_path: Path, config: Path, guides: Path) -> None:

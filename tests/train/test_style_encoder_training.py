@@ -1,11 +1,13 @@
 """Style encoder training on tiny networks: on a frozen prior as in e4e, and together with its generator."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from facekit import sample_faces
@@ -70,6 +72,20 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert same(whole, train(config, tmp_path / "parts", max_steps=3))
     for name in ("loss_encoder", "loss_latent_discriminator", "loss_discriminator", "r1"):
         assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
+
+
+def test_a_share_of_the_inputs_is_damaged(config: Path, tmp_path: Path) -> None:
+    argv = ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--damage_probability", "0.5"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
+    equal = [
+        torch.equal(damaged, image)
+        for batch in itertools.islice(trainer.batches(), 10)
+        for damaged, image in zip(batch["damaged"], batch["image"], strict=True)
+    ]
+    assert 4 <= sum(equal) <= 16
+    with pytest.raises(ValueError, match="damage_probability"):
+        train(config, tmp_path / "run", damage_probability=0)
 
 
 def test_joint_training_by_pixels_alone(tmp_path: Path, joint: Path) -> None:
