@@ -26,6 +26,22 @@ def leaky_relu(x: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
 
 
+def leaky_relu_into(x: torch.Tensor, out: torch.Tensor) -> None:
+    """Write leaky ReLU of slope 0.2 of `x` to `out`, of the same shape; no gradient is recorded."""
+    torch.ops.aten.leaky_relu.out(x, LEAKY_SLOPE, out=out)
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Lay a network's kernels [out, in, k, k] out, in place, as convolutions of channels_last maps read them.
+
+    It saves copying them at every call. Kernels that are stacked ([n, out, in, k, k]) are used in matrix products,
+    as they lie. Values, shapes, and what `save_pretrained` writes stay the same.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
 def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
     """x / sqrt(mean(x^2 over `dim`) + 1e-8), with the mean taken in float32; shape and dtype as given."""
     wide = x.float()

@@ -57,8 +57,8 @@ class FIRFilter(nn.Module):
     ) -> torch.Tensor:
         """[B, C, H, W] -> [B, C, H + 2p - 3, W + 2p - 3]: filter after zero padding p, times `gain`.
 
-        `padding`: p, or one for rows and one for columns (only without gradients). With `stride` 2 only every second pixel of that is computed. `channel_gain` [C] and `bias` [C] ride
-        along at no cost.
+        `padding`: p, or one for rows and one for columns (only without gradients). With `stride` 2 only every
+        second pixel of that is computed. `channel_gain` [C] and `bias` [C] ride along at no cost.
         """
         kernel = self.kernel.to(x.dtype) * gain
         if channel_gain is None:

@@ -14,9 +14,14 @@ from torch import nn
 from facekit.models.ir_se import IRSEBackbone
 from facekit.models.verified import VerifiedModelMixin
 
-# Below this many output positions a convolution spends its time on rearranging weights; a matrix product
-# over gathered patches reads them once (measured on two cores: 3 to 10 times faster at 8x8 and below).
-PATCH_PRODUCT_LIMIT = 256
+# Up to this many output positions a convolution of stride 2 spends much of its time on rearranging weights; a
+# matrix product over gathered patches reads them once.
+PATCH_PRODUCT_LIMIT = 1024
+
+
+def match_dtype(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`x` in the dtype of `weight`, except under autocast, which chooses for itself."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
 
 
 class StyleHeads(nn.Module):
@@ -39,9 +44,8 @@ class StyleHeads(nn.Module):
 
     def forward(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Codes of the heads `start` to `stop - 1`: [B, C, S, S] -> [B, stop - start, D]."""
-        first = F.conv2d(
-            x, self.weights[0][start:stop].flatten(0, 1), self.biases[0][start:stop].flatten(), 2, 1
-        )
+        weight, bias = self.weights[0][start:stop].flatten(0, 1), self.biases[0][start:stop].flatten()
+        first = strided_conv(match_dtype(x, weight), weight, bias)
         maps = F.leaky_relu_(first) if not torch.is_grad_enabled() else F.leaky_relu(first)
         codes = []
         for index, head in zip(range(start, stop), maps.chunk(stop - start, 1), strict=True):
@@ -49,7 +53,7 @@ class StyleHeads(nn.Module):
                 head = F.leaky_relu(strided_conv(head, weight[index], bias[index]))
             codes.append(head.flatten(1))
         scale = 1.0 / math.sqrt(self.linear_weight.shape[-1])
-        stacked = torch.stack(codes)
+        stacked = match_dtype(torch.stack(codes), self.linear_weight)
         weight = self.linear_weight[start:stop].transpose(1, 2) * scale
         return torch.baddbmm(self.linear_bias[start:stop, None], stacked, weight).transpose(0, 1)
 
@@ -129,7 +133,8 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
             raise ValueError(
                 f"this encoder reads [B, {self.config.in_channels}, H, W], got {list(image.shape)}"
             )
-        return self.backbone(self.resize(image).contiguous(memory_format=torch.channels_last))
+        image = match_dtype(self.resize(image), self.backbone.stem[0].weight)
+        return self.backbone(image.contiguous(memory_format=torch.channels_last))
 
     def forward(
         self,
