@@ -136,11 +136,18 @@ def centre_mask(size: Size = 256, share: float = 0.25) -> np.ndarray:
     return mask
 
 
+def _gconv(size: Size, rng: Rng, **options: Any) -> np.ndarray:
+    from facekit.conditions.gconv_masks import gconv_mask  # which builds on this module
+
+    return gconv_mask(size, rng, **options)
+
+
 GENERATORS: dict[str, Callable[..., np.ndarray]] = {
     "cmod": lambda size, rng, **options: free_form_mask(size, rng, **options),
     "brush": lambda size, rng, **options: brush_mask(size, rng, **options),
     "ratio": lambda size, rng, **options: ratio_mask(size, seed=rng, **options),
     "centre": lambda size, rng, **options: centre_mask(size, **options),
+    "gconv": _gconv,
 }
 
 
@@ -148,7 +155,7 @@ class MaskSampler:
     """Draws masks by name, or from a weighted mixture, as a training configuration writes them.
 
     Args:
-        kind: `"cmod"`, `"brush"`, `"ratio"`, `"centre"`; or `"mixture"`.
+        kind: `"cmod"`, `"brush"`, `"ratio"`, `"centre"`, `"gconv"`; or `"mixture"`.
         size: side or `(height, width)` in pixels.
         parts: for a mixture, a list of `{"kind": name, "weight": number, ...options}`; weight defaults to 1.
         options: passed to the generator (`hole_range`, `low`, `high`, `share`).

@@ -1,0 +1,91 @@
+"""Pencil sketches: the reference pictures bit for bit, a plain loop, and what strokes look like."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from facekit.conditions.sketch import grey_picture, pencil_sketch, sketch_strokes, smooth, thin_strokes
+from tests.conftest import find_shared
+from tests.parity_data import PARITY
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, np.ndarray]:
+    """The committed reference pictures, completed by the full set where it can be found."""
+    shared = find_shared()
+    full = None if shared is None else shared / "parity" / "facemug" / "golden.seed0.safetensors"
+    return load_file(PARITY / "facemug" / "encoders.seed0.safetensors") | (load_file(full) if full else {})
+
+
+def test_reference_sketch_bit_for_bit(stored: dict[str, np.ndarray]) -> None:
+    sketch = pencil_sketch(stored["prep.rgb"])
+    strokes = sketch_strokes(sketch)
+    assert np.array_equal(strokes, stored["prep.sketch_binary"])
+    assert set(np.unique(strokes)) == {0, 1}
+
+
+def test_reference_stages_bit_for_bit(stored: dict[str, np.ndarray], shared_dir: Path) -> None:
+    grey = grey_picture(stored["prep.rgb"])
+    assert np.array_equal(grey, stored["prep.gray"])
+    assert np.array_equal(smooth(grey), stored["prep.gray_blurred"])
+    assert np.array_equal(pencil_sketch(stored["prep.rgb"]), stored["prep.sketch"])
+    strokes = stored["prep.sketch_binary"]
+    for size in (3, 4, 7):
+        expected = stored[f"prep.sketch_binary_eroded_rows{size}"]
+        assert np.array_equal(thin_strokes(strokes, size, vertical_only=True), expected)
+    assert np.array_equal(thin_strokes(strokes, 3), stored["prep.sketch_binary_eroded3_isotropic"])
+
+
+def test_filter_against_a_plain_loop() -> None:
+    """Definition word by word, one pixel after another, on a picture that is not square."""
+    rgb = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    height, width = rgb.shape[:2]
+
+    def reflected(index: int, length: int) -> int:
+        index = abs(index)
+        return index if index < length else 2 * (length - 1) - index
+
+    def at(picture: list[list[int]], y: int, x: int) -> int:
+        return picture[reflected(y, height)][reflected(x, width)]
+
+    grey = [
+        [(9798 * int(r) + 19235 * int(g) + 3735 * int(b) + 16384) >> 15 for r, g, b in row] for row in rgb
+    ]
+    taps = [(i, j, (2 - abs(i)) * (2 - abs(j))) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    blurred = [
+        [(sum(w * at(grey, y + i, x + j) for i, j, w in taps) + 8) >> 4 for x in range(width)]
+        for y in range(height)
+    ]
+    wanted = np.zeros((height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            edge = across = down = 0
+            for i in (-1, 0, 1):
+                across += (2 - abs(i)) * (at(blurred, y + i, x + 1) - at(blurred, y + i, x - 1))
+                down += (2 - abs(i)) * (at(blurred, y + 1, x + i) - at(blurred, y - 1, x + i))
+            for sign in (1, -1):
+                edge += 0.75 * (min(max(sign * across, 0), 255) | min(max(sign * down, 0), 255))
+            wanted[y, x] = 255 - min(round(edge), 255)
+    assert len(np.unique(wanted)) > 10
+    assert np.array_equal(pencil_sketch(rgb), wanted)
+
+
+def test_strokes_lie_on_edges_and_get_thinner() -> None:
+    rgb = np.full((40, 40, 3), 40, np.uint8)
+    rgb[10:30, 10:30] = 220
+    strokes = sketch_strokes(pencil_sketch(rgb))
+    assert strokes[9:11, 15].all() and strokes[15, 29:31].all()
+    assert not strokes[13:27, 13:27].any() and not strokes[:7].any()
+    assert thin_strokes(strokes, 1).sum() == strokes.sum() > thin_strokes(strokes, 2).sum() > 0
+    full = np.ones((5, 5), np.uint8)
+    assert thin_strokes(full, 4).all()
+
+
+def test_other_pictures_are_refused() -> None:
+    for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((1, 8, 3), np.uint8)):
+        with pytest.raises(ValueError, match="8-bit RGB"):
+            pencil_sketch(wrong)
+    with pytest.raises(ValueError, match="at least 1"):
+        thin_strokes(np.ones((4, 4), np.uint8), 0)
