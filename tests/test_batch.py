@@ -323,7 +323,7 @@ def launch(processes: int, arguments: list[str], **environment: str) -> subproce
         command = [*launcher, "--main_process_port", "0", *command]
     settings = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | environment
     return subprocess.run(
-        [sys.executable, *command], env=settings, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, *command], env=settings, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -228,7 +228,7 @@ def test_killed_in_a_write_and_started_again(work: Path, model: str) -> None:
     line = ["restore", "photos/a.png", "photos/b.jpg", "photos/d.png", "-o", "out", "--model", model]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "KILL_IN_WRITE": "2"}
     command = [sys.executable, str(KILLED), "facekit", *line]
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     first, part = sorted(settled("out"), key=lambda name: name.endswith(".part"))
     assert first == "a.png" and part.startswith(".b.png.") and part.endswith(".part")
