@@ -90,6 +90,27 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(f for f in files if f.is_file())
 
 
+def matching_files(photos: Sequence[Path], given: Path, what: str) -> dict[Path, Path]:
+    """The mask (or whatever `what` calls it) of every photo that has one: one file for all, or a folder of files
+    with the photos' names.
+
+    Raises UsageError where there is no such file, no name in common, or one name twice.
+    """
+    if not given.exists():
+        raise UsageError(f"the {what} {given} does not exist")
+    if not given.is_dir():
+        return dict.fromkeys(photos, given)
+    by_name: dict[str, Path] = {}
+    for file in pictures_in(given):
+        if file.stem in by_name:
+            raise UsageError(f"{by_name[file.stem]} and {file} are {what}s of the same name")
+        by_name[file.stem] = file
+    files = {photo: by_name[photo.stem] for photo in photos if photo.stem in by_name}
+    if not files:
+        raise UsageError(f"no {what} in {given} has the name of a photo, for example {photos[0].stem}.png")
+    return files
+
+
 def plan_outputs(
     photos: Sequence[Path], folder: Path, overwrite: bool, skip_existing: bool, candidates: int = 1
 ) -> dict[Path, list[Path]]:

@@ -1,7 +1,6 @@
 """`facekit inpaint`: fill holes in photos."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ from facekit.commands.common import (
     finish,
     list_photos,
     load_pipeline,
+    matching_files,
     pick_device,
-    pictures_in,
     plan_outputs,
     remove_parts,
     save_picture,
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--steps is {args.steps}; it must be 1 or more")
     faces = chosen_faces(args.faces)
     photos = list_photos(args.photos)
-    masks = _masks_for(photos, args.mask)
+    masks = matching_files(photos, args.mask, "mask")
     outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing)
     model = args.model or starter("face-inpaint")
     pipeline = None
@@ -95,23 +94,6 @@ def run(args: argparse.Namespace) -> int:
     )
     settings = {key: getattr(args, key) for key in ("region", "steps", "seed", "device", "dtype")}
     return finish("inpaint", entries, {"model": model} | settings, args)
-
-
-def _masks_for(photos: Sequence[Path], mask: Path) -> dict[Path, Path]:
-    """The mask of every photo that has one."""
-    if not mask.exists():
-        raise UsageError(f"the mask {mask} does not exist")
-    if not mask.is_dir():
-        return dict.fromkeys(photos, mask)
-    by_name: dict[str, Path] = {}
-    for file in pictures_in(mask):
-        if file.stem in by_name:
-            raise UsageError(f"{by_name[file.stem]} and {file} are masks of the same name")
-        by_name[file.stem] = file
-    masks = {photo: by_name[photo.stem] for photo in photos if photo.stem in by_name}
-    if not masks:
-        raise UsageError(f"no mask in {mask} has the name of a photo, for example {photos[0].stem}.png")
-    return masks
 
 
 def _fill(

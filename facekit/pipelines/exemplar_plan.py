@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,10 @@ def propose_mask(
             "where the whole picture is one aligned face."
         )
     chosen = detect_faces(picture, faces=faces, detector=_known(found))
+    if not chosen:
+        raise ValueError(
+            'faces is an empty list. Say "all", "largest" or the indices of the faces to recover.'
+        )
     return np.logical_or.reduce([occlusion_mask(kind, face, shape) for face in chosen]), found
 
 
@@ -216,13 +221,13 @@ def _side(region: FaceRegion | CropRegion, sample_size: int) -> float:
 
 def check_layers(layers: Sequence[int], known: Sequence[int], name: str) -> list[int]:
     """Indices of codes in order. ValueError, naming the argument, for one that is not among `known`."""
-    wrong = [i for i in layers if isinstance(i, bool) or not isinstance(i, int) or i not in known]
+    wrong = [i for i in layers if isinstance(i, bool) or not isinstance(i, Integral) or i not in known]
     if wrong:
         raise ValueError(
             f"{name} has {wrong[0]!r}; the codes that an exemplar gives here are "
             f"{', '.join(map(str, known)) or 'none'}."
         )
-    return sorted(set(layers))
+    return sorted({int(i) for i in layers})
 
 
 def second_layers(style_layers: int | Sequence[int] | None, layers: Sequence[int]) -> list[int]:
@@ -237,7 +242,7 @@ def second_layers(style_layers: int | Sequence[int] | None, layers: Sequence[int
     layers = list(layers)
     if style_layers is None:
         return layers[len(layers) // 2 :]
-    if not isinstance(style_layers, int) or isinstance(style_layers, bool):
+    if not isinstance(style_layers, Integral) or isinstance(style_layers, bool):
         return check_layers(style_layers, layers, "style_layers")
     low, high = (layers[0], layers[-1] + 1) if layers else (0, 0)
     if not low <= style_layers <= high:

@@ -1,6 +1,9 @@
 """The converter of EXE-GAN's files: refusals in a plain run; the whole way, against the goldens, in a slow one."""
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from safetensors.torch import load_file
 from facekit import ExemplarInpaintPipeline
 from facekit.cli import main
 from facekit.convert import exegan
+from tests.hub.stand_in import HubStandIn, Repository
 from tests.models.style_parity import goldens
 from tests.parity_data import PARITY, fill, filled
 
@@ -128,6 +132,33 @@ def test_the_command_refuses_and_leaves_nothing(
     assert main(wrong) == 1
     assert "has 256 pixels, not 512" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
+
+
+def test_a_hub_model_is_downloaded_as_far_as_needed(tmp_path: Path) -> None:
+    """Over HTTP, with the real huggingface_hub in a process of its own."""
+    with HubStandIn() as hub:
+        hub.repositories["someone/exegan"] = Repository()
+        files = dict.fromkeys((*NAMES, "Arcface.pth", "huge.bin"), b"PK no checkpoint")
+        hub.repositories["someone/exegan"].commit(files, "main")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        environment |= {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        command = [sys.executable, "-m", "facekit", "convert", "exegan", "someone/exegan", "--size", "512"]
+        done = subprocess.run(
+            [*command, "--output", str(tmp_path / "out")],
+            env=environment | {"NO_PROXY": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        asked = " ".join(hub.answers)
+    assert done.returncode == 1 and "Arcface.pth is truncated or no PyTorch checkpoint" in done.stderr
+    assert "EXE_GAN_model_512.pt" in asked and "psp_ffhq_encode.pt" in asked
+    assert "EXE_GAN_model_256.pt" not in asked and "huge.bin" not in asked
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

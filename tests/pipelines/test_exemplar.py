@@ -191,7 +191,7 @@ def test_which_codes_come_from_the_exemplar(
 ) -> None:
     options = {"aligned": True, "noise": "none", "z": torch.ones(1, 16), "output_type": "np"}
     usual = pipe(portrait, eyes, example, **options).images[0]
-    same = pipe(portrait, eyes, example, exemplar_layers=range(4, 10), **options).images[0]
+    same = pipe(portrait, eyes, example, exemplar_layers=np.arange(4, 10), **options).images[0]
     np.testing.assert_array_equal(usual, same)
     for layers in ([2, 3], range(2, 10), [9]):
         changed = pipe(portrait, eyes, example, exemplar_layers=layers, **options).images[0]
