@@ -27,8 +27,21 @@ def leaky_relu(x: torch.Tensor) -> torch.Tensor:
 
 
 def leaky_relu_into(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Write leaky ReLU of slope 0.2 of `x` to `out`, of the same shape; no gradient is recorded."""
-    torch.ops.aten.leaky_relu.out(x, LEAKY_SLOPE, out=out)
+    """Write leaky ReLU of slope 0.2 of `x` to `out`, of the same shape; no gradient is recorded, `x` may change."""
+    if x.dtype == out.dtype:
+        torch.ops.aten.leaky_relu.out(x, LEAKY_SLOPE, out=out)
+    else:
+        out.copy_(leaky_relu(x))
+
+
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """A convolution's half-precision result in float32, for the passes that follow it, on a CPU without gradients.
+
+    They are no slower there, and the map is rounded once instead of after every pass.
+    """
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        return x
+    return x.float()
 
 
 def to_channels_last(module: nn.Module) -> None:

@@ -24,6 +24,7 @@ from facekit.models.layers import (
     WeightCache,
     leaky_relu,
     leaky_relu_into,
+    widened,
 )
 from facekit.models.resample import FIRFilter
 
@@ -280,7 +281,8 @@ class StyledConv(nn.Module):
         if self.conv.weight.shape[-1] == 3 and runs_in_bands(x, *self.conv.output_size(x)):
             return self._in_bands(x, style, noise, generator)
         y = self.conv(x, style, ACTIVATION_GAIN, self.activate.scaled_bias())
-        return leaky_relu(add_(y, self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN)))
+        dtype, y = y.dtype, widened(y)
+        return leaky_relu(add_(y, self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN))).to(dtype)
 
     def _in_bands(
         self, x: torch.Tensor, style: torch.Tensor, noise: torch.Tensor | None, generator: Generators
@@ -293,7 +295,7 @@ class StyledConv(nn.Module):
             one = slice(index, index + 1)
             own = None if noise is None else noise[one] if noise.shape[0] > 1 else noise
             for start, stop, rows in self.conv.rows(x[one], style[one], ACTIVATION_GAIN, bias):
-                rows = add_(rows, None if own is None else own[:, :, start:stop])
+                rows = add_(widened(rows), None if own is None else own[:, :, start:stop])
                 leaky_relu_into(rows, out[one, :, start:stop])
         return out
 

@@ -16,6 +16,7 @@ from facekit.models.layers import (
     NoiseInjection,
     leaky_relu,
     leaky_relu_into,
+    widened,
 )
 from facekit.models.modulated import FOLD_FROM_PIXELS, Modulation, add_, fold, split_scale
 
@@ -111,9 +112,9 @@ class SMART(nn.Module):
             gain = (gain * left).to(y.dtype)[:, :, None, None]
             y = y * gain if torch.is_grad_enabled() else y.mul_(gain)
         y = F.conv2d(y, self.fusion.weight, self.fusion_activate.scaled_bias(DOUBLE_GAIN), padding=1)
-        y = leaky_relu(y)
+        dtype, y = y.dtype, leaky_relu(widened(y))
         noise = self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN)
-        return leaky_relu(add_(y, noise, self.activate.scaled_bias().view(1, -1, 1, 1)))
+        return leaky_relu(add_(y, noise, self.activate.scaled_bias().view(1, -1, 1, 1))).to(dtype)
 
     def _in_bands(
         self,
@@ -132,7 +133,7 @@ class SMART(nn.Module):
             one = slice(index, index + 1)
             own = None if noise is None else noise[one] if noise.shape[0] > 1 else noise
             for start, stop, y in dilated_rows(x[one], fold(self.weight, scale[one], gain[one], x.dtype)):
-                y = leaky_relu(F.conv2d(y, fusion, first_bias, padding=(0, 1)))
+                y = leaky_relu(widened(F.conv2d(y, fusion, first_bias, padding=(0, 1))))
                 y = add_(y, None if own is None else own[:, :, start:stop], second_bias)
                 leaky_relu_into(y, out[one, :, start:stop])
         return out

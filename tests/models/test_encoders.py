@@ -169,6 +169,17 @@ def test_impossible_encoders_are_refused(config: dict, message: str) -> None:
         tiny_encoder(**config)
 
 
+def test_style_encoder_stays_in_float32(tmp_path: Path, image: torch.Tensor) -> None:
+    """The diffuser amplifies the codes' rounding: loaded in half precision, the encoder gives the same codes."""
+    encoder = tiny_encoder()
+    encoder.latent_avg.normal_()
+    encoder.save_pretrained(tmp_path)
+    loaded = StyleEncoder.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    assert {t.dtype for t in loaded.state_dict().values() if t.is_floating_point()} == {torch.float32}
+    with torch.no_grad():
+        assert torch.equal(loaded(image), encoder(image))
+
+
 def test_diffuser_stays_in_float32(tmp_path: Path) -> None:
     torch.manual_seed(3)
     diffuser = CodeDiffuser(num_styles=6, style_dim=16)
