@@ -14,6 +14,7 @@ from facekit.faces import Face
 from facekit.imaging import MAX_PIXELS, ImageInput, load_images
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.layers import to_channels_last
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
@@ -106,6 +107,9 @@ class FaceRestorePipeline(FacekitPipeline):
             restorer=restorer,
             identity_encoder=identity_encoder,
         )
+        for network in (style_encoder, prior, restorer, identity_encoder):
+            if isinstance(network, torch.nn.Module):
+                to_channels_last(network)
 
     def check_inputs(
         self,
@@ -231,7 +235,7 @@ class FaceRestorePipeline(FacekitPipeline):
             damaged = torch.from_numpy(np.stack(inputs).transpose(0, 3, 1, 2) * np.float32(2) - np.float32(1))
             damaged = damaged.to(device)
             codes = in_parts(
-                lambda part: self.style_encoder(damaged[part].to(self.style_encoder.dtype)).float(),
+                lambda part: self.style_encoder(damaged[part]).float(),
                 len(inputs),
                 max_batch_size,
             )[sources]
