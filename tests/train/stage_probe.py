@@ -1,4 +1,4 @@
-"""Run by the two-process test of prior and restorer, alone and under `accelerate launch`: what a run saw and did."""
+"""Run by the two-process tests of the stages, alone and under `accelerate launch`: what a run saw and did."""
 
 # ruff: noqa: I001
 import os
@@ -12,11 +12,16 @@ import torch
 from safetensors.torch import save_file
 
 from train.config import read_config
+from train.exemplar import ExemplarConfig, ExemplarTrainer
 from train.prior import PriorConfig, PriorTrainer
 from train.restorer import RestorerConfig, RestorerTrainer
 from train.stage import Learner, Stage
 
-STAGES = {"prior": (PriorTrainer, PriorConfig), "restorer": (RestorerTrainer, RestorerConfig)}
+STAGES = {
+    "prior": (PriorTrainer, PriorConfig),
+    "restorer": (RestorerTrainer, RestorerConfig),
+    "exemplar": (ExemplarTrainer, ExemplarConfig),
+}
 
 
 def run(trainer: Stage, result: Path) -> None:

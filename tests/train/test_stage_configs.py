@@ -1,4 +1,4 @@
-"""The shipped configurations of prior, style encoder, code diffuser and restorer: valid, and of one measure."""
+"""The shipped configurations of all stages over `train.stage`: valid, and of one measure."""
 
 from pathlib import Path
 
@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from train.code_diffuser import CodeDiffuserConfig
 from train.config import read_yaml
+from train.exemplar_config import ExemplarConfig
 from train.prior import PriorConfig
 from train.restorer import RestorerConfig
 from train.stage import StageConfig
@@ -23,6 +25,7 @@ STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "style-encoder": (StyleEncoderConfig, {"prior": "x"}),
     "code-diffuser": (CodeDiffuserConfig, {"prior": "x", "style_encoder": "x"}),
     "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
+    "exemplar": (ExemplarConfig, {"style_encoder": "x", "identity_encoder": "x"}),
 }
 CASES = [(path, name) for name in STAGES for path in sorted(CONFIGS.glob(f"{name}-*.yaml"))]
 
@@ -40,6 +43,8 @@ def test_every_stage_has_both_presets() -> None:
     names = {path.stem for path, _ in CASES}
     for stage in ("prior", "style-encoder", "code-diffuser", "restorer"):
         assert {f"{stage}-paper", f"{stage}-starter"} <= names
+    presets = ("thesis", "published-256", "published-large-mask", "starter", "sketch")
+    assert {f"exemplar-{preset}" for preset in presets} <= names
 
 
 def test_starter_networks_fit_each_other() -> None:
@@ -58,3 +63,15 @@ def test_starter_networks_fit_each_other() -> None:
         sum(p.numel() for p in network.parameters()) for network in (prior, encoder, diffuser, restorer)
     ]
     assert 4 * sum(counts) < 25e6, counts
+
+
+def test_exemplar_starter_reads_the_starter_encoder() -> None:
+    """Encoder and generator have codes of one measure and stay below 25 MB in float32, with a sketch channel too."""
+    with torch.device("meta"):
+        first = read_yaml(CONFIGS / "autoencoder-starter.yaml")
+        codes = {"num_styles": 14, "style_dim": first["prior"]["style_dim"]}
+        encoder = StyleEncoder(**(codes | first["encoder"]))
+        options = read_yaml(CONFIGS / "exemplar-starter-sketch.yaml")["multi_style_generator"]
+        generator = MultiStyleGenerator(**(options | {"style_dim": codes["style_dim"], "use_sketch": True}))
+    assert generator.num_styles <= encoder.config.num_styles
+    assert 4 * sum(p.numel() for network in (encoder, generator) for p in network.parameters()) < 25e6

@@ -1,4 +1,4 @@
-"""Runs of the trainers of prior, style encoder, code diffuser and restorer on networks that take seconds."""
+"""Runs of all stages over `train.stage` on networks that take seconds."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
@@ -91,4 +92,33 @@ def tiny_guides(folder: Path) -> Path:
     StyleEncoder(num_styles=6, style_dim=8, **ENCODER).save_pretrained(folder / "style_encoder")
     CodeDiffuser(num_styles=6, style_dim=8, num_blocks=1).save_pretrained(folder / "code_diffuser")
     CodeDiffusionScheduler.published().save_pretrained(folder / "scheduler")
+    return folder
+
+
+# A tiny run of `train/exemplar.py`, but for its `style_encoder`.
+EXEMPLAR: dict[str, Any] = {
+    "multi_style_generator": {
+        "sample_size": 16,
+        "channel_base": 128,
+        "max_channels": 16,
+        "global_dim": 16,
+        "num_mapping_layers": 2,
+        "first_exemplar_style": 2,
+        "dropout": 0.0,
+    },
+    "discriminator": {"stddev_group": 1},
+    "masks": {"kind": "ratio", "low": 0.2, "high": 0.5},
+    "spatial_weights": {"kernel_size": 8, "sigma": 3.0},
+    "perceptual": "feature_matching",
+    "latent_samples": 64,
+    "r1_every": 2,
+}
+
+
+def tiny_exemplar_guides(folder: Path) -> Path:
+    """A pSp encoder of the codes 2 to 7, and an identity encoder."""
+    torch.manual_seed(0)
+    options = ENCODER | {"num_styles": 8, "first_style": 2, "style_dim": 8, "reading": "psp"}
+    StyleEncoder(**options).save_pretrained(folder / "style_encoder")
+    IdentityEncoder(32, (1, 1, 1, 1), 8, 16).save_pretrained(folder / "identity_encoder")
     return folder

@@ -1,0 +1,81 @@
+"""Scores of an exemplar-guided generator on held-out faces with fixed masks."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facekit.conditions.masks import MaskSampler
+from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from train.data import ImageSource, fit_square, to_tensor
+
+if TYPE_CHECKING:
+    from train.exemplar import ExemplarTrainer
+
+
+def attribute_distance(codes: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """Distance of style codes [B, m, D], [B]: mean norm over the m codes (Eq. 5.7), or mean square ("mse")."""
+    difference = codes.float() - wanted.float()
+    return difference.norm(dim=2).mean(1) if kind == "norm" else difference.square().mean((1, 2))
+
+
+class ExemplarValidation:
+    """The first pictures of a split, each with its own fixed mask, filled after itself and after the next one.
+
+    Raises:
+        ValueError: with fewer than two pictures.
+    """
+
+    def __init__(self, trainer: "ExemplarTrainer") -> None:
+        self.trainer, config = trainer, trainer.config
+        source = ImageSource(
+            config.validation_data, config.validation_split, image_column=config.image_column
+        )
+        rows = source.load()
+        if min(config.validation_images, len(rows)) < 2:
+            raise ValueError("validation fills faces after one another: it needs two pictures or more")
+        masks = MaskSampler(size=trainer.size, **config.validation_masks)
+        self.pictures: list[dict[str, Tensor]] = []
+        for i in range(min(config.validation_images, len(rows))):
+            pixels = fit_square(rows[i][config.image_column], trainer.size, None)
+            mask = masks(np.random.default_rng([7, i])).astype(np.float32)
+            picture = {"image": to_tensor(pixels)[None], "mask": torch.from_numpy(mask)[None, None]}
+            if config.sketch:
+                strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
+                picture["sketch"] = torch.from_numpy(strokes)[None, None]
+            self.pictures.append(picture | {"position": torch.tensor([i])})
+        with torch.no_grad():
+            images = [picture["image"].to(trainer.device) for picture in self.pictures]
+            self.codes = torch.cat([trainer.codes(image) for image in images])
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Means over all pictures, shared by all processes, and rows of this one's first pictures.
+
+        Returns:
+            `psnr` (dB) of the picture filled after itself; for the one filled after the next face `attribute`, how
+            far its codes are from that face's, and `match`, the share of the other faces whose codes are farther.
+            Rows: masked, next face, filled after it, filled after itself, truth.
+        """
+        trainer, count = self.trainer, len(self.pictures)
+        network, accelerator = trainer.averaged(trainer.generator), trainer.accelerator
+        sums, rows = torch.zeros(4), []
+        for i in range(accelerator.process_index, count, accelerator.num_processes):
+            batch: dict[str, Any] = {name: x.to(trainer.device) for name, x in self.pictures[i].items()}
+            own, other = self.codes[i : i + 1], (i + 1) % count
+            itself = trainer.filled(network, batch, own)
+            after = trainer.filled(network, batch, self.codes[other : other + 1])
+            made = trainer.used(trainer.codes(after)).expand(count, -1, -1)
+            kind = trainer.config.attribute_distance
+            distances = attribute_distance(made, trainer.used(self.codes), kind)
+            farther = (distances > distances[other]).float().sum() / (count - 1)
+            error = (itself - batch["image"]).square().mean().item() / 4  # of pictures in [0, 1]
+            psnr = -10 * np.log10(max(error, 1e-10))
+            sums += torch.tensor([psnr, distances[other].item(), farther.item(), 1.0])
+            if len(rows) < 8:
+                masked, guide = batch["image"] * (1 - batch["mask"]), self.pictures[other]["image"]
+                rows.append((masked, guide.to(masked), after, itself, batch["image"]))
+        sums = accelerator.reduce(sums.to(trainer.device), "sum").tolist()
+        metrics = {name: sums[k] / sums[3] for k, name in enumerate(("psnr", "attribute", "match"))}
+        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
