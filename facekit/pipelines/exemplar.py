@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -310,6 +311,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
+    @torch.inference_mode()
     def sweep(
         self,
         image: ImageInput | EncodedPhotos,
@@ -332,53 +334,63 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         Raises:
             ValueError: several pictures, arguments that a sweep sets itself, or as the call does.
         """
-        taken = {
-            "num_images",
-            "style_layers",
-            "output_type",
-            "return_dict",
-            "return_exemplars",
-        } & options.keys()
+        own = ("num_images", "style_layers", "output_type", "return_dict", "return_exemplars")
+        taken = [name for name in own if name in options]
         if taken:
-            raise ValueError(f"a sweep sets {', '.join(sorted(taken))} itself; leave it out.")
-        layers = self.check_inputs(options.get("exemplar_layers"), 1.0, 1.0, "random", 1, 1, "pil")
+            raise ValueError(f"a sweep sets {', '.join(taken)} itself; leave it out.")
+        if exemplar is None or second_exemplar is None:
+            raise ValueError("a sweep mixes two exemplars: pass exemplar and second_exemplar.")
+        most = options.get("max_batch_size", 8)
+        layers = self.check_inputs(
+            options.get("exemplar_layers"),
+            options.get("exemplar_strength", 1.0),
+            options.get("truncation_psi", 1.0),
+            options.get("noise", "random"),
+            num_images=1,
+            max_batch_size=most,
+            output_type="pil",
+        )
         if not layers:
             raise ValueError("exemplar_layers is empty: there is nothing to mix.")
         crossovers = list(range(layers[0], layers[-1] + 2)) if crossovers is None else list(crossovers)
-        if not crossovers:
-            raise ValueError("crossovers is empty. Pass at least one.")
+        if not crossovers or not all(isinstance(crossover, Integral) for crossover in crossovers):
+            raise ValueError(f"crossovers is {crossovers}; pass at least one whole number.")
         for crossover in crossovers:
             second_layers(crossover, layers)
-        if exemplar is None or second_exemplar is None:
-            raise ValueError("a sweep mixes two exemplars: pass exemplar and second_exemplar.")
 
-        keep = ("recover", "sketch", "aligned", "faces", "detector", "max_pixels")
-        settings = {name: options.pop(name) for name in keep if name in options}
-        detector = {name: settings[name] for name in ("detector", "max_pixels") if name in settings}
-        aligned = options.pop("exemplar_aligned", None)
-        detector["aligned"] = settings.get("aligned", False) if aligned is None else aligned
-        detector["face"] = options.pop("exemplar_face", "only")
-        given = []
-        for picture in (exemplar, second_exemplar):
-            given.append(
-                picture if isinstance(picture, ExemplarCodes) else self.encode_exemplar(picture, **detector)
-            )
-        photo = image if isinstance(image, EncodedPhotos) else self.encode_photo(image, mask, **settings)
-        if {len(photo), *map(len, given)} != {1}:
+        recover, sketch = options.pop("recover", None), options.pop("sketch", None)
+        aligned, faces = options.pop("aligned", False), options.pop("faces", "all")
+        exemplar_aligned = options.pop("exemplar_aligned", None)
+        exemplar_aligned = aligned if exemplar_aligned is None else exemplar_aligned
+        detector, max_pixels = options.pop("detector", None), options.pop("max_pixels", MAX_PIXELS)
+        photo = image
+        if not isinstance(image, EncodedPhotos):
+            photo = self._plan_photos(image, mask, recover, sketch, aligned, faces, detector, max_pixels)
+        given = (exemplar_aligned, options.pop("exemplar_face", "only"), detector, max_pixels)
+        first = self._plan_exemplars(exemplar, *given, "exemplar")
+        second = self._plan_exemplars(second_exemplar, *given, "second exemplar")
+        if (len(photo), len(first), len(second)) != (1, 1, 1):
             raise ValueError("a sweep takes one photo and two exemplars; call it for each pair.")
-        (source,) = sample_generators(generator, [0])
-        seed = source.initial_seed()
-        images, notes, exemplars = [], [], []
+        if image is photo and (mask is not None or recover is not None or sketch is not None):
+            raise ValueError(
+                "an encoded photo has its mask and sketch already; leave mask, recover and sketch out."
+            )
+
+        for codes in (first, second):
+            self._encode_exemplars(codes, most)
+        self._encode_photos(photo, most)
+        seed = sample_generators(generator, [0])[0].initial_seed()
+        images, notes = [], []
         for crossover in crossovers:
             output = self(
                 photo,
-                exemplar=given[0],
-                second_exemplar=given[1],
+                exemplar=first,
+                second_exemplar=second,
                 style_layers=crossover,
                 generator=torch.Generator().manual_seed(seed),
                 **options,
             )
             images += output.images
             notes = output.notes
-        exemplars = deliver_squares([codes.faces[0].image for codes in given], "pil")
+        exemplars = deliver_squares([codes.faces[0].image for codes in (first, second)], "pil")
         return ExemplarSweepOutput(images=images, crossovers=crossovers, exemplars=exemplars, notes=notes)

@@ -380,11 +380,14 @@ def test_wrong_sweeps_are_refused(
 ) -> None:
     cases = [
         ({"num_images": 2}, "a sweep sets num_images itself"),
-        ({"crossovers": []}, "crossovers is empty"),
+        ({"crossovers": []}, r"crossovers is \[\]; pass at least one whole number"),
         ({"crossovers": [3]}, "between 4"),
         ({"exemplar_layers": []}, "nothing to mix"),
         ({"second_exemplar": None}, "pass exemplar and second_exemplar"),
         ({"image": [portrait, portrait]}, "one photo and two exemplars"),
+        ({"crossovers": [[4, 5]]}, "pass at least one whole number"),
+        ({"noise": "loud"}, "noise is 'loud'"),
+        ({"mask": None}, "mask is missing"),
     ]
     given = {
         "image": portrait,
@@ -393,9 +396,17 @@ def test_wrong_sweeps_are_refused(
         "second_exemplar": example,
         "aligned": True,
     }
+    called = []
+    hook = pipe.style_encoder.register_forward_hook(lambda *_: called.append(1))
     for settings, message in cases:
         with pytest.raises(ValueError, match=message):
             pipe.sweep(**given | settings)
+    hook.remove()
+    assert not called
+    photo = pipe.encode_photo(portrait, eyes, aligned=True)
+    with pytest.raises(ValueError, match="has its mask and sketch already"):
+        pipe.sweep(**given | {"image": photo})
+    assert len(pipe.sweep(**given | {"image": photo, "mask": None, "crossovers": [5, 6]}).images) == 2
 
 
 def test_networks_that_give_nan_are_noticed(
