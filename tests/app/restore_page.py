@@ -55,10 +55,15 @@ class RestorePage(Visitor):
         self.page.wait_for_function(f"before => {sources} !== before", arg=before)
 
     def _set(self, slider: str, value: float) -> None:
+        """Type a number until it stays: on a busy machine the page still fills in the panel just opened."""
         number = self.part(slider).locator("input[type=number]")
-        number.fill(str(value))
-        number.press("Tab")
-        self.page.wait_for_timeout(500)  # the page takes over a number with its next frames
+        for _ in range(20):
+            self.page.wait_for_timeout(500)
+            if number.input_value() == str(value):
+                return
+            number.fill(str(value))
+            number.press("Tab")
+        raise AssertionError(f"{slider} does not take {value}, it shows {number.input_value()}")
 
     def _open(self, panel: str, content: str) -> None:
         if not self.part(content).is_visible():

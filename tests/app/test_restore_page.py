@@ -122,7 +122,7 @@ def test_damage_and_the_way_back(visit, portrait, tmp_path) -> None:
     assert Path(damaged_result.filename).name == "portrait-damaged-restored.png"
     assert changed(Image.open(portrait), damaged_result).mean() > 0.9  # the whole photo was damaged
 
-    visitor.damage(1.0)
+    visitor.damage(1)
     visitor.part("download").wait_for(state="hidden")
     visitor.part("back").click()
     visitor.part("back").wait_for(state="hidden")
