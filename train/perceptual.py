@@ -46,10 +46,9 @@ class PictureLossConfig(StageConfig):
     @property
     def compares_features(self) -> bool:
         """Whether the perceptual loss may look at a discriminator's features."""
-        return self.perceptual_weight > 0 and "feature_matching" in (
-            self.perceptual,
-            self.perceptual_substitute,
-        )
+        if self.perceptual_weight <= 0 or self.perceptual == "none":
+            return False
+        return "feature_matching" in (self.perceptual, self.perceptual_substitute)
 
 
 class PictureLosses:
