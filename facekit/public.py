@@ -16,6 +16,7 @@ from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
+from facekit.conditions.degrade import degrade
 from facekit.hub import starter
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
@@ -52,6 +53,7 @@ __all__ = [
     "StyleEncoder",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "degrade",
     "sample_faces",
     "starter",
 ]
