@@ -59,7 +59,8 @@ class RestorerConfig(PictureLossConfig):
             `restorer` must then say the whole shape, and the codes' influence starts at zero for the next stage.
         restorer, discriminator: options of the two networks.
         discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
-        init_from: folder or Hub id of a restorer to start from.
+        init_from: folder or Hub id of a restorer to start from; its shape counts, but with `restorer: {residual:
+            true}` one that rebuilds whole pictures goes on as one that adds to its input.
         ablation: "a" to "d" of Table 3.3.
         betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
         r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
@@ -132,6 +133,14 @@ def silence_codes(restorer: RestoreAutoEncoder) -> None:
             module.affine.weight[:, : restorer.config.style_dim] = 0
 
 
+def made_residual(restorer: RestoreAutoEncoder) -> RestoreAutoEncoder:
+    """A restorer that adds its input, with the layers of one that does not; its RGB heads begin at zero."""
+    residual = RestoreAutoEncoder.from_config({**restorer.config, "residual": True})
+    residual.load_state_dict(restorer.state_dict())
+    residual.silence_rgb()
+    return residual
+
+
 def no_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
     """Zeros in the place of codes and features, `image` [B, 3, S, S]."""
     config, batch = restorer.config, image.shape[0]
@@ -191,6 +200,8 @@ class RestorerTrainer(Stage):
         same = {name: self.prior.config[name] for name in names} if config.prompts else {}
         if config.init_from is not None:
             restorer = load_component(RestoreAutoEncoder, config.init_from, "restorer")
+            if config.restorer.get("residual") and not restorer.config.residual:
+                restorer = made_residual(restorer)
         else:
             restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
             if not config.prompts:

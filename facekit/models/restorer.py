@@ -53,6 +53,9 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
     The switches leave out a part for the ablations of thesis Table 3.3: `use_smart=False` (b: plain styled
     convolutions instead of SMART), `use_style_codes=False` (c: the codes modulate nothing),
     `use_prior_features=False` (d: plain skip connections).
+
+    `residual=True`, for small models and short training, adds the damaged face to the output; such a network begins
+    as the identity, its RGB heads at zero. The published one rebuilds the picture from nothing.
     """
 
     @register_to_config
@@ -68,6 +71,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         use_smart: bool = True,
         use_style_codes: bool = True,
         use_prior_features: bool = True,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.num_styles = num_latents(sample_size)
@@ -89,6 +93,15 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         self.conv = layer(channels[0], channels[0], decoder_dim)
         self.to_rgb = ToRGB(channels[0], decoder_dim)
         self.decoder = nn.ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
+        if residual:
+            self.silence_rgb()
+
+    @torch.no_grad()
+    def silence_rgb(self) -> None:
+        """Set the RGB heads to zero."""
+        for head in (self.to_rgb, *(level.to_rgb for level in self.decoder)):
+            head.weight.zero_()
+            head.bias.zero_()
 
     def random_styles(
         self,
@@ -168,6 +181,8 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         x = add_(x, self.from_global(code).view_as(x))
         styles = torch.cat([styles, code[:, None].expand(-1, self.num_styles, -1)], 2)
         output = self.decode(x, styles, skips, features, generator)
+        if self.config.residual:
+            output = output + image.to(output.dtype)
         return RestoreAutoEncoderOutput(image=output) if return_dict else (output,)
 
     def encode(

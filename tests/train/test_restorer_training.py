@@ -85,6 +85,19 @@ def test_switches_and_a_start_from_other_weights(tmp_path: Path, config: Path) -
     assert not curve(tmp_path / "again", "r1")
 
 
+def test_a_restorer_goes_on_as_a_residual_one(tmp_path: Path, config: Path) -> None:
+    train(config, tmp_path / "first", max_steps=1)
+    source = str(tmp_path / "first" / "pipeline")
+    options = {"restorer": {"residual": True}, "init_from": source, "r1_every": 0}
+    train(config, tmp_path / "same", max_steps=1, learning_rate=0, **options)
+    restorer = RestoreAutoEncoder.from_pretrained(tmp_path / "same" / "pipeline" / "restorer").eval()
+    image, codes = torch.randn(1, 3, 16, 16), torch.randn(1, 6, 8)
+    features = [torch.zeros(1, channels, 4 * 2**k, 4 * 2**k) for k, channels in enumerate((16, 16, 8))]
+    torch.testing.assert_close(restorer(image, codes, features).image, image)
+    learned = train(config, tmp_path / "later", max_steps=1, **options)
+    assert learned["restorer.to_rgb.weight"].abs().max() > 0
+
+
 def test_a_discriminator_may_come_from_the_prior(tmp_path: Path, config: Path, guides: Path) -> None:
     fresh = train(config, tmp_path / "fresh", max_steps=1)
     given = train(config, tmp_path / "given", max_steps=1, discriminator_from=str(guides))
