@@ -59,8 +59,9 @@ class RestorerConfig(PictureLossConfig):
             `restorer` must then say the whole shape, and the codes' influence starts at zero for the next stage.
         restorer, discriminator: options of the two networks.
         discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
-        init_from: folder or Hub id of a restorer to start from; its shape counts, but with `restorer: {residual:
-            true}` one that rebuilds whole pictures goes on as one that adds to its input.
+        init_from: folder or Hub id of a restorer to start from. Options in `restorer` that leave the shapes alone
+            (`dropout`, `residual`) may differ from its own.
+        quiet_styles: begin with style layers that modulate almost nothing, see `quieten_styles`.
         ablation: "a" to "d" of Table 3.3.
         betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
         r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
@@ -79,6 +80,7 @@ class RestorerConfig(PictureLossConfig):
     restorer: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
     discriminator_from: str | None = None
+    quiet_styles: bool = False
     init_from: str | None = None
     ablation: str = "none"
     damage: str = "thesis"
@@ -133,12 +135,34 @@ def silence_codes(restorer: RestoreAutoEncoder) -> None:
             module.affine.weight[:, : restorer.config.style_dim] = 0
 
 
-def made_residual(restorer: RestoreAutoEncoder) -> RestoreAutoEncoder:
-    """A restorer that adds its input, with the layers of one that does not; its RGB heads begin at zero."""
-    residual = RestoreAutoEncoder.from_config({**restorer.config, "residual": True})
-    residual.load_state_dict(restorer.state_dict())
-    residual.silence_rgb()
-    return residual
+@torch.no_grad()
+def quieten_styles(restorer: RestoreAutoEncoder, share: float = 0.05) -> None:
+    """Style layers that begin as plain convolutions: nothing modulates them but, a little, the random style.
+
+    At the published initialisation random styles scale every channel by 1 +- 0.6, which a regression on pixels has to
+    unlearn first.
+    """
+    first = restorer.config.style_dim if restorer.config.use_style_codes else 0
+    for module in restorer.modules():
+        if isinstance(module, Modulation):
+            weight = module.affine.weight
+            weight[:, first : first + restorer.config.style_dim] *= share
+            weight[:, :first] = 0
+            weight[:, first + restorer.config.style_dim :] = 0
+
+
+def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
+    """The same weights under other options that leave the shapes alone: `dropout`, `residual`.
+
+    One that becomes residual begins as the identity. RuntimeError when shapes differ.
+    """
+    if all(restorer.config[name] == value for name, value in options.items()):
+        return restorer
+    changed = RestoreAutoEncoder.from_config({**restorer.config, **options})
+    changed.load_state_dict(restorer.state_dict())
+    if changed.config.residual and not restorer.config.residual:
+        changed.silence_rgb()
+    return changed
 
 
 def no_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
@@ -200,12 +224,13 @@ class RestorerTrainer(Stage):
         same = {name: self.prior.config[name] for name in names} if config.prompts else {}
         if config.init_from is not None:
             restorer = load_component(RestoreAutoEncoder, config.init_from, "restorer")
-            if config.restorer.get("residual") and not restorer.config.residual:
-                restorer = made_residual(restorer)
+            restorer = with_options(restorer, config.restorer)
         else:
             restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
             if not config.prompts:
                 silence_codes(restorer)
+        if config.quiet_styles:
+            quieten_styles(restorer)
         options = {name: restorer.config[name] for name in names if name != "style_dim"}
         return restorer, self._build_critic(options)
 
