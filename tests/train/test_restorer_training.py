@@ -98,6 +98,24 @@ def test_a_restorer_goes_on_as_a_residual_one(tmp_path: Path, config: Path) -> N
     assert learned["restorer.to_rgb.weight"].abs().max() > 0
 
 
+def test_quiet_styles_begin_almost_without_influence(tmp_path: Path, config: Path) -> None:
+    options = {"max_steps": 1, "learning_rate": 0, "r1_every": 0}
+    spread = {}
+    for quiet in (False, True):
+        train(config, tmp_path / str(quiet), quiet_styles=quiet, **options)
+        folder = tmp_path / str(quiet) / "pipeline" / "restorer"
+        restorer = RestoreAutoEncoder.from_pretrained(folder).eval()
+        image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        features = [torch.zeros(1, channels, 4 * 2**k, 4 * 2**k) for k, channels in enumerate((16, 16, 8))]
+        outputs = [
+            restorer(image, torch.zeros(1, 6, 8), features, z=z[None]).image
+            for z in torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
+        ]
+        stacked = torch.stack(outputs)
+        spread[quiet] = (stacked.std(0).mean() / stacked.std()).item()
+    assert 0 < spread[True] < 0.2 * spread[False]
+
+
 def test_a_discriminator_may_come_from_the_prior(tmp_path: Path, config: Path, guides: Path) -> None:
     fresh = train(config, tmp_path / "fresh", max_steps=1)
     given = train(config, tmp_path / "given", max_steps=1, discriminator_from=str(guides))
