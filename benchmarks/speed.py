@@ -181,7 +181,9 @@ def restore_starter(device: torch.device, dtype: torch.dtype) -> Call:
     pipeline = FaceRestorePipeline.from_pretrained(folder, dtype=dtype, identity_encoder=None).to(device)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
-            component.requires_grad_(False)  # the counter of operations trips over inference with gradients wanted
+            component.requires_grad_(
+                False
+            )  # the counter of operations trips over inference with gradients wanted
     pipeline.set_progress_bar_config(disable=True)
     return restore_call(pipeline)
 
