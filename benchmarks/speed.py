@@ -179,11 +179,10 @@ def restore_starter(device: torch.device, dtype: torch.dtype) -> Call:
             f"the starter model {folder.name} is not in hub_cards/; train it (train/README.md) first"
         )
     pipeline = FaceRestorePipeline.from_pretrained(folder, dtype=dtype, identity_encoder=None).to(device)
+    # The counter of operations trips over inference with parameters that want gradients.
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
-            component.requires_grad_(
-                False
-            )  # the counter of operations trips over inference with gradients wanted
+            component.requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return restore_call(pipeline)
 
