@@ -29,6 +29,7 @@ class ExemplarConfig(PictureLossConfig):
         multi_style_generator, discriminator: options of the two networks.
         init_from: folder or Hub id with `multi_style_generator` (and `discriminator`) to start from; options of the
             generator must then be those it was made with, but for a larger `sample_size`: it grows.
+        quiet_styles: begin a new generator with style layers that modulate almost nothing, see `train.quiet`.
         sketch: train with strokes drawn into the hole (section 5.4.3). A generator of `init_from` that does not read
             them gets a channel for them, without effect at first.
         sketch_dropout: share of samples whose sketch is left out, so that the network works without one too.
@@ -69,6 +70,7 @@ class ExemplarConfig(PictureLossConfig):
     multi_style_generator: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
+    quiet_styles: bool = False
     sketch: bool = False
     sketch_dropout: float = 0.1
     sketch_partial: float = 0.5

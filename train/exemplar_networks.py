@@ -9,6 +9,7 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.exemplar_config import ExemplarConfig
 from train.exemplar_grow import grow_generator
 from train.grow import grow
+from train.quiet import quieten_styles
 from train.stage import load_component
 
 
@@ -26,6 +27,9 @@ def build_generator(
     options |= config.multi_style_generator
     if config.init_from is None:
         generator = MultiStyleGenerator(**options)
+        if config.quiet_styles:
+            # The exemplar's and random codes speak softly, the global code not at all.
+            quieten_styles(generator, range(generator.config.style_dim), share=0.2)
     else:
         generator = load_component(MultiStyleGenerator, config.init_from, "multi_style_generator")
         if config.sketch and not generator.config.use_sketch:

@@ -27,7 +27,6 @@ from facekit.conditions.degrade import degrade_pair
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.layers import channels_at
-from facekit.models.modulated import Modulation
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
@@ -36,6 +35,7 @@ from facekit.pipelines.restore import FaceRestorePipeline
 from train.config import read_config
 from train.data import ImageSource, fit_square, to_tensor
 from train.perceptual import PictureLossConfig, PictureLosses
+from train.quiet import quieten_styles, silence_codes
 from train.stage import Stage, load_component, load_scheduler
 
 # Thesis Table 3.3: what each variant changes.
@@ -61,7 +61,7 @@ class RestorerConfig(PictureLossConfig):
         discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
         init_from: folder or Hub id of a restorer to start from. Options in `restorer` that leave the shapes alone
             (`dropout`, `residual`) may differ from its own.
-        quiet_styles: begin with style layers that modulate almost nothing, see `quieten_styles`.
+        quiet_styles: begin with style layers that modulate almost nothing, see `train.quiet`.
         ablation: "a" to "d" of Table 3.3.
         betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
         r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
@@ -125,30 +125,11 @@ class RestorerConfig(PictureLossConfig):
         return self.adversarial_weight > 0 or self.compares_features
 
 
-@torch.no_grad()
-def silence_codes(restorer: RestoreAutoEncoder) -> None:
-    """Let the style codes modulate nothing yet: their columns in every style layer start at zero."""
-    if not restorer.config.use_style_codes:
-        return
-    for module in restorer.modules():
-        if isinstance(module, Modulation):
-            module.affine.weight[:, : restorer.config.style_dim] = 0
-
-
-@torch.no_grad()
-def quieten_styles(restorer: RestoreAutoEncoder, share: float = 0.05) -> None:
-    """Style layers that begin as plain convolutions: nothing modulates them but, a little, the random style.
-
-    At the published initialisation random styles scale every channel by 1 +- 0.6, which a regression on pixels has to
-    unlearn first.
-    """
-    first = restorer.config.style_dim if restorer.config.use_style_codes else 0
-    for module in restorer.modules():
-        if isinstance(module, Modulation):
-            weight = module.affine.weight
-            weight[:, first : first + restorer.config.style_dim] *= share
-            weight[:, :first] = 0
-            weight[:, first + restorer.config.style_dim :] = 0
+def style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
+    """Which numbers of a style vector are the style codes' (none without them), which the random style's."""
+    size = restorer.config.style_dim
+    first = size if restorer.config.use_style_codes else 0
+    return range(first), range(first, first + size)
 
 
 def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
@@ -228,9 +209,9 @@ class RestorerTrainer(Stage):
         else:
             restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
             if not config.prompts:
-                silence_codes(restorer)
+                silence_codes(restorer, style_columns(restorer)[0])
         if config.quiet_styles:
-            quieten_styles(restorer)
+            quieten_styles(restorer, style_columns(restorer)[1])
         options = {name: restorer.config[name] for name in names if name != "style_dim"}
         return restorer, self._build_critic(options)
 
