@@ -93,14 +93,19 @@ def _read_shards(pattern: str) -> Any:
     )
 
 
-def fit_square(image: Image.Image, size: int, rng: np.random.Generator | None) -> np.ndarray:
+def fit_square(
+    image: Image.Image,
+    size: int,
+    rng: np.random.Generator | None,
+    resample: Image.Resampling = Image.Resampling.LANCZOS,
+) -> np.ndarray:
     """Scale so that the picture covers `size` x `size`, then crop: at random, or in the centre without `rng`."""
     image = image.convert("RGB")
     if image.size != (size, size):
         factor = max(size / image.width, size / image.height)
         image = image.resize(
             (max(size, int(image.width * factor)), max(size, int(image.height * factor))),
-            Image.Resampling.LANCZOS,
+            resample,
         )
         free_x, free_y = image.width - size, image.height - size
         x, y = (rng.integers(free_x + 1), rng.integers(free_y + 1)) if rng else (free_x // 2, free_y // 2)

@@ -3,6 +3,7 @@
     accelerate launch train/style_encoder.py --config train/configs/style-encoder-paper.yaml --data FOLDER \
         --prior runs/prior/pipeline --output_dir runs/encoder
 
+With `--modalities true` the encoder reads a picture's sketch, semantic map and colours as well (FACEMUG, Algorithm 3).
 Ends with `OUTPUT_DIR/pipeline/style_encoder`; with `joint: true`, where no prior exists yet, with `prior/` and
 `discriminator/` beside it. The same command goes on where a run stopped.
 """
@@ -10,6 +11,7 @@ Ends with `OUTPUT_DIR/pipeline/style_encoder`; with `joint: true`, where no prio
 # ruff: noqa: I001
 import itertools
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,23 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.sampling import CODES_FILE
 from train.config import read_config
 from train.grow import grow
-from train.perceptual import PictureLossConfig, PictureLosses
+from train.modalities import (
+    ENCODER_CHANNELS,
+    EncoderKeep,
+    Labeller,
+    ModalityConfig,
+    encoder_view,
+    guided_batches,
+)
+from train.modality_networks import widen_input
+from train.perceptual import PictureLosses
 from train.stage import Network, Stage, lazy_options, load_component
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 
 @dataclass(kw_only=True)
-class StyleEncoderConfig(PictureLossConfig):
+class StyleEncoderConfig(ModalityConfig):
     """Options of the style encoder's training; defaults are the published trainer's.
 
     Attributes:
@@ -45,8 +56,12 @@ class StyleEncoderConfig(PictureLossConfig):
             with `joint`, options of the generator that is trained.
         joint: train generator and encoder from scratch, by reconstruction and an adversarial loss in pictures.
         encoder, discriminator: options of the networks; the number of codes follows from the generator.
+        modalities: the encoder reads 26 channels, parts of which are hidden: see `train.modalities.ModalityConfig`.
+        teacher, teacher_weight: folder or Hub id of a finished RGB encoder, and the weight of the mean square of the
+            differences from its codes of the whole picture.
         init_from: folder or Hub id of an encoder (with `joint`, of all three networks) to start from. With `joint`
-            the generator's and discriminator's pictures may be smaller than `prior: {sample_size}`: they grow.
+            the generator's and discriminator's pictures may be smaller than `prior: {sample_size}`: they grow. With
+            `modalities` an RGB encoder gets the other channels, without effect at first.
         size: side of the pictures the losses see; larger pictures of the prior are averaged down to it. Default:
             the smaller of encoder and generator; with `joint` always the generator's.
         optimizer: "radam" (e4e's Ranger without its look-ahead) or "adam"; `joint` uses Adam.
@@ -69,6 +84,9 @@ class StyleEncoderConfig(PictureLossConfig):
     joint: bool = False
     encoder: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
+    modalities: bool = False
+    teacher: str | None = None
+    teacher_weight: float = 1.0
     init_from: str | None = None
     size: int | None = None
     learning_rate: float = 1e-4
@@ -109,6 +127,18 @@ class StyleEncoderConfig(PictureLossConfig):
                 "joint training has no codes of a trained mapping network to compare with: latent_weight must be 0"
             )
 
+        if self.modalities and (self.joint or self.damage != "none"):
+            raise ValueError(
+                "modalities are read of whole pictures on a finished prior: joint false, damage none"
+            )
+
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether any loss looks at the generator's picture."""
+        perceptual = self.perceptual != "none" and self.perceptual_weight > 0
+        identity = self.identity_encoder is not None and self.identity_weight > 0
+        return perceptual or identity or self.joint or max(self.l2_weight, self.l1_weight) > 0
+
     @property
     def needs_critic(self) -> bool:
         """Whether any loss of `joint` training looks at the picture discriminator, which learns only then."""
@@ -122,7 +152,11 @@ class StyleEncoderTrainer(Stage):
 
     def build(self) -> None:
         config = self.config
-        self.critic = self.latent_critic = None
+        self.critic = self.latent_critic = self.teacher = None
+        if config.teacher is not None:
+            self.teacher = self.use(load_component(StyleEncoder, config.teacher, "style_encoder"))
+        if config.modalities:
+            self.labeller = Labeller(config, self.device)
         if config.joint:
             judge = self._build_joint()
         else:
@@ -180,12 +214,29 @@ class StyleEncoderTrainer(Stage):
     def _build_encoder(self) -> StyleEncoder:
         config, generator = self.config, self.generator
         if config.init_from is not None:
-            return load_component(StyleEncoder, config.init_from, "style_encoder")
-        options = {"num_styles": generator.num_styles, "style_dim": generator.config.style_dim}
+            encoder = load_component(StyleEncoder, config.init_from, "style_encoder")
+            return widen_input(encoder, ENCODER_CHANNELS) if config.modalities else encoder
+        options: dict[str, Any] = {"in_channels": ENCODER_CHANNELS} if config.modalities else {}
+        options |= {"num_styles": generator.num_styles, "style_dim": generator.config.style_dim}
         encoder = StyleEncoder(**(options | config.encoder))
         if not config.joint:
             encoder.latent_avg.copy_(generator.latent_avg)
         return encoder
+
+    # Data
+
+    def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
+        """As `Stage.batches`; with `modalities` also what `train.modalities.ModalityPreparation` adds."""
+        if not self.config.modalities:
+            return super().batches(start)
+        return guided_batches(self, self.size, EncoderKeep(self.config, self.size), start)
+
+    def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """`damaged` is what the encoder reads."""
+        if not self.config.modalities:
+            return super().to_device(batch)
+        batch = self.labeller({name: value.to(self.device) for name, value in batch.items()})
+        return batch | {"damaged": encoder_view(batch, batch["keep"])}
 
     # Codes and pictures
 
@@ -242,10 +293,19 @@ class StyleEncoderTrainer(Stage):
     def _encoder_loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         config, image, position = self.config, batch["image"], batch["position"]
         codes = self.codes(batch)
-        output = self.picture(codes, position, 0)
         adversarial = self.critic is not None and config.adversarial_weight > 0
-        features = self.critic.network.features(output) if adversarial else None
-        total, terms = self.losses(output, image, features)
+        total, terms = codes.new_zeros((), dtype=torch.float32), {}
+        output = features = None
+        if config.compares_pictures:
+            output = self.picture(codes, position, 0)
+            image = F.adaptive_avg_pool2d(image, output.shape[-1])
+            features = self.critic.network.features(output) if adversarial else None
+            total, terms = self.losses(output, image, features)
+        if self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher(batch["image"]).float()
+            terms["teacher"] = F.mse_loss(codes.float(), wanted)
+            total = total + config.teacher_weight * terms["teacher"]
         pixel = {"l2": (config.l2_weight, F.mse_loss), "l1": (config.l1_weight, F.l1_loss)}
         for name, (weight, distance) in pixel.items():
             if weight > 0:
@@ -337,6 +397,13 @@ class StyleEncoderTrainer(Stage):
         codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
         self.encoder.network.train()
         rows = [batch["damaged"][:8], self.picture(codes, positions, 0), batch["image"][:8]]
+        if self.config.modalities:
+            # Strokes in white over the picture, region colours below.
+            read, made, truth = rows
+            side = made.shape[-1]
+            first = [read[:, :3] + 2 * read[:, 3:4], read[:, -3:], truth]
+            first = [F.interpolate(row, (side, side), mode="area") for row in first]
+            return [*first[:2], made, first[2]]
         return (
             [*rows, self.picture(self.mixed(codes, positions), positions, 1)] if self.config.joint else rows
         )
