@@ -20,11 +20,15 @@ from facekit.conditions.degrade import degrade
 from facekit.hub import starter
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.latent_warper import LatentWarper
 from facekit.models.multi_style import MultiStyleGenerator
+from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
+from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.models.restorer import RestoreAutoEncoder
+from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import MappingNetwork, StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
@@ -43,13 +47,17 @@ __all__ = [
     "FaceRestorePipeline",
     "ForgedPatchDiscriminator",
     "IdentityEncoder",
+    "LatentWarper",
     "MappingNetwork",
     "ModelMixin",
     "MultiStyleGenerator",
+    "MultimodalAggregation",
     "ProjectedDiscriminator",
+    "RefinementAutoEncoder",
     "ResidualInpainter",
     "RestoreAutoEncoder",
     "SchedulerMixin",
+    "StyleDirections",
     "StyleEncoder",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",

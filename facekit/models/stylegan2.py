@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -61,8 +62,8 @@ def mixed_styles(
 @dataclass
 class StyleGAN2Output(BaseOutput):
     """`image` [B, 3, S, S] (about [-1, 1], not clamped; None when stopped early); `features`: index 0 is the
-    first 4x4 map, index k the output of the up-sampling convolution of level k, [B, C, 4 * 2^k, 4 * 2^k];
-    `w_plus` [B, n, style_dim]: the style vectors that were used.
+    first 4x4 map, index k the output of the up-sampling convolution of level k, [B, C, 4 * 2^k, 4 * 2^k], or of
+    the convolution after it with `feature_layer="conv"`; `w_plus` [B, n, style_dim]: the style vectors that were used.
     """
 
     image: torch.Tensor | None
@@ -162,6 +163,7 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         noise: str | Sequence[torch.Tensor] = "random",
         generator: Generators = None,
         stop_at: int | None = None,
+        feature_layer: Literal["up", "conv"] = "up",
         return_dict: bool = True,
     ) -> StyleGAN2Output | tuple:
         """Style vectors -> image and features.
@@ -171,10 +173,15 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
             w_plus: [B, n, style_dim] or [B, style_dim], instead of z.
             truncation_psi: style vectors become avg + psi (w - avg).
             noise: "random" (drawn from `generator`), "fixed" (the stored maps) or a list of [B, 1, H, W].
-            stop_at: level k whose up-sampling convolution is the last thing computed; no image then.
+            stop_at: level k whose feature is the last thing computed; no image then.
+            feature_layer: the convolution of a level whose output is its feature: "up", the first, or "conv", the
+                second (FACEMUG's facial feature bank, thesis 6.2.5).
 
-        ValueError for wrong shapes, for both or none of z and w_plus, and for a level that is not there.
+        ValueError for wrong shapes, for both or none of z and w_plus, for a level that is not there and for an
+        unknown `feature_layer`.
         """
+        if feature_layer not in ("up", "conv"):
+            raise ValueError(f"feature_layer must be 'up' or 'conv', not {feature_layer!r}")
         if stop_at is not None and not 0 <= stop_at <= self.num_levels:
             raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
         maps = self._noise_maps(noise)
@@ -188,10 +195,13 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         for index, level in enumerate(self.levels[:stop_at], start=1):
             latent = 2 * index - 1
             x = level.up(x, w_plus[:, latent], maps[latent], generator)
-            features.append(x)
-            if index == stop_at:
-                break
+            if feature_layer == "up":
+                features.append(x)
+                if index == stop_at:
+                    break
             x = level.conv(x, w_plus[:, latent + 1], maps[latent + 1], generator)
+            if feature_layer == "conv":
+                features.append(x)
             if wants_image:
                 rgb = level.to_rgb(x, w_plus[:, latent + 2], rgb)
         if not return_dict:

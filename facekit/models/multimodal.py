@@ -1,0 +1,134 @@
+"""FACEMUG's multimodal aggregation A (thesis 6.2.4, 6.4.2): masked picture and drawings -> one feature map."""
+
+import math
+
+import torch
+from diffusers import ConfigMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from facekit.models.layers import ConvLayer, EqualizedConv2d
+from facekit.models.modulated import add_
+from facekit.models.verified import VerifiedModelMixin
+
+# How far the picture's border reaches into the scores of an empty modality, in pixels.
+BORDER = 3
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolution layers beside a 1x1 convolution, [B, in, H, W] -> [B, out, H, W].
+
+    With `activate=False` the second layer is a convolution alone, for maps of scores.
+    """
+
+    def __init__(self, in_channels: int, middle: int, out_channels: int, activate: bool = True) -> None:
+        super().__init__()
+        self.conv1 = ConvLayer(in_channels, middle, 3)
+        self.conv2 = ConvLayer(middle, out_channels, 3, activate=activate)
+        self.skip = EqualizedConv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gain = 1 / math.sqrt(2)
+        return add_(self.conv2(self.conv1(x), gain), self.skip(x, gain))
+
+
+class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
+    """One residual block per modality, one shared block that scores, and a weighted sum (Eq. 6.16, 6.17).
+
+    Args:
+        channels: c_a, width of the feature maps.
+        mask_channel: the picture's block also reads M - 0.5, so that a hole is told from grey.
+        num_classes: channels of the semantic map.
+    """
+
+    @register_to_config
+    def __init__(self, channels: int = 64, mask_channel: bool = True, num_classes: int = 19) -> None:
+        super().__init__()
+        widths = {"image": 4 if mask_channel else 3, "sketch": 1, "semantics": num_classes, "color": 3}
+        self.blocks = nn.ModuleDict(
+            {name: ResidualBlock(width, channels, channels) for name, width in widths.items()}
+        )
+        self.score = ResidualBlock(channels, channels, 1, activate=False)
+
+    def check_inputs(
+        self, image: torch.Tensor, mask: torch.Tensor, given: dict[str, torch.Tensor | None]
+    ) -> None:
+        """ValueError when the maps do not fit the picture."""
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"image must have the shape [B, 3, H, W], not {list(image.shape)}")
+        widths = {"mask": 1, "sketch": 1, "semantics": self.config.num_classes, "color": 3}
+        for name, tensor in {"mask": mask, **given}.items():
+            expected = [image.shape[0], widths[name], *image.shape[2:]]
+            if tensor is not None and list(tensor.shape) != expected:
+                raise ValueError(f"{name} must have the shape {expected}, not {list(tensor.shape)}")
+
+    def forward(
+        self,
+        image: torch.Tensor,
+        mask: torch.Tensor,
+        sketch: torch.Tensor | None = None,
+        semantics: torch.Tensor | None = None,
+        color: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Picture and modalities -> F^a [B, channels, H, W]. A modality left out counts as zeros, at no cost.
+
+        Args:
+            image: [B, 3, H, W] in [-1, 1]; what lies under the mask is not looked at.
+            mask: [B, 1, H, W], 1 = to be edited.
+            sketch: [B, 1, H, W], 1 = stroke.
+            semantics: [B, num_classes, H, W], one-hot; all-zero where nothing is said.
+            color: [B, 3, H, W] in [-1, 1], 0 where nothing is said.
+
+        ValueError when the maps do not fit the picture.
+        """
+        given = {"sketch": sketch, "semantics": semantics, "color": color}
+        self.check_inputs(image, mask, given)
+        dtype = self.score.skip.weight.dtype
+        image, mask = image.to(dtype), mask.to(dtype)
+        masked = image * (1 - mask)
+        inputs = {
+            "image": torch.cat([masked, mask - 0.5], 1) if self.config.mask_channel else masked,
+            **given,
+        }
+        features, scores = [], []
+        for name, value in inputs.items():
+            if value is None:
+                feature, score = self.empty(name, image.shape[2], image.shape[3])
+            else:
+                value = value.to(dtype).contiguous(memory_format=torch.channels_last)
+                feature = self.blocks[name](value)
+                score = self.score(feature)
+            features.append(feature)
+            scores.append(score.expand(image.shape[0], -1, -1, -1))
+        # Eq. 6.16
+        weights = torch.cat(scores, 1).float().softmax(1).to(dtype).split(1, 1)
+        # Eq. 6.17
+        total = features[0] * weights[0]
+        for feature, weight in zip(features[1:], weights[1:], strict=True):
+            if torch.is_grad_enabled():
+                total = torch.addcmul(total, feature, weight)
+            else:
+                total.addcmul_(feature, weight)
+        return total
+
+    def empty(self, name: str, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Feature map [1, channels, H, W] and scores [1, 1, H, W] that the modality `name` has when all is zero.
+
+        Both are constant but for a border of `BORDER` pixels, so a small map says all there is to say.
+        """
+        block, side = self.blocks[name], 2 * BORDER + 1
+        weight = block.skip.weight
+        shape = (1, weight.shape[1], min(height, side), min(width, side))
+        feature = block(weight.new_zeros(shape).contiguous(memory_format=torch.channels_last))
+        return stretch(feature, height, width), stretch(self.score(feature), height, width)
+
+
+def stretch(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[B, C, h, w] -> [B, C, height, width]: the middle row and column of a map of 2 `BORDER` + 1, repeated."""
+    for dim, size in ((2, height), (3, width)):
+        if x.shape[dim] < size:
+            first, middle, last = x.split([BORDER, 1, BORDER], dim)
+            count = [-1] * 4
+            count[dim] = size - 2 * BORDER
+            x = torch.cat([first, middle.expand(count), last], dim)
+    return x

@@ -1,0 +1,309 @@
+"""FACEMUG's refinement auto-encoder G (thesis 6.2.5): aggregated features, codes and prior features -> face."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import nn
+
+from facekit.models.bands import empty_map, runs_in_bands
+from facekit.models.layers import (
+    ConvLayer,
+    EqualizedConv2d,
+    EqualizedLinear,
+    Generators,
+    channels_at,
+    leaky_relu,
+    num_latents,
+)
+from facekit.models.modulated import ModulatedConv2d, StyledConv, ToRGB, add_
+from facekit.models.resample import FIRFilter
+from facekit.models.verified import VerifiedModelMixin
+
+Noise = Literal["random", "fixed", "none"] | Sequence[torch.Tensor]
+
+
+class EncodedFeatures(NamedTuple):
+    """What the refinement encoder makes of aggregated features; one row serves any number of codes.
+
+    Attributes:
+        global_code: c [B, global_dim].
+        bottom: F_0^de [B, C, 4, 4], the decoder's input.
+        skips: F_(n-1)^en, F_(n-3)^en, ... F_1^en: 4x4 first, the sample size last.
+    """
+
+    global_code: torch.Tensor
+    bottom: torch.Tensor
+    skips: list[torch.Tensor]
+
+
+class GateConv(nn.Module):
+    """Style layer without noise and activation: modulated 3x3 convolution and bias, [B, C, H, W] -> the same."""
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(channels, channels, 3, style_dim)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        """`style` is [B, style_dim]."""
+        return self.conv(x, style, bias=self.bias)
+
+
+class StyleFusion(nn.Module):
+    """Style fusion block, Eq. 6.7 and 6.8: maps of decoder, encoder and prior [B, C, H, W] -> [B, C, H, W].
+
+    The decoder's map gates and shifts the encoder's; the prior's own gate then decides, pixel by pixel, between
+    the prior's map and that.
+    """
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.gate = GateConv(channels, style_dim)
+        self.shift = GateConv(channels, style_dim)
+        self.prior_gate = GateConv(channels, style_dim)
+
+    def forward(
+        self, decoded: torch.Tensor, encoded: torch.Tensor, prior: torch.Tensor, style: torch.Tensor
+    ) -> torch.Tensor:
+        """`style` [B, style_dim] is w_(i+1); `encoded` has one row or B. None of the maps is changed."""
+        if runs_in_bands(decoded, *decoded.shape[1:]):
+            return self._in_bands(decoded, encoded, prior, style)
+        gates = self.gate(decoded, style), self.shift(decoded, style), self.prior_gate(prior, style)
+        return fuse(*gates, encoded, prior)
+
+    def _in_bands(
+        self, decoded: torch.Tensor, encoded: torch.Tensor, prior: torch.Tensor, style: torch.Tensor
+    ) -> torch.Tensor:
+        out = empty_map(decoded, *decoded.shape[1:])
+        layers = ((self.gate, decoded), (self.shift, decoded), (self.prior_gate, prior))
+        for index in range(decoded.shape[0]):
+            one = slice(index, index + 1)
+            own = encoded[one] if encoded.shape[0] > 1 else encoded
+            bands = [layer.conv.rows(x[one], style[one], 1.0, layer.bias) for layer, x in layers]
+            for (start, stop, gate), (_, _, shift), (_, _, prior_gate) in zip(*bands, strict=True):
+                rows = slice(start, stop)
+                out[one, :, rows] = fuse(gate, shift, prior_gate, own[:, :, rows], prior[one, :, rows])
+        return out
+
+
+def fuse(
+    gate: torch.Tensor,
+    shift: torch.Tensor,
+    prior_gate: torch.Tensor,
+    encoded: torch.Tensor,
+    prior: torch.Tensor,
+) -> torch.Tensor:
+    """Eq. 6.7 and 6.8 after their style layers; without gradients the first three maps are used up."""
+    if torch.is_grad_enabled():
+        fused = (torch.sigmoid(gate) + 1) * encoded + leaky_relu(shift)
+        return torch.lerp(fused, prior, torch.sigmoid(prior_gate))
+    fused = leaky_relu(shift).add_(encoded).addcmul_(gate.sigmoid_(), encoded)
+    return fused.lerp_(prior, prior_gate.sigmoid_())
+
+
+class EncoderLevel(nn.Module):
+    """3x3 convolution at one resolution (kept for the decoder), then one that halves it."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = ConvLayer(in_channels, in_channels, 3)
+        self.down = ConvLayer(in_channels, out_channels, 3, downsample=True)
+
+
+class DecoderLevel(nn.Module):
+    """One resolution: style layer (up-sampling from 8 pixels on), style fusion block, style layer."""
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int, width: int, first: bool) -> None:
+        super().__init__()
+        self.up = StyledConv(in_channels, out_channels, width, None if first else "up")
+        self.fusion = StyleFusion(out_channels, style_dim)
+        self.conv = StyledConv(out_channels, out_channels, width)
+
+
+class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
+    """U-shaped generator G = {G^en, G^de} of Eq. 6.6; `sample_size` a power of two from 8 on.
+
+    n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global code;
+    the fusion after an odd layer i by w_(i+1). Layer 1 does not up-sample: with it the thesis's ladder would end
+    at twice the size. Channels at resolution r: min(channel_base / r, max_channels), as the prior's.
+
+    Args:
+        sample_size: side S of the pictures.
+        style_dim: D of the codes.
+        channel_base, max_channels: channel table.
+        in_channels: c_a of the aggregation.
+        global_dim: size of c.
+        dropout: of c, in training.
+        skips: for small models that are grown from smaller pictures: every size also reads the features, made
+            smaller, and writes an RGB picture to which the larger sizes add. The thesis has one convolution at
+            each end.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 256,
+        style_dim: int = 512,
+        channel_base: int = 32768,
+        max_channels: int = 512,
+        in_channels: int = 64,
+        global_dim: int = 1024,
+        dropout: float = 0.5,
+        skips: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_styles = num_latents(sample_size)
+        channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_styles // 2)]
+        steps, width = list(pairwise(channels)), style_dim + global_dim
+        self.channels = channels
+
+        entries = list(reversed(channels)) if skips else [channels[-1]]
+        self.stems = nn.ModuleList(ConvLayer(in_channels, entry, 1) for entry in entries)
+        self.encoder = nn.ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
+        self.kept = ConvLayer(channels[0], channels[0], 3)
+        self.bottleneck = ConvLayer(channels[0], channels[0], 3)
+        self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
+
+        self.conv = ConvLayer(channels[0], channels[0], 3)
+        self.decoder = nn.ModuleList(
+            DecoderLevel(narrow, wide, style_dim, width, first=index == 0)
+            for index, (narrow, wide) in enumerate([(channels[0], channels[0]), *steps])
+        )
+        if skips:
+            self.to_rgb = nn.ModuleList(ToRGB(exit_, width) for exit_ in channels)
+            self.fir = FIRFilter()
+        else:
+            self.to_rgb = EqualizedConv2d(channels[-1], 3, 1, bias=True)
+        for index, size in enumerate(self.noise_sizes):
+            self.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
+
+    @property
+    def noise_sizes(self) -> list[int]:
+        """Side of the noise map of every style layer."""
+        return [4 * 2 ** (index // 2) for index in range(self.num_styles)]
+
+    def check_features(self, features: torch.Tensor) -> None:
+        """ValueError when the aggregated features do not fit this network."""
+        size = self.config.sample_size
+        expected = (self.config.in_channels, size, size)
+        if features.ndim != 4 or tuple(features.shape[1:]) != expected:
+            raise ValueError(
+                f"features must have the shape [B, {', '.join(map(str, expected))}], not {list(features.shape)}"
+            )
+
+    def check_guides(self, rows: int, w_plus: torch.Tensor, bank: Sequence[torch.Tensor]) -> None:
+        """ValueError when codes or prior features do not fit this network and `rows` encoded faces."""
+        count, dim = self.num_styles, self.config.style_dim
+        if w_plus.ndim != 3 or w_plus.shape[1] < count or w_plus.shape[2] != dim:
+            raise ValueError(
+                f"w_plus must have the shape [B, {count} or more, {dim}], not {list(w_plus.shape)}"
+            )
+        if rows not in (1, len(w_plus)):
+            raise ValueError(f"{rows} encoded faces do not fit {len(w_plus)} style codes")
+        if len(bank) < len(self.channels):
+            raise ValueError(
+                f"{len(self.channels)} prior features (4x4 first) are needed, not {len(bank)}; "
+                'the prior gives them with feature_layer="conv"'
+            )
+        for k, channels in enumerate(self.channels):
+            expected = [len(w_plus), channels, 4 * 2**k, 4 * 2**k]
+            if list(bank[k].shape) != expected:
+                raise ValueError(
+                    f"prior feature {k} must have the shape {expected}, not {list(bank[k].shape)}"
+                )
+
+    def _noise_maps(self, noise: Noise) -> list[torch.Tensor | None]:
+        count = self.num_styles
+        if not isinstance(noise, str):
+            if len(noise) != count:
+                raise ValueError(f"{count} noise maps are needed, {len(noise)} were given")
+            return list(noise)
+        if noise == "random":
+            return [None] * count
+        if noise == "fixed":
+            return [self.get_buffer(f"noise_{index}") for index in range(count)]
+        if noise == "none":
+            return [self.noise_0.new_zeros(1).expand(1, 1, size, size) for size in self.noise_sizes]
+        raise ValueError(f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}")
+
+    def forward(
+        self,
+        features: torch.Tensor | None,
+        w_plus: torch.Tensor,
+        bank: Sequence[torch.Tensor],
+        noise: Noise = "random",
+        generator: Generators = None,
+        encoded: EncodedFeatures | None = None,
+    ) -> torch.Tensor:
+        """Aggregated features, codes and prior features -> I_pred [B, 3, S, S], about [-1, 1], not clamped.
+
+        The edited picture of Eq. 6.1 is I_pred inside the mask and the photo outside; that is the caller's part.
+
+        Args:
+            features: F^a [B, in_channels, S, S] of `MultimodalAggregation`, or one row for all codes.
+            w_plus: [B, n or more, D], the edited codes w*; the first n are used.
+            bank: the prior's maps after the second convolution of every size, 4 pixels first (F_1, F_3, ...);
+                `StyleGAN2Generator` gives them with `feature_layer="conv"`. Maps of larger sizes are not used.
+            noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of maps.
+            generator: source of the noise maps.
+            encoded: result of `encode`, instead of features.
+
+        ValueError when something does not fit.
+        """
+        if (features is None) == (encoded is None):
+            raise ValueError("give either features or what encode made of them as encoded")
+        if encoded is None:
+            self.check_features(features)
+        self.check_guides(len(features) if encoded is None else len(encoded.bottom), w_plus, bank)
+        maps = self._noise_maps(noise)
+        if encoded is None:
+            encoded = self.encode(features)
+        return self._decode(encoded, w_plus[:, : self.num_styles], bank, maps, generator)
+
+    def encode(self, features: torch.Tensor) -> EncodedFeatures:
+        """F^a [B, in_channels, S, S] -> global code, the decoder's input and the kept maps. ValueError as above."""
+        self.check_features(features)
+        dtype = self.to_global.weight.dtype
+        features = features.to(dtype).contiguous(memory_format=torch.channels_last)
+        x = self.stems[0](features)
+        skips = []
+        for index, level in enumerate(self.encoder, start=1):
+            x = level.conv(x)
+            skips.append(x)
+            x = level.down(x)
+            if self.config.skips:
+                features = self.fir.blur(features, 1, stride=2)
+                x = add_(x, self.stems[index](features))
+        x = self.kept(x)
+        skips.append(x)
+        x = self.bottleneck(x)
+        code = self.to_global(x.flatten(1))
+        code = F.dropout(code, self.config.dropout, self.training)
+        return EncodedFeatures(code, self.conv(x), skips[::-1])
+
+    def _decode(
+        self,
+        encoded: EncodedFeatures,
+        w_plus: torch.Tensor,
+        bank: Sequence[torch.Tensor],
+        maps: list[torch.Tensor | None],
+        generator: Generators,
+    ) -> torch.Tensor:
+        batch, count, _ = w_plus.shape
+        w_plus = w_plus.to(encoded.global_code.dtype)
+        styles = torch.cat([w_plus, encoded.global_code[:, None].expand(batch, count, -1)], 2)
+        x = encoded.bottom.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        rgb = None
+        for index, (level, skip) in enumerate(zip(self.decoder, encoded.skips, strict=True)):
+            first, second = 2 * index, 2 * index + 1
+            prior = bank[index].to(x.dtype).contiguous(memory_format=torch.channels_last)
+            x = level.up(x, styles[:, first], maps[first], generator)
+            x = level.fusion(x, skip, prior, w_plus[:, second])
+            x = level.conv(x, styles[:, second], maps[second], generator)
+            if self.config.skips:
+                rgb = self.to_rgb[index](x, styles[:, second], rgb)
+        return rgb if self.config.skips else self.to_rgb(x)

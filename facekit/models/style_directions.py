@@ -1,0 +1,89 @@
+"""Directions in W+ that belong to attributes (Eq. 6.3), as a component of a pipeline."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from diffusers import ConfigMixin
+from diffusers.configuration_utils import register_to_config
+
+from facekit.models.verified import VerifiedModelMixin
+
+
+class StyleDirections(VerifiedModelMixin, ConfigMixin):
+    """Named attribute directions w^d of one prior; w* = w + epsilon w^d.
+
+    Buffer `directions` [K, n, D]; zeros until something is stored there, see `from_tensors`.
+
+    Args:
+        names: the K attributes, e.g. ("smile", "age").
+        num_styles: n, codes of the prior.
+        style_dim: D.
+    """
+
+    @register_to_config
+    def __init__(self, names: Sequence[str] = (), num_styles: int = 18, style_dim: int = 512) -> None:
+        super().__init__()
+        if len(set(names)) != len(names):
+            raise ValueError(f"attribute names must differ from each other, got {', '.join(names)}")
+        self.register_buffer("directions", torch.zeros(len(names), num_styles, style_dim))
+
+    @classmethod
+    def from_tensors(cls, directions: Mapping[str, torch.Tensor], num_styles: int = 18) -> "StyleDirections":
+        """Named directions [D], [1, D] (for every code) or [n or more, D] -> a component with n codes each.
+
+        Raises ValueError for other shapes, values that are not finite, and when nothing is given.
+        """
+        if not directions:
+            raise ValueError("give at least one direction")
+        rows, style_dim = [], next(iter(directions.values())).shape[-1]
+        for name, given in directions.items():
+            value = given.detach().float()
+            value = value[None] if value.ndim == 1 else value
+            if value.ndim == 3 and value.shape[0] == 1:
+                value = value[0]
+            fits = value.ndim == 2 and value.shape[1] == style_dim
+            if not fits or (value.shape[0] != 1 and value.shape[0] < num_styles):
+                raise ValueError(
+                    f"direction {name!r} must have the shape [{style_dim}], [1, {style_dim}] or "
+                    f"[{num_styles} or more, {style_dim}], not {list(given.shape)}"
+                )
+            if not value.isfinite().all():
+                raise ValueError(f"direction {name!r} has values that are not finite")
+            rows.append(value[:num_styles].expand(num_styles, -1))
+        made = cls(tuple(directions), num_styles, style_dim)
+        made.directions.copy_(torch.stack(rows))
+        return made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The known attributes."""
+        return tuple(self.config.names)
+
+    def direction(self, name: str) -> torch.Tensor:
+        """w^d [n, D] of one attribute. ValueError, with the known names, when there is none of this name."""
+        if name not in self.names:
+            known = ", ".join(self.names) or "none"
+            raise ValueError(f"no attribute {name!r} is known here; known: {known}")
+        return self.directions[self.names.index(name)]
+
+    def shift(self, attributes: Mapping[str, float]) -> torch.Tensor:
+        """What to add to codes, [n, D]: the sum of epsilon w^d over e.g. {"smile": 2.0}; zeros for none.
+
+        Raises ValueError for unknown names and weights that are not finite numbers.
+        """
+        total = torch.zeros_like(self.directions[0]) if len(self.directions) else None
+        if total is None:
+            total = self.directions.new_zeros(self.directions.shape[1:])
+        for name, weight in attributes.items():
+            direction = self.direction(name)
+            if not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):
+                raise ValueError(f"the weight of {name!r} must be a finite number, not {weight!r}")
+            total = total + weight * direction
+        return total
+
+    def forward(self, codes: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
+        """Codes [B, n, D] moved along the attributes, Eq. 6.3. ValueError as in `shift`, and for other shapes."""
+        if codes.ndim != 3 or codes.shape[1:] != self.directions.shape[1:]:
+            count, dim = self.directions.shape[1:]
+            raise ValueError(f"codes must have the shape [B, {count}, {dim}], not {list(codes.shape)}")
+        return codes + self.shift(attributes).to(codes)
