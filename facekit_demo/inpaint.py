@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 from facekit import FaceInpaintPipeline
 from facekit.imaging import load_image
-from facekit.mask_input import load_mask
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit.pipelines.inpaint_plan import WAY_OUT
 from facekit_demo.common import (
@@ -24,6 +22,15 @@ from facekit_demo.common import (
     seeded,
 )
 from facekit_demo.gallery import inpaint_examples
+from facekit_demo.painting import (
+    EMPTY_EDITOR,
+    brush_editor,
+    editor_with,
+    mask_chooser,
+    open_mask,
+    painted,
+    painted_mask,
+)
 from facekit_demo.widgets import (
     QUIET,
     download_button,
@@ -37,12 +44,9 @@ from facekit_demo.widgets import (
 )
 
 MODEL_VARIABLE = "FACEKIT_INPAINT_MODEL"
-BRUSH = "#ff5a3c"
-BRUSH_RGB = (255, 90, 60)
 REGIONS = [("A face", "face"), ("Anything else", "image")]
 MAX_STEPS = 9
 STEPS_PIXELS = 25_000_000  # every step keeps a whole photo in memory, so larger photos go without
-EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
 
 def build_tab() -> None:
@@ -55,29 +59,13 @@ def build_tab() -> None:
             photo = photo_chooser("inpaint")
             with gr.Column(visible=False) as editing_panel:
                 gr.Markdown("### 2. Paint over what should be filled")
-                editor = gr.ImageEditor(
-                    show_label=False,
-                    type="pil",
-                    format="png",
-                    image_mode="RGBA",
-                    sources=[],
-                    transforms=None,
-                    layers=False,
-                    brush=gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
-                    buttons=[],
-                    elem_id="inpaint-editor",
-                )
+                editor = brush_editor("inpaint")
                 region = gr.Radio(
                     REGIONS, value="face", label="What did you paint on?", elem_id="inpaint-region"
                 )
                 run = gr.Button("3. Fill in", variant="primary", size="lg", elem_id="inpaint-run")
                 with gr.Accordion("More", open=False, elem_id="inpaint-more"):
-                    mask_file = gr.File(
-                        label="Mask file instead of painting (white = fill)",
-                        file_types=["image"],
-                        height=140,
-                        elem_id="inpaint-mask",
-                    )
+                    mask_file = mask_chooser("inpaint")
                     steps = gr.Slider(
                         1, MAX_STEPS, value=3, step=1, label="Steps", info="3 is usual; more takes longer."
                     )
@@ -117,7 +105,7 @@ def build_tab() -> None:
         if not path:
             return gr.skip()
         photo_image = open_photo(photo_path)
-        return _painted(preview(photo_image), open_mask(path, photo_image.size))
+        return painted(preview(photo_image), open_mask(path, photo_image.size))
 
     @friendly
     def fill(
@@ -177,40 +165,6 @@ def build_tab() -> None:
         )
 
 
-def open_mask(path: str | None, size: tuple[int, int]) -> Image.Image:
-    """A mask file as a black and white picture of the photo's size `(width, height)`; white = fill.
-
-    Raises ValueError or OSError where the file is none, or its proportions do not fit the photo.
-    """
-    if not path:
-        raise ValueError("choose a mask file, or paint on the photo")
-    if not Path(path).stat().st_size:
-        raise ValueError(f"{Path(path).name} is empty (0 bytes)")
-    hole, notes = load_mask(path, size)
-    for note in notes:
-        gr.Info(note)
-    return Image.fromarray(hole.astype(np.uint8) * 255)
-
-
-def painted_mask(painting: dict[str, Any] | None, size: tuple[int, int]) -> Image.Image:
-    """What was painted in the editor as a black and white picture of the photo's size `(width, height)`."""
-    covered: np.ndarray | None = None
-    for layer in (painting or {}).get("layers", []):
-        alpha = np.asarray(layer.convert("RGBA"))[..., 3] > 0
-        covered = alpha if covered is None or covered.shape != alpha.shape else covered | alpha
-    if covered is None or not covered.any():
-        raise ValueError("paint over the part that should be filled, then press Fill in")
-    return _resized(covered, size)
-
-
-def _resized(mask: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """bool `[H, W]` as a black and white picture of `size`, with smooth outlines."""
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.BILINEAR).point(lambda value: 255 * (value > 127))
-    return picture
-
-
 @on_gpu
 def _infer(
     image: Image.Image,
@@ -258,24 +212,11 @@ def _step_pictures(output: FaceInpaintOutput) -> list[tuple[Image.Image, str]]:
     return pictures
 
 
-def _painted(shown: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
-    """Editor value: the photo, with the mask as a stroke of the brush's colour on top."""
-    if mask is None:
-        return {"background": shown, "layers": [], "composite": None}
-    layer = Image.new("RGBA", shown.size, (*BRUSH_RGB, 0))
-    layer.putalpha(mask.convert("L").resize(shown.size, Image.Resampling.NEAREST))
-    return {"background": shown, "layers": [layer], "composite": None}
-
-
 def _editing(shown: Image.Image | None, mask: Image.Image | None = None) -> list[Any]:
     """Updates of the editing side: with a photo it opens, without one it closes."""
     if shown is None:
         return [EMPTY_EDITOR, gr.update(visible=False), None]
-    # As tall as the photo needs at the column's width, on a screen of any size.
-    height = f"min(34rem, calc({shown.height / shown.width:.3f} * min(70vw, 31rem) + 5rem))"
-    # Without the canvas of the same size Gradio shows a ready mask beside its place.
-    filled = gr.update(value=_painted(shown, mask), canvas_size=shown.size, height=height)
-    return [filled, gr.update(visible=True), None]
+    return [editor_with(shown, mask), gr.update(visible=True), None]
 
 
 def _outcome(

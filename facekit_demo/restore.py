@@ -10,6 +10,7 @@ from PIL import Image
 from facekit import FaceRestorePipeline
 from facekit.faces import Face
 from facekit.pipelines.restore import FaceRestoreOutput
+from facekit_demo.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
 from facekit_demo.common import (
     DEVICE_QUEUE,
     friendly,
@@ -22,30 +23,21 @@ from facekit_demo.common import (
 from facekit_demo.damage import PRESETS, damage_photo, face_side
 from facekit_demo.face_view import WorkingPhoto, face_at, found_text, look_at, numbered
 from facekit_demo.gallery import restore_examples
-from facekit_demo.restore_result import Candidate, candidates_of, in_page_terms
+from facekit_demo.restore_result import candidates_of, in_page_terms
 from facekit_demo.widgets import (
     QUIET,
-    download_button,
     example_row,
-    notes_box,
     photo_chooser,
-    result_slider,
     seed_number,
-    shown_notes,
-    step_gallery,
 )
 
 MODEL_VARIABLE = "FACEKIT_RESTORE_MODEL"
-MAX_CANDIDATES = 4
-MANY_PIXELS = 25_000_000  # every candidate is a whole photo in memory, so of larger photos there is one
-KEPT = 3600  # seconds
 
 
 def build_tab() -> None:
     """Lay out the tab inside an open `gr.Blocks` and wire its events."""
     examples = restore_examples()
     working = gr.State(None, time_to_live=KEPT)
-    results = gr.State(None, time_to_live=KEPT)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
             gr.Markdown("### 1. Choose a photo")
@@ -104,43 +96,24 @@ def build_tab() -> None:
                     damage = gr.Button("Damage this photo", elem_id="restore-damage")
             samples = example_row("restore", examples)
         with gr.Column(elem_classes="work"):
-            gr.Markdown("### Result")
-            notes = notes_box("restore")
-            slider = result_slider("restore")
-            with gr.Column(visible=False) as picking:
-                gr.Markdown("Pick the one you like:", elem_classes="hint")
-                variants = gr.Gallery(
-                    show_label=False,
-                    columns=MAX_CANDIDATES,
-                    height=None,
-                    allow_preview=False,
-                    object_fit="cover",
-                    format="png",
-                    interactive=False,
-                    buttons=[],
-                    elem_id="restore-variants",
-                    elem_classes="pictures",
-                )
-            download = download_button("restore")
-            with gr.Accordion("How it was done", open=False, visible=False, elem_id="restore-steps") as how:
-                gr.Markdown(
-                    "The face cut out upright, what the model imagines after each step of its search for the "
-                    "person's style, and the restored face.",
-                    elem_classes="hint",
-                )
-                gallery = step_gallery(columns=3)
+            result = CandidatePanel(
+                "restore",
+                "The face cut out upright, what the model imagines after each step of its search for the "
+                "person's style, and the restored face.",
+                columns=3,
+            )
 
     looked = [working, panel, found, view, chosen, whole, back]
-    outcome = [notes, slider, picking, variants, download, how, gallery, results]
+    outcome, download = result.components, result.download
     queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
 
     @friendly
     def show_photo(path: str | None) -> list[Any]:
-        return _looking(look_at(path)) + _outcome()
+        return _looking(look_at(path)) + result.updates()
 
     @friendly
     def show_example(index: int) -> list[Any]:
-        return [str(examples[index]), *_looking(look_at(str(examples[index]))), *_outcome()]
+        return [str(examples[index]), *_looking(look_at(str(examples[index]))), *result.updates()]
 
     @friendly
     def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
@@ -148,7 +121,7 @@ def build_tab() -> None:
         side = face_side(image, original.faces)
         copy = damage_photo(image, side, severity, preset, int(seed or 0)).to_pil()
         saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", download)
-        return _looking(look_at(saved, damaged=True)) + _outcome()
+        return _looking(look_at(saved, damaged=True)) + result.updates()
 
     def show_chosen(state: WorkingPhoto | None, numbers: list[int]) -> Any:
         return numbered(state, numbers) if state else gr.skip()
@@ -175,12 +148,10 @@ def build_tab() -> None:
         if not whole and not numbers:
             raise ValueError("tick at least one face, then press Restore")
         image = open_photo(state.path)
-        remarks = []
-        if count > 1 and image.size[0] * image.size[1] > MANY_PIXELS:
-            count, remarks = 1, ["The photo is too large for several candidates, so there is one."]
+        count, remarks = as_many_as_fit(count, image.size)
         output = _infer(image.to_pil(), numbers, state.faces, whole, fidelity, count, seed, progress)
         candidates = candidates_of(output, image, Path(state.path).stem, download, numbers)
-        return _outcome(candidates, [*remarks, *map(in_page_terms, output.notes)])
+        return result.updates(candidates, [*remarks, *map(in_page_terms, output.notes)])
 
     @friendly
     def restore_files(
@@ -194,28 +165,23 @@ def build_tab() -> None:
         ]
         return paths, "\n".join(output.notes)
 
-    def pick(state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
-        if not state:
-            return [gr.skip()] * 3
-        picked = state[event.index]
-        return [(picked.before, picked.after), picked.path, picked.steps]
-
     opened = photo.upload(show_photo, photo, looked + outcome, **QUIET, **queued)
-    opened.failure(lambda: [None, *_looking(None), *_outcome()], None, [photo, *looked, *outcome], **QUIET)
-    photo.clear(lambda: _looking(None) + _outcome(), None, looked + outcome, **QUIET)
+    opened.failure(
+        lambda: [None, *_looking(None), *result.updates()], None, [photo, *looked, *outcome], **QUIET
+    )
+    photo.clear(lambda: _looking(None) + result.updates(), None, looked + outcome, **QUIET)
     samples.click(show_example, samples, [photo, *looked, *outcome], **QUIET, **queued)
     damage.click(show_damaged, [photo, severity, preset, seed], looked + outcome, **QUIET, **queued)
     back.click(show_photo, photo, looked + outcome, **QUIET, **queued)
     chosen.change(show_chosen, [working, chosen], view, **QUIET)
     view.select(point_at, [working, chosen], chosen, **QUIET)
-    variants.select(pick, results, [slider, download, gallery], **QUIET)
     run.click(
         restore_faces,
         [working, chosen, whole, fidelity, count, seed],
         outcome,
         api_visibility="private",
         scroll_to_output=True,
-        show_progress_on=slider,
+        show_progress_on=result.slider,
         **queued,
     )
     with gr.Group(visible=False):
@@ -306,21 +272,4 @@ def _looking(state: WorkingPhoto | None) -> list[Any]:
         gr.update(choices=[(f"Face {number}", number) for number in able], value=able, visible=len(able) > 1),
         gr.update(value=False, visible=not state.faces),
         gr.update(visible=state.damaged),
-    ]
-
-
-def _outcome(candidates: Sequence[Candidate] = (), notes: Sequence[str] = ()) -> list[Any]:
-    """Updates of the result side; called with nothing, it clears."""
-    first = candidates[0] if candidates else None
-    several = len(candidates) > 1
-    pictures = [(one.thumbnail, str(place)) for place, one in enumerate(candidates, 1)]
-    return [
-        shown_notes(notes),
-        (first.before, first.after) if first else None,
-        gr.update(visible=several),
-        gr.update(value=pictures if several else [], selected_index=0 if several else None),
-        gr.update(value=first and first.path, visible=first is not None),
-        gr.update(visible=bool(first and first.steps)),
-        first.steps if first else [],
-        list(candidates) or None,
     ]

@@ -1,35 +1,11 @@
 """Candidates of the Restore tab: from the pipeline's output to pictures and words on the page."""
 
-from dataclasses import dataclass, field
-
-import numpy as np
 from gradio.components.base import Component
-from PIL import Image
 
-from facekit.faces import Face, ffhq_quad
 from facekit.imaging import Photo, load_image
 from facekit.pipelines.restore import FaceRestoreOutput
+from facekit_demo.candidates import Candidate, Captioned, around_faces
 from facekit_demo.common import STEP_SIDE, preview, save_for_download, sentence
-
-Captioned = list[tuple[Image.Image, str]]
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One restored photo.
-
-    Attributes:
-        path: PNG of the photo's own size, for download.
-        before, after: copies for the screen.
-        thumbnail: the restored faces and what lies between them.
-        steps: for each face how it was done, from the damaged face to the restored one.
-    """
-
-    path: str
-    before: Image.Image
-    after: Image.Image
-    thumbnail: Image.Image
-    steps: Captioned = field(default_factory=list)
 
 
 def candidates_of(
@@ -50,21 +26,11 @@ def candidates_of(
                 save_for_download(image, f"{stem}-restored{suffix}.png", component),
                 before,
                 after,
-                _around(after, faces, after.width / photo.size[0]),
+                around_faces(after, faces, after.width / photo.size[0]),
                 _steps(output, index, numbers) if output.style_prompts else [],
             )
         )
     return candidates
-
-
-def _around(shown: Image.Image, faces: list[Face], scale: float) -> Image.Image:
-    """The part of a screen copy that holds the aligned faces; all of it where there are none."""
-    if not faces:
-        return shown
-    corners = np.concatenate([ffhq_quad(face.landmarks) for face in faces]) * scale
-    low = np.floor(np.maximum(corners.min(axis=0), 0))
-    high = np.ceil(np.minimum(corners.max(axis=0), shown.size))
-    return shown.crop((*(int(value) for value in low), *(int(value) for value in high)))
 
 
 def _steps(output: FaceRestoreOutput, index: int, numbers: list[int]) -> Captioned:

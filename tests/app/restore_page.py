@@ -36,35 +36,13 @@ class RestorePage(Visitor):
         photo.click(position={"x": x * box["width"], "y": y * box["height"]})
 
     def candidates(self, count: int) -> None:
-        self._open("more", "count")
-        self._set("count", count)
+        self.open("more", "count")
+        self.set_number("count", count)
 
     def damage(self, severity: float) -> None:
-        self._open("damaging", "damage")
-        self._set("severity", severity)
+        self.open("damaging", "damage")
+        self.set_number("severity", severity)
         self.part("damage").click()
 
     def restore(self) -> None:
         self.part("run").click()
-
-    def pick(self, number: int) -> None:
-        """Pick a candidate that is not shown and wait until it is."""
-        sources = "[...document.querySelectorAll('#restore-result img')].map(image => image.src).join()"
-        before = self.page.evaluate(sources)
-        self.part("variants").locator("button").nth(number - 1).click()
-        self.page.wait_for_function(f"before => {sources} !== before", arg=before)
-
-    def _set(self, slider: str, value: float) -> None:
-        """Type a number until it stays: on a busy machine the page still fills in the panel just opened."""
-        number = self.part(slider).locator("input[type=number]")
-        for _ in range(20):
-            self.page.wait_for_timeout(500)
-            if number.input_value() == str(value):
-                return
-            number.fill(str(value))
-            number.press("Tab")
-        raise AssertionError(f"{slider} does not take {value}, it shows {number.input_value()}")
-
-    def _open(self, panel: str, content: str) -> None:
-        if not self.part(content).is_visible():
-            self.part(panel).locator("> button").click()

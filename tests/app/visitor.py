@@ -54,6 +54,54 @@ class Visitor:
             self.choose_photo(folder / name)
             assert message in self.message()
 
+    def wait_for_editor(self, width: int, height: int, name: str = "editor") -> float:
+        """Wait until the photo is on the canvas; gives its zoom."""
+        self.part(name).locator("canvas").first.wait_for(state="visible")
+        zoom = f"#{self.task}-{name} .zoom-number span"
+        self.page.wait_for_function(
+            """selector => { const zoom = document.querySelector(selector);
+                             const seen = window.lastZoom; window.lastZoom = zoom && zoom.innerText;
+                             return zoom && zoom.innerText !== '100%' && seen === zoom.innerText; }""",
+            arg=zoom,
+            polling=700,
+        )
+        return float(self.page.locator(zoom).inner_text().rstrip("%")) / 100
+
+    def paint(self, start: tuple[float, float], end: tuple[float, float], name: str = "editor") -> None:
+        """Drag the brush between two points, in screen pixels from the canvas's centre."""
+        canvas = self.part(name).locator("canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(x + start[0], y + start[1])
+        self.page.mouse.down()
+        self.page.mouse.move(x + end[0], y + end[1], steps=8)
+        self.page.mouse.up()
+        self.part(name).locator("button[aria-label=Undo]:not([disabled])").wait_for()
+
+    def pick(self, number: int) -> None:
+        """Pick a candidate that is not shown and wait until it is."""
+        sources = f"[...document.querySelectorAll('#{self.task}-result img')].map(image => image.src).join()"
+        before = self.page.evaluate(sources)
+        self.part("variants").locator("button").nth(number - 1).click()
+        self.page.wait_for_function(f"before => {sources} !== before", arg=before)
+
+    def open(self, panel: str, content: str) -> None:
+        """Open a closed accordion that holds `content`."""
+        if not self.part(content).is_visible():
+            self.part(panel).locator("> button").click()
+
+    def set_number(self, slider: str, value: float) -> None:
+        """Type a number until it stays: on a busy machine the page still fills in the panel just opened."""
+        number = self.part(slider).locator("input[type=number]")
+        for _ in range(20):
+            self.page.wait_for_timeout(500)
+            if number.input_value() == str(value):
+                return
+            number.fill(str(value))
+            number.press("Tab")
+        raise AssertionError(f"{slider} does not take {value}, it shows {number.input_value()}")
+
     def result(self, folder: Path) -> Image.Image:
         """Wait for the result and download it."""
         with self.page.expect_download() as download:
