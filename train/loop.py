@@ -245,9 +245,12 @@ class Run:
                 tracker.writer.add_image(name, pixels, self.step, dataformats="HWC")
 
     def keep_best(self, metrics: dict[str, float], name: str, write: Callable[[Path], None]) -> bool:
-        """Let `write(folder)` fill `best/` when metric `name` is the best so far (higher is better for psnr, ssim)."""
+        """Let `write(folder)` fill `best/` when metric `name` is the best so far.
+
+        Higher is better for psnr, ssim and miou.
+        """
         value = metrics[name]
-        higher = name in ("psnr", "ssim")
+        higher = name in ("psnr", "ssim", "miou")
         best = self.best.get(name)
         if best is not None and (value <= best if higher else value >= best):
             return False

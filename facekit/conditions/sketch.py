@@ -4,11 +4,14 @@ Thesis Section 5.4.3 names the filter (that of pSp's data script). It is written
 sketches are the same on every machine.
 """
 
+import cv2
 import numpy as np
+from PIL import Image
 
 # 8-bit weights of red, green and blue in grey, of 32768.
 GREY = (9798, 19235, 3735)
 STROKE_BELOW = 128  # darker pixels of a sketch are strokes
+PENCIL_WIDTH = 2  # usual width of the pencil filter's strokes at 256 pixels
 
 
 def grey_picture(rgb: np.ndarray) -> np.ndarray:
@@ -69,6 +72,93 @@ def thin_strokes(strokes: np.ndarray, size: int, vertical_only: bool = False) ->
         padded = np.pad(strokes, (reach, (0, 0)) if axis == 0 else ((0, 0), reach), constant_values=1)
         strokes = np.lib.stride_tricks.sliding_window_view(padded, size, axis).min(-1)
     return strokes
+
+
+def drawn_strokes(picture: np.ndarray | Image.Image, width: int | None = PENCIL_WIDTH) -> np.ndarray:
+    """What a person drew -> strokes uint8 `[H, W]`, 1 = stroke, as wide as those the networks know.
+
+    Args:
+        picture: uint8 `[H, W, 4]`, an editor's layer with strokes where alpha >= 128; `[H, W, 3]` or `[H, W]`, dark
+            strokes on a bright ground, or bright ones on a dark ground (the rarer is taken for strokes); bool
+            `[H, W]`; or such a Pillow picture.
+        width: of the strokes, in pixels of this picture; lines of any thickness become so wide, and areas that are
+            filled shrink to a line in their middle. None leaves them as they are.
+
+    Raises:
+        ValueError: another kind of picture, or a width below 1.
+    """
+    if isinstance(picture, Image.Image):
+        if picture.mode in ("1", "L", "RGB", "RGBA"):
+            picture = np.asarray(picture)
+        else:
+            clear = picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info
+            picture = np.asarray(picture.convert("RGBA" if clear else "RGB"))
+    shape = list(picture.shape)
+    if picture.dtype == np.bool_ and picture.ndim == 2:
+        strokes = picture.astype(np.uint8)
+    elif picture.dtype == np.uint8 and picture.ndim == 3 and shape[2] == 4:
+        strokes = (picture[..., 3] >= 128).astype(np.uint8)
+    elif picture.dtype == np.uint8 and (picture.ndim == 2 or (picture.ndim == 3 and shape[2] == 3)):
+        grey = picture if picture.ndim == 2 else (picture.astype(np.int32) @ np.array(GREY) + 16384) >> 15
+        strokes = (grey < STROKE_BELOW).astype(np.uint8)
+        if strokes.mean() > 0.5:
+            strokes = 1 - strokes
+    else:
+        raise ValueError(
+            f"a drawing is an 8-bit picture [H, W], [H, W, 3] or [H, W, 4], or bool [H, W]; not {picture.dtype} {shape}"
+        )
+    return strokes if width is None else even_strokes(strokes, width)
+
+
+def even_strokes(strokes: np.ndarray, width: int = PENCIL_WIDTH) -> np.ndarray:
+    """Strokes uint8 `[H, W]` of any thickness -> the same lines `width` pixels wide.
+
+    Raises:
+        ValueError: a width below 1.
+    """
+    if width < 1:
+        raise ValueError(f"strokes are at least 1 pixel wide, got {width}")
+    lines = centre_lines(strokes)
+    return lines if width == 1 else cv2.dilate(lines, np.ones((width, width), np.uint8))
+
+
+def centre_lines(strokes: np.ndarray) -> np.ndarray:
+    """Strokes uint8 `[H, W]` -> lines one pixel wide in their middle, connected as the strokes are.
+
+    Zhang and Suen, A fast parallel algorithm for thinning digital patterns (1984): in turns pixels at the lower
+    right and at the upper left edge are taken away, unless a line would break or get shorter.
+    """
+    rows, columns = np.nonzero(strokes)
+    if len(rows) == 0:
+        return np.zeros(strokes.shape, np.uint8)
+    # Only the part with strokes, with a margin that is no stroke.
+    top, left = rows.min(), columns.min()
+    part = np.pad((strokes[top : rows.max() + 1, left : columns.max() + 1] > 0).astype(np.uint8), 1)
+    changed = True
+    while changed:
+        changed = False
+        for turn in (0, 1):
+            height, width = part.shape
+            # Neighbours from above, clockwise.
+            places = ((0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0), (0, 0))
+            near = [part[y : y + height - 2, x : x + width - 2] for y, x in places]
+            up, right, down, left_of = near[0], near[2], near[4], near[6]
+            count = sum(near[1:], near[0])
+            rises = sum(
+                ((a == 0) & (b == 1)).astype(np.uint8)
+                for a, b in zip(near, [*near[1:], near[0]], strict=True)
+            )
+            if turn == 0:
+                edge = (up & right & down == 0) & (right & down & left_of == 0)
+            else:
+                edge = (up & right & left_of == 0) & (up & down & left_of == 0)
+            gone = (part[1:-1, 1:-1] == 1) & (count >= 2) & (count <= 6) & (rises == 1) & edge
+            if gone.any():
+                part[1:-1, 1:-1][gone] = 0
+                changed = True
+    thin = np.zeros(strokes.shape, np.uint8)
+    thin[top : rows.max() + 1, left : columns.max() + 1] = part[1:-1, 1:-1]
+    return thin
 
 
 def _weighted(x: np.ndarray, taps: tuple[int, int, int], axis: int) -> np.ndarray:

@@ -2,11 +2,24 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
+from skimage.data import astronaut
+from skimage.morphology import skeletonize
 
-from facekit.conditions.sketch import grey_picture, pencil_sketch, sketch_strokes, smooth, thin_strokes
+from facekit.conditions.sketch import (
+    centre_lines,
+    drawn_strokes,
+    even_strokes,
+    grey_picture,
+    pencil_sketch,
+    sketch_strokes,
+    smooth,
+    thin_strokes,
+)
 from tests.conftest import find_shared
 from tests.parity_data import PARITY
 
@@ -89,3 +102,60 @@ def test_other_pictures_are_refused() -> None:
             pencil_sketch(wrong)
     with pytest.raises(ValueError, match="at least 1"):
         thin_strokes(np.ones((4, 4), np.uint8), 0)
+
+
+def drawing(width: int) -> np.ndarray:
+    """A circle, a corner and a slanted line, drawn `width` pixels thick."""
+    canvas = np.zeros((128, 128), np.uint8)
+    cv2.circle(canvas, (40, 40), 24, 1, width)
+    cv2.polylines(canvas, [np.array([[80, 20], [80, 60], [110, 60]])], False, 1, width)
+    cv2.line(canvas, (20, 110), (100, 90), 1, width)
+    return canvas
+
+
+def test_drawings_of_any_thickness_become_the_same_lines() -> None:
+    thin = even_strokes(drawing(1))
+    near = cv2.dilate(thin, np.ones((5, 5), np.uint8))
+    for width in (2, 3, 6, 10):
+        strokes = even_strokes(drawing(width))
+        assert 0.8 < strokes.sum() / thin.sum() < 1.15
+        assert (strokes <= near).mean() > 0.998  # ends and corners may move by a pixel or two
+        assert cv2.connectedComponents(strokes)[0] == cv2.connectedComponents(thin)[0] == 4
+    assert set(np.unique(thin)) == {0, 1}
+
+
+def test_centre_lines_against_an_independent_thinning() -> None:
+    thick = drawing(7)
+    lines, other = centre_lines(thick), skeletonize(thick > 0)
+    assert (lines <= thick).all()
+    assert lines.sum() == pytest.approx(other.sum(), rel=0.06)
+    near = cv2.dilate(other.astype(np.uint8), np.ones((3, 3), np.uint8))
+    assert (lines <= near).mean() > 0.999
+    assert not centre_lines(np.zeros((5, 5), np.uint8)).any()
+    full = centre_lines(np.ones((9, 30), np.uint8))
+    assert 0 < full.sum() < 40
+
+
+def test_width_is_that_of_the_pencil_filter() -> None:
+    """Half the size of the astronaut photo: her face is as large as in an aligned picture of 256 pixels."""
+    strokes = sketch_strokes(pencil_sketch(np.ascontiguousarray(astronaut()[:256, 100:356])))
+    again = even_strokes(strokes)
+    assert int(again.sum()) == pytest.approx(int(strokes.sum()), rel=0.35)
+
+
+def test_layers_and_pictures_are_read_alike() -> None:
+    wanted = drawing(3)
+    layer = np.zeros((128, 128, 4), np.uint8)
+    layer[wanted == 1] = (250, 240, 230, 255)  # bright strokes of a layer are strokes too
+    dark = np.where(wanted == 1, 20, 255).astype(np.uint8)
+    bright = 255 - dark
+    for picture in (layer, dark, bright, np.dstack([dark] * 3), wanted > 0):
+        assert np.array_equal(drawn_strokes(picture, None), wanted)
+        assert np.array_equal(drawn_strokes(Image.fromarray(picture), None), wanted)
+        assert np.array_equal(drawn_strokes(picture), even_strokes(wanted))
+    assert np.array_equal(drawn_strokes(Image.fromarray(layer).convert("LA"), None), wanted)
+    for wrong in (wanted.astype(np.float32), np.zeros((4, 4, 2), np.uint8)):
+        with pytest.raises(ValueError, match="a drawing is an 8-bit picture"):
+            drawn_strokes(wrong)
+    with pytest.raises(ValueError, match="at least 1"):
+        drawn_strokes(dark, 0)

@@ -1,0 +1,103 @@
+"""A small face parser: which of the 19 classes each pixel of an aligned face belongs to."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import Tensor, nn
+
+from .verified import VerifiedModelMixin
+
+
+def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = _convolution(channels, channels)
+        self.outer = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.outer(self.inner(x)), inplace=True)
+
+
+class FaceParser(VerifiedModelMixin, ConfigMixin):
+    """U-shaped network that works at a fixed size on the picture and its pixels' positions.
+
+    Faces are aligned, so that a position says much about a class, and which side is left. Blocks of 2x2 pixels go
+    in as channels and their logits come out so, which leaves no layer at the full size. The deepest map is
+    completed by its mean over the picture.
+
+    Args:
+        sample_size: size the network works at; pictures are scaled to it, logits back. A multiple of 2^levels.
+        channels: width of each level, half the size first.
+        num_classes: classes, `facekit.conditions.semantics.CLASS_NAMES` in the shipped parser.
+
+    Raises:
+        ValueError: sizes that do not fit.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 128,
+        channels: tuple[int, ...] = (32, 64, 112, 160),
+        num_classes: int = 19,
+    ) -> None:
+        super().__init__()
+        if len(channels) < 1 or sample_size < 2 or sample_size % 2 ** len(channels):
+            raise ValueError(
+                f"{len(channels)} levels need a sample_size that 2^{len(channels)} divides, got {sample_size}; "
+                "there must be one level or more"
+            )
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(2), _convolution(4 * 5, channels[0]), Residual(channels[0])
+        )
+        pairs = list(pairwise(channels))
+        self.down = nn.ModuleList(nn.Sequential(_convolution(a, b, 2), Residual(b)) for a, b in pairs)
+        self.context = nn.Linear(channels[-1], channels[-1])
+        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.up = nn.ModuleList(_convolution(a, a) for a, _ in pairs)
+        self.head = nn.Sequential(nn.Conv2d(channels[0], 4 * num_classes, 1), nn.PixelShuffle(2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of each pixel's class.
+
+        Args:
+            image: `[B, 3, H, W]` in [-1, 1].
+
+        Returns:
+            `[B, num_classes, H, W]`.
+        """
+        full, size = image.shape[-2:], (self.config.sample_size,) * 2
+        if full != size:
+            image = F.interpolate(image, size, mode="bilinear", antialias=True)
+        logits = self.working_logits(image)
+        if full != size:
+            logits = F.interpolate(logits, full, mode="bilinear")
+        return logits
+
+    def working_logits(self, image: Tensor) -> Tensor:
+        """Logits at the network's own size: `[B, 3, S, S]` in [-1, 1] -> `[B, num_classes, S, S]`."""
+        side = torch.linspace(-1, 1, image.shape[-1], device=image.device, dtype=image.dtype)
+        grid = torch.stack(torch.meshgrid(side, side, indexing="ij")).expand(len(image), -1, -1, -1)
+        x = self.stem(torch.cat((image, grid), 1).contiguous(memory_format=torch.channels_last))
+        levels = []
+        for down in self.down:
+            levels.append(x)
+            x = down(x)
+        x = x + self.context(x.mean((2, 3)))[:, :, None, None]
+        for skip, narrow, up in zip(reversed(levels), reversed(self.narrow), reversed(self.up), strict=True):
+            x = up(F.interpolate(narrow(x), scale_factor=2, mode="nearest") + skip)
+        return self.head(x)
