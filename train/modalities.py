@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facekit.conditions.guidance import encoder_input
 from facekit.conditions.masks import MaskSampler, brush_mask, free_form_mask
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
 from train.data import ImageSource, Preparation, fit_square, to_tensor, training_batches
@@ -33,8 +34,8 @@ MIRRORED[[2, 3, 4, 5, 7, 8]] = [3, 2, 5, 4, 8, 7]
 
 
 @dataclass(kw_only=True)
-class ModalityConfig(PictureLossConfig):
-    """Options of the modalities and of what the encoder sees of them.
+class GuidanceConfig(PictureLossConfig):
+    """Options of the modalities.
 
     Attributes:
         semantics: where label maps come from: "folder" (index maps of the 19 BiSeNet classes, one for each picture, at
@@ -43,41 +44,58 @@ class ModalityConfig(PictureLossConfig):
         semantics_folder: default: the folder `semantic` in `data`.
         face_parser: folder or Hub id of the network for "parser".
         thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
-        modality_rule: "trainer" (one modality rules a batch, with a large hole; each other one has a smaller hole or,
-            half the time, is absent) or "thesis" (Algorithm 3: the others are always absent).
-        unmasked_probability: how often the ruling modality has no hole.
-        exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
-            with exemplars.
-        edit_probability: share of samples as Algorithm 5 shows them: the picture outside a hole, and inside it each
-            other modality with gaps, or absent with probability 1 - `modality_threshold`.
-        modality_threshold: omega of Algorithm 5.
+        modality_threshold: omega of Algorithm 5: how often a modality is shown, with gaps, in an edited region.
     """
 
     semantics: str = "folder"
     semantics_folder: str | None = None
     face_parser: str | None = None
     thin_sketch: float = 0.5
+    modality_threshold: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(semantics=("folder", "parser", "none"))
+        self.check_probabilities("thin_sketch", "modality_threshold")
+        if self.semantics == "parser" and self.face_parser is None:
+            raise ValueError(
+                "semantics: parser needs face_parser, a folder or Hub id; or say --semantics none"
+            )
+
+    def check_probabilities(self, *names: str) -> None:
+        """ValueError when one of these options is not within 0 to 1."""
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability from 0 to 1, got {getattr(self, name)}")
+
+
+@dataclass(kw_only=True)
+class ModalityConfig(GuidanceConfig):
+    """Options of what the encoder is shown while it learns.
+
+    Attributes:
+        modality_rule: "trainer" (one modality rules a batch, with a large hole; each other one has a smaller hole or,
+            half the time, is absent) or "thesis" (Algorithm 3: the others are always absent).
+        unmasked_probability: how often the ruling modality has no hole.
+        exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
+            with exemplars.
+        edit_probability, edit_masks: share of samples as Algorithm 5 shows them (the picture outside a hole, and inside
+            it each other modality with gaps, or absent with probability 1 - `modality_threshold`), and their holes.
+    """
+
     modality_rule: str = "trainer"
     unmasked_probability: float = 0.25
     exemplar_probability: float = 0.0
     edit_probability: float = 0.0
-    modality_threshold: float = 0.8
     edit_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(semantics=("folder", "parser", "none"), modality_rule=("trainer", "thesis"))
-        names = ("thin_sketch", "unmasked_probability", "exemplar_probability", "edit_probability")
-        for name in (*names, "modality_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability from 0 to 1, got {getattr(self, name)}")
+        self.check_choices(modality_rule=("trainer", "thesis"))
+        self.check_probabilities("unmasked_probability", "exemplar_probability", "edit_probability")
         if self.exemplar_probability + self.edit_probability > 1:
             raise ValueError(
-                "exemplar_probability and edit_probability are shares of the same samples: at most 1"
-            )
-        if self.semantics == "parser" and self.face_parser is None:
-            raise ValueError(
-                "semantics: parser needs face_parser, a folder or Hub id; or say --semantics none"
+                "exemplar_probability and edit_probability are shares of all samples: 1 at most together"
             )
         MaskSampler(**self.edit_masks)
 
@@ -213,18 +231,6 @@ def region_means(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.rint(means).astype(np.uint8)[flat].reshape(pixels.shape)
 
 
-def encoder_input(image: Tensor, sketch: Tensor, semantics: Tensor | None, color: Tensor | None) -> Tensor:
-    """RGB, sketch, semantics and colour, [B, 26, H, W]; absent ones are zero."""
-    zeros = image.new_zeros(len(image), NUM_CLASSES, *image.shape[2:])
-    parts = (
-        image,
-        sketch,
-        zeros if semantics is None else semantics,
-        zeros[:, :3] if color is None else color,
-    )
-    return torch.cat(parts, 1)
-
-
 def color_map(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
     """Mean colours of the regions, [3, H, W] in [-1, 1], 0 where the label is unknown."""
     return to_tensor(region_means(pixels, labels.astype(np.int64))) * torch.from_numpy(labels != UNKNOWN)
@@ -260,7 +266,7 @@ def guided_batches(
     start: int | None = None,
     seed: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Batches of a stage whose config is a `ModalityConfig`, as `Stage.batches`, prepared by `ModalityPreparation`."""
+    """Batches of a stage whose config is a `GuidanceConfig`, as `Stage.batches`, prepared by `ModalityPreparation`."""
     config: Any = stage.config
     names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
     labels = LabelFolder(config.data, config.semantics_folder) if config.semantics == "folder" else None
@@ -279,7 +285,7 @@ def guided_batches(
 class Labeller:
     """Adds `labels` and `color` to a batch on the device, where semantics come from a parser."""
 
-    def __init__(self, config: ModalityConfig, device: torch.device) -> None:
+    def __init__(self, config: GuidanceConfig, device: torch.device) -> None:
         self.parser: Any = None
         if config.semantics == "parser":
             from facekit.models.face_parser import FaceParser
