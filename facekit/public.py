@@ -19,6 +19,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from facekit.conditions.degrade import degrade
 from facekit.hub import starter
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.multi_style import MultiStyleGenerator
@@ -32,6 +33,7 @@ from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import MappingNetwork, StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.pipelines.edit import FaceEditPipeline
 from facekit.pipelines.exemplar import ExemplarInpaintPipeline
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from facekit.pipelines.restore import FaceRestorePipeline
@@ -43,7 +45,9 @@ __all__ = [
     "CodeDiffuser",
     "CodeDiffusionScheduler",
     "ExemplarInpaintPipeline",
+    "FaceEditPipeline",
     "FaceInpaintPipeline",
+    "FaceParser",
     "FaceRestorePipeline",
     "ForgedPatchDiscriminator",
     "IdentityEncoder",
@@ -68,6 +72,7 @@ __all__ = [
 
 PIPELINES: tuple[type[DiffusionPipeline], ...] = (
     ExemplarInpaintPipeline,
+    FaceEditPipeline,
     FaceInpaintPipeline,
     FaceRestorePipeline,
 )
