@@ -1,0 +1,207 @@
+"""The networks that metrics look through, each behind one function `uint8 [N, H, W, 3] -> numbers`.
+
+Weights come from the package that keeps the network, or from a file the user names. Where neither is there the
+network raises `WeightsUnavailable`; nothing is put in its place under the same name.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from facekit.metrics.errors import WeightsUnavailable
+
+Features = Callable[[np.ndarray], np.ndarray]
+
+
+def inception_features(weights: str | Path | None = None, device: str = "cpu") -> Features:
+    """The 2048 numbers of the FID's Inception network, as torch-fidelity keeps it (299x299, its own resizing).
+
+    Args:
+        weights: its state dict as safetensors or .pth; None: torch's hub cache, or a download.
+
+    Raises:
+        WeightsUnavailable: torch-fidelity or the weights are not to be had.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise WeightsUnavailable(
+            "Inception features need torch-fidelity: pip install 'facekit[metrics]'"
+        ) from error
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            network = FeatureExtractorInceptionV3(
+                "inception-v3-compat",
+                ["2048"],
+                feature_extractor_weights_path=_checked_weights(weights, Path(folder)),
+            )
+    except Exception as error:  # urllib, ssl, torch.hub and torch.load each raise their own
+        raise WeightsUnavailable(
+            f"the weights of the Inception network are neither here nor downloadable ({error}); "
+            "fetch them with torch-fidelity on a machine with network, or name a file"
+        ) from error
+    network.to(device).requires_grad_(False).eval()
+
+    @torch.inference_mode()
+    def features(pictures: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(device)
+        return network(tensor)[0].flatten(1).float().cpu().numpy()
+
+    return features
+
+
+def _checked_weights(weights: str | Path | None, folder: Path) -> str | None:
+    """A path that may be unpickled: the package does, so what a user names is read safely and written anew."""
+    if weights is None:
+        return None
+    path = Path(weights)
+    state = (
+        load_file(path)
+        if path.suffix == ".safetensors"
+        else torch.load(path, map_location="cpu", weights_only=True)
+    )
+    clean = folder / "inception.pth"
+    torch.save(state, clean)
+    return str(clean)
+
+
+def style_features(folder: str | Path, device: str = "cpu") -> Features:
+    """A substitute feature network that needs no download: the style codes of a facekit style encoder, flattened.
+
+    It is no Inception network: numbers made with it carry its name in their column's title.
+    """
+    from facekit.models.style_encoder import StyleEncoder
+
+    path = Path(folder)
+    subfolder = "style_encoder" if (path / "style_encoder").is_dir() or not path.exists() else None
+    options: dict[str, Any] = {} if subfolder is None else {"subfolder": subfolder}
+    encoder = StyleEncoder.from_pretrained(str(folder), **options).to(device).eval()
+    side = encoder.config.sample_size
+
+    @torch.inference_mode()
+    def features(pictures: np.ndarray) -> np.ndarray:
+        return encoder(_scaled(pictures, device, side)).flatten(1).float().cpu().numpy()
+
+    return features
+
+
+def _scaled(pictures: np.ndarray, device: str, side: int) -> torch.Tensor:
+    """uint8 [N, H, W, 3] -> [N, 3, side, side] in [-1, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(device).float()
+    tensor = tensor / 127.5 - 1
+    if tuple(tensor.shape[2:]) == (side, side):
+        return tensor
+    return torch.nn.functional.interpolate(tensor, (side, side), mode="bilinear", antialias=True)
+
+
+def identity_embeddings(folder: str | Path, device: str = "cpu") -> Features:
+    """Unit embeddings of an `IdentityEncoder` that the user names (a folder or Hub id).
+
+    Raises:
+        OSError, ValueError: there is none.
+    """
+    from facekit.models.identity_encoder import IdentityEncoder
+
+    encoder = IdentityEncoder.from_pretrained(str(folder)).to(device).eval()
+
+    @torch.inference_mode()
+    def features(pictures: np.ndarray) -> np.ndarray:
+        return encoder(_scaled(pictures, device, 256)).float().cpu().numpy()
+
+    return features
+
+
+def lpips_distance(net: str = "vgg", device: str = "cpu") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """LPIPS v0.1 of picture pairs uint8 [N, H, W, 3] -> [N].
+
+    Raises:
+        WeightsUnavailable: the backbone's ImageNet weights are not to be had.
+    """
+    from facekit.losses.perceptual import LPIPSLoss
+
+    try:
+        loss = LPIPSLoss(net).to(device)
+    except OSError as error:
+        raise WeightsUnavailable(str(error)) from error
+
+    @torch.inference_mode()
+    def distance(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        side = image.shape[1]
+        return loss(_scaled(image, device, side), _scaled(truth, device, side)).cpu().numpy()
+
+    return distance
+
+
+def niqe_score(device: str = "cpu") -> Features:
+    """NIQE per picture through pyiqa.
+
+    Raises:
+        WeightsUnavailable: pyiqa (an extra of its own) or its statistics are not to be had.
+    """
+    try:
+        import pyiqa
+    except ImportError as error:
+        raise WeightsUnavailable("NIQE needs the package pyiqa: pip install pyiqa") from error
+    try:
+        metric = pyiqa.create_metric("niqe", device=torch.device(device))
+    except Exception as error:  # its downloader raises what its transport does
+        raise WeightsUnavailable(f"the statistics of NIQE are not to be had ({error})") from error
+
+    @torch.inference_mode()
+    def scores(pictures: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(device).float() / 255
+        return metric(tensor).flatten().float().cpu().numpy()
+
+    return scores
+
+
+def emotion_recogniser(
+    model: str = "enet_b0_8_best_afew", device: str = "cpu"
+) -> Callable[[Sequence[np.ndarray]], list[str]]:
+    """Names of the emotions of faces uint8 [H, W, 3], by emotiefflib (HSEmotion's successor).
+
+    Raises:
+        WeightsUnavailable: emotiefflib (an extra) or its weights are not to be had.
+    """
+    try:
+        from emotiefflib.facial_analysis import EmotiEffLibRecognizer
+    except ImportError as error:
+        raise WeightsUnavailable(
+            "emotion recognition needs emotiefflib: pip install 'facekit[emotion]'"
+        ) from error
+    try:
+        recogniser = EmotiEffLibRecognizer(engine="onnx", model_name=model, device=device)
+    except Exception as error:
+        raise WeightsUnavailable(f"the weights of {model} are not to be had ({error})") from error
+
+    def names(faces: Sequence[np.ndarray]) -> list[str]:
+        return list(recogniser.predict_emotions(list(faces), logits=True)[0])
+
+    return names
+
+
+def fan_landmarks(device: str = "cpu") -> Callable[[np.ndarray], np.ndarray | None]:
+    """68 landmarks [68, 2] of a face by face-alignment's FAN; None where it finds no face.
+
+    Raises:
+        WeightsUnavailable: face-alignment (an extra) or its weights are not to be had.
+    """
+    try:
+        import face_alignment
+    except ImportError as error:
+        raise WeightsUnavailable("FAN needs face-alignment: pip install 'facekit[landmarks]'") from error
+    try:
+        network = face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device=device)
+    except Exception as error:
+        raise WeightsUnavailable(f"the weights of FAN are not to be had ({error})") from error
+
+    def landmarks(picture: np.ndarray) -> np.ndarray | None:
+        found = network.get_landmarks(picture)
+        return None if not found else np.asarray(found[0])
+
+    return landmarks
