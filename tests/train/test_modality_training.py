@@ -1,0 +1,209 @@
+"""Training of the 26-channel style encoder: what it is shown of each modality, and that it learns from it."""
+
+import itertools
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from facekit.models.style_encoder import StyleEncoder
+from tests.train import tiny_stages
+from tests.train.tiny_faces import label_maps, tiny_edit_guides
+from tests.train.tiny_stages import ENCODER, curve, same, write_config
+from train.config import read_config
+from train.data import to_tensor
+from train.modalities import LabelFolder, ModalityConfig, ModalityPreparation, edit_keep, one_hot, ruled_keep
+from train.modality_networks import widen_input
+from train.style_encoder import StyleEncoderConfig, StyleEncoderTrainer
+
+train = partial(tiny_stages.run, StyleEncoderTrainer, StyleEncoderConfig)
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_edit_guides(tmp_path_factory.mktemp("guides"))
+
+
+@pytest.fixture(scope="module")
+def maps(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return label_maps(pictures, tmp_path_factory.mktemp("maps"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
+    options = {"prior": str(guides), "encoder": ENCODER, "modalities": True, "semantics_folder": str(maps)}
+    losses = {"perceptual": "none", "latent_weight": 0, "progressive_start": 0, "delta_weight": 0}
+    return write_config(tmp_path, pictures, **options, **losses, learning_rate=0.003, size=32)
+
+
+def trainer_of(config: Path, output: Path, **options: object) -> StyleEncoderTrainer:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    argv = ["--config", str(config), "--output_dir", str(output)]
+    for name, value in options.items():
+        argv += [f"--{name}", str(value)]
+    return StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
+
+
+def modality_config(**options: object) -> ModalityConfig:
+    return ModalityConfig(output_dir="x", max_steps=1, data="x", **options)
+
+
+def test_learns_from_a_teacher_and_from_pictures(tmp_path: Path, config: Path, guides: Path) -> None:
+    fixed = {"shots": 2, "flip": False, "optimizer": "adam"}
+    alone = {"teacher": str(guides / "teacher"), "l2_weight": 0, "sample_every": 12}
+    train(config, tmp_path / "codes", max_steps=12, **fixed, **alone)
+    error = curve(tmp_path / "codes", "encoder_teacher")
+    assert np.mean(error[-3:]) < 0.7 * np.mean(error[:3])
+    assert not curve(tmp_path / "codes", "encoder_l2")
+    assert Image.open(tmp_path / "codes" / "samples" / "train-000000012.png").size == (2 * 16, 4 * 16)
+    encoder = StyleEncoder.from_pretrained(tmp_path / "codes" / "pipeline" / "style_encoder")
+    assert encoder(torch.zeros(1, 26, 32, 32)).shape == (1, 6, 8)
+    train(config, tmp_path / "pictures", max_steps=12, **fixed)
+    error = curve(tmp_path / "pictures", "encoder_l2")
+    assert np.mean(error[-3:]) < np.mean(error[:3])
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path, guides: Path) -> None:
+    options = {"teacher": str(guides / "teacher"), "edit_probability": 0.3, "exemplar_probability": 0.3}
+    whole = train(config, tmp_path / "whole", max_steps=3, **options)
+    train(config, tmp_path / "parts", max_steps=2, **options)
+    assert same(whole, train(config, tmp_path / "parts", max_steps=3, **options))
+    assert curve(tmp_path / "parts", "loss_encoder") == curve(tmp_path / "whole", "loss_encoder")
+
+
+def test_the_teachers_codes_are_the_target(tmp_path: Path, config: Path, guides: Path) -> None:
+    trainer = trainer_of(config, tmp_path, teacher=guides / "teacher", l2_weight=0, teacher_weight=3)
+    batch = trainer.to_device(next(trainer.batches()))
+    trainer.run.step = 1
+    loss, terms = trainer._encoder_loss(batch)
+    codes = trainer.encoder.network(batch["damaged"])
+    difference = (codes - trainer.teacher(batch["image"])).detach().double()
+    expected = sum(float(value) ** 2 for value in difference.flatten()) / difference.numel()
+    assert terms["teacher"].item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(3 * expected, rel=1e-5)
+
+
+def test_an_rgb_encoder_gets_the_other_channels_without_effect(
+    tmp_path: Path, config: Path, guides: Path
+) -> None:
+    small = StyleEncoder.from_pretrained(guides / "teacher").eval()
+    wide = widen_input(small, 26).eval()
+    x = torch.randn(2, 26, 32, 32)
+    torch.testing.assert_close(wide(x), small(x[:, :3]), rtol=1e-4, atol=1e-5)
+    assert widen_input(wide, 26) is wide
+    with pytest.raises(ValueError, match="26 channels"):
+        widen_input(wide, 3)
+    still = train(config, tmp_path / "run", max_steps=1, learning_rate=0, init_from=str(guides / "teacher"))
+    assert still["style_encoder.backbone.stem.0.weight"][:, 3:].abs().max() == 0
+    moved = train(config, tmp_path / "moved", max_steps=2, init_from=str(guides / "teacher"))
+    assert moved["style_encoder.backbone.stem.0.weight"][:, 3:].abs().max() > 0
+
+
+def test_the_encoder_reads_what_is_kept(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, batch_size=4, edit_probability=0.5)
+    for raw in itertools.islice(trainer.batches(), 4):
+        batch = trainer.to_device(raw)
+        keep, seen = batch["keep"].float(), batch["damaged"]
+        assert seen.shape == (4, 26, 32, 32)
+        parts = dict(
+            zip(("image", "sketch", "semantics", "color"), seen.split([3, 1, 19, 3], 1), strict=True)
+        )
+        whole = {"image": batch["image"], "sketch": batch["sketch"], "color": batch["color"]}
+        whole["semantics"] = one_hot(batch["labels"])
+        for i, name in enumerate(("image", "sketch", "semantics", "color")):
+            assert torch.equal(parts[name], whole[name] * keep[:, i : i + 1]), name
+
+
+def test_the_trainers_rule() -> None:
+    """The ruling modality has a large hole, the others a smaller one or are absent half the time."""
+    options = modality_config(unmasked_probability=0.0)
+    keeps = np.stack([ruled_keep(options, 128, 2, np.random.default_rng(i)) for i in range(100)])
+    shown = keeps.mean((2, 3))
+    assert (shown[:, 2] > 0).mean() > 0.7
+    assert 0.4 < (shown[:, [0, 1, 3]] == 0).mean() < 0.6
+    given = shown[:, 0][shown[:, 0] > 0]
+    assert shown[:, 2].mean() < given.mean() < 1
+    whole = modality_config(unmasked_probability=0.25)
+    share = np.mean([ruled_keep(whole, 128, 0, np.random.default_rng(i))[0].all() for i in range(100)])
+    assert 0.12 < share < 0.38
+    thesis = modality_config(modality_rule="thesis")
+    keep = ruled_keep(thesis, 128, 1, np.random.default_rng(0))
+    assert not keep[[0, 2, 3]].any()
+
+
+def test_one_modality_rules_a_batch(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, batch_size=4, modality_rule="thesis", unmasked_probability=1)
+    rulers = set()
+    for batch in itertools.islice(trainer.batches(), 12):
+        shown = batch["keep"].amax((2, 3))
+        assert (shown.sum(1) == 1).all() and (shown == shown[0]).all()
+        rulers.add(int(shown[0].argmax()))
+    assert rulers == {0, 1, 2, 3}
+
+
+def test_exemplars_and_edits_among_the_samples(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, batch_size=5, exemplar_probability=1)
+    keep = next(trainer.batches())["keep"]
+    assert keep[:, 0].all() and not keep[:, 1:].any()
+    mask = np.zeros((256, 256), np.uint8)
+    mask[32:224, 32:224] = 1
+    keeps = np.stack([edit_keep(mask, 0.8, np.random.default_rng(i)) for i in range(60)])
+    assert (keeps[:, 0] == 1 - mask).all()
+    assert not (keeps[:, 1:] * (1 - mask)).any()
+    assert 0.7 < (keeps[:, 1:].max((2, 3)) > 0).mean() <= 0.82
+
+
+def test_labels_and_colours_follow_the_picture(pictures: Path, maps: Path) -> None:
+    labels = LabelFolder(str(pictures), str(maps))
+    flipped = 0
+    for position in range(8):
+        image = Image.open(pictures / "00.png")
+        sample = ModalityPreparation(64, 0, labels=labels)(image, position)
+        found, color = sample["labels"].numpy(), sample["color"]
+        assert (found[56:] == 255).all() and (color[:, 56:] == 0).all()
+        if torch.equal(sample["image"], to_tensor(np.asarray(image.convert("RGB")))):
+            assert (found[8:24, 8:24] == 4).all() and (found[:56, 40:] == 17).all()
+        else:
+            flipped += 1
+            assert (found[8:24, 40:56] == 5).all() and (found[:56, :24] == 17).all(), "a right eye now"
+        for label in np.unique(found[found != 255]):
+            region = found == label
+            mean = ((sample["image"].numpy()[:, region] + 1) * 127.5).round().astype(np.float64).mean(1)
+            painted = (color.numpy()[:, region] + 1) * 127.5
+            np.testing.assert_allclose(painted, np.rint(mean)[:, None].repeat(region.sum(), 1), atol=1e-3)
+        assert one_hot(sample["labels"][None]).sum() == (found != 255).sum()
+    assert 0 < flipped < 8
+
+
+def test_without_label_maps(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, semantics="none")
+    batch = trainer.to_device(next(trainer.batches()))
+    assert batch["damaged"].shape[1] == 26 and not batch["damaged"][:, 4:].any()
+
+
+def test_settings_that_contradict_are_refused(
+    tmp_path: Path, config: Path, guides: Path, pictures: Path, maps: Path
+) -> None:
+    missing = tmp_path / "missing"
+    missing.mkdir()
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    for path in maps.glob("*.png"):
+        Image.new("L", (32, 32)).save(wrong / path.name)
+    for changes, message in (
+        ({"damage": "thesis"}, "damage none"),
+        ({"modality_rule": "mine"}, "trainer, thesis"),
+        ({"semantics": "parser"}, "face_parser"),
+        ({"unmasked_probability": 2}, "probability"),
+        ({"exemplar_probability": 0.6, "edit_probability": 0.6}, "1 at most"),
+        ({"semantics_folder": str(tmp_path / "nowhere")}, "no folder of label maps"),
+        ({"semantics_folder": str(missing)}, "is missing"),
+        ({"semantics_folder": str(wrong)}, "are needed"),
+        ({"teacher": str(guides / "style_encoder")}, "must read RGB"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(config, tmp_path / "run", **changes)
