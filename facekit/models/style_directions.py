@@ -71,9 +71,7 @@ class StyleDirections(VerifiedModelMixin, ConfigMixin):
 
         Raises ValueError for unknown names and weights that are not finite numbers.
         """
-        total = torch.zeros_like(self.directions[0]) if len(self.directions) else None
-        if total is None:
-            total = self.directions.new_zeros(self.directions.shape[1:])
+        total = self.directions.new_zeros(self.directions.shape[1:])
         for name, weight in attributes.items():
             direction = self.direction(name)
             if not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):
