@@ -13,6 +13,7 @@ from facekit_demo.damage import damage_photo
 
 PORTRAIT = (66, 0, 386, 360)  # left, top, right, bottom of the head and shoulders
 PORTRAIT_FACE = 340  # pixels, side of its aligned face once enlarged
+EYES = (174, 84, 276, 125)  # left, top, right, bottom
 DAMAGE_SEVERITY, DAMAGE_SEED = 0.5, 5
 PHOTO_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
@@ -34,6 +35,19 @@ def inpaint_examples() -> tuple[Example, ...]:
         if photo.suffix.lower() in PHOTO_SUFFIXES and mask.is_file():
             found.append(Example(photo, mask))
     return (_astronaut(), *found)
+
+
+@cache
+def exemplar_examples() -> tuple[Example, ...]:
+    """The astronaut with her eyes painted over, as glasses would cover them."""
+    photo = _collins()
+    mask = Image.new("L", photo.shape[1::-1], 0)
+    ImageDraw.Draw(mask).rounded_rectangle(EYES, radius=14, fill=255)
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    example = Example(SCRATCH / "astronaut-eyes.png", SCRATCH / "astronaut-eyes.mask.png")
+    Image.fromarray(photo).save(example.photo)
+    mask.save(example.mask)
+    return (example,)
 
 
 @cache

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from facekit_demo import inpaint, restore
+from facekit_demo import exemplar, inpaint, restore
 from facekit_demo.common import EXAMPLES
 
 CSS = Path(__file__).with_name("style.css")
@@ -21,6 +21,8 @@ def build_app() -> gr.Blocks:
                 restore.build_tab()
             with gr.Tab("Inpaint", id="inpaint"):
                 inpaint.build_tab()
+            with gr.Tab("Exemplar", id="exemplar"):
+                exemplar.build_tab()
     return app.queue(max_size=64)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
 from tests.app.visitor import Visitor
+from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,17 @@ def tiny_restorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tiny_model: Path, tiny_restorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def tiny_exemplar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved exemplar pipeline with small random networks, which takes lines."""
+    folder = tmp_path_factory.mktemp("exemplar")
+    tiny_exemplar_pipeline(use_sketch=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(
+    tiny_model: Path, tiny_restorer: Path, tiny_exemplar: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Demo]:
     """`python app.py` on a free loopback port."""
     folder = tmp_path_factory.mktemp("demo")
     port, contacts, log = free_port(), folder / "contacts.txt", folder / "server.log"
@@ -85,6 +96,7 @@ def demo(tiny_model: Path, tiny_restorer: Path, tmp_path_factory: pytest.TempPat
         | {
             "FACEKIT_INPAINT_MODEL": str(tiny_model),
             "FACEKIT_RESTORE_MODEL": str(tiny_restorer),
+            "FACEKIT_EXEMPLAR_MODEL": str(tiny_exemplar),
             "GRADIO_TEMP_DIR": str(folder / "cache"),
         }
     )
