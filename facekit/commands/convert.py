@@ -16,6 +16,7 @@ examples:
   facekit convert vspbfr folder-with-the-four-files --output vspbfr-fp16 --dtype float16
   facekit convert exegan folder-with-the-files --size 256 --output exegan-256
   facekit convert exegan EXE_GAN_model_512.pt --style-encoder psp_ffhq_encode.pt --output exegan-512
+  facekit convert directions folder-with-age.pt-and-others --output ffhq-directions
 
 Checkpoint files are opened without running code that they may hold.
 """
@@ -55,7 +56,21 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     exegan.add_argument("--style-encoder", metavar="FILE", help="psp_ffhq_encode.pt, where it lies elsewhere")
     exegan.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
     exegan.add_argument("--revision", help="branch, tag or commit of the Hub model")
-    for method in (grig, vspbfr, exegan):
+    directions = methods.add_parser("directions", help="attribute directions of the StyleGAN2 for FFHQ")
+    directions.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="folder with any of age.pt, smile.pt, pose.pt and ffhq_pca.pt, or one .safetensors file of them",
+    )
+    directions.add_argument(
+        "--codes",
+        type=int,
+        choices=(14, 16, 18),
+        default=18,
+        help="style codes of the generator (18: 1024 pixels)",
+    )
+    for method in (grig, vspbfr, exegan, directions):
         method.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
         method.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
         method.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
@@ -125,4 +140,17 @@ def _convert_vspbfr(args: argparse.Namespace) -> None:
     )
 
 
-_CONVERT = {"grig": _convert_grig, "vspbfr": _convert_vspbfr, "exegan": _convert_exegan}
+def _convert_directions(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import directions
+
+    directions.convert(args.source, args.output, args.codes, getattr(torch, args.dtype), args.overwrite)
+
+
+_CONVERT = {
+    "grig": _convert_grig,
+    "vspbfr": _convert_vspbfr,
+    "exegan": _convert_exegan,
+    "directions": _convert_directions,
+}

@@ -26,8 +26,8 @@ Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 _SHOWN = 5
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Contents of a `.pth`/`.pt`/`.ckpt` or `.safetensors` file, on the CPU.
+def read_checkpoint(path: str | Path, kind: type = dict) -> Any:
+    """Contents, of the type `kind`, of a `.pth`/`.pt`/`.ckpt` or `.safetensors` file, on the CPU.
 
     Only tensors, plain Python values and `argparse.Namespace` (the authors' options, which hold values and no
     code) are read; a file that would run code is refused.
@@ -35,7 +35,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file.
         OSError: the file cannot be read, is truncated or is no checkpoint.
-        ValueError: the file holds other objects than tensors and plain values, or no dict.
+        ValueError: the file holds other objects than tensors and plain values, or nothing of that type.
     """
     path = Path(path)
     if not path.exists():
@@ -45,8 +45,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if path.stat().st_size == 0:
         raise OSError(f"the checkpoint {path} is empty; download it again")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of tensors")
+    if not isinstance(content, kind):
+        wanted = "dict of tensors" if kind is dict else kind.__name__
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a {wanted}")
     return content
 
 
