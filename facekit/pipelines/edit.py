@@ -36,6 +36,7 @@ from facekit.pipelines.samples import (
 
 if TYPE_CHECKING:
     from facekit.conditions.text import TextGuide
+    from facekit.pipelines.edit_session import EditSession
 
 Callback = Callable[["FaceEditPipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
 
@@ -103,6 +104,12 @@ class FaceEditPipeline(EditRendering):
     def attribute_names(self) -> tuple[str, ...]:
         """The attributes that `attributes` can name."""
         return () if self.directions is None else self.directions.names
+
+    def edit_session(self, image: ImageInput, **options: Any) -> "EditSession":
+        """One photo for edit after edit, with undo; see `EditSession`."""
+        from facekit.pipelines.edit_session import EditSession
+
+        return EditSession(self, image, **options)
 
     def check_inputs(
         self,
@@ -234,7 +241,7 @@ class FaceEditPipeline(EditRendering):
         wanted = settings.strengths
         exemplar = exemplar if wanted["exemplar"] else None
         pose_from = pose_from if wanted["pose"] else None
-        guide = self._guide(text_guide, prompt) if prompt is not None and wanted["prompt"] else None
+        guide = self.load_text_guide(text_guide, prompt) if prompt is not None and wanted["prompt"] else None
         cache = EditCache() if cache is None else cache
         self.interrupt = False
 

@@ -160,7 +160,7 @@ class EditRendering(EditEncoding):
             encoded=encoded,
         ).float()
 
-    def _guide(self, text_guide: "TextGuide | str | None", prompt: str) -> "TextGuide":
+    def load_text_guide(self, text_guide: "TextGuide | str | None", prompt: str) -> "TextGuide":
         """The text guide that was passed, or loaded by name and kept; it refuses a prompt that it cannot read."""
         if text_guide is not None and not isinstance(text_guide, str):
             guide = text_guide
