@@ -9,7 +9,6 @@ result, with 64 pixels of reflected border. The landmark error is the mean dista
 ones, in percent of the eye distance, over the pictures where the face was found.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -18,12 +17,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
-from quality import contact_sheet, landmark_error, read_entries
+from quality import (
+    base_parser,
+    contact_sheet,
+    found_summary,
+    hole_psnr,
+    holes,
+    landmark_error,
+    read_entries,
+    read_picture,
+)
 from tqdm import tqdm
 
 from facekit import FaceInpaintPipeline
-from facekit.conditions.masks import centre_mask, ratio_mask
 
 Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -55,24 +61,15 @@ def pipeline_fill(model: str, steps: int) -> Fill:
 
 def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
     """Means over the pictures of one method and mask."""
-    errors = [row["error"] for row in rows if row["error"] is not None]
-    return {
-        "found_percent": 100 * len(errors) / len(rows),
-        "landmark_error_percent": float(np.mean(errors)) if errors else float("nan"),
+    return found_summary([row["error"] for row in rows]) | {
         "hole_psnr_db": float(np.mean([row["psnr"] for row in rows])),
         "seconds": float(np.median([row["seconds"] for row in rows])),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="hub_cards/face-inpaint-starter-256")
+    parser = base_parser(__doc__, "hub_cards/face-inpaint-starter-256")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--count", type=int, default=None, help="only the first so many pictures")
-    parser.add_argument("--json", type=Path, default=None)
     parser.add_argument(
         "--sheet", type=Path, default=None, help="picture with the first fills of each method"
     )
@@ -90,14 +87,9 @@ def main() -> None:
     results: dict[str, dict[str, list[dict[str, float | None]]]] = {}
     sheet: list[list[np.ndarray]] = []
     for number, entry in enumerate(tqdm(entries, desc="pictures")):
-        image = np.asarray(Image.open(args.folder / entry["file_name"]).convert("RGB"))
+        image = read_picture(args.folder, entry)
         truth = np.array(entry["landmarks5"])
-        masks = {
-            "centre 25%": centre_mask(image.shape[0]),
-            "free-form 20-50%": ratio_mask(image.shape[0], 0.2, 0.5, np.random.default_rng([0, number])),
-        }
-        for mask_name, mask in masks.items():
-            mask = np.asarray(mask, np.uint8)
+        for mask_name, mask in holes(image.shape[0], number).items():
             damaged = image * (1 - mask[..., None])
             line = [damaged]
             for name, fill in fills.items():
@@ -105,8 +97,7 @@ def main() -> None:
                 started = time.perf_counter()
                 filled = fill(source, mask)
                 seconds = time.perf_counter() - started
-                difference = (filled.astype(np.float32) - image)[mask > 0]
-                psnr = 10 * np.log10(255**2 / max(float(np.square(difference).mean()), 1e-3))
+                psnr = hole_psnr(filled, image, mask)
                 row = {"error": landmark_error(filled, truth), "psnr": psnr, "seconds": seconds}
                 results.setdefault(mask_name, {}).setdefault(name, []).append(row)
                 line.append(filled)

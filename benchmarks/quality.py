@@ -1,6 +1,8 @@
-"""What the quality tables share: the landmark error of the default detector, and contact sheets."""
+"""What the quality tables share: pictures and holes, landmark error and PSNR, tables, and contact sheets."""
 
+import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,42 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from facekit.conditions.masks import centre_mask, ratio_mask
 from facekit.faces import detect_faces
 
 BORDER = 64
+LABEL_HEIGHT = 22
+
+
+def base_parser(description: str, model: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that every quality table has; without a default `--model` must be given."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default=model, required=model is None, help="model folder or Hub id")
+    parser.add_argument("--count", type=int, default=None, help="only the first so many pictures")
+    parser.add_argument("--json", type=Path, default=None)
+    return parser
+
+
+def read_entries(folder: Path, count: int | None = None) -> list[dict[str, Any]]:
+    """The first `count` lines of the folder's `metadata.jsonl` (`file_name`, `landmarks5` and more)."""
+    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()][:count]
+
+
+def read_picture(folder: Path, entry: dict[str, Any]) -> np.ndarray:
+    """The picture of an entry, uint8 [S, S, 3]."""
+    return np.asarray(Image.open(folder / entry["file_name"]).convert("RGB"))
+
+
+def holes(size: int, number: int) -> dict[str, np.ndarray]:
+    """The two holes of picture `number`, uint8 [S, S], 1 = hole, by name."""
+    masks = {
+        "centre 25%": centre_mask(size),
+        "free-form 20-50%": ratio_mask(size, 0.2, 0.5, np.random.default_rng([0, number])),
+    }
+    return {name: np.asarray(mask, np.uint8) for name, mask in masks.items()}
 
 
 def landmark_error(image: np.ndarray, truth: np.ndarray) -> float | None:
@@ -29,11 +64,38 @@ def landmark_error(image: np.ndarray, truth: np.ndarray) -> float | None:
     return 100 * min(near) if near else None
 
 
-def read_entries(folder: Path, count: int | None = None) -> list[dict[str, Any]]:
-    """The first `count` lines of the folder's `metadata.jsonl` (`file_name`, `landmarks5` and more)."""
-    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()][:count]
+def found_summary(errors: Sequence[float | None]) -> dict[str, float]:
+    """How often the face was found, and the mean landmark error where it was."""
+    found = [error for error in errors if error is not None]
+    return {
+        "found_percent": 100 * len(found) / len(errors),
+        "landmark_error_percent": float(np.mean(found)) if found else float("nan"),
+    }
+
+
+def hole_psnr(filled: np.ndarray, original: np.ndarray, mask: np.ndarray) -> float:
+    """PSNR over the pixels of the hole, in dB; pictures uint8 [S, S, 3]."""
+    difference = (filled.astype(np.float32) - original)[mask > 0]
+    return float(10 * np.log10(255**2 / max(float(np.square(difference).mean()), 1e-3)))
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells as a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def contact_sheet(rows: list[list[np.ndarray]], path: Path) -> None:
     """One line per picture, [S, S, 3] each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(path)
+
+
+def labelled(image: np.ndarray, text: str) -> np.ndarray:
+    """A picture [S, S, 3] with a white strip above it that says what it is."""
+    strip = np.full((LABEL_HEIGHT, image.shape[1], 3), 255, np.uint8)
+    scale = 0.45
+    while scale > 0.2 and cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] > image.shape[1]:
+        scale -= 0.02
+    cv2.putText(strip, text, (2, 16), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([strip, image])

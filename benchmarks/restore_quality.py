@@ -9,7 +9,6 @@ where the face was found. Sharpness: energy of the Laplacian in percent of the u
 below 100, noise goes far above). Colour: mean Lab difference (CIE76) of the picture after an 8-fold reduction.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -18,8 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
-from quality import contact_sheet, landmark_error, read_entries
+from quality import base_parser, contact_sheet, found_summary, landmark_error, read_entries, read_picture
 from skimage.color import deltaE_cie76, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
@@ -68,12 +66,10 @@ def measure(restored: np.ndarray, original: np.ndarray, truth: np.ndarray) -> di
 
 def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
     """Means over the pictures of one method (sharpness: the median)."""
-    errors = [row["error"] for row in rows if row["error"] is not None]
     return {
         "psnr_db": float(np.mean([row["psnr"] for row in rows])),
         "ssim": float(np.mean([row["ssim"] for row in rows])),
-        "found_percent": 100 * len(errors) / len(rows),
-        "landmark_error_percent": float(np.mean(errors)) if errors else float("nan"),
+        **found_summary([row["error"] for row in rows]),
         "sharpness_percent": float(np.median([row["sharpness"] for row in rows])),
         "colour_difference": float(np.mean([row["colour"] for row in rows])),
         "seconds": float(np.median([row["seconds"] for row in rows])),
@@ -81,14 +77,8 @@ def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="hub_cards/face-restore-starter-256")
+    parser = base_parser(__doc__, "hub_cards/face-restore-starter-256")
     parser.add_argument("--fidelity", type=float, nargs="*", default=[0.0, 1.0], help="beside the default")
-    parser.add_argument("--count", type=int, default=None, help="only the first so many pictures")
-    parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--sheet", type=Path, default=None, help="picture with the first results")
     parser.add_argument("--sheet_rows", type=int, default=8)
     args = parser.parse_args()
@@ -107,7 +97,7 @@ def main() -> None:
     sheet: list[list[np.ndarray]] = []
     entries = read_entries(args.folder, args.count)
     for number, entry in enumerate(tqdm(entries, desc="pictures")):
-        original = np.asarray(Image.open(args.folder / entry["file_name"]).convert("RGB"))
+        original = read_picture(args.folder, entry)
         damaged = degrade(original, "thesis", np.random.default_rng([0, number]))
         truth, line = np.array(entry["landmarks5"]), []
         for name, restore in methods.items():
