@@ -1,5 +1,6 @@
-"""A small model Hub on loopback: what loading needs of the Hub's HTTP behaviour, and its accidents."""
+"""A small model Hub on loopback: what loading and pushing need of the Hub's HTTP behaviour, and its accidents."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -7,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 # The Hub keeps large files apart, under their SHA-256; these are the ones that a model folder has.
@@ -40,7 +42,9 @@ class HubStandIn:
 
     Attributes:
         repositories: repo id -> Repository.
-        token: what a client must present for private repositories.
+        token: what a client must present for private repositories, and for pushing.
+        card_errors: what the Hub's validation says against a card that is pushed; empty accepts it.
+        received: large files that were sent, by SHA-256.
         cut_after: the connection is closed at this byte of a large file; None serves it whole.
         cuts_left: how many more answers are cut.
         wrong_byte: position of a byte of large files that is flipped on its way; None leaves them right.
@@ -52,6 +56,8 @@ class HubStandIn:
         self.token = "hf_right"
         self.restore()
         self.answers: Counter[str] = Counter()
+        self.card_errors: list[str] = []
+        self.received: dict[str, bytes] = {}
         self._servers: list[ThreadingHTTPServer] = []
 
     def restore(self) -> None:
@@ -94,6 +100,87 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = unquote(urlsplit(self.path).path)
+        parts = path.strip("/").split("/")
+        if path == "/api/validate-yaml":
+            errors = [{"message": message} for message in self.hub.card_errors]
+            self._send_json({"errors": errors, "warnings": []}, 400 if errors else 200)
+        elif self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self._refuse(401, "", "Invalid username or password.")
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            self._offer_places(json.loads(body))
+        elif parts[:2] == ["api", "models"] and parts[4:5] == ["preupload"]:
+            self._sort_files(json.loads(body))
+        elif parts[:2] == ["api", "models"] and parts[4:5] == ["commit"]:
+            self._commit("/".join(parts[2:4]), parts[5], body)
+        else:
+            self._refuse(404, "EntryNotFound", f"no such page: {path}")
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        digest = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        if hashlib.sha256(content).hexdigest() != digest:
+            self._refuse(400, "", "the content does not have the digest that was announced")
+            return
+        self.hub.received[digest] = content
+        self._send(200, b"", {})
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        repo_id = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
+        if repo_id in self.hub.repositories:
+            self._send_json({"error": "You already created this model repo", "url": self._page(repo_id)}, 409)
+            return
+        repository = Repository(private=wanted.get("visibility") == "private")
+        repository.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "main")
+        self.hub.repositories[repo_id] = repository
+        self._send_json({"url": self._page(repo_id)})
+
+    def _page(self, repo_id: str) -> str:
+        return f"{self.hub.endpoint}/{repo_id}"
+
+    def _sort_files(self, wanted: dict[str, Any]) -> None:
+        """Which files go to the large store first, and which with the commit."""
+        files = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(LARGE_SUFFIXES) else "regular",
+                "shouldIgnore": False,
+            }
+            for file in wanted["files"]
+        ]
+        self._send_json({"files": files})
+
+    def _offer_places(self, wanted: dict[str, Any]) -> None:
+        objects = [
+            {
+                "oid": item["oid"],
+                "size": item["size"],
+                "actions": {"upload": {"href": f"{self.hub.storage}/upload/{item['oid']}"}},
+            }
+            for item in wanted["objects"]
+        ]
+        self._send_json({"transfer": "basic", "objects": objects})
+
+    def _commit(self, repo_id: str, branch: str, body: bytes) -> None:
+        """Lines of JSON: a header, then files with their content or the digest of a large one."""
+        found = self._find(repo_id, branch)
+        if found is None:
+            return
+        files = dict(found[1])
+        for line in body.decode().splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                files[value["path"]] = self.hub.received[value["oid"]]
+        commit = self.hub.repositories[repo_id].commit(files, branch)
+        self._send_json({"commitUrl": f"{self._page(repo_id)}/commit/{commit}", "commitOid": commit})
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -184,8 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
             cut = max(self.hub.cut_after - start, 0)
         self._send(206 if wanted else 200, body, headers, cut)
 
-    def _send_json(self, value: object) -> None:
-        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def _send_json(self, value: object, status: int = 200) -> None:
+        self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _refuse(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         body = json.dumps({"error": message}).encode()
@@ -198,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body[:cut])
         if cut is not None:
             self.close_connection = True
