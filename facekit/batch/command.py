@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import facekit
 from facekit.batch.journal import Group, Journal
 from facekit.batch.sources import Item, Source, open_source, seed_of
-from facekit.commands.common import DTYPES, FATAL, UsageError, failure, numbered
+from facekit.commands.common import DTYPES, FATAL, UsageError, add_provenance_option, failure, numbered
 from facekit.commands.restoring import (
     Restored,
     add_restore_options,
@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--cpu", action="store_true", help="leave GPUs alone")
     add_restore_options(command, batch_size=8)
+    add_provenance_option(command)
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
     return parser
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
+    from facekit.provenance_metadata import Kind, Provenance
+
 SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".png", ".ppm"))
 SUFFIXES |= {".tga", ".tif", ".tiff", ".webp"}
 DTYPES = ("float32", "bfloat16", "float16")
@@ -44,6 +46,18 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave out photos whose result exists")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a report of every photo")
+    add_provenance_option(parser)
+
+
+def add_provenance_option(parser: argparse.ArgumentParser) -> None:
+    """`--provenance`."""
+    parser.add_argument(
+        "--provenance",
+        choices=("both", "metadata", "none"),
+        default="both",
+        help="label results as edited: in the file and by an invisible mark in the changed pixels (default), "
+        "in the file alone, or not at all",
+    )
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -287,11 +301,22 @@ def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
             file.unlink(missing_ok=True)
 
 
-def save_picture(image: Image.Image, path: Path) -> None:
-    """Write a picture without loss as .png or .tif, with its colour profile, EXIF and resolution."""
+def save_picture(image: Image.Image, path: Path, provenance: "Provenance | None" = None) -> None:
+    """Write a picture without loss as .png or .tif, with its colour profile, EXIF, resolution and provenance."""
+    from facekit.provenance_metadata import save_options
+
     lossless = "TIFF" if path.suffix == ".tif" else "PNG"
-    options = {key: image.info[key] for key in ("icc_profile", "exif", "dpi") if image.info.get(key)}
+    options = save_options(lossless, provenance, image.info)
     write_atomically(path, lambda file: image.save(file, format=lossless, **options))
+
+
+def provenance_of(
+    args: argparse.Namespace, pipeline: "DiffusionPipeline | None", kind: "Kind" = "edited"
+) -> "Provenance | None":
+    """The record that `save_picture` writes, None with `--provenance none`."""
+    from facekit.provenance import describe
+
+    return None if args.provenance == "none" else describe(pipeline, kind)
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

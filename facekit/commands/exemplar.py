@@ -16,6 +16,7 @@ from facekit.commands.common import (
     matching_files,
     pick_device,
     plan_outputs,
+    provenance_of,
     remove_parts,
     save_picture,
     work_through,
@@ -118,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         "noise": args.noise,
     }
     photo_settings = {"recover": args.recover, "aligned": args.aligned, "faces": chosen_faces(args.faces)}
+    photo_settings["watermark"] = args.provenance == "both"
     style_layers = _layers(args.style_layers, "--style-layers", crossover=True)
     photos = list_photos(args.photos)
     masks = {} if args.mask is None else matching_files(photos, args.mask, "mask")
@@ -152,13 +154,13 @@ def run(args: argparse.Namespace) -> int:
         }
         if args.sweep:
             swept = pipeline.sweep(**call, **settings, **photo_settings)
-            save_picture(swept.grid(), outputs[photo][0])
+            save_picture(swept.grid(), outputs[photo][0], provenance_of(args, pipeline))
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
             **call, **settings, **photo_settings, style_layers=style_layers, num_images=args.candidates
         )
         for image, path in zip(output.images, outputs[photo], strict=True):
-            save_picture(image, path)
+            save_picture(image, path, provenance_of(args, pipeline))
         entry = {"status": "done", "faces": len(output.faces[0]), "notes": output.notes}
         return entry | ({"similarities": output.similarities} if output.similarities else {})
 

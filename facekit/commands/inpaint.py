@@ -15,6 +15,7 @@ from facekit.commands.common import (
     matching_files,
     pick_device,
     plan_outputs,
+    provenance_of,
     remove_parts,
     save_picture,
     work_through,
@@ -106,6 +107,8 @@ def _fill(
 ) -> dict[str, Any]:
     import torch
 
+    from facekit.imaging import load_image
+
     if mask is None:
         raise ValueError(f"no mask named {photo.stem} in {args.mask}")
     result = pipeline(
@@ -116,7 +119,11 @@ def _fill(
         aligned=args.aligned,
         faces=faces,
         num_inference_steps=args.steps,
+        watermark=args.provenance == "both",
         generator=torch.Generator("cpu").manual_seed(args.seed),
     )
-    save_picture(result.images[0], output)
+    image, before = result.images[0], load_image(photo).to_pil()
+    # An empty mask leaves a photo as it was, and then nothing is to be said of it.
+    changed = image.tobytes() != before.tobytes() or image.getpalette() != before.getpalette()
+    save_picture(image, output, provenance_of(args, pipeline) if changed else None)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}

@@ -3,11 +3,11 @@
 import argparse
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.commands.common import UsageError, chosen_faces, load_pipeline, save_picture
+from facekit.commands.common import UsageError, chosen_faces, load_pipeline, provenance_of, save_picture
 from facekit.hub import starter
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facekit.imaging import ImageInput
     from facekit.models.identity_encoder import IdentityEncoder
     from facekit.pipelines.restore import FaceRestorePipeline
+    from facekit.provenance_metadata import Provenance
 
 DETECTORS = ("mtcnn", "retinaface", "scrfd")
 
@@ -148,7 +149,10 @@ def _load_identity(args: argparse.Namespace) -> "IdentityEncoder":
 def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None" = None) -> dict[str, Any]:
     """What decides about the results, for a report; with the pipeline its defaults in place of None."""
     names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "steps")
-    settings = {name: getattr(args, name) for name in (*names, "save_faces", "identity", "seed", "dtype")}
+    settings = {
+        name: getattr(args, name)
+        for name in (*names, "save_faces", "identity", "seed", "dtype", "provenance")
+    }
     if pipeline is not None:
         defaults = inspect.signature(type(pipeline).__call__).parameters
         for name in ("fidelity", "min_face_size"):
@@ -170,6 +174,7 @@ class Restored:
         before, after: aligned faces, None without `--save-faces`.
         prompts: alike, a list of pictures for every face.
         aligned: the photo itself was one aligned face.
+        provenance: what the files say of their origin; None for a photo that came back as it was.
     """
 
     images: list["Image.Image"]
@@ -180,6 +185,7 @@ class Restored:
     after: list[list["Image.Image"]] | None
     prompts: list[list[list["Image.Image"]]] | None
     aligned: bool
+    provenance: "Provenance | None" = None
 
     def entry(self) -> dict[str, Any]:
         """The photo's part of a report. "faces" 0: it came back as it was."""
@@ -200,15 +206,16 @@ class Restored:
                 continue
             if self.before is not None:
                 self._save_faces(number, faces_folder(path))
-            save_picture(self.images[number], path)
+            save_picture(self.images[number], path, self.provenance)
 
     def _save_faces(self, number: int, folder: Path) -> None:
         indices = [face.index for face in self.faces] if not self.aligned else [0]
+        imagined = self.provenance and replace(self.provenance, kind="generated")
         for place, index in enumerate(indices):
             save_picture(self.before[number][place], folder / f"{index}-before.png")
-            save_picture(self.after[number][place], folder / f"{index}-after.png")
+            save_picture(self.after[number][place], folder / f"{index}-after.png", self.provenance)
             for step, prompt in enumerate(self.prompts[number][place], start=1):
-                save_picture(prompt, folder / f"{index}-prompt-{step}.png")
+                save_picture(prompt, folder / f"{index}-prompt-{step}.png", imagined)
 
 
 def faces_folder(result: Path) -> Path:
@@ -245,6 +252,7 @@ def restore(
         num_images=args.candidates,
         generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
         return_aligned=args.save_faces,
+        watermark=args.provenance == "both",
         max_batch_size=args.batch_size,
         **options,
     )
@@ -263,6 +271,7 @@ def restore(
             after=own(output.aligned_outputs, number),
             prompts=own(output.style_prompts, number),
             aligned=args.aligned,
+            provenance=provenance_of(args, pipeline) if args.aligned or output.faces[number] else None,
         )
         for number in range(len(images))
     ]

@@ -129,6 +129,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         return_exemplars: bool = False,
         generator: torch.Generator | list[torch.Generator] | None = None,
         z: torch.Tensor | None = None,
+        watermark: bool = False,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
         output_type: Literal["pil", "np", "pt"] = "pil",
@@ -167,6 +168,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             generator: source of all randomness; a list has one for each pair. Results for a seed depend neither
                 on the batch nor on the device.
             z: random vectors `[N, D]` instead of drawn ones, in the order pair, candidate, face.
+            watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
             output_type: "pil", "np" or "pt", see `ExemplarInpaintOutput`.
@@ -293,7 +295,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             job, number = photos.jobs[photo].job, counts[photo]
             for _ in range(num_images):
                 squares = filled[start : start + number]
-                images.append(job.painted(np.stack(squares)) if number else job.photo)
+                images.append(job.painted(np.stack(squares), watermark) if number else job.photo)
                 alike.append(similarities[start : start + number])
                 start += number
         optional = {"similarities": alike} if self.identity_encoder is not None else {}

@@ -119,6 +119,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         num_inference_steps: int = 3,
         match_tones: bool | None = None,
         return_steps: bool = False,
+        watermark: bool = False,
         generator: torch.Generator | list[torch.Generator] | None = None,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
@@ -145,6 +146,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             match_tones: after the last step (and in every returned one) take a step in tone along the rim away,
                 see `facekit.pipelines.tones`; None does what the model's configuration says.
             return_steps: also return every step's picture and residual map.
+            watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
             generator: source of the noise maps; a list has one for each photo.
             max_batch_size: largest number of squares the network sees at once; results do not depend on it
                 beyond rounding.
@@ -231,7 +233,7 @@ class FaceInpaintPipeline(FacekitPipeline):
                 history = [(tones.match_tones(fill, known, holes) if matched else fill).cpu()]
 
         # 6. Put the squares back into the photos
-        finished = self._paint(jobs, history, num_inference_steps if return_steps else 1)
+        finished = self._paint(jobs, history, num_inference_steps if return_steps else 1, watermark)
         images = deliver([pictures[-1] for pictures in finished], output_type)
         steps = [deliver(pictures, output_type) for pictures in finished] if return_steps else None
         maps = self._residual_maps(jobs, residuals, num_inference_steps) if return_steps else None
@@ -270,14 +272,16 @@ class FaceInpaintPipeline(FacekitPipeline):
             parts.append(residual.float())
         return torch.cat(parts)
 
-    def _paint(self, jobs: list[Job], history: list[torch.Tensor], count: int) -> list[list]:
+    def _paint(self, jobs: list[Job], history: list[torch.Tensor], count: int, watermark: bool) -> list[list]:
         """For each job its photos after every recorded step."""
         squares = [((fill + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy() for fill in history]
         finished, first = [], 0
         for job in jobs:
             last = first + len(job.regions)
             finished.append(
-                [job.painted(s[first:last]) for s in squares] if job.regions else [job.photo] * count
+                [job.painted(s[first:last], watermark) for s in squares]
+                if job.regions
+                else [job.photo] * count
             )
             first = last
         return finished

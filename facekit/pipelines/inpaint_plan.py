@@ -13,6 +13,7 @@ from facekit.faces.geometry import bounding_box, intersect, target_coordinates
 from facekit.imaging import Photo, as_float, as_uint8, from_float
 from facekit.pipelines import regions
 from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
+from facekit.watermark import mark
 
 WAY_OUT = (
     'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
@@ -76,8 +77,11 @@ class Job:
         """The faces that are filled, left to right."""
         return [region.aligned.face for region in self.face_regions]
 
-    def painted(self, squares: np.ndarray) -> Photo:
-        """The photo with its filled squares float32 `[N, S, S, 3]` in [0, 1]; only the hole changes."""
+    def painted(self, squares: np.ndarray, watermark: bool = False) -> Photo:
+        """The photo with its filled squares float32 `[N, S, S, 3]` in [0, 1]; only the hole changes.
+
+        `watermark`: also draw the invisible mark of `facekit.watermark` there.
+        """
         canvas = self.base.copy()
         for crop, square in zip(self.crops, squares, strict=False):
             crop.paint(canvas, square)
@@ -87,6 +91,8 @@ class Job:
         ]
         if edits:
             canvas = paste_faces(canvas, edits, mode="replace", mask_space="photo")
+        if watermark:
+            canvas = mark(canvas, self.hole & (canvas != self.photo.rgb).any(-1))
         return self.photo.edited(canvas, self.hole)
 
     def laid(self, squares: np.ndarray) -> np.ndarray:

@@ -153,6 +153,7 @@ class FaceRestorePipeline(FacekitPipeline):
         z: torch.Tensor | None = None,
         background: Background | None = None,
         return_aligned: bool = False,
+        watermark: bool = False,
         max_batch_size: int = 4,
         max_pixels: int | None = MAX_PIXELS,
         output_type: Literal["pil", "np", "pt"] = "pil",
@@ -182,6 +183,7 @@ class FaceRestorePipeline(FacekitPipeline):
             background: called with each photo's colours `[H, W, 3]` (own depth), returns them enlarged by one
                 factor; the faces are pasted into that.
             return_aligned: also return the aligned faces before and after, and the style prompts.
+            watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
             max_batch_size: largest number of faces the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
             output_type: "pil", "np" or "pt", see `FaceRestoreOutput`.
@@ -279,7 +281,7 @@ class FaceRestorePipeline(FacekitPipeline):
         for job in jobs:
             for _ in range(num_images):
                 last = first + len(job.inputs)
-                images.append(job.finished(restored[first:last], background))
+                images.append(job.finished(restored[first:last], background, watermark))
                 per_image.append(slice(first, last))
                 first = last
         seen = [inputs[source] for source in sources] if return_aligned else []

@@ -9,6 +9,7 @@ import numpy as np
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, paste_faces
 from facekit.imaging import Photo, as_float, as_uint8, from_float
 from facekit.pipelines.regions import resize
+from facekit.watermark import mark
 
 Background = Callable[[np.ndarray], np.ndarray]
 
@@ -47,17 +48,21 @@ class RestoreJob:
             return [np.clip(resize(as_float(self.photo.rgb), side), 0, 1)]
         return [as_float(face.image) for face in self.aligned]
 
-    def finished(self, restored: Sequence[np.ndarray], background: Background | None) -> Photo:
+    def finished(
+        self, restored: Sequence[np.ndarray], background: Background | None, watermark: bool = False
+    ) -> Photo:
         """The photo with its restored faces, float32 `[S, S, 3]` in [0, 1] each.
 
         Without a background hook every pixel outside the faces' feathered regions keeps its numbers.
+        `watermark`: draw the invisible mark of `facekit.watermark` into the faces' changed pixels.
         """
         if self.whole:
             picture = resize(restored[0], self.photo.size)
             rgb = from_float(picture, self.photo.rgb.dtype)
-            return self.photo.edited(rgb, np.ones(rgb.shape[:2], dtype=bool))
+            where = np.ones(rgb.shape[:2], dtype=bool)
+            return self.photo.edited(mark(rgb, where) if watermark else rgb, where)
         if background is not None:
-            return self._on_background(restored, background)
+            return self._on_background(restored, background, watermark)
         if not self.aligned:
             return self.photo
         rgb = self.photo.rgb
@@ -67,9 +72,11 @@ class RestoreJob:
             left, top, right, bottom = face.box
             box = np.s_[top:bottom, left:right]
             where[box] |= (canvas[box] != rgb[box]).any(-1)
-        return self.photo.edited(canvas, where)
+        return self.photo.edited(mark(canvas, where) if watermark else canvas, where)
 
-    def _on_background(self, restored: Sequence[np.ndarray], background: Background) -> Photo:
+    def _on_background(
+        self, restored: Sequence[np.ndarray], background: Background, watermark: bool
+    ) -> Photo:
         rgb = self.photo.rgb
         large = np.asarray(background(rgb))
         factor = _enlargement(rgb, large)
@@ -78,6 +85,8 @@ class RestoreJob:
             landmarks = (face.face.landmarks + 0.5) * factor - 0.5
             edits.append((align_face(large, landmarks, self.sample_size), picture))
         pixels = paste_faces(large, edits)
+        if watermark:
+            pixels = mark(pixels, (pixels != large).any(-1))
         alpha, mode = self.photo.alpha, "RGB"
         if alpha is not None:
             size = (large.shape[1], large.shape[0])
