@@ -1,0 +1,309 @@
+"""`facekit edit`: change a masked part of faces by drawings, exemplars, words and sliders."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit.commands.common import (
+    UsageError,
+    add_device_options,
+    add_output_options,
+    chosen_faces,
+    finish,
+    list_photos,
+    load_pipeline,
+    matching_files,
+    pick_device,
+    plan_outputs,
+    remove_parts,
+    save_picture,
+    work_through,
+)
+
+if TYPE_CHECKING:
+    from facekit.pipelines.edit import FaceEditPipeline
+
+EXAMPLES = """\
+examples:
+  facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --model MODEL --output new
+  facekit edit photo.jpg --mask hair.png --semantics map.png --color strokes.png --sketch lines.png --model MODEL
+      --output new --candidates 4
+  facekit edit photo.jpg --mask face.png --pose-from front --strength pose=0.5 --model MODEL --output turned
+  facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --model MODEL --output said
+  facekit edit people/ --script edits/session.json --model MODEL --output replayed
+
+The mask is white (gray 128 or more) where the face may change, or painted on a transparent layer. Everything
+outside the mask comes back as it was; results are PNG (TIFF for CMYK). Drawings lie on the photo: a sketch is
+strokes; a semantic map has the labels 0 to 18, the palette's colours, or is a transparent layer in these; colours
+are a transparent layer, or a whole picture. Strengths go from 0 to 1, for sketch, semantics, color, exemplar,
+pose, attributes and prompt.
+
+A script is JSON: {"edits": [{"mask": "mask.png", "attributes": {"smile": 2}, "seed": 7}, ...]} with its pictures
+beside it, or a session that was saved (a folder or zip). Its edits are done one after another.
+"""
+
+# Options that are one file for all photos or a folder of files with the photos' names.
+DRAWINGS = ("mask", "sketch", "semantics", "color")
+REFERENCES = {"exemplar": "self", "pose_from": "front"}
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "edit",
+        help="edit a part of faces by drawings, exemplars, words and sliders",
+        description="Edit the part of each face that a mask marks, guided by any mix of what follows.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="picture files, or folders of them")
+    parser.add_argument(
+        "--mask", "-m", type=Path, help="one mask for all, or a folder of masks with the photos' names"
+    )
+    parser.add_argument(
+        "--script", type=Path, metavar="FILE", help="edits to do one after another, instead of one edit"
+    )
+    for name, what in (
+        ("sketch", "strokes"),
+        ("semantics", "a map of classes"),
+        ("color", "colours, as strokes or a picture"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, help=f"{what}: one for all, or a folder as for masks")
+    parser.add_argument(
+        "--exemplar",
+        "-e",
+        metavar="PICTURE",
+        help="a face that sets the style, a folder as for masks, or: self (the photo's own face)",
+    )
+    parser.add_argument(
+        "--pose-from",
+        metavar="PICTURE",
+        help="a face whose pose to take, a folder as for masks, or: front (look straight ahead)",
+    )
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="words for CLIP, for example 'a face with blue eyes'"
+    )
+    parser.add_argument("--clip", metavar="MODEL", help="folder or Hub id of the CLIP model")
+    parser.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="steps of the words' search (default: 200)"
+    )
+    parser.add_argument(
+        "--attribute",
+        "-a",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="how far to go, for example smile=2; may be said again",
+    )
+    parser.add_argument(
+        "--strength",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="how much one kind of guidance counts, for example sketch=0.5; may be said again",
+    )
+    parser.add_argument(
+        "--no-align-pose", action="store_true", help="do not turn the exemplar to the photo's pose"
+    )
+    add_output_options(parser)
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="results for each photo")
+    parser.add_argument(
+        "--variety",
+        type=float,
+        metavar="V",
+        help="0 to 1: share of random codes (default: 0, further candidates 0.5)",
+    )
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        default=1.0,
+        metavar="PSI",
+        help="below 1: random codes nearer the average",
+    )
+    parser.add_argument(
+        "--noise", choices=("random", "fixed", "none"), default="random", help="noise in each pixel"
+    )
+    parser.add_argument("--aligned", action="store_true", help="the photos are aligned faces")
+    parser.add_argument(
+        "--exemplar-aligned", action="store_true", help="so are exemplars and pose references"
+    )
+    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
+    parser.add_argument(
+        "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
+    )
+    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of codes and noise, the same for every photo"
+    )
+    parser.add_argument(
+        "--save-session",
+        type=Path,
+        metavar="DIR",
+        help="also write each photo's session as DIR/NAME.zip, with its edits and their pictures",
+    )
+    add_device_options(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Edit all photos; 0 when all went well, 1 when some failed."""
+    settings = _settings(args)
+    photos = list_photos(args.photos)
+    script = _script(args)
+    drawings = {}
+    for name in (*DRAWINGS, *REFERENCES):
+        given = getattr(args, name)
+        if given is not None and given != REFERENCES.get(name):
+            drawings[name] = matching_files(photos, Path(given), name.replace("_", " "))
+    outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing, args.candidates)
+    sessions = _session_files(args, outputs)
+
+    pipeline, guide = None, None
+    if outputs:
+        pipeline = load_pipeline("FaceEditPipeline", args.model, pick_device(args.device), args.dtype)
+        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        guide = _ready(pipeline, args, settings, script)
+
+    def work(photo: Path) -> dict[str, Any]:
+        if script is None:
+            for name, files in drawings.items():
+                if photo not in files:
+                    raise ValueError(
+                        f"no {name.replace('_', ' ')} named {photo.stem} in {getattr(args, name)}"
+                    )
+            edit = {name: word for name, word in REFERENCES.items() if getattr(args, name) == word}
+            edits = [edit | {name: files[photo] for name, files in drawings.items()} | settings]
+        else:
+            edits = script
+        session = pipeline.edit_session(photo, aligned=args.aligned)
+        notes, images, faces = [], [], 0
+        for edit in edits:
+            output = session.edit(**edit, text_guide=guide)
+            notes += [note for note in output.notes if note not in notes]
+            images, faces = output.images, len(output.faces[0])
+        images = images if script is None else [session.image]
+        if photo in sessions:
+            session.save(sessions[photo])
+        for image, path in zip(images, outputs[photo], strict=True):
+            save_picture(image, path)
+        return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
+
+    details = {
+        photo: {name: str(files[photo]) for name, files in drawings.items() if photo in files}
+        | {"outputs": [str(path) for path in paths]}
+        for photo, paths in outputs.items()
+    }
+    entries = work_through("edit", photos, details, work)
+    told = {key: getattr(args, key) for key in ("model", "device", "dtype")}
+    told |= {"script": str(args.script)} if script is not None else settings
+    return finish("edit", entries, told, args)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `EditSession.edit` but for pictures; refuses what cannot work without importing torch."""
+    if args.candidates < 1:
+        raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
+    if (args.mask is None) == (args.script is None):
+        raise UsageError("say what may change with --mask, or name edits with --script; not both")
+    if args.exemplar_face in ("only", "largest"):
+        face: str | int = args.exemplar_face
+    elif args.exemplar_face.isdecimal():
+        face = int(args.exemplar_face)
+    else:
+        raise UsageError(
+            f"--exemplar-face is {args.exemplar_face!r}; say only, largest, or a number such as 0"
+        )
+    settings = {
+        "attributes": _numbers(args.attribute, "--attribute"),
+        "strengths": _numbers(args.strength, "--strength"),
+        "prompt": args.prompt,
+        "num_inference_steps": args.steps,
+        "align_pose": not args.no_align_pose,
+        "num_images": args.candidates,
+        "variety": args.variety,
+        "truncation_psi": args.truncation,
+        "noise": args.noise,
+        "faces": chosen_faces(args.faces),
+        "exemplar_face": face,
+        "exemplar_aligned": args.aligned or args.exemplar_aligned,
+        "seed": args.seed,
+    }
+    if args.script is not None:
+        guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt")
+        said = [name for name in guided if name != "mask" and getattr(args, name)]
+        if said or args.candidates > 1:
+            option = f"--{said[0].replace('_', '-')}" if said else "--candidates"
+            raise UsageError(f"a script says itself how to edit; leave out {option}")
+    return settings
+
+
+def _numbers(given: Sequence[str], option: str) -> dict[str, float]:
+    """`NAME=NUMBER` as a mapping."""
+    numbers = {}
+    for text in given:
+        name, mark, number = text.partition("=")
+        try:
+            numbers[name.strip()] = float(number)
+        except ValueError:
+            mark = ""
+        if not mark or not name.strip():
+            raise UsageError(f"{option} is {text!r}; say a name and a number, such as smile=2")
+    return numbers
+
+
+def _script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
+    if args.script is None:
+        return None
+    from facekit.imaging import MAX_PIXELS
+    from facekit.pipelines.edit_script import read_script
+
+    try:
+        edits = read_script(args.script, MAX_PIXELS)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    if not edits:
+        raise UsageError(f"{args.script} has no edits")
+    return edits
+
+
+def _session_files(args: argparse.Namespace, outputs: Mapping[Path, Any]) -> dict[Path, Path]:
+    if args.save_session is None:
+        return {}
+    files = {photo: args.save_session / f"{photo.stem}.zip" for photo in outputs}
+    existing = [file for file in files.values() if file.exists()]
+    if existing and not args.overwrite:
+        raise UsageError(f"{existing[0]} exists already; say --overwrite or choose another --save-session")
+    return files
+
+
+def _ready(
+    pipeline: "FaceEditPipeline",
+    args: argparse.Namespace,
+    settings: Mapping[str, Any],
+    script: list[dict[str, Any]] | None,
+) -> Any:
+    """Refuse what no photo could be edited with; returns the guide of a prompt."""
+    from facekit.pipelines.edit_settings import EditSettings
+
+    guide = None
+    try:
+        for edit in [settings] if script is None else script:
+            EditSettings.checked(
+                edit.get("strengths"),
+                edit.get("attributes"),
+                pipeline.attribute_names,
+                edit.get("variety"),
+                edit.get("truncation_psi", 1.0),
+                edit.get("noise", "random"),
+                edit.get("align_pose", True),
+            )
+            prompt = edit.get("prompt")
+            pipeline.check_inputs(
+                edit.get("num_images", 1), 1, edit.get("num_inference_steps", 1), prompt, "pil"
+            )
+            if prompt is not None:
+                guide = pipeline.load_text_guide(args.clip if guide is None else guide, prompt)
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    return guide

@@ -1,0 +1,176 @@
+"""`facekit edit`: files in, files out, scripts, and what it says when something is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from facekit import cli
+from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny_networks import box_mask
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_edit_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """photos/ (a.png, b.png with a face each, c.png broken), star.png, and drawings of a.png's size."""
+    monkeypatch.chdir(tmp_path)
+    portrait = Image.fromarray(np.ascontiguousarray(astronaut()[0:256, 100:356]))
+    for folder in ("photos", "maps"):
+        (tmp_path / folder).mkdir()
+    portrait.save("photos/a.png")
+    portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("photos/b.png")
+    Path("photos/c.png").write_bytes(b"broken")
+    portrait.rotate(5).save("star.png")
+    mask = box_mask((256, 256), (90, 85, 155, 115))
+    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(np.where(mask & (np.arange(256) % 6 == 0), 0, 255).astype(np.uint8)).save("lines.png")
+    layer = np.zeros((256, 256, 4), dtype=np.uint8)
+    layer[95:105, 100:140] = (20, 90, 200, 255)
+    Image.fromarray(layer).save("paint.png")
+    Image.fromarray(np.where(mask, 17, 255).astype(np.uint8)).save("maps/a.png")
+    return tmp_path
+
+
+def facekit(*arguments: object) -> int:
+    return cli.main(["edit", *(str(a) for a in arguments)])
+
+
+def pixels(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_photos_are_edited_and_the_rest_kept(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    code = facekit(
+        *(
+            "photos",
+            "--mask",
+            "mask.png",
+            "--sketch",
+            "lines.png",
+            "--color",
+            "paint.png",
+            "--exemplar",
+            "star.png",
+        ),
+        *("--attribute", "smile=1.5", "-a", "age=-1", "--strength", "sketch=0.5", "--pose-from", "front"),
+        *("--candidates", 2, "--model", model, "--output", "out", "--json", "run.json", "--seed", 3),
+        *("--save-session", "sessions"),
+    )
+    printed = capsys.readouterr()
+    assert code == 1 and "2 done, 1 failed" in printed.out and "failed: photos/c.png" in printed.err
+    assert sorted(f.name for f in Path("out").iterdir()) == [f"{n}-{k}.png" for n in "ab" for k in (1, 2)]
+    report = json.loads(Path("run.json").read_text())
+    assert report["attributes"] == {"smile": 1.5, "age": -1} and report["strengths"] == {"sketch": 0.5}
+    assert report["photos"][0]["faces"] == 1
+    mask = pixels("mask.png")
+    for name in "ab":
+        photo, results = pixels(f"photos/{name}.png"), [pixels(f"out/{name}-{k}.png") for k in (1, 2)]
+        assert (results[0] != results[1]).any()
+        for result in results:
+            np.testing.assert_array_equal(result[~mask], photo[~mask])
+            assert (result[mask] != photo[mask]).mean() > 0.5
+    # A saved session replays, here as a script.
+    arguments = ("photos/a.png", "--model", model, "--output", "again", "--script", "sessions/a.zip")
+    assert facekit(*arguments) == 0
+    np.testing.assert_array_equal(pixels("again/a.png"), pixels("out/a-1.png"))
+
+
+def test_a_script_does_its_edits_one_after_another(work: Path, model: str) -> None:
+    edits = [
+        {"mask": "mask.png", "semantics": {"hair": True}, "sketch": "lines.png", "seed": 1},
+        {"mask": "mask.png", "semantics": "maps/a.png", "exemplar": "star.png", "color": None, "seed": 2},
+        {"mask": "mask.png", "exemplar": "self", "attributes": {"smile": 2}, "noise": "fixed", "seed": 3},
+    ]
+    Path("script.json").write_text(json.dumps({"edits": edits}))
+    common = ("photos/a.png", "--model", model)
+    assert facekit(*common, "--script", "script.json", "--output", "whole", "--save-session", "saved") == 0
+    mask, photo = pixels("mask.png"), pixels("photos/a.png")
+    np.testing.assert_array_equal(pixels("whole/a.png")[~mask], photo[~mask])
+    for name, count in (("first", 1), ("second", 2)):
+        Path("part.json").write_text(json.dumps({"edits": edits[:count]}))
+        assert facekit(*common, "--script", "part.json", "--output", name) == 0
+    # The last edit once more, on the result of the first two: as PNG it lost nothing.
+    single = ("second/a.png", "--mask", "mask.png", "--exemplar", "self", "-a", "smile=2", "--noise", "fixed")
+    assert facekit(*single, "--seed", 3, "--model", model, "--output", "third") == 0
+    whole, third = pixels("whole/a.png").astype(int), pixels("third/a.png").astype(int)
+    # Faces were found anew in an edited photo, so the crop may differ by a hair.
+    assert np.abs(whole - third).mean() < 8
+    assert (pixels("first/a.png") != pixels("second/a.png")).any()
+
+
+def test_maps_of_the_photos_names_and_words(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    guide = tiny_text_guide()
+    guide.model.save_pretrained("clip")
+    guide.tokenizer.save_pretrained("clip")
+    common = ("photos/a.png", "photos/b.png", "--mask", "mask.png", "--model", model, "--noise", "none")
+    assert facekit(*common, "--semantics", "maps", "--output", "mapped") == 1
+    assert "failed: photos/b.png: no semantics named b in maps" in capsys.readouterr().err
+    words = ("--prompt", "old", "--clip", "clip", "--steps", 2)
+    assert facekit(*common, *words, "--output", "said") == 0
+    assert facekit(*common, "--output", "plain") == 0
+    assert (pixels("said/a.png") != pixels("plain/a.png")).any()
+    assert (pixels("mapped/a.png") != pixels("plain/a.png")).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say what may change with --mask"),
+        (["--mask", "mask.png", "--script", "s.json"], "not both"),
+        (["--mask", "no.png"], "the mask no.png does not exist"),
+        (["--mask", "mask.png", "--exemplar", "no.png"], "the exemplar no.png does not exist"),
+        (["--mask", "mask.png", "--candidates", 0], "--candidates is 0"),
+        (["--mask", "mask.png", "--attribute", "smile"], "--attribute is 'smile'; say a name and a number"),
+        (["--mask", "mask.png", "--attribute", "beard=1"], "no attribute 'beard'; known are age, smile"),
+        (["--mask", "mask.png", "--strength", "colour=1"], "strengths has 'colour'; known are sketch"),
+        (["--mask", "mask.png", "--strength", "color=3"], "strength of color is 3.0"),
+        (["--mask", "mask.png", "--variety", 3], "variety is 3.0"),
+        (["--mask", "mask.png", "--exemplar-face", "best"], "--exemplar-face is 'best'"),
+        (["--mask", "mask.png", "--faces", "best"], "--faces is 'best'"),
+        (["--mask", "mask.png", "--prompt", "old", "--clip", "photos"], "photos is no complete CLIP folder"),
+        (["--script", "no.json"], "no.json does not exist"),
+        (["--script", "s.json", "--prompt", "old"], "leave out --prompt"),
+        (["--script", "s.json", "--candidates", 2], "leave out --candidates"),
+        (["--script", "s.json"], "the JSON cannot be read"),
+        (["--script", "photos"], "which is no file of an edit session"),
+    ],
+)
+def test_wrong_usage_is_refused(
+    work: Path, model: str, capsys: pytest.CaptureFixture, arguments: list, message: str
+) -> None:
+    Path("s.json").write_text("{")
+    assert facekit("photos/a.png", "--model", model, "--output", "out", *arguments) == 2
+    assert message in capsys.readouterr().err and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ({}, '"edits" must be a list'),
+        ({"edits": []}, "has no edits"),
+        ({"edits": [{"sketch": "lines.png"}]}, "edit 1 has no mask"),
+        ({"edits": [{"mask": "mask.png", "smile": 2}]}, "edit 1 has 'smile'; known are mask, sketch"),
+        ({"edits": [{"mask": "mask.png", "seed": True}]}, "seed is True; expected int"),
+        ({"edits": [{"mask": "../mask.png"}]}, "lies outside its folder"),
+        ({"edits": [{"mask": "/etc/hostname"}]}, "lies outside its folder"),
+        ({"edits": [{"mask": "none.png"}]}, "'none.png', which does not exist"),
+        ({"edits": [{"mask": 3}]}, "mask is 3; expected the name of a file"),
+        ({"edits": [{"mask": "mask.png", "attributes": {"beard": 1}}]}, "known are age, smile"),
+    ],
+)
+def test_wrong_scripts_are_refused(
+    work: Path, model: str, capsys: pytest.CaptureFixture, script: dict, message: str
+) -> None:
+    Path("s.json").write_text(json.dumps(script))
+    assert facekit("photos/a.png", "--model", model, "--output", "out", "--script", "s.json") == 2
+    assert message in capsys.readouterr().err and not Path("out").exists()
