@@ -6,7 +6,8 @@ Every picture of the folder takes the place of a result that is as sharp as a ph
 and easier to mark): the region of an edit is marked, the picture treated, and the mark sought. Regions: the whole
 restored face, half of the face, and a hole over the mouth (80 x 46 of 256 pixels). Unmarked trials: the same pictures,
 eight crops of each, enlarged and shrunk, as they are and as JPEG. With `--library` also `invisible-watermark`
-(dwtDctSvd, 32 bits) on the whole picture, where that package is installed; it counts as found when at most two bits are wrong.
+(dwtDctSvd, 32 bits) on the whole picture, where that package is installed; it counts as found when at most two bits
+are wrong.
 """
 
 import argparse

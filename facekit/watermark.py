@@ -8,10 +8,10 @@ them the pattern lies where it was drawn.
 
 Why not a library: the mark must stay inside the edited region, which may be a mouth, and every pixel outside it must
 keep its numbers. `invisible-watermark` 0.2.0 (the last one, of 2023; needs torch and a second OpenCV) spreads a message
-over a whole picture of at least 256 x 256 pixels. On aligned faces its dwtDctSvd reads all but one of 32 bits after JPEG
-75, and half of them, which is nothing, after enlarging by a fifth; its dwtDct reads up to 14 bits wrong from the
-untouched file. `trustmark` marks whole pictures with networks that it downloads. `benchmarks/watermark.py` measures
-this mark.
+over a whole picture of at least 256 x 256 pixels. On aligned faces its dwtDctSvd reads at most one of 32 bits wrong
+after JPEG 75, and half of them, which is nothing, after enlarging by a fifth; its dwtDct reads up to 14 bits wrong
+from the untouched file. `trustmark` marks whole pictures with networks that it downloads. `benchmarks/watermark.py`
+measures this mark.
 
 What it does not do: it carries no message, a cropped picture or one shrunk to less than 0.71 of its size can lose it
 (the pattern no longer lies where it is sought), and whoever reads this file can remove it. It labels the pictures of
