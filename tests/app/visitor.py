@@ -114,8 +114,11 @@ class Visitor:
         """The next message that pops up; it is closed again."""
         toast = self.page.locator(".toast-body").first
         toast.wait_for()
-        text = toast.inner_text()
-        toast.locator(".toast-close").click()
+        # In one step: on a busy machine the message leaves on its own before a click arrives.
+        text = toast.evaluate(
+            """toast => { const text = toast.innerText; toast.querySelector('.toast-close').click();
+                          return text; }"""
+        )
         toast.wait_for(state="detached")
         return text
 
