@@ -93,7 +93,7 @@ def augmented(images: Tensor, rngs: list[np.random.Generator], scale: float) -> 
     Brightness moves by up to 0.5, saturation is multiplied by 0 to 2 about each pixel's mean, contrast by 0.5 to 1.5
     about each picture's mean. Resized pictures are padded by reflection or cropped to their size again.
     """
-    draws = torch.tensor([rng.random(5) for rng in rngs], dtype=torch.float32).to(images)
+    draws = torch.tensor([rng.random(5).tolist() for rng in rngs]).to(images)
     shape = (-1, 1, 1, 1)
     images = images + (draws[:, 0].view(shape) - 0.5) * 2 * BRIGHTNESS
     grey = images.mean(1, keepdim=True)

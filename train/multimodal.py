@@ -144,7 +144,7 @@ class MultimodalTrainer(Stage):
             z = self.normal(self.generators(positions, 6), 2, self.prior.config.style_dim)
             mixed = mixed_styles(self.prior.mapping, list(z.unbind(1)), count, crossover).float()
         else:
-            pairs = [rng.integers(len(self.faces), size=2) for rng in self.rngs(positions, 6)]
+            pairs = [rng.integers(len(self.faces), size=2).tolist() for rng in self.rngs(positions, 6)]
             first, second = self.faces[torch.tensor(pairs, device=own.device).T]
             mixed = torch.cat([first[:, :crossover], second[:, crossover:count]], 1)
         shares = [float(rng.random()) for rng in self.rngs(positions, 7)]

@@ -57,8 +57,16 @@ class AblatedRefiner(RefinementAutoEncoder):
         dropout: float = 0.5,
         skips: bool = False,
     ) -> None:
+        # By name: values given by position would be taken for defaults of the stored configuration.
         super().__init__(
-            sample_size, style_dim, channel_base, max_channels, in_channels, global_dim, dropout, skips
+            sample_size=sample_size,
+            style_dim=style_dim,
+            channel_base=channel_base,
+            max_channels=max_channels,
+            in_channels=in_channels,
+            global_dim=global_dim,
+            dropout=dropout,
+            skips=skips,
         )
         for level, channels in zip(self.decoder, self.channels, strict=True):
             if fusion == "add":

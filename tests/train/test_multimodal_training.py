@@ -1,0 +1,256 @@
+"""FACEMUG training on tiny networks: it learns, resumes exactly, and every switch does what its name says."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import save_file
+
+from facekit.models.multimodal import MultimodalAggregation
+from facekit.models.refiner import RefinementAutoEncoder
+from facekit.models.style_encoder import StyleEncoder
+from facekit.sampling import CODES_FILE
+from tests.train import tiny_stages
+from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
+from tests.train.tiny_stages import ENCODER, curve, same, write_config
+from train.config import read_config
+from train.multimodal import MultimodalTrainer
+from train.multimodal_config import MultimodalConfig
+
+train = partial(tiny_stages.run, MultimodalTrainer, MultimodalConfig)
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_edit_guides(tmp_path_factory.mktemp("guides"))
+
+
+@pytest.fixture(scope="module")
+def maps(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return label_maps(pictures, tmp_path_factory.mktemp("maps"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
+    frozen = dict.fromkeys(("style_encoder", "prior", "identity_encoder"), str(guides))
+    options = frozen | {"semantics_folder": str(maps), "validation_semantics": str(maps)}
+    return write_config(tmp_path, pictures, **MULTIMODAL, **options)
+
+
+def trainer_of(config: Path, output: Path, **options: Any) -> MultimodalTrainer:
+    """A trainer that stands in its first step."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    argv = ["--config", str(config), "--output_dir", str(output)]
+    for name, value in options.items():
+        argv += [f"--{name}", str(value)]
+    trainer = MultimodalTrainer(read_config(MultimodalConfig, argv))
+    trainer.run.step = 1
+    return trainer
+
+
+def prepared(trainer: MultimodalTrainer, same: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A batch as it is read and as the networks get it."""
+    raw = trainer.to_device(next(trainer.batches()))
+    return raw, trainer.prepared(raw, same)
+
+
+def test_learns_and_writes_networks(tmp_path: Path, config: Path, pictures: Path) -> None:
+    output = tmp_path / "run"
+    options = {"shots": 2, "flip": False, "same_image_probability": 1, "guide_size": 32}
+    weights = {"l1_weight": 10, "learning_rate": 0.01, "ema_decay": 0.5, "projected_probability": 0.5}
+    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 3}
+    train(config, output, max_steps=12, **options, **weights, **scoring, validate_every=12, sample_every=12)
+    error = curve(output, "generator_l1")
+    assert np.mean(error[-3:]) < 0.75 * np.mean(error[:2])
+    for name in ("psnr", "psnr_guided", "psnr_alone"):
+        assert len(curve(output, f"validation_{name}")) == 1
+    folder = output / "pipeline"
+    aggregation = MultimodalAggregation.from_pretrained(folder / "aggregation")
+    refiner = RefinementAutoEncoder.from_pretrained(folder / "refiner")
+    assert aggregation.config.channels == refiner.config.in_channels == 4
+    assert refiner.config.sample_size == 16
+    assert {path.name for path in folder.iterdir()} == {
+        "aggregation",
+        "refiner",
+        "style_encoder",
+        "prior",
+        "discriminator",
+    }
+    assert same(tiny_stages.weights(output / "best"), tiny_stages.weights(folder))
+    assert (output / "samples" / "train-000000012.png").is_file()
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -> None:
+    options = {
+        "augment": "ada",
+        "augment_probability": 0.5,
+        "augment_length": 50,
+        "projected_probability": 0.5,
+    }
+    whole = train(config, tmp_path / "whole", max_steps=3, **options)
+    other = train(config, tmp_path / "other", max_steps=3, seed=1, **options)
+    assert not same(whole, other), "the comparison below would hold for any two runs"
+    train(config, tmp_path / "parts", max_steps=2, **options)
+    assert same(whole, train(config, tmp_path / "parts", max_steps=3, **options))
+    for name in ("loss_generator", "loss_discriminator", "r1", "augment_probability"):
+        assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
+
+
+def test_what_the_networks_are_given(tmp_path: Path, config: Path) -> None:
+    """Algorithm 5, lines 5 to 28."""
+    trainer = trainer_of(config, tmp_path, batch_size=4, guide_size=32)
+    raw, own = prepared(trainer, True)
+    assert own["image"].shape == (4, 3, 16, 16) and own["semantics"].shape == (4, 19, 16, 16)
+    torch.testing.assert_close(own["image"], torch.nn.functional.avg_pool2d(raw["image"], 2))
+    assert not (raw["keep"][:, 1:] * (1 - raw["mask"])).any()
+    codes = trainer.codes(raw["image"])
+    torch.testing.assert_close(own["codes"], codes)
+    other_raw, other = prepared(trainer, False)
+    assert not any(other[name].any() for name in ("sketch", "semantics", "color"))
+    assert torch.equal(other["exemplar"], other_raw["exemplar"])
+    assert not torch.equal(other_raw["exemplar"], other_raw["image"])
+    masked = torch.cat([other_raw["image"] * (1 - other_raw["mask"]), torch.zeros(4, 23, 32, 32)], 1)
+    projected = trainer.encoder(masked)
+    expected = trainer.prior(
+        w_plus=projected,
+        feature_layer="conv",
+        noise=[torch.zeros(1, 1, 4 * 2 ** ((i + 1) // 2), 4 * 2 ** ((i + 1) // 2)) for i in range(5)],
+    )
+    for found, wanted in zip(other["bank"], expected.features, strict=True):
+        torch.testing.assert_close(found, wanted)  # the noise of a new prior has no strength
+
+
+def test_codes_between_the_exemplar_and_random_ones(tmp_path: Path, config: Path) -> None:
+    """Eq. 6.20: w = alpha w^e + (1 - alpha) w^z, and w^z changes from one z to another at one code."""
+    trainer = trainer_of(config, tmp_path, batch_size=4)
+    own, positions = torch.full((4, 6, 8), 3.0), torch.arange(4)
+    codes = trainer.diversified(own, positions)
+    zero = trainer.diversified(torch.zeros_like(own), positions)
+    alphas = ((codes - zero) / 3.0)[:, 0, 0]
+    assert ((alphas > 0) & (alphas < 1)).all() and len(set(alphas.tolist())) == 4
+    z = trainer.normal(trainer.generators(positions, 6), 2, 8)
+    first, second = trainer.prior.mapping(z[:, 0]), trainer.prior.mapping(z[:, 1])
+    crossover = int(trainer.step_rng(11).integers(1, 6))
+    for i in range(4):
+        for k in range(6):
+            mixed = first[i] if k < crossover else second[i]
+            expected = alphas[i] * 3.0 + (1 - alphas[i]) * mixed
+            torch.testing.assert_close(codes[i, k], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_codes_of_known_faces_instead_of_random_ones(tmp_path: Path, config: Path, guides: Path) -> None:
+    with pytest.raises(ValueError, match="random_codes mapping"):
+        trainer_of(config, tmp_path / "none", random_codes="faces")
+    folder = tmp_path / "known"
+    (folder / "prior").mkdir(parents=True)
+    for path in (guides / "prior").iterdir():
+        (folder / "prior" / path.name).write_bytes(path.read_bytes())
+    save_file(
+        {"w_plus": torch.arange(3.0)[:, None, None].expand(3, 6, 8).contiguous()},
+        folder / "prior" / CODES_FILE,
+    )
+    trainer = trainer_of(config, tmp_path / "run", random_codes="faces", prior=folder, batch_size=4)
+    assert trainer.diversified(torch.zeros(4, 6, 8), torch.arange(4)).abs().max() <= 2
+
+
+def test_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
+    weights = {"l1_weight": 5, "attribute_weight": 0.3, "adversarial_weight": 0.2, "perceptual": "none"}
+    trainer = trainer_of(config, tmp_path, identity_weight=0, **weights)
+    _, batch = prepared(trainer, True)
+    torch.manual_seed(0)
+    image = torch.where(batch["mask"] > 0, torch.rand_like(batch["image"]), batch["image"])
+    loss, terms = trainer._generator_loss(batch, image, True)
+    seen = torch.cat([image, torch.zeros(2, 23, 16, 16)], 1)
+    difference = trainer.encoder(seen) - batch["codes"]
+    attribute = float(difference.square().sum()) / difference.numel()
+    hole = batch["mask"].expand_as(image) > 0
+    l1 = np.mean([float((image - batch["image"])[i][hole[i]].abs().mean()) for i in range(2)])
+    scores = trainer.critic.network(image)
+    adversarial = torch.log1p(torch.exp(-scores)).mean().item()
+    expected = {"attribute": attribute, "l1": l1, "adversarial": adversarial}
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(value, rel=1e-4), name
+    assert loss.item() == pytest.approx(0.3 * attribute + 5 * l1 + 0.2 * adversarial, rel=1e-4)
+    without = trainer._generator_loss(batch, image, False)[1]
+    assert without.keys() == {"attribute", "adversarial"}, "another face says nothing about pixels"
+
+
+def test_projected_codes_for_a_share(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, projected_probability=1)
+    raw, batch = prepared(trainer, True)
+    view = trainer.reduced(raw)["view"]
+    torch.testing.assert_close(batch["codes"], trainer.encoder(view))
+
+
+def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
+    """Table 6.6: no two of them train the same networks, and the written ones say what they are."""
+    options = {
+        "max_steps": 1,
+        "same_image_probability": 0,
+        "ema_decay": 0,
+        "r1_every": 0,
+        "perceptual": "none",
+    }
+    written = {}
+    for name in ("none", *"bcde"):
+        written[name] = train(config, tmp_path / name, ablation=name, **options)
+        assert all(torch.isfinite(value).all() for value in written[name].values())
+        others = [other for other in written if other != name]
+        assert not any(same(written[name], written[other]) for other in others), name
+    assert same(written["none"], train(config, tmp_path / "a", ablation="a", **options))
+    fusion = {name: [key for key in written[name] if ".fusion." in key] for name in written}
+    assert not fusion["b"] and not any("prior_gate" in key for key in fusion["e"])
+    assert len(fusion["none"]) == len(fusion["d"]) > len(fusion["e"]) > 0
+
+
+def test_the_bank_of_the_style_codes(tmp_path: Path, config: Path) -> None:
+    banks = []
+    for choice in ("projected", "style"):
+        trainer = trainer_of(config, tmp_path / choice, bank_codes=choice)
+        _, batch = prepared(trainer, True)
+        banks.append(batch["bank"])
+    wanted = trainer.bank(batch["codes"], batch["position"])
+    for found, expected in zip(banks[1], wanted, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert not torch.allclose(banks[0][0], banks[1][0])
+
+
+def test_goes_on_at_a_larger_size(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture) -> None:
+    shape = MULTIMODAL["refiner"] | {"skips": True}
+    options = {"perceptual": "none", "r1_every": 0, "guide_size": 16}
+    train(config, tmp_path / "small", max_steps=1, refiner=shape | {"sample_size": 8}, **options)
+    options |= {"init_from": str(tmp_path / "small" / "pipeline"), "max_steps": 1}
+    train(config, tmp_path / "large", refiner=shape | {"sample_size": 16}, **options)
+    assert "grown from 8 to 16" in capsys.readouterr().out
+    refiner = RefinementAutoEncoder.from_pretrained(tmp_path / "large" / "pipeline" / "refiner")
+    assert refiner.config.sample_size == 16
+    with pytest.raises(ValueError, match="global_dim"):
+        train(config, tmp_path / "run", refiner=shape | {"global_dim": 16}, **options)
+
+
+def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, guides: Path) -> None:
+    codes = tmp_path / "codes"
+    StyleEncoder(num_styles=6, style_dim=4, in_channels=26, **ENCODER).save_pretrained(
+        codes / "style_encoder"
+    )
+    nothing = {"adversarial_weight": 0, "attribute_weight": 0, "perceptual": "none", "identity_weight": 0}
+    for changes, message in (
+        ({"ablation": "f"}, "'f'"),
+        ({"ablation": "d", "attribute_weight": 0}, "ablation d"),
+        ({"damage": "thesis"}, "damage must be none"),
+        ({"same_image_probability": 2}, "probability"),
+        ({"l1_weight": 1, "same_image_probability": 0}, "l1_weight"),
+        (nothing, "no loss is left"),
+        ({"style_encoder": str(guides / "teacher")}, "reads 3 channels"),
+        ({"style_encoder": str(codes)}, "6 codes of 4 numbers"),
+        ({"refiner": {"max_channels": 8}}, "must agree"),
+        ({"refiner": {"sample_size": 32}}, "a prior as large"),
+        ({"guide_size": 24}, "no multiple"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(config, tmp_path / "run", **changes)
