@@ -4,6 +4,7 @@ from pathlib import Path
 
 STARTERS = {
     "face-inpaint": "face-inpaint-starter-256",
+    "face-parser": "face-parser-starter-256",
     "face-prior": "face-prior-starter-256",
     "face-restore": "face-restore-starter-256",
 }

@@ -127,12 +127,21 @@ class ParserTrainer(Stage):
         return [image, painted(labels).to(image), painted(logits.argmax(1)).to(image)]
 
     @torch.no_grad()
+    def finished(self) -> FaceParser:
+        """The network as it is written: the classes' weights (partly) taken back from its logits."""
+        network = self.averaged(self.parser)
+        last = network.head[0]
+        # Four channels a class, one for each pixel of a block.
+        last.bias -= self.config.correction * self.weights.log().repeat_interleave(4)
+        return network
+
+    @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
         """IoU of each group over all held-out pictures at their own size, and rows of the first eight.
 
         Pixels of all pictures are counted together, as many times as their maps are trusted.
         """
-        network, accelerator = self.averaged(self.parser), self.accelerator
+        network, accelerator = self.finished(), self.accelerator
         table = torch.zeros(len(CLASS_NAMES), len(CLASS_NAMES), dtype=torch.float32)
         rows: list[list[Tensor]] = [[], [], []]
         for pair in self.held_out.pairs[accelerator.process_index :: accelerator.num_processes]:
@@ -159,7 +168,7 @@ class ParserTrainer(Stage):
         run.keep_best(metrics, "miou", self.write_networks)
 
     def write_networks(self, folder: Path) -> None:
-        self.averaged(self.parser).cpu().save_pretrained(folder)
+        self.finished().cpu().save_pretrained(folder)
 
 
 def main(argv: list[str] | None = None) -> None:

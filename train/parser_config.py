@@ -25,6 +25,8 @@ class ParserConfig(StageConfig):
         learning_rate: the highest; one cycle rises to it and ends at zero at `max_steps`.
         warm_up: share of the steps in which it rises.
         balance: 0..1, exponent of a class's weight, (its share of the pixels) ** -balance, at most `largest_weight`.
+        correction: 0..1, how far the finished network takes that weight back from its logits: none of it favours small
+            classes most, all of it counts every pixel alike.
         dice_weight: weight of the Dice loss beside cross entropy.
         validation_data, validation_split: scored every `validate_every` steps, with the maps above `min_score`;
             `best` is where their mean IoU is highest.
@@ -46,6 +48,7 @@ class ParserConfig(StageConfig):
     warm_up: float = 0.15
     balance: float = 0.35
     largest_weight: float = 6.0
+    correction: float = 0.5
     dice_weight: float = 0.5
     validation_data: str | None = None
     validation_split: str = "validation"
@@ -56,7 +59,7 @@ class ParserConfig(StageConfig):
             raise ValueError("label maps are found by the picture's path: the data must be a local folder")
         if self.damage != "none":
             raise ValueError("the parser has changes of its own (--colour, --blur); damage must be none")
-        for name in ("min_score", "colour", "blur", "balance"):
+        for name in ("min_score", "colour", "blur", "balance", "correction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not 0 < self.warm_up < 1:

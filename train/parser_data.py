@@ -75,15 +75,14 @@ class PairSource:
         scores = read_scores(config.scores, root / "semantic.jsonl")
         self.pairs = []
         for row in rows:
-            picture = Path(row[config.image_column]["path"])
-            within = picture.resolve().relative_to(root.resolve())
+            within = place_in(root, Path(row[config.image_column]["path"]))
             score = 1.0
             if scores is not None:
                 if within.as_posix() not in scores:
                     raise ValueError(f"{within.as_posix()} has no score; say --scores none to trust all maps")
                 score = scores[within.as_posix()]
             if score >= config.min_score:
-                self.pairs.append(Pair(picture, find_map(folder, within), score))
+                self.pairs.append(Pair(root / within, find_map(folder, within), score))
         if not self.pairs:
             raise ValueError(f"no map of {data} ({split}) has a score of {config.min_score} or more")
 
@@ -97,6 +96,19 @@ class PairSource:
 
     def __getitem__(self, index: int) -> dict[str, Pair]:
         return {self.image_column: self.pairs[index]}
+
+
+def place_in(root: Path, picture: Path) -> Path:
+    """A picture's path within the data. The datasets library may remember where a copy of the same data lay.
+
+    Raises:
+        OSError: it is not there.
+    """
+    for start in range(1, len(picture.parts)):
+        within = Path(*picture.parts[start:])
+        if (root / within).is_file():
+            return within
+    raise OSError(f"{picture} is not in {root}")
 
 
 def read_scores(given: str | None, usual: Path) -> dict[str, float] | None:
@@ -194,6 +206,6 @@ def class_weights(source: PairSource, balance: float, largest: float, sample: in
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
         labels = source.pairs[index].read()[1]
         counts += np.bincount(labels[labels >= 0], minlength=len(counts))
-    share = np.maximum(counts / counts.sum(), 1e-6)
+    share = np.maximum(counts / counts.sum(), 1e-9)
     weights = np.minimum(share**-balance, largest * share.max() ** -balance)
     return torch.from_numpy(weights / (weights * share).sum()).float()

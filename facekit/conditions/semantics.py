@@ -4,8 +4,11 @@ Maps hold one class number a pixel, -1 where nothing is said. Networks read them
 """
 
 import logging
+import socket
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -225,7 +228,7 @@ def load_parser(source: str | None = None) -> Any:
 
     if source is None:
         try:
-            return _transformers_parser(NETWORKED_PARSER)
+            return _transformers_parser(NETWORKED_PARSER, local_files_only=not _hub_answers())
         except (OSError, ImportError):
             logger.warning("%s cannot be loaded; parsing with the starter instead", NETWORKED_PARSER)
             return FaceParser.from_pretrained(starter("face-parser"))
@@ -235,9 +238,26 @@ def load_parser(source: str | None = None) -> Any:
     return _transformers_parser(source)
 
 
-def _transformers_parser(source: str) -> Any:
+def _hub_answers() -> bool:
+    """Whether a download is worth trying: without a network its attempts take half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if getproxies():  # what is behind a proxy cannot be asked like this
+        return True
+    url = urlsplit(constants.ENDPOINT)
+    try:
+        address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        socket.create_connection(address, timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def _transformers_parser(source: str, **options: Any) -> Any:
     from transformers import AutoModelForSemanticSegmentation
 
-    parser = AutoModelForSemanticSegmentation.from_pretrained(source).eval()
+    parser = AutoModelForSemanticSegmentation.from_pretrained(source, **options).eval()
     label_table(parser.config.id2label)  # refuse it now
     return parser

@@ -13,6 +13,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from train.code_diffuser import CodeDiffuserConfig
 from train.config import read_yaml
 from train.exemplar_config import ExemplarConfig
+from train.parser_config import ParserConfig
 from train.prior import PriorConfig
 from train.restorer import RestorerConfig
 from train.stage import StageConfig
@@ -25,6 +26,7 @@ STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "style-encoder": (StyleEncoderConfig, {"prior": "x"}),
     "code-diffuser": (CodeDiffuserConfig, {"prior": "x", "style_encoder": "x"}),
     "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
+    "parser": (ParserConfig, {}),
     "exemplar": (ExemplarConfig, {"style_encoder": "x", "identity_encoder": "x"}),
 }
 CASES = [(path, name) for name in STAGES for path in sorted(CONFIGS.glob(f"{name}-*.yaml"))]
