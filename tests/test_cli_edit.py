@@ -174,3 +174,16 @@ def test_wrong_scripts_are_refused(
     Path("s.json").write_text(json.dumps(script))
     assert facekit("photos/a.png", "--model", model, "--output", "out", "--script", "s.json") == 2
     assert message in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_results_are_labelled(work: Path, model: str) -> None:
+    from facekit.provenance import inspect
+
+    common = ("photos/a.png", "--mask", "mask.png", "--model", model)
+    assert facekit(*common, "--output", "both") == 0
+    assert facekit(*common, "--output", "none", "--provenance", "none") == 0
+    both, none = inspect("both/a.png"), inspect("none/a.png")
+    assert both.metadata is not None and none.metadata is None
+    mask, photo = pixels("mask.png"), pixels("photos/a.png")
+    np.testing.assert_array_equal(pixels("both/a.png")[~mask], photo[~mask])
+    assert (pixels("both/a.png") != pixels("none/a.png")).any()

@@ -16,6 +16,7 @@ from facekit.commands.common import (
     matching_files,
     pick_device,
     plan_outputs,
+    provenance_of,
     remove_parts,
     save_picture,
     work_through,
@@ -179,14 +180,14 @@ def run(args: argparse.Namespace) -> int:
         session = pipeline.edit_session(photo, aligned=args.aligned)
         notes, images, faces = [], [], 0
         for edit in edits:
-            output = session.edit(**edit, text_guide=guide)
+            output = session.edit(**edit | {"watermark": args.provenance == "both"}, text_guide=guide)
             notes += [note for note in output.notes if note not in notes]
             images, faces = output.images, len(output.faces[0])
         images = images if script is None else [session.image]
         if photo in sessions:
             session.save(sessions[photo])
         for image, path in zip(images, outputs[photo], strict=True):
-            save_picture(image, path)
+            save_picture(image, path, provenance_of(args, pipeline))
         return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
 
     details = {

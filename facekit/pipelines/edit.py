@@ -163,6 +163,7 @@ class FaceEditPipeline(EditRendering):
         z: torch.Tensor | None = None,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("w_plus",),
+        watermark: bool = False,
         cache: EditCache | None = None,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
@@ -213,6 +214,7 @@ class FaceEditPipeline(EditRendering):
             callback_on_step_end: called as `f(pipeline, step, steps, tensors)` after each step of the text's
                 optimisation. Setting `pipeline.interrupt = True` in it ends the optimisation there.
             callback_on_step_end_tensor_inputs: "w_plus", the codes `[N, n, D]` so far.
+            watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
             cache: keeps encodings from call to call, see `EditCache`; only for calls of one pipeline.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
@@ -342,7 +344,8 @@ class FaceEditPipeline(EditRendering):
         images, start = [], 0
         for photo, _ in pairs:
             for _ in range(num_images):
-                images.append(jobs[photo].job.painted(np.stack(edited[start : start + counts[photo]])))
+                filled = np.stack(edited[start : start + counts[photo]])
+                images.append(jobs[photo].job.painted(filled, watermark))
                 start += counts[photo]
         output = FaceEditOutput(
             images=images if output_type == "photo" else deliver(images, output_type),

@@ -33,6 +33,7 @@ SETTINGS = {
     "truncation_psi": (int, float),
     "noise": (str,),
     "match_tones": (bool,),
+    "watermark": (bool,),
     "num_inference_steps": (int,),
     "text_options": (dict,),
     "seed": (int,),
