@@ -10,7 +10,7 @@ from PIL import Image
 from facekit.pipelines.exemplar_masks import Occlusion
 from facekit.pipelines.exemplar_plan import propose_mask
 from facekit_demo.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
-from facekit_demo.common import DEVICE_QUEUE, friendly, open_photo, preview, save_for_download
+from facekit_demo.common import DEVICE_QUEUE, friendly, made_by, open_photo, preview, save_for_download
 from facekit_demo.exemplar_faces import (
     FaceRow,
     face_gallery,
@@ -20,7 +20,15 @@ from facekit_demo.exemplar_faces import (
     shown_row,
     upload_button,
 )
-from facekit_demo.exemplar_result import TAKEN, Settings, candidates_of, in_page_terms, infer
+from facekit_demo.exemplar_result import (
+    MODEL_TASK,
+    MODEL_VARIABLE,
+    TAKEN,
+    Settings,
+    candidates_of,
+    in_page_terms,
+    infer,
+)
 from facekit_demo.gallery import exemplar_examples
 from facekit_demo.painting import (
     EMPTY_EDITOR,
@@ -128,7 +136,7 @@ def build_tab() -> None:
         with gr.Column(elem_classes="work"):
             result = CandidatePanel(
                 TASK,
-                "The example as the model sees it, and the part of it that belongs into the hole.",
+                "The example as the model sees it, and the part of it that lies under the hole.",
                 columns=3,
                 again="Edit this result",
             )
@@ -256,8 +264,9 @@ def build_tab() -> None:
             None if recover == "nothing" else recover,
             Settings(share, candidates, strength, psi, taken, grain, seed),
         )
+        origin = made_by(MODEL_TASK, MODEL_VARIABLE)
         paths = [
-            save_for_download(picture, f"{Path(photo).stem}-filled-{number}.png", result.download)
+            save_for_download(picture, f"{Path(photo).stem}-filled-{number}.png", result.download, origin)
             for number, picture in enumerate(output.images, 1)
         ]
         return paths, "\n".join(map(in_page_terms, output.notes))

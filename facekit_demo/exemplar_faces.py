@@ -133,7 +133,7 @@ def face_gallery(task: str, name: str) -> gr.Gallery:
         interactive=False,
         buttons=[],
         elem_id=f"{task}-{name}",
-        elem_classes="pictures",
+        elem_classes=["pictures", "faces"],
     )
 
 

@@ -17,6 +17,7 @@ from facekit_demo.candidates import MAX_CANDIDATES, Candidate, Captioned, around
 from facekit_demo.common import (
     STEP_SIDE,
     load_pipeline,
+    made_by,
     on_gpu,
     open_photo,
     preview,
@@ -26,7 +27,7 @@ from facekit_demo.common import (
 )
 from facekit_demo.exemplar_faces import ExampleFace
 
-MODEL_VARIABLE = "FACEKIT_EXEMPLAR_MODEL"
+MODEL_TASK, MODEL_VARIABLE = "exemplar-inpaint", "FACEKIT_EXEMPLAR_MODEL"
 TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]
 
 
@@ -79,7 +80,7 @@ def infer(
         )
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(ExemplarInpaintPipeline, "exemplar-inpaint", MODEL_VARIABLE)
+    pipe = load_pipeline(ExemplarInpaintPipeline, MODEL_TASK, MODEL_VARIABLE)
     options = {
         "exemplar_strength": settings.strength,
         "truncation_psi": settings.psi,
@@ -98,6 +99,7 @@ def infer(
             second_exemplar=codes[1] if second is not None else None,
             style_layers=crossover(layers, settings.share) if second is not None else None,
             exemplar_layers=layers,
+            watermark=True,
             recover=recover,
             sketch=sketch,
             num_images=int(settings.count),
@@ -107,10 +109,10 @@ def infer(
         )
     except ValueError as error:
         raise ValueError(in_page_terms(str(error))) from error
-    faces = [(output.exemplars[0], "The example")]
+    faces = [(output.exemplars[0], "Example")]
     if second is not None:
-        faces = [(output.exemplars[0], "First example"), (_seen(codes[1]), "Second example")]
-    faces += [(crop, "What the hole is filled after") for crop in output.exemplar_crops[0]]
+        faces = [(output.exemplars[0], "First"), (_seen(codes[1]), "Second")]
+    faces += [(crop, "Used part") for crop in output.exemplar_crops[0]]
     return output, [(preview(load_image(picture), STEP_SIDE), text) for picture, text in faces]
 
 
@@ -141,12 +143,12 @@ def candidates_of(
     output: ExemplarInpaintOutput, steps: Captioned, photo: Photo, stem: str, component: Component
 ) -> list[Candidate]:
     """All candidates of one photo; their files go into the cache of `component`."""
-    before = preview(photo)
+    before, origin = preview(photo), made_by(MODEL_TASK, MODEL_VARIABLE)
     faces = (output.faces or [[]])[0]
     candidates = []
     for number, image in enumerate(output.images, 1):
         suffix = f"-{number}" if len(output.images) > 1 else ""
-        path = save_for_download(image, f"{stem}-filled{suffix}.png", component)
+        path = save_for_download(image, f"{stem}-filled{suffix}.png", component, origin)
         after = preview(load_image(image))
         thumbnail = around_faces(after, faces, after.width / photo.size[0])
         candidates.append(Candidate(path, before, after, thumbnail, steps))
@@ -164,8 +166,9 @@ def in_page_terms(message: str) -> str:
         )
     if "takes no sketch" in message:
         return "This model takes no lines. Remove them and try again."
-    message = message.replace("of the sketch lies", "of the lines lies").replace(
-        "outside the hole and is ignored", "outside the painted part and is ignored"
+    message = message.replace(
+        "of the sketch lies outside the hole and is ignored",
+        "of the lines lie outside the painted part and are ignored",
     )
     message = message.replace("exemplar is the photo itself", "the example is the photo itself")
     message = message.replace("another exemplar", "another example").replace(

@@ -68,7 +68,7 @@ def test_what_glasses_hide_is_recovered_after_an_own_picture(visit, tmp_path) ->
     pixels = np.asarray(Image.open(photo))
     proposed = occlusion_mask("glasses", detect_faces(pixels)[0], (256, 256))
     assert difference[proposed].mean() > 0.9 and not difference[~proposed].any()
-    assert "of the lines lies outside" in visitor.part("notes").inner_text()
+    assert "of the lines lie outside" in visitor.part("notes").inner_text()
 
 
 def test_wrong_input_gets_a_message_and_the_page_goes_on(visit, tmp_path) -> None:

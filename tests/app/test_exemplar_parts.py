@@ -76,7 +76,7 @@ def test_what_comes_from_the_example() -> None:
         ("this model takes no sketch. Load one.", "takes no lines"),
         (
             "30% of the sketch lies outside the hole and is ignored",
-            "30% of the lines lies outside the painted",
+            "30% of the lines lie outside the painted",
         ),
         ("exemplar is the photo itself: filled. Choose another exemplar", "The example is the photo itself"),
     ],
