@@ -69,15 +69,15 @@ def test_starter_finds_the_astronauts_face() -> None:
     folder = Path(starter("face-parser"))
     assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 4e6
     parser = FaceParser.from_pretrained(folder)
-    # About the crop that faces.align makes of this photo.
-    crop = np.ascontiguousarray(astronaut()[6:262, 96:352])
+    # About what faces.align_face cuts out of this photo.
+    crop = np.ascontiguousarray(astronaut()[19:192, 138:311])
     image = torch.from_numpy(crop).permute(2, 0, 1).float()[None] / 127.5 - 1
     with torch.no_grad():
         labels = parser(image)[0].argmax(0).numpy()
     share = np.bincount(labels.ravel(), minlength=19) / labels.size
     assert share[1] > 0.1 and share[17] > 0.1  # skin, hair
     for label in (2, 3, 4, 5, 10, 12, 13):
-        assert share[label] > 0.0005, label
+        assert share[label] > 0.002, label
     rows, columns = np.nonzero(labels == 10)
     eyes, lips = np.nonzero((labels == 4) | (labels == 5)), np.nonzero((labels == 12) | (labels == 13))
     assert eyes[0].mean() < rows.mean() < lips[0].mean()
