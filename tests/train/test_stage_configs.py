@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.latent_warper import LatentWarper
 from facekit.models.multi_style import MultiStyleGenerator
+from facekit.models.multimodal import MultimodalAggregation
+from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from train.code_diffuser import CodeDiffuserConfig
 from train.config import read_yaml
 from train.exemplar_config import ExemplarConfig
+from train.latent_warper import LatentWarperConfig
+from train.multimodal_config import MultimodalConfig
 from train.parser_config import ParserConfig
 from train.prior import PriorConfig
 from train.restorer import RestorerConfig
@@ -28,6 +33,8 @@ STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
     "parser": (ParserConfig, {}),
     "exemplar": (ExemplarConfig, {"style_encoder": "x", "identity_encoder": "x"}),
+    "latent-warper": (LatentWarperConfig, {"prior": "x", "style_encoder": "x"}),
+    "multimodal": (MultimodalConfig, {"prior": "x", "style_encoder": "x"}),
 }
 CASES = [(path, name) for name in STAGES for path in sorted(CONFIGS.glob(f"{name}-*.yaml"))]
 
@@ -47,6 +54,8 @@ def test_every_stage_has_both_presets() -> None:
         assert {f"{stage}-paper", f"{stage}-starter"} <= names
     presets = ("thesis", "published-256", "published-large-mask", "starter", "sketch")
     assert {f"exemplar-{preset}" for preset in presets} <= names
+    for stage in ("style-encoder-multimodal", "latent-warper", "multimodal"):
+        assert {f"{stage}-thesis", f"{stage}-starter"} <= names
 
 
 def test_starter_networks_fit_each_other() -> None:
@@ -77,3 +86,27 @@ def test_exemplar_starter_reads_the_starter_encoder() -> None:
         generator = MultiStyleGenerator(**(options | {"style_dim": codes["style_dim"], "use_sketch": True}))
     assert generator.num_styles <= encoder.config.num_styles
     assert 4 * sum(p.numel() for network in (encoder, generator) for p in network.parameters()) < 25e6
+
+
+def test_edit_starter_networks_fit_each_other() -> None:
+    """All stages of the edit starter grow one refiner, as wide as the prior; the whole stays below 40 MB in float32."""
+    with torch.device("meta"):
+        first = read_yaml(CONFIGS / "autoencoder-starter.yaml")
+        prior = StyleGAN2Generator(**first["prior"])
+        codes = {"num_styles": prior.num_styles, "style_dim": prior.config.style_dim}
+        encoder = StyleEncoder(**(codes | first["encoder"] | {"in_channels": 26}))
+        warper = LatentWarper(**codes)
+        stages = [
+            read_yaml(CONFIGS / f"multimodal-starter{name}.yaml")
+            for name in ("-64", "-128", "-128-faces", "")
+        ]
+        shapes = [stage["refiner"] | {"sample_size": 0} for stage in stages]
+        assert all(shape == shapes[0] for shape in shapes) and shapes[0]["skips"]
+        assert [stage["refiner"]["sample_size"] for stage in stages] == [64, 128, 128, 256]
+        aggregation = MultimodalAggregation(**stages[0]["aggregation"])
+        same = {name: prior.config[name] for name in ("style_dim", "channel_base", "max_channels")}
+        width = {"in_channels": aggregation.config.channels}
+        refiner = RefinementAutoEncoder(**(same | width | stages[-1]["refiner"]))
+    assert refiner.num_styles <= prior.num_styles
+    networks = (prior, encoder, warper, aggregation, refiner)
+    assert 4 * sum(p.numel() for network in networks for p in network.parameters()) < 40e6
