@@ -92,6 +92,9 @@ def test_wrong_input_gets_a_message_and_the_page_goes_on(visit, tmp_path) -> Non
     assert visitor.row().count() == 14
     visitor.choose_face(2)
     visitor.variations(1)
+    visitor.fill()
+    assert "Paint over a part of the face" in visitor.message()
+    visitor.paint((-20, -20), (20, -20))
     assert changed(Image.open(photo), visitor.next_result(tmp_path)).any()
 
 

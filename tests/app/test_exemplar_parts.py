@@ -104,7 +104,7 @@ def files(tmp_path_factory) -> Path:
         Image.fromarray(picture).save(folder / f"{name}.png")
     portrait = photo.crop((100, 0, 356, 256)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     portrait.save(folder / "a.png")
-    portrait.point(lambda value: 255 - value // 2).save(folder / "b.png")
+    portrait.point(lambda value: value // 2).save(folder / "b.png")
     friends = Image.new("RGB", (512, 256))
     for left in (0, 256):
         friends.paste(portrait, (left, 0))
