@@ -35,7 +35,7 @@ from facekit.watermark import Mark, detect, mark
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-__all__ = ["Inspection", "Provenance", "describe", "inspect", "save", "watermarked"]
+__all__ = ["Inspection", "Provenance", "describe", "inspect", "save", "watermarked", "watermarked_picture"]
 
 # Where huggingface_hub keeps a downloaded revision.
 SNAPSHOT = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
@@ -79,6 +79,11 @@ def watermarked(photo: Photo, before: Photo | np.ndarray | None = None) -> Photo
             )
         where = (old != rgb).any(-1)
     return photo.edited(mark(rgb, where), where) if where.any() else photo
+
+
+def watermarked_picture(image: Image.Image) -> Image.Image:
+    """A picture that a model made all of, with the invisible mark all over it."""
+    return watermarked(load_image(image, max_pixels=None)).to_pil()
 
 
 def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kind = "edited") -> Provenance:

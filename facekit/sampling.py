@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from facekit.hub import starter
 from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.provenance import watermarked_picture
 
 CODES_FILE = "style_codes.safetensors"
 
@@ -58,6 +59,7 @@ def sample_faces(
     truncation_psi: float = 0.8,
     generator: torch.Generator | None = None,
     device: str | torch.device = "cpu",
+    watermark: bool = False,
 ) -> list[Image.Image]:
     """Pictures of people who do not exist.
 
@@ -67,6 +69,8 @@ def sample_faces(
             training faces, those are mixed; otherwise its mapping network makes the codes.
         truncation_psi: 1 is the full variety, towards 0 the pictures approach the mean face.
         generator: CPU generator; the same state gives the same pictures.
+        device: where the prior runs.
+        watermark: mark the pictures invisibly, see `facekit.watermark`.
 
     Raises:
         OSError: there is no such model.
@@ -87,5 +91,6 @@ def sample_faces(
             given = {"w_plus": mix_style_codes(codes, 1, generator).to(device)}
         image = prior(**given, truncation_psi=truncation_psi, noise="fixed").image[0]
         pixels = image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
-        pictures.append(Image.fromarray(pixels.cpu().numpy()))
+        picture = Image.fromarray(pixels.cpu().numpy())
+        pictures.append(watermarked_picture(picture) if watermark else picture)
     return pictures

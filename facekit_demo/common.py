@@ -18,6 +18,7 @@ from PIL import Image
 
 from facekit.hub import starter
 from facekit.imaging import Photo, as_uint8, load_image
+from facekit.provenance import Provenance, describe, save
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -110,13 +111,23 @@ def seeded(seed: float | None) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(int(seed or 0))
 
 
-def save_for_download(image: Image.Image, name: str, component: Component) -> str:
-    """Write a lossless PNG called `name` into the cache of `component`, which Gradio clears by age."""
+def made_by(task: str, variable: str) -> Provenance:
+    """What files say of pictures by the model that `load_pipeline` takes."""
+    return describe(os.environ.get(variable) or starter(task))
+
+
+def save_for_download(
+    image: Image.Image, name: str, component: Component, provenance: Provenance | None = None
+) -> str:
+    """Write a lossless PNG called `name` into the cache of `component`, which Gradio clears by age.
+
+    `provenance`: what the file says of its origin, from `made_by`; None for a picture that no model changed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         if image.mode not in PNG_MODES:
             image = image.convert("RGB")
-        image.save(path, compress_level=3)
+        save(image, path, provenance, compress_level=3)
         cached = component.move_resource_to_block_cache(path)
     if cached is None:
         raise OSError(f"{name} could not be stored for download")

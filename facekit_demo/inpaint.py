@@ -15,6 +15,7 @@ from facekit_demo.common import (
     STEP_SIDE,
     friendly,
     load_pipeline,
+    made_by,
     on_gpu,
     open_photo,
     preview,
@@ -43,7 +44,7 @@ from facekit_demo.widgets import (
     step_gallery,
 )
 
-MODEL_VARIABLE = "FACEKIT_INPAINT_MODEL"
+TASK, MODEL_VARIABLE = "face-inpaint", "FACEKIT_INPAINT_MODEL"
 REGIONS = [("A face", "face"), ("Anything else", "image")]
 MAX_STEPS = 9
 STEPS_PIXELS = 25_000_000  # every step keeps a whole photo in memory, so larger photos go without
@@ -123,7 +124,8 @@ def build_tab() -> None:
         except ValueError as error:
             raise ValueError(_in_page_terms(str(error).removeprefix("image: "))) from error
         filled = output.images[0]
-        path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download)
+        origin = made_by(TASK, MODEL_VARIABLE)
+        path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download, origin)
         pictures = _step_pictures(output)
         notes = [_in_page_terms(note) for note in output.notes]
         return _outcome(notes, (preview(image), preview(load_image(filled))), path, pictures)
@@ -132,7 +134,8 @@ def build_tab() -> None:
     def fill_files(photo: str, mask: str, region: str, steps: int, seed: int) -> str:
         image = open_photo(photo)
         output = _infer(image.to_pil(), open_mask(mask, image.size), region, steps, seed)
-        return save_for_download(output.images[0], f"{Path(photo).stem}-filled.png", download)
+        origin = made_by(TASK, MODEL_VARIABLE)
+        return save_for_download(output.images[0], f"{Path(photo).stem}-filled.png", download, origin)
 
     shown = photo.upload(show_photo, photo, editing + outcome, **QUIET)
     shown.failure(lambda: [None, *_editing(None), *_outcome()], None, [photo, *editing, *outcome], **QUIET)
@@ -178,7 +181,7 @@ def _infer(
         raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(FaceInpaintPipeline, "face-inpaint", MODEL_VARIABLE)
+    pipe = load_pipeline(FaceInpaintPipeline, TASK, MODEL_VARIABLE)
 
     def report(_pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:
@@ -190,6 +193,7 @@ def _infer(
         mask,
         region=region,
         num_inference_steps=int(steps),
+        watermark=True,
         generator=seeded(seed),
         return_steps=progress is not None and image.width * image.height <= STEPS_PIXELS,
         callback_on_step_end=report,

@@ -15,6 +15,7 @@ from facekit_demo.common import (
     DEVICE_QUEUE,
     friendly,
     load_pipeline,
+    made_by,
     on_gpu,
     open_photo,
     save_for_download,
@@ -31,7 +32,7 @@ from facekit_demo.widgets import (
     seed_number,
 )
 
-MODEL_VARIABLE = "FACEKIT_RESTORE_MODEL"
+TASK, MODEL_VARIABLE = "face-restore", "FACEKIT_RESTORE_MODEL"
 
 
 def build_tab() -> None:
@@ -150,7 +151,8 @@ def build_tab() -> None:
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
         output = _infer(image.to_pil(), numbers, state.faces, whole, fidelity, count, seed, progress)
-        candidates = candidates_of(output, image, Path(state.path).stem, download, numbers)
+        origin = made_by(TASK, MODEL_VARIABLE)
+        candidates = candidates_of(output, image, Path(state.path).stem, download, numbers, origin)
         return result.updates(candidates, [*remarks, *map(in_page_terms, output.notes)])
 
     @friendly
@@ -159,8 +161,9 @@ def build_tab() -> None:
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         output = _infer(image.to_pil(), chosen_faces(faces), None, False, fidelity, candidates, seed)
+        origin = made_by(TASK, MODEL_VARIABLE) if output.faces[0] else None
         paths = [
-            save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download)
+            save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download, origin)
             for number, picture in enumerate(output.images, 1)
         ]
         return paths, "\n".join(output.notes)
@@ -228,7 +231,7 @@ def _infer(
         raise ValueError(f"candidates must lie between 1 and {MAX_CANDIDATES}, got {count}")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(FaceRestorePipeline, "face-restore", MODEL_VARIABLE)
+    pipe = load_pipeline(FaceRestorePipeline, TASK, MODEL_VARIABLE)
 
     def report(pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:
@@ -245,6 +248,7 @@ def _infer(
             num_images=int(count),
             generator=seeded(seed),
             return_aligned=progress is not None,
+            watermark=True,
             callback_on_step_end=report,
         )
     except ValueError as error:

@@ -4,12 +4,18 @@ from gradio.components.base import Component
 
 from facekit.imaging import Photo, load_image
 from facekit.pipelines.restore import FaceRestoreOutput
+from facekit.provenance import Provenance
 from facekit_demo.candidates import Candidate, Captioned, around_faces
 from facekit_demo.common import STEP_SIDE, preview, save_for_download, sentence
 
 
 def candidates_of(
-    output: FaceRestoreOutput, photo: Photo, stem: str, component: Component, numbers: list[int]
+    output: FaceRestoreOutput,
+    photo: Photo,
+    stem: str,
+    component: Component,
+    numbers: list[int],
+    provenance: Provenance | None = None,
 ) -> list[Candidate]:
     """All candidates of one photo; their files go into the cache of `component`.
 
@@ -23,7 +29,7 @@ def candidates_of(
         after = preview(load_image(image))
         candidates.append(
             Candidate(
-                save_for_download(image, f"{stem}-restored{suffix}.png", component),
+                save_for_download(image, f"{stem}-restored{suffix}.png", component, provenance),
                 before,
                 after,
                 around_faces(after, faces, after.width / photo.size[0]),

@@ -139,6 +139,8 @@ def run(args: argparse.Namespace) -> int:
     def work(photo: Path) -> dict[str, Any]:
         import torch
 
+        from facekit.provenance import watermarked_picture
+
         for kind, given, files in (("mask", args.mask, masks), ("sketch", args.sketch, sketches)):
             if given is not None and photo not in files:
                 raise ValueError(f"no {kind} named {photo.stem} in {given}")
@@ -153,8 +155,11 @@ def run(args: argparse.Namespace) -> int:
             "generator": torch.Generator("cpu").manual_seed(args.seed),
         }
         if args.sweep:
-            swept = pipeline.sweep(**call, **settings, **photo_settings)
-            save_picture(swept.grid(), outputs[photo][0], provenance_of(args, pipeline))
+            swept = pipeline.sweep(**call, **settings, **photo_settings | {"watermark": False})
+            sheet = swept.grid()
+            if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
+                sheet = watermarked_picture(sheet)
+            save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline))
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
             **call, **settings, **photo_settings, style_layers=style_layers, num_images=args.candidates

@@ -268,13 +268,24 @@ def restore(
             notes=notes[number],
             similarities=own(output.similarities, number),
             before=own(output.aligned_inputs, number),
-            after=own(output.aligned_outputs, number),
-            prompts=own(output.style_prompts, number),
+            after=own(_marked(output.aligned_outputs, args), number),
+            prompts=own(_marked(output.style_prompts, args), number),
             aligned=args.aligned,
             provenance=provenance_of(args, pipeline) if args.aligned or output.faces[number] else None,
         )
         for number in range(len(images))
     ]
+
+
+def _marked(pictures: Any, args: argparse.Namespace) -> Any:
+    """Nested lists of pictures that models made, marked where that is wanted."""
+    from facekit.provenance import watermarked_picture
+
+    if pictures is None or args.provenance != "both":
+        return pictures
+    if isinstance(pictures, list):
+        return [_marked(picture, args) for picture in pictures]
+    return watermarked_picture(pictures)
 
 
 def _notes_by_photo(notes: Sequence[str], images: Sequence["ImageInput"]) -> list[list[str]]:

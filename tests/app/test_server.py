@@ -13,6 +13,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
+from facekit.provenance import inspect
 from facekit_demo.inpaint import painted_mask
 from tests.app.conftest import guarded
 from tests.app.visitor import changed
@@ -50,6 +51,8 @@ def test_named_endpoint(client, files, region) -> None:
     difference = changed(Image.open(files / "astronaut.png"), Image.open(path))
     hole = np.asarray(Image.open(files / "mask.png")) > 0
     assert difference[hole].mean() > 0.9 and not difference[~hole].any()
+    told = inspect(path)
+    assert told.metadata.kind == "edited" and told.metadata.revision.startswith("sha256:")
 
 
 def test_named_endpoints_are_the_only_public_ones(client) -> None:
@@ -74,6 +77,7 @@ def test_restore_endpoint_gives_every_candidate(client, files) -> None:
     difference = changed(photo, first)
     assert difference[62:177, 181:270].mean() > 0.9  # the face
     assert not difference[260:].any() and not difference[:, 320:].any()
+    assert all(inspect(path).watermark.found and inspect(path).metadata.kind == "edited" for path in paths)
     assert changed(first, second).any() and notes == ""
 
 
