@@ -10,7 +10,7 @@ from facekit.commands.common import UsageError
 
 # Modules of facekit.commands with add_parser(subparsers) and run(args) -> int. They import torch and the
 # pipelines inside run, so that --help and wrong arguments are answered at once.
-COMMANDS = ("restore", "inpaint", "exemplar", "edit", "convert", "inspect", "push")
+COMMANDS = ("restore", "inpaint", "exemplar", "edit", "convert", "evaluate", "study", "inspect", "push")
 
 
 def build_parser() -> argparse.ArgumentParser:
