@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,22 @@ class EditSquare:
     Attributes:
         region: its pixels, its hole, and the way back to the photo.
         seen: the guidance inside the hole, maps `[S, S]`.
-        own: the photo's own face with nothing hidden, float32 `[S, S, 3]` in [0, 1].
+        photo: where it was cut from.
     """
 
     region: CropRegion | FaceRegion
     seen: Guidance
-    own: np.ndarray
+    photo: Photo
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """The photo's own face with nothing hidden, float32 `[S, S, 3]` in [0, 1]."""
+        size = self.region.hole.shape[0]
+        if isinstance(self.region, FaceRegion):
+            return as_float(align_face(self.photo.rgb, self.region.aligned.face, size).image)
+        width, height = self.photo.size
+        nothing, box = np.zeros((height, width), dtype=bool), Box(0, 0, width, height)
+        return CropRegion(self.photo.rgb, nothing, nothing, box, box.side, size).image
 
 
 @dataclass
@@ -84,20 +95,8 @@ def plan_edit(
         detector=detector,
         beyond_faces="keep",
     )
-    squares = [
-        EditSquare(region, guidance.seen_by(region), _own_face(photo, region, sample_size))
-        for region in job.regions
-    ]
+    squares = [EditSquare(region, guidance.seen_by(region), photo) for region in job.regions]
     return EditJob(job, squares)
-
-
-def _own_face(photo: Photo, region: CropRegion | FaceRegion, size: int) -> np.ndarray:
-    if isinstance(region, FaceRegion):
-        return as_float(align_face(photo.rgb, region.aligned.face, size).image)
-    width, height = photo.size
-    nothing = np.zeros((height, width), dtype=bool)
-    whole = CropRegion(photo.rgb, nothing, nothing, Box(0, 0, width, height), max(width, height), size)
-    return whole.image
 
 
 def plan_faces(

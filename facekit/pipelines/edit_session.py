@@ -1,5 +1,6 @@
 """`EditSession`: one photo, edit after edit, with undo, redo, and a file that holds it all."""
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -136,6 +137,12 @@ class EditSession:
             raise ValueError(
                 f"choice is {choice}; with {settings.get('num_images', 1)} candidates it counts from 0."
             )
+        try:
+            json.dumps(settings, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"an edit keeps its settings as JSON, which has no place for some ({error})."
+            ) from error
         if not -(2**63) <= settings["seed"] < 2**64:
             raise ValueError(f"seed is {settings['seed']}; it must fit 64 bits.")
         given = {"mask": mask, "sketch": sketch, "semantics": semantics, "color": color}

@@ -411,3 +411,5 @@ def test_a_session_needs_a_face(pipe: FaceEditPipeline, portrait: np.ndarray, ey
         session.edit(eyes, exemplar=[portrait, portrait])
     with pytest.raises(ValueError, match=r"seed is 1\.5; expected int"):
         session.edit(eyes, seed=1.5)
+    with pytest.raises(ValueError, match="an edit keeps its settings as JSON"):
+        session.edit(eyes, text_options={"generator": torch.Generator()})
