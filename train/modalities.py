@@ -14,23 +14,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facekit.conditions.color import color_tensor, region_means
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.masks import MaskSampler, brush_mask, free_form_mask
+from facekit.conditions.semantics import CLASS_NAMES, load_parser, parse
+from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
 from train.data import ImageSource, Preparation, fit_square, to_tensor, training_batches
 from train.perceptual import PictureLossConfig
-from train.stage import load_component
 
 if TYPE_CHECKING:
     from train.stage import Stage
 
 MODALITIES = ("image", "sketch", "semantics", "color")  # the order of `keep`
-NUM_CLASSES = 19
+NUM_CLASSES = len(CLASS_NAMES)
 ENCODER_CHANNELS = 26
 UNKNOWN = 255  # label of a pixel of which nothing is said
 # Brows, eyes and ears: mirroring a picture exchanges their sides.
 MIRRORED = np.arange(256, dtype=np.uint8)
-MIRRORED[[2, 3, 4, 5, 7, 8]] = [3, 2, 5, 4, 8, 7]
+MIRRORED[:NUM_CLASSES] = MIRRORED_CLASSES
 
 
 @dataclass(kw_only=True)
@@ -42,7 +44,7 @@ class GuidanceConfig(PictureLossConfig):
             the same place and with the same name, as .png), "parser" (a network labels the pictures) or "none". Colour
             maps are the mean colours of their regions; with "none" there are neither.
         semantics_folder: default: the folder `semantic` in `data`.
-        face_parser: folder or Hub id of the network for "parser".
+        face_parser: the network for "parser", see `facekit.conditions.semantics.load_parser`.
         thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
         modality_threshold: omega of Algorithm 5: how often a modality is shown, with gaps, in an edited region.
     """
@@ -223,17 +225,9 @@ class ModalityPreparation(Preparation):
         return sample
 
 
-def region_means(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pixels uint8 [H, W, 3], each replaced by the mean of its label's region, halves rounded to even."""
-    flat, values = labels.reshape(-1).astype(np.int64), pixels.reshape(-1, 3).astype(np.float64)
-    count = np.maximum(np.bincount(flat), 1)
-    means = np.stack([np.bincount(flat, values[:, c]) / count for c in range(3)], 1)
-    return np.rint(means).astype(np.uint8)[flat].reshape(pixels.shape)
-
-
 def color_map(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
     """Mean colours of the regions, [3, H, W] in [-1, 1], 0 where the label is unknown."""
-    return to_tensor(region_means(pixels, labels.astype(np.int64))) * torch.from_numpy(labels != UNKNOWN)
+    return color_tensor(region_means(pixels, labels), labels != UNKNOWN)
 
 
 def one_hot(labels: Tensor) -> Tensor:
@@ -288,17 +282,14 @@ class Labeller:
     def __init__(self, config: GuidanceConfig, device: torch.device) -> None:
         self.parser: Any = None
         if config.semantics == "parser":
-            from facekit.models.face_parser import FaceParser
-
-            self.parser = load_component(FaceParser, str(config.face_parser), "face_parser")
-            self.parser.to(device).requires_grad_(False).eval()
+            self.parser = load_parser(config.face_parser).to(device).requires_grad_(False).eval()
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self.parser is None:
             return batch
         image = batch["image"]
-        labels = self.parser(image).argmax(1).to(torch.uint8)
+        labels = parse(self.parser, image).to(torch.uint8)
         pixels = image.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
         colors = [color_map(p, own) for p, own in zip(pixels, labels.cpu().numpy(), strict=True)]
         return batch | {"labels": labels, "color": torch.stack(colors).to(image)}

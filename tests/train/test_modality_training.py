@@ -10,6 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 
+from facekit.models.face_parser import FaceParser
 from facekit.models.style_encoder import StyleEncoder
 from tests.train import tiny_stages
 from tests.train.tiny_faces import label_maps, tiny_edit_guides
@@ -183,6 +184,21 @@ def test_without_label_maps(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path, semantics="none")
     batch = trainer.to_device(next(trainer.batches()))
     assert batch["damaged"].shape[1] == 26 and not batch["damaged"][:, 4:].any()
+
+
+def test_labels_by_a_parser(tmp_path: Path, config: Path) -> None:
+    torch.manual_seed(0)
+    FaceParser(sample_size=16, channels=(8, 8)).save_pretrained(tmp_path / "parser")
+    trainer = trainer_of(config, tmp_path / "run", semantics="parser", face_parser=tmp_path / "parser")
+    batch = trainer.to_device(next(trainer.batches()))
+    wanted = trainer.labeller.parser(batch["image"]).argmax(1)
+    assert torch.equal(batch["labels"].long(), wanted)
+    region = wanted[0] == wanted[0, 0, 0]
+    pixels = (batch["image"][0][:, region] + 1) * 127.5
+    painted = (batch["color"][0][:, region] + 1) * 127.5
+    torch.testing.assert_close(
+        painted, pixels.round().mean(1, keepdim=True).round().expand_as(painted), atol=0.01, rtol=0
+    )
 
 
 def test_settings_that_contradict_are_refused(
