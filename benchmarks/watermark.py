@@ -99,6 +99,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=None, help="only the first so many pictures")
+    parser.add_argument("--marked-only", action="store_true", help="leave the unmarked trials out")
     parser.add_argument("--library", action="store_true", help="also measure invisible-watermark")
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
@@ -121,7 +122,7 @@ def main() -> None:
                 answer = watermark.detect(treat(marked))
                 found.setdefault(name, {}).setdefault(treatment, []).append(answer.found)
                 scores.setdefault(name, {}).setdefault(treatment, []).append(answer.score)
-        for picture in unmarked(image, np.random.default_rng([0, number])):
+        for picture in () if args.marked_only else unmarked(image, np.random.default_rng([0, number])):
             answer = watermark.detect(picture)
             alarms.append(answer.score - answer.threshold)
         if args.library:
@@ -144,11 +145,12 @@ def main() -> None:
             "lowest_psnr_db": float(np.min(noise[name], axis=0)[0]),
             "found_percent": {t: 100 * float(np.mean(found[name][t])) for t in TREATMENTS},
         }
-    false = int(sum(value >= 0 for value in alarms))
-    print(
-        f"\nunmarked: {false} of {len(alarms)} seen as marked; nearest: {max(alarms):+.2f} from the threshold"
-    )
-    table["unmarked"] = {"trials": len(alarms), "false_alarms": false, "nearest": max(alarms)}
+    if alarms:
+        false = int(sum(value >= 0 for value in alarms))
+        print(
+            f"\nunmarked: {false} of {len(alarms)} seen as marked; nearest: {max(alarms):+.2f} from the threshold"
+        )
+        table["unmarked"] = {"trials": len(alarms), "false_alarms": false, "nearest": max(alarms)}
     if library:
         rates = {name: 100 * float(np.mean(values)) for name, values in library.items()}
         print(f"invisible-watermark, whole picture, {np.mean(library_noise):.1f} dB: {rates}")

@@ -44,6 +44,10 @@ REGION_CELLS = (
 )
 SMALL_CELLS = 128**2  # regions of fewer cells are marked more strongly, in proportion to their side
 MOST_GAIN = 2.5
+# A smooth place shows the mark and needs less of it; where the picture itself moves this much in the mark's band (gray
+# levels), or more, the mark has its full strength.
+TEXTURE: dict[Plane, float] = {"luma": 4.0, "chroma": 1.0}
+SMOOTH_SHARE = 0.75
 FIRST_SIZE, LAST_SIZE = 7, 13  # grids of 2**7 to 2**13 cells along the longer side
 WINDOWS = (
     (24, 48),
@@ -113,12 +117,13 @@ def mark(rgb: np.ndarray, where: np.ndarray) -> np.ndarray:
     change = np.zeros(patch.shape, dtype=np.float32)
     for size, gain, part in _regions(inside, max(where.shape)):
         scale = 2**size / max(where.shape)
-        luma = _laid("luma", scale, left, top, part.shape)
+        luma_share, chroma_share = _shares(patch, scale, gain)
+        luma = _laid("luma", scale, left, top, part.shape) * luma_share
         noise = luma[..., None] * (GRAY_STRENGTH if gray else STRENGTH["luma"])
         if not gray:
-            chroma = _laid("chroma", scale, left, top, part.shape)
+            chroma = _laid("chroma", scale, left, top, part.shape) * chroma_share
             noise = noise + chroma[..., None] * STRENGTH["chroma"] * CHROMA_TO_RGB
-        change[part] = gain * np.broadcast_to(noise, patch.shape)[part]
+        change[part] = np.broadcast_to(noise, patch.shape)[part]
     power = float(np.square(change, dtype=np.float32).sum(dtype=np.float64))
     change *= min(1.0, MOST_NOISE / math.sqrt(max(power / (3 * where.size), 1e-12)))
     marked = from_float(as_float(patch) + change / 255, rgb.dtype)
@@ -178,6 +183,19 @@ def _laid(plane: Plane, scale: float, left: int, top: int, shape: tuple[int, ...
         x, y = np.meshgrid(columns % TILE + border, rows[start : start + 256] % TILE + border)
         parts.append(cv2.remap(tile, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC))
     return np.concatenate(parts)
+
+
+def _shares(patch: np.ndarray, scale: float, gain: float) -> list[np.ndarray]:
+    """How strong the mark may be at each pixel, float32 `[h, w]` up to `gain`, for luma and chroma."""
+    height, width = patch.shape[:2]
+    cells = _resized(patch, (max(2, round(height * scale)), max(2, round(width * scale))))
+    cells = as_float(cells) * np.float32(255)
+    shares = []
+    for plane, values in (("luma", cells @ LUMA), ("chroma", cells @ RGB_TO_CHROMA)):
+        texture = np.sqrt(cv2.GaussianBlur(np.square(_band_pass(values, *BANDS[plane])), (0, 0), 4))
+        share = np.clip(texture / TEXTURE[plane], SMOOTH_SHARE * math.sqrt(gain), gain)
+        shares.append(cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR))
+    return shares
 
 
 def _regions(inside: np.ndarray, longer: int) -> Iterator[tuple[int, float, np.ndarray]]:
