@@ -162,6 +162,7 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
+    networks.check(table.metrics if args.output is not None else ())
     state = start_process(device.type == "cpu")
     device = state.device if state.num_processes > 1 else device
     try:
@@ -203,7 +204,7 @@ def _work(
     # 2. Measures and report
     pages = runner.Pages(plan, args.output, reference)
     columns = runner.measure(plan, pages, networks, problems)
-    report = _report(args, plan, columns)
+    report = _report(args, plan, columns, reference)
     if args.sheet:
         from facekit.evaluation.report import save_contact_sheet
 
@@ -213,7 +214,9 @@ def _work(
     return 1 if problems.failed else code
 
 
-def _report(args: argparse.Namespace, plan: "Plan", columns: "list[Column]") -> "Report":
+def _report(
+    args: argparse.Namespace, plan: "Plan", columns: "list[Column]", reference: dict[str, list[Path]]
+) -> "Report":
     from facekit.evaluation.measures import METRICS, show
     from facekit.evaluation.report import Report
 
@@ -230,6 +233,10 @@ def _report(args: argparse.Namespace, plan: "Plan", columns: "list[Column]") -> 
         f"{said}, {args.size}x{args.size}, seed {args.seed}"
         + (f", mean of {runs} runs." if runs > 1 else ".")
     ]
+    for name, files in reference.items():
+        notes.append(
+            f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
+        )
     notes += table.notes
     reasons: dict[str, None] = {}
     for column in columns:

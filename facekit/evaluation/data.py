@@ -39,7 +39,7 @@ class Pictures:
 
     def read(self, index: int) -> np.ndarray:
         """Picture `index`, uint8 [S, S, 3]."""
-        return read_square(self.files[index], self.size)
+        return _kept_square(self.files[index], self.size)
 
     def labels(self, index: int) -> np.ndarray | None:
         """Its semantic map, uint8 [S, S], class numbers of `CLASS_NAMES`; None where there is none."""
@@ -58,7 +58,6 @@ class Pictures:
         return self.metadata.get(self.files[index].stem, {})
 
 
-@lru_cache(maxsize=256)
 def read_square(file: Path, size: int) -> np.ndarray:
     """A picture as uint8 [size, size, 3], resized whole as the thesis does; read-only."""
     pixels = as_uint8(load_image(file).rgb)
@@ -70,6 +69,9 @@ def read_square(file: Path, size: int) -> np.ndarray:
     pixels = np.ascontiguousarray(pixels)
     pixels.flags.writeable = False
     return pixels
+
+
+_kept_square = lru_cache(maxsize=256)(read_square)  # many sets of inputs begin with the same pictures
 
 
 def open_pictures(argument: str, split: str | None, size: int, count: int | None = None) -> Pictures:

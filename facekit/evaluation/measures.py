@@ -105,13 +105,22 @@ class Networks:
         inside = f" ({', '.join(said)})" if said else ""
         return f"{known.title}{inside} {'↑' if known.better > 0 else '↓'}{' %' if known.percent else ''}"
 
+    def check(self, metrics: Sequence[str]) -> None:
+        """Load the networks that the user named. Raises UsageError where they cannot be loaded."""
+        if self.features and set(metrics) & set(FEATURE_METRICS):
+            self.get("features")
+        if self.identity and "idd" in metrics:
+            self.get("identity")
+
     def get(self, name: str) -> Any:
-        """A network by its use; the same error each time where it cannot be had."""
+        """A network by its use; the same WeightsUnavailable each time where it cannot be had."""
         if name not in self._kept:
             try:
                 self._kept[name] = self._load(name)
             except WeightsUnavailable as error:
                 self._kept[name] = error
+            except (OSError, ValueError) as error:
+                raise UsageError(f"the network of {name} cannot be loaded: {error}") from error
         if isinstance(self._kept[name], WeightsUnavailable):
             raise self._kept[name]
         return self._kept[name]
@@ -172,6 +181,8 @@ class Measurer:
                 cells[metric] = Cell(self._value(metric, results, own))
             except WeightsUnavailable as error:
                 cells[metric] = Cell(missing=UNAVAILABLE, reason=str(error))
+            except ImportError as error:
+                cells[metric] = Cell(missing="package missing", reason=str(error))
             except NotMeasured as error:
                 cells[metric] = Cell(missing=str(error.args[0]), reason=str(error.args[1]))
         return cells
@@ -222,10 +233,7 @@ class Measurer:
         if metric == "fid":
             return frechet_distance(real, own["features"])
         if "ids" not in own:
-            try:
-                own["ids"] = inception_discriminative_scores(real, own["features"])
-            except ImportError as error:
-                raise NotMeasured("package missing", str(error)) from error
+            own["ids"] = inception_discriminative_scores(real, own["features"])
         return own["ids"][0 if metric == "u-ids" else 1]
 
     def _landmarks(self, metric: str, results: Results, own: dict[str, Any]) -> float:

@@ -1,0 +1,69 @@
+"""Every table of the thesis, end to end on four small pictures."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from facekit.commands.common import UsageError
+from facekit.evaluation.methods import parse_method, rows_of
+from facekit.evaluation.tables import TABLES, find_table
+from tests.tiny_evaluation import evaluate, read_report
+
+NAMES = (
+    "3.1 3.2 3.3 3.4 3.5 4.3 4.4 4.5 4.6 fig-4.4 fig-4.8 5.1 5.2 5.3 5.4 5.5 fig-5.6 6.1 6.2 6.4 6.5 6.6 6.7 fig-6.14"
+).split()
+COLUMNS = {"3.1": 7, "3.2": 2, "3.4": 2, "4.3": 2, "fig-4.4": 6, "fig-4.8": 12, "5.1": 10, "5.3": 3, "6.1": 3}
+ROWS = {"4.6": 5, "6.1": 4, "6.4": 3, "6.7": 1, "fig-6.14": 2}
+
+
+def test_all_tables_are_there() -> None:
+    assert set(NAMES) == set(TABLES)
+    assert find_table("Table 3.1").name == "3.1"
+    with pytest.raises(ValueError, match=r"no table '9\.9'; known are 3\.1"):
+        find_table("9.9")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if TABLES[name].task != "complexity"])
+def test_a_table_runs_and_is_written(
+    name: str, data: Path, models: dict[str, str], tmp_path: Path, no_downloads: None
+) -> None:
+    table = TABLES[name]
+    model = f"ours={models[table.task]}"
+    if "Te" in "".join(table.modalities):
+        model += "?num_inference_steps=1"
+    small = ["--count", 2] if len(table.conditions) > 6 else []
+    code = evaluate(
+        *(name, "--data", data, "--method", "input", "--method", model, "--output", tmp_path),
+        *("--features", f"style={models['restore']}", "--clip", models["clip"], "--runs", 1),
+        *("--identity", f"{models['exemplar']}/identity_encoder", *small),
+    )
+    assert code == 0
+    report = read_report(tmp_path)
+    assert len(report["columns"]) == COLUMNS.get(name, len(report["columns"])) > 0
+    assert len(report["rows"]) == 1 + ROWS.get(name, len(report["rows"]) - 1) > 1
+    for row in report["rows"]:
+        for column, value, cell in zip(report["columns"], row["values"], row["cells"], strict=True):
+            if any(word in column for word in ("NIQE", "Accuracy")):
+                assert value is None and cell == "weights not available"
+            elif "DSR" not in column and "NME" not in column:
+                assert isinstance(value, float) or value == "inf"
+    lines = list(csv.reader((tmp_path / "table.csv").read_text().splitlines()))
+    assert lines[0][1:] == report["columns"] and len(lines) == 1 + len(report["rows"])
+    assert (tmp_path / "table.md").read_text().startswith("# ")
+    assert (tmp_path / "contact-sheet.png").is_file()
+
+
+def test_rows_of_configurations(models: dict[str, str]) -> None:
+    ours = parse_method(f"FACEMUG={models['edit']}")
+    assert [row.label for row in rows_of(TABLES["6.4"], [ours])] == [
+        *("FACEMUG (+Sk)", "FACEMUG (+Sk+Co)", "FACEMUG (+Sk+Ma)")
+    ]
+    filler = parse_method(f"GRIG={models['inpaint']}")
+    assert [row.label for row in rows_of(TABLES["6.6"], [filler])] == ["GRIG"]
+    with pytest.raises(UsageError, match=r"reads no configuration of table 6\.4"):
+        rows_of(TABLES["6.4"], [filler])
+    steps = [dict(row.options) for row in rows_of(TABLES["4.6"], [filler])]
+    assert [s["num_inference_steps"] for s in steps] == [1, 3, 5, 7, 9]
+    chosen = parse_method(f"GRIG={models['inpaint']}?num_inference_steps=5")
+    assert len(rows_of(TABLES["4.6"], [chosen])) == 1
