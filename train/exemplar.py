@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,8 +113,9 @@ class ExemplarTrainer(Stage):
         if config.shared_mask:
             batch["mask"] = batch["mask"][:1].expand_as(batch["mask"])
         if same:
-            batch["exemplar"] = batch["image"]
+            batch["exemplar"] = self._relit(batch)
         batch.setdefault("exemplar", batch["image"].flip(0))
+        batch["layers"] = self._chosen_layers()
         with self.accelerator.autocast():
             batch["codes"] = self.codes(batch["exemplar"])
         if config.weighs_attribute or (config.weighs_perceptual and same):
@@ -121,13 +123,35 @@ class ExemplarTrainer(Stage):
             batch["reverse"] = self.weights.reverse(batch["mask"], batch["confidence"])
         return batch
 
+    def _relit(self, batch: dict[str, Any]) -> Tensor:
+        """The pictures themselves, in other light: colours then follow what is around the hole."""
+        image, amount = batch["image"], self.config.exemplar_jitter
+        if amount == 0:
+            return image
+        draws = [rng.uniform(-amount, amount, 3) for rng in self.rngs(batch["position"], 40)]
+        brightness, contrast, saturation = (
+            torch.tensor(np.array(draws)).to(image).view(-1, 3, 1, 1, 1).unbind(1)
+        )
+        grey = image.mean(1, keepdim=True)
+        image = grey + (image - grey) * (1 + saturation)
+        mean = image.mean((1, 2, 3), keepdim=True)
+        return (mean + (image - mean) * (1 + contrast) + brightness).clamp(-1, 1)
+
     def codes(self, image: Tensor) -> Tensor:
         """Style codes [B, n - k, D] of pictures, from k = the first of the exemplar's layers on."""
         return self.style_encoder(image, styles=(self.layers[0], self.count)).float()
 
-    def used(self, codes: Tensor) -> Tensor:
-        """Those of `codes` that phi takes from the exemplar, [B, m, D]."""
-        return codes[:, [layer - self.layers[0] for layer in self.layers]]
+    def _chosen_layers(self) -> list[int]:
+        """Which codes come from the exemplar in this step: phi's, or only the later ones of them, or none."""
+        choice = self.step_rng(12)
+        if choice.random() >= self.config.fewer_layers:
+            return self.layers
+        return self.layers[int(choice.integers(len(self.layers) + 1)) :]
+
+    def used(self, codes: Tensor, layers: list[int] | None = None) -> Tensor:
+        """Those of `codes` that the exemplar gives (`layers`; default: phi's), [B, m, D]."""
+        layers = self.layers if layers is None else layers
+        return codes[:, [layer - self.layers[0] for layer in layers]]
 
     # Pictures
 
@@ -143,7 +167,7 @@ class ExemplarTrainer(Stage):
         else:
             z = z[:1]
         stochastic = mixed_styles(network.mapping, z, self.count, crossover)
-        return network.mixed_codes(stochastic, batch["codes"], self.layers), generators
+        return network.mixed_codes(stochastic, batch["codes"], batch["layers"]), generators
 
     def predict(self, batch: dict[str, Any], w_plus: Tensor, generators: list[torch.Generator]) -> Tensor:
         """I_pred [B, 3, S, S]."""
@@ -206,9 +230,10 @@ class ExemplarTrainer(Stage):
             view = spatial_gradient(image, batch["confidence"]) if config.weighs_perceptual else image
             loss, named = self.perceptual(view, batch["image"])
             total, terms = total + loss, terms | named
-        if config.attribute_weight > 0:
+        if config.attribute_weight > 0 and batch["layers"]:
             view = spatial_gradient(image, batch["reverse"]) if config.weighs_attribute else image
-            made, wanted = self.used(self.codes(view)), self.used(batch["codes"])
+            layers = batch["layers"]
+            made, wanted = self.used(self.codes(view), layers), self.used(batch["codes"], layers)
             terms["attribute"] = attribute_distance(made, wanted, config.attribute_distance).mean()
             total = total + config.attribute_weight * terms["attribute"]
         if config.adversarial_weight > 0:
@@ -256,7 +281,7 @@ class ExemplarTrainer(Stage):
         """Path lengths of I_pred over all mixed codes, the exemplar's included."""
         config = self.config
         count = max(len(batch["image"]) // config.path_batch_shrink, 1)
-        part = {name: value[:count] for name, value in batch.items()}
+        part = {name: value[:count] if isinstance(value, Tensor) else value for name, value in batch.items()}
         w_plus, generators = self.mixed(part, 3)
         if not w_plus.requires_grad:  # all codes are the exemplar's
             w_plus.requires_grad_(True)

@@ -29,6 +29,8 @@ class ExemplarConfig(PictureLossConfig):
         multi_style_generator, discriminator: options of the two networks.
         init_from: folder or Hub id with `multi_style_generator` (and `discriminator`) to start from; options of the
             generator must then be those it was made with, but for a larger `sample_size`: it grows.
+        prior: folder or Hub id of a StyleGAN2 generator of the same widths: a new generator's decoder, or the levels
+            that one of `init_from` grows by, begin as its own. None: at random (thesis).
         quiet_styles: begin a new generator with style layers that modulate almost nothing, see `train.quiet`.
         sketch: train with strokes drawn into the hole (section 5.4.3). A generator of `init_from` that does not read
             them gets a channel for them, without effect at first.
@@ -36,9 +38,14 @@ class ExemplarConfig(PictureLossConfig):
         sketch_partial: share of samples whose sketch has gaps, as a user draws some strokes only.
         exemplar_layers: phi of Eq. 5.1, the codes that come from the exemplar; None: from the generator's
             `first_exemplar_style` (4) on.
+        fewer_layers: share of steps whose exemplar gives only its codes from some later index on, or none, so that the
+            model can be called with other `exemplar_layers`; not in the thesis (0), which trains anew for each phi.
         exemplars: "sampled" from the training data (thesis) or "reversed": the batch itself from its other end
             (published code; the middle picture of an odd batch then guides itself).
         same_image_probability: tau of Algorithm 2: how often the exemplars of a step are the pictures themselves.
+        exemplar_jitter: where the exemplar is the picture itself, its codes are those of the picture with brightness,
+            contrast and saturation changed by up to this share, so that colours follow the surroundings; not in the
+            thesis (0), the starter uses it against seams.
         masks: options of `facekit.conditions.masks.MaskSampler`.
         shared_mask: one mask for all samples of a batch (published 256 script).
         spatial_weights: options of `facekit.losses.spatial_gradient.SpatialWeights`.
@@ -70,13 +77,16 @@ class ExemplarConfig(PictureLossConfig):
     multi_style_generator: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
+    prior: str | None = None
     quiet_styles: bool = False
     sketch: bool = False
     sketch_dropout: float = 0.1
     sketch_partial: float = 0.5
     exemplar_layers: list[int] | None = None
+    fewer_layers: float = 0.0
     exemplars: str = "sampled"
     same_image_probability: float = 0.1
+    exemplar_jitter: float = 0.0
     masks: dict[str, Any] = field(default_factory=lambda: {"kind": "gconv"})
     shared_mask: bool = False
     spatial_weights: dict[str, Any] = field(default_factory=dict)
@@ -128,9 +138,17 @@ class ExemplarConfig(PictureLossConfig):
         )
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
-        for name in ("same_image_probability", "style_mixing", "sketch_dropout", "sketch_partial"):
+        for name in (
+            "same_image_probability",
+            "style_mixing",
+            "sketch_dropout",
+            "sketch_partial",
+            "fewer_layers",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability from 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.exemplar_jitter < 1:
+            raise ValueError(f"exemplar_jitter is a share from 0 to below 1, got {self.exemplar_jitter}")
         if self.exemplar_layers is not None and not self.exemplar_layers:
             raise ValueError("exemplar_layers is empty: without a code of the exemplar there is none")
         if self.exemplars == "reversed" and self.batch_size == 1:

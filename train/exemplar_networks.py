@@ -5,9 +5,11 @@ from typing import Any
 
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.exemplar_config import ExemplarConfig
 from train.exemplar_grow import grow_generator
+from train.exemplar_prior import start_from_prior
 from train.grow import grow
 from train.quiet import quieten_styles
 from train.stage import load_component
@@ -30,6 +32,8 @@ def build_generator(
         if config.quiet_styles:
             # The exemplar's and random codes speak softly, the global code not at all.
             quieten_styles(generator, range(generator.config.style_dim), share=0.2)
+        if config.prior is not None:
+            start_from_prior(generator, load_component(StyleGAN2Generator, config.prior, "prior"))
     else:
         generator = load_component(MultiStyleGenerator, config.init_from, "multi_style_generator")
         if config.sketch and not generator.config.use_sketch:
@@ -43,6 +47,9 @@ def build_generator(
         if size != generator.config.sample_size:
             small, generator = generator, generator.from_config({**generator.config, "sample_size": size})
             grow_generator(small, generator)
+            if config.prior is not None:
+                prior = load_component(StyleGAN2Generator, config.prior, "prior")
+                start_from_prior(generator, prior, first_level=len(small.levels))
             say(f"generator: grown from {small.config.sample_size} to {size} pixels")
     if generator.config.use_sketch != config.sketch:
         wanted = str(generator.config.use_sketch).lower()

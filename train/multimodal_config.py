@@ -25,6 +25,7 @@ class MultimodalConfig(GuidanceConfig):
         init_from: folder or Hub id with `aggregation` and `refiner` (and `discriminator`) to start from; the refiner's
             `sample_size` may grow.
         quiet_styles: begin a new refiner with style layers that modulate little, see `train.quiet`.
+        bank_start: begin the refiner's new sizes as readers of the prior's maps, see `train.multimodal_prior`.
         guide_size: side at which pictures and modalities are prepared and the encoder reads them; the pictures that
             are trained on are their averages. Default: the refiner's size.
         masks: options of `facekit.conditions.masks.MaskSampler` for the edited regions.
@@ -61,6 +62,7 @@ class MultimodalConfig(GuidanceConfig):
     discriminator: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
     quiet_styles: bool = False
+    bank_start: bool = False
     guide_size: int | None = None
     masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
     same_image_probability: float = 0.5

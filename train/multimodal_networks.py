@@ -10,6 +10,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from train.modalities import ENCODER_CHANNELS
 from train.multimodal_ablation import AblatedRefiner
 from train.multimodal_config import FUSIONS, MultimodalConfig
+from train.multimodal_prior import start_from_bank
 from train.quiet import quieten_styles
 from train.stage import load_component
 
@@ -56,10 +57,15 @@ def build_networks(
         kind, options = AblatedRefiner, {"fusion": FUSIONS[config.ablation]} | options
     refiner = kind(**options)
     if config.init_from is not None:
-        return aggregation, _continued(config, aggregation, refiner, say)
+        refiner, known = _continued(config, aggregation, refiner, say)
+        if config.bank_start:
+            start_from_bank(refiner, prior, first_level=known)
+        return aggregation, refiner
     if config.quiet_styles:
         # Codes speak softly, the global code not at all.
         quieten_styles(refiner, range(refiner.config.style_dim), share=0.2)
+    if config.bank_start:
+        start_from_bank(refiner, prior)
     return aggregation, refiner
 
 
@@ -68,8 +74,8 @@ def _continued(
     aggregation: MultimodalAggregation,
     refiner: RefinementAutoEncoder,
     say: Callable[[str], None],
-) -> RefinementAutoEncoder:
-    """Both networks as `init_from` has them; the aggregation is filled in place."""
+) -> tuple[RefinementAutoEncoder, int]:
+    """Both networks as `init_from` has them (the aggregation is filled in place), and how many sizes it knows."""
     source = str(config.init_from)
     old = load_component(type(refiner), source, "refiner")
     learned = load_component(MultimodalAggregation, source, "aggregation")
@@ -85,4 +91,4 @@ def _continued(
 
         grow_refiner(old, refiner)
         say(f"refiner: grown from {old.config.sample_size} to {refiner.config.sample_size} pixels")
-    return refiner
+    return refiner, len(old.channels)

@@ -15,12 +15,14 @@ from facekit import ExemplarInpaintPipeline
 from facekit.losses.spatial_gradient import SpatialWeights
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.resample import FIRFilter
+from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_stages import EXEMPLAR, curve, same, tiny_exemplar_guides, write_config
 from train.config import read_config
 from train.exemplar import ExemplarConfig, ExemplarTrainer
 from train.exemplar_grow import grow_generator
+from train.exemplar_prior import start_from_prior
 
 train = partial(tiny_stages.run, ExemplarTrainer, ExemplarConfig)
 PUBLISHED: dict[str, Any] = {
@@ -273,3 +275,99 @@ def test_two_processes_equal_one(tmp_path: Path, pictures: Path, guides: Path, o
     alone = load_file(tmp_path / "exemplar-1.0.safetensors")
     ranks = [load_file(tmp_path / f"exemplar-2.{rank}.safetensors") for rank in (0, 1)]
     assert_trained_as_one(alone, ranks, gradients=20)
+
+
+def prior_pair(size: int = 16) -> tuple[StyleGAN2Generator, MultiStyleGenerator]:
+    shape = {"style_dim": 8, "channel_base": 256, "max_channels": 12, "num_mapping_layers": 2}
+    torch.manual_seed(0)
+    prior = StyleGAN2Generator(sample_size=32, **shape).eval()
+    prior.latent_avg.normal_()
+    for name, value in prior.named_parameters():
+        if name.endswith(("bias", "strength")):
+            torch.nn.init.normal_(value, std=0.3)
+    options = {"sample_size": size, "global_dim": 6, "first_exemplar_style": 2, "dropout": 0.0}
+    return prior, MultiStyleGenerator(**options, **shape).eval()
+
+
+@torch.no_grad()
+def test_decoder_begins_as_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the encoder's maps it draws what the prior does, in the sum of RGB up to its own size."""
+    prior, generator = prior_pair()
+    codes = torch.randn(2, generator.num_styles, 8)
+    codes[:, :2] = prior.latent_avg[:2]  # codes that no exemplar gives stand at the mean and hardly move it
+    start_from_prior(generator, prior)
+    for name, value in generator.state_dict().items():
+        if name.startswith(("encoder", "bottleneck", "from_global.weight")):
+            value.zero_()
+    for layer in (generator.conv, *(part for level in generator.levels for part in (level.up, level.conv))):
+        affine = layer.conv.modulation.affine
+        assert not affine.weight[:, 8:].any()
+    for index, level in enumerate(
+        [generator, *generator.levels]
+    ):  # the codes 0 and 1 are at the mean already
+        for layer, code in (
+            (getattr(level, "up", None) or level.conv, max(2 * index - 1, 0)),
+            (level.to_rgb, 2 * index + 1),
+        ):
+            if code < 2:
+                modulation = layer.modulation if layer is level.to_rgb else layer.conv.modulation
+                modulation.affine.weight.zero_()
+    faces = torch.randn(2, 3, 16, 16), torch.ones(2, 1, 16, 16)
+    maps = [torch.randn(1, 1, side, side) for side in generator.noise_sizes]
+    small = StyleGAN2Generator.from_config({**prior.config, "sample_size": 16}).eval()
+    small.load_state_dict(
+        {name: prior.state_dict()[name] for name in small.state_dict() if name != "latent_avg"}, strict=False
+    )
+    expected = small(w_plus=codes, noise=maps).image
+    torch.testing.assert_close(
+        generator(*faces, w_plus=codes, noise=maps).image, expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_codes_of_the_exemplar_reach_the_picture_at_once() -> None:
+    prior, generator = prior_pair()
+    start_from_prior(generator, prior)
+    faces = torch.randn(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
+    codes = torch.randn(3, generator.num_styles, 8)
+    codes[1, :2], codes[2, 2:] = codes[0, :2], codes[0, 2:]
+    with torch.no_grad():
+        first, exemplar, random = (
+            generator(*faces, w_plus=row[None].roll(0), noise="none").image
+            for row in (codes[0], codes[2], codes[1])
+        )
+    assert (random - first).abs().mean() > 3 * (exemplar - first).abs().mean() > 0
+
+
+def test_prior_of_another_measure_is_refused() -> None:
+    prior, generator = prior_pair(64)
+    with pytest.raises(ValueError, match="too small"):
+        start_from_prior(generator, prior)
+    other = MultiStyleGenerator.from_config({**generator.config, "sample_size": 16, "style_dim": 4})
+    with pytest.raises(ValueError, match="style_dim"):
+        start_from_prior(other, prior)
+
+
+def test_jitter_changes_the_exemplar_alone(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path / "run", exemplar_jitter=0.3)
+    batch = next(iter(trainer.batches(0)))
+    relit = trainer.prepared(batch, True)
+    assert relit["image"] is batch["image"] and (relit["exemplar"] - batch["image"]).abs().mean() > 0.02
+    assert relit["exemplar"].abs().max() <= 1
+    torch.testing.assert_close(trainer.prepared(batch, True)["exemplar"], relit["exemplar"])
+    assert trainer.prepared(batch, False)["exemplar"] is batch["exemplar"]
+    with pytest.raises(ValueError, match="exemplar_jitter"):
+        trainer_of(config, tmp_path / "bad", exemplar_jitter=1.5)
+
+
+def test_some_steps_take_fewer_codes(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path / "run", fewer_layers=1)
+    batch, seen = next(iter(trainer.batches(0))), set()
+    for step in range(40):
+        trainer.run.step = step
+        layers = trainer.prepared(batch, False)["layers"]
+        assert layers == trainer.layers[len(trainer.layers) - len(layers) :]
+        seen.add(len(layers))
+    assert {0, len(trainer.layers)} < seen
+    always = trainer_of(config, tmp_path / "all")
+    assert always.prepared(batch, False)["layers"] == always.layers
+    train(config, tmp_path / "trained", fewer_layers=1, max_steps=4)

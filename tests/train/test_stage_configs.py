@@ -82,7 +82,7 @@ def test_exemplar_starter_reads_the_starter_encoder() -> None:
         first = read_yaml(CONFIGS / "autoencoder-starter.yaml")
         codes = {"num_styles": 14, "style_dim": first["prior"]["style_dim"]}
         encoder = StyleEncoder(**(codes | first["encoder"]))
-        options = read_yaml(CONFIGS / "exemplar-starter-sketch.yaml")["multi_style_generator"]
+        options = read_yaml(CONFIGS / "exemplar-starter.yaml")["multi_style_generator"]
         generator = MultiStyleGenerator(**(options | {"style_dim": codes["style_dim"], "use_sketch": True}))
     assert generator.num_styles <= encoder.config.num_styles
     assert 4 * sum(p.numel() for network in (encoder, generator) for p in network.parameters()) < 25e6
