@@ -13,6 +13,10 @@ after JPEG 75, and half of them, which is nothing, after enlarging by a fifth; i
 from the untouched file. `trustmark` marks whole pictures with networks that it downloads. `benchmarks/watermark.py`
 measures this mark.
 
+Measured on 100 sharp faces of 256 x 256: a whole and a half face are found again always (JPEG 75, 20% smaller or
+larger, smaller and JPEG), a hole over the mouth in 86% after JPEG 75, 99% after resizing, 28% after both; none of 2,200
+unmarked pictures was taken for marked. PSNR of the whole picture 41.9, 44.6 and 48.5 dB.
+
 What it does not do: it carries no message, a cropped picture or one shrunk to less than 0.71 of its size can lose it
 (the pattern no longer lies where it is sought), and whoever reads this file can remove it. It labels the pictures of
 honest people and proves nothing about others.
