@@ -96,13 +96,10 @@ def test_edit_starter_networks_fit_each_other() -> None:
         codes = {"num_styles": prior.num_styles, "style_dim": prior.config.style_dim}
         encoder = StyleEncoder(**(codes | first["encoder"] | {"in_channels": 26}))
         warper = LatentWarper(**codes)
-        stages = [
-            read_yaml(CONFIGS / f"multimodal-starter{name}.yaml")
-            for name in ("-64", "-128", "-128-faces", "")
-        ]
+        stages = [read_yaml(CONFIGS / f"multimodal-starter{name}.yaml") for name in ("-128", "")]
         shapes = [stage["refiner"] | {"sample_size": 0} for stage in stages]
         assert all(shape == shapes[0] for shape in shapes) and shapes[0]["skips"]
-        assert [stage["refiner"]["sample_size"] for stage in stages] == [64, 128, 128, 256]
+        assert [stage["refiner"]["sample_size"] for stage in stages] == [128, 256]
         aggregation = MultimodalAggregation(**stages[0]["aggregation"])
         same = {name: prior.config[name] for name in ("style_dim", "channel_base", "max_channels")}
         width = {"in_channels": aggregation.config.channels}
