@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facekit.evaluation.runner import Column
     from facekit.evaluation.tables import Table
 
+FEW = 2048  # numbers of the Inception features: the covariance of fewer pictures is singular
 EXAMPLES = """\
 methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
   input                               the damaged picture itself
@@ -70,6 +71,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: 256)")
     parser.add_argument("--count", type=int, metavar="N", help="only the first N pictures of each folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs and of methods")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures of holes, white on black, in a subfolder for each band, such as 10-20 (default: drawn)",
+    )
     parser.add_argument(
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
     )
@@ -158,7 +165,7 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
     methods = [parse_method(text) for text in args.method]
-    plan = make_plan(table, data, methods, seed=args.seed, runs=args.runs)
+    plan = make_plan(table, data, methods, seed=args.seed, runs=args.runs, masks=args.masks)
     reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
@@ -190,6 +197,7 @@ def _work(
         return 0
     folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
     settings = {"seed": args.seed, "size": args.size, "data": list(folders)}
+    settings["masks"] = None if args.masks is None else str(args.masks.resolve())
     runner.check_records(plan, args.output, settings, args.overwrite)
 
     # 1. Outputs
@@ -217,8 +225,9 @@ def _work(
 def _report(
     args: argparse.Namespace, plan: "Plan", columns: "list[Column]", reference: dict[str, list[Path]]
 ) -> "Report":
-    from facekit.evaluation.measures import METRICS, show
+    from facekit.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit.evaluation.report import Report
+    from facekit.evaluation.tables import TEMPLATES
 
     table = plan.table
     rows = [
@@ -237,7 +246,13 @@ def _report(
         notes.append(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
-    notes += table.notes
+    notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
+    if args.masks is not None:
+        notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")
+    if set(table.metrics) & set(FEATURE_METRICS) and min(counted.values()) < FEW:
+        notes.append(
+            f"FID, U-IDS and P-IDS of fewer than {FEW} pictures are biased: compare rows of this table only."
+        )
     reasons: dict[str, None] = {}
     for column in columns:
         for row, cell in zip(plan.rows, column.cells, strict=True):

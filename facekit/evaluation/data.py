@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from facekit.commands.common import UsageError, pictures_in
 from facekit.imaging import as_uint8, load_image
@@ -46,8 +47,6 @@ class Pictures:
         file = self.maps.get(self.files[index].stem)
         if file is None:
             return None
-        from PIL import Image
-
         labels = np.asarray(Image.open(file))
         if labels.ndim != 2:
             raise ValueError(f"{file} must be a gray picture of class numbers, not {list(labels.shape)}")

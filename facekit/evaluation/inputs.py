@@ -5,14 +5,16 @@ collection has the same inputs as the whole.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from facekit.commands.common import save_picture, write_atomically
 from facekit.conditions.color import region_means
 from facekit.conditions.degrade import degrade
 from facekit.conditions.gconv_masks import gconv_mask
@@ -75,6 +77,7 @@ def make_case(
     *,
     partners: Partners | None = None,
     modalities: str | None = None,
+    templates: Sequence[Path] = (),
     seed: int = 0,
     run: int = 0,
 ) -> Case:
@@ -83,6 +86,7 @@ def make_case(
     Args:
         partners: who is whose exemplar, where the table pairs.
         modalities: such as "Sk+Ma"; without "Ma" everything is hole. None: the condition's hole.
+        templates: pictures of holes (anything but black) to choose from in a band, instead of drawn ones.
 
     Raises:
         ValueError: a modality or hole that the collection has no semantic map or text for.
@@ -96,7 +100,7 @@ def make_case(
     if condition.damage is not None:
         image = degrade(truth, condition.damage, rng)
     if condition.hole is not None:
-        mask = make_hole(condition, pictures, index, rng)
+        mask = make_hole(condition, pictures, index, rng, templates)
         if modalities is not None and "Ma" not in parts:
             mask = np.ones_like(mask)
         given["mask"] = mask
@@ -116,11 +120,19 @@ def make_case(
     return Case(name, truth, image, **given)
 
 
-def make_hole(condition: Condition, pictures: Pictures, index: int, rng: np.random.Generator) -> np.ndarray:
+def make_hole(
+    condition: Condition,
+    pictures: Pictures,
+    index: int,
+    rng: np.random.Generator,
+    templates: Sequence[Path] = (),
+) -> np.ndarray:
     """The hole of a picture, uint8 [S, S]."""
     size = pictures.size
     if condition.hole == "centre":
         return centre_mask(size)
+    if condition.hole == "band" and templates:
+        return read_template(templates[int(rng.integers(len(templates)))], size)
     if condition.hole == "band":
         return ratio_mask(size, condition.low, condition.high, rng)
     if condition.hole == "free-form":
@@ -141,6 +153,16 @@ def make_hole(condition: Condition, pictures: Pictures, index: int, rng: np.rand
     if kind == "irregular":
         return ratio_mask(size, 0.5, 0.6, rng)
     return centre_mask(size) if kind == "centre" else regions[kind].astype(np.uint8)
+
+
+def read_template(file: Path, size: int) -> np.ndarray:
+    """A picture of a hole, not black where it is, as uint8 [size, size]. ValueError where there is none in it."""
+    with Image.open(file) as image:
+        gray = np.asarray(image.convert("L"))
+    mask = (cv2.resize(gray, (size, size), interpolation=cv2.INTER_NEAREST) > 0).astype(np.uint8)
+    if not mask.any():
+        raise ValueError(f"the mask {file} is black: it has no hole")
+    return mask
 
 
 def _labels(pictures: Pictures, index: int) -> np.ndarray:
@@ -170,10 +192,6 @@ def _prompt(pictures: Pictures, index: int) -> str:
 
 def export(case: Case, folder: Path) -> None:
     """Write a case's inputs for other tools: KIND/NAME.png (masks and strokes white on black), and its text."""
-    from PIL import Image
-
-    from facekit.commands.common import save_picture, write_atomically
-
     pictures: Mapping[str, np.ndarray | None] = {
         "truth": case.truth,
         "image": case.image,

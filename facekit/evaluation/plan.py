@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekit.commands.common import UsageError
+from facekit.commands.common import UsageError, pictures_in
 from facekit.evaluation.data import Pictures
 from facekit.evaluation.inputs import Case, make_case
 from facekit.evaluation.methods import Method, OutputFolder, Row, rows_of
@@ -20,6 +20,7 @@ class InputSet:
         key: its folder, such as "faces/10-20" or "all".
         indices: which pictures of the collection; those without an exemplar are left out.
         run: number of the seed.
+        templates: pictures of holes for a band, see `make_case`.
     """
 
     key: str
@@ -30,6 +31,7 @@ class InputSet:
     indices: tuple[int, ...]
     partners: Partners | None
     seed: int
+    templates: tuple[Path, ...] = ()
 
     def case(self, place: int, modalities: str | None = None) -> Case:
         """The inputs of the picture at `place` of `indices`."""
@@ -40,6 +42,7 @@ class InputSet:
             self.indices[place],
             partners=self.partners,
             modalities=modalities,
+            templates=self.templates,
             seed=self.seed,
             run=self.run,
         )
@@ -72,8 +75,12 @@ def make_plan(
     *,
     seed: int = 0,
     runs: int | None = None,
+    masks: Path | None = None,
 ) -> Plan:
     """Settle rows and inputs; nothing is made yet.
+
+    Args:
+        masks: folder with pictures of holes in a subfolder for each band, such as 10-20; None: holes are drawn.
 
     Raises:
         UsageError: methods that do not fit, outputs or semantic maps that are missing, pictures that do not pair.
@@ -83,6 +90,7 @@ def make_plan(
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
     runs = table.runs if runs is None else runs
     sets = []
+    templates = {} if masks is None else {c.name: _templates(masks, c) for c in table.conditions}
     for pictures in data:
         _check_maps(table, pictures)
         try:
@@ -96,7 +104,8 @@ def make_plan(
                 parts += [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
                 parts += [f"run-{run + 1}"] if runs > 1 else []
                 key = "/".join(parts) or "all"
-                sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed))
+                holes = templates.get(condition.name, ())
+                sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed, holes))
     plan = Plan(table, rows, tuple(sets))
     for row in rows:
         if row.method.kind == "outputs":
@@ -104,6 +113,16 @@ def make_plan(
             for s in sets:
                 plan.given[row.label, s.key] = folder.find(s.key, s.names)
     return plan
+
+
+def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:
+    if condition.hole != "band":
+        return ()
+    folder = masks / condition.name.rstrip("%")
+    files = pictures_in(folder) if folder.is_dir() else []
+    if not files:
+        raise UsageError(f"--masks needs pictures of holes for the band {condition.name} in {folder}")
+    return tuple(files)
 
 
 def _check_maps(table: Table, pictures: Pictures) -> None:

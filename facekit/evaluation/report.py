@@ -66,7 +66,7 @@ class Report:
         for column, better in enumerate(self.better):
             values = [row[column] for row in self.numbers]
             known = [value for value in values if value is not None]
-            if not better or len(known) < 2:
+            if not better or len(set(known)) < 2:
                 best.append(set())
                 continue
             top = max(known, key=lambda value: better * value)

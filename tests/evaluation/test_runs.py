@@ -35,6 +35,19 @@ def test_inputs_depend_on_seed_and_name_alone(data: Path) -> None:
     assert (first.mask != other.mask).any()
 
 
+def test_holes_from_a_folder(data: Path, tmp_path: Path, no_downloads: None) -> None:
+    masks, out = tmp_path / "masks", tmp_path / "inputs"
+    arguments = ("4.5", "--data", data, "--masks", masks, "--export-inputs", out)
+    assert evaluate(*arguments) == 2
+    (masks / "50-60").mkdir(parents=True)
+    hole = np.zeros((32, 32), np.uint8)
+    hole[:16] = 200
+    Image.fromarray(hole).save(masks / "50-60" / "half.png")
+    assert evaluate(*arguments) == 0
+    written = np.asarray(Image.open(out / "all/mask/3.png"))
+    assert (written[:32] == 255).all() and (written[32:] == 0).all()
+
+
 def test_modalities_say_what_is_given(data: Path) -> None:
     pictures = open_pictures(str(data), "val", SIZE)
     table = TABLES["6.2"]
