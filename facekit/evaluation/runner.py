@@ -23,6 +23,7 @@ from facekit.evaluation.methods import Row, Run, open_row, read_output
 from facekit.evaluation.plan import InputSet, Plan
 from facekit.metrics import WeightsUnavailable
 from facekit.provenance import describe
+from facekit.provenance_metadata import Provenance
 
 if TYPE_CHECKING:
     import torch
@@ -113,8 +114,8 @@ def make_outputs(
             continue
         try:
             pixels = run(s.case(place, row.modalities))
-            made_by = describe(loaded[row.method.source, row.method.dtype], "edited")
-            save_picture(Image.fromarray(pixels), output_file(folder, row, s, s.names[place]), made_by)
+            file = output_file(folder, row, s, s.names[place])
+            save_picture(Image.fromarray(pixels), file, made_by(row, loaded))
         except Exception as error:  # whatever is wrong with one picture, the others go on
             if isinstance(error, OSError) and error.errno in FATAL:
                 raise
@@ -126,6 +127,11 @@ def make_outputs(
         gathered = gather_object([problems.found])
         problems = Problems({key: value for found in reversed(gathered) for key, value in found.items()})
     return problems
+
+
+def made_by(row: Row, loaded: dict[Any, Any]) -> Provenance:
+    """What the files of a row say about their origin."""
+    return describe(loaded[row.method.source, row.method.dtype], "edited")
 
 
 def output_file(folder: Path, row: Row, s: InputSet, name: str) -> Path:

@@ -13,7 +13,7 @@ from PIL import Image
 from facekit.commands.common import UsageError
 from facekit.evaluation import methods, runner
 from facekit.evaluation.data import open_pictures
-from facekit.evaluation.inputs import make_case
+from facekit.evaluation.inputs import Case, make_case
 from facekit.evaluation.methods import parse_method
 from facekit.evaluation.pairs import pair_by_pose, pair_pictures
 from facekit.evaluation.tables import TABLES
@@ -97,6 +97,31 @@ def test_a_stopped_run_goes_on(
     assert evaluate(*arguments, "--overwrite") == 0
     assert [(folder / name).read_bytes() for name in OUTPUTS] == stopped
     assert evaluate(*arguments, "--seed", 1) == 2
+
+
+def test_a_picture_that_fails_does_not_stop_the_others(
+    data: Path,
+    models: dict[str, str],
+    tmp_path: Path,
+    no_downloads: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def open_row(*args: object) -> methods.Run:
+        def run(case: Case) -> np.ndarray:
+            if case.name == "1":
+                raise ValueError("no such luck")
+            return case.truth
+
+        return run
+
+    monkeypatch.setattr(runner, "open_row", open_row)
+    monkeypatch.setattr(runner, "made_by", lambda *args: None)
+    method = f"ours={models['restore']}"
+    assert evaluate("3.4", "--data", data, "-m", method, "-m", "input", "--output", tmp_path) == 1
+    rows = read_report(tmp_path)["rows"]
+    assert rows[0]["cells"] == ["failed (1 of 4)"] * 2
+    assert "ours: DSR, failed (1 of 4): 1: no such luck" in (tmp_path / "table.md").read_text()
+    assert len(list((tmp_path / "outputs/ours/all").glob("*.png"))) == 3
 
 
 def test_missing_weights_say_so(
