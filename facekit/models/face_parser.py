@@ -82,7 +82,9 @@ class FaceParser(VerifiedModelMixin, ConfigMixin):
         """
         full, size = image.shape[-2:], (self.config.sample_size,) * 2
         if full != size:
-            image = F.interpolate(image, size, mode="bilinear", antialias=True)
+            # On a CPU the antialiasing filter knows no bfloat16.
+            scaled = F.interpolate(image.float(), size, mode="bilinear", antialias=True)
+            image = scaled.to(image.dtype)
         logits = self.working_logits(image)
         if full != size:
             logits = F.interpolate(logits, full, mode="bilinear")

@@ -28,6 +28,12 @@ def test_logits_have_the_pictures_size() -> None:
     assert torch.allclose(parser(plain), F.interpolate(small, (32, 32), mode="bilinear"), atol=1e-5)
 
 
+def test_half_precision_at_another_size() -> None:
+    parser = tiny().eval().to(torch.bfloat16)
+    logits = parser(torch.rand(1, 3, 40, 40).to(torch.bfloat16))
+    assert logits.dtype == torch.bfloat16 and logits.isfinite().all()
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     for options in ({"sample_size": 20}, {"channels": ()}, {"sample_size": 0}):
         with pytest.raises(ValueError, match="sample_size"):
