@@ -17,6 +17,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from facekit.conditions.degrade import degrade
+from facekit.downstream import restored_emotions, restored_landmarks
 from facekit.hub import starter
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.face_parser import FaceParser
@@ -66,6 +67,8 @@ __all__ = [
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
     "degrade",
+    "restored_emotions",
+    "restored_landmarks",
     "sample_faces",
     "starter",
 ]
