@@ -187,3 +187,10 @@ def test_results_are_labelled(work: Path, model: str) -> None:
     mask, photo = pixels("mask.png"), pixels("photos/a.png")
     np.testing.assert_array_equal(pixels("both/a.png")[~mask], photo[~mask])
     assert (pixels("both/a.png") != pixels("none/a.png")).any()
+
+
+def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("facekit.commands.edit.starter", lambda task: asked.append(task) or model)
+    assert facekit("photos/a.png", "--mask", "mask.png", "--output", "usual", "--json", "run.json") == 0
+    assert asked == ["face-edit"] and json.loads(Path("run.json").read_text())["model"] == model

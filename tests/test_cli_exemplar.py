@@ -139,3 +139,11 @@ def test_wrong_usage_does_nothing(
     )
     assert message in capsys.readouterr().err
     assert not (work / "out").exists()
+
+
+def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("facekit.commands.exemplar.starter", lambda task: asked.append(task) or model)
+    line = ("photos/a.png", "--mask", "mask.png", "--exemplar", "star.png", "--output", "usual")
+    assert facekit(*line, "--json", "run.json") == 0
+    assert asked == ["exemplar-inpaint"] and json.loads(Path("run.json").read_text())["model"] == model

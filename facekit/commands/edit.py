@@ -21,18 +21,19 @@ from facekit.commands.common import (
     save_picture,
     work_through,
 )
+from facekit.hub import starter
 
 if TYPE_CHECKING:
     from facekit.pipelines.edit import FaceEditPipeline
 
 EXAMPLES = """\
 examples:
-  facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --model MODEL --output new
-  facekit edit photo.jpg --mask hair.png --semantics map.png --color strokes.png --sketch lines.png --model MODEL
+  facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --output new
+  facekit edit photo.jpg --mask hair.png --semantics map.png --color strokes.png --sketch lines.png
       --output new --candidates 4
-  facekit edit photo.jpg --mask face.png --pose-from front --strength pose=0.5 --model MODEL --output turned
-  facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --model MODEL --output said
-  facekit edit people/ --script edits/session.json --model MODEL --output replayed
+  facekit edit photo.jpg --mask face.png --pose-from front --strength pose=0.5 --output turned
+  facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --output said
+  facekit edit people/ --script edits/session.json --output replayed
 
 The mask is white (gray 128 or more) where the face may change, or painted on a transparent layer. Everything
 outside the mask comes back as it was; results are PNG (TIFF for CMYK). Drawings lie on the photo: a sketch is
@@ -133,7 +134,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
     )
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of codes and noise, the same for every photo"
     )
@@ -150,6 +151,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
     settings = _settings(args)
+    args.model = args.model or starter("face-edit")
     photos = list_photos(args.photos)
     script = _script(args)
     drawings = {}

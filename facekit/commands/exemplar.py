@@ -21,22 +21,23 @@ from facekit.commands.common import (
     save_picture,
     work_through,
 )
+from facekit.hub import starter
 
 if TYPE_CHECKING:
     from facekit.pipelines.exemplar import ExemplarInpaintPipeline
 
 EXAMPLES = """\
 examples:
-  facekit exemplar photo.jpg --mask eyes.png --exemplar star.jpg --model exegan-256 --output new
-  facekit exemplar photo.jpg --mask eyes.png --exemplar a.jpg b.jpg --candidates 2 --model exegan-256 --output new
-  facekit exemplar people/ --recover glasses --exemplar same-people/ --model exegan-256 --output seen
+  facekit exemplar photo.jpg --mask eyes.png --exemplar star.jpg --output new
+  facekit exemplar photo.jpg --mask eyes.png --exemplar a.jpg b.jpg --candidates 2 --output new
+  facekit exemplar people/ --recover glasses --exemplar same-people/ --output seen
   facekit exemplar photo.jpg --mask hair.png --exemplar a.jpg --second-exemplar b.jpg --sweep --model exegan-256
       --output mixed
 
 The mask is white (gray 128 or more) where the face is to be filled, or painted on a transparent layer.
 Everything outside the mask comes back as it was; results are PNG (TIFF for CMYK). With several exemplars or
 candidates results are numbered: all candidates of the first exemplar, then those of the second. A photo's
-result is the same whether it is filled alone or among others. Models come from: facekit convert exegan
+result is the same whether it is filled alone or among others. Published models come from: facekit convert exegan
 """
 
 
@@ -101,7 +102,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
     )
-    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of codes and noise, the same for every photo"
     )
@@ -112,6 +113,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     _check(args)
+    args.model = args.model or starter("exemplar-inpaint")
     settings = {
         "exemplar_layers": _layers(args.exemplar_layers, "--exemplar-layers"),
         "exemplar_strength": args.strength,
