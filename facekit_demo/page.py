@@ -1,28 +1,42 @@
 """The page itself: title, tabs, look, and how it is served."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
 
-from facekit_demo import exemplar, inpaint, restore
+from facekit_demo import edit, exemplar, inpaint, restore
 from facekit_demo.common import EXAMPLES
 
 CSS = Path(__file__).with_name("style.css")
 INTRO = """# facekit
 Restore, mend and edit face photos. Photos go nowhere else and are deleted after an hour."""
 
+# Name -> title and builder; in the order of the page.
+TABS: dict[str, tuple[str, Callable[[], None]]] = {
+    "restore": ("Restore", restore.build_tab),
+    "inpaint": ("Inpaint", inpaint.build_tab),
+    "exemplar": ("Exemplar", exemplar.build_tab),
+    "edit": ("Edit", edit.build_tab),
+}
 
-def build_app() -> gr.Blocks:
-    """The whole demo, not yet served. Nothing is downloaded and no model is loaded here."""
+
+def build_app(tabs: Sequence[str] = tuple(TABS)) -> gr.Blocks:
+    """The demo with these tabs, not yet served. Nothing is downloaded and no model is loaded here.
+
+    Raises:
+        ValueError: there is no tab of that name, or none is asked for.
+    """
+    unknown = [name for name in tabs if name not in TABS]
+    if unknown or not tabs:
+        raise ValueError(f"there are no tabs {unknown}; choose some of {', '.join(TABS)}")
     with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=(600, 3600)) as app:
         gr.Markdown(INTRO, elem_id="intro")
         with gr.Tabs():
-            with gr.Tab("Restore", id="restore"):
-                restore.build_tab()
-            with gr.Tab("Inpaint", id="inpaint"):
-                inpaint.build_tab()
-            with gr.Tab("Exemplar", id="exemplar"):
-                exemplar.build_tab()
+            for name in tabs:
+                title, build = TABS[name]
+                with gr.Tab(title, id=name):
+                    build()
     return app.queue(max_size=64)
 
 

@@ -13,8 +13,17 @@ BRUSH = "#ff5a3c"
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
 
-def brush_editor(task: str, name: str = "editor", brush: gr.Brush | None = None) -> gr.ImageEditor:
-    """A canvas with one brush, on which a photo is shown; the photo itself stays as it is."""
+def brush_editor(
+    task: str,
+    name: str = "editor",
+    brush: gr.Brush | None = None,
+    palette: bool = False,
+    visible: bool = True,
+) -> gr.ImageEditor:
+    """A canvas with a brush, on which a photo is shown; the photo itself stays as it is.
+
+    With a `palette` the colour of the brush can be chosen.
+    """
     return gr.ImageEditor(
         show_label=False,
         type="pil",
@@ -25,8 +34,9 @@ def brush_editor(task: str, name: str = "editor", brush: gr.Brush | None = None)
         layers=False,
         brush=brush or gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
         buttons=[],
+        visible=visible,
         elem_id=f"{task}-{name}",
-        elem_classes="one-brush",
+        elem_classes=["brush"] if palette else ["brush", "one-brush"],
     )
 
 

@@ -16,6 +16,7 @@ import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
 from tests.app.visitor import Visitor
+from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -83,8 +84,20 @@ def tiny_exemplar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_editor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved edit pipeline with small random networks, parser and directions."""
+    folder = tmp_path_factory.mktemp("editor")
+    tiny_edit_pipeline(parser=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo(
-    tiny_model: Path, tiny_restorer: Path, tiny_exemplar: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_model: Path,
+    tiny_restorer: Path,
+    tiny_exemplar: Path,
+    tiny_editor: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Demo]:
     """`python app.py` on a free loopback port."""
     folder = tmp_path_factory.mktemp("demo")
@@ -97,6 +110,8 @@ def demo(
             "FACEKIT_INPAINT_MODEL": str(tiny_model),
             "FACEKIT_RESTORE_MODEL": str(tiny_restorer),
             "FACEKIT_EXEMPLAR_MODEL": str(tiny_exemplar),
+            "FACEKIT_EDIT_MODEL": str(tiny_editor),
+            "FACEKIT_CLIP_MODEL": str(folder / "no-clip"),
             "GRADIO_TEMP_DIR": str(folder / "cache"),
         }
     )

@@ -57,7 +57,7 @@ def test_named_endpoint(client, files, region) -> None:
 
 def test_named_endpoints_are_the_only_public_ones(client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/restore", "/inpaint", "/exemplar"}
+    assert set(endpoints) == {"/restore", "/inpaint", "/exemplar", "/edit"}
 
 
 def restore(client, path, faces="all", fidelity=0.5, candidates=1) -> tuple[list[str], str]:

@@ -1,0 +1,51 @@
+"""What a visitor does on the Edit tab."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from tests.app.visitor import Visitor
+
+
+class EditPage(Visitor):
+    """One visitor's page, open at Edit."""
+
+    task, tab = "edit", "Edit"
+
+    def choose_example_photo(self) -> None:
+        """A photo with a painted mask."""
+        self.part("examples").locator("button").first.click()
+        self.wait_for_editor(512, 512)
+
+    def open_canvas(self, panel: str, name: str) -> None:
+        """Open a panel with a canvas and wait until the photo is on it."""
+        self.open(panel, name)
+        self.wait_for_editor(512, 512, name)
+
+    def start_parts(self) -> str:
+        """Have the photo's parts put on the canvas; gives a picture of the canvas."""
+        self.part("start").click()
+        self.page.wait_for_timeout(500)
+        self.part("semantics").locator("[data-testid=status-tracker].hide").first.wait_for(state="attached")
+
+    def _history(self) -> str:
+        """What the history shows, as one text."""
+        steps = "[...document.querySelectorAll('#edit-history button')]"
+        return f"{steps}.map(step => step.className + step.innerText).join()"
+
+    def act(self, name: str) -> None:
+        """Press a button that changes the history, and wait until it has."""
+        before = self.page.evaluate(self._history())
+        self.part(name).click()
+        self.page.wait_for_function(f"before => {self._history()} !== before", arg=before)
+
+    def go_to(self, place: int) -> None:
+        """Tap a step of the history, 0 is the photo, until it is marked."""
+        step = self.part("history").locator("button.thumbnail-item").nth(place)
+        step.click()
+        self.page.wait_for_function("step => step.classList.contains('selected')", arg=step.element_handle())
+
+    def edited(self, folder: Path) -> Image.Image:
+        """Edit and download the result."""
+        self.act("run")
+        return self.result(folder)

@@ -1,0 +1,62 @@
+"""The Edit tab in a real browser, against the real server."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from facekit_demo.gallery import EYES
+from tests.app.edit_page import EditPage
+from tests.app.visitor import PHONE, changed, photo_file
+
+
+def test_edits_after_edits_change_their_masks_alone(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_example_photo()
+    photo, eyes = Image.fromarray(data.astronaut()), np.zeros((512, 512), bool)
+    eyes[EYES[1] : EYES[3] + 1, EYES[0] : EYES[2] + 1] = True
+
+    visitor.open_canvas("drawing", "sketch")
+    visitor.paint((-40, -90), (30, -90), "sketch")
+    first = visitor.edited(tmp_path)
+    difference = changed(photo, first)
+    assert difference[eyes].mean() > 0.8 and not difference[~eyes].any()
+    visitor.act("undo")
+    assert not visitor.part("download").is_visible()
+
+    # The mask stays; one more stroke makes it larger.
+    visitor.wait_for_editor(512, 512)
+    visitor.paint((-40, -70), (0, -70))
+    second = visitor.edited(tmp_path)
+    difference = changed(photo, second)
+    assert difference[eyes].mean() > 0.8 and changed(first, second)[eyes | difference].any()
+    assert not difference[260:].any() and not difference[:, 330:].any()
+    visitor.act("undo")
+    visitor.act("redo")
+    assert not changed(second, visitor.result(tmp_path)).any()
+    assert all("127.0.0.1" in url or url.startswith(("data:", "blob:")) for url in visitor.requests)
+
+
+def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_photo(photo_file(tmp_path, 200, 200))
+    assert "No face was found" in visitor.message()
+    path = tmp_path / "photo.png"
+    Image.fromarray(data.astronaut()).save(path)
+    visitor.choose_photo(path)
+    visitor.wait_for_editor(512, 512)
+    visitor.part("run").click()
+    assert "Paint over the part" in visitor.message()
+    visitor.paint((-20, -100), (20, -100))
+    visitor.open_canvas("parts", "semantics")
+    visitor.start_parts()
+    visitor.act("run")
+    difference = changed(Image.open(path), visitor.result(tmp_path))
+    assert difference.any() and not difference[260:].any()
+
+
+@pytest.mark.slow
+def test_a_phone_needs_no_sideways_scrolling(visit) -> None:
+    visitor = visit(EditPage, **PHONE)
+    visitor.choose_example_photo()
+    visitor.assert_fits_a_phone("photo", "editor", "clear", "run", "open")

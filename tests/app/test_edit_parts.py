@@ -1,0 +1,219 @@
+"""The Edit tab without a browser: what was drawn, its history and session, its words, its endpoint."""
+
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from skimage import data
+
+from facekit.conditions.semantics import CLASS_NAMES, PALETTE
+from facekit.provenance import inspect
+from facekit_demo import edit_result
+from facekit_demo.edit_guides import MAX_SLIDERS, Guides
+from facekit_demo.edit_layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
+from facekit_demo.edit_result import STRENGTHS, Wishes, in_page_terms, open_saved, open_work, packed, run_edit
+from tests.app.visitor import changed
+from tests.tiny_edit import tiny_edit_pipeline
+
+BOX = np.s_[84:125, 174:276]  # the astronaut's eyes
+HAIR, SKIN = CLASS_NAMES.index("hair"), CLASS_NAMES.index("skin")
+
+
+def painting(*layers: np.ndarray) -> dict:
+    return {"layers": [Image.fromarray(layer) for layer in layers]}
+
+
+def strip(color: tuple[int, ...], columns: slice) -> np.ndarray:
+    layer = np.zeros((20, 40, 4), np.uint8)
+    layer[:, columns] = (*color, 255)
+    return layer
+
+
+def test_every_class_has_a_name_of_its_own() -> None:
+    names = [part_name(label) for label in range(len(CLASS_NAMES))]
+    assert len(set(names)) == 19 and not any("_" in name for name in names)
+
+
+def test_later_layers_lie_on_top() -> None:
+    assert layer_of(None) is None and layer_of(painting(np.zeros((4, 4, 4), np.uint8))) is None
+    joined = np.asarray(layer_of(painting(strip((1, 2, 3), np.s_[:20]), strip((9, 9, 9), np.s_[10:30]))))
+    assert joined[0, 5].tolist() == [1, 2, 3, 255] and joined[0, 15].tolist() == [9, 9, 9, 255]
+    assert joined[0, 35, 3] == 0
+
+
+def test_painted_parts_are_labels_where_colours_blend_too() -> None:
+    layer = strip(PALETTE[HAIR], np.s_[:20])
+    layer[:, 20:30, :3], layer[:, 20:30, 3] = PALETTE[SKIN], 255
+    layer[:, 20, :3] = (np.array(PALETTE[HAIR]) + PALETTE[SKIN]) // 2
+    layer[:, 30] = (*PALETTE[SKIN], 40)  # the faint rim of a stroke
+    labels = painted_parts(painting(layer), (80, 40))
+    assert labels.shape == (40, 80) and set(np.unique(labels)) == {HAIR, SKIN, 255}
+    assert (
+        (labels[:, :40] == HAIR).all() and (labels[:, 44:60] == SKIN).all() and (labels[:, 60:] == 255).all()
+    )
+    assert painted_parts(painting(strip((128, 128, 128), np.s_[:9])), (80, 40)) is None
+
+
+def test_parts_become_a_layer_and_labels_again() -> None:
+    labels = np.where(np.arange(40) < 20, HAIR, SKIN).astype(np.uint8)[None].repeat(20, 0)
+    labels[:, 35:] = 255
+    shown, mask = Image.new("RGB", (40, 20)), Image.fromarray(strip((255,) * 3, np.s_[10:]))
+    mask = mask.getchannel("A")
+    layer = np.asarray(parts_layer(labels, shown, None))
+    np.testing.assert_array_equal(painted_parts(painting(layer), (40, 20)), labels)
+    under = painted_parts(painting(np.asarray(parts_layer(labels, shown, mask))), (40, 20))
+    assert (under[:, :10] == 255).all() and (under[:, 10:] == labels[:, 10:]).all()
+
+
+def test_painted_colours_and_the_pale_mask() -> None:
+    colors = np.asarray(painted_colors(painting(strip((10, 200, 30), np.s_[:20])), (80, 40)))
+    assert (
+        colors.shape == (40, 80, 4) and colors[0, 39].tolist() == [10, 200, 30, 255] and colors[0, 40, 3] == 0
+    )
+    assert painted_colors(None, (80, 40)) is None
+    pale = np.asarray(fogged(Image.new("RGB", (40, 20)), Image.fromarray(colors[..., 3])))
+    assert (pale[:, :20] > 100).all() and not pale[:, 20:].any()
+
+
+def test_guides_become_wishes() -> None:
+    values = ["self", None, "front", None, " old ", 100, *[0.0] * MAX_SLIDERS, *[1.0] * len(STRENGTHS)]
+    values[7] = 1.5
+    wishes = Guides.of(values).wishes(("age", "smile"))
+    assert (wishes["example"], wishes["pose"], wishes["prompt"]) == ("self", "front", " old ")
+    assert wishes["attributes"] == {"age": 0, "smile": 1.5} and set(wishes["strengths"]) == set(STRENGTHS)
+    for place, value, message in (
+        (0, "other", "choose a face as the example"),
+        (2, "picture", "choose a picture"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Guides.of([*values[:place], value, *values[place + 1 :]]).wishes(())
+
+
+@pytest.fixture
+def editor(monkeypatch) -> None:
+    pipe = tiny_edit_pipeline(parser=True)
+    monkeypatch.setattr(edit_result, "pipeline", lambda: pipe)
+
+
+def test_history_goes_to_a_file_and_back(editor, files, tmp_path, monkeypatch) -> None:
+    work = open_work(str(files / "photo.png"))
+    mask = Image.open(files / "mask.png")
+    for seed in (1, 2):
+        run_edit(work, Wishes(mask, example="self", attributes={"smile": 2}, seed=seed))
+    assert len(work.pictures) == 3
+    twice = work.session.image
+    work.go_to(1)
+    once = work.session.image
+    work.go_to(9)
+    assert not changed(work.session.image, twice).any() and changed(once, twice).any()
+    work.go_to(1)
+    component = gr.File()
+    component.GRADIO_CACHE = str(tmp_path)
+    again = open_saved(packed(work, component))
+    assert again.stem == "photo" and again.session.position == 1 and len(again.pictures) == 3
+    assert not changed(again.session.image, once).any()
+    run_edit(again, Wishes(mask, seed=3))
+    assert len(again.pictures) == 3 and not again.session.can_redo
+    (tmp_path / "no.zip").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"cannot be|no edit session|no zip"):
+        open_saved(str(tmp_path / "no.zip"))
+
+
+def test_words_say_what_to_download(editor, files, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("FACEKIT_CLIP_MODEL", str(tmp_path / "none"))
+    assert "hf download" in edit_result.words_hint()
+    work = open_work(str(files / "photo.png"))
+    with pytest.raises(OSError, match="hf download"):
+        run_edit(work, Wishes(Image.open(files / "mask.png"), prompt="old"))
+    assert not work.session.steps
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("image: no face was found. Pass aligned=True", "No face was found in the photo."),
+        (
+            "the sketch lies outside the mask and is ignored",
+            "The lines lie outside the mask and are ignored.",
+        ),
+        (
+            "30% of the semantic map lies outside the mask and is ignored",
+            "30% of the parts lie outside the mask",
+        ),
+        ("this model has no face parser. Load one", "Paint them yourself"),
+    ],
+)
+def test_messages_are_in_the_words_of_the_page(message, shown) -> None:
+    assert shown in in_page_terms(message) and "aligned=" not in in_page_terms(message)
+
+
+@pytest.fixture(scope="module")
+def client(demo) -> Client:
+    return Client(demo.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """photo.png, mask.png, line.png, map.png, paint.png, face.png, empty.png."""
+    folder = tmp_path_factory.mktemp("files")
+    photo = Image.fromarray(data.astronaut())
+    photo.save(folder / "photo.png")
+    photo.crop((100, 0, 356, 256)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "face.png")
+    mask, line = np.zeros((512, 512), np.uint8), np.zeros((512, 512), np.uint8)
+    mask[BOX], line[100:104, 190:260] = 255, 255
+    paint = np.zeros((512, 512, 4), np.uint8)
+    paint[90:110, 190:250] = (20, 60, 200, 255)
+    drawn = {"mask": mask, "line": line, "empty": np.zeros_like(mask), "paint": paint}
+    drawn["map"] = np.where(mask > 0, SKIN, 255).astype(np.uint8)
+    for name, picture in drawn.items():
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    return folder
+
+
+def call(client, files, **options) -> tuple[str, str]:
+    given = {"photo": "photo.png", "mask": "mask.png", "sketch": None, "semantics": None, "color": None}
+    given |= {"exemplar": None, "pose_from": None}
+    settings = {"attributes": None, "pose": "keep", "prompt": "", "strengths": None, "seed": 3} | options
+    named = {name: settings.pop(name, usual) for name, usual in given.items()}
+    handles = {name: file and handle_file(files / file) for name, file in named.items()}
+    return client.predict(**handles, **settings, api_name="/edit")
+
+
+def test_endpoint_edits_the_mask_alone_after_each_guidance(client, files) -> None:
+    photo, hole = Image.open(files / "photo.png"), np.zeros((512, 512), bool)
+    hole[BOX] = True
+    path, notes = call(client, files)
+    plain = Image.open(path)
+    assert changed(photo, plain)[hole].mean() > 0.8 and not changed(photo, plain)[~hole].any() and notes == ""
+    told = inspect(path)
+    assert told.metadata.kind == "edited" and told.watermark.found
+    everything = {"sketch": "line.png", "semantics": "map.png", "color": "paint.png", "exemplar": "face.png"}
+    for options in (
+        everything | {"strengths": {"sketch": 0.5}},
+        {"attributes": {"smile": 2}},
+        {"pose": "front"},
+        {"pose": "picture", "pose_from": "face.png"},
+    ):
+        other = Image.open(call(client, files, **options)[0])
+        assert changed(plain, other)[hole].any() and not changed(photo, other)[~hole].any(), options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask": "empty.png"}, "empty"),
+        ({"photo": "empty.png"}, "no face was found"),
+        ({"attributes": {"beard": 1}}, "known are age, smile"),
+        ({"strengths": {"sketch": 3}}, "strength of sketch is 3"),
+        ({"pose": "picture"}, "pose_from is missing"),
+        ({"exemplar": "mask.png"}, "mask.png shows no face"),
+        ({"prompt": "old"}, "hf download"),
+    ],
+)
+def test_endpoint_refuses_with_a_reason(client, files, options, message) -> None:
+    with pytest.raises(AppError, match=f"(?i){message}"):
+        call(client, files, **options)
