@@ -119,7 +119,7 @@ def test_history_goes_to_a_file_and_back(editor, files, tmp_path, monkeypatch) -
     run_edit(again, Wishes(mask, seed=3))
     assert len(again.pictures) == 3 and not again.session.can_redo
     (tmp_path / "no.zip").write_bytes(b"none")
-    with pytest.raises(ValueError, match=r"cannot be|no edit session|no zip"):
+    with pytest.raises(ValueError, match=r"no\.zip"):
         open_saved(str(tmp_path / "no.zip"))
 
 
