@@ -19,6 +19,7 @@ from PIL import Image
 from facekit.hub import starter
 from facekit.imaging import Photo, as_uint8, load_image
 from facekit.provenance import Provenance, describe, save
+from facekit_demo.limits import Limits, limited_time
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -68,7 +69,8 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def handler(*inputs: Any, **options: Any) -> Any:
         try:
-            return function(*inputs, **options)
+            with limited_time(Limits.from_environment().job_seconds):
+                return function(*inputs, **options)
         except gr.Error:
             raise
         except (ValueError, OSError) as error:
@@ -86,6 +88,8 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
 def sentence(error: Exception) -> str:
     """The error's text as a sentence."""
     text = str(error).strip() or type(error).__name__
+    for advice in (", or raise max_pixels", " Raise max_pixels."):  # no visitor can
+        text = text.replace(advice, "")
     if text.split()[0].isalpha():  # a file name keeps its letters
         text = text[0].upper() + text[1:]
     return text if text[-1] in ".!?" else text + "."
@@ -95,7 +99,7 @@ def open_photo(path: str | None) -> Photo:
     """The uploaded picture, upright. Raises ValueError or OSError with advice."""
     if not path:
         raise ValueError("choose a photo first")
-    return load_image(path, name=Path(path).name)
+    return load_image(path, max_pixels=Limits.from_environment().max_pixels, name=Path(path).name)
 
 
 def preview(photo: Photo, side: int = PREVIEW_SIDE) -> Image.Image:

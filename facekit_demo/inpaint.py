@@ -165,6 +165,7 @@ def build_tab() -> None:
             api_name="inpaint",
             api_description="Fill the white part of the mask in the photo. region: 'face' or 'image'.",
             concurrency_id=DEVICE_QUEUE,
+            concurrency_limit=1,
         )
 
 

@@ -4,13 +4,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
+from fastapi import Depends
 
 from facekit_demo import edit, exemplar, inpaint, restore
 from facekit_demo.common import EXAMPLES
+from facekit_demo.limits import Limits
+from facekit_demo.temporary import (
+    only_own_files,
+    own_folder,
+    remove_at_termination,
+    start_sweeping,
+    sweeping_pause,
+)
 
 CSS = Path(__file__).with_name("style.css")
 INTRO = """# facekit
-Restore, mend and edit face photos. Photos go nowhere else and are deleted after an hour."""
+Restore, mend and edit face photos. Photos go nowhere else and are deleted after {kept_for}."""
 
 # Name -> title and builder; in the order of the page.
 TABS: dict[str, tuple[str, Callable[[], None]]] = {
@@ -30,14 +39,18 @@ def build_app(tabs: Sequence[str] = tuple(TABS)) -> gr.Blocks:
     unknown = [name for name in tabs if name not in TABS]
     if unknown or not tabs:
         raise ValueError(f"there are no tabs {unknown}; choose some of {', '.join(TABS)}")
-    with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=(600, 3600)) as app:
-        gr.Markdown(INTRO, elem_id="intro")
+    limits, _ = Limits.from_environment(), own_folder()
+    # Earlier than the sweeper, so that Gradio's list of files shrinks too.
+    pause = sweeping_pause(limits.keep_seconds)
+    forget = (max(1, int(pause)), max(1, int(limits.keep_seconds - 2 * pause)))
+    with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=forget) as app:
+        gr.Markdown(INTRO.format(kept_for=limits.kept_for), elem_id="intro")
         with gr.Tabs():
             for name in tabs:
                 title, build = TABS[name]
                 with gr.Tab(title, id=name):
                     build()
-    return app.queue(max_size=64)
+    return app.queue(max_size=limits.queue, default_concurrency_limit=limits.concurrency)
 
 
 def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options: object) -> None:
@@ -45,13 +58,17 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options:
     # System fonts: a named web font would be fetched from a third party by every visitor's browser.
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=fonts, font_mono=["monospace"])
+    limits = Limits.from_environment()
+    start_sweeping(app, limits.keep_seconds)
+    remove_at_termination()
     app.launch(
         server_name=host,
         server_port=port,
         theme=theme,
         css_paths=CSS,
         allowed_paths=[str(EXAMPLES)],
-        max_file_size="256mb",
+        max_file_size=limits.upload_mb * 2**20,
+        app_kwargs={"dependencies": [Depends(only_own_files)]},
         footer_links=["api"],
         ssr_mode=False,
         show_error=True,

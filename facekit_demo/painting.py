@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from facekit.mask_input import load_mask
+from facekit_demo.limits import Limits
 
 BRUSH = "#ff5a3c"
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
@@ -98,7 +99,7 @@ def open_mask(path: str | None, size: tuple[int, int]) -> Image.Image:
         raise ValueError("choose a mask file, or paint on the photo")
     if not Path(path).stat().st_size:
         raise ValueError(f"{Path(path).name} is empty (0 bytes)")
-    hole, notes = load_mask(path, size)
+    hole, notes = load_mask(path, size, max_pixels=Limits.from_environment().max_pixels)
     for note in notes:
         gr.Info(note)
     return Image.fromarray(hole.astype(np.uint8) * 255)
