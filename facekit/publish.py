@@ -1,4 +1,7 @@
-"""A model folder as it goes to the Hub: what would be uploaded, and what speaks against it."""
+"""A model folder as it goes to the Hub: what would be uploaded, and what speaks against it.
+
+Spaces are planned in `facekit.publish_space` and pushed from here.
+"""
 
 import json
 import os
@@ -53,6 +56,7 @@ class Plan:
         left_out: hidden files and compiled Python, which stay here.
         problems: why the folder must not be pushed; empty when all is well.
         notes: what could be better.
+        repo_type: "model" or "space".
     """
 
     folder: Path
@@ -60,6 +64,7 @@ class Plan:
     left_out: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    repo_type: str = "model"
 
     @property
     def size(self) -> int:
@@ -76,20 +81,9 @@ def plan_push(folder: str | os.PathLike) -> Plan:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; name a model folder such as hub_cards/NAME.")
     plan = Plan(folder)
-    for file in sorted(folder.rglob("*")):
-        path = file.relative_to(folder)
-        if file.is_dir() and not file.is_symlink():
-            continue
-        if any(part.startswith(".") or part == "__pycache__" for part in path.parts) or file.suffix == ".pyc":
-            plan.left_out.append(path.as_posix())
-        elif not file.is_file() or folder.resolve() not in file.resolve().parents:
-            plan.problems.append(
-                f"{path.as_posix()} is a link out of the folder, or no file: put the file in place"
-            )
-        else:
-            plan.uploads.append(Upload(path.as_posix(), file, file.stat().st_size))
+    plan.uploads = collect(folder, plan)
     for upload in plan.uploads:
-        plan.problems += _problems_of(upload)
+        plan.problems += problems_of(upload)
     paths = {upload.path for upload in plan.uploads}
     if not any(index in paths for index in INDEXES):
         plan.problems.append(f"there is neither {' nor '.join(INDEXES)}: save the model with save_pretrained")
@@ -97,6 +91,24 @@ def plan_push(folder: str | os.PathLike) -> Plan:
         plan.problems.append(f"there are no weights ({WEIGHTS})")
     _check_card(folder / CARD, plan)
     return plan
+
+
+def collect(folder: Path, plan: Plan, prefix: str = "") -> list[Upload]:
+    """The files of a folder, whose paths in the repository begin with `prefix`; what stays here is told to the plan."""
+    uploads = []
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder)
+        if file.is_dir() and not file.is_symlink():
+            continue
+        if any(part.startswith(".") or part == "__pycache__" for part in path.parts) or file.suffix == ".pyc":
+            plan.left_out.append(prefix + path.as_posix())
+        elif not file.is_file() or folder.resolve() not in file.resolve().parents:
+            plan.problems.append(
+                f"{prefix}{path.as_posix()} is a link out of the folder, or no file: put the file in place"
+            )
+        else:
+            uploads.append(Upload(prefix + path.as_posix(), file, file.stat().st_size))
+    return uploads
 
 
 def push(
@@ -112,7 +124,7 @@ def push(
     """Make the repository where there is none, and send the plan's files in one commit.
 
     Args:
-        plan: from `plan_push`.
+        plan: from `plan_push` or `facekit.publish_space.plan_space`.
         repo_id: ORG/NAME.
         private: of a new repository.
         revision: branch; None is main.
@@ -129,9 +141,11 @@ def push(
         raise ValueError(f"{plan.folder} cannot be pushed: {'; '.join(plan.problems)}.")
     check_repo_id(repo_id)
     api = HfApi(endpoint=endpoint, token=token)
-    api.create_repo(repo_id, private=private, exist_ok=True)
+    kind = plan.repo_type
+    sdk = "gradio" if kind == "space" else None
+    api.create_repo(repo_id, private=private, exist_ok=True, repo_type=kind, space_sdk=sdk)
     operations = [CommitOperationAdd(upload.path, str(upload.file)) for upload in plan.uploads]
-    return api.create_commit(repo_id, operations, commit_message=message, revision=revision)
+    return api.create_commit(repo_id, operations, commit_message=message, revision=revision, repo_type=kind)
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -147,7 +161,7 @@ def check_repo_id(repo_id: str) -> None:
         raise ValueError(f"{repo_id!r} does not say whose it is; say ORG/NAME.")
 
 
-def _problems_of(upload: Upload) -> list[str]:
+def problems_of(upload: Upload) -> list[str]:
     """What is wrong with one file."""
     suffix = upload.file.suffix.lower()
     if suffix in PICKLES or _is_pickle(upload.file):

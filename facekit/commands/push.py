@@ -1,4 +1,4 @@
-"""`facekit push`: a model folder to the Hub, looked through first."""
+"""`facekit push`: a model folder or a Space to the Hub, looked through first."""
 
 import argparse
 import sys
@@ -11,10 +11,13 @@ EXAMPLES = """\
 examples:
   facekit push hub_cards/face-restore-starter-256 --repo ORG/face-restore-starter-256 --dry-run
   facekit push hub_cards/face-restore-starter-256 --repo ORG/face-restore-starter-256
+  facekit push spaces/face-restore --repo ORG/face-restore --space --dry-run
 
-Refused are pickles and damaged weights, a missing card, placeholder text, paths of one machine, and metadata that the
-Hub would not take. The dry run needs no network. Log in before with `hf auth login`. Exit code 0: all well.
-1: the folder has problems, or the Hub refused; nothing was changed there, or one commit was made.
+A Space takes facekit's packages along, and of the bundled models those that its front matter names (`models:`) or its
+tabs need, so that it starts without a download. Refused are pickles and damaged weights, a missing card, placeholder
+text, paths of one machine, and metadata that the Hub would not take. The dry run needs no network. Log in before with
+`hf auth login`. Exit code 0: all well. 1: the folder has problems, or the Hub refused; nothing was changed there, or
+one commit was made.
 """
 
 
@@ -22,15 +25,18 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
     parser = subparsers.add_parser(
         "push",
-        help="upload a model folder to the Hub",
-        description="Look through a model folder and upload it to the Hub in one commit.",
+        help="upload a model folder or a Space to the Hub",
+        description="Look through a model folder or a Space and upload it to the Hub in one commit.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="model folder, exactly as it is to be on the Hub")
+    parser.add_argument(
+        "folder", type=Path, help="model folder, exactly as it is to be on the Hub; or a Space's"
+    )
     parser.add_argument(
         "--repo", required=True, metavar="ORG/NAME", help="repository; made where there is none"
     )
+    parser.add_argument("--space", action="store_true", help="the folder is a Space (spaces/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="show what would be uploaded, and stop")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", metavar="BRANCH", help="branch (default: main)")
@@ -41,10 +47,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Show the plan, then push it; 0 when all went well."""
     from facekit.publish import check_repo_id, plan_push, push
+    from facekit.publish_space import plan_space
 
     try:
         check_repo_id(args.repo)
-        plan = plan_push(args.folder)
+        plan = (plan_space if args.space else plan_push)(args.folder)
     except ValueError as error:
         raise UsageError(str(error)) from error
     width = max((len(f"{upload.size:,}") for upload in plan.uploads), default=1)

@@ -41,7 +41,7 @@ class HubStandIn:
     """Serves repositories at `endpoint` while used as a context manager.
 
     Attributes:
-        repositories: repo id -> Repository.
+        repositories: repo id -> Repository; of a Space `spaces/ORG/NAME`.
         token: what a client must present for private repositories, and for pushing.
         card_errors: what the Hub's validation says against a card that is pushed; empty accepts it.
         received: large files that were sent, by SHA-256.
@@ -114,10 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._create(json.loads(body))
         elif path.endswith(".git/info/lfs/objects/batch"):
             self._offer_places(json.loads(body))
-        elif parts[:2] == ["api", "models"] and parts[4:5] == ["preupload"]:
+        elif parts[0] == "api" and parts[1] in ("models", "spaces") and parts[4:5] == ["preupload"]:
             self._sort_files(json.loads(body))
-        elif parts[:2] == ["api", "models"] and parts[4:5] == ["commit"]:
-            self._commit("/".join(parts[2:4]), parts[5], body)
+        elif parts[0] == "api" and parts[1] in ("models", "spaces") and parts[4:5] == ["commit"]:
+            place = parts[2:4] if parts[1] == "models" else parts[1:4]
+            self._commit("/".join(place), parts[5], body)
         else:
             self._refuse(404, "EntryNotFound", f"no such page: {path}")
 
@@ -132,6 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, wanted: dict[str, Any]) -> None:
         repo_id = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
+        if wanted.get("type") == "space":
+            if wanted.get("sdk") != "gradio":
+                self._refuse(400, "", "a Space needs its SDK")
+                return
+            repo_id = f"spaces/{repo_id}"
         if repo_id in self.hub.repositories:
             self._send_json({"error": "You already created this model repo", "url": self._page(repo_id)}, 409)
             return
