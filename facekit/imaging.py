@@ -24,6 +24,7 @@ ImageInput = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
 _ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _KEPT_INFO = ("icc_profile", "exif", "dpi")
+_PROGRAMS = ("EPS", "WMF")  # files that Pillow would hand to another program, which runs what they say
 _open_lock = threading.Lock()
 
 
@@ -172,7 +173,7 @@ def _open(path: str | os.PathLike, name: str) -> Image.Image:
     with _open_lock:
         guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file)
+            image = Image.open(file)
         except UnidentifiedImageError as error:
             hint = " (HEIC: export it as JPEG)" if file.suffix.lower() in (".heic", ".heif") else ""
             raise ValueError(
@@ -182,6 +183,9 @@ def _open(path: str | os.PathLike, name: str) -> Image.Image:
             raise _broken(name, error) from error
         finally:
             Image.MAX_IMAGE_PIXELS = guard
+    if image.format in _PROGRAMS:
+        raise ValueError(f"{name} is a drawing ({image.format}) and no photo. Export it as PNG.")
+    return image
 
 
 def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None) -> Photo:

@@ -1,10 +1,13 @@
 """Base class of facekit's pipelines: errors of the Hub that say what to do."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
 
 
 def explain(repo_id: str, revision: str | None, error: BaseException) -> str | None:
@@ -29,7 +32,34 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
 
 
 class FacekitPipeline(DiffusionPipeline):
-    """DiffusionPipeline whose `from_pretrained` explains what went wrong with a download."""
+    """DiffusionPipeline whose `from_pretrained` explains what went wrong with a download or a file."""
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> "FacekitPipeline":
+        """Load a pipeline from a folder or the Hub; all arguments are those of diffusers.
+
+        Raises:
+            OSError: there is no such model or file, or the download broke off.
+            ValueError: files that are damaged, or of another pipeline.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except (
+            SafetensorError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+        ) as error:
+            if isinstance(error, torch.OutOfMemoryError | NotImplementedError):
+                raise
+            raise ValueError(
+                f"The model {pretrained_model_name_or_path} cannot be loaded: its files are damaged, or of something "
+                f"else ({type(error).__name__}: {str(error)[:500]})."
+            ) from error
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
