@@ -22,6 +22,7 @@ from facekit_demo.common import (
     seeded,
 )
 from facekit_demo.damage import PRESETS, damage_photo, face_side
+from facekit_demo.detector_view import build_section
 from facekit_demo.face_view import WorkingPhoto, face_at, found_text, look_at, numbered
 from facekit_demo.gallery import restore_examples
 from facekit_demo.restore_result import candidates_of, in_page_terms
@@ -103,10 +104,11 @@ def build_tab() -> None:
                 "person's style, and the restored face.",
                 columns=3,
             )
+            queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
+            build_section(working, result.picked, queued)
 
     looked = [working, panel, found, view, chosen, whole, back]
     outcome, download = result.components, result.download
-    queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
 
     @friendly
     def show_photo(path: str | None) -> list[Any]:
