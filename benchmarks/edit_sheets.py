@@ -198,8 +198,8 @@ def sequence_sheet(
         edit("attributes: smile -2", around(own, LIPS, 14), exemplar="self", attributes={"smile": -2.0})
     # 6. Hair down to the shoulders
     own = labels()
-    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
-    beside = (y > 0.4) & (y < 0.85) & (np.abs(x - 0.5) > 0.22) & (np.abs(x - 0.5) < 0.4)
+    beside = ellipse((0.5, 0.5), (0.42, 0.4)) & ~ellipse((0.5, 0.5), (0.22, 0.5))
+    beside[: int(0.4 * SIZE)] = False
     longer = np.where(beside & ~np.isin(own, (*range(1, 7), 10, *LIPS)), np.uint8(HAIR[0]), own)
     layer = np.zeros((SIZE, SIZE, 4), np.uint8)
     layer[longer == HAIR[0]] = (150, 60, 30, 255)
