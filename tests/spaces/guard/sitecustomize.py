@@ -1,18 +1,26 @@
-"""On the path of a Space under test: packages that its requirements do not bring cannot be imported."""
+"""On the path of a Space under test: packages that its requirements do not bring cannot be found."""
 
 import os
 import sys
+from typing import Any
 
 
-class Missing:
-    """Finder that refuses the top-level packages named in SPACE_MISSING."""
+class Hiding:
+    """A finder that does not find the top-level packages named in SPACE_MISSING."""
 
     names = frozenset(os.environ["SPACE_MISSING"].split(","))
 
-    @classmethod
-    def find_spec(cls, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] in cls.names:
-            raise ModuleNotFoundError(f"No module named {name!r} in this Space", name=name)
+    def __init__(self, finder: Any) -> None:
+        self.finder = finder
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        # None and no error: programs ask by `importlib.util.find_spec` whether a package is there.
+        if name.partition(".")[0] in self.names:
+            return None
+        return self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.finder, name)
 
 
-sys.meta_path.insert(0, Missing)
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
