@@ -335,9 +335,9 @@ def cases(folder: Path, model: Path, session: Path) -> Iterator[tuple[str, str, 
 
 def memory() -> tuple[int, int]:
     """Address space in use now, and the most that was resident, in bytes."""
-    text = Path("/proc/self/status").read_text()
-    size = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmSize"))
-    return size * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    sizes = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in ("VmSize:", "VmHWM:")}
+    return sizes["VmSize:"], sizes["VmHWM:"]
 
 
 class TooSlow(BaseException):
