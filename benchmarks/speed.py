@@ -4,6 +4,7 @@
     python benchmarks/speed.py --case inpaint-published --dtype bfloat16 --threads 2 --json speed.json
     python benchmarks/speed.py --case restore-published --parts --dtype float32 --dtype bfloat16
     python benchmarks/speed.py --case exemplar-published --case exemplar-published-batch8 --parts
+    python benchmarks/speed.py --case edit-published --case edit-published-warm --parts
 
 For each case: the median of the seconds of one call, the peak memory, the floating-point operations of the networks
 (two per multiply-add, counted), and the share of the peak. The peak is the best rate of plain 3x3 convolutions in the
@@ -22,6 +23,10 @@ leave the encoder out). Their seconds add up to the pipeline's but for reading t
 the networks' results. Rows that end in `-batch8` have eight pictures in a call. `bfloat16` is the mode of
 `from_pretrained(dtype=torch.bfloat16)`: what the networks list as to be kept in float32 stays so, and the peak is
 then one of bfloat16, which float32 parts cannot reach: such a row's share is low though its seconds are few.
+`edit-published` is a first edit by sketch, map, colours and exemplar; before `edit-published-warm` photo, guidance and
+exemplar were seen, as when a slider moves: warper, prior and the refiner's decoder are left, which is the least an
+edit takes. The thesis gives 29 ms for an edit on an RTX 4090. Parts: `edit-published-encoder` (masked photo and
+exemplar), `-warper`, `-aggregation`, `-prior`, `-refiner-encoder`, `-refiner-decoder`.
 Memory is the most that the row's process ever had, imports and loading included.
 """
 

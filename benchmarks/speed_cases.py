@@ -14,16 +14,23 @@ from facekit import (
     CodeDiffuser,
     CodeDiffusionScheduler,
     ExemplarInpaintPipeline,
+    FaceEditPipeline,
     FaceInpaintPipeline,
     FaceRestorePipeline,
+    LatentWarper,
+    MultimodalAggregation,
     MultiStyleGenerator,
+    RefinementAutoEncoder,
     ResidualInpainter,
     RestoreAutoEncoder,
     StyleEncoder,
     StyleGAN2Generator,
     starter,
 )
+from facekit.conditions.guidance import encoder_input
+from facekit.hub import STARTERS
 from facekit.models.layers import NoiseInjection
+from facekit.pipelines.edit_encoding import EditCache
 
 Call = Callable[[], Any]
 Build = Callable[[torch.device, torch.dtype], Call]
@@ -94,6 +101,8 @@ def untrained(kind: type, device: torch.device, dtype: torch.dtype, **options: A
 
 def bundled(pipeline: type, task: str, device: torch.device, dtype: torch.dtype, **options: Any) -> Any:
     """The starter pipeline of a task. OSError where it is not in `hub_cards/`."""
+    if task not in STARTERS:
+        raise OSError(f"this facekit has no starter model {task} yet")
     folder = Path(starter(task))
     if not folder.is_dir():
         raise OSError(
@@ -266,3 +275,116 @@ def _register_exemplar_rows() -> None:
 
 
 _register_exemplar_rows()
+
+
+@case("exemplar-starter", "ExemplarInpaintPipeline", 256)
+def exemplar_starter(device: torch.device, dtype: torch.dtype) -> Call:
+    """The bundled starter model."""
+    return exemplar_call(bundled(ExemplarInpaintPipeline, "exemplar-inpaint", device, dtype), 1)
+
+
+def published_edit_pipeline(device: torch.device, dtype: torch.dtype) -> FaceEditPipeline:
+    """FACEMUG at its published size for 256 pixels, without parser and directions."""
+    pipeline = FaceEditPipeline(
+        untrained(StyleEncoder, device, dtype, in_channels=26, num_styles=14),
+        untrained(StyleGAN2Generator, device, dtype, sample_size=256, channel_base=32768),
+        untrained(LatentWarper, device, dtype, num_styles=14),
+        untrained(MultimodalAggregation, device, dtype),
+        untrained(RefinementAutoEncoder, device, dtype),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def edit_call(pipeline: FaceEditPipeline, warm: bool) -> Call:
+    """Edits the central quarter of an aligned face of noise by sketch, map, colours and exemplar.
+
+    `warm`: photo, guidance and exemplar were seen before, as when only a slider moves; what is left is warper,
+    prior and the refiner's decoder.
+    """
+    size = pipeline.refiner.config.sample_size
+    random = np.random.default_rng(0)
+    photo, color, exemplar = random.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    hole = np.zeros((size, size), dtype=np.uint8)
+    hole[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 255
+    drawn = {
+        "sketch": hole * (random.random((size, size)) < 0.05),
+        "semantics": np.kron(
+            random.integers(0, 19, (8, 8), dtype=np.uint8), np.ones((size // 8,) * 2, np.uint8)
+        ),
+        "color": np.dstack([color, hole]),
+        "exemplar": exemplar,
+    }
+    kept = EditCache()
+    return lambda: pipeline(
+        photo,
+        hole,
+        **drawn,
+        aligned=True,
+        generator=torch.Generator().manual_seed(0),
+        cache=kept if warm else None,
+    )
+
+
+def edit_published(warm: bool, device: torch.device, dtype: torch.dtype) -> Call:
+    """FACEMUG end to end."""
+    call = edit_call(published_edit_pipeline(device, dtype), warm)
+    call()  # fills the cache
+    return call
+
+
+def edit_starter(warm: bool, device: torch.device, dtype: torch.dtype) -> Call:
+    """The bundled starter model."""
+    call = edit_call(bundled(FaceEditPipeline, "face-edit", device, dtype), warm)
+    call()
+    return call
+
+
+def edit_part_call(part: str, device: torch.device, dtype: torch.dtype) -> Call:
+    """One network of `published_edit_pipeline` on inputs such as the pipeline gives it."""
+    pipeline = published_edit_pipeline(device, dtype)
+    encoder, refiner = pipeline.style_encoder, pipeline.refiner
+    generator = torch.Generator().manual_seed(0)
+    image, color = (torch.rand(2, 1, 3, 256, 256, generator=generator) * 2 - 1).to(device)
+    mask = torch.zeros(1, 1, 256, 256, device=device)
+    mask[:, :, 64:192, 64:192] = 1
+    semantics = mask.repeat(1, 19, 1, 1) * (torch.arange(19, device=device) == 1)[None, :, None, None]
+    drawn = (mask * (color[:, :1] > 0.9), semantics, color * mask)
+    seen = encoder_input(image * (1 - mask), *drawn)
+    codes = torch.randn(1, 14, 512, generator=generator).to(device, dtype)
+
+    def aggregate() -> torch.Tensor:
+        return pipeline.aggregation(*(x.to(dtype) for x in (image, mask, *drawn)))
+
+    def bank() -> list[torch.Tensor]:
+        return pipeline.prior(w_plus=codes, generator=generator, stop_at=6, feature_layer="conv").features
+
+    with torch.inference_mode():
+        features = aggregate() if part in ("refiner-encoder", "refiner-decoder") else None
+        given = (refiner.encode(features), bank()) if part == "refiner-decoder" else None
+    calls = {
+        # Once for the masked photo and once for the exemplar.
+        "encoder": lambda: (encoder(seen.to(encoder.dtype)), encoder(seen.to(encoder.dtype))),
+        "warper": lambda: pipeline.latent_warper(codes, -codes),
+        "aggregation": aggregate,
+        "prior": bank,
+        "refiner-encoder": lambda: refiner.encode(features),
+        "refiner-decoder": lambda: refiner(None, codes, given[1], generator=generator, encoded=given[0]),
+    }
+    return torch.inference_mode()(calls[part])
+
+
+def _register_edit_rows() -> None:
+    builds: dict[str, Build] = {}
+    for name, build in (("edit-published", edit_published), ("edit-starter", edit_starter)):
+        builds |= {name: partial(build, False), f"{name}-warm": partial(build, True)}
+    for name, build in builds.items():
+        CASES[name] = Case(name, "FaceEditPipeline", 256, build)
+    for part in ("encoder", "warper", "aggregation", "prior", "refiner-encoder", "refiner-decoder"):
+        name = f"edit-published-{part}"
+        CASES[name] = Case(
+            name, "FaceEditPipeline", 256, partial(edit_part_call, part), whole="edit-published"
+        )
+
+
+_register_edit_rows()
