@@ -4,6 +4,7 @@ from pathlib import Path
 
 STARTERS = {
     "exemplar-inpaint": "exemplar-inpaint-starter-256",
+    "face-edit": "face-edit-starter-256",
     "face-inpaint": "face-inpaint-starter-256",
     "face-parser": "face-parser-starter-256",
     "face-prior": "face-prior-starter-256",
