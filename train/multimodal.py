@@ -4,7 +4,8 @@
         --style_encoder runs/encoder26/pipeline --prior PRIOR --identity_encoder IDENTITY --output_dir runs/edit
 
 Ends with `OUTPUT_DIR/pipeline`: `aggregation`, `refiner`, and the `style_encoder` and `prior` they were trained on;
-with a discriminator beside them where there was one. The same command goes on where a run stopped.
+with `--latent_warper` a `FaceEditPipeline`. A discriminator lies beside them where there was one. The same command
+goes on where a run stopped.
 """
 
 # ruff: noqa: I001
@@ -22,9 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
+from facekit.conditions.semantics import load_parser
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.models.face_parser import FaceParser
+from facekit.models.latent_warper import LatentWarper
+from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator, mixed_styles
+from facekit.pipelines.edit import FaceEditPipeline
 from train.config import read_config
 from train.exemplar_networks import build_critic
 from train.exemplar_validation import attribute_distance
@@ -279,12 +285,32 @@ class MultimodalTrainer(Stage):
         run.keep_best({"psnr": metrics[config.best_metric]}, "psnr", self.write_networks)
 
     def write_networks(self, folder: Path) -> None:
+        if self.config.latent_warper is not None:
+            self.whole_pipeline().save_pretrained(folder)
         for name in ("aggregation", "refiner"):
             self.averaged(getattr(self, name)).cpu().save_pretrained(folder / name)
         copy.deepcopy(self.encoder).cpu().save_pretrained(folder / "style_encoder")
         copy.deepcopy(self.prior).cpu().save_pretrained(folder / "prior")
         if self.critic is not None:
             self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
+
+    def whole_pipeline(self) -> FaceEditPipeline:
+        """The pipeline around the averaged networks."""
+        config, parser, directions = self.config, None, None
+        if config.face_parser is not None:
+            found = load_parser(config.face_parser)
+            parser = found if isinstance(found, FaceParser) else None
+        if config.directions is not None:
+            directions = load_component(StyleDirections, config.directions, "directions")
+        return FaceEditPipeline(
+            style_encoder=self.encoder,
+            prior=self.prior,
+            latent_warper=load_component(LatentWarper, str(config.latent_warper), "latent_warper"),
+            aggregation=self.averaged(self.aggregation),
+            refiner=self.averaged(self.refiner),
+            face_parser=parser,
+            directions=directions,
+        )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -20,6 +20,9 @@ class MultimodalConfig(GuidanceConfig):
     Attributes:
         style_encoder: folder or Hub id of the frozen encoder of 26 channels.
         prior: folder or Hub id of the frozen generator that gives the facial feature bank.
+        latent_warper: folder or Hub id of the warper (stage 2); with it the run ends with a whole `FaceEditPipeline`.
+        directions: folder or Hub id of attribute directions (`train/directions.py`) for that pipeline; with
+            `semantics` "parser" it also gets the parser.
         aggregation, refiner, discriminator: options of the three networks. The refiner's codes and widths are the
             prior's; a smaller `sample_size` uses the prior's first levels.
         init_from: folder or Hub id with `aggregation` and `refiner` (and `discriminator`) to start from; the refiner's
@@ -57,6 +60,8 @@ class MultimodalConfig(GuidanceConfig):
 
     style_encoder: str
     prior: str
+    latent_warper: str | None = None
+    directions: str | None = None
     aggregation: dict[str, Any] = field(default_factory=dict)
     refiner: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
@@ -115,6 +120,8 @@ class MultimodalConfig(GuidanceConfig):
                 "ablation d changes the codes that the attribute loss mixes with those of other faces: it needs "
                 "attribute_weight above 0 and same_image_probability below 1"
             )
+        if self.directions is not None and self.latent_warper is None:
+            raise ValueError("directions belong to a whole pipeline, which needs --latent_warper too")
         self._check_losses()
         # Wrong options are refused before anything is loaded.
         MaskSampler(**self.masks)

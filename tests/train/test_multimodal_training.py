@@ -10,9 +10,12 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
+from facekit.models.latent_warper import LatentWarper
 from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
+from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
+from facekit.pipelines.edit import FaceEditPipeline
 from facekit.sampling import CODES_FILE
 from tests.train import tiny_stages
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
@@ -254,3 +257,24 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, guid
     ):
         with pytest.raises(ValueError, match=message):
             train(config, tmp_path / "run", **changes)
+
+
+def test_ends_with_a_whole_pipeline_where_a_warper_is_named(
+    tmp_path: Path, config: Path, guides: Path
+) -> None:
+    codes = StyleEncoder.from_pretrained(guides / "style_encoder").config
+    shape = {"num_styles": codes.num_styles, "style_dim": codes.style_dim}
+    LatentWarper(**shape, num_blocks=1).save_pretrained(tmp_path / "parts" / "latent_warper")
+    StyleDirections(names=["smile"], **shape).save_pretrained(tmp_path / "parts" / "directions")
+    parts = dict.fromkeys(("latent_warper", "directions"), str(tmp_path / "parts"))
+    output = train(config, tmp_path / "run", max_steps=1, **parts)
+    pipe = FaceEditPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert tuple(pipe.attribute_names) == ("smile",)
+    written = pipe.refiner.state_dict()
+    assert all(
+        torch.equal(written[name.removeprefix("refiner.")], value)
+        for name, value in output.items()
+        if name.startswith("refiner.")
+    )
+    with pytest.raises(ValueError, match="latent_warper"):
+        train(config, tmp_path / "bad", directions=parts["directions"])
