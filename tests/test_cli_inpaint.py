@@ -243,5 +243,5 @@ def test_python_dash_m_works() -> None:
 def test_the_starter_is_a_folder_with_a_model_or_a_hub_id() -> None:
     source = starter("face-inpaint")
     assert source == "facekit/" + STARTERS["face-inpaint"] or (Path(source) / "model_index.json").is_file()
-    with pytest.raises(ValueError, match="no starter model 'dogs'; known are face-inpaint"):
+    with pytest.raises(ValueError, match="no starter model 'dogs'; known are exemplar-inpaint"):
         starter("dogs")
