@@ -313,6 +313,13 @@ def test_two_runs_do_not_share_a_folder(photos: Path, model: str, capsys: pytest
     assert batch(photos, "-o", "out", "--model", model) == 0
 
 
+def levels_apart(first: Path, second: Path) -> int:
+    """Largest difference of two pictures of one mode and size."""
+    one, two = Image.open(first), Image.open(second)
+    assert (one.mode, one.size) == (two.mode, two.size)
+    return int(np.abs(np.asarray(one).astype(int) - np.asarray(two).astype(int)).max())
+
+
 def launch(processes: int, arguments: list[str], **environment: str) -> subprocess.CompletedProcess:
     """Run the batch, several processes the way its help says for a machine without GPU."""
     command = arguments if arguments[0].endswith(".py") else ["-m", "facekit.batch", *arguments]
@@ -359,4 +366,7 @@ def test_two_processes_one_killed_give_what_one_gives(photos: Path, model: str) 
     assert {name: times("two")[name] for name in before} == before
     assert report("two").keys() == report("one").keys()
     assert {entry["process"] for entry in report("two").values()} == {0, 1}
-    assert results("two") == results("one")
+    assert results("two").keys() == results("one").keys()
+    for name in results("one"):
+        # Faces are restored together with others than in one process, which may move a rounding.
+        assert levels_apart(Path("one", name), Path("two", name)) <= 1
