@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
+from facekit.convert.common import read_checkpoint
 from facekit.metrics.errors import WeightsUnavailable
 
 Features = Callable[[np.ndarray], np.ndarray]
@@ -59,12 +59,7 @@ def _checked_weights(weights: str | Path | None, folder: Path) -> str | None:
     """A path that may be unpickled: the package does, so what a user names is read safely and written anew."""
     if weights is None:
         return None
-    path = Path(weights)
-    state = (
-        load_file(path)
-        if path.suffix == ".safetensors"
-        else torch.load(path, map_location="cpu", weights_only=True)
-    )
+    state = read_checkpoint(weights)
     clean = folder / "inception.pth"
     torch.save(state, clean)
     return str(clean)
