@@ -5,7 +5,7 @@ from typing import Any
 
 from facekit.conditions.masks import MaskSampler
 from facekit.losses.spatial_gradient import SpatialWeights
-from train.discriminator_augment import DiscriminatorAugment
+from train.exemplar_losses import ExemplarLosses
 from train.perceptual import PictureLossConfig
 
 # Thesis Tables 5.3 to 5.5: what each variant changes.
@@ -21,7 +21,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(kw_only=True)
-class ExemplarConfig(PictureLossConfig):
+class ExemplarConfig(ExemplarLosses, PictureLossConfig):
     """Options of EXE-GAN training; defaults are the thesis's (section 5.2.5), the published code's are named.
 
     Attributes:
@@ -178,21 +178,6 @@ class ExemplarConfig(PictureLossConfig):
                 )
             setattr(self, name, value)
 
-    def _check_losses(self) -> None:
-        if self.same_image_probability == 0 and self.l1_weight > 0:
-            raise ValueError(
-                "l1_weight counts where the exemplar is the picture itself: same_image_probability must be above 0"
-            )
-        weights = (self.adversarial_weight, self.attribute_weight, self.l1_weight)
-        identity = self.identity_weight > 0 and self.identity_encoder is not None
-        if not (any(weight > 0 for weight in weights) or self.has_perceptual or identity):
-            raise ValueError("no loss is left: give one of them a weight above 0")
-
-    @property
-    def has_perceptual(self) -> bool:
-        """Whether a perceptual loss can ever act."""
-        return self.perceptual != "none" and self.perceptual_weight > 0 and self.same_image_probability > 0
-
     @property
     def weighs_attribute(self) -> bool:
         """Whether the attribute loss's gradients are weighed by the reverse mask."""
@@ -202,17 +187,3 @@ class ExemplarConfig(PictureLossConfig):
     def weighs_perceptual(self) -> bool:
         """Whether the perceptual loss's gradients are weighed by the confidence mask."""
         return self.spatial_perceptual and self.has_perceptual
-
-    @property
-    def needs_critic(self) -> bool:
-        """Whether any loss looks at the discriminator."""
-        return self.adversarial_weight > 0 or self.compares_features
-
-    def make_augment(self) -> DiscriminatorAugment:
-        return DiscriminatorAugment(
-            self.augment,
-            self.augment_policy,
-            self.augment_probability,
-            self.augment_target,
-            self.augment_length,
-        )

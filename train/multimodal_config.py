@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facekit.conditions.masks import MaskSampler
-from train.discriminator_augment import DiscriminatorAugment
+from train.exemplar_losses import ExemplarLosses
 from train.modalities import GuidanceConfig
 
 # Thesis Table 6.6; "a" is the whole model.
@@ -14,7 +14,7 @@ FUSIONS = {"b": "add", "c": "gated", "e": "no_bank"}
 
 
 @dataclass(kw_only=True)
-class MultimodalConfig(GuidanceConfig):
+class MultimodalConfig(ExemplarLosses, GuidanceConfig):
     """Options of Algorithm 5; defaults are the thesis's.
 
     Attributes:
@@ -127,32 +127,3 @@ class MultimodalConfig(GuidanceConfig):
         MaskSampler(**self.masks)
         MaskSampler(**self.validation_masks)
         self.make_augment()
-
-    def _check_losses(self) -> None:
-        if self.same_image_probability == 0 and self.l1_weight > 0:
-            raise ValueError(
-                "l1_weight counts where the exemplar is the picture itself: same_image_probability must be above 0"
-            )
-        weights = (self.adversarial_weight, self.attribute_weight, self.l1_weight)
-        identity = self.identity_weight > 0 and self.identity_encoder is not None
-        if not (any(weight > 0 for weight in weights) or self.has_perceptual or identity):
-            raise ValueError("no loss is left: give one of them a weight above 0")
-
-    @property
-    def has_perceptual(self) -> bool:
-        """Whether a perceptual loss can ever act."""
-        return self.perceptual != "none" and self.perceptual_weight > 0 and self.same_image_probability > 0
-
-    @property
-    def needs_critic(self) -> bool:
-        """Whether any loss looks at the discriminator."""
-        return self.adversarial_weight > 0 or self.compares_features
-
-    def make_augment(self) -> DiscriminatorAugment:
-        return DiscriminatorAugment(
-            self.augment,
-            self.augment_policy,
-            self.augment_probability,
-            self.augment_target,
-            self.augment_length,
-        )

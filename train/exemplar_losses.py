@@ -1,0 +1,36 @@
+"""What the options of EXE-GAN's and FACEMUG's training say of their losses alike."""
+
+from train.discriminator_augment import DiscriminatorAugment
+
+
+class ExemplarLosses:
+    """For configurations with the losses of Eq. 5.8 and 6.24, over `train.perceptual.PictureLossConfig`."""
+
+    def _check_losses(self) -> None:
+        if self.same_image_probability == 0 and self.l1_weight > 0:
+            raise ValueError(
+                "l1_weight counts where the exemplar is the picture itself: same_image_probability must be above 0"
+            )
+        weights = (self.adversarial_weight, self.attribute_weight, self.l1_weight)
+        identity = self.identity_weight > 0 and self.identity_encoder is not None
+        if not (any(weight > 0 for weight in weights) or self.has_perceptual or identity):
+            raise ValueError("no loss is left: give one of them a weight above 0")
+
+    @property
+    def has_perceptual(self) -> bool:
+        """Whether a perceptual loss can ever act."""
+        return self.perceptual != "none" and self.perceptual_weight > 0 and self.same_image_probability > 0
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether any loss looks at the discriminator."""
+        return self.adversarial_weight > 0 or self.compares_features
+
+    def make_augment(self) -> DiscriminatorAugment:
+        return DiscriminatorAugment(
+            self.augment,
+            self.augment_policy,
+            self.augment_probability,
+            self.augment_target,
+            self.augment_length,
+        )
