@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from facekit.checkpoints import read_checkpoint
 from facekit.conditions.directions import FFHQ_EDITS, PrincipalComponents, principal_components
-from facekit.convert.common import read_checkpoint, write_folder
+from facekit.convert.common import write_folder
 from facekit.models.style_directions import StyleDirections
 
 INTERFACEGAN = ("age", "smile", "pose")

@@ -9,12 +9,12 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from facekit.checkpoints import read_checkpoint
 from facekit.convert.common import (
     check_options,
     download_files,
     latent_average,
     load_exactly,
-    read_checkpoint,
     state_part,
     sub_state,
     write_folder,

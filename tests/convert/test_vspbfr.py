@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from facekit import FaceRestorePipeline
+from facekit.checkpoints import read_checkpoint
 from facekit.cli import main
 from facekit.convert import vspbfr
-from facekit.convert.common import check_options, read_checkpoint
+from facekit.convert.common import check_options
 from tests.parity_data import PARITY, fill, filled
 
 
