@@ -1,5 +1,6 @@
 """What every tab needs: the models (loaded once), friendly errors, previews, files to download."""
 
+import errno
 import functools
 import logging
 import os
@@ -38,6 +39,9 @@ on_gpu: Callable[..., Any] = getattr(spaces, "GPU", lambda function: function)
 
 _pipelines: dict[str, "DiffusionPipeline"] = {}
 _loading = Lock()
+
+# What writing gives on a full disk, over a quota, or beyond the largest file allowed.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def default_device() -> str:
@@ -87,6 +91,8 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def sentence(error: Exception) -> str:
     """The error's text as a sentence."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return "The disk of this demo is full. Try again later, or with a smaller photo."
     text = str(error).strip() or type(error).__name__
     for advice in (", or raise max_pixels", " Raise max_pixels."):  # no visitor can
         text = text.replace(advice, "")

@@ -1,6 +1,8 @@
 """Faults of the served demo: each hits one visitor, and the others go on."""
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 # app.py after these lines; `_infer` runs in the served process and can be told what to do by the seed.
 TROUBLE = """
-import resource, sys, time
+import sys, time
 from facekit_demo import inpaint
 work = inpaint._infer
 def troubled(image, mask, region, steps, seed, *rest):
@@ -34,8 +36,6 @@ def troubled(image, mask, region, steps, seed, *rest):
 inpaint._infer = troubled
 from facekit_demo import page
 app = page.build_app(("inpaint",))
-if len(sys.argv) > 2:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 page.launch(app, port=int(sys.argv[1]))
 """
 
@@ -43,7 +43,7 @@ page.launch(app, port=int(sys.argv[1]))
 class Server:
     """A demo in its own process."""
 
-    def __init__(self, folder: Path, model: Path, port: int, *arguments: str) -> None:
+    def __init__(self, folder: Path, model: Path, port: int) -> None:
         self.url, self.log = f"http://127.0.0.1:{port}", folder / f"server-{port}.log"
         environment = os.environ | {
             "FACEKIT_INPAINT_MODEL": str(model),
@@ -51,13 +51,17 @@ class Server:
         }
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", TROUBLE, str(port), *arguments],
+                [sys.executable, "-c", TROUBLE, str(port)],
                 cwd=ROOT,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
         wait_until_up(self.url, self.process, self.log)
+
+    def limit_files(self, size: int) -> None:
+        """Have every file that the server writes end at so many bytes, as on a full disk (-1: no limit)."""
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def end(self, with_signal: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
@@ -69,8 +73,8 @@ class Server:
 def serve(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers = []
 
-    def start(*arguments: str, model: Path = tiny_model, port: int | None = None) -> Server:
-        servers.append(Server(tmp_path, model, port or free_port(), *arguments))
+    def start(model: Path = tiny_model, port: int | None = None) -> Server:
+        servers.append(Server(tmp_path, model, port or free_port()))
         return servers[-1]
 
     yield start
@@ -153,3 +157,47 @@ def test_a_killed_server_starts_again_and_serves(serve, fill, tmp_path) -> None:
     assert not left.exists()
     server.end(signal.SIGTERM)
     assert not list((tmp_path / "cache").glob(f"{PREFIX}*"))
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="sets another process's limits, which Linux can")
+def test_a_full_disk_is_said_and_passes(serve, fill, tmp_path) -> None:
+    server = serve()
+    fill(server)
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 300, 3), np.uint8)
+    mask = Image.new("1", (300, 300))
+    mask.paste(1, (100, 100, 150, 150))
+    mask.save(tmp_path / "large-mask.png")
+    Image.fromarray(pixels).save(tmp_path / "small.jpg", quality=5)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    limit = 100_000
+    assert (tmp_path / "small.jpg").stat().st_size < limit < (tmp_path / "large.png").stat().st_size
+    client = Client(server.url, verbose=False, download_files=str(tmp_path / "results"))
+
+    def ask(name: str) -> str:
+        files = [handle_file(tmp_path / name), handle_file(tmp_path / "large-mask.png")]
+        return client.predict(*files, "image", 1, 0, api_name="/inpaint")
+
+    server.limit_files(limit)
+    with pytest.raises(AppError, match="disk"):  # the result does not fit
+        ask("small.jpg")
+    with pytest.raises(httpx.HTTPStatusError, match="500"):  # nor does the upload
+        ask("large.png")
+    fill(server)
+    server.limit_files(-1)
+    assert np.asarray(Image.open(ask("large.png"))).shape == pixels.shape
+    assert server.process.poll() is None
+
+
+def test_a_model_that_is_removed_while_the_server_runs(serve, fill, tiny_model, tmp_path) -> None:
+    model, aside = tmp_path / "model", tmp_path / "aside"
+    shutil.copytree(tiny_model, model)
+    server = serve(model=model)
+    model.rename(aside)
+    with pytest.raises(AppError, match="model"):
+        fill(server)
+    aside.rename(model)
+    fill(server)
+    # Weights that are loaded do not need their file any more.
+    shutil.rmtree(model)
+    fill(server, 1)
+    assert server.process.poll() is None
