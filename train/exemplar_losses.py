@@ -19,7 +19,8 @@ class ExemplarLosses:
     @property
     def has_perceptual(self) -> bool:
         """Whether a perceptual loss can ever act."""
-        return self.perceptual != "none" and self.perceptual_weight > 0 and self.same_image_probability > 0
+        compares = (self.perceptual != "none" and self.perceptual_weight > 0) or self.parser_weight > 0
+        return compares and self.same_image_probability > 0
 
     @property
     def needs_critic(self) -> bool:

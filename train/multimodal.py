@@ -79,6 +79,7 @@ class MultimodalTrainer(Stage):
         config, critic = self.config, self.critic and self.critic.network
         perceptual, identity = copy.copy(config), copy.copy(config)
         perceptual.identity_weight, identity.perceptual = 0.0, "none"
+        identity.parser_weight = 0.0
         if not config.has_perceptual:
             perceptual.perceptual = "none"
         self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say)

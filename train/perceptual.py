@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from facekit.losses.identity import IdentityLoss
-from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
+from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
+from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.stage import StageConfig, load_component
@@ -25,6 +26,9 @@ class PictureLossConfig(StageConfig):
         lpips_net: backbone of LPIPS.
         perceptual_weight, identity_weight: weights of the two losses.
         identity_encoder: folder or Hub id of the identity network; without it there is no identity loss.
+        parser_weight: of the distance of a face parser's maps, beside or in place of the perceptual loss; not in the
+            thesis (0), the starters use it where LPIPS weights cannot be had.
+        parser: folder or Hub id of that parser.
     """
 
     perceptual: str = "lpips"
@@ -34,6 +38,8 @@ class PictureLossConfig(StageConfig):
     perceptual_weight: float = 1.0
     identity_weight: float = 0.0
     identity_encoder: str | None = None
+    parser_weight: float = 0.0
+    parser: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,6 +48,8 @@ class PictureLossConfig(StageConfig):
             perceptual_substitute=("feature_matching", "none"),
             perceptual_reduction=("mean", "sum"),
         )
+        if self.parser_weight > 0 and self.parser is None:
+            raise ValueError("parser_weight needs a network: name its folder or Hub id as parser")
 
     @property
     def compares_features(self) -> bool:
@@ -90,11 +98,14 @@ class PictureLosses:
         if config.identity_encoder is not None and config.identity_weight > 0:
             encoder = load_component(IdentityEncoder, config.identity_encoder, "identity_encoder")
             self.identity = IdentityLoss(encoder).to(device)
+        self.parser: ParserLoss | None = None
+        if config.parser_weight > 0:
+            self.parser = ParserLoss(load_component(FaceParser, config.parser, "face_parser")).to(device)
 
     @property
     def active(self) -> bool:
         """Whether there is anything to compare."""
-        return self.kind != "none" or self.identity is not None
+        return self.kind != "none" or self.identity is not None or self.parser is not None
 
     def __call__(
         self, image: Tensor, target: Tensor, features: list[Tensor] | None = None
@@ -121,4 +132,7 @@ class PictureLosses:
         if self.identity is not None:
             terms["identity"] = self.identity(image, target).mean()
             total = total + self.config.identity_weight * terms["identity"]
+        if self.parser is not None:
+            terms["parser"] = self.parser(image, target)
+            total = total + self.config.parser_weight * terms["parser"]
         return total, terms

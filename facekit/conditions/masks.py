@@ -136,6 +136,43 @@ def centre_mask(size: Size = 256, share: float = 0.25) -> np.ndarray:
     return mask
 
 
+# Where an FFHQ-aligned face has its parts: centre and half axes (x, y) of an ellipse, in shares of the picture.
+FACE_PARTS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
+    "eyes": ((0.37, 0.475, 0.115, 0.08), (0.63, 0.475, 0.115, 0.08)),
+    "left half's eye": ((0.37, 0.475, 0.13, 0.1),),
+    "right half's eye": ((0.63, 0.475, 0.13, 0.1),),
+    "eyes and brows": ((0.5, 0.45, 0.3, 0.13),),
+    "nose": ((0.5, 0.57, 0.12, 0.15),),
+    "mouth": ((0.5, 0.73, 0.16, 0.09),),
+    "lower face": ((0.5, 0.74, 0.28, 0.21),),
+    "face": ((0.5, 0.56, 0.27, 0.34),),
+}
+PART_SHIFT, PART_SCALE = 0.03, (0.8, 1.3)
+
+
+def part_mask(size: Size = 256, rng: Rng = None) -> np.ndarray:
+    """Hole over a part of an FFHQ-aligned face, as a user paints one: eyes, an eye, nose, mouth or more.
+
+    Which part, its place (by 3% of the picture), its size (0.8 to 1.3) and whether it is an ellipse or a rectangle
+    are drawn anew each time.
+
+    Returns:
+        `uint8 [H, W]`, 1 = hole.
+    """
+    height, width = _height_width(size)
+    rng = _as_rng(rng)
+    part = list(FACE_PARTS.values())[_integers(rng, 0, len(FACE_PARTS))]
+    square = rng.random() < 0.3
+    dx, dy = rng.uniform(-PART_SHIFT, PART_SHIFT, 2)
+    scale_x, scale_y = rng.uniform(*PART_SCALE, 2)
+    layer = Image.new("L", (width, height), 0)
+    canvas = ImageDraw.Draw(layer)
+    for x, y, a, b in part:
+        x, y, a, b = (x + dx) * width, (y + dy) * height, a * scale_x * width, b * scale_y * height
+        (canvas.rectangle if square else canvas.ellipse)((x - a, y - b, x + a, y + b), fill=1)
+    return np.array(layer, dtype=np.uint8)
+
+
 def _gconv(size: Size, rng: Rng, **options: Any) -> np.ndarray:
     from facekit.conditions.gconv_masks import gconv_mask  # which builds on this module
 
@@ -148,6 +185,7 @@ GENERATORS: dict[str, Callable[..., np.ndarray]] = {
     "ratio": lambda size, rng, **options: ratio_mask(size, seed=rng, **options),
     "centre": lambda size, rng, **options: centre_mask(size, **options),
     "gconv": _gconv,
+    "part": lambda size, rng, **options: part_mask(size, rng, **options),
 }
 
 
@@ -155,7 +193,7 @@ class MaskSampler:
     """Draws masks by name, or from a weighted mixture, as a training configuration writes them.
 
     Args:
-        kind: `"cmod"`, `"brush"`, `"ratio"`, `"centre"`, `"gconv"`; or `"mixture"`.
+        kind: `"cmod"`, `"brush"`, `"ratio"`, `"centre"`, `"gconv"`, `"part"`; or `"mixture"`.
         size: side or `(height, width)` in pixels.
         parts: for a mixture, a list of `{"kind": name, "weight": number, ...options}`; weight defaults to 1.
         options: passed to the generator (`hole_range`, `low`, `high`, `share`).

@@ -1,7 +1,10 @@
 """Perceptual losses: LPIPS, and what stands in for it where its weights cannot be had."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from facekit.models.face_parser import FaceParser
 
 
 class LPIPSLoss(nn.Module):
@@ -52,3 +55,32 @@ def feature_matching_loss(features: list[Tensor], targets: list[Tensor]) -> Tens
         distance = (feature.float() - target).abs().mean(dim=(1, 2, 3))
         total = total + (distance / (target.abs().mean(dim=(1, 2, 3)) + 1e-6)).mean()
     return total / len(features)
+
+
+class ParserLoss(nn.Module):
+    """Distance of the maps that a frozen face parser sees: whether eyes, brows and lips have their shape and place.
+
+    No part of the published methods; something like it stands in where LPIPS weights cannot be had.
+
+    Args:
+        parser: works at its own size, to which pictures are scaled.
+    """
+
+    def __init__(self, parser: FaceParser) -> None:
+        super().__init__()
+        self.parser = parser.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "ParserLoss":
+        return super().train(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1], twice -> mean distance, relative as in `feature_matching_loss`."""
+        with torch.no_grad():
+            wanted = self._features(target)
+        return feature_matching_loss(self._features(image), wanted)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        size = (self.parser.config.sample_size,) * 2
+        if image.shape[-2:] != size:
+            image = F.interpolate(image.float(), size, mode="bilinear", antialias=True)
+        return self.parser.features(image)

@@ -92,14 +92,17 @@ class FaceParser(VerifiedModelMixin, ConfigMixin):
 
     def working_logits(self, image: Tensor) -> Tensor:
         """Logits at the network's own size: `[B, 3, S, S]` in [-1, 1] -> `[B, num_classes, S, S]`."""
-        side = torch.linspace(-1, 1, image.shape[-1], device=image.device, dtype=image.dtype)
-        grid = torch.stack(torch.meshgrid(side, side, indexing="ij")).expand(len(image), -1, -1, -1)
-        x = self.stem(torch.cat((image, grid), 1).contiguous(memory_format=torch.channels_last))
-        levels = []
-        for down in self.down:
-            levels.append(x)
-            x = down(x)
+        *levels, x = self.features(image)
         x = x + self.context(x.mean((2, 3)))[:, :, None, None]
         for skip, narrow, up in zip(reversed(levels), reversed(self.narrow), reversed(self.up), strict=True):
             x = up(F.interpolate(narrow(x), scale_factor=2, mode="nearest") + skip)
         return self.head(x)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """What each level sees, half the size first: `[B, 3, S, S]` in [-1, 1] -> maps `[B, C_i, S / 2^(i+1), ...]`."""
+        side = torch.linspace(-1, 1, image.shape[-1], device=image.device, dtype=image.dtype)
+        grid = torch.stack(torch.meshgrid(side, side, indexing="ij")).expand(len(image), -1, -1, -1)
+        levels = [self.stem(torch.cat((image, grid), 1).contiguous(memory_format=torch.channels_last))]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        return levels

@@ -8,6 +8,7 @@ from facekit.conditions.masks import (
     brush_mask,
     centre_mask,
     free_form_mask,
+    part_mask,
     ratio_mask,
 )
 
@@ -96,6 +97,17 @@ def test_centre_mask() -> None:
     assert mask[64:192, 64:192].all() and mask.sum() == 128 * 128
     assert centre_mask((100, 60)).sum() == 50 * 30
     assert centre_mask(64, share=1.0).all()
+
+
+def test_part_masks_lie_on_the_parts_of_an_aligned_face() -> None:
+    masks = np.stack([part_mask(64, seed) for seed in range(300)])
+    np.testing.assert_array_equal(masks[3], MaskSampler("part", 64)(3))
+    shares = masks.mean(axis=(1, 2))
+    assert 0.02 < shares.min() < 0.05 and 0.3 < shares.max() < 0.6
+    often = masks.mean(axis=0)
+    eye, other_eye, mouth = often[30, 24], often[30, 40], often[47, 32]
+    assert min(eye, other_eye, mouth) > 0.25 and often[:6].max() == often[:, :2].max() == 0
+    assert part_mask((40, 90), 0).shape == (40, 90)
 
 
 def test_sampler_by_name_equals_the_function() -> None:

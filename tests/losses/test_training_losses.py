@@ -9,6 +9,8 @@ from facekit.losses.codes import CodePool, LatentDiscriminator, delta_loss
 from facekit.losses.identity import IdentityLoss
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.losses.path_length import path_length_penalty, path_lengths
+from facekit.losses.perceptual import ParserLoss
+from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
 
 
@@ -78,3 +80,28 @@ def test_identity_loss_is_zero_for_the_same_face_only() -> None:
     distance.sum().backward()
     assert other.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in loss.parameters())
+
+
+def test_parser_loss_sees_shapes_and_leaves_the_parser_alone() -> None:
+    torch.manual_seed(0)
+    loss = ParserLoss(FaceParser(16, (4, 8)))
+    loss.train()
+    assert not loss.parser.training
+    target = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert loss(target, target).item() == 0
+    image = target.roll(4, dims=-1).requires_grad_(True)
+    near = 0.9 * target + 0.1 * image.detach()
+    assert 0 < loss(near, target) < loss(image, target)
+    loss(image, target).backward()
+    assert image.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in loss.parser.parameters())
+    # What each level sees, by hand: the relative mean differences, averaged over the levels.
+    seen = [
+        loss.parser.features(torch.nn.functional.interpolate(x, (16, 16), mode="bilinear", antialias=True))
+        for x in (near, target)
+    ]
+    ratios = [
+        ((a - b).abs().mean((1, 2, 3)) / (b.abs().mean((1, 2, 3)) + 1e-6)).mean()
+        for a, b in zip(*seen, strict=True)
+    ]
+    assert loss(near, target).item() == pytest.approx(float(sum(ratios)) / len(ratios), rel=1e-5)

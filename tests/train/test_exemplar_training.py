@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from facekit import ExemplarInpaintPipeline
 from facekit.losses.spatial_gradient import SpatialWeights
+from facekit.models.face_parser import FaceParser
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.resample import FIRFilter
 from facekit.models.stylegan2 import StyleGAN2Generator
@@ -157,6 +158,21 @@ def test_losses_of_the_picture_itself_wait_for_it(tmp_path: Path, config: Path) 
     lines = {name: len(curve(tmp_path / "run", f"generator_{name}")) for name in ("attribute", "l1")}
     assert lines["attribute"] == 8 and 0 < lines["l1"] < 8
     assert len(curve(tmp_path / "run", "generator_feature_matching")) == lines["l1"]
+
+
+def test_a_parser_may_look_where_no_other_perceptual_loss_does(tmp_path: Path, config: Path) -> None:
+    FaceParser(16, (4, 8)).save_pretrained(tmp_path / "parser")
+    options = {"perceptual": "none", "parser": tmp_path / "parser", "parser_weight": 2.0}
+    trainer = trainer_of(config, tmp_path / "run", **options, same_image_probability=0.5)
+    trainer.run.step = 1
+    batch = trainer.prepared(next(trainer.batches(0)), True)
+    image = batch["image"].roll(3, -1).requires_grad_(True)
+    total, terms = trainer._generator_loss(batch, image, True)
+    alone = trainer._generator_loss(batch, image, False)
+    assert terms["parser"] > 0 and "parser" not in alone[1]
+    assert (total - alone[0]).item() == pytest.approx(2 * terms["parser"].item(), rel=1e-4)
+    with pytest.raises(ValueError, match="parser_weight needs a network"):
+        trainer_of(config, tmp_path / "refused", parser_weight=1.0)
 
 
 def test_phi(tmp_path: Path, config: Path) -> None:
