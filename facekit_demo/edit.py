@@ -318,6 +318,8 @@ def build_tab() -> None:
         show_progress_on=slider,
         **queued,
     )
+    # Past the queue, in which the edit itself is running.
+    guides.stop.click(stop_words, work, None, queue=False, **QUIET)
     # In the queue of the work itself, so that no step is taken back while another one is made.
     for button, by in ((undo, -1), (redo, 1)):
         button.click(
@@ -350,6 +352,12 @@ def build_tab() -> None:
             ),
             **queued,
         )
+
+
+def stop_words(done: Work | None) -> None:
+    """Let the words' search that is running end with the best that it found."""
+    if done is not None:
+        done.stopped = True
 
 
 def _there(done: Work | None) -> Work:

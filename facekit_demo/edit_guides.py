@@ -78,6 +78,7 @@ class GuidePanels:
     Attributes:
         components: all that `Guides` is made of.
         opening: what `opened` updates.
+        stop: the button that ends the words' search.
     """
 
     def __init__(self, task: str, queued: dict[str, Any]) -> None:
@@ -113,6 +114,7 @@ class GuidePanels:
             )
             hint = gr.Markdown(elem_classes="hint", elem_id=f"{task}-words-hint")
             steps = gr.Slider(STEPS, MAX_STEPS, value=STEPS, step=10, label="Steps", info="More take longer.")
+            self.stop = gr.Button("Stop searching", size="md", elem_id=f"{task}-stop")
         with gr.Accordion("How much each counts", open=False, elem_id=f"{task}-strengths"):
             _hint("0 is ignored, 1 is in full.")
             strengths = [

@@ -49,11 +49,14 @@ class Work:
         session: its edits.
         stem: what files of it are called.
         pictures: small copies, of the photo as it came and after each edit; those that were undone too.
+        stopped: set while an edit is made, to have the words' search end with the best that it found. Where the
+            edit runs in another process (ZeroGPU) that is not seen.
     """
 
     session: EditSession
     stem: str
     pictures: list[Image.Image] = field(default_factory=list)
+    stopped: bool = False
 
     @property
     def photo(self) -> Photo:
@@ -161,9 +164,11 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
         raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = work.session.pipeline = pipeline()
+    pipe, work.stopped = pipeline(), False
+    work.session.pipeline = pipe
 
-    def report(_pipe: Any, step: int, steps: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def report(pipe: Any, step: int, steps: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        pipe.interrupt = work.stopped
         if progress:
             progress((step, steps), desc="Following the words", unit="steps")
         return kwargs

@@ -13,11 +13,12 @@ from skimage import data
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.provenance import inspect
 from facekit_demo import edit_result
+from facekit_demo.edit import stop_words
 from facekit_demo.edit_guides import MAX_SLIDERS, Guides
 from facekit_demo.edit_layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
 from facekit_demo.edit_result import STRENGTHS, Wishes, in_page_terms, open_saved, open_work, packed, run_edit
 from tests.app.visitor import changed
-from tests.tiny_edit import tiny_edit_pipeline
+from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 
 BOX = np.s_[84:125, 174:276]  # the astronaut's eyes
 HAIR, SKIN = CLASS_NAMES.index("hair"), CLASS_NAMES.index("skin")
@@ -130,6 +131,27 @@ def test_words_say_what_to_download(editor, files, monkeypatch, tmp_path) -> Non
     with pytest.raises(OSError, match="hf download"):
         run_edit(work, Wishes(Image.open(files / "mask.png"), prompt="old"))
     assert not work.session.steps
+
+
+def test_a_search_for_words_can_be_stopped(editor, files, monkeypatch) -> None:
+    guide = tiny_text_guide()
+    monkeypatch.setattr(edit_result, "text_guide", lambda _name: guide)
+    work, seen = open_work(str(files / "photo.png")), []
+
+    def progress(place: object, desc: str, **_options: object) -> None:
+        if desc == "Following the words":
+            seen.append(place)
+        if len(seen) == 3:
+            stop_words(work)
+
+    wishes = Wishes(Image.open(files / "mask.png"), prompt="old", steps=20, example="self")
+    run_edit(work, wishes, progress)
+    assert len(seen) <= 4 and len(work.session.steps) == 1
+    # The next search is another one.
+    seen.extend([None] * 10)
+    run_edit(work, wishes, progress)
+    assert len(seen) > 20
+    stop_words(None)
 
 
 @pytest.mark.parametrize(
