@@ -4,7 +4,7 @@
 
 Starts `app.py` on a free port (models: the bundled starters, or those of the FACEKIT_..._MODEL variables). Every client
 is a `gradio_client` with a photo of its own, the portrait under its own tint and noise, and asks for restoring,
-inpainting and exemplar inpainting in turn. Every answer is checked: the size is the photo's, every pixel that the task
+inpainting, exemplar inpainting and editing in turn. Every answer is checked: the size is the photo's, every pixel that the task
 must leave alone equals the client's own upload, and something else changed. A picture of another client fails that at
 nearly every pixel. Requests that the full queue refuses are counted apart and tried again. Memory is the resident size
 of the server and its children, every second; "warm" is the mean over the tenth of the time after the first fifth, "end"
@@ -34,7 +34,7 @@ from PIL import Image
 from skimage import data
 
 ROOT = Path(__file__).resolve().parents[1]
-TASKS = ("restore", "inpaint", "exemplar")
+TASKS = ("restore", "inpaint", "exemplar", "edit")
 START_SECONDS, LAST_ANSWER_SECONDS = 300, 300
 SIDE, FACE = (
     256,
@@ -114,6 +114,10 @@ class Visitor(threading.Thread):
             return client.predict(photo, "all", 0.5, 1, seed, api_name="/restore")[0][0]
         if task == "inpaint":
             return client.predict(photo, mask, "image", 2, seed, api_name="/inpaint")
+        if task == "edit":
+            wishes: dict[str, Any] = dict.fromkeys(("sketch", "semantics", "color", "pose_from", "strengths"))
+            wishes |= {"attributes": {"smile": 1.5}, "pose": "keep", "prompt": "", "seed": seed}
+            return client.predict(photo=photo, mask=mask, exemplar=photo, **wishes, api_name="/edit")[0]
         options: dict[str, Any] = {
             "mask": mask,
             "exemplar": photo,
