@@ -4,11 +4,11 @@
 
 Starts `app.py` on a free port (models: the bundled starters, or those of the FACEKIT_..._MODEL variables). Every client
 is a `gradio_client` with a photo of its own, the portrait under its own tint and noise, and asks for restoring,
-inpainting, exemplar inpainting and editing in turn. Every answer is checked: the size is the photo's, every pixel that the task
-must leave alone equals the client's own upload, and something else changed. A picture of another client fails that at
-nearly every pixel. Requests that the full queue refuses are counted apart and tried again. Memory is the resident size
-of the server and its children, every second; "warm" is the mean over the tenth of the time after the first fifth, "end"
-over the last.
+inpainting, exemplar inpainting and editing in turn. Every answer is checked: the size is the photo's, every pixel
+that the task must leave alone equals the client's own upload, and something else changed. A picture of another client
+fails that at nearly every pixel. Requests that the full queue refuses are counted apart and tried again. Memory is
+the resident size of the server and its children, every second; "warm" is the mean over the tenth of the time after
+the first fifth, "end" over the last.
 """
 
 import argparse

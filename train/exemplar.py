@@ -8,7 +8,6 @@ discriminator beside. The same command goes on where a run stopped.
 """
 
 # ruff: noqa: I001
-import copy
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,24 +22,24 @@ import torch
 from torch import Tensor
 
 from facekit.conditions.masks import MaskSampler
-from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.losses.logistic import logistic_generator_loss
 from facekit.losses.path_length import path_length_penalty, path_lengths
 from facekit.losses.spatial_gradient import SpatialWeights, spatial_gradient
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import mixed_styles
 from facekit.pipelines.exemplar import ExemplarInpaintPipeline
+from train.adversarial import AdversarialStage
 from train.config import read_config
 from train.exemplar_config import ExemplarConfig
 from train.exemplar_data import check_source, exemplar_batches
 from train.exemplar_networks import build_critic, build_generator, choose_layers
 from train.exemplar_validation import ExemplarValidation, attribute_distance
-from train.perceptual import PictureLosses
 from train.prior import MeanLength
-from train.stage import Learner, Stage, lazy_options, load_component
+from train.stage import Learner, lazy_options, load_component
 
 
-class ExemplarTrainer(Stage):
+class ExemplarTrainer(AdversarialStage):
     """Networks of one run, and what happens in an iteration."""
 
     config: ExemplarConfig
@@ -72,26 +71,13 @@ class ExemplarTrainer(Stage):
             self.critic = self.learn(
                 build_critic(config, generator, self.run.say), **self._rates(rate, betas, r1_every)
             )
-        self._build_losses()
+        self.build_losses()
         self.augment = config.make_augment()
         self.mean_length = MeanLength().to(self.device)
         self.accelerator.register_for_checkpointing(self.augment, self.mean_length)
 
     def _rates(self, rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
         return lazy_options(rate, betas, every if self.config.lazy_rates else 0)
-
-    def _build_losses(self) -> None:
-        """Perceptual and identity loss look at different pictures: each has its own."""
-        config, critic = self.config, self.critic and self.critic.network
-        perceptual, identity = copy.copy(config), copy.copy(config)
-        perceptual.identity_weight, identity.perceptual = 0.0, "none"
-        identity.parser_weight = 0.0
-        if not config.has_perceptual:
-            perceptual.perceptual = "none"
-        self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say)
-        self.identity = PictureLosses(identity, None, self.device, self.run.say)
-        if config.identity_weight > 0 and config.identity_encoder is None:
-            self.run.say("no identity_encoder is named: this run has no identity loss")
 
     # Data
 
@@ -181,10 +167,6 @@ class ExemplarTrainer(Stage):
         mask = batch["mask"]
         return self.predict(batch, *self.mixed(batch, stream)) * mask + batch["image"] * (1 - mask)
 
-    def seen(self, images: Tensor, positions: Tensor, stream: int) -> Tensor:
-        """What the discriminator is shown of them."""
-        return self.augment(images, self.rngs(positions, 30 + stream))
-
     # One iteration of Algorithm 2
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
@@ -193,9 +175,12 @@ class ExemplarTrainer(Stage):
         batches = [self.prepared(batch, same) for batch in batches]
         if config.update_order == "thesis":
             fakes = self._update_generator(batches, 1, same)
-            self._update_critic(batches, fakes)
+            self.update_critic(batches, fakes)
         else:
-            self._update_critic(batches)
+            if self.critic is not None:
+                with torch.no_grad(), self.accelerator.autocast():
+                    fakes = [self.fill(batch, 1) for batch in batches]
+                self.update_critic(batches, fakes)
             self._update_generator(batches, 2, same)
         if self._path_is_due:
             self._regularize_generator(batches[0])
@@ -247,36 +232,6 @@ class ExemplarTrainer(Stage):
             terms["l1"] = ((image - batch["image"]).abs().sum((1, 2, 3)) / area).mean()
             total = total + config.l1_weight * terms["l1"]
         return total, terms
-
-    def _update_critic(self, batches: list[dict[str, Any]], fakes: list[Tensor] | None = None) -> None:
-        """One step on the generator's pictures, or on fresh ones; then R1 when it is due."""
-        if self.critic is None:
-            return
-        config, critic, signs = self.config, self.critic.network, []
-        for i, batch in enumerate(batches):
-            image, position = batch["image"], batch["position"]
-            with torch.no_grad(), self.accelerator.autocast():
-                fake = self.fill(batch, 1) if fakes is None else fakes[i]
-            with self.accelerator.autocast():
-                on_real = critic(self.seen(image, position, 0)).float()
-                on_fake = critic(self.seen(fake, position, 1)).float()
-                loss = logistic_discriminator_loss(on_real, on_fake)
-            self.accelerator.backward(loss / len(batches))
-            signs.append(on_real.detach().sign().mean())
-            self.run.record(loss_discriminator=loss, score_real=on_real.mean(), score_fake=on_fake.mean())
-        self.update(self.critic)
-        if config.r1_weight > 0 and self.is_due(config.r1_every):
-            for batch in batches:
-                # Taken at the augmented pictures: resampling has no second derivative.
-                image = self.seen(batch["image"], batch["position"], 0).detach().requires_grad_(True)
-                penalty = r1_penalty(critic(image), image)
-                self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
-                self.run.record(r1=penalty)
-            self.update(self.critic)
-        if config.augment == "ada":
-            sign = self.accelerator.reduce(torch.stack(signs).mean(), "mean")
-            self.augment.observe(sign.item(), self.run.samples_per_step, config.augment_every)
-            self.run.record(augment_probability=self.augment.probability, mean_sign=sign)
 
     def _regularize_generator(self, batch: dict[str, Any]) -> None:
         """Path lengths of I_pred over all mixed codes, the exemplar's included."""

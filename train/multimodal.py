@@ -24,13 +24,14 @@ from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import load_parser
-from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.losses.logistic import logistic_generator_loss
 from facekit.models.face_parser import FaceParser
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator, mixed_styles
 from facekit.pipelines.edit import FaceEditPipeline
+from train.adversarial import AdversarialStage
 from train.config import read_config
 from train.exemplar_networks import build_critic
 from train.exemplar_validation import attribute_distance
@@ -39,11 +40,10 @@ from train.multimodal_config import MultimodalConfig
 from train.multimodal_data import edit_batches, known_codes
 from train.multimodal_networks import build_networks, check_guides
 from train.multimodal_validation import MultimodalValidation
-from train.perceptual import PictureLosses
-from train.stage import Learner, Stage, lazy_options, load_component
+from train.stage import Learner, lazy_options, load_component
 
 
-class MultimodalTrainer(Stage):
+class MultimodalTrainer(AdversarialStage):
     """Networks of one run, and what happens in an iteration."""
 
     config: MultimodalConfig
@@ -70,22 +70,9 @@ class MultimodalTrainer(Stage):
             every = config.r1_every if config.lazy_rates and config.r1_weight > 0 else 0
             critic = build_critic(config, refiner, self.run.say)
             self.critic = self.learn(critic, **lazy_options(rate, betas, every))
-        self._build_losses()
+        self.build_losses()
         self.augment = config.make_augment()
         self.accelerator.register_for_checkpointing(self.augment)
-
-    def _build_losses(self) -> None:
-        """Perceptual and identity loss look at different pictures: each has its own."""
-        config, critic = self.config, self.critic and self.critic.network
-        perceptual, identity = copy.copy(config), copy.copy(config)
-        perceptual.identity_weight, identity.perceptual = 0.0, "none"
-        identity.parser_weight = 0.0
-        if not config.has_perceptual:
-            perceptual.perceptual = "none"
-        self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say)
-        self.identity = PictureLosses(identity, None, self.device, self.run.say)
-        if config.identity_weight > 0 and config.identity_encoder is None:
-            self.run.say("no identity_encoder is named: this run has no identity loss")
 
     # Data
 
@@ -176,10 +163,6 @@ class MultimodalTrainer(Stage):
         image = refiner(features, batch["codes"], batch["bank"], **noise).float()
         return image * batch["mask"] + batch["image"] * (1 - batch["mask"])
 
-    def seen(self, images: Tensor, positions: Tensor, stream: int) -> Tensor:
-        """What the discriminator is shown of them."""
-        return self.augment(images, self.rngs(positions, 30 + stream))
-
     # One iteration of Algorithm 5
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
@@ -187,7 +170,7 @@ class MultimodalTrainer(Stage):
         same = bool(self.step_rng(0).random() <= self.config.same_image_probability)
         batches = [self.prepared(batch, same) for batch in batches]
         fakes = self._update_generator(batches, same)
-        self._update_critic(batches, fakes)
+        self.update_critic(batches, fakes)
 
     def _update_generator(self, batches: list[dict[str, Any]], same: bool) -> list[Tensor]:
         """One step of aggregation and refiner -> the pictures it was taken on."""
@@ -232,34 +215,6 @@ class MultimodalTrainer(Stage):
             terms["l1"] = ((image - batch["image"]).abs().sum((1, 2, 3)) / area).mean()
             total = total + config.l1_weight * terms["l1"]
         return total, terms
-
-    def _update_critic(self, batches: list[dict[str, Any]], fakes: list[Tensor]) -> None:
-        """One step on the same pictures; then R1 when it is due."""
-        if self.critic is None:
-            return
-        config, critic, signs = self.config, self.critic.network, []
-        for batch, fake in zip(batches, fakes, strict=True):
-            image, position = batch["image"], batch["position"]
-            with self.accelerator.autocast():
-                on_real = critic(self.seen(image, position, 0)).float()
-                on_fake = critic(self.seen(fake, position, 1)).float()
-                loss = logistic_discriminator_loss(on_real, on_fake)
-            self.accelerator.backward(loss / len(batches))
-            signs.append(on_real.detach().sign().mean())
-            self.run.record(loss_discriminator=loss, score_real=on_real.mean(), score_fake=on_fake.mean())
-        self.update(self.critic)
-        if config.r1_weight > 0 and self.is_due(config.r1_every):
-            for batch in batches:
-                # Taken at the augmented pictures: resampling has no second derivative.
-                image = self.seen(batch["image"], batch["position"], 0).detach().requires_grad_(True)
-                penalty = r1_penalty(critic(image), image)
-                self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
-                self.run.record(r1=penalty)
-            self.update(self.critic)
-        if config.augment == "ada":
-            sign = self.accelerator.reduce(torch.stack(signs).mean(), "mean")
-            self.augment.observe(sign.item(), self.run.samples_per_step, config.augment_every)
-            self.run.record(augment_probability=self.augment.probability, mean_sign=sign)
 
     # Results
 
