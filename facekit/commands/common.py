@@ -68,6 +68,29 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
 
 
+def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
+    """`--aligned`, `--faces`, `--model`, `--seed`; `seeded` is what the seed decides."""
+    parser.add_argument(
+        "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
+    )
+    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
+    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
+    parser.add_argument("--seed", type=int, default=0, help=f"seed of {seeded}, the same for every photo")
+
+
+def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:
+    """`--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` names what the first speaks of."""
+    parser.add_argument(
+        "--exemplar-aligned", action="store_true", help=f"{references} are aligned faces, too"
+    )
+    parser.add_argument(
+        "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
+    )
+    parser.add_argument(
+        "--noise", choices=("random", "fixed", "none"), default="random", help="noise in each pixel"
+    )
+
+
 def chosen_faces(text: str) -> str | list[int]:
     """`--faces` as the pipelines take it. Raises UsageError where it is none of the three forms."""
     if text in ("all", "largest"):

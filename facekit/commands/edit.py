@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from facekit.commands.common import (
     UsageError,
     add_device_options,
+    add_exemplar_options,
+    add_face_options,
     add_output_options,
     chosen_faces,
     finish,
@@ -124,26 +126,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="below 1: random codes nearer the average",
     )
     parser.add_argument(
-        "--noise", choices=("random", "fixed", "none"), default="random", help="noise in each pixel"
-    )
-    parser.add_argument("--aligned", action="store_true", help="the photos are aligned faces")
-    parser.add_argument(
-        "--exemplar-aligned", action="store_true", help="so are exemplars and pose references"
-    )
-    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
-    parser.add_argument(
-        "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
-    )
-    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of codes and noise, the same for every photo"
-    )
-    parser.add_argument(
         "--save-session",
         type=Path,
         metavar="DIR",
         help="also write each photo's session as DIR/NAME.zip, with its edits and their pictures",
     )
+    add_exemplar_options(parser, "exemplars and pose references")
+    add_face_options(parser, "codes and noise")
     add_device_options(parser)
     return parser
 

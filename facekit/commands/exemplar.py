@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from facekit.commands.common import (
     UsageError,
     add_device_options,
+    add_exemplar_options,
+    add_face_options,
     add_output_options,
     chosen_faces,
     finish,
@@ -93,19 +95,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--truncation", type=float, default=1.0, metavar="PSI", help="below 1: less variety, fewer failures"
     )
-    parser.add_argument(
-        "--noise", choices=("random", "fixed", "none"), default="random", help="noise in each pixel"
-    )
-    parser.add_argument("--aligned", action="store_true", help="the photos are aligned faces")
-    parser.add_argument("--exemplar-aligned", action="store_true", help="the exemplars are aligned faces")
-    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
-    parser.add_argument(
-        "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
-    )
-    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of codes and noise, the same for every photo"
-    )
+    add_exemplar_options(parser, "the exemplars")
+    add_face_options(parser, "codes and noise")
     add_device_options(parser)
     return parser
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from facekit.commands.common import (
     UsageError,
     add_device_options,
+    add_face_options,
     add_output_options,
     chosen_faces,
     finish,
@@ -61,13 +62,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--crop", choices=("hole", "whole"), default="hole", help="with --region image: what the network sees"
     )
-    parser.add_argument(
-        "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
-    )
-    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
     parser.add_argument("--steps", type=int, default=3, metavar="T", help="reasoning steps (default: 3)")
-    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, the same for every photo")
+    add_face_options(parser, "the noise")
     add_device_options(parser)
     return parser
 
