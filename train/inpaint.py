@@ -24,6 +24,8 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from facekit.conditions.masks import MaskSampler
+from facekit.losses.perceptual import ParserLoss
+from facekit.models.face_parser import FaceParser
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
@@ -35,6 +37,7 @@ from train.data import ImageSource, Preparation, to_tensor, training_batches
 from train.inpaint_config import ABLATIONS, InpaintConfig
 from train.inpaint_steps import InpaintLosses, LossWeights, fill_step
 from train.loop import Run, write_folder
+from train.stage import load_component
 from train.validation import ValidationSet
 
 
@@ -58,6 +61,9 @@ class InpaintTrainer:
             if variant.get("patch_discriminator") != "none":
                 patch = ForgedPatchDiscriminator(**config.patch)
                 initialize_normal(patch)
+        parser = None
+        if config.parser_weight > 0:
+            parser = ParserLoss(load_component(FaceParser, config.parser, "face_parser"))
         self.losses = InpaintLosses(
             projected,
             patch,
@@ -67,12 +73,14 @@ class InpaintTrainer:
                 projected=config.projected_weight,
                 patch=config.patch_weight,
                 pixel=config.pixel_weight,
+                parser=config.parser_weight,
             ),
             mask_patch_loss=config.mask_patch_loss,
             perceptual=config.perceptual,
             substitute=config.perceptual_substitute,
             reduction=config.perceptual_reduction,
             lpips_net=config.lpips_net,
+            parser=parser,
             say=self.run.say,
         )
         self.ema = EMAModel(

@@ -35,6 +35,8 @@ class InpaintConfig(LoopConfig):
         perceptual_substitute: what to use when LPIPS weights cannot be had; "none" makes that an error.
         perceptual_reduction: "mean" over the batch (thesis) or "sum" (published).
         pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
+        parser_weight: of the distance of a face parser's maps, not in the thesis; the starter uses it.
+        parser: folder or Hub id of that parser.
         backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
             through timm), "published" (the same, its convolutions then overwritten by the initialiser: only the
             running statistics survive), or "random" (nothing to download).
@@ -71,6 +73,8 @@ class InpaintConfig(LoopConfig):
     projected_weight: float = 1.0
     patch_weight: float = 1.0
     pixel_weight: float = 0.0
+    parser_weight: float = 0.0
+    parser: str | None = None
     learning_rate: float = 2e-4
     discriminator_learning_rate: float | None = None
     betas: tuple[float, float] = (0.5, 0.999)
@@ -105,6 +109,8 @@ class InpaintConfig(LoopConfig):
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if self.parser_weight > 0 and self.parser is None:
+            raise ValueError("parser_weight needs a network: name its folder or Hub id as parser")
         if not 1 <= self.reasoning_steps <= 100:
             raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
         parse_policy(self.augment)

@@ -13,7 +13,7 @@ from facekit.losses.adversarial import (
     hinge_generator_loss,
     soft_patch_labels,
 )
-from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
+from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 
@@ -25,12 +25,13 @@ def fill_step(composite: Tensor, residual: Tensor, mask: Tensor, image: Tensor) 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 4.6, and of the L1 term that only the starter uses."""
+    """Weights of Eq. 4.6, and of two terms that only the starter uses: L1, and a face parser's maps."""
 
     perceptual: float = 1.5
     projected: float = 1.0
     patch: float = 1.0
     pixel: float = 0.0
+    parser: float = 0.0
 
 
 class ProjectedLoss(nn.Module):
@@ -94,6 +95,7 @@ class InpaintLosses:
         substitute: str = "none",
         reduction: str = "mean",
         lpips_net: str = "vgg",
+        parser: ParserLoss | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.weights = weights or LossWeights()
@@ -103,6 +105,7 @@ class InpaintLosses:
         self.critics: list[nn.Module] = [loss for loss in (self.projected, self.patch) if loss is not None]
         self.networks = [loss.discriminator for loss in self.critics]
         self._trained = [p for network in self.networks for p in network.parameters() if p.requires_grad]
+        self.parser = parser
         self.lpips: LPIPSLoss | None = None
         if perceptual == "lpips":
             try:
@@ -119,8 +122,9 @@ class InpaintLosses:
             )
 
     def to(self, device: torch.device) -> None:
-        if self.lpips is not None:
-            self.lpips.to(device)
+        for frozen in (self.lpips, self.parser):
+            if frozen is not None:
+                frozen.to(device)
 
     def train_networks(self, on: bool) -> None:
         """Let the discriminators collect gradients, or spare the generator's step that work."""
@@ -167,6 +171,9 @@ class InpaintLosses:
         for name in ("feature_matching", "lpips"):
             if name in terms:
                 total = total + self.weights.perceptual * terms[name]
+        if self.parser is not None:
+            terms["parser"] = self.parser(image, target)
+            total = total + self.weights.parser * terms["parser"]
         if self.weights.pixel > 0:
             inside = ((image - target).abs() * mask).sum(dim=(1, 2, 3))
             terms["pixel"] = (inside / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)).mean()

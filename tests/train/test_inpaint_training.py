@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from facekit import FaceInpaintPipeline
 from facekit.losses.adversarial import forged_patch_discriminator_loss, soft_patch_labels
 from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
+from facekit.models.face_parser import FaceParser
 from train.config import read_config
 from train.inpaint import InpaintConfig, InpaintTrainer
 
@@ -206,6 +207,17 @@ def test_missing_lpips_weights_are_said_or_refused(
     printed = capsys.readouterr()
     assert "uses feature_matching in its place" in printed.out + printed.err
     assert curve(tmp_path / "said", "generator_feature_matching")[0] > 0
+
+
+def test_a_parser_may_look_at_the_fill(tmp_path: Path, tiny_config: Path) -> None:
+    FaceParser(16, (4, 8)).save_pretrained(tmp_path / "parser")
+    parser, weight = ["--parser", str(tmp_path / "parser")], ["--parser_weight", "2"]
+    options = ["--perceptual", "none", "--max_steps", "2"]
+    without = train(tiny_config, tmp_path / "without", *options)
+    assert not same(without, train(tiny_config, tmp_path / "run", *options, *parser, *weight))
+    assert curve(tmp_path / "run", "generator_parser")[0] > 0
+    with pytest.raises(ValueError, match="parser_weight needs a network"):
+        train(tiny_config, tmp_path / "refused", *options, *weight)
 
 
 def test_feature_matching_needs_a_discriminator(tmp_path: Path, tiny_config: Path) -> None:
