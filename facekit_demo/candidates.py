@@ -13,6 +13,7 @@ from facekit_demo.widgets import (
     QUIET,
     download_button,
     notes_box,
+    pick_gallery,
     result_slider,
     shown_notes,
     step_gallery,
@@ -65,18 +66,7 @@ class CandidatePanel:
         self.slider = result_slider(task)
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")
-            variants = gr.Gallery(
-                show_label=False,
-                columns=MAX_CANDIDATES,
-                height=None,
-                allow_preview=False,
-                object_fit="cover",
-                format="png",
-                interactive=False,
-                buttons=[],
-                elem_id=f"{task}-variants",
-                elem_classes="pictures",
-            )
+            variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
         with gr.Row():
             self.download = download_button(task)
             self.again = gr.Button(again, visible=False, elem_id=f"{task}-again") if again else None

@@ -53,6 +53,7 @@ from facekit_demo.widgets import (
     example_row,
     notes_box,
     photo_chooser,
+    pick_gallery,
     result_slider,
     seed_number,
     shown_notes,
@@ -100,18 +101,7 @@ def build_tab() -> None:
                     undo = gr.Button("Undo", elem_id=f"{TASK}-undo")
                     redo = gr.Button("Redo", elem_id=f"{TASK}-redo")
                 gr.Markdown("Tap a step to go back to it, or forth:", elem_classes="hint")
-                history = gr.Gallery(
-                    show_label=False,
-                    columns=COLUMNS,
-                    height=None,
-                    allow_preview=False,
-                    object_fit="cover",
-                    format="png",
-                    interactive=False,
-                    buttons=[],
-                    elem_id=f"{TASK}-history",
-                    elem_classes=["pictures", "faces"],
-                )
+                history = pick_gallery(TASK, "history", COLUMNS)
             download = download_button(TASK)
             with gr.Accordion(
                 "Save the session", open=False, visible=False, elem_id=f"{TASK}-session"

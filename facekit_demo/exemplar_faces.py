@@ -13,6 +13,7 @@ from facekit import sample_faces
 from facekit.faces import align_face, detect_faces
 from facekit.imaging import as_uint8
 from facekit_demo.common import log, open_photo
+from facekit_demo.widgets import pick_gallery
 
 COLUMNS = 6
 GENERATED = 12
@@ -123,18 +124,7 @@ def only_face_in(path: str | None) -> ExampleFace:
 
 def face_gallery(task: str, name: str) -> gr.Gallery:
     """A row of faces, one of which can be tapped."""
-    return gr.Gallery(
-        show_label=False,
-        columns=COLUMNS,
-        height=None,
-        allow_preview=False,
-        object_fit="cover",
-        format="png",
-        interactive=False,
-        buttons=[],
-        elem_id=f"{task}-{name}",
-        elem_classes=["pictures", "faces"],
-    )
+    return pick_gallery(task, name, COLUMNS)
 
 
 def upload_button(task: str, name: str) -> gr.UploadButton:

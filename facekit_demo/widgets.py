@@ -78,3 +78,19 @@ def step_gallery(columns: int) -> gr.Gallery:
         buttons=["fullscreen"],
         elem_classes="pictures",
     )
+
+
+def pick_gallery(task: str, name: str, columns: int, faces: bool = True) -> gr.Gallery:
+    """A row of pictures, one of which can be tapped; `faces` are shown as squares."""
+    return gr.Gallery(
+        show_label=False,
+        columns=columns,
+        height=None,
+        allow_preview=False,
+        object_fit="cover",
+        format="png",
+        interactive=False,
+        buttons=[],
+        elem_id=f"{task}-{name}",
+        elem_classes=["pictures", "faces"] if faces else "pictures",
+    )
