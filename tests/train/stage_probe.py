@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from train.config import read_config
 from train.exemplar import ExemplarConfig, ExemplarTrainer
+from train.multimodal import MultimodalConfig, MultimodalTrainer
 from train.prior import PriorConfig, PriorTrainer
 from train.restorer import RestorerConfig, RestorerTrainer
 from train.stage import Learner, Stage
@@ -21,6 +22,7 @@ STAGES = {
     "prior": (PriorTrainer, PriorConfig),
     "restorer": (RestorerTrainer, RestorerConfig),
     "exemplar": (ExemplarTrainer, ExemplarConfig),
+    "multimodal": (MultimodalTrainer, MultimodalConfig),
 }
 
 

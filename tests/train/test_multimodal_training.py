@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.multimodal import MultimodalAggregation
@@ -18,6 +18,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines.edit import FaceEditPipeline
 from facekit.sampling import CODES_FILE
 from tests.train import tiny_stages
+from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.config import read_config
@@ -278,3 +279,18 @@ def test_ends_with_a_whole_pipeline_where_a_warper_is_named(
     )
     with pytest.raises(ValueError, match="latent_warper"):
         train(config, tmp_path / "bad", directions=parts["directions"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("same_image", [0, 1])
+def test_two_processes_equal_one(tmp_path: Path, config: Path, same_image: int) -> None:
+    probe = Path(__file__).with_name("stage_probe.py")
+    steps = ["--max_steps", "2", "--learning_rate", "1e-5", "--same_image_probability", str(same_image)]
+    for processes, batch in ((1, 4), (2, 2)):
+        output = ["--output_dir", str(tmp_path / f"run{processes}"), "--batch_size", str(batch)]
+        result = tmp_path / f"multimodal-{processes}"
+        launch(processes, result, ["--config", str(config), *steps, *output], probe)
+        MultimodalAggregation.from_pretrained(tmp_path / f"run{processes}" / "pipeline" / "aggregation")
+    alone = load_file(tmp_path / "multimodal-1.0.safetensors")
+    ranks = [load_file(tmp_path / f"multimodal-2.{rank}.safetensors") for rank in (0, 1)]
+    assert_trained_as_one(alone, ranks, gradients=20)
