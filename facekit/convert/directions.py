@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facekit.checkpoints import read_checkpoint
 from facekit.conditions.directions import FFHQ_EDITS, PrincipalComponents, principal_components
+from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import write_folder
 from facekit.models.style_directions import StyleDirections
 

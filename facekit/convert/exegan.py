@@ -10,7 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from facekit.checkpoints import read_checkpoint
+from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import (
     check_options,
     download_files,

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from facekit.checkpoints import read_checkpoint
+from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import Rules, State, load_renamed, sub_state, write_folder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator

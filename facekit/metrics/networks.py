@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facekit.checkpoints import read_checkpoint
+from facekit.convert.checkpoints import read_checkpoint
 from facekit.metrics.errors import WeightsUnavailable
 
 Features = Callable[[np.ndarray], np.ndarray]

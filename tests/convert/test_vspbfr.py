@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from facekit import FaceRestorePipeline
-from facekit.checkpoints import read_checkpoint
 from facekit.cli import main
 from facekit.convert import vspbfr
+from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import check_options
 from tests.parity_data import PARITY, fill, filled
 
