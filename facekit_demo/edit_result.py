@@ -164,11 +164,11 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
         raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
     if progress:
         progress(0, desc="Getting ready")
-    pipe, work.stopped = pipeline(), False
-    work.session.pipeline = pipe
+    pipe = work.session.pipeline = pipeline()
+    work.stopped = False
 
-    def report(pipe: Any, step: int, steps: int, kwargs: dict[str, Any]) -> dict[str, Any]:
-        pipe.interrupt = work.stopped
+    def report(searching: Any, step: int, steps: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        searching.interrupt = work.stopped
         if progress:
             progress((step, steps), desc="Following the words", unit="steps")
         return kwargs
