@@ -1,0 +1,110 @@
+"""Features of natural images: the maps of a frozen ImageNet classifier, and small critics that judge them."""
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import Tensor, nn
+
+from .spectral import SpectralConv2d
+from .verified import VerifiedModelMixin
+
+# Blocks of the classifier behind each map after the stem's: maps at 1/2, 1/2, 1/4, 1/8, 1/16 and 1/32 of the side.
+PARTS = ((0, 1), (1, 2), (2, 3), (3, 5), (5, 7))
+WIDTHS = (32, 16, 24, 40, 112, 320)
+JUDGED = (0, 2, 3, 4, 5)  # the map after the first block adds cost and little else
+LEAK = 0.2
+
+
+class ImageNetFeatures(nn.Module):
+    """Six maps of a frozen EfficientNet-Lite, always in float32 and evaluation mode.
+
+    Args:
+        classifier: timm's network with trained weights, see `facekit.convert.imagenet.load_efficientnet_lite`.
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(classifier.conv_stem, classifier.bn1)
+        self.parts = nn.ModuleList(nn.Sequential(*classifier.blocks[first:last]) for first, last in PARTS)
+        # Depthwise convolutions are several times faster in this layout.
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> "ImageNetFeatures":
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] in [-1, 1] -> maps [B, C, h, w] with the widths `WIDTHS`; gradients reach the picture."""
+        # Half precision makes the backward pass of depthwise convolutions slower, not faster.
+        with torch.autocast(image.device.type, enabled=False):
+            x = self.stem(image.float().contiguous(memory_format=torch.channels_last))
+            maps = [x]
+            for part in self.parts:
+                x = part(x)
+                maps.append(x)
+        return maps
+
+
+class FeatureCritic(VerifiedModelMixin, ConfigMixin):
+    """One small convolutional critic on each of several feature maps.
+
+    After Sauer et al., Projected GANs converge faster, NeurIPS 2021; simpler: no random mixing, heads of three layers.
+    Batch statistics are those of the maps it is shown at once: show pictures of one kind together.
+
+    Args:
+        widths: channels of all the maps that it is given.
+        judged: indices of those that it looks at.
+        channels: width of the heads.
+    """
+
+    @register_to_config
+    def __init__(
+        self, widths: tuple[int, ...] = WIDTHS, judged: tuple[int, ...] = JUDGED, channels: int = 64
+    ) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(self._head(widths[index], channels) for index in judged)
+        self.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def _head(width: int, channels: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.BatchNorm2d(width, affine=False),
+            SpectralConv2d(width, channels, 1),
+            nn.LeakyReLU(LEAK),
+            SpectralConv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(LEAK),
+            SpectralConv2d(channels, 1, 3, padding=1),
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Maps of `ImageNetFeatures` -> scores [B, 1, h, w], one map a head; larger is more real."""
+        with torch.autocast(features[0].device.type, enabled=False):
+            return [head(features[index]) for head, index in zip(self.heads, self.config.judged, strict=True)]
+
+
+def normalize_channels(features: Tensor) -> Tensor:
+    """[B, C, h, w] -> vectors of unit length over the channels."""
+    return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-4)
+
+
+def feature_distance(features: list[Tensor], targets: list[Tensor], mask: Tensor | None = None) -> Tensor:
+    """Distance of pictures by their maps, [B].
+
+    The squared difference of channel vectors of unit length, averaged over the map and summed over the maps: LPIPS
+    without its learned weights.
+
+    Args:
+        features: maps of `ImageNetFeatures`, with gradient.
+        targets: the same of the truth; no gradient reaches them.
+        mask: [B, 1, H, W], where to compare; None: everywhere.
+    """
+    total = features[0].new_zeros(len(features[0]))
+    for made, wanted in zip(features, targets, strict=True):
+        distance = (
+            (normalize_channels(made) - normalize_channels(wanted.detach())).square().sum(1, keepdim=True)
+        )
+        if mask is None:
+            total = total + distance.mean((1, 2, 3))
+        else:
+            weight = F.interpolate(mask.float(), distance.shape[-2:], mode="area")
+            total = total + (distance * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+    return total
