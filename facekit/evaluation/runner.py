@@ -6,6 +6,7 @@
 Processes of an Accelerate launch share the pictures; the main process measures.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -203,22 +204,26 @@ class Column:
 
 
 def measure(plan: Plan, pages: Pages, networks: Networks, problems: Problems) -> list[Column]:
-    """All cells, set by set; runs, and with `Table.mean` conditions, are averaged."""
+    """All cells, set by set; runs, and with `Table.mean` conditions, are averaged.
+
+    The table's own columns come first, all groups of them, and then the additional ones.
+    """
     from tqdm import tqdm
 
     table, measurer = plan.table, Measurer(networks)
+    metrics = (*table.metrics, *table.additional)
     cells: dict[tuple[str, str, str], Cell] = {}
     pairs = [(row, s) for row in plan.rows for s in plan.sets]
     for row, s in tqdm(pairs, desc="measures", unit="set"):
         problem = problems.of(row, s.key)
         if problem:
-            measured = {metric: Cell(missing=problem[0], reason=problem[1]) for metric in table.metrics}
+            measured = {metric: Cell(missing=problem[0], reason=problem[1]) for metric in metrics}
         else:
-            measured = measurer.measure(table.metrics, pages.results(row, s))
+            measured = measurer.measure(metrics, pages.results(row, s))
         cells |= {(row.label, s.key, metric): cell for metric, cell in measured.items()}
     columns = []
-    for head, sets in grouped(plan):
-        for metric in table.metrics:
+    for part in (table.metrics, table.additional):
+        for (head, sets), metric in itertools.product(grouped(plan), part):
             title = networks.title(metric, paired_too="fid-reference" in table.metrics)
             column = tuple(mean_cell([cells[row.label, s.key, metric] for s in sets]) for row in plan.rows)
             columns.append(Column(" ".join([*head, title]), metric, column))

@@ -6,6 +6,18 @@ from typing import Literal
 Task = Literal["restore", "inpaint", "exemplar", "edit", "complexity"]
 Pairing = Literal["random", "pose"]
 
+# What a table has after the thesis's columns: what each metric brings along. These need no download.
+ADDITIONAL = {
+    "fid": ("fid-lite0", "kid-lite0"),
+    "fid-reference": ("fid-lite0-reference", "kid-lite0-reference"),
+    "lpips": ("imagenet-distance",),
+    "ssim": ("imagenet-distance",),
+}
+ADDITIONAL_NOTE = (
+    "Lite0 and ImageNet distance: additional columns, by features of EfficientNet-Lite0 trained on ImageNet. Compare "
+    "them within such tables, not with FID, KID or LPIPS of other networks."
+)
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -57,6 +69,12 @@ class Table:
     runs: int = 1
     options: tuple[tuple[str, str, object], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def additional(self) -> tuple[str, ...]:
+        """Metrics of the columns that come after the thesis's own, see `ADDITIONAL`."""
+        brought = (name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
+        return tuple(dict.fromkeys(brought))
 
 
 def _band(low: int) -> Condition:

