@@ -19,7 +19,7 @@ from facekit.models.layers import (
     pixel_norm,
 )
 from facekit.models.modulated import ModulatedConv2d, StyledConv, ToRGB
-from facekit.models.resample import FIRFilter
+from facekit.models.resample import FIRFilter, blur_by_sums
 from facekit.models.smart import SMART, MultiDilationConv
 
 from .style_parity import textbook_modulated_conv, textbook_resample
@@ -107,6 +107,13 @@ def test_fir_filter_against_zero_insertion() -> None:
     expected = textbook_resample(x, gain=4, pad=(1, 1)) * gain.view(1, 3, 1, 1) + bias.view(1, 3, 1, 1)
     torch.testing.assert_close(fir.blur(x, 1, 4.0, gain, bias), expected)
     assert not FIRFilter().state_dict()
+
+
+@pytest.mark.parametrize("padding, stride, side", [(1, 1, 9), (2, 1, 8), (1, 2, 8), (2, 2, 9), (0, 1, 7)])
+def test_fir_filter_by_sums_of_shifted_maps(padding: int, stride: int, side: int) -> None:
+    x = torch.randn(2, 3, side, side + 2)
+    expected = textbook_resample(x, gain=4, down=stride, pad=(padding, padding))
+    torch.testing.assert_close(blur_by_sums(x, 4.0, padding, stride), expected)
 
 
 @pytest.mark.parametrize(
