@@ -17,28 +17,51 @@ class AdversarialStage(Stage):
     """A stage whose configuration has the options of `ExemplarLosses` and `train.perceptual.PictureLossConfig`.
 
     Attributes:
-        critic: the discriminator that learns, or None.
+        critic: the StyleGAN2 discriminator that learns, or None.
+        feature_critic: the critics on ImageNet features that learn, or None.
         augment: what it is shown of a picture.
         perceptual, identity: the two losses.
     """
 
     config: ExemplarLosses
     critic: Learner | None
+    feature_critic: Learner | None
     augment: DiscriminatorAugment
     perceptual: PictureLosses
     identity: PictureLosses
 
     def build_losses(self) -> None:
-        """Perceptual and identity loss look at different pictures: each has its own."""
+        """Perceptual and identity loss look at different pictures: each has its own.
+
+        The critics on ImageNet features belong to the perceptual one, whose features they share.
+        """
         config, critic = self.config, self.critic and self.critic.network
         perceptual, identity = copy.copy(config), copy.copy(config)
         perceptual.identity_weight, identity.perceptual, identity.parser_weight = 0.0, "none", 0.0
+        identity.adversarial_weight = 0.0
         if not config.has_perceptual:
             perceptual.perceptual = "none"
         self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say)
         self.identity = PictureLosses(identity, None, self.device, self.run.say)
+        self.feature_critic = self.learn_feature_critic(self.perceptual)
         if config.identity_weight > 0 and config.identity_encoder is None:
             self.run.say("no identity_encoder is named: this run has no identity loss")
+
+    @property
+    def judges(self) -> list[Any]:
+        """The networks that only look on while pictures are learned."""
+        return [learner.network for learner in (self.critic, self.feature_critic) if learner is not None]
+
+    def compared(self, image: Tensor, view: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Perceptual and projected adversarial loss of pictures that have a truth.
+
+        `view` are the same pictures with other gradients (`spatial_gradient`), which the distance alone looks at.
+        """
+        if view is image or self.feature_critic is None:
+            return self.perceptual(view, target)
+        distance, terms = self.perceptual(view, target, adversarial=False)
+        judged, more = self.perceptual.judge(image, target)
+        return distance + judged, terms | more
 
     def seen(self, images: Tensor, positions: Tensor, stream: int) -> Tensor:
         """What the discriminator is shown of them."""

@@ -27,6 +27,7 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.schedulers import CodeDiffusionScheduler
 from train.config import read_config
 from train.perceptual import PictureLossConfig, PictureLosses
+from train.precision import launch
 from train.stage import Stage, load_component
 
 
@@ -62,6 +63,8 @@ class CodeDiffuserConfig(PictureLossConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_choices(objective=("thesis", "published"))
+        if self.adversarial_weight > 0 and self.critic == "stylegan2":
+            raise ValueError("this stage trains no StyleGAN2 discriminator: say --critic projected")
         prediction = self.make_scheduler().config.prediction_type
         if prediction != ("epsilon" if self.objective == "thesis" else "sample"):
             raise ValueError(f"the {self.objective} objective cannot train a prediction of {prediction!r}")
@@ -96,6 +99,7 @@ class CodeDiffuserTrainer(Stage):
                     f"the discriminator reads pictures of {critic.config.sample_size}, the run's are {self.size}"
                 )
         self.losses = PictureLosses(config, critic, self.device, self.run.say)
+        self.feature_critic = self.learn_feature_critic(self.losses)
 
     @torch.no_grad()
     def codes(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -110,14 +114,16 @@ class CodeDiffuserTrainer(Stage):
         return noisy
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
-        for batch in batches:
-            with self.accelerator.autocast():
-                loss, terms = self._loss(batch)
-            self.accelerator.backward(loss / len(batches))
-            self.run.record(
-                loss_diffuser=loss, **{f"diffuser_{name}": value for name, value in terms.items()}
-            )
-        self.update(self.diffuser)
+        with self.frozen(*([self.feature_critic.network] if self.feature_critic else [])):
+            for batch in batches:
+                with self.accelerator.autocast():
+                    loss, terms = self._loss(batch)
+                self.accelerator.backward(loss / len(batches))
+                self.run.record(
+                    loss_diffuser=loss, **{f"diffuser_{name}": value for name, value in terms.items()}
+                )
+        self.update(self.diffuser, clip=self.config.gradient_clip)
+        self.update_feature_critic(self.feature_critic, self.losses)
 
     def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         config, generators = self.config, self.generators(batch["position"], 0)
@@ -164,7 +170,7 @@ class CodeDiffuserTrainer(Stage):
 
 
 def main(argv: list[str] | None = None) -> None:
-    CodeDiffuserTrainer(read_config(CodeDiffuserConfig, argv, description=__doc__ or "")).train()
+    launch(CodeDiffuserTrainer, read_config(CodeDiffuserConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

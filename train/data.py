@@ -1,12 +1,13 @@
-"""Images for training: from a folder, a Hub dataset (streamed or not) or webdataset shards, in a fixed order.
+"""Images for training: from folders, Hub datasets (streamed or not) or webdataset shards, in a fixed order.
 
 The order is a function of the seed alone: sample number p of a run is always the same picture with the same
 crop, flip and random stream, however many processes or restarts lie between. Resuming therefore needs one number.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,31 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 # and the sample's own random generator, and returns named arrays or tensors.
 Extras = Callable[[np.ndarray, np.random.Generator], dict[str, Any]]
 
+# One source, several of equal weight, or several with their weights.
+Data = str | list[str] | dict[str, float]
+
 
 @dataclass
 class ImageSource:
     """Where pictures come from.
 
     Attributes:
-        data: a folder of images (sub-folders count), a Hub dataset id, or webdataset shards (`shards-{000..009}.tar`).
+        data: a folder of images (sub-folders count), a Hub dataset id, or webdataset shards (`shards-{000..009}.tar`);
+            or a mixture of folders and Hub datasets, a list (equal weights) or a mapping source -> weight. Each sample
+            of a mixture draws its source by weight, then one of its pictures, with replacement.
         split: split of a Hub dataset, or of a folder laid out as `imagefolder`.
         streaming: read a Hub dataset without downloading it whole. Shards always stream.
-        shots: train on so many pictures only (few-shot), chosen by `seed`; `None` takes all.
-        exclude: metadata column -> values; rows with one of them are left out, e.g. `{generator: [DALLE3]}`.
+        shots: train on so many pictures only (few-shot), chosen by `seed`; `None` takes all. Not for mixtures.
+        exclude: metadata column -> values; rows with one of them are left out, e.g. `{generator: [DALLE3]}`. Sources
+            of a mixture that lack the column stay whole.
         image_column: the column that holds the picture.
+
+    Raises:
+        ValueError: a mixture names no source or one twice, has a weight that is no positive number, or a source read
+            as a stream, or is to give `shots`.
     """
 
-    data: str
+    data: Data
     split: str = "train"
     streaming: bool = False
     shots: int | None = None
@@ -42,9 +53,42 @@ class ImageSource:
     image_column: str = "image"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not is_mixture(self.data):
+            return
+        weights = self.weights
+        if not weights:
+            raise ValueError("data is an empty mixture: name at least one folder or Hub dataset")
+        if len(weights) < len(self.data):
+            raise ValueError("data names a source twice: to draw from it more often, give it a weight")
+        for source, weight in weights.items():
+            if not (math.isfinite(weight) and weight > 0):
+                raise ValueError(f"the weight of {source} must be a positive number, got {weight}")
+            if self._is_stream(source):
+                raise ValueError(f"{source} is read as a stream, from which a mixture cannot draw at random")
+        if self.shots is not None:
+            raise ValueError(
+                "shots choose pictures of one source; a mixture has several: leave one of both out"
+            )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Each source and its weight, as given: they need not sum to 1."""
+        if isinstance(self.data, dict):
+            return {str(source): _weight(source, weight) for source, weight in self.data.items()}
+        return {str(source): 1.0 for source in (self.data if is_mixture(self.data) else [self.data])}
+
     @property
     def is_shards(self) -> bool:
-        return str(self.data).endswith(".tar")
+        return not is_mixture(self.data) and _names_shards(self.data)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the pictures can only be read in their order. A mixture never streams."""
+        return not is_mixture(self.data) and self._is_stream(self.data)
+
+    def _is_stream(self, source: Any) -> bool:
+        return _names_shards(source) or (self.streaming and not Path(source).is_dir())
 
     def load(self) -> Any:
         """The dataset: indexable, or iterable when it streams.
@@ -53,22 +97,41 @@ class ImageSource:
             ValueError: when nothing is left to train on, or an excluded column does not exist.
             OSError: when the data cannot be found.
         """
+        if not is_mixture(self.data):
+            return self._select(self._open())
+        parts = [replace(self, data=source, exclude={}) for source in self.weights]
+        opened = [part._open() for part in parts]
+        for column in self.exclude:
+            if not any(column in rows.column_names for rows in opened):
+                raise ValueError(f"exclude names the column {column!r}; no source of the mixture has it")
+        for part, rows in zip(parts, opened, strict=True):
+            part.exclude = {name: self.exclude[name] for name in self.exclude if name in rows.column_names}
+        chosen = [part._select(rows) for part, rows in zip(parts, opened, strict=True)]
+        return Mixture(chosen, list(self.weights.values()))
+
+    def _open(self) -> Any:
+        """All rows of a single source."""
         if self.is_shards:
-            return _read_shards(self.data)
+            return _read_shards(str(self.data))
         import datasets
 
-        local = Path(self.data).is_dir()
-        if local and not any(
-            path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in _files(self.data)
+        folder = Path(str(self.data))
+        if folder.is_dir() and not any(
+            path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in _files(folder)
         ):
             raise ValueError(f"no .jpg, .png or .webp image in {self.data} or its sub-folders")
-        rows = datasets.load_dataset(str(self.data), split=self.split, streaming=self.streaming and not local)
+        return datasets.load_dataset(str(self.data), split=self.split, streaming=self.streams)
+
+    def _select(self, rows: Any) -> Any:
+        """What `exclude` and `shots` leave of them."""
+        if self.is_shards:
+            return rows
         for column, values in self.exclude.items():
             if rows.column_names is not None and column not in rows.column_names:
                 raise ValueError(f"exclude names the column {column!r}; the data has {rows.column_names}")
             # `None` is a value like any other here: a picture of unknown origin can be left out too.
             rows = rows.filter(lambda value, values=values: value not in values, input_columns=[column])
-        if self.streaming and not local:
+        if self.streams:
             return rows if self.shots is None else rows.take(self.shots)
         if self.shots is not None:
             if not 1 <= self.shots <= len(rows):
@@ -80,8 +143,50 @@ class ImageSource:
         return rows
 
 
-def _files(folder: str) -> Iterator[Path]:
-    return (path for path in Path(folder).rglob("*") if path.is_file())
+class Mixture:
+    """Several indexable datasets: one after the other by index, by weight where samples are drawn."""
+
+    def __init__(self, parts: list[Any], weights: list[float]) -> None:
+        self.parts = parts
+        self.shares = np.array(weights) / sum(weights)
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    @property
+    def num_rows(self) -> int:
+        return int(self._starts[-1])
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.parts[part][index - int(self._starts[part])]
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """The index of a random picture of a source chosen by weight."""
+        part = int(rng.choice(len(self.parts), p=self.shares))
+        return int(self._starts[part] + rng.integers(len(self.parts[part])))
+
+
+def is_mixture(data: Any) -> bool:
+    """Whether `data` names several sources, each by itself."""
+    return isinstance(data, (list, tuple, dict))
+
+
+def _weight(source: Any, weight: Any) -> float:
+    try:
+        # YAML 1.1 reads 1e-1 as text, and yes as true.
+        return math.nan if isinstance(weight, bool) else float(weight)
+    except (TypeError, ValueError):
+        raise ValueError(f"the weight of {source} must be a positive number, got {weight!r}") from None
+
+
+def _names_shards(source: Any) -> bool:
+    return str(source).endswith(".tar")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
 
 
 def _read_shards(pattern: str) -> Any:
@@ -139,13 +244,18 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 class IndexedSamples(Dataset):
-    """Sample number p of an endless run over an indexable dataset; each epoch is its own permutation."""
+    """Sample number p of an endless run over an indexable dataset.
+
+    Each epoch is a permutation of its own. A mixture has no epochs: each sample is drawn by itself.
+    """
 
     def __init__(self, rows: Any, image_column: str, prepare: Preparation) -> None:
         self.rows, self.image_column, self.prepare = rows, image_column, prepare
         self._epoch, self._order = -1, np.arange(len(rows))
 
     def index_of(self, position: int) -> int:
+        if isinstance(self.rows, Mixture):
+            return self.rows.draw(np.random.default_rng([self.prepare.seed, 3, position]))
         epoch, within = divmod(position, len(self.rows))
         if epoch != self._epoch:
             self._epoch = epoch

@@ -29,7 +29,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.sampling import load_style_codes
 from train.config import read_config
-from train.data import fit_square, to_tensor
+from train.data import fit_square, is_mixture, to_tensor
 from train.direction_checks import measure_in_pictures, preview_prior, write_sheet
 from train.direction_fits import (
     GEOMETRIES,
@@ -150,6 +150,8 @@ class DirectionsConfig:
         for name, known in (("method", METHODS), ("geometry", GEOMETRIES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if is_mixture(self.data):
+            raise ValueError("labels name files of one folder: data cannot be a mixture")
         self.attributes = {name: Attribute(**(options or {})) for name, options in self.attributes.items()}
         if self.method == "factorise" and self.prior is None:
             raise ValueError("factorising needs prior, whose weights it reads")

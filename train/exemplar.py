@@ -35,6 +35,7 @@ from train.exemplar_config import ExemplarConfig
 from train.exemplar_data import check_source, exemplar_batches
 from train.exemplar_networks import build_critic, build_generator, choose_layers
 from train.exemplar_validation import ExemplarValidation, attribute_distance
+from train.precision import launch
 from train.prior import MeanLength
 from train.stage import Learner, lazy_options, load_component
 
@@ -191,8 +192,8 @@ class ExemplarTrainer(AdversarialStage):
 
     def _update_generator(self, batches: list[dict[str, Any]], stream: int, same: bool) -> list[Tensor]:
         """One step -> the pictures it was taken on."""
-        fakes = []
-        with self.frozen(*([self.critic.network] if self.critic else [])):
+        config, fakes = self.config, []
+        with self.frozen(*self.judges):
             for batch in batches:
                 with self.accelerator.autocast():
                     fake = self.fill(batch, stream)
@@ -203,7 +204,9 @@ class ExemplarTrainer(AdversarialStage):
                 named = {f"generator_{name}": value for name, value in terms.items()}
                 self.run.record(loss_generator=loss, **named)
         # The average follows the last update of an iteration.
-        self.update(replace(self.generator, average=None) if self._path_is_due else self.generator)
+        learner = replace(self.generator, average=None) if self._path_is_due else self.generator
+        self.update(learner, clip=config.gradient_clip)
+        self.update_feature_critic(self.feature_critic, self.perceptual)
         return fakes
 
     def _generator_loss(
@@ -214,7 +217,10 @@ class ExemplarTrainer(AdversarialStage):
         total, terms = self.identity(image, batch["exemplar"])
         if same and config.has_perceptual:
             view = spatial_gradient(image, batch["confidence"]) if config.weighs_perceptual else image
-            loss, named = self.perceptual(view, batch["image"])
+            loss, named = self.compared(image, view, batch["image"])
+            total, terms = total + loss, terms | named
+        else:
+            loss, named = self.perceptual.judge(image, batch["image"])
             total, terms = total + loss, terms | named
         if config.attribute_weight > 0 and batch["layers"]:
             view = spatial_gradient(image, batch["reverse"]) if config.weighs_attribute else image
@@ -222,7 +228,7 @@ class ExemplarTrainer(AdversarialStage):
             made, wanted = self.used(self.codes(view), layers), self.used(batch["codes"], layers)
             terms["attribute"] = attribute_distance(made, wanted, config.attribute_distance).mean()
             total = total + config.attribute_weight * terms["attribute"]
-        if config.adversarial_weight > 0:
+        if config.adversarial_weight > 0 and config.critic == "stylegan2":
             scores = self.critic.network(self.seen(image, batch["position"], 2))
             terms["adversarial"] = logistic_generator_loss(scores.float())
             total = total + config.adversarial_weight * terms["adversarial"]
@@ -298,7 +304,7 @@ class ExemplarTrainer(AdversarialStage):
 
 
 def main(argv: list[str] | None = None) -> None:
-    ExemplarTrainer(read_config(ExemplarConfig, argv, description=__doc__ or "")).train()
+    launch(ExemplarTrainer, read_config(ExemplarConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

@@ -69,8 +69,9 @@ class ExemplarConfig(ExemplarLosses, PictureLossConfig):
         ema_decay, ema_min_decay: decay per step of the averaged generator, and its least value in early steps.
         latent_samples: z over which the mean code `latent_avg` is measured at the end.
         validation_data, validation_split, validation_images, validation_masks: pictures and mask options scored.
-        best_metric: "psnr" (exemplar = picture) or "attribute" (distance of the codes of a fill to those of its
-            exemplar); its best weights are kept in `best/`.
+        best_metric: "psnr" (exemplar = picture), "imagenet" (ImageNet distance of the same, in and next to the hole)
+            or "attribute" (distance of the codes of a fill to those of its exemplar); its best weights are kept in
+            `best/`.
     """
 
     style_encoder: str
@@ -134,7 +135,7 @@ class ExemplarConfig(ExemplarLosses, PictureLossConfig):
             exemplars=("sampled", "reversed"),
             update_order=("thesis", "published"),
             attribute_distance=("norm", "mse"),
-            best_metric=("psnr", "attribute"),
+            best_metric=("psnr", "attribute", "imagenet"),
         )
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")

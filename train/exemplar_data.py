@@ -1,7 +1,6 @@
 """What EXE-GAN training reads: pictures with holes and sketches, and the exemplars beside them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from facekit.conditions.masks import MaskSampler, brush_mask
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
-from train.data import ImageSource, Preparation, training_batches
+from train.data import Preparation, training_batches
 from train.exemplar_config import ExemplarConfig
 
 EXEMPLAR_SEED = 2**32  # exemplars are the same pictures, in an order of their own
@@ -28,9 +27,7 @@ def random_strokes(pixels: np.ndarray, rng: np.random.Generator, dropout: float,
 
 def check_source(config: ExemplarConfig) -> None:
     """ValueError when exemplars are to be sampled from data that is read as a stream."""
-    source = ImageSource(config.data, streaming=config.streaming)
-    streams = source.is_shards or (config.streaming and not Path(config.data).is_dir())
-    if config.exemplars == "sampled" and streams:
+    if config.exemplars == "sampled" and config.source().streams:
         raise ValueError(
             "a stream is read in its order and cannot be sampled from beside: say --exemplars reversed"
         )
@@ -52,8 +49,7 @@ def exemplar_batches(
             sample["sketch"] = random_strokes(pixels, rng, config.sketch_dropout, config.sketch_partial)
         return sample
 
-    names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
-    source = ImageSource(**{name: getattr(config, name) for name in names})
+    source = config.source()
     options: dict[str, Any] = {"batch_size": config.batch_size, "num_workers": config.num_workers}
     options |= {"start": start, "rank": rank, "world": world}
     prepare = Preparation(size, config.seed, flip=config.flip, extras=draw)

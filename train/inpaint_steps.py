@@ -1,7 +1,7 @@
 """The losses of GRIG training (thesis 4.2.2) around its two discriminators, and one reasoning step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,13 @@ from facekit.losses.adversarial import (
     hinge_generator_loss,
     soft_patch_labels,
 )
+from facekit.losses.imagenet import (
+    ImageNetDistance,
+    multi_hinge_discriminator_loss,
+    multi_hinge_generator_loss,
+)
 from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
+from facekit.models.imagenet_features import FeatureCritic, feature_distance
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 
@@ -21,6 +27,27 @@ from facekit.models.projected_discriminator import ProjectedDiscriminator
 def fill_step(composite: Tensor, residual: Tensor, mask: Tensor, image: Tensor) -> Tensor:
     """Eq. 4.1: (c + residual) inside the mask, the known picture outside."""
     return (composite + residual) * mask + image * (1 - mask)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the losses look at: completed pictures, the truth, and the ImageNet maps of both.
+
+    Attributes:
+        image, target: [B, 3, H, W] in [-1, 1]; gradients reach the generator through `image`.
+        mask: [B, 1, H, W].
+        features, wanted: maps of `image` and of `target`, see `ImageNetFeatures`; empty where no loss reads them.
+    """
+
+    image: Tensor
+    target: Tensor
+    mask: Tensor
+    features: list[Tensor]
+    wanted: list[Tensor]
+
+    def detached(self) -> "Shown":
+        """The same, cut off from the generator: what a discriminator learns from."""
+        return replace(self, image=self.image.detach(), features=[x.detach() for x in self.features])
 
 
 @dataclass(frozen=True)
@@ -43,8 +70,31 @@ class ProjectedLoss(nn.Module):
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
+    @staticmethod
+    def reads(shown: Shown) -> tuple[Tensor, Tensor]:
+        """What `forward` takes. Tensors alone: the wrapper that averages gradients moves them to its device."""
+        return shown.target, shown.image
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
         return hinge_discriminator_loss(self.discriminator(real).float(), self.discriminator(fake).float())
+
+
+class FeatureLoss(nn.Module):
+    """Critics on ImageNet maps with their own loss, in place of the projected discriminator."""
+
+    name = "loss_projected"
+
+    def __init__(self, discriminator: FeatureCritic) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    @staticmethod
+    def reads(shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
+        """What `forward` takes: maps that the generator's step has made already."""
+        return shown.wanted, shown.features
+
+    def forward(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
+        return multi_hinge_discriminator_loss(self.discriminator(real), self.discriminator(fake))
 
 
 class PatchLoss(nn.Module):
@@ -70,6 +120,11 @@ class PatchLoss(nn.Module):
             return soft_patch_labels(mask, forged.shape[-2:])
         return forged
 
+    @staticmethod
+    def reads(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` takes."""
+        return shown.target, shown.image, shown.mask
+
     def forward(self, real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
         on_real, on_fake = self.discriminator(real).float(), self.discriminator(fake).float()
         return forged_patch_discriminator_loss(on_real, on_fake, self.label_map(mask))
@@ -78,14 +133,18 @@ class PatchLoss(nn.Module):
 class InpaintLosses:
     """Everything that judges a completed picture.
 
+    Args:
+        projected: judges whole pictures: GRIG's discriminator, or critics on ImageNet maps.
+
     Raises:
-        OSError: when LPIPS is asked for, its weights cannot be had and no substitute is named.
-        ValueError: when feature matching is asked for without any discriminator.
+        OSError: when LPIPS or ImageNet maps are asked for and their weights cannot be had (and, for LPIPS, no
+            substitute is named).
+        ValueError: when feature matching is asked for without any of GRIG's discriminators.
     """
 
     def __init__(
         self,
-        projected: ProjectedDiscriminator | None,
+        projected: ProjectedDiscriminator | FeatureCritic | None,
         patch: ForgedPatchDiscriminator | None,
         *,
         labels: str = "forged",
@@ -100,7 +159,10 @@ class InpaintLosses:
     ) -> None:
         self.weights = weights or LossWeights()
         self.mask_patch_loss, self.reduction = mask_patch_loss, reduction
-        self.projected = ProjectedLoss(projected) if projected is not None else None
+        self.projected: ProjectedLoss | FeatureLoss | None = None
+        if projected is not None:
+            on_maps = isinstance(projected, FeatureCritic)
+            self.projected = FeatureLoss(projected) if on_maps else ProjectedLoss(projected)
         self.patch = PatchLoss(patch, labels) if patch is not None else None
         self.critics: list[nn.Module] = [loss for loss in (self.projected, self.patch) if loss is not None]
         self.networks = [loss.discriminator for loss in self.critics]
@@ -116,32 +178,32 @@ class InpaintLosses:
                 say(f"LPIPS is not available ({error}). This run uses {substitute} in its place.")
                 perceptual = substitute
         self.perceptual = perceptual
-        if perceptual == "feature_matching" and not self.networks:
+        self.imagenet: ImageNetDistance | None = None
+        if perceptual == "efficientnet" or isinstance(self.projected, FeatureLoss):
+            self.imagenet = ImageNetDistance()
+        own = [loss for loss in self.critics if not isinstance(loss, FeatureLoss)]
+        if perceptual == "feature_matching" and not own:
             raise ValueError(
                 "feature_matching compares discriminator features, and this run has no discriminator"
             )
 
     def to(self, device: torch.device) -> None:
-        for frozen in (self.lpips, self.parser):
+        for frozen in (self.lpips, self.imagenet, self.parser):
             if frozen is not None:
                 frozen.to(device)
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """ImageNet maps of pictures [B, 3, H, W], with gradient if they have one; empty where no loss reads them."""
+        return [] if self.imagenet is None else self.imagenet.features(image)
 
     def train_networks(self, on: bool) -> None:
         """Let the discriminators collect gradients, or spare the generator's step that work."""
         for parameter in self._trained:
             parameter.requires_grad_(on)
 
-    def generator_loss(self, image: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 4.6.
-
-        Args:
-            image: completed pictures [B, 3, H, W], with gradient.
-            target: ground truth.
-            mask: [B, 1, H, W].
-
-        Returns:
-            The loss, and its unweighted terms by name.
-        """
+    def generator_loss(self, shown: Shown) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 4.6: the loss, and its unweighted terms by name."""
+        image, target, mask = shown.image, shown.target, shown.mask
         matching = self.perceptual == "feature_matching"
         terms: dict[str, Tensor] = {}
         total = torch.zeros((), device=image.device)
@@ -151,6 +213,10 @@ class InpaintLosses:
             ("patch", self.patch, self.weights.patch),
         ):
             if critic is None:
+                continue
+            if isinstance(critic, FeatureLoss):
+                terms[name] = multi_hinge_generator_loss(critic.discriminator(shown.features))
+                total = total + weight * terms[name]
                 continue
             scores, features = critic.discriminator(image, return_features=True)
             if matching:
@@ -166,9 +232,10 @@ class InpaintLosses:
         if matching:
             terms["feature_matching"] = torch.stack(distances).mean()
         elif self.lpips is not None:
-            per_picture = self.lpips(image, target).float()
-            terms["lpips"] = per_picture.sum() if self.reduction == "sum" else per_picture.mean()
-        for name in ("feature_matching", "lpips"):
+            terms["lpips"] = self._reduced(self.lpips(image, target).float())
+        elif self.perceptual == "efficientnet":
+            terms["imagenet"] = self._reduced(feature_distance(shown.features, shown.wanted))
+        for name in ("feature_matching", "lpips", "imagenet"):
             if name in terms:
                 total = total + self.weights.perceptual * terms[name]
         if self.parser is not None:
@@ -179,3 +246,7 @@ class InpaintLosses:
             terms["pixel"] = (inside / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)).mean()
             total = total + self.weights.pixel * terms["pixel"]
         return total, {f"generator_{name}": value for name, value in terms.items()}
+
+    def _reduced(self, distances: Tensor) -> Tensor:
+        """Distances of a batch, [B] -> one number."""
+        return distances.sum() if self.reduction == "sum" else distances.mean()

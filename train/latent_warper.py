@@ -30,6 +30,7 @@ from train.config import read_config
 from train.data import ImageSource, fit_square, to_tensor
 from train.modalities import ENCODER_CHANNELS
 from train.perceptual import PictureLossConfig, PictureLosses
+from train.precision import launch
 from train.stage import Stage, load_component
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
@@ -74,7 +75,9 @@ class LatentWarperConfig(PictureLossConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(optimizer=tuple(OPTIMIZERS), perceptual=("lpips", "none"))
+        self.check_choices(optimizer=tuple(OPTIMIZERS), perceptual=("lpips", "efficientnet", "none"))
+        if self.adversarial_weight > 0:
+            raise ValueError("this stage has no adversarial loss: adversarial_weight must be 0")
         if self.damage != "none":
             raise ValueError(f"codes are warped of whole pictures: damage must be none, got {self.damage}")
         if self.attribute_weight <= 0 and not self.compares_pictures:
@@ -247,7 +250,7 @@ class LatentWarperTrainer(Stage):
 
 
 def main(argv: list[str] | None = None) -> None:
-    LatentWarperTrainer(read_config(LatentWarperConfig, argv, description=__doc__ or "")).train()
+    launch(LatentWarperTrainer, read_config(LatentWarperConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

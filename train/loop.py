@@ -15,6 +15,8 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from PIL import Image
 from tqdm.auto import tqdm
 
+PRECISIONS = ("no", "bf16", "fp16", "auto")
+
 
 @dataclass(kw_only=True)
 class LoopConfig:
@@ -24,17 +26,22 @@ class LoopConfig:
         output_dir: everything a run writes: `checkpoints/`, `samples/`, `curves.jsonl`, `best/`, `pipeline/`.
         max_steps: iterations (batches) of the whole run, restarts included.
         max_minutes: stop after so many minutes of this launch; the run can be resumed.
+        total_minutes: end the run after so many minutes of training, restarts included. What lies between the last
+            checkpoint and a kill is trained again and not counted.
         batch_size: pictures per process and forward pass.
         gradient_accumulation_steps: forward passes whose gradients are averaged into one update.
-        mixed_precision: "no", "bf16" or "fp16".
+        mixed_precision: "no", "bf16", "fp16", or "auto": the fastest of them, as `train.precision` measures.
         resume: go on from the newest complete checkpoint in `output_dir`.
         keep_checkpoints: older ones are deleted.
+        checkpoint_every: steps from one checkpoint to the next.
+        checkpoint_minutes: write one also when so many minutes have passed since the last.
         tracker: "tensorboard", "trackio" or "none"; `curves.jsonl` is always written.
     """
 
     output_dir: str
     max_steps: int
     max_minutes: float | None = None
+    total_minutes: float | None = None
     batch_size: int = 8
     gradient_accumulation_steps: int = 1
     mixed_precision: str = "no"
@@ -43,6 +50,7 @@ class LoopConfig:
     resume: bool = True
     keep_checkpoints: int = 2
     checkpoint_every: int = 1000
+    checkpoint_minutes: float | None = None
     log_every: int = 20
     sample_every: int = 500
     validate_every: int = 1000
@@ -54,6 +62,14 @@ class LoopConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.mixed_precision is False:  # YAML 1.1 reads a bare no so
             self.mixed_precision = "no"
+        if self.mixed_precision not in PRECISIONS:
+            raise ValueError(
+                f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {self.mixed_precision!r}"
+            )
+        for name in ("total_minutes", "checkpoint_minutes"):
+            minutes = getattr(self, name)
+            if minutes is not None and minutes <= 0:
+                raise ValueError(f"{name} must be above 0, got {minutes}; leave it out for no limit")
         if self.tracker not in ("tensorboard", "trackio", "none"):
             raise ValueError(f"tracker must be tensorboard, trackio or none, got {self.tracker!r}")
 
@@ -67,6 +83,8 @@ class Run:
     """
 
     def __init__(self, config: LoopConfig) -> None:
+        if config.mixed_precision == "auto":
+            raise ValueError("mixed_precision auto is settled by train.precision.launch, before a run begins")
         self.config = config
         self.folder = Path(config.output_dir)
         self.accelerator = Accelerator(
@@ -78,8 +96,12 @@ class Run:
             # Adversarial training leaves some networks without gradients in a step.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
         )
+        if self.accelerator.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # shapes never change within a run
+            torch.backends.cuda.matmul.allow_tf32 = True
         self.step = 0
         self.samples_seen = 0
+        self.minutes = 0.0  # of training, restarts included
         self.best: dict[str, float] = {}
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
         if self.is_main:
@@ -105,14 +127,9 @@ class Run:
 
     # Checkpoints
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted(
-            path for path in (self.folder / "checkpoints").glob("step-*") if path.suffix != ".partial"
-        )
-
     def resume(self) -> bool:
         """Load the newest complete checkpoint, if there is one. Call after `accelerator.prepare`."""
-        found = self._checkpoints()
+        found = checkpoints_of(self.folder)
         if not self.config.resume:
             if found:
                 raise ValueError(
@@ -128,6 +145,7 @@ class Run:
         self.accelerator.load_state(str(found[-1]))
         state = json.loads((found[-1] / "run.json").read_text())
         self.step, self.samples_seen, self.best = state["step"], state["samples_seen"], state["best"]
+        self.minutes = state.get("minutes", 0.0)  # checkpoints of before did not count them
         self._cut_curves()
         self.say(f"resumed {self.folder} at step {self.step} ({self.samples_seen} pictures seen)")
         return True
@@ -145,11 +163,12 @@ class Run:
         self.accelerator.wait_for_everyone()
         if self.is_main:
             state = {"step": self.step, "samples_seen": self.samples_seen, "best": self.best}
+            state["minutes"] = self.minutes
             state["config"] = asdict(self.config)
             (partial / "run.json").write_text(json.dumps(state, indent=1))
             _flush_to_disk(partial)
             os.replace(partial, final)
-            for old in self._checkpoints()[: -self.config.keep_checkpoints]:
+            for old in checkpoints_of(self.folder)[: -self.config.keep_checkpoints]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
         return final
@@ -157,34 +176,49 @@ class Run:
     # The loop
 
     def steps(self) -> Iterator[int]:
-        """Step numbers from where the run stands; saves, and stops at `max_steps` or `max_minutes`."""
+        """Step numbers from where the run stands; saves, and stops at `max_steps` or when its minutes are over."""
         self._start_trackers()
-        started = time.monotonic()
-        config = self.config
+        config, before = self.config, self.minutes
+        started = saved = time.monotonic()
+        complete = _is_over(self.minutes, config.total_minutes)
+        if complete:
+            self.say(f"total_minutes were reached at step {self.step}: the run is complete")
         bar = tqdm(total=config.max_steps, initial=self.step, disable=not self.is_main, desc=self.folder.name)
-        while self.step < config.max_steps:
+        while self.step < config.max_steps and not complete:
             self.step += 1
             yield self.step
             self.samples_seen += self.samples_per_step
             bar.update()
             if self.step % config.log_every == 0:
                 bar.set_postfix(self._log_means())
-            out_of_time = self._any_process(
-                config.max_minutes is not None and time.monotonic() - started > 60 * config.max_minutes
+            now = time.monotonic()
+            self.minutes = before + (now - started) / 60
+            out_of_time, complete, due = self._agree(
+                _is_over((now - started) / 60, config.max_minutes),
+                _is_over(self.minutes, config.total_minutes),
+                _is_over((now - saved) / 60, config.checkpoint_minutes),
             )
-            if self.step % config.checkpoint_every == 0 or self.step == config.max_steps or out_of_time:
+            if complete and config.total_minutes is not None:  # another process's clock may have been ahead
+                self.minutes = max(self.minutes, config.total_minutes)
+            ends = self.step == config.max_steps or out_of_time or complete
+            if self.step % config.checkpoint_every == 0 or due or ends:
                 self.save()
-            if out_of_time:
+                saved = time.monotonic()
+            if complete:
+                self.say(f"total_minutes reached at step {self.step}: the run is complete")
+            elif out_of_time:
                 self.say(f"max_minutes reached at step {self.step}; the same command goes on from here")
                 break
         bar.close()
         self.accelerator.end_training()
 
-    def _any_process(self, condition: bool) -> bool:
-        if self.config.max_minutes is None:
-            return False
-        flag = torch.tensor([float(condition)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum").item())
+    def _agree(self, *conditions: bool) -> list[bool]:
+        """Whether each holds in any process, so that all do the same whatever their clocks say."""
+        limits = (self.config.max_minutes, self.config.total_minutes, self.config.checkpoint_minutes)
+        if self.accelerator.num_processes == 1 or all(limit is None for limit in limits):
+            return list(conditions)
+        flags = torch.tensor([float(condition) for condition in conditions], device=self.accelerator.device)
+        return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]
 
     def is_time(self, every: int) -> bool:
         """Whether something done every so many steps (and at the end) is due."""
@@ -199,9 +233,14 @@ class Run:
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)
 
-    def _log_means(self) -> dict[str, str]:
+    def means(self) -> dict[str, float]:
+        """The means of what was recorded since the last call."""
         means = {name: (total / count).item() for name, (total, count) in self._sums.items()}
         self._sums.clear()
+        return means
+
+    def _log_means(self) -> dict[str, str]:
+        means = self.means()
         self.write_curves(means)
         broken = [name for name, value in means.items() if not np.isfinite(value)]
         if broken:
@@ -260,6 +299,11 @@ class Run:
         return True
 
 
+def checkpoints_of(output_dir: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted(path for path in (output_dir / "checkpoints").glob("step-*") if path.suffix != ".partial")
+
+
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Fill a folder beside its place, then put it there, so that a reader never sees half of one."""
     partial, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
@@ -270,6 +314,10 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         os.replace(folder, old)
     os.replace(partial, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_over(minutes: float, limit: float | None) -> bool:
+    return limit is not None and minutes >= limit
 
 
 def _step_of(line: str) -> float:

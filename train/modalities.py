@@ -20,7 +20,7 @@ from facekit.conditions.masks import MaskSampler, brush_mask, free_form_mask
 from facekit.conditions.semantics import CLASS_NAMES, load_parser, parse
 from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
-from train.data import ImageSource, Preparation, fit_square, to_tensor, training_batches
+from train.data import Data, Preparation, fit_square, is_mixture, to_tensor, training_batches
 from train.perceptual import PictureLossConfig
 
 if TYPE_CHECKING:
@@ -106,11 +106,16 @@ class LabelFolder:
     """Label maps beside the pictures of a folder.
 
     Raises:
-        ValueError: the folder of maps is missing.
+        ValueError: the folder of maps is missing, or the pictures come from several folders.
     """
 
-    def __init__(self, data: str, folder: str | None) -> None:
-        self.data = Path(data).resolve()
+    def __init__(self, data: Data, folder: str | None) -> None:
+        if is_mixture(data):
+            raise ValueError(
+                "label maps are found by the picture's place in one data folder; for a mixture say --semantics parser "
+                "or none"
+            )
+        self.data = Path(str(data)).resolve()
         self.folder = Path(folder) if folder is not None else self.data / "semantic"
         if not self.folder.is_dir():
             raise ValueError(
@@ -262,11 +267,10 @@ def guided_batches(
 ) -> Iterator[dict[str, Any]]:
     """Batches of a stage whose config is a `GuidanceConfig`, as `Stage.batches`, prepared by `ModalityPreparation`."""
     config: Any = stage.config
-    names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
     labels = LabelFolder(config.data, config.semantics_folder) if config.semantics == "folder" else None
     options = {"flip": config.flip, "labels": labels, "thin_sketch": config.thin_sketch, "draw": draw}
     return training_batches(
-        ImageSource(**{name: getattr(config, name) for name in names}),
+        config.source(),
         ModalityPreparation(size, config.seed if seed is None else seed, **options),
         batch_size=config.batch_size,
         start=stage.run.samples_seen if start is None else start,

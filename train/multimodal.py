@@ -40,6 +40,7 @@ from train.multimodal_config import MultimodalConfig
 from train.multimodal_data import edit_batches, known_codes
 from train.multimodal_networks import build_networks, check_guides
 from train.multimodal_validation import MultimodalValidation
+from train.precision import launch
 from train.stage import Learner, lazy_options, load_component
 
 
@@ -81,7 +82,7 @@ class MultimodalTrainer(AdversarialStage):
         return edit_batches(self, start)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return self.labeller({name: value.to(self.device) for name, value in batch.items()})
+        return self.labeller(self.moved(batch))
 
     @torch.no_grad()
     def prepared(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
@@ -175,7 +176,7 @@ class MultimodalTrainer(AdversarialStage):
     def _update_generator(self, batches: list[dict[str, Any]], same: bool) -> list[Tensor]:
         """One step of aggregation and refiner -> the pictures it was taken on."""
         fakes = []
-        with self.frozen(*([self.critic.network] if self.critic else [])):
+        with self.frozen(*self.judges):
             for batch in batches:
                 with self.accelerator.autocast():
                     fake = self.fill(batch, 1)
@@ -185,7 +186,8 @@ class MultimodalTrainer(AdversarialStage):
                 fakes.append(fake.detach())
                 named = {f"generator_{name}": value for name, value in terms.items()}
                 self.run.record(loss_generator=loss, **named)
-        self.update(self.aggregation, self.refiner)
+        self.update(self.aggregation, self.refiner, clip=self.config.gradient_clip)
+        self.update_feature_critic(self.feature_critic, self.perceptual)
         return fakes
 
     def _generator_loss(
@@ -198,14 +200,17 @@ class MultimodalTrainer(AdversarialStage):
             exemplar = F.adaptive_avg_pool2d(batch["exemplar"], image.shape[-1])
             total, terms = self.identity(image, exemplar)
         if same and config.has_perceptual:
-            loss, named = self.perceptual(image, batch["image"])
+            loss, named = self.compared(image, image, batch["image"])
+            total, terms = total + loss, terms | named
+        else:
+            loss, named = self.perceptual.judge(image, batch["image"])
             total, terms = total + loss, terms | named
         if config.attribute_weight > 0:
             # Eq. 6.21
             distance = attribute_distance(self.codes(image), batch["codes"], config.attribute_distance)
             terms["attribute"] = distance.mean()
             total = total + config.attribute_weight * terms["attribute"]
-        if config.adversarial_weight > 0:
+        if config.adversarial_weight > 0 and config.critic == "stylegan2":
             scores = self.critic.network(self.seen(image, batch["position"], 2))
             terms["adversarial"] = logistic_generator_loss(scores.float())
             total = total + config.adversarial_weight * terms["adversarial"]
@@ -238,7 +243,8 @@ class MultimodalTrainer(AdversarialStage):
         run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
         run.write_images("validation", rows)
         # `keep_best` knows by its name that a higher PSNR is better.
-        run.keep_best({"psnr": metrics[config.best_metric]}, "psnr", self.write_networks)
+        name = "psnr" if config.best_metric.startswith("psnr") else config.best_metric
+        run.keep_best({name: metrics[config.best_metric]}, name, self.write_networks)
 
     def write_networks(self, folder: Path) -> None:
         if self.config.latent_warper is not None:
@@ -270,7 +276,7 @@ class MultimodalTrainer(AdversarialStage):
 
 
 def main(argv: list[str] | None = None) -> None:
-    MultimodalTrainer(read_config(MultimodalConfig, argv, description=__doc__ or "")).train()
+    launch(MultimodalTrainer, read_config(MultimodalConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

@@ -54,8 +54,9 @@ class MultimodalConfig(ExemplarLosses, GuidanceConfig):
         ema_decay, ema_min_decay: decay per step of the averaged networks, and its least value in early steps.
         validation_data, validation_split, validation_images, validation_masks: pictures and mask options scored;
             label maps are then found in `validation_semantics` (default: the folder `semantic` in `validation_data`).
-        best_metric: "psnr" (codes of the picture itself), "psnr_guided" (everything drawn, codes projected) or
-            "psnr_alone" (nothing given); its best weights are kept in `best/`.
+        best_metric: "psnr" (codes of the picture itself), "psnr_guided" (everything drawn, codes projected),
+            "psnr_alone" (nothing given) or "imagenet" (mean ImageNet distance of the first two, in and next to the
+            hole); its best weights are kept in `best/`.
     """
 
     style_encoder: str
@@ -110,7 +111,7 @@ class MultimodalConfig(ExemplarLosses, GuidanceConfig):
             random_codes=("mapping", "faces"),
             bank_codes=("projected", "style"),
             attribute_distance=("mse", "norm"),
-            best_metric=("psnr", "psnr_guided", "psnr_alone"),
+            best_metric=("psnr", "psnr_guided", "psnr_alone", "imagenet"),
         )
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")

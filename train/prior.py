@@ -24,6 +24,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.config import read_config
 from train.discriminator_augment import DiscriminatorAugment
+from train.precision import launch
 from train.stage import Stage, StageConfig, lazy_options, load_component
 
 
@@ -247,7 +248,7 @@ class MeanLength(torch.nn.Module):
 
 
 def main(argv: list[str] | None = None) -> None:
-    PriorTrainer(read_config(PriorConfig, argv, description=__doc__ or "")).train()
+    launch(PriorTrainer, read_config(PriorConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

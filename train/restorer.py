@@ -35,7 +35,9 @@ from facekit.pipelines.restore import FaceRestorePipeline
 from train.config import read_config
 from train.data import ImageSource, fit_square, to_tensor
 from train.perceptual import PictureLossConfig, PictureLosses
+from train.precision import launch
 from train.quiet import quieten_styles, silence_codes
+from train.scores import imagenet_distance, sharpness
 from train.stage import Stage, load_component, load_scheduler
 
 # Thesis Table 3.3: what each variant changes.
@@ -65,12 +67,11 @@ class RestorerConfig(PictureLossConfig):
         ablation: "a" to "d" of Table 3.3.
         betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
         r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
-        adversarial_weight: weight of the adversarial loss.
         l1_weight: pixel loss, not in the thesis; the starter uses it.
         style_mixing: probability that an update's random styles come from two z.
         ema_decay, ema_min_decay: decay per step of the averaged restorer, and its least value in early steps.
         validation_data, validation_split, validation_images: pictures that are damaged by a fixed draw and scored.
-        best_metric: "psnr" or "ssim"; its best weights are kept in `best/`.
+        best_metric: "psnr", "ssim" or "imagenet" (ImageNet distance); its best weights are kept in `best/`.
     """
 
     prior: str | None = None
@@ -104,7 +105,7 @@ class RestorerConfig(PictureLossConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(ablation=tuple(ABLATIONS), best_metric=("psnr", "ssim"))
+        self.check_choices(ablation=tuple(ABLATIONS), best_metric=("psnr", "ssim", "imagenet"))
         if self.damage == "none":
             raise ValueError("the restorer learns to undo damage: choose a preset for damage")
         given = [self.prior, self.style_encoder, self.code_diffuser]
@@ -118,11 +119,6 @@ class RestorerConfig(PictureLossConfig):
             raise ValueError("name --prior and --style_encoder, or say --prompts false")
         if (self.code_diffuser is None) != (self.ablation == "a"):
             raise ValueError("ablation a is the one without code_diffuser, all others need it")
-
-    @property
-    def needs_critic(self) -> bool:
-        """Whether any loss looks at the discriminator."""
-        return self.adversarial_weight > 0 or self.compares_features
 
 
 def style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
@@ -185,7 +181,8 @@ class RestorerTrainer(Stage):
                 config.discriminator_learning_rate or config.learning_rate,
                 config.discriminator_betas or config.betas,
             )
-        self.losses = PictureLosses(config, critic, self.device, self.run.say)
+        self.losses = PictureLosses(config, self.critic and critic, self.device, self.run.say)
+        self.feature_critic = self.learn_feature_critic(self.losses)
 
     def _build_critic(self, options: dict[str, Any]) -> StyleGAN2Discriminator:
         config = self.config
@@ -257,11 +254,10 @@ class RestorerTrainer(Stage):
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         prompts = [self.prompts(batch) for batch in batches]
-        helpers = []
         if self.critic is not None:
             self._update_critic(batches, prompts)
-            helpers = [self.critic.network]
-        with self.frozen(*helpers):
+        judges = [learner.network for learner in (self.critic, self.feature_critic) if learner is not None]
+        with self.frozen(*judges):
             for batch, prompt in zip(batches, prompts, strict=True):
                 with self.accelerator.autocast():
                     loss, terms = self._restorer_loss(self.restore(batch, prompt, 2), batch["image"])
@@ -269,7 +265,8 @@ class RestorerTrainer(Stage):
                 self.run.record(
                     loss_restorer=loss, **{f"restorer_{name}": value for name, value in terms.items()}
                 )
-        self.update(self.restorer)
+        self.update(self.restorer, clip=self.config.gradient_clip)
+        self.update_feature_critic(self.feature_critic, self.losses)
 
     def _update_critic(self, batches: list[dict[str, Any]], prompts: list[dict[str, Any]]) -> None:
         config, critic = self.config, self.critic.network
@@ -291,7 +288,7 @@ class RestorerTrainer(Stage):
             self.update(self.critic)
 
     def _restorer_loss(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        adversarial = self.config.adversarial_weight > 0
+        adversarial = self.config.adversarial_weight > 0 and self.config.critic == "stylegan2"
         features = self.critic.network.features(image) if adversarial else None
         total, terms = self.losses(image, target, features)
         if adversarial:
@@ -339,6 +336,7 @@ class RestorerTrainer(Stage):
 
     def train(self) -> None:
         self.validation = self.validation_pictures()
+        self.distance = imagenet_distance(self.device) if self.validation else None
         super().train()
 
     def after_step(self) -> None:
@@ -352,8 +350,12 @@ class RestorerTrainer(Stage):
 
     @torch.no_grad()
     def score(self, batches: list[dict[str, Any]]) -> tuple[dict[str, float], list[Tensor]]:
-        """Mean psnr (dB) and ssim over all pictures, shared by all processes, and rows of this one's first ones."""
-        network, sums, rows = self.averaged(self.restorer), torch.zeros(3), []
+        """Means over all pictures, shared by all processes, and rows of this one's first ones.
+
+        `psnr` (dB), `ssim`, `sharpness` (share of the truth's energy of fine detail), and `imagenet` where
+        the weights are installed.
+        """
+        network, sums, rows = self.averaged(self.restorer), torch.zeros(5), []
         for batch in batches[self.accelerator.process_index :: self.accelerator.num_processes]:
             batch = self.to_device(batch)
             prompts = self.prompts(batch, 5)
@@ -361,10 +363,14 @@ class RestorerTrainer(Stage):
             image = network(batch["damaged"], **prompts, generator=generators).image.float().clamp(-1, 1)
             a, b = (x[0].permute(1, 2, 0).add(1).div(2).cpu().numpy() for x in (image, batch["image"]))
             psnr = -10 * np.log10(max(float(np.square(a - b).mean()), 1e-10))
-            sums += torch.tensor([psnr, structural_similarity(a, b, channel_axis=2, data_range=1.0), 1.0])
+            ssim = structural_similarity(a, b, channel_axis=2, data_range=1.0)
+            fine = sharpness(image, batch["image"]).item()
+            distance = self.distance(image, batch["image"]).item() if self.distance else 0.0
+            sums += torch.tensor([psnr, ssim, fine, distance, 1.0])
             rows.append((batch["damaged"], image, batch["image"]))
         sums = self.accelerator.reduce(sums.to(self.device), "sum").tolist()
-        metrics = {"psnr": sums[0] / sums[2], "ssim": sums[1] / sums[2]}
+        names = ("psnr", "ssim", "sharpness", *(["imagenet"] if self.distance else []))
+        metrics = {name: sums[k] / sums[4] for k, name in enumerate(names)}
         return metrics, [torch.cat(row) for row in zip(*rows[:8], strict=True)]
 
     def write_networks(self, folder: Path) -> None:
@@ -384,7 +390,7 @@ class RestorerTrainer(Stage):
 
 
 def main(argv: list[str] | None = None) -> None:
-    RestorerTrainer(read_config(RestorerConfig, argv, description=__doc__ or "")).train()
+    launch(RestorerTrainer, read_config(RestorerConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

@@ -8,18 +8,22 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.training_utils import EMAModel
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from facekit.conditions.degrade import degrade_pair, get_config
 from facekit.schedulers import CodeDiffusionScheduler
-from train.data import ImageSource, Preparation, to_tensor, training_batches
+from train.data import Data, ImageSource, Preparation, to_tensor, training_batches
 from train.loop import LoopConfig, Run, write_folder
+
+if TYPE_CHECKING:
+    from train.perceptual import PictureLosses
 
 Network = TypeVar("Network", bound=ModelMixin)
 
@@ -33,9 +37,10 @@ class StageConfig(LoopConfig):
         flip: mirror half of the pictures.
         damage: preset of `facekit.conditions.degrade` for the network's input, or "none".
         damage_probability: share of the pictures that are damaged.
+        gradient_clip: largest norm of the gradients of the networks that make pictures or codes; None: any.
     """
 
-    data: str
+    data: Data
     split: str = "train"
     streaming: bool = False
     shots: int | None = None
@@ -44,9 +49,11 @@ class StageConfig(LoopConfig):
     flip: bool = True
     damage: str = "none"
     damage_probability: float = 1.0
+    gradient_clip: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.source()  # refuses what cannot be read before anything is built
         if not 0 < self.damage_probability <= 1:
             raise ValueError(
                 f"damage_probability must be above 0 and at most 1, got {self.damage_probability}; "
@@ -55,11 +62,24 @@ class StageConfig(LoopConfig):
         if self.damage != "none":
             get_config(self.damage)
 
+    def source(self) -> ImageSource:
+        """Where the training pictures come from; ValueError for a mixture that cannot be read."""
+        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
+        return ImageSource(**{name: getattr(self, name) for name in names})
+
     def check_choices(self, **choices: tuple[str, ...]) -> None:
         """ValueError when an option is none of its choices."""
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+
+
+class Generators(list[torch.Generator]):
+    """Random streams of a batch: one a sample, or a single one where many small draws would keep a device waiting."""
+
+    def __init__(self, streams: list[torch.Generator], batch: int) -> None:
+        super().__init__(streams)
+        self.batch = batch
 
 
 @dataclass
@@ -122,13 +142,16 @@ class Stage:
     ) -> Learner:
         """Train a network, part of the checkpoints from now on; `average`: decay and least decay of its average."""
         network.to(self.device).train()
-        made = self.accelerator.prepare_optimizer(
-            optimizer(network.parameters(), lr=learning_rate, betas=tuple(map(float, betas)))  # type: ignore[call-arg]
-        )
+        # One kernel for all parameters where there is one.
+        fused = {"fused": True} if optimizer is torch.optim.Adam and self.device.type == "cuda" else {}
+        options = {"lr": learning_rate, "betas": tuple(map(float, betas))} | fused
+        made = self.accelerator.prepare_optimizer(optimizer(network.parameters(), **options))  # type: ignore[arg-type]
         self.accelerator.register_for_checkpointing(network)
         kept = None
         if average is not None:
-            kept = EMAModel(network.parameters(), decay=float(average[0]), min_decay=float(average[1]))
+            kept = EMAModel(
+                network.parameters(), decay=float(average[0]), min_decay=float(average[1]), foreach=True
+            )
             self.accelerator.register_for_checkpointing(kept)
             self._averages.append(kept)
         return Learner(network, made, kept)
@@ -157,8 +180,8 @@ class Stage:
             for parameter in parameters:
                 parameter.requires_grad_(True)
 
-    def update(self, *learners: Learner) -> None:
-        """One optimizer step each, with gradients averaged over the processes."""
+    def update(self, *learners: Learner, clip: float | None = None) -> None:
+        """One optimizer step each, with gradients averaged over the processes; `clip`: their largest norm."""
         for learner in learners:
             gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
             if self.accelerator.num_processes > 1 and gradients:
@@ -166,10 +189,33 @@ class Stage:
                 flat = self.accelerator.reduce(flat, "mean")
                 for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                     gradient.copy_(part.view_as(gradient))
+            if clip is not None and gradients:
+                # accelerate's own clipping undoes float16's loss scale for all optimizers, again at each call.
+                self.accelerator.unscale_gradients(learner.optimizer)
+                norm = nn.utils.clip_grad_norm_(learner.network.parameters(), clip)
+                # Too large a loss scale is found by overflow; its update is skipped and says nothing of the norm.
+                if self.accelerator.scaler is None or norm.isfinite():
+                    self.run.record(gradient_norm=norm)
             learner.optimizer.step()
             learner.optimizer.zero_grad(set_to_none=True)
             if learner.average is not None:
                 learner.average.step(learner.network.parameters())
+
+    def learn_feature_critic(self, losses: "PictureLosses") -> Learner | None:
+        """Train the critics on ImageNet features that `losses` has, if it has any."""
+        if losses.feature_critic is None:
+            return None
+        return self.learn(losses.feature_critic, losses.config.critic_learning_rate, (0.0, 0.99))
+
+    def update_feature_critic(self, learner: Learner | None, losses: "PictureLosses") -> None:
+        """One step of the critics on ImageNet features, on what they judged since the last one."""
+        if learner is None:
+            return
+        values = losses.critic_losses()
+        for value in values:
+            self.accelerator.backward(value / len(values))
+            self.run.record(loss_feature_critic=value)
+        self.update(learner)
 
     def is_due(self, every: int) -> bool:
         """Whether something done every so many steps, the first included, is due; 0 means never."""
@@ -181,14 +227,16 @@ class Stage:
         """One random stream a sample; `stream` tells the uses within a step apart."""
         return [np.random.default_rng([self.config.seed, p, 100 + stream]) for p in positions.tolist()]
 
-    def generators(self, positions: Tensor, stream: int) -> list[torch.Generator]:
-        """The same for tensors, on the device."""
-        seeds = [int(rng.integers(2**62)) for rng in self.rngs(positions, stream)]
-        return [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+    def generators(self, positions: Tensor, stream: int) -> "Generators":
+        """The same for tensors, on the device; on an accelerator one stream for the whole batch."""
+        first = positions if self.device.type == "cpu" else positions[:1]
+        seeds = [int(rng.integers(2**62)) for rng in self.rngs(first, stream)]
+        return Generators([torch.Generator(self.device).manual_seed(seed) for seed in seeds], len(positions))
 
-    def normal(self, generators: list[torch.Generator], *shape: int) -> Tensor:
+    def normal(self, generators: "Generators", *shape: int) -> Tensor:
         """N(0, 1), [B, *shape]."""
-        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
+        shape = (generators.batch, *shape)
+        return randn_tensor(shape, generator=list(generators), device=self.device)
 
     def step_rng(self, stream: int) -> np.random.Generator:
         """A choice for a whole step, the same in all processes."""
@@ -207,7 +255,6 @@ class Stage:
         `image` [B, 3, S, S] in [-1, 1]; with damage also `damaged`, of the same shape.
         """
         config = self.config
-        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
 
         def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
             if config.damage_probability < 1 and rng.random() >= config.damage_probability:
@@ -216,7 +263,7 @@ class Stage:
             return {"damaged": to_tensor(damaged), "image": to_tensor(target)}
 
         return training_batches(
-            ImageSource(**{name: getattr(config, name) for name in names}),
+            config.source(),
             Preparation(
                 self.size, config.seed, flip=config.flip, extras=None if config.damage == "none" else damage
             ),
@@ -228,19 +275,28 @@ class Stage:
         )
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved = {name: value.to(self.device) for name, value in batch.items()}
+        moved = self.moved(batch)
         moved.setdefault("damaged", moved["image"])
         return moved
 
+    def moved(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch on the device, but for `position`, which seeds random streams: reading it there would wait."""
+        return {name: value if name == "position" else value.to(self.device) for name, value in batch.items()}
+
     # The run
+
+    def step_on(self, group: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One training step on batches as `batches` gives them; returns them as `iteration` saw them."""
+        group = [self.to_device(batch) for batch in group]
+        self.seed_layers()
+        self.iteration(group)
+        return group
 
     def train(self) -> None:
         config, run = self.config, self.run
         batches = self.batches()
         for _ in run.steps():
-            group = [self.to_device(next(batches)) for _ in range(config.gradient_accumulation_steps)]
-            self.seed_layers()
-            self.iteration(group)
+            group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
             self.after_step()
             if run.is_time(config.sample_every) and run.is_main:
                 with torch.no_grad():

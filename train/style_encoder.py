@@ -10,6 +10,7 @@ Ends with `OUTPUT_DIR/pipeline/style_encoder`; with `joint: true`, where no prio
 
 # ruff: noqa: I001
 import itertools
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from facekit.conditions.guidance import encoder_input
 from facekit.losses.codes import CodePool, LatentDiscriminator, delta_loss
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.models.style_encoder import StyleEncoder
@@ -30,6 +32,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.sampling import CODES_FILE
 from train.config import read_config
+from train.data import ImageSource, fit_square, to_tensor
 from train.grow import grow
 from train.modalities import (
     ENCODER_CHANNELS,
@@ -40,6 +43,8 @@ from train.modalities import (
 )
 from train.modality_networks import widen_input
 from train.perceptual import PictureLosses
+from train.precision import launch
+from train.scores import imagenet_distance, sharpness
 from train.stage import Network, Stage, lazy_options, load_component
 from train.style_encoder_config import OPTIMIZERS, StyleEncoderConfig
 
@@ -76,6 +81,7 @@ class StyleEncoderTrainer(Stage):
                 f"the discriminator reads pictures of {judge.config.sample_size}, the run's are {self.size}"
             )
         self.losses = PictureLosses(config, judge, self.device, self.run.say)
+        self.feature_critic = self.learn_feature_critic(self.losses)
         if config.latent_weight > 0:
             dim = self.generator.config.style_dim
             self.latent_critic = self.learn(
@@ -96,27 +102,39 @@ class StyleEncoderTrainer(Stage):
                 f"{self.teacher.config.in_channels} channels and gives {theirs[0]} of {theirs[1]}"
             )
 
-    def _build_joint(self) -> StyleGAN2Discriminator:
+    def _build_joint(self) -> StyleGAN2Discriminator | None:
+        """Generator and, where a loss needs one, discriminator: new, or those of `init_from`, grown."""
         config = self.config
         if config.init_from is not None:
             prior = load_component(StyleGAN2Generator, config.init_from, "prior")
-            critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
             size = config.prior.get("sample_size", prior.config.sample_size)
-            if size != prior.config.sample_size:
-                prior, critic = self._grown(prior, size), self._grown(critic, size)
+            prior = self._grown(prior, size)
         else:
             prior = StyleGAN2Generator(**config.prior)
-            critic = StyleGAN2Discriminator(
-                **({"sample_size": prior.config.sample_size} | config.discriminator)
-            )
         average = (config.ema_decay, config.ema_min_decay) if config.ema_decay > 0 else None
         self.prior = self.learn(prior, config.learning_rate, config.betas, average)
         self.generator = self.prior.network
+        if not config.needs_critic:
+            return None
+        critic = self._build_critic(prior.config.sample_size)
         rate = config.discriminator_learning_rate or config.learning_rate
         self.critic = self.learn(critic, **lazy_options(rate, config.betas, config.r1_every))
         return critic
 
+    def _build_critic(self, size: int) -> StyleGAN2Discriminator:
+        config = self.config
+        if config.init_from is not None:
+            try:
+                critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
+            except OSError:
+                self.run.say(f"{config.init_from} has no discriminator: it starts afresh")
+            else:
+                return self._grown(critic, size)
+        return StyleGAN2Discriminator(**({"sample_size": size} | config.discriminator))
+
     def _grown(self, network: Network, size: int) -> Network:
+        if network.config.sample_size == size:
+            return network
         large = type(network).from_config({**network.config, "sample_size": size})
         grow(network, large)
         self.run.say(f"{type(network).__name__}: grown from {network.config.sample_size} to {size} pixels")
@@ -146,7 +164,7 @@ class StyleEncoderTrainer(Stage):
         """`damaged` is what the encoder reads."""
         if not self.config.modalities:
             return super().to_device(batch)
-        batch = self.labeller({name: value.to(self.device) for name, value in batch.items()})
+        batch = self.labeller(self.moved(batch))
         return batch | {"damaged": encoder_view(batch, batch["keep"])}
 
     # Codes and pictures
@@ -188,9 +206,10 @@ class StyleEncoderTrainer(Stage):
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         if self.latent_critic is not None:
             self._update_latent_critic(batches)
-        if self.critic is not None and self.config.needs_critic:
+        if self.critic is not None:
             self._update_critic(batches)
-        helpers = [learner.network for learner in (self.critic, self.latent_critic) if learner is not None]
+        judges = (self.critic, self.latent_critic, self.feature_critic)
+        helpers = [learner.network for learner in judges if learner is not None]
         with self.frozen(*helpers):
             for batch in batches:
                 with self.accelerator.autocast():
@@ -199,19 +218,28 @@ class StyleEncoderTrainer(Stage):
                 self.run.record(
                     loss_encoder=loss, **{f"encoder_{name}": value for name, value in terms.items()}
                 )
-        self.update(self.encoder, *([self.prior] if self.config.joint else []))
+        learners = [self.encoder, *([self.prior] if self.config.joint else [])]
+        self.update(*learners, clip=self.config.gradient_clip)
+        self.update_feature_critic(self.feature_critic, self.losses)
 
     def _encoder_loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         config, image, position = self.config, batch["image"], batch["position"]
         codes = self.codes(batch)
-        adversarial = self.critic is not None and config.adversarial_weight > 0
+        adversarial = (
+            self.critic is not None and config.critic == "stylegan2" and config.adversarial_weight > 0
+        )
         total, terms = codes.new_zeros((), dtype=torch.float32), {}
-        output = features = None
+        output = features = between = None
         if config.compares_pictures:
-            output = self.picture(codes, position, 0)
+            if self.feature_critic is not None and config.mixing_weight > 0:
+                # One pass for both kinds of pictures.
+                both = torch.cat([codes, self.mixed(codes, position)])
+                output, between = self.picture(both, position.repeat(2), 0).chunk(2)
+            else:
+                output = self.picture(codes, position, 0)
             image = F.adaptive_avg_pool2d(image, output.shape[-1])
             features = self.critic.network.features(output) if adversarial else None
-            total, terms = self.losses(output, image, features)
+            total, terms = self.losses(output, image, features, between)
         if self.teacher is not None:
             with torch.no_grad():
                 wanted = self.teacher(batch["image"]).float()
@@ -230,7 +258,7 @@ class StyleEncoderTrainer(Stage):
             used = codes if self.stage is None else codes[:, : self.stage + 1]
             terms["latent"] = logistic_generator_loss(self.latent_critic.network(used).float())
             total = total + config.latent_weight * terms["latent"]
-        if self.critic is not None:
+        if self.critic is not None and config.critic == "stylegan2":
             critic = self.critic.network
             if adversarial:
                 terms["adversarial"] = logistic_generator_loss(critic.decide(features[-1]).float())
@@ -301,6 +329,60 @@ class StyleEncoderTrainer(Stage):
 
     # Results
 
+    def train(self) -> None:
+        self.validation, self.distance = self.validation_pictures(), None
+        if self.validation:
+            self.distance = imagenet_distance(self.device)
+        super().train()
+
+    def validation_pictures(self) -> list[Tensor]:
+        """Held-out pictures [1, 3, S, S] at the training size."""
+        config = self.config
+        if config.validation_data is None:
+            return []
+        rows = ImageSource(
+            config.validation_data, config.validation_split, image_column=config.image_column
+        ).load()
+        count = min(config.validation_images, len(rows))
+        return [
+            to_tensor(fit_square(rows[i][config.image_column], self.size, None))[None] for i in range(count)
+        ]
+
+    def after_step(self) -> None:
+        if not self.validation or not self.run.is_time(self.config.validate_every):
+            return
+        metrics, rows = self.score()
+        self.run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
+        self.run.write_images("validation", rows)
+        self.run.keep_best(metrics, "psnr" if self.distance is None else "imagenet", self.write_networks)
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Means over the held-out pictures, and rows of the first ones: truth, and the picture of its codes.
+
+        `psnr` (dB), `sharpness` (share of the truth's energy of fine detail), and `imagenet` where its weights are
+        installed.
+        """
+        encoder = self.measured_encoder()
+        generator = self.averaged(self.prior) if self.config.joint else self.generator
+        sums, rows = torch.zeros(4), []
+        for image in self.validation[self.accelerator.process_index :: self.accelerator.num_processes]:
+            image = image.to(self.device)
+            codes = encoder(encoder_input(image) if self.config.modalities else image)
+            made = generator(w_plus=codes[:, : generator.num_styles], noise="fixed").image.float()
+            made = F.adaptive_avg_pool2d(made, self.size).clamp(-1, 1)
+            error = (made - image).square().mean().item() / 4  # of pictures in [0, 1]
+            distance = self.distance(made, image).item() if self.distance else 0.0
+            sums += torch.tensor(
+                [-10 * math.log10(max(error, 1e-10)), sharpness(made, image).item(), distance, 1.0]
+            )
+            if len(rows) < 8:
+                rows.append((image, made))
+        totals = self.accelerator.reduce(sums.to(self.device), "sum").tolist()
+        names = ("psnr", "sharpness", *(["imagenet"] if self.distance else []))
+        metrics = {name: totals[k] / totals[3] for k, name in enumerate(names)}
+        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
+
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
         """Input, reconstruction, truth; in joint training also mixtures."""
         positions = batch["position"][:8]
@@ -356,12 +438,13 @@ class StyleEncoderTrainer(Stage):
             prior.cpu().save_pretrained(folder / "prior")
             kept = codes[: self.config.latent_kept].half().cpu().contiguous()
             save_file({"w_plus": kept}, folder / "prior" / CODES_FILE)
-            self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
+            if self.critic is not None:
+                self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
         encoder.cpu().save_pretrained(folder / "style_encoder")
 
 
 def main(argv: list[str] | None = None) -> None:
-    StyleEncoderTrainer(read_config(StyleEncoderConfig, argv, description=__doc__ or "")).train()
+    launch(StyleEncoderTrainer, read_config(StyleEncoderConfig, argv, description=__doc__ or ""))
 
 
 if __name__ == "__main__":

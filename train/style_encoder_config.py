@@ -36,11 +36,13 @@ class StyleEncoderConfig(ModalityConfig):
             gives all of them theirs from the start.
         adversarial_weight, r1_weight, r1_every: the picture discriminator of `joint`.
         mixing_weight: adversarial loss in `joint` on pictures of mixed codes of two faces, so that sampling by
-            mixing and interpolation works.
+            mixing and interpolation works; with projected critics 0 or `adversarial_weight`.
         ema_decay, ema_min_decay: averaged encoder (and generator); decay 0 keeps none.
         statistics_batches: batches over which an averaged encoder's batch statistics are measured.
         latent_samples: `joint`: faces whose mean codes become the generator's `latent_avg`.
         latent_kept: `joint`: faces whose codes go with the generator, for `facekit.sample_faces` to mix.
+        validation_data, validation_split, validation_images: held-out pictures whose reconstructions are scored; the
+            networks of the least ImageNet distance are kept in `best/`.
     """
 
     prior: Any
@@ -77,6 +79,9 @@ class StyleEncoderConfig(ModalityConfig):
     statistics_batches: int = 16
     latent_samples: int = 1000
     latent_kept: int = 256
+    validation_data: str | None = None
+    validation_split: str = "validation"
+    validation_images: int = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +89,10 @@ class StyleEncoderConfig(ModalityConfig):
         if self.joint != isinstance(self.prior, dict):
             raise ValueError(
                 "with joint, prior holds the generator's options; without it, a folder or Hub id of a trained one"
+            )
+        if self.critic == "projected" and self.mixing_weight not in (0, self.adversarial_weight):
+            raise ValueError(
+                "projected critics judge both kinds of pictures alike: mixing_weight must be adversarial_weight"
             )
         if self.joint and self.latent_weight > 0:
             raise ValueError(
@@ -105,4 +114,10 @@ class StyleEncoderConfig(ModalityConfig):
     @property
     def needs_critic(self) -> bool:
         """Whether any loss of `joint` training looks at the picture discriminator, which learns only then."""
-        return self.adversarial_weight > 0 or self.mixing_weight > 0 or self.compares_features
+        judged = self.critic == "stylegan2" and max(self.adversarial_weight, self.mixing_weight) > 0
+        return judged or self.compares_features
+
+    @property
+    def has_projected_critic(self) -> bool:
+        """Whether critics on ImageNet features judge the pictures of `joint` training."""
+        return self.joint and self.critic == "projected" and self.adversarial_weight > 0

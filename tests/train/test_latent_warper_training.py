@@ -131,7 +131,7 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
     for changes, message in (
         ({"damage": "thesis"}, "damage must be none"),
         ({"optimizer": "sgd"}, "adam, radam"),
-        ({"perceptual": "feature_matching"}, "lpips, none"),
+        ({"perceptual": "feature_matching"}, "lpips, efficientnet, none"),
         ({"attribute_weight": 0, "identity_weight": 0}, "no loss is left"),
     ):
         with pytest.raises(ValueError, match=message):

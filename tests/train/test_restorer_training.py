@@ -61,6 +61,31 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -
         assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
 
 
+def test_learns_on_imagenet_features(tmp_path: Path, config: Path, pictures: Path) -> None:
+    natural = {"perceptual": "efficientnet", "critic": "projected", "adversarial_weight": 0.1}
+    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
+    options = natural | scoring | {"validate_every": 2, "best_metric": "imagenet", "gradient_clip": 5.0}
+    whole = train(config, tmp_path / "whole", max_steps=4, **options)
+    train(config, tmp_path / "parts", max_steps=2, **options)
+    parts = train(config, tmp_path / "parts", max_steps=4, **options)
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-6, atol=1e-7)
+    for name in ("restorer_imagenet", "restorer_adversarial", "loss_feature_critic"):
+        assert len(curve(tmp_path / "whole", name)) == 4
+    assert not curve(tmp_path / "whole", "loss_discriminator")
+    assert (tmp_path / "whole" / "best" / "restorer").is_dir()
+    last = curve(tmp_path / "whole", "validation_sharpness")
+    assert len(last) == 2 and min(last) > 0
+
+
+def test_the_imagenet_distance_goes_down_on_a_pair(tmp_path: Path, config: Path) -> None:
+    fixed = {"shots": 2, "flip": False, "learning_rate": 0.01, "ema_decay": 0.5, "ema_min_decay": 0}
+    natural = {"perceptual": "efficientnet", "adversarial_weight": 0, "perceptual_weight": 1.0}
+    train(config, tmp_path / "run", max_steps=25, **fixed, **natural)
+    distance = curve(tmp_path / "run", "restorer_imagenet")
+    assert np.mean(distance[-5:]) < 0.9 * np.mean(distance[:3])
+
+
 @pytest.mark.parametrize("ablation", list("abcd"))
 def test_ablations(tmp_path: Path, config: Path, ablation: str) -> None:
     without = {"code_diffuser": None} if ablation == "a" else {}

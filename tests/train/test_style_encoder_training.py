@@ -92,7 +92,46 @@ def test_joint_training_by_pixels_alone(tmp_path: Path, joint: Path) -> None:
     pixels = {"perceptual": "none", "adversarial_weight": 0, "mixing_weight": 0}
     train(joint, tmp_path / "run", max_steps=2, **pixels)
     assert curve(tmp_path / "run", "encoder_l1") and not curve(tmp_path / "run", "loss_discriminator")
-    assert (tmp_path / "run" / "pipeline" / "discriminator").is_dir()  # for the stage that needs one
+    assert not (tmp_path / "run" / "pipeline" / "discriminator").exists()
+    # The stage that needs one starts it afresh.
+    train(joint, tmp_path / "next", max_steps=1, init_from=str(tmp_path / "run" / "pipeline"))
+    assert (tmp_path / "next" / "pipeline" / "discriminator").is_dir()
+
+
+NATURAL = {
+    "perceptual": "efficientnet",
+    "critic": "projected",
+    "adversarial_weight": 0.1,
+    "mixing_weight": 0.1,
+}
+
+
+def test_joint_training_on_imagenet_features(tmp_path: Path, joint: Path, pictures: Path) -> None:
+    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
+    options = NATURAL | scoring | {"gradient_clip": 5.0, "validate_every": 2}
+    whole = train(joint, tmp_path / "whole", max_steps=4, **options)
+    train(joint, tmp_path / "parts", max_steps=2, **options)
+    assert same(whole, train(joint, tmp_path / "parts", max_steps=4, **options))
+    for name in ("encoder_imagenet", "encoder_adversarial", "loss_feature_critic", "gradient_norm"):
+        assert len(curve(tmp_path / "whole", name)) == 4
+    assert not curve(tmp_path / "whole", "loss_discriminator")
+    assert not (tmp_path / "whole" / "pipeline" / "discriminator").exists()
+    assert len(curve(tmp_path / "whole", "validation_imagenet")) == 2
+    assert (tmp_path / "whole" / "best" / "prior").is_dir()
+
+
+def test_features_of_truth_and_result_are_computed_once(tmp_path: Path, joint: Path) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    argv = ["--config", str(joint), "--output_dir", str(tmp_path / "run"), "--critic", "projected"]
+    argv += ["--perceptual", "efficientnet", "--adversarial_weight", "0.1"]
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
+    seen: list[int] = []
+    trainer.losses.natural.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    trainer.run.step = 1
+    trainer.iteration([trainer.to_device(next(trainer.batches()))])
+    assert seen == [2, 4]  # the truth, then reconstructions and mixtures together
+    with pytest.raises(ValueError, match="mixing_weight must be"):
+        train(joint, tmp_path / "run", **NATURAL | {"mixing_weight": 0.3})
 
 
 def test_joint_training_goes_on_at_twice_the_size(tmp_path: Path, joint: Path) -> None:

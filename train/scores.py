@@ -1,0 +1,41 @@
+"""What validations measure alike: fine detail, and the ImageNet distance where its weights are installed."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facekit.losses.imagenet import ImageNetDistance
+from facekit.models.imagenet_features import feature_distance
+
+
+def laplacian_energy(image: Tensor) -> Tensor:
+    """[B, 3, H, W] -> squared difference of the grey picture from the mean of its 3 x 3 neighbours, [B, 1, H, W]."""
+    grey = image.float().mean(1, keepdim=True)
+    return (grey - F.avg_pool2d(F.pad(grey, (1, 1, 1, 1), mode="reflect"), 3, 1)).square()
+
+
+def sharpness(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Share of the target's energy of fine detail that a picture has, [B]; within `mask` [B, 1, H, W] where given."""
+    weight = torch.ones_like(image[:, :1]) if mask is None else mask
+    made, wanted = ((laplacian_energy(x) * weight).sum((1, 2, 3)) for x in (image, target))
+    return made / wanted.clamp_min(1e-12)
+
+
+def grown(mask: Tensor, pixels: int) -> Tensor:
+    """A mask [B, 1, H, W] widened by so many pixels on every side."""
+    return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
+
+
+def imagenet_distance(device: torch.device) -> ImageNetDistance | None:
+    """The distance on a device; None where the weights are not installed."""
+    try:
+        return ImageNetDistance().to(device)
+    except OSError:
+        return None
+
+
+@torch.no_grad()
+def distance_within(distance: ImageNetDistance, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """ImageNet distance of pictures [B, 3, H, W] in and next to the holes of `mask` [B, 1, H, W], [B]."""
+    near = grown(mask, 9)  # features see a little beyond their place
+    return feature_distance(distance.features(image), distance.features(target), near)
