@@ -8,10 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 
 from facekit.conditions.masks import centre_mask, ratio_mask
 from facekit.faces import detect_faces
+from facekit.losses.imagenet import ImageNetDistance
+from facekit.models.imagenet_features import feature_distance
 
 BORDER = 64
 LABEL_HEIGHT = 22
@@ -71,6 +74,36 @@ def found_summary(errors: Sequence[float | None]) -> dict[str, float]:
         "found_percent": 100 * len(found) / len(errors),
         "landmark_error_percent": float(np.mean(found)) if found else float("nan"),
     }
+
+
+def detail(image: np.ndarray) -> np.ndarray:
+    """Square of the Laplacian of the luma, [H, W], of a picture uint8 [H, W, 3]."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.square(cv2.Laplacian(gray, cv2.CV_32F))
+
+
+def sharpness(image: np.ndarray, original: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Energy of the Laplacian in percent of the original's, over all pixels or those of the hole."""
+    where = slice(None) if mask is None else mask > 0
+    return 100 * float(detail(image)[where].mean() / detail(original)[where].mean())
+
+
+class ImageNetScore:
+    """ImageNet distance of a picture from its original, both uint8 [S, S, 3]; with a mask in and next to the hole."""
+
+    def __init__(self) -> None:
+        self.distance = ImageNetDistance()
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray, original: np.ndarray, mask: np.ndarray | None = None) -> float:
+        maps = [
+            self.distance.features(torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
+            for x in (image, original)
+        ]
+        if mask is not None:
+            near = cv2.dilate(mask, np.ones((19, 19), np.uint8))  # features see a little beyond their place
+            return feature_distance(*maps, torch.from_numpy(near.astype(np.float32))[None, None]).item()
+        return feature_distance(*maps).item()
 
 
 def hole_psnr(filled: np.ndarray, original: np.ndarray, mask: np.ndarray) -> float:

@@ -18,8 +18,11 @@ import facekit  # noqa: F401  first: it mends torchvision, which diffusers impor
 import torch
 from torch import Tensor
 
+from facekit.convert.imagenet import load_efficientnet_lite
+from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.losses.path_length import path_length_penalty, path_lengths
+from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.config import read_config
@@ -45,6 +48,9 @@ class PriorConfig(StageConfig):
             it is steered to (0: p stays), pictures from 0 to 1, and steps between its moves.
         ema_decay, ema_min_decay: decay per step of the averaged generator, and its least value in early steps.
         latent_samples: z over which the mean style `latent_avg` is measured at the end.
+        critic: "stylegan2", or "projected": critics on ImageNet features, see `train.perceptual`; they take neither R1
+            nor adaptive augmentation.
+        critic_channels, critic_learning_rate: their width and learning rate.
     """
 
     prior: dict[str, Any] = field(default_factory=dict)
@@ -68,9 +74,17 @@ class PriorConfig(StageConfig):
     ema_decay: float = 0.998
     ema_min_decay: float = 0.998
     latent_samples: int = 10_000
+    critic: str = "stylegan2"
+    critic_channels: int = 64
+    critic_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_choices(critic=("stylegan2", "projected"))
+        if self.critic == "projected" and self.augment == "ada":
+            raise ValueError(
+                "augment ada follows the StyleGAN2 discriminator: with projected critics say diffaugment"
+            )
         self.make_augment()
 
     def make_augment(self) -> DiscriminatorAugment:
@@ -92,27 +106,37 @@ class PriorTrainer(Stage):
         config = self.config
         if config.init_from is not None:
             prior = load_component(StyleGAN2Generator, config.init_from, "prior")
-            critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
         else:
             prior = StyleGAN2Generator(**config.prior)
-            critic = StyleGAN2Discriminator(
-                **({"sample_size": prior.config.sample_size} | config.discriminator)
-            )
         self.size = prior.config.sample_size
-        if critic.config.sample_size != self.size:
-            raise ValueError(
-                f"the prior makes pictures of {self.size}, the discriminator reads {critic.config.sample_size}"
-            )
         rate = config.learning_rate, config.betas
         self.prior = self.learn(
             prior,
             **lazy_options(*rate, config.path_every),
             average=(config.ema_decay, config.ema_min_decay),
         )
-        self.critic = self.learn(critic, **lazy_options(*rate, config.r1_every))
+        self.natural = None
+        if config.critic == "projected":
+            self.natural = ImageNetFeatures(load_efficientnet_lite(0)).to(self.device)
+            critic = FeatureCritic(channels=config.critic_channels)
+            self.critic = self.learn(critic, config.critic_learning_rate, (0.0, 0.99))
+        else:
+            self.critic = self.learn(self._build_critic(), **lazy_options(*rate, config.r1_every))
         self.augment = config.make_augment()
         self.mean_length = MeanLength().to(self.device)
         self.accelerator.register_for_checkpointing(self.augment, self.mean_length)
+
+    def _build_critic(self) -> StyleGAN2Discriminator:
+        config = self.config
+        if config.init_from is None:
+            critic = StyleGAN2Discriminator(**({"sample_size": self.size} | config.discriminator))
+        else:
+            critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
+        if critic.config.sample_size != self.size:
+            raise ValueError(
+                f"the prior makes pictures of {self.size}, the discriminator reads {critic.config.sample_size}"
+            )
+        return critic
 
     # Samples
 
@@ -140,11 +164,18 @@ class PriorTrainer(Stage):
         """What the discriminator is shown of them."""
         return self.augment(images, self.rngs(positions, 30 + stream))
 
+    def scores(self, images: Tensor, positions: Tensor, stream: int) -> list[Tensor]:
+        """What the discriminator thinks of them: one [B, 1], or a map of each projected critic."""
+        shown = self.seen(images, positions, stream)
+        if self.natural is not None:
+            return self.critic.network(self.natural(shown))
+        return [self.critic.network(shown).float()]
+
     # One iteration: D, R1, G, path length
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         self._update_critic(batches)
-        if self.config.r1_weight > 0 and self.is_due(self.config.r1_every):
+        if self.natural is None and self.config.r1_weight > 0 and self.is_due(self.config.r1_every):
             self._regularize_critic(batches)
         self._update_prior(batches)
         if self.config.path_weight > 0 and self.is_due(self.config.path_every):
@@ -157,12 +188,15 @@ class PriorTrainer(Stage):
             with torch.no_grad(), self.accelerator.autocast():
                 fake = self.sample(position, 0).float()
             with self.accelerator.autocast():
-                on_real = self.critic.network(self.seen(image, position, 0)).float()
-                on_fake = self.critic.network(self.seen(fake, position, 1)).float()
-                loss = logistic_discriminator_loss(on_real, on_fake)
+                on_real, on_fake = self.scores(image, position, 0), self.scores(fake, position, 1)
+                if self.natural is None:
+                    loss = logistic_discriminator_loss(*on_real, *on_fake)
+                else:
+                    loss = multi_hinge_discriminator_loss(on_real, on_fake)
             self.accelerator.backward(loss / len(batches))
-            signs.append(on_real.detach().sign().mean())
-            self.run.record(loss_discriminator=loss, score_real=on_real.mean(), score_fake=on_fake.mean())
+            signs.append(on_real[0].detach().sign().mean())
+            real, fake = (torch.stack([x.mean() for x in scores]).mean() for scores in (on_real, on_fake))
+            self.run.record(loss_discriminator=loss, score_real=real, score_fake=fake)
         self.update(self.critic)
         if self.config.augment == "ada":
             self._adapt(torch.stack(signs).mean())
@@ -183,7 +217,11 @@ class PriorTrainer(Stage):
                 position = batch["position"]
                 with self.accelerator.autocast():
                     fake = self.sample(position, 2).float()
-                    loss = logistic_generator_loss(self.critic.network(self.seen(fake, position, 2)).float())
+                    scores = self.scores(fake, position, 2)
+                    if self.natural is None:
+                        loss = logistic_generator_loss(*scores)
+                    else:
+                        loss = multi_hinge_generator_loss(scores)
                 self.accelerator.backward(loss / len(batches))
                 self.run.record(loss_generator=loss)
         self.update(self.prior)
@@ -231,7 +269,8 @@ class PriorTrainer(Stage):
         prior = self.averaged(self.prior)
         prior.latent_avg.copy_(self.mean_style(prior, self.config.latent_samples).expand_as(prior.latent_avg))
         prior.cpu().save_pretrained(folder / "prior")
-        self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
+        name = "discriminator" if self.natural is None else "feature_critic"
+        self.averaged(self.critic).cpu().save_pretrained(folder / name)
 
 
 class MeanLength(torch.nn.Module):

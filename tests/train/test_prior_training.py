@@ -49,6 +49,21 @@ def test_generator_moves_towards_the_pictures(tmp_path: Path) -> None:
     StyleGAN2Discriminator.from_pretrained(tmp_path / "run" / "pipeline" / "discriminator")
 
 
+def test_projected_critics(tmp_path: Path, config: Path) -> None:
+    options = {"critic": "projected", "augment": "diffaugment"}
+    whole = train(config, tmp_path / "whole", max_steps=3, **options)
+    train(config, tmp_path / "parts", max_steps=2, **options)
+    assert same(whole, train(config, tmp_path / "parts", max_steps=3, **options))
+    assert curve(tmp_path / "whole", "loss_discriminator")[0] == pytest.approx(2, abs=0.1)  # hinge: undecided
+    assert not curve(tmp_path / "whole", "r1") and curve(tmp_path / "whole", "path_length")
+    folder = tmp_path / "whole" / "pipeline"
+    assert not (folder / "discriminator").exists() and (folder / "feature_critic").is_dir()
+    # What comes after needs no discriminator of the first run.
+    train(config, tmp_path / "next", max_steps=1, init_from=str(folder), **options)
+    with pytest.raises(ValueError, match="say diffaugment"):
+        train(config, tmp_path / "ada", critic="projected", augment="ada")
+
+
 def test_mean_style_is_measured(tmp_path: Path, config: Path) -> None:
     train(config, tmp_path / "run", max_steps=1, latent_samples=500)
     prior = StyleGAN2Generator.from_pretrained(tmp_path / "run" / "pipeline" / "prior")

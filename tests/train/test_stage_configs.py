@@ -89,7 +89,7 @@ def test_exemplar_starter_reads_the_starter_encoder() -> None:
 
 
 def test_edit_starter_networks_fit_each_other() -> None:
-    """All stages of the edit starter grow one refiner, as wide as the prior; the whole stays below 40 MB in half precision."""
+    """All stages of the edit starter grow one refiner, as wide as the prior; in half precision below 40 MB."""
     with torch.device("meta"):
         first = read_yaml(CONFIGS / "autoencoder-starter.yaml")
         prior = StyleGAN2Generator(**first["prior"])
