@@ -136,13 +136,17 @@ class AlignedFace:
             raise ValueError(
                 f"the array measures {list(array.shape[:2])}, the aligned face {[self.size, self.size]}"
             )
-        out = None
+        averages_bool = array.dtype == bool and interpolation == "linear"
+        out = np.zeros(
+            (*self.photo_shape, *array.shape[2:]), dtype=np.float32 if averages_bool else array.dtype
+        )
         for cell in tiles(self.box):
+            covered = self.covers(cell)
+            if not covered.any():
+                continue  # a corner of the box, which a turned crop leaves free
             width, height = cell[2] - cell[0], cell[3] - cell[1]
             part = _sample(array, shift_target(self.matrix, cell[0], cell[1]), width, height, interpolation)
-            part[~self.covers(cell)] = 0
-            if out is None:
-                out = np.zeros((*self.photo_shape, *array.shape[2:]), dtype=part.dtype)
+            part[~covered] = 0
             out[cell[1] : cell[3], cell[0] : cell[2]] = part
         return out
 

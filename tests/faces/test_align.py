@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from facekit.faces import Face, align_face, ffhq_quad
+from facekit.faces.geometry import sample_nearest
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -126,6 +127,23 @@ def test_masks_and_maps_follow(astronaut, landmarks):
     inside = aligned.unwarp(np.ones((256, 256), np.uint8), "nearest").astype(bool)
     assert picture.shape == astronaut.shape and not picture[~inside].any()
     assert psnr(picture[inside], astronaut[inside]) > 30
+
+
+@pytest.mark.parametrize("side", [1500, 3000])
+@pytest.mark.parametrize("degrees", [0, 12, 33, 45, 61, 90, 170])
+def test_turned_crops_of_any_size_are_laid_back(upright, side: int, degrees: int) -> None:
+    """The box of a turned crop has corners, whole tiles of it, that the crop leaves free."""
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.array([side / 2, side / 2])
+    points = (upright(centre, 0.7 * side) - centre) @ turn.T + centre
+    aligned = align_face(np.full((side, side), 90, np.uint8), points, 64)
+    labels = np.random.default_rng(0).integers(1, 19, (64, 64)).astype(np.uint8)
+    whole = sample_nearest(labels, aligned.matrix, side, side)
+    outside = ~aligned.covers((0, 0, side, side))
+    whole[outside] = 0
+    np.testing.assert_array_equal(aligned.unwarp(labels, "nearest"), whole)
+    assert not aligned.unwarp(labels)[outside].any()
 
 
 def test_fine_sketch_survives_shrinking(upright):
