@@ -145,6 +145,8 @@ class InpaintTrainer:
             if not isinstance(loss, FeatureLoss):  # it has the layout of the maps that it is shown
                 loss.to(memory_format=self.layout)
             self.critics.append(run.accelerator.prepare(loss, self._critic_optimizer(loss)))
+        for network, optimizer in [(self.generator, self.generator_optimizer), *self.critics]:
+            run.watch(run.accelerator.unwrap_model(network), optimizer)
         losses.to(run.accelerator.device)
         run.accelerator.register_for_checkpointing(self.ema)
         self._set_modes()

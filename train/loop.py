@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 from PIL import Image
+from torch import nn
 from tqdm.auto import tqdm
 
 PRECISIONS = ("no", "bf16", "fp16", "auto")
@@ -103,6 +105,7 @@ class Run:
         self.samples_seen = 0
         self.minutes = 0.0  # of training, restarts included
         self.best: dict[str, float] = {}
+        self._watched: list[tuple[nn.Module, Any, list[float]]] = []
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
         if self.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +130,35 @@ class Run:
 
     # Checkpoints
 
+    def watch(self, network: nn.Module, optimizer: Any) -> None:
+        """A network that learns: its weights are looked at before every save, and a resumed run takes its optimizer's
+        learning rate from the options, not from the checkpoint."""
+        self._watched.append((network, optimizer, [group["lr"] for group in optimizer.param_groups]))
+
+    def _take_rates(self) -> None:
+        for network, optimizer, rates in self._watched:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                if group["lr"] != rate:
+                    name = type(network).__name__
+                    self.say(f"{name}: learning rate {rate:g} from here on, {group['lr']:g} before")
+                    group["lr"] = rate
+
+    def _check_weights(self) -> None:
+        broken = [
+            type(network).__name__
+            for network, _, _ in self._watched
+            if not torch.stack([parameter.isfinite().all() for parameter in network.parameters()]).all()
+        ]
+        if broken:
+            raise FloatingPointError(
+                f"weights of {', '.join(broken)} not finite at step {self.step}: nothing was saved. {self._way_out()}"
+            )
+
+    def _way_out(self) -> str:
+        found = checkpoints_of(self.folder)
+        start = f"go on from {found[-1].name}" if found else "begin anew"
+        return f"The same command will {start}: give it a lower learning rate or mixed_precision=no"
+
     def resume(self) -> bool:
         """Load the newest complete checkpoint, if there is one. Call after `accelerator.prepare`."""
         found = checkpoints_of(self.folder)
@@ -143,6 +175,7 @@ class Run:
         if not found:
             return False
         self.accelerator.load_state(str(found[-1]))
+        self._take_rates()
         state = json.loads((found[-1] / "run.json").read_text())
         self.step, self.samples_seen, self.best = state["step"], state["samples_seen"], state["best"]
         self.minutes = state.get("minutes", 0.0)  # checkpoints of before did not count them
@@ -156,6 +189,7 @@ class Run:
         partial = final.with_name(final.name + ".partial")
         if final.exists():
             return final
+        self._check_weights()
         if self.is_main:
             shutil.rmtree(partial, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -244,10 +278,7 @@ class Run:
         self.write_curves(means)
         broken = [name for name, value in means.items() if not np.isfinite(value)]
         if broken:
-            raise FloatingPointError(
-                f"{', '.join(broken)} not finite at step {self.step}; resume from a checkpoint with a lower "
-                "learning rate or mixed_precision=no"
-            )
+            raise FloatingPointError(f"{', '.join(broken)} not finite at step {self.step}. {self._way_out()}")
         return {name: f"{value:.3f}" for name, value in means.items()}
 
     def write_curves(self, values: dict[str, float]) -> None:
@@ -289,6 +320,8 @@ class Run:
         Higher is better for psnr, ssim and miou.
         """
         value = metrics[name]
+        if not np.isfinite(value):
+            return False
         higher = name in ("psnr", "ssim", "miou")
         best = self.best.get(name)
         if best is not None and (value <= best if higher else value >= best):

@@ -146,6 +146,7 @@ class Stage:
         fused = {"fused": True} if optimizer is torch.optim.Adam and self.device.type == "cuda" else {}
         options = {"lr": learning_rate, "betas": tuple(map(float, betas))} | fused
         made = self.accelerator.prepare_optimizer(optimizer(network.parameters(), **options))  # type: ignore[arg-type]
+        self.run.watch(network, made)
         self.accelerator.register_for_checkpointing(network)
         kept = None
         if average is not None:
