@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facekit.color_modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
+from facekit.exif import with_size, without_previews
 
 MAX_PIXELS = 200_000_000
 MIN_SIDE = 16
@@ -37,7 +38,7 @@ class Photo:
             1].
         mode: Pillow's name of the channel layout.
         palette: colour table of a "P" picture.
-        info: what files carry along: `icc_profile`, `exif` without orientation, `dpi`, `transparency`.
+        info: what files carry along: `icc_profile`, `exif` without orientation and previews, `dpi`, `transparency`.
         name: how messages call it.
         notes: remarks for the user about what loading or output changed.
     """
@@ -79,6 +80,8 @@ class Photo:
                 pixels = as_uint8(pixels)
         image = to_pillow(pixels, mode, self.palette)
         image.info.update(self.info)
+        if "exif" in self.info:
+            image.info["exif"] = with_size(self.info["exif"], *self.size)
         return image
 
     def to_numpy(self) -> np.ndarray:
@@ -248,19 +251,25 @@ def load_images(
 
 def _from_pillow(image: Image.Image, name: str) -> Photo:
     info = {key: image.info[key] for key in _KEPT_INFO if key in image.info}
+    notes: tuple[str, ...] = ()
+    if info.get("exif"):
+        # What is saved later is no longer this picture, and its thumbnail must not go on showing it.
+        info["exif"] = without_previews(info["exif"])
+        if info["exif"] is None:
+            notes = ("its EXIF block cannot be read and is left out",)
+            del info["exif"]
     if image.mode not in MODES and not image.mode.startswith("I;16"):
         raise ValueError(f"{name} has the mode {image.mode}. Convert it: image.convert('RGB').")
     pixels = np.array(image)
     if image.mode.startswith("I;16"):
-        return Photo(pixels.astype(np.uint16), "I;16", info=info, name=name)
+        return Photo(pixels.astype(np.uint16), "I;16", info=info, name=name, notes=notes)
     if image.mode == "I" and (pixels.min() < 0 or pixels.max() > 65535):
         raise ValueError(
             f"{name} has mode I with values {pixels.min()}..{pixels.max()}; 0..65535 is what can be shown. "
             "Scale it to 16 bits first."
         )
-    notes = ()
     if image.mode == "CMYK":
-        notes = ("CMYK: new pixels are converted without the colour profile, with no black ink",)
+        notes += ("CMYK: new pixels are converted without the colour profile, with no black ink",)
     palette = Palette.of(image) if image.mode == "P" else None
     if palette is None and "transparency" in image.info:
         info["transparency"] = image.info["transparency"]  # PNG without alpha: one colour is see-through
