@@ -4,8 +4,11 @@ The order is a function of the seed alone: sample number p of a run is always th
 crop, flip and random stream, however many processes or restarts lie between. Resuming therefore needs one number.
 """
 
+import csv
 import itertools
+import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +25,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 Extras = Callable[[np.ndarray, np.random.Generator], dict[str, Any]]
 
 # One source, several of equal weight, or several with their weights.
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
 Data = str | list[str] | dict[str, float]
 
 
@@ -116,11 +121,24 @@ class ImageSource:
         import datasets
 
         folder = Path(str(self.data))
-        if folder.is_dir() and not any(
-            path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} for path in _files(folder)
-        ):
+        if not folder.is_dir():
+            return datasets.load_dataset(str(self.data), split=self.split, streaming=self.streams)
+        pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+        if not pictures:
             raise ValueError(f"no .jpg, .png or .webp image in {self.data} or its sub-folders")
-        return datasets.load_dataset(str(self.data), split=self.split, streaming=self.streams)
+        if has_splits(folder):
+            return datasets.load_dataset(str(folder), split=self.split)
+        if self.split != "train":
+            raise ValueError(
+                f"{folder} has no split {self.split!r}: its pictures lie in no folders train and {self.split}; the "
+                "split of all of them is train"
+            )
+        columns = {"image": [str(path) for path in pictures], **metadata_columns(folder, pictures)}
+        return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+    def count(self) -> int | None:
+        """How many pictures there are; None where they are read as a stream."""
+        return None if self.streams else len(self.load())
 
     def _select(self, rows: Any) -> Any:
         """What `exclude` and `shots` leave of them."""
@@ -141,6 +159,13 @@ class ImageSource:
         if len(rows) == 0:
             raise ValueError(f"{self.data} ({self.split}) has no picture that `exclude` leaves")
         return rows
+
+
+def say_count(run: Any, source: ImageSource) -> None:
+    """Have a run say how many pictures it trains on."""
+    count = source.count()
+    if count is not None:
+        run.say(f"training on {count} picture{'' if count == 1 else 's'}")
 
 
 class Mixture:
@@ -185,8 +210,39 @@ def _names_shards(source: Any) -> bool:
     return str(source).endswith(".tar")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+def has_splits(folder: Path) -> bool:
+    """Whether a folder says which of its pictures belong to which split: in its README, or by its sub-folders."""
+    readme = folder / "README.md"
+    if readme.is_file() and re.match(r"---\n(.*\n)*?configs:", readme.read_text(errors="replace")):
+        return True
+    return any(path.is_dir() and path.name.lower() in SPLITS for path in folder.iterdir())
+
+
+def metadata_columns(folder: Path, pictures: list[Path]) -> dict[str, list[Any]]:
+    """Columns of plain values out of every `metadata.jsonl` and `metadata.csv`, in the order of the pictures.
+
+    Pictures without a row have None in all of them. ValueError for a line that is no JSON mapping.
+    """
+    rows: dict[Path, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("metadata.jsonl")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            try:
+                row = dict(json.loads(line)) if line.strip() else {}
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"line {number} of {path} is no JSON mapping ({error})") from None
+            rows[path.parent / str(row.get("file_name"))] = row
+    for path in sorted(folder.rglob("metadata.csv")):
+        with path.open(newline="") as file:
+            rows |= {path.parent / str(row.get("file_name")): row for row in csv.DictReader(file)}
+    names = sorted({name for row in rows.values() for name in row} - {"file_name", "image"})
+    columns = {name: [rows.get(path, {}).get(name) for path in pictures] for name in names}
+    return {name: values for name, values in columns.items() if _is_plain(values)}
+
+
+def _is_plain(values: list[Any]) -> bool:
+    """Whether a column holds values of one plain kind: what rows can be left out by."""
+    kinds = {float if type(value) is int else type(value) for value in values if value is not None}
+    return len(kinds) == 1 and kinds <= {str, float, bool}
 
 
 def _read_shards(pattern: str) -> Any:

@@ -36,7 +36,7 @@ from facekit.models.spectral import initialize_normal
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from train.augment import diff_augment, parse_policy
 from train.config import read_config
-from train.data import ImageSource, Preparation, to_tensor, training_batches
+from train.data import ImageSource, Preparation, say_count, to_tensor, training_batches
 from train.inpaint_config import ABLATIONS, InpaintConfig
 from train.inpaint_steps import FeatureLoss, InpaintLosses, LossWeights, PatchLoss, Shown, fill_step
 from train.loop import Run, write_folder
@@ -362,6 +362,7 @@ class InpaintTrainer:
     def train(self) -> None:
         config, run = self.config, self.run
         validation = self.validation_set()
+        say_count(run, self.source())
         batches = self.batches()
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])

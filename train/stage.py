@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from facekit.conditions.degrade import degrade_pair, get_config
 from facekit.schedulers import CodeDiffusionScheduler
-from train.data import Data, ImageSource, Preparation, to_tensor, training_batches
+from train.data import Data, ImageSource, Preparation, say_count, to_tensor, training_batches
 from train.loop import LoopConfig, Run, write_folder
 
 if TYPE_CHECKING:
@@ -295,6 +295,7 @@ class Stage:
 
     def train(self) -> None:
         config, run = self.config, self.run
+        say_count(run, config.source())
         batches = self.batches()
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
