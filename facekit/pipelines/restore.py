@@ -1,5 +1,6 @@
 """`FaceRestorePipeline`: damaged faces come back sharp, as the same persons (VSPBFR, thesis Chapter 3)."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -209,7 +210,9 @@ class FaceRestorePipeline(FacekitPipeline):
             callback_on_step_end_tensor_inputs,
         )
         device = self._execution_device
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        # Its steps are this call's own: other threads may ask for another number at the same time.
+        scheduler = copy.copy(self.scheduler)
+        scheduler.set_timesteps(num_inference_steps, device=device)
 
         # 2. Read the photos; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
@@ -244,7 +247,12 @@ class FaceRestorePipeline(FacekitPipeline):
 
             # 6. Denoise codes under them
             history = self._denoise(
-                latents, codes, generators, callback_on_step_end, callback_on_step_end_tensor_inputs
+                scheduler,
+                latents,
+                codes,
+                generators,
+                callback_on_step_end,
+                callback_on_step_end_tensor_inputs,
             )
 
             # 7. Restore under the clean codes and the prior's features
@@ -340,6 +348,7 @@ class FaceRestorePipeline(FacekitPipeline):
 
     def _denoise(
         self,
+        scheduler: CodeDiffusionScheduler,
         latents: torch.Tensor,
         codes: torch.Tensor,
         generators: list[torch.Generator],
@@ -348,10 +357,10 @@ class FaceRestorePipeline(FacekitPipeline):
     ) -> list[torch.Tensor]:
         """Codes `[N, n, D]` after every denoising step."""
         history = []
-        with self.progress_bar(total=len(self.scheduler.timesteps)) as progress_bar:
-            for step, timestep in enumerate(self.scheduler.timesteps):
+        with self.progress_bar(total=len(scheduler.timesteps)) as progress_bar:
+            for step, timestep in enumerate(scheduler.timesteps):
                 predicted = self.code_diffuser(latents, timestep, codes).float()
-                latents = self.scheduler.step(predicted, timestep, latents, generators).prev_sample
+                latents = scheduler.step(predicted, timestep, latents, generators).prev_sample
                 if callback is not None:
                     tensors = {"latents": latents, "style_codes": codes}
                     callback_kwargs = {}

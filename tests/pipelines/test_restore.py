@@ -1,5 +1,6 @@
 """The restoration pipeline around tiny real networks: what it promises to callers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,26 @@ def test_given_latents_and_style_replace_drawn_ones(pipe: FaceRestorePipeline, p
         pipe(portrait, aligned=True, num_images=2, latents=latents)
     with pytest.raises(ValueError, match="z has the shape"):
         pipe(portrait, aligned=True, z=z[:, :3])
+
+
+def test_calls_at_the_same_time_have_their_own_steps(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
+    def restored(steps: int, meanwhile: Any = None) -> np.ndarray:
+        def between(pipe: Any, step: int, timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+            if meanwhile is not None:
+                meanwhile(step)
+            return tensors
+
+        options = {"num_inference_steps": steps, "generator": seed(), "callback_on_step_end": between}
+        return np.asarray(pipe(portrait, aligned=True, fidelity=0, **options).images[0])
+
+    alone = {steps: restored(steps) for steps in (1, 2, 4)}
+    assert not np.array_equal(alone[1], alone[4])
+    # Another call in the middle of this one, at a moment that cannot be missed.
+    np.testing.assert_array_equal(restored(4, lambda step: restored(1)), alone[4])
+    with ThreadPoolExecutor(3) as threads:
+        wanted = [1, 2, 4] * 3
+        for steps, picture in zip(wanted, threads.map(restored, wanted), strict=True):
+            np.testing.assert_array_equal(picture, alone[steps])
 
 
 def test_the_callback_can_change_the_codes(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
