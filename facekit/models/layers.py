@@ -91,6 +91,10 @@ class WeightCache:
         self.key: tuple | None = None
         self.value: object = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is pickled or copied: another process may have another weight at the same place."""
+        return {"compute": self.compute, "key": None, "value": None}
+
     def __call__(self, weight: torch.Tensor) -> object:
         """The value for `weight`; not to be used where a gradient must flow into `weight`."""
         if weight.is_inference() or torch.compiler.is_compiling():
@@ -224,13 +228,18 @@ class ConvLayer(nn.Module):
         return leaky_relu(self.conv(x, gain, self.activate.scaled_bias(gain)))
 
 
+def is_zero(weight: torch.Tensor) -> bool:
+    """Whether nothing of a weight differs from zero; waits for the device."""
+    return not weight.any().item()
+
+
 class NoiseInjection(nn.Module):
     """x + strength * n with one learned strength and noise n [B, 1, H, W] shared by the channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(1))
-        self._is_zero = WeightCache(lambda strength: not strength.any().item())
+        self._is_zero = WeightCache(is_zero)
 
     def scaled_noise(
         self,
