@@ -14,7 +14,7 @@ from facekit.models.smart import SMART
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config
-from train.restorer import RestorerConfig, RestorerTrainer
+from train.restorer import RestorerConfig, RestorerTrainer, chroma_distance
 
 train = partial(tiny_stages.run, RestorerTrainer, RestorerConfig)
 
@@ -84,6 +84,16 @@ def test_the_imagenet_distance_goes_down_on_a_pair(tmp_path: Path, config: Path)
     train(config, tmp_path / "run", max_steps=25, **fixed, **natural)
     distance = curve(tmp_path / "run", "restorer_imagenet")
     assert np.mean(distance[-5:]) < 0.9 * np.mean(distance[:3])
+
+
+def test_chroma_counts_colour_alone(tmp_path: Path, config: Path) -> None:
+    gray = torch.rand(2, 1, 8, 8)
+    red = torch.tensor([0.3, -0.15, -0.15]).view(1, 3, 1, 1)
+    # Lightness alone costs nothing; a cast costs what it is, however light or dark.
+    assert chroma_distance(gray.expand(-1, 3, -1, -1), torch.zeros(2, 3, 8, 8)) == pytest.approx(0, abs=1e-6)
+    assert chroma_distance(gray + red, gray.expand(-1, 3, -1, -1)).item() == pytest.approx(0.2, abs=1e-5)
+    train(config, tmp_path / "run", max_steps=2, chroma_weight=5)
+    assert len(curve(tmp_path / "run", "restorer_chroma")) == 2
 
 
 @pytest.mark.parametrize("ablation", list("abcd"))
