@@ -57,9 +57,9 @@ class ExemplarValidation:
 
         Returns:
             Of the picture filled after itself `psnr` (dB), `sharpness` (share of the truth's fine detail in the hole)
-            and, where its weights are installed, `imagenet` (ImageNet distance in and next to the hole). Of the one filled
-            after the next face `attribute`, how far its codes are from that face's, and `match`, the share of the other
-            faces whose codes are farther.
+            and, where its weights are installed, `imagenet` (ImageNet distance in and next to the hole). Of the one
+            filled after the next face `attribute`, how far its codes are from that face's, and `match`, the share of
+            the other faces whose codes are farther.
             Rows: masked, next face, filled after it, filled after itself, truth.
         """
         trainer, count = self.trainer, len(self.pictures)

@@ -1,0 +1,152 @@
+"""The models of a family: which stages make them, and what their cards say of each kind."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the family's models.
+
+    Attributes:
+        task: first part of its name: `face-prior` of `face-prior-starter-256`.
+        finals: stages whose networks it is made of, the one that has it whole last; a stage stands for those that it
+            went on from.
+        tags: beside "facekit" and "face".
+        pipeline_tag: the Hub's word for the task.
+        what: what it is; `{size}` is the side of its pictures, `{codes}` says whether a prior has codes of faces.
+        use: Python that runs it; `{name}` is its folder.
+        shown: what the contact sheet shows.
+        limits: what it cannot do.
+    """
+
+    task: str
+    finals: tuple[str, ...]
+    tags: tuple[str, ...]
+    pipeline_tag: str
+    what: str
+    use: str
+    shown: str
+    limits: str
+
+    def name(self, size: int) -> str:
+        return f"{self.task}-starter-{size}"
+
+    @property
+    def completing(self) -> tuple[str, ...]:
+        """The stages either of which completes it, the better one first."""
+        return ("inpaint-sharp", "inpaint") if self.task == "face-inpaint" else self.finals[-1:]
+
+
+PRIOR = Kind(
+    task="face-prior",
+    finals=("autoencoder",),
+    tags=("StyleGAN2",),
+    pipeline_tag="unconditional-image-generation",
+    what=(
+        "A small StyleGAN2 generator of faces at {size}x{size}, the prior behind the other models of its "
+        "family. **It was not trained as a GAN from random codes** but as an auto-encoder in W+ together with "
+        "a style encoder; its mapping network is untrained. One samples it by mixing and interpolating the "
+        "codes of training faces, which {codes} beside the weights (`style_codes.safetensors`)."
+    ),
+    use=(
+        "import torch\nfrom facekit import sample_faces\n\n"
+        'faces = sample_faces(6, "{name}", truncation_psi=0.8, generator=torch.Generator().manual_seed(0))'
+    ),
+    shown="Samples, truncation 0.8, seed 1, not selected.",
+    limits=(
+        "It gives style prompts and features to the other networks. Its samples are mixtures of the faces "
+        "that it was trained on and can resemble them."
+    ),
+)
+
+RESTORE = Kind(
+    task="face-restore",
+    finals=("code-diffuser", "restorer"),
+    tags=("face-restoration", "VSPBFR"),
+    pipeline_tag="image-to-image",
+    what=(
+        "A small model of blind face restoration with visual style prompts (VSPBFR, Lu et al., Pattern "
+        "Recognition 161, 2025) for faces of {size}x{size} pixels."
+    ),
+    use=(
+        'import facekit\n\npipeline = facekit.FaceRestorePipeline.from_pretrained("{name}")\n'
+        'pipeline("photo.jpg").images[0].save("restored.png")'
+    ),
+    shown=(
+        "Damaged by the `thesis` preset, restored at `fidelity` 0, 0.5 (the default) and 1, original. The "
+        "photo is a public-domain portrait by NASA."
+    ),
+    limits="Faces that lost nearly everything come back as a plausible face, which need not be the right one.",
+)
+
+INPAINT = Kind(
+    task="face-inpaint",
+    finals=("inpaint-sharp",),
+    tags=("inpainting", "GRIG"),
+    pipeline_tag="image-to-image",
+    what=(
+        "A small GRIG generator (few-shot generative residual inpainting, Lu et al., Computational Visual "
+        "Media 2025) that fills holes in aligned {size}x{size} faces."
+    ),
+    use=(
+        'from facekit import FaceInpaintPipeline\n\npipe = FaceInpaintPipeline.from_pretrained("{name}")\n'
+        'filled = pipe("photo.jpg", "mask.png").images[0]'
+    ),
+    shown="Holes, fills (T = 3), original. The photo is a public-domain portrait by NASA.",
+    limits=(
+        "`match_tones` is on: a step in tone along the rim is taken away after the network. Holes of much "
+        "more than half of the picture were not part of the training."
+    ),
+)
+
+EXEMPLAR = Kind(
+    task="exemplar-inpaint",
+    finals=("exemplar",),
+    tags=("inpainting", "exemplar", "EXE-GAN"),
+    pipeline_tag="image-to-image",
+    what=(
+        "A small model of exemplar-guided inpainting (EXE-GAN, Lu et al., Do inpainting yourself, "
+        "Neurocomputing 617, 2025) for faces of {size}x{size} pixels: a painted-over part of a face is filled "
+        "in the manner of another face, and follows strokes that are drawn into it."
+    ),
+    use=(
+        'import facekit\n\npipeline = facekit.ExemplarInpaintPipeline.from_pretrained("{name}")\n'
+        'result = pipeline("photo.jpg", "mask.png", "exemplar.jpg")\nresult.images[0].save("filled.png")'
+    ),
+    shown=(
+        "Parts of the face painted over and filled after {faces}. The photo is a public-domain portrait by "
+        "NASA."
+    ),
+    limits=(
+        "`match_tones` is on: a step in tone along the rim is taken away after the network. What glasses or a "
+        "face mask hide is not recovered but made up, also from a photo of the same person."
+    ),
+)
+
+EDIT = Kind(
+    task="face-edit",
+    finals=("encoder-multimodal", "latent-warper", "directions", "edit"),
+    tags=("face-editing", "sketch", "FACEMUG"),
+    pipeline_tag="image-to-image",
+    what=(
+        "A small model of multimodal local face editing (FACEMUG, Lu et al., IEEE TVCG 2024) for faces of "
+        "{size}x{size} pixels: what a mask uncovers is painted anew after strokes, a semantic map, colours, "
+        "another face, sliders or a pose, in any mix; all else stays."
+    ),
+    use=(
+        'import facekit\n\npipeline = facekit.FaceEditPipeline.from_pretrained("{name}")\n'
+        'session = pipeline.edit_session("photo.jpg")\n'
+        'session.edit("mask.png", sketch="lines.png", exemplar="self")\nsession.undo().save("edited.png")'
+    ),
+    shown=(
+        "The face painted over, then painted after the face on the left: nothing given, its strokes, its map, "
+        "its colours, its codes, all together. The photo is a public-domain portrait by NASA; the faces on "
+        "the left are {faces}."
+    ),
+    limits=(
+        "Where its sliders are called component_1 and so on, they are principal components of the prior's "
+        "codes: what each moves must be looked at."
+    ),
+)
+
+KINDS = (PRIOR, RESTORE, INPAINT, EXEMPLAR, EDIT)
