@@ -7,6 +7,7 @@ Each stage writes a line into OUTPUT/stages/NAME/launches.txt, then waits for a 
 """
 
 import dataclasses
+import signal
 import sys
 import time
 import types
@@ -38,6 +39,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "--config":
         wait(Path(sys.argv[2]))
         sys.exit()
+    # The jobs that a shell runs in the background, tests among them, begin with Ctrl-C switched off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, stage in family.STAGES.items():
         family.STAGES[name] = dataclasses.replace(stage, script=str(Path(__file__).resolve()))
     starters.check = lambda *_: None
