@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +63,15 @@ class AdversarialStage(Stage):
         distance, terms = self.perceptual(view, target, adversarial=False)
         judged, more = self.perceptual.judge(image, target)
         return distance + judged, terms | more
+
+    def on_device(self, values: Any) -> Tensor:
+        """Numbers drawn on the host as a tensor on the device; copying them does not wait for the device's work."""
+        drawn = torch.as_tensor(np.asarray(values))
+        if drawn.is_floating_point():
+            drawn = drawn.float()
+        if self.device.type == "cuda":  # only there can a copy be left to run by itself
+            return drawn.pin_memory().to(self.device, non_blocking=True)
+        return drawn.to(self.device)
 
     def seen(self, images: Tensor, positions: Tensor, stream: int) -> Tensor:
         """What the discriminator is shown of them."""

@@ -17,7 +17,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,9 +116,7 @@ class ExemplarTrainer(AdversarialStage):
         if amount == 0:
             return image
         draws = [rng.uniform(-amount, amount, 3) for rng in self.rngs(batch["position"], 40)]
-        brightness, contrast, saturation = (
-            torch.tensor(np.array(draws)).to(image).view(-1, 3, 1, 1, 1).unbind(1)
-        )
+        brightness, contrast, saturation = self.on_device(draws).view(-1, 3, 1, 1, 1).unbind(1)
         grey = image.mean(1, keepdim=True)
         image = grey + (image - grey) * (1 + saturation)
         mean = image.mean((1, 2, 3), keepdim=True)
@@ -139,7 +136,8 @@ class ExemplarTrainer(AdversarialStage):
     def used(self, codes: Tensor, layers: list[int] | None = None) -> Tensor:
         """Those of `codes` that the exemplar gives (`layers`; default: phi's), [B, m, D]."""
         layers = self.layers if layers is None else layers
-        return codes[:, [layer - self.layers[0] for layer in layers]]
+        # A list as an index would be copied to the device, which waits for it.
+        return torch.stack([codes[:, layer - self.layers[0]] for layer in layers], dim=1)
 
     # Pictures
 
@@ -255,7 +253,7 @@ class ExemplarTrainer(AdversarialStage):
         penalty = path_length_penalty(lengths, mean)
         self.accelerator.backward(config.path_weight * config.path_every * penalty)
         self.run.record(path_length=mean, path_penalty=penalty)
-        self.update(self.generator)
+        self.update(self.generator, clip=config.gradient_clip)
 
     # Results
 

@@ -7,6 +7,11 @@ class ExemplarLosses:
     """For configurations with the losses of Eq. 5.8 and 6.24, over `train.perceptual.PictureLossConfig`."""
 
     def _check_losses(self) -> None:
+        if self.critic == "projected" and self.augment != "none" and not self.needs_critic:
+            raise ValueError(
+                f"augment {self.augment} changes what the StyleGAN2 discriminator is shown, which this run with "
+                "projected critics does not have: say augment none"
+            )
         if self.same_image_probability == 0 and self.l1_weight > 0:
             raise ValueError(
                 "l1_weight counts where the exemplar is the picture itself: same_image_probability must be above 0"

@@ -9,7 +9,7 @@ from torch import Tensor
 from facekit.conditions.masks import MaskSampler
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from train.data import ImageSource, fit_square, to_tensor
-from train.scores import distance_within, imagenet_distance, sharpness
+from train.scores import distance_within, imagenet_distance, over_pictures, sharpness
 
 if TYPE_CHECKING:
     from train.exemplar import ExemplarTrainer
@@ -26,6 +26,7 @@ class ExemplarValidation:
 
     Raises:
         ValueError: with fewer than two pictures.
+        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
     """
 
     def __init__(self, trainer: "ExemplarTrainer") -> None:
@@ -46,25 +47,25 @@ class ExemplarValidation:
                 strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
                 picture["sketch"] = torch.from_numpy(strokes)[None, None]
             self.pictures.append(picture | {"position": torch.tensor([i])})
-        self.distance = imagenet_distance(trainer.device)
+        self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
         with torch.no_grad():
             images = [picture["image"].to(trainer.device) for picture in self.pictures]
             self.codes = torch.cat([trainer.codes(image) for image in images])
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Means over all pictures, shared by all processes, and rows of this one's first pictures.
+        """Scores over all pictures, shared by all processes, and rows of this one's first pictures.
 
         Returns:
-            Of the picture filled after itself `psnr` (dB), `sharpness` (share of the truth's fine detail in the hole)
-            and, where its weights are installed, `imagenet` (ImageNet distance in and next to the hole). Of the one
-            filled after the next face `attribute`, how far its codes are from that face's, and `match`, the share of
-            the other faces whose codes are farther.
+            Of the picture filled after itself the means of `psnr` (dB) and, where its weights are installed, `imagenet`
+            (ImageNet distance in and next to the hole), and `sharpness`, the median share of the truth's fine detail
+            that the hole has. Of the one filled after the next face the means of `attribute`, how far its codes are
+            from that face's, and `match`, the share of the other faces whose codes are farther.
             Rows: masked, next face, filled after it, filled after itself, truth.
         """
         trainer, count = self.trainer, len(self.pictures)
         network, accelerator = trainer.averaged(trainer.generator), trainer.accelerator
-        sums, rows = torch.zeros(6), []
+        table, rows = torch.zeros(count, 5), []
         for i in range(accelerator.process_index, count, accelerator.num_processes):
             batch: dict[str, Any] = {name: x.to(trainer.device) for name, x in self.pictures[i].items()}
             own, other = self.codes[i : i + 1], (i + 1) % count
@@ -80,11 +81,10 @@ class ExemplarValidation:
             seen = 0.0
             if self.distance is not None:
                 seen = distance_within(self.distance, itself, batch["image"], batch["mask"]).item()
-            sums += torch.tensor([psnr, distances[other].item(), farther.item(), fine, seen, 1.0])
+            table[i] = torch.tensor([psnr, distances[other].item(), farther.item(), fine, seen])
             if len(rows) < 8:
                 masked, guide = batch["image"] * (1 - batch["mask"]), self.pictures[other]["image"]
                 rows.append((masked, guide.to(masked), after, itself, batch["image"]))
-        sums = accelerator.reduce(sums.to(trainer.device), "sum").tolist()
         names = ("psnr", "attribute", "match", "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = {name: sums[k] / sums[5] for k, name in enumerate(names)}
+        metrics = over_pictures(accelerator, table, names)
         return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from facekit.conditions.masks import MaskSampler
 from facekit.convert.imagenet import lite_number, load_efficientnet_lite
-from facekit.losses.imagenet import ImageNetDistance
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
 from facekit.models.imagenet_features import FeatureCritic
@@ -345,9 +344,7 @@ class InpaintTrainer:
         config, device = self.config, self.run.accelerator.device
         if config.validation_data is None:
             return None
-        distance = self.losses.imagenet or imagenet_distance(device)
-        if distance is None and config.best_metric == "imagenet":
-            distance = ImageNetDistance()  # says what is missing
+        distance = self.losses.imagenet or imagenet_distance(device, config.best_metric == "imagenet")
         return ValidationSet(
             ImageSource(
                 config.validation_data, config.validation_split, exclude={}, image_column=config.image_column

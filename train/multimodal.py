@@ -104,7 +104,7 @@ class MultimodalTrainer(AdversarialStage):
                     rng.random() < self.config.projected_probability
                     for rng in self.rngs(batch["position"], 8)
                 ]
-                codes = torch.where(torch.tensor(swap, device=own.device)[:, None, None], projected, own)
+                codes = torch.where(self.on_device(swap)[:, None, None], projected, own)
             elif self.config.ablation == "d":
                 codes = own
             else:
@@ -140,10 +140,10 @@ class MultimodalTrainer(AdversarialStage):
             mixed = mixed_styles(self.prior.mapping, list(z.unbind(1)), count, crossover).float()
         else:
             pairs = [rng.integers(len(self.faces), size=2).tolist() for rng in self.rngs(positions, 6)]
-            first, second = self.faces[torch.tensor(pairs, device=own.device).T]
+            first, second = self.faces[self.on_device(pairs).T]
             mixed = torch.cat([first[:, :crossover], second[:, crossover:count]], 1)
         shares = [float(rng.random()) for rng in self.rngs(positions, 7)]
-        return torch.lerp(mixed, own, torch.tensor(shares, device=own.device)[:, None, None])
+        return torch.lerp(mixed, own, self.on_device(shares)[:, None, None])
 
     def bank(self, codes: Tensor, positions: Tensor) -> list[Tensor]:
         """The prior's maps of codes, up to the refiner's size."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from facekit.conditions.masks import MaskSampler
 from train.data import ImageSource
 from train.modalities import LabelFolder, ModalityPreparation
-from train.scores import distance_within, imagenet_distance, sharpness
+from train.scores import distance_within, imagenet_distance, over_pictures, sharpness
 
 if TYPE_CHECKING:
     from train.multimodal import MultimodalTrainer
@@ -20,6 +20,9 @@ class MultimodalValidation:
 
     Codes of the picture itself and all modalities in the hole; the same modalities with projected codes, as an edit
     without an exemplar; nothing at all.
+
+    Raises:
+        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
     """
 
     WAYS = ("psnr", "psnr_guided", "psnr_alone")
@@ -35,7 +38,7 @@ class MultimodalValidation:
         if config.semantics == "folder":
             labels = LabelFolder(config.validation_data, config.validation_semantics)
         prepare = ModalityPreparation(size, 0, flip=False, labels=labels)
-        self.distance = imagenet_distance(trainer.device)
+        self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
         self.pictures: list[dict[str, Tensor]] = []
         for i in range(min(config.validation_images, len(rows))):
             sample = prepare(rows[i][config.image_column], i)
@@ -47,14 +50,15 @@ class MultimodalValidation:
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
         """Mean PSNR (dB) of each way, shared by all processes, and rows of this one's first pictures.
 
-        With it, of the first two ways together, `sharpness` (share of the truth's fine detail in the hole) and, where
-        its weights are installed, `imagenet` (ImageNet distance in and next to the hole).
+        With it, of the first two ways together, `sharpness` (the share of the truth's fine detail that the hole has,
+        median over the pictures) and, where its weights are installed, `imagenet` (mean ImageNet distance in and next
+        to the hole).
 
         Rows: masked with strokes, colours, the three fills, truth.
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
         networks = trainer.averaged(trainer.aggregation), trainer.averaged(trainer.refiner)
-        sums, rows = torch.zeros(len(self.WAYS) + 3), []
+        table, rows = torch.zeros(len(self.pictures), len(self.WAYS) + 2), []
         for i in range(accelerator.process_index, len(self.pictures), accelerator.num_processes):
             batch: dict[str, Any] = trainer.to_device(self.pictures[i])
             fills = []
@@ -62,20 +66,18 @@ class MultimodalValidation:
                 ready = self.ready(batch, way)
                 fills.append(trainer.filled(*networks, ready, None).clamp(-1, 1))
                 error = (fills[-1] - ready["image"]).square().mean().item() / 4  # of pictures in [0, 1]
-                sums[k] += -10 * np.log10(max(error, 1e-10))
+                table[i, k] = -10 * np.log10(max(error, 1e-10))
                 if k < 2:
-                    sums[-3] += sharpness(fills[-1], ready["image"], ready["mask"]).item() / 2
+                    table[i, -2] += sharpness(fills[-1], ready["image"], ready["mask"]).item() / 2
                     if self.distance is not None:
                         seen = distance_within(self.distance, fills[-1], ready["image"], ready["mask"])
-                        sums[-2] += seen.item() / 2
+                        table[i, -1] += seen.item() / 2
                 if k == 0:
                     drawn = ready["image"] * (1 - ready["mask"]) + 2 * ready["sketch"], ready["color"]
-            sums[-1] += 1
             if len(rows) < 8:
                 rows.append((*drawn, *fills, ready["image"]))
-        totals = accelerator.reduce(sums.to(trainer.device), "sum").tolist()
         names = (*self.WAYS, "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = {name: totals[k] / totals[-1] for k, name in enumerate(names)}
+        metrics = over_pictures(accelerator, table, names)
         return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
 
     def ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from train.data import ImageSource, fit_square, to_tensor
 from train.perceptual import PictureLossConfig, PictureLosses
 from train.precision import launch
 from train.quiet import quieten_styles, silence_codes
-from train.scores import imagenet_distance, sharpness
+from train.scores import imagenet_distance, over_pictures, sharpness
 from train.stage import Stage, load_component, load_scheduler
 
 # Thesis Table 3.3: what each variant changes.
@@ -348,7 +348,8 @@ class RestorerTrainer(Stage):
 
     def train(self) -> None:
         self.validation = self.validation_pictures()
-        self.distance = imagenet_distance(self.device) if self.validation else None
+        needed = self.config.best_metric == "imagenet"
+        self.distance = imagenet_distance(self.device, needed) if self.validation else None
         super().train()
 
     def after_step(self) -> None:
@@ -362,14 +363,14 @@ class RestorerTrainer(Stage):
 
     @torch.no_grad()
     def score(self, batches: list[dict[str, Any]]) -> tuple[dict[str, float], list[Tensor]]:
-        """Means over all pictures, shared by all processes, and rows of this one's first ones.
+        """Scores over all pictures, shared by all processes, and rows of this one's first ones.
 
-        `psnr` (dB), `ssim`, `sharpness` (share of the truth's energy of fine detail), and `imagenet` where
-        the weights are installed.
+        Means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`; `sharpness` is the median share
+        of the truth's energy of fine detail.
         """
-        network, sums, rows = self.averaged(self.restorer), torch.zeros(5), []
-        for batch in batches[self.accelerator.process_index :: self.accelerator.num_processes]:
-            batch = self.to_device(batch)
+        network, table, rows = self.averaged(self.restorer), torch.zeros(len(batches), 4), []
+        for i in range(self.accelerator.process_index, len(batches), self.accelerator.num_processes):
+            batch = self.to_device(batches[i])
             prompts = self.prompts(batch, 5)
             generators = self.generators(batch["position"], 6)
             image = network(batch["damaged"], **prompts, generator=generators).image.float().clamp(-1, 1)
@@ -378,11 +379,10 @@ class RestorerTrainer(Stage):
             ssim = structural_similarity(a, b, channel_axis=2, data_range=1.0)
             fine = sharpness(image, batch["image"]).item()
             distance = self.distance(image, batch["image"]).item() if self.distance else 0.0
-            sums += torch.tensor([psnr, ssim, fine, distance, 1.0])
+            table[i] = torch.tensor([psnr, ssim, fine, distance])
             rows.append((batch["damaged"], image, batch["image"]))
-        sums = self.accelerator.reduce(sums.to(self.device), "sum").tolist()
         names = ("psnr", "ssim", "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = {name: sums[k] / sums[4] for k, name in enumerate(names)}
+        metrics = over_pictures(self.accelerator, table, names)
         return metrics, [torch.cat(row) for row in zip(*rows[:8], strict=True)]
 
     def write_networks(self, folder: Path) -> None:

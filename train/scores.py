@@ -1,7 +1,11 @@
 """What validations measure alike: fine detail, and the ImageNet distance where its weights are installed."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor
 
 from facekit.losses.imagenet import ImageNetDistance
@@ -26,12 +30,29 @@ def grown(mask: Tensor, pixels: int) -> Tensor:
     return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
 
 
-def imagenet_distance(device: torch.device) -> ImageNetDistance | None:
-    """The distance on a device; None where the weights are not installed."""
+def imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDistance | None:
+    """The distance on a device; None where the weights are not installed, which is an OSError if it is `needed`."""
     try:
         return ImageNetDistance().to(device)
     except OSError:
+        if needed:
+            raise
         return None
+
+
+def over_pictures(accelerator: Accelerator, table: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Scores of a validation: the mean of each named column, and the median of `sharpness` (outliers).
+
+    Args:
+        table: a row for each picture, shared out over the processes: those of the others are zero.
+        names: of the columns, in their order; columns beyond them are left out.
+    """
+    table = accelerator.reduce(table.to(accelerator.device), "sum").cpu()
+    columns = dict(zip(names, table.T, strict=False))
+    return {
+        name: float(np.median(column.numpy())) if name == "sharpness" else column.mean().item()
+        for name, column in columns.items()
+    }
 
 
 @torch.no_grad()

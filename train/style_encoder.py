@@ -44,7 +44,7 @@ from train.modalities import (
 from train.modality_networks import widen_input
 from train.perceptual import PictureLosses
 from train.precision import launch
-from train.scores import imagenet_distance, sharpness
+from train.scores import imagenet_distance, over_pictures, sharpness
 from train.stage import Network, Stage, lazy_options, load_component
 from train.style_encoder_config import OPTIMIZERS, StyleEncoderConfig
 
@@ -358,29 +358,27 @@ class StyleEncoderTrainer(Stage):
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Means over the held-out pictures, and rows of the first ones: truth, and the picture of its codes.
+        """Scores over the held-out pictures, and rows of the first ones: truth, and the picture of its codes.
 
-        `psnr` (dB), `sharpness` (share of the truth's energy of fine detail), and `imagenet` where its weights are
-        installed.
+        Means of `psnr` (dB) and, where its weights are installed, `imagenet`; `sharpness` is the median share of the
+        truth's energy of fine detail.
         """
         encoder = self.measured_encoder()
         generator = self.averaged(self.prior) if self.config.joint else self.generator
-        sums, rows = torch.zeros(4), []
-        for image in self.validation[self.accelerator.process_index :: self.accelerator.num_processes]:
-            image = image.to(self.device)
+        count, table, rows = len(self.validation), torch.zeros(len(self.validation), 3), []
+        for i in range(self.accelerator.process_index, count, self.accelerator.num_processes):
+            image = self.validation[i].to(self.device)
             codes = encoder(encoder_input(image) if self.config.modalities else image)
             made = generator(w_plus=codes[:, : generator.num_styles], noise="fixed").image.float()
             made = F.adaptive_avg_pool2d(made, self.size).clamp(-1, 1)
             error = (made - image).square().mean().item() / 4  # of pictures in [0, 1]
             distance = self.distance(made, image).item() if self.distance else 0.0
-            sums += torch.tensor(
-                [-10 * math.log10(max(error, 1e-10)), sharpness(made, image).item(), distance, 1.0]
-            )
+            psnr = -10 * math.log10(max(error, 1e-10))
+            table[i] = torch.tensor([psnr, sharpness(made, image).item(), distance])
             if len(rows) < 8:
                 rows.append((image, made))
-        totals = self.accelerator.reduce(sums.to(self.device), "sum").tolist()
         names = ("psnr", "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = {name: totals[k] / totals[3] for k, name in enumerate(names)}
+        metrics = over_pictures(self.accelerator, table, names)
         return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:

@@ -267,6 +267,7 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
         ({"multi_style_generator": EXEMPLAR["multi_style_generator"] | {"use_sketch": True}}, "--sketch true"),
         ({"data": "shards-{0..3}.tar"}, "--exemplars reversed"),
         ({"masks": {"kind": "round"}}, "round"),
+        ({"perceptual": "efficientnet", "critic": "projected", "augment": "ada"}, "say augment none"),
         ({"attribute_weight": 0, "perceptual": "none", "adversarial_weight": 0, "identity_weight": 0}, "no loss"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,54 @@
+"""What validations measure alike."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from facekit.losses.imagenet import ImageNetDistance
+from train.scores import distance_within, grown, laplacian_energy, sharpness
+
+
+def test_energy_of_fine_detail() -> None:
+    image = torch.zeros(1, 3, 8, 8)
+    image[..., 4, 4] = 0.9
+    energy = laplacian_energy(image)
+    assert energy.shape == (1, 1, 8, 8)
+    assert energy[0, 0, 4, 4] == pytest.approx(0.8**2) and energy[0, 0, 3, 3] == pytest.approx(0.1**2)
+    assert energy[0, 0, :3].sum() == 0
+    assert laplacian_energy(torch.full((1, 3, 8, 8), 0.5)).abs().max() < 1e-12
+
+
+def test_sharpness_is_a_share_within_the_hole() -> None:
+    torch.manual_seed(0)
+    target = torch.rand(2, 3, 16, 16) * 2 - 1
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[..., 4:12, 4:12] = 1
+    torch.testing.assert_close(sharpness(target, target, mask), torch.ones(2))
+    torch.testing.assert_close(sharpness(target / 2, target, mask), torch.full((2,), 0.25))
+    smooth = F.avg_pool2d(target, 3, 1, 1) * mask + target * (1 - mask)
+    assert (sharpness(smooth, target, mask) < sharpness(smooth, target)).all()
+    # A picture without detail has none to share, and divides nothing by zero.
+    assert sharpness(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).item() == 0
+
+
+def test_masks_grow_on_every_side() -> None:
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 8, 8] = 1
+    wanted = torch.zeros_like(mask)
+    wanted[..., 5:12, 5:12] = 1
+    assert torch.equal(grown(mask, 3), wanted)
+    assert torch.equal(grown(mask, 0), mask)
+
+
+def test_distance_of_the_hole_alone() -> None:
+    torch.manual_seed(0)
+    target = torch.rand(1, 3, 128, 128) * 2 - 1
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., :32, :32] = 1
+    near, far = target.clone(), target.clone()
+    near[..., :32, :32] = 0
+    far[..., 96:, 96:] = 0
+    distance = ImageNetDistance()
+    inside, outside = (distance_within(distance, x, target, mask).item() for x in (near, far))
+    assert distance_within(distance, target, target, mask).item() == 0
+    assert 0 <= outside < 0.1 * inside
