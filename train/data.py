@@ -5,10 +5,13 @@ crop, flip and random stream, however many processes or restarts lie between. Re
 """
 
 import csv
+import io
 import itertools
 import json
 import math
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +22,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from tqdm import tqdm
+
+from facekit.imaging import as_uint8, load_image
 
 # What a training script adds to each picture, e.g. a mask or a damaged copy: it gets the [H, W, 3] uint8 picture
 # and the sample's own random generator, and returns named arrays or tensors.
@@ -28,6 +34,9 @@ Extras = Callable[[np.ndarray, np.random.Generator], dict[str, Any]]
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
 Data = str | list[str] | dict[str, float]
+# A picture as rows hold it: a path, a file's bytes, both as the datasets library gives them, or decoded.
+Picture = str | os.PathLike | bytes | dict[str, Any] | Image.Image
+MANY_BROKEN = 1000  # pictures of a stream, one after the other: it is no accident then
 
 
 @dataclass
@@ -44,6 +53,7 @@ class ImageSource:
         exclude: metadata column -> values; rows with one of them are left out, e.g. `{generator: [DALLE3]}`. Sources
             of a mixture that lack the column stay whole.
         image_column: the column that holds the picture.
+        skip_broken: have the picture of the next sample stand in for one that cannot be read; else the run ends there.
 
     Raises:
         ValueError: a mixture names no source or one twice, has a weight that is no positive number, or a source read
@@ -57,6 +67,7 @@ class ImageSource:
     exclude: dict[str, list[Any]] = field(default_factory=dict)
     image_column: str = "image"
     seed: int = 0
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
         if not is_mixture(self.data):
@@ -96,16 +107,16 @@ class ImageSource:
         return _names_shards(source) or (self.streaming and not Path(source).is_dir())
 
     def load(self) -> Any:
-        """The dataset: indexable, or iterable when it streams.
+        """The dataset: indexable, or iterable when it streams. Its pictures are not decoded, see `read_picture`.
 
         Raises:
-            ValueError: when nothing is left to train on, or an excluded column does not exist.
+            ValueError: when nothing is left to train on, or an excluded column or that of the pictures does not exist.
             OSError: when the data cannot be found.
         """
         if not is_mixture(self.data):
-            return self._select(self._open())
+            return self._select(self._undecoded())
         parts = [replace(self, data=source, exclude={}) for source in self.weights]
-        opened = [part._open() for part in parts]
+        opened = [part._undecoded() for part in parts]
         for column in self.exclude:
             if not any(column in rows.column_names for rows in opened):
                 raise ValueError(f"exclude names the column {column!r}; no source of the mixture has it")
@@ -113,6 +124,19 @@ class ImageSource:
             part.exclude = {name: self.exclude[name] for name in self.exclude if name in rows.column_names}
         chosen = [part._select(rows) for part, rows in zip(parts, opened, strict=True)]
         return Mixture(chosen, list(self.weights.values()))
+
+    def _undecoded(self) -> Any:
+        """All rows of a single source, with the files of pictures instead of pictures."""
+        rows = self._open()
+        if self.is_shards or rows.column_names is None:
+            return rows
+        if self.image_column not in rows.column_names:
+            raise ValueError(
+                f"{self.data} has no column {self.image_column!r} for image_column; it has {rows.column_names}"
+            )
+        import datasets
+
+        return rows.cast_column(self.image_column, datasets.Image(decode=False))
 
     def _open(self) -> Any:
         """All rows of a single source."""
@@ -249,19 +273,54 @@ def _read_shards(pattern: str) -> Any:
     import webdataset
 
     # The order of shards stays that of the pattern, so that a resumed run can count its way back.
-    return webdataset.WebDataset(pattern, shardshuffle=False, nodesplitter=None, empty_check=False).decode(
-        "pilrgb"
-    )
+    return webdataset.WebDataset(pattern, shardshuffle=False, nodesplitter=None, empty_check=False)
+
+
+class BrokenPicture(ValueError):
+    """A picture that cannot be read; the message names it."""
+
+
+def name_of(picture: Picture) -> str:
+    """The file of a picture, "" where it has none."""
+    if isinstance(picture, dict):
+        picture = picture.get("path") or ""
+    return str(picture) if isinstance(picture, str | os.PathLike) else ""
+
+
+def read_picture(picture: Picture) -> Image.Image:
+    """A picture as the pipelines read it: upright, RGB, 8 bits, without its transparency.
+
+    Raises:
+        BrokenPicture: no such file, no picture, or a damaged one.
+    """
+    if isinstance(picture, Image.Image) and picture.mode == "RGB":
+        return picture
+    name = name_of(picture) or "picture"
+    if isinstance(picture, dict):
+        content = picture.get("bytes")
+        picture = picture["path"] if content is None else content
+    if isinstance(picture, bytes):
+        try:
+            picture = Image.open(io.BytesIO(picture))
+        except Exception as error:  # decoders raise what the damage leads them to
+            raise BrokenPicture(f"{name} is no picture that can be read ({error}).") from error
+    try:
+        return Image.fromarray(as_uint8(load_image(picture, name=name).rgb))
+    except (ValueError, FileNotFoundError) as error:
+        raise BrokenPicture(str(error)) from error
 
 
 def fit_square(
-    image: Image.Image,
+    picture: Picture,
     size: int,
     rng: np.random.Generator | None,
     resample: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> np.ndarray:
-    """Scale so that the picture covers `size` x `size`, then crop: at random, or in the centre without `rng`."""
-    image = image.convert("RGB")
+    """Scale so that the picture covers `size` x `size`, then crop: at random, or in the centre without `rng`.
+
+    uint8 [size, size, 3]. Raises what `read_picture` does.
+    """
+    image = read_picture(picture)
     if image.size != (size, size):
         factor = max(size / image.width, size / image.height)
         image = image.resize(
@@ -283,9 +342,9 @@ class Preparation:
     flip: bool = True
     extras: Extras | None = None
 
-    def __call__(self, image: Image.Image, position: int) -> dict[str, Any]:
+    def __call__(self, picture: Picture, position: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, position])
-        pixels = fit_square(image, self.size, rng)
+        pixels = fit_square(picture, self.size, rng)
         if self.flip and rng.random() < 0.5:
             pixels = cv2.flip(pixels, 1)
         sample: dict[str, Any] = {"image": to_tensor(pixels), "position": position}
@@ -299,14 +358,47 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
 
 
-class IndexedSamples(Dataset):
+class Samples:
+    """Prepared pictures by sample number; what cannot be read ends the run, or is skipped.
+
+    Args:
+        source: names the column, and says what to do about broken pictures.
+        prepare: gets the picture of a sample and its number.
+    """
+
+    def __init__(self, source: ImageSource, rows: Any, prepare: Preparation) -> None:
+        self.rows, self.prepare = rows, prepare
+        self.column, self.skip_broken = source.image_column, source.skip_broken
+
+    def prepared(self, pictures: Iterator[Picture], most: int, position: int) -> dict[str, Any]:
+        """Sample number `position`: of the first picture of at most `most` that can be read.
+
+        `skipped` names those before it, and what is wrong with them, a line each.
+
+        Raises:
+            BrokenPicture: it cannot be read and is not to be skipped; or none of `most` can.
+        """
+        skipped: list[str] = []
+        for picture in itertools.islice(pictures, most):
+            try:
+                return self.prepare(picture, position) | {"skipped": "\n".join(skipped)}
+            except BrokenPicture as error:
+                if not self.skip_broken:
+                    raise BrokenPicture(
+                        f"{error} Mend or remove it, or have such pictures skipped: skip_broken: true."
+                    ) from error
+                skipped.append(str(error))
+        raise BrokenPicture(f"none of {most} pictures can be read; the last one: {skipped[-1]}")
+
+
+class IndexedSamples(Samples, Dataset):
     """Sample number p of an endless run over an indexable dataset.
 
     Each epoch is a permutation of its own. A mixture has no epochs: each sample is drawn by itself.
     """
 
-    def __init__(self, rows: Any, image_column: str, prepare: Preparation) -> None:
-        self.rows, self.image_column, self.prepare = rows, image_column, prepare
+    def __init__(self, source: ImageSource, rows: Any, prepare: Preparation) -> None:
+        super().__init__(source, rows, prepare)
         self._epoch, self._order = -1, np.arange(len(rows))
 
     def index_of(self, position: int) -> int:
@@ -318,19 +410,25 @@ class IndexedSamples(Dataset):
             self._order = np.random.default_rng([self.prepare.seed, 1, epoch]).permutation(len(self.rows))
         return int(self._order[within])
 
+    def _picture(self, position: int) -> Picture:
+        index = self.index_of(position)
+        return _named(self.rows[index][self.column], f"picture {index} of the data")
+
     def __getitem__(self, position: int) -> dict[str, Any]:
-        return self.prepare(self.rows[self.index_of(position)][self.image_column], position)
+        following = (self._picture(number) for number in itertools.count(position))
+        return self.prepared(following, len(self.rows), position)
 
 
-class StreamedSamples(IterableDataset):
+class StreamedSamples(Samples, IterableDataset):
     """The positions of one process over a dataset that can only be read from its start."""
 
     def __init__(
-        self, rows: Any, image_column: str, prepare: Preparation, positions: Callable[[], Iterator[int]]
+        self, source: ImageSource, rows: Any, prepare: Preparation, positions: Callable[[], Iterator[int]]
     ) -> None:
-        self.rows, self.image_column, self.prepare, self.positions = rows, image_column, prepare, positions
+        super().__init__(source, rows, prepare)
+        self.positions = positions
 
-    def _pictures(self) -> Iterator[tuple[int, Any]]:
+    def _numbered_rows(self) -> Iterator[tuple[int, Any]]:
         count = itertools.count()
         while True:
             before = None
@@ -341,21 +439,36 @@ class StreamedSamples(IterableDataset):
                 raise ValueError("the stream holds no picture")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        pictures = self._pictures()
+        rows = self._numbered_rows()
+        number, row = next(rows)
+
+        def following() -> Iterator[Picture]:
+            """The picture that the stream stands at, and those after it."""
+            nonlocal number, row
+            while True:
+                yield self._picture(number, row)
+                number, row = next(rows)
+
         for position in self.positions():
-            number, row = next(pictures)
             while number < position:
-                number, row = next(pictures)
-            image = (
-                row.get(self.image_column)
-                or row.get("jpg")
-                or row.get("png")
-                or row.get("jpeg")
-                or row.get("webp")
-            )
-            if image is None:
-                raise ValueError(f"a row of the stream has no picture; its columns are {sorted(row)}")
-            yield self.prepare(image, position)
+                number, row = next(rows)
+            yield self.prepared(following(), MANY_BROKEN, position)
+
+    def _picture(self, number: int, row: dict[str, Any]) -> Picture:
+        for column in (self.column, "jpg", "png", "jpeg", "webp"):
+            if row.get(column) is not None:
+                place = f"{row['__key__']}.{column} in {row['__url__']}" if "__key__" in row else ""
+                return _named(row[column], place or f"picture {number} of the data")
+        raise ValueError(f"a row of the stream has no picture; its columns are {sorted(row)}")
+
+
+def _named(picture: Picture, name: str) -> Picture:
+    """A picture that has a name for messages even where it has no file of its own."""
+    if isinstance(picture, bytes):
+        return {"path": name, "bytes": picture}
+    if isinstance(picture, dict) and not picture.get("path"):
+        return picture | {"path": name}
+    return picture
 
 
 class Positions(Sequence[int]):
@@ -397,9 +510,20 @@ def training_batches(
     rows = source.load()
     positions = Positions(start, batch_size, rank, world)
     if hasattr(rows, "num_rows"):  # a table, not a stream
-        samples: Dataset = IndexedSamples(rows, source.image_column, prepare)
+        samples: Dataset = IndexedSamples(source, rows, prepare)
         loader = DataLoader(samples, batch_size, sampler=positions, num_workers=num_workers, drop_last=True)
     else:
-        samples = StreamedSamples(rows, source.image_column, prepare, lambda: iter(positions))
+        samples = StreamedSamples(source, rows, prepare, lambda: iter(positions))
         loader = DataLoader(samples, batch_size, num_workers=min(num_workers, 1), drop_last=True)
-    return iter(loader)
+    return _telling_skipped(loader)
+
+
+def _telling_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    """The batches of a loader, and on the terminal each picture that was skipped, once."""
+    told: set[str] = set()
+    for batch in loader:
+        for line in itertools.chain.from_iterable(text.splitlines() for text in batch.pop("skipped")):
+            if line not in told:
+                told.add(line)
+                tqdm.write(f"skipped, {len(told)} so far: {line}", file=sys.stderr)
+        yield batch

@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -209,8 +208,7 @@ def encode_pictures(
     for start in range(0, len(files), batch_size):
         images = []
         for file in files[start : start + batch_size]:
-            with Image.open(file) as image:
-                images.append(to_tensor(fit_square(image, max(size, 256), None)))
+            images.append(to_tensor(fit_square(file, max(size, 256), None)))
         batch = torch.stack(images)
         found["w_plus"].append(encoder(batch).float())
         if mirror:

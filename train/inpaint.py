@@ -171,7 +171,7 @@ class InpaintTrainer:
     # Data
 
     def source(self) -> ImageSource:
-        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
+        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self.config, name) for name in names})
 
     def batches(

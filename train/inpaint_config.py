@@ -23,7 +23,7 @@ class InpaintConfig(LoopConfig):
     """Options of GRIG training; defaults are the thesis's (section 4.3.1), the published code's are named.
 
     Attributes:
-        data, split, streaming, shots, exclude, image_column: see `train.data.ImageSource`.
+        data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.ImageSource`.
         flip: mirror half of the pictures.
         augment: DiffAugment parts on the ground truth, "color,translation" in the published code, "" for none.
         masks: options of `facekit.conditions.masks.MaskSampler`.
@@ -70,6 +70,7 @@ class InpaintConfig(LoopConfig):
     shots: int | None = None
     exclude: dict[str, list[Any]] = field(default_factory=dict)
     image_column: str = "image"
+    skip_broken: bool = False
     flip: bool = True
     augment: str = "color,translation"
     masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})

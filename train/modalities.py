@@ -20,7 +20,17 @@ from facekit.conditions.masks import MaskSampler, brush_mask, free_form_mask
 from facekit.conditions.semantics import CLASS_NAMES, load_parser, parse
 from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
-from train.data import Data, Preparation, fit_square, is_mixture, to_tensor, training_batches
+from train.data import (
+    Data,
+    Picture,
+    Preparation,
+    fit_square,
+    is_mixture,
+    name_of,
+    read_picture,
+    to_tensor,
+    training_batches,
+)
 from train.perceptual import PictureLossConfig
 
 if TYPE_CHECKING:
@@ -123,9 +133,12 @@ class LabelFolder:
                 "or none"
             )
 
-    def read(self, image: Image.Image) -> np.ndarray:
-        """The map of a picture just opened from `data`, uint8 [H, W]; ValueError where there is none or it is wrong."""
-        source = Path(getattr(image, "filename", "") or "")
+    def read(self, name: str, size: tuple[int, int]) -> np.ndarray:
+        """The map of a picture of `data` by its file and its width and height, uint8 [H, W].
+
+        ValueError where there is none or it is wrong.
+        """
+        source = Path(name)
         try:
             path = self.folder / source.resolve().relative_to(self.data).with_suffix(".png")
         except ValueError:
@@ -136,9 +149,9 @@ class LabelFolder:
             raise ValueError(f"{path}, the label map of {source.name}, is missing")
         with Image.open(path) as opened:
             labels = np.array(opened)
-        if labels.ndim != 2 or labels.shape[::-1] != image.size:
+        if labels.ndim != 2 or labels.shape[::-1] != size:
             raise ValueError(
-                f"{path} is {list(labels.shape)}; the picture's indices, [{image.height}, {image.width}], are needed"
+                f"{path} is {list(labels.shape)}; the picture's indices, {list(size[::-1])}, are needed"
             )
         if labels[labels != UNKNOWN].max(initial=0) >= NUM_CLASSES:
             raise ValueError(
@@ -205,12 +218,12 @@ class ModalityPreparation(Preparation):
     thin_sketch: float = 0.0
     draw: Callable[[int, np.random.Generator], dict[str, Any]] | None = None
 
-    def __call__(self, image: Image.Image, position: int) -> dict[str, Any]:
+    def __call__(self, picture: Picture, position: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, position])
-        labels = None
+        image, labels = read_picture(picture), None
         if self.labels is not None:
             # The same crop: the same draws.
-            as_picture = Image.fromarray(self.labels.read(image))
+            as_picture = Image.fromarray(self.labels.read(name_of(picture), image.size))
             again = np.random.default_rng([self.seed, position])
             labels = fit_square(as_picture, self.size, again, Image.Resampling.NEAREST)[..., 0]
         pixels = fit_square(image, self.size, rng)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from facekit.conditions.semantics import MIRRORED, UNLABELLED
-from train.data import ImageSource, fit_square, to_tensor
+from train.data import ImageSource, fit_square, read_picture, to_tensor
 from train.parser_config import ParserConfig
 
 
@@ -30,7 +30,7 @@ class Pair:
         Raises:
             ValueError: the map has another size than the picture, or is no one-channel picture.
         """
-        picture, labels = Image.open(self.picture).convert("RGB"), Image.open(self.labels)
+        picture, labels = read_picture(self.picture), Image.open(self.labels)
         if labels.mode not in ("L", "P") or labels.size != picture.size:
             raise ValueError(
                 f"{self.labels}: a label map has one 8-bit channel and its picture's size "
@@ -59,8 +59,6 @@ class PairSource:
     image_column = "pair"
 
     def __init__(self, config: ParserConfig, data: str, split: str, exclude: dict[str, list[Any]]) -> None:
-        import datasets
-
         root = Path(data)
         source = ImageSource(
             data,
@@ -70,9 +68,10 @@ class PairSource:
             seed=config.seed,
             shots=config.shots,
         )
-        rows = source.load().cast_column(config.image_column, datasets.Image(decode=False))
+        rows = source.load()
         folder = Path(config.labels) if config.labels is not None else root / "semantic"
         scores = read_scores(config.scores, root / "semantic.jsonl")
+        self.skip_broken = config.skip_broken
         self.pairs = []
         for row in rows:
             within = place_in(root, Path(row[config.image_column]["path"]))

@@ -33,7 +33,7 @@ class StageConfig(LoopConfig):
     """Options of the shared loop, and of the pictures.
 
     Attributes:
-        data, split, streaming, shots, exclude, image_column: see `train.data.ImageSource`.
+        data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.ImageSource`.
         flip: mirror half of the pictures.
         damage: preset of `facekit.conditions.degrade` for the network's input, or "none".
         damage_probability: share of the pictures that are damaged.
@@ -46,6 +46,7 @@ class StageConfig(LoopConfig):
     shots: int | None = None
     exclude: dict[str, list[Any]] = field(default_factory=dict)
     image_column: str = "image"
+    skip_broken: bool = False
     flip: bool = True
     damage: str = "none"
     damage_probability: float = 1.0
@@ -64,7 +65,7 @@ class StageConfig(LoopConfig):
 
     def source(self) -> ImageSource:
         """Where the training pictures come from; ValueError for a mixture that cannot be read."""
-        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed")
+        names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self, name) for name in names})
 
     def check_choices(self, **choices: tuple[str, ...]) -> None:

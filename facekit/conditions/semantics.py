@@ -256,8 +256,12 @@ def _hub_answers() -> bool:
 
 
 def _transformers_parser(source: str, **options: Any) -> Any:
-    from transformers import AutoModelForSemanticSegmentation
-
+    try:
+        from transformers import AutoModelForSemanticSegmentation
+    except ImportError as error:
+        raise ImportError(
+            f"the parser {source} is a network of transformers: pip install 'transformers>=5.0'"
+        ) from error
     parser = AutoModelForSemanticSegmentation.from_pretrained(source, **options).eval()
     label_table(parser.config.id2label)  # refuse it now
     return parser

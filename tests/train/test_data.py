@@ -12,7 +12,7 @@ from PIL import Image
 
 from train.augment import diff_augment, parse_policy
 from train.config import read_config
-from train.data import ImageSource, Positions, Preparation, fit_square, training_batches
+from train.data import ImageSource, Positions, Preparation, fit_square, read_picture, training_batches
 from train.directions import DirectionsConfig
 from train.inpaint import InpaintTrainer
 from train.inpaint_config import InpaintConfig
@@ -146,7 +146,7 @@ def test_exclude_concerns_the_sources_that_have_the_column(folders: dict[str, Pa
     both = [str(folders["red"]), str(folders["green"])]
     rows = ImageSource(both, exclude={"kind": ["first"]}).load()
     assert len(rows) == 3 + 6
-    assert [np.asarray(rows[i]["image"]).max() for i in (0, 2, 3, 8)] == [201, 203, 200, 205]
+    assert [np.asarray(read_picture(rows[i]["image"])).max() for i in (0, 2, 3, 8)] == [201, 203, 200, 205]
     with pytest.raises(ValueError, match="no source of the mixture has it"):
         ImageSource(both, exclude={"colour": ["red"]}).load()
     with pytest.raises(ValueError, match=r"red \(train\) has no picture that `exclude` leaves"):

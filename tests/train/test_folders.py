@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, write_config
-from train.data import ImageSource
+from train.data import ImageSource, read_picture
 from train.prior import PriorConfig, PriorTrainer
 
 NAMES = ("a.png", "b.PNG", "on-the-train.png", "validation of bread.jpg", "test.webp", "deep/er/c.jpeg")
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def greys(folder: Path, **options: object) -> set[int]:
     """The greys of the pictures that are read, to the nearest forty."""
     rows = ImageSource(str(folder), **options).load()  # type: ignore[arg-type]
-    return {round(float(np.asarray(row["image"]).mean()) / 40) for row in rows}
+    return {round(float(np.asarray(read_picture(row["image"])).mean()) / 40) for row in rows}
 
 
 def test_names_of_splits_in_a_file_name_leave_nothing_out(folder: Path) -> None:

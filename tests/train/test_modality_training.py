@@ -16,7 +16,7 @@ from tests.train import tiny_stages
 from tests.train.tiny_faces import label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.config import read_config
-from train.data import to_tensor
+from train.data import read_picture, to_tensor
 from train.modalities import LabelFolder, ModalityConfig, ModalityPreparation, edit_keep, one_hot, ruled_keep
 from train.modality_networks import widen_input
 from train.style_encoder import StyleEncoderConfig, StyleEncoderTrainer
@@ -162,11 +162,10 @@ def test_labels_and_colours_follow_the_picture(pictures: Path, maps: Path) -> No
     labels = LabelFolder(str(pictures), str(maps))
     flipped = 0
     for position in range(8):
-        image = Image.open(pictures / "00.png")
-        sample = ModalityPreparation(64, 0, labels=labels)(image, position)
+        sample = ModalityPreparation(64, 0, labels=labels)(pictures / "00.png", position)
         found, color = sample["labels"].numpy(), sample["color"]
         assert (found[56:] == 255).all() and (color[:, 56:] == 0).all()
-        if torch.equal(sample["image"], to_tensor(np.asarray(image.convert("RGB")))):
+        if torch.equal(sample["image"], to_tensor(np.asarray(read_picture(pictures / "00.png")))):
             assert (found[8:24, 8:24] == 4).all() and (found[:56, 40:] == 17).all()
         else:
             flipped += 1
