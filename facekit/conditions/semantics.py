@@ -221,6 +221,7 @@ def load_parser(source: str | None = None) -> Any:
 
     Raises:
         OSError: no such model.
+        ImportError: a network of transformers, which is not installed.
         ValueError: a parser with labels of no known class.
     """
     from facekit.hub import starter
