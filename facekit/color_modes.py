@@ -107,8 +107,9 @@ def write_rgb(
         where: bool `[H, W]`.
 
     Returns:
-        The new pixels and palette. Alpha is kept. "P": entries that no other pixel uses are redefined to
-        suit the new colours; transparent pixels stay so. "1" and "P" are dithered.
+        The new pixels and palette. Alpha is kept, and of the black ink of CMYK what the new colours leave room for.
+        "P": entries that no other pixel uses are redefined to suit the new colours; transparent pixels stay so.
+        "1" and "P" are dithered.
     """
     pixels = pixels.copy()
     if not where.any():
@@ -118,7 +119,9 @@ def write_rgb(
     patch, inside, target = rgb[box], where[box], pixels[box]
     if mode == "P":
         return _write_palette(pixels, palette, rgb, where, box)
-    if mode in ("CMYK", "YCbCr", "HSV"):
+    if mode == "CMYK":
+        target[inside] = _inks(patch[inside], target[inside][:, 3])
+    elif mode in ("YCbCr", "HSV"):
         new = np.asarray(to_pillow(patch, "RGB").convert(mode))
         target[inside] = new[inside]
     elif mode == "1":
@@ -129,6 +132,13 @@ def write_rgb(
     else:
         target[..., :3][inside] = patch[inside]
     return pixels, palette
+
+
+def _inks(rgb: np.ndarray, black: np.ndarray) -> np.ndarray:
+    """Inks uint8 `[N, 4]` that Pillow shows as the colours `[N, 3]`, with as much of the black `[N]` as they allow."""
+    black = np.minimum(black, 255 - rgb.max(axis=1)).astype(np.float32)
+    light = np.maximum(255 - black, 1)[:, None]
+    return np.rint(np.column_stack([255 - rgb * (255 / light), black])).clip(0, 255).astype(np.uint8)
 
 
 def _gray(rgb: np.ndarray) -> np.ndarray:

@@ -3,25 +3,58 @@
 import warnings
 
 from PIL import Image
-from PIL.ExifTags import IFD
+from PIL.ExifTags import IFD, Base
+
+from facekit.previews import holds_picture
 
 MAKER_NOTE = 0x927C  # the maker's own block; many cameras keep a preview of the whole picture in it
 PIXEL_SIZE = (0xA002, 0xA003)  # width and height of the picture, in the Exif directory
 DIRECTORIES = (IFD.Exif, IFD.GPSInfo)  # those that are kept beside the main one; IFD1 is the thumbnail's
+# Of the main directory what speaks of the picture. All else tells how a file stores it, or holds it once more: layers
+# (37724), previews in sub-directories (330), Photoshop's resources (34377).
+DESCRIBING = frozenset(
+    (
+        Base.ProcessingSoftware,
+        Base.DocumentName,
+        Base.ImageDescription,
+        Base.Make,
+        Base.Model,
+        Base.PageName,
+        Base.XResolution,
+        Base.YResolution,
+        Base.ResolutionUnit,
+        Base.Software,
+        Base.DateTime,
+        Base.Artist,
+        Base.HostComputer,
+        Base.Rating,
+        Base.RatingPercent,
+        Base.Copyright,
+        Base.XPTitle,
+        Base.XPComment,
+        Base.XPAuthor,
+        Base.XPKeywords,
+        Base.XPSubject,
+        Base.TimeZoneOffset,
+        Base.ImageNumber,
+        Base.ImageHistory,
+        Base.SecurityClassification,
+    )
+)
 
 
-def without_previews(data: bytes) -> bytes | None:
+def without_previews(block: bytes | Image.Exif) -> bytes | None:
     """An EXIF block without thumbnail and maker's note; None where it cannot be read, or nothing is left.
 
     A face that was painted over would go on being seen in them.
     """
-    old, new = Image.Exif(), Image.Exif()
+    new = Image.Exif()
     try:
         with warnings.catch_warnings(action="ignore"):
-            old.load(data)
-            new.update({tag: value for tag, value in old.items() if tag not in DIRECTORIES})
+            old = block if isinstance(block, Image.Exif) else loaded(block)
+            new.update(_bare({tag: old[tag] for tag in DESCRIBING if tag in old}))
             for place in DIRECTORIES:
-                kept = {tag: value for tag, value in old.get_ifd(place).items() if tag != MAKER_NOTE}
+                kept = _bare(old.get_ifd(place))
                 if kept:
                     new[place] = kept
             return new.tobytes() if len(new) else None
@@ -31,11 +64,32 @@ def without_previews(data: bytes) -> bytes | None:
 
 def with_size(data: bytes, width: int, height: int) -> bytes:
     """An EXIF block that `without_previews` gave, for a picture of another size: the block's own follows."""
-    exif = Image.Exif()
-    exif.load(data)
+    exif = loaded(data)
     details = exif.get_ifd(IFD.Exif)
     known = {tag: side for tag, side in zip(PIXEL_SIZE, (width, height), strict=True) if tag in details}
     if all(details[tag] == side for tag, side in known.items()):
         return data
     details.update(known)
     return exif.tobytes()
+
+
+def with_comment(data: bytes | None, comment: str) -> bytes:
+    """An EXIF block, or a new one, whose UserComment is `comment` unless it has one already."""
+    exif = loaded(data or b"")
+    details = exif.get_ifd(IFD.Exif)
+    if Base.UserComment not in details:
+        details[Base.UserComment] = b"UNICODE\0" + comment.encode("utf-16-le")
+        exif[IFD.Exif] = details
+    return exif.tobytes()
+
+
+def loaded(data: bytes) -> Image.Exif:
+    """A block's tags; of an empty one none."""
+    exif = Image.Exif()
+    if data:
+        exif.load(data)
+    return exif
+
+
+def _bare(tags: dict) -> dict:
+    return {tag: value for tag, value in tags.items() if tag != MAKER_NOTE and not holds_picture(value)}

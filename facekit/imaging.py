@@ -6,27 +6,29 @@ exact numbers.
 """
 
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from facekit.color_modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
-from facekit.exif import with_size, without_previews
+from facekit import deep_color
+from facekit.color_modes import GRAY_MODES, MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
+from facekit.exif import with_size
+from facekit.metadata import COMMENT, read_metadata, save_options
+from facekit.opening import decode_upright, open_header
+from facekit.provenance_metadata import Provenance
 
 MAX_PIXELS = 200_000_000
 MIN_SIDE = 16
-ImageInput = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
 _ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_KEPT_INFO = ("icc_profile", "exif", "dpi")
-_PROGRAMS = ("EPS", "WMF")  # files that Pillow would hand to another program, which runs what they say
-_open_lock = threading.Lock()
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # those that PNG files hold
+# What the colour profile of each space can belong to.
+_PROFILE_SPACES = {b"RGB ": ("RGB", "RGBA", "P"), b"GRAY": ("1", "L", "LA", "I;16", "I"), b"CMYK": ("CMYK",)}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Photo:
             1].
         mode: Pillow's name of the channel layout.
         palette: colour table of a "P" picture.
-        info: what files carry along: `icc_profile`, `exif` without orientation and previews, `dpi`, `transparency`.
+        info: what files carry along, see `facekit.metadata`; also `transparency`, the one colour that is see-through.
         name: how messages call it.
         notes: remarks for the user about what loading or output changed.
     """
@@ -65,23 +67,97 @@ class Photo:
         """Opacity `[H, W]` at the photo's own depth, None where it has none."""
         return alpha_from(self.pixels, self.mode, self.palette)
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether it has 16 bits a channel in a mode of which Pillow has only 8."""
+        return self.pixels.dtype == np.uint16 and self.mode in deep_color.PNG_COLORS
+
     def edited(self, rgb: np.ndarray, where: np.ndarray) -> "Photo":
         """This photo with the colours `rgb` `[H, W, 3]` (number type of `.rgb`) where `where` is True."""
         pixels, palette = write_rgb(self.pixels, self.mode, self.palette, rgb, where)
-        return replace(self, pixels=pixels, palette=palette)
+        edited = replace(self, pixels=pixels, palette=palette)
+        return edited._without_key(where & ~self._key()) if "transparency" in self.info else edited
+
+    def enlarged(self, rgb: np.ndarray) -> "Photo":
+        """This photo in the size of `rgb` `[H, W, 3]` (number type of `.rgb`), which are its colours from now on.
+
+        Mode, depth, profile and transparency stay; but see `without_steps`.
+        """
+        base, size = self.without_steps(), (rgb.shape[1], rgb.shape[0])
+        shown = base.pixels.astype(np.uint16) if base.mode == "I" else base.pixels
+        pixels = from_float(resize(as_float(shown), size), shown.dtype).astype(base.pixels.dtype)
+        pixels, _ = write_rgb(pixels, base.mode, None, rgb, np.ones(pixels.shape[:2], dtype=bool))
+        large = replace(base, pixels=pixels)
+        if "transparency" not in base.info:
+            return large
+        key = cv2.resize(base._key().astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        pixels[key] = base.info["transparency"]
+        return large._without_key(~key)
+
+    def without_steps(self) -> "Photo":
+        """The photo in a mode that has values between its own: "L" for "1", "RGB" or "RGBA" for "P"."""
+        if self.mode not in ("1", "P"):
+            return self
+        pixels, info = self.rgb, dict(self.info)
+        if self.mode == "1":
+            if "transparency" in info:
+                info["transparency"] *= 255
+            return replace(self, pixels=pixels[..., 0], mode="L", info=info)
+        mode = "RGB" if self.alpha is None else "RGBA"
+        pixels = pixels if self.alpha is None else np.dstack([pixels, self.alpha])
+        return replace(self, pixels=pixels, mode=mode, palette=None)
+
+    def in_mode_rgb(self) -> "Photo":
+        """This photo's colours alone, for files that have no room for its mode; a profile of another mode goes."""
+        info = {k: v for k, v in self.info.items() if k != "transparency"}
+        return replace(self, pixels=self.rgb, mode="RGB", palette=None, info=fitting_profile(info, "RGB"))
+
+    def _key(self) -> np.ndarray:
+        """bool `[H, W]`, where the pixels have the one colour that is see-through."""
+        same = self.pixels == np.asarray(self.info["transparency"], dtype=np.int64)
+        return same.all(axis=2) if same.ndim == 3 else same
+
+    def _without_key(self, where: np.ndarray) -> "Photo":
+        """This photo, opaque where `where` is True: what has the see-through colour there is moved by one level.
+
+        Black and white has no other level, and keeps it.
+        """
+        hit = where & self._key()
+        if self.mode != "1":
+            self.pixels[hit] ^= 1
+        return self
+
+    def remarks(self, output_type: str) -> list[str]:
+        """Notes on loading, and on what a result of this type ("pil", "photo", "np", "pt") cannot hold."""
+        if output_type != "pil" or not self.is_deep:
+            return list(self.notes)
+        lost = '16-bit colour: output_type="pil" gives 8 bits, "photo", "np" and "pt" keep all'
+        return [*self.notes, lost]
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """`info` for a file of this photo: an EXIF block that tells of the size tells of this one."""
+        info = dict(self.info)
+        if "exif" in info:
+            info["exif"] = with_size(info["exif"], *self.size)
+        return info
 
     def to_pil(self) -> Image.Image:
-        """A Pillow image of the original mode; 16-bit and float colour, which Pillow lacks, become 8-bit."""
-        pixels, mode = self.pixels, self.mode
+        """A Pillow image of the original mode; 16-bit and float colour, which Pillow lacks, become 8-bit.
+
+        Its `info` is that of the photo, with the comment as Pillow's JPEG reader calls it.
+        """
+        pixels, mode, info = self.pixels, self.mode, self.carried
         if mode in _ARRAY_MODES.values() and pixels.dtype != np.uint8:
             if pixels.dtype == np.uint16 and mode == "L":
                 mode = "I;16"
             else:
                 pixels = as_uint8(pixels)
+                info.pop("transparency", None)  # a colour of 16 bits
         image = to_pillow(pixels, mode, self.palette)
-        image.info.update(self.info)
-        if "exif" in self.info:
-            image.info["exif"] = with_size(self.info["exif"], *self.size)
+        image.info.update(info)
+        if COMMENT in info.get("text", ()):
+            image.info["comment"] = info["text"][COMMENT].encode()
         return image
 
     def to_numpy(self) -> np.ndarray:
@@ -96,6 +172,62 @@ class Photo:
     def to_tensor(self) -> torch.Tensor:
         """float32 `[C, H, W]` in [0, 1], channels as in `to_numpy`."""
         return torch.from_numpy(np.ascontiguousarray(self.to_numpy().transpose(2, 0, 1)))
+
+
+ImageInput = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor | Photo
+
+
+def write_picture(
+    picture: Photo | Image.Image,
+    file: BinaryIO | str | os.PathLike,
+    file_format: str,
+    provenance: Provenance | None = None,
+    **options: Any,
+) -> None:
+    """Write a picture with all that its `info` tells and, if any, the record of its origin.
+
+    Args:
+        picture: a photo, which keeps its depth, or a Pillow image.
+        file: open for writing, or a path.
+        file_format: Pillow's name of it.
+        provenance: see `facekit.provenance.describe`.
+        options: for `Image.save`, such as `quality=90`.
+
+    Raises:
+        ValueError: 16-bit colour as anything but PNG, or a format that carries no record.
+    """
+    if isinstance(picture, Photo):
+        if picture.is_deep:
+            if file_format != "PNG":
+                raise ValueError(
+                    f"{file_format} files get 8 bits a channel here, and {picture.name} has 16. Save it as PNG."
+                )
+            deep_color.write_png(file, picture.pixels, picture.mode, provenance, picture.carried, **options)
+            return
+        picture = picture.to_pil()
+    picture.save(file, format=file_format, **save_options(file_format, provenance, picture.info) | options)
+
+
+def same_pixels(one: Photo, other: Photo) -> bool:
+    """Whether two photos of one mode show the same, number by number."""
+    return np.array_equal(one.pixels, other.pixels) and one.palette == other.palette
+
+
+def fitting_profile(info: dict[str, Any], mode: str) -> dict[str, Any]:
+    """`info` without a colour profile that says of itself that it is of another mode's colours."""
+    space = info.get("icc_profile", b"")[16:20]
+    if mode in _PROFILE_SPACES.get(space, (mode,)):
+        return info
+    return {key: value for key, value in info.items() if key != "icc_profile"}
+
+
+def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """float32 `[H, W]` or `[H, W, C]` to (width, height): area means when shrinking, cubic when enlarging."""
+    height, width = values.shape[:2]
+    if (width, height) == tuple(size):
+        return values
+    shrinks = size[0] <= width and size[1] <= height
+    return cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def as_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -131,64 +263,7 @@ def open_upright(path: str | os.PathLike | Image.Image, name: str, max_pixels: i
         ValueError: a folder, a web address, an empty, corrupt, truncated or animated file, no image at all,
             or more than `max_pixels` pixels.
     """
-    image = path if isinstance(path, Image.Image) else _open(path, name)
-    width, height = image.size
-    if max_pixels is not None and width * height > max_pixels:
-        raise ValueError(
-            f"{name} is {width}x{height}, {width * height:,} pixels; the limit is {max_pixels:,}. "
-            "Make it smaller, or raise max_pixels."
-        )
-    # Phones save pictures with a depth map or preview behind them as MPO; its first frame is the photo.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise ValueError(
-            f"{name} is animated or has pages: {frames} frames. Pick a frame, for example with "
-            "image.seek(0); image = image.copy()."
-        )
-    try:
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _broken(name, error) from error
-
-
-def _broken(name: str, error: Exception) -> Exception:
-    """What to raise for a file that a decoder gave up on; errors of the disk itself stay what they are."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error
-    broken = "truncated" if "truncated" in str(error).lower() or isinstance(error, EOFError) else "corrupt"
-    return ValueError(f"{name} is {broken} and cannot be decoded ({error}). Save it again.")
-
-
-def _open(path: str | os.PathLike, name: str) -> Image.Image:
-    if str(path).startswith(("http://", "https://")):
-        raise ValueError(f"{name} is a web address. Download it first and pass the file.")
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise FileNotFoundError(f"{name} does not exist.")
-    if file.is_dir():
-        raise ValueError(f"{name} is a folder. Pass its files.")
-    if file.stat().st_size == 0:
-        raise ValueError(f"{name} is empty (0 bytes).")
-    # Pillow's own bomb guard is a warning at one size and an error at another, both global: ours replaces it.
-    with _open_lock:
-        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(file)
-        except UnidentifiedImageError as error:
-            hint = " (HEIC: export it as JPEG)" if file.suffix.lower() in (".heic", ".heif") else ""
-            raise ValueError(
-                f"{name} is no image that can be read{hint}. Use JPEG, PNG, WebP or TIFF."
-            ) from error
-        except Exception as error:
-            raise _broken(name, error) from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = guard
-    if image.format in _PROGRAMS:
-        raise ValueError(f"{name} is a drawing ({image.format}) and no photo. Export it as PNG.")
-    return image
+    return decode_upright(open_header(path, name, max_pixels), name)
 
 
 def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None) -> Photo:
@@ -197,7 +272,7 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
     Args:
         image: a path; a Pillow image of mode 1, L, LA, P, RGB, RGBA, CMYK, YCbCr, HSV, I;16 or I (16-bit
             range); a numpy array `[H, W]` or `[H, W, 1..4]`, uint8, uint16 or float in [0, 1]; a float tensor
-            `[3, H, W]` or `[1, 3, H, W]` in [-1, 1].
+            `[3, H, W]` or `[1, 3, H, W]` in [-1, 1]; a `Photo`, which comes back as it is.
         max_pixels: refuse larger pictures (a file's header tells, nothing is decoded). None: no limit.
         name: how messages call it; a path calls itself.
 
@@ -209,7 +284,9 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
     """
     name = name or (str(image) if isinstance(image, str | os.PathLike) else "image")
     if isinstance(image, str | os.PathLike | Image.Image):
-        photo = _from_pillow(open_upright(image, name, max_pixels), name)
+        photo = _from_pillow(open_header(image, name, max_pixels), name)
+    elif isinstance(image, Photo):
+        photo = image
     elif isinstance(image, np.ndarray):
         photo = _from_array(image, name)
     elif isinstance(image, torch.Tensor):
@@ -249,17 +326,21 @@ def load_images(
     return photos
 
 
-def _from_pillow(image: Image.Image, name: str) -> Photo:
-    info = {key: image.info[key] for key in _KEPT_INFO if key in image.info}
-    notes: tuple[str, ...] = ()
-    if info.get("exif"):
-        # What is saved later is no longer this picture, and its thumbnail must not go on showing it.
-        info["exif"] = without_previews(info["exif"])
-        if info["exif"] is None:
-            notes = ("its EXIF block cannot be read and is left out",)
-            del info["exif"]
+def _from_pillow(opened: Image.Image, name: str) -> Photo:
+    deep = deep_color.DeepFile(opened) if deep_color.is_deep(opened) else None
+    image = decode_upright(opened, name)
+    info, notes = read_metadata(opened, image)
     if image.mode not in MODES and not image.mode.startswith("I;16"):
         raise ValueError(f"{name} has the mode {image.mode}. Convert it: image.convert('RGB').")
+    key = image.info.get("transparency")
+    if isinstance(key, int if image.mode in GRAY_MODES else tuple) and image.mode != "P":
+        info["transparency"] = key  # PNG without alpha: one colour is see-through
+    if deep is not None:
+        found = deep.pixels(image)
+        if found is not None:
+            return Photo(*found, info=info, name=name, notes=notes)
+        info.pop("transparency", None)  # a colour of 16 bits
+        notes += ("it has more than 8 bits a channel, of which 8 are read",)
     pixels = np.array(image)
     if image.mode.startswith("I;16"):
         return Photo(pixels.astype(np.uint16), "I;16", info=info, name=name, notes=notes)
@@ -269,10 +350,8 @@ def _from_pillow(image: Image.Image, name: str) -> Photo:
             "Scale it to 16 bits first."
         )
     if image.mode == "CMYK":
-        notes += ("CMYK: new pixels are converted without the colour profile, with no black ink",)
+        notes += ("CMYK: new pixels are converted without the colour profile",)
     palette = Palette.of(image) if image.mode == "P" else None
-    if palette is None and "transparency" in image.info:
-        info["transparency"] = image.info["transparency"]  # PNG without alpha: one colour is see-through
     return Photo(pixels, image.mode, palette, info, name, notes)
 
 
@@ -291,11 +370,8 @@ def _from_array(array: np.ndarray, name: str) -> Photo:
         array = np.clip(array.astype(np.float32), 0, 1)
     elif array.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{name} is an array of {array.dtype}; expected uint8, uint16 or float in [0, 1].")
-    notes = ()
-    if array.dtype == np.uint16 and channels > 1:
-        notes = ('16-bit colour: output_type="pil" gives 8 bits, "np" and "pt" keep all',)
     pixels = array[..., 0] if channels == 1 and array.ndim == 3 else array
-    return Photo(np.array(pixels), _ARRAY_MODES[channels], name=name, notes=notes)
+    return Photo(np.array(pixels), _ARRAY_MODES[channels], name=name)
 
 
 def _from_tensor(tensor: torch.Tensor, name: str) -> Photo:

@@ -22,14 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from facekit.imaging import MAX_PIXELS, Photo, as_uint8, load_image
-from facekit.provenance_metadata import (
-    Kind,
-    Provenance,
-    packet_of,
-    read_packet,
-    save_options,
-)
+from facekit.imaging import MAX_PIXELS, Photo, as_uint8, load_image, write_picture
+from facekit.provenance_metadata import Kind, Provenance, read_packet
 from facekit.watermark import Mark, detect, mark
 
 if TYPE_CHECKING:
@@ -81,9 +75,10 @@ def watermarked(photo: Photo, before: Photo | np.ndarray | None = None) -> Photo
     return photo.edited(mark(rgb, where), where) if where.any() else photo
 
 
-def watermarked_picture(image: Image.Image) -> Image.Image:
-    """A picture that a model made all of, with the invisible mark all over it."""
-    return watermarked(load_image(image, max_pixels=None)).to_pil()
+def watermarked_picture(image: Image.Image | Photo) -> Image.Image | Photo:
+    """A picture that a model made all of, with the invisible mark all over it; of the kind that was given."""
+    marked = watermarked(load_image(image, max_pixels=None))
+    return marked if isinstance(image, Photo) else marked.to_pil()
 
 
 def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kind = "edited") -> Provenance:
@@ -104,28 +99,26 @@ def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kin
 
 
 def save(
-    image: Image.Image,
+    image: Image.Image | Photo,
     path: str | os.PathLike,
     provenance: Provenance | None,
     *,
     file_format: str | None = None,
     **options: Any,
 ) -> None:
-    """Write a picture with its provenance, colour profile, EXIF and resolution.
+    """Write a picture with its provenance and all that its `info` tells, see `facekit.metadata`.
 
     Args:
-        image: the picture.
+        image: the picture; a photo keeps its depth.
         path: file of a suffix that Pillow knows.
         provenance: from `describe`; None writes none.
         file_format: Pillow's name of the format; None goes by the suffix.
         options: for `Image.save`, such as `quality=90`.
 
     Raises:
-        ValueError: a format that carries no provenance.
+        ValueError: a format that carries no provenance, or 16-bit colour as anything but PNG.
     """
-    file_format = file_format or _format_of(Path(path))
-    options = save_options(file_format, provenance, image.info) | options
-    image.save(path, format=file_format, **options)
+    write_picture(image, path, file_format or _format_of(Path(path)), provenance, **options)
 
 
 def inspect(path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS) -> Inspection:
@@ -135,10 +128,7 @@ def inspect(path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS) -> 
         FileNotFoundError, ValueError: whatever `load_image` refuses.
     """
     photo = load_image(path, max_pixels=max_pixels)
-    # The packet lies upright or not as the file does; only the pixels are turned by EXIF.
-    with Image.open(path) as opened:
-        packet = packet_of(opened)
-    return Inspection(read_packet(packet), detect(as_uint8(photo.rgb)))
+    return Inspection(read_packet(photo.info.get("xmp")), detect(as_uint8(photo.rgb)))
 
 
 def _format_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from skimage.data import astronaut
 from facekit import cli, provenance
 from facekit.imaging import load_image
 from facekit.provenance import Provenance, describe, inspect, save, watermarked
-from facekit.provenance_metadata import packet_of, read_packet, xmp_packet
+from facekit.provenance_metadata import read_packet, xmp_packet
 from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -39,7 +39,7 @@ def test_files_carry_the_record(face: Image.Image, tmp_path: Path, suffix: str, 
     with_profile.info.update(dpi=(300, 300), icc_profile=b"profile")
     save(with_profile, tmp_path / f"a{suffix}", record)
     with Image.open(tmp_path / f"a{suffix}") as opened:
-        packet = packet_of(opened)
+        packet = opened.info["xmp"]
         assert opened.info["icc_profile"] == b"profile"
     # As any XML parser sees it
     (told,) = ElementTree.fromstring(packet).iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")

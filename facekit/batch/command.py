@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import facekit
 from facekit.batch.journal import Group, Journal
 from facekit.batch.sources import Item, Source, open_source, seed_of
-from facekit.commands.common import DTYPES, FATAL, UsageError, add_provenance_option, failure, numbered
+from facekit.commands.common import (
+    DTYPES,
+    FATAL,
+    UsageError,
+    add_provenance_option,
+    failure,
+    numbered,
+    suffix_of,
+)
 from facekit.commands.restoring import (
     Restored,
     add_restore_options,
@@ -214,8 +222,7 @@ def work(
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            suffix = ".tif" if outcome.images[0].mode == "CMYK" else ".png"
-            paths = numbered(args.output / item.stem, suffix, args.candidates)
+            paths = numbered(args.output / item.stem, suffix_of(outcome.images[0].mode), args.candidates)
             outcome.save(paths)
             names = [path.relative_to(args.output).as_posix() for path in paths]
             entry |= {"outputs": names} | outcome.entry()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from PIL import Image
 
 from facekit.commands.common import SUFFIXES, UsageError
+from facekit.opening import open_picture
 
 
 class Item(NamedTuple):
@@ -135,10 +136,7 @@ class DatasetSource:
             item = Item(item.key, f"{item.key}-{name}" if name else item.key)
         if content is None:
             return (Path(path), item) if Path(path).is_file() else (self._feature.decode_example(value), item)
-        try:
-            return Image.open(io.BytesIO(content)), item
-        except Exception as error:
-            raise ValueError(f"row {item.key} is no image that can be read: {error}") from error
+        return open_picture(io.BytesIO(content), f"row {item.key}"), item
 
 
 def open_source(name: str, split: str | None, column: str | None, output: Path) -> Source:

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
+    from facekit.imaging import Photo
     from facekit.provenance_metadata import Kind, Provenance
 
 SUFFIXES = frozenset((".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".mpo", ".png", ".ppm"))
 SUFFIXES |= {".tga", ".tif", ".tiff", ".webp"}
+SUFFIXES |= {".heic", ".heif", ".hif"}  # read where pillow-heif is installed
 DTYPES = ("float32", "bfloat16", "float16")
 # A full disk fails every file that follows as well.
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -184,14 +186,18 @@ def numbered(stem: Path, suffix: str, candidates: int) -> list[Path]:
 
 
 def _suffix(photo: Path) -> str:
-    """PNG keeps every mode that files have but CMYK."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(photo) as image:
-                return ".tif" if image.mode == "CMYK" else ".png"
+                return suffix_of(image.mode)
     except Exception:  # whatever is wrong with the file is told when its turn comes
         return ".png"
+
+
+def suffix_of(mode: str) -> str:
+    """What results of a mode of Pillow's end with: PNG keeps every mode of files but CMYK and YCbCr."""
+    return ".tif" if mode in ("CMYK", "YCbCr") else ".png"
 
 
 def pick_device(name: str) -> "torch.device":
@@ -324,13 +330,12 @@ def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
             file.unlink(missing_ok=True)
 
 
-def save_picture(image: Image.Image, path: Path, provenance: "Provenance | None" = None) -> None:
-    """Write a picture without loss as .png or .tif, with its colour profile, EXIF, resolution and provenance."""
-    from facekit.provenance_metadata import save_options
+def save_picture(picture: "Image.Image | Photo", path: Path, provenance: "Provenance | None" = None) -> None:
+    """Write a picture without loss as .png or .tif, with all that its `info` tells, and its provenance."""
+    from facekit.imaging import write_picture
 
     lossless = "TIFF" if path.suffix == ".tif" else "PNG"
-    options = save_options(lossless, provenance, image.info)
-    write_atomically(path, lambda file: image.save(file, format=lossless, **options))
+    write_atomically(path, lambda file: write_picture(picture, file, lossless, provenance))
 
 
 def provenance_of(

@@ -171,10 +171,12 @@ def run(args: argparse.Namespace) -> int:
         session = pipeline.edit_session(photo, aligned=args.aligned)
         notes, images, faces = [], [], 0
         for edit in edits:
-            output = session.edit(**edit | {"watermark": args.provenance == "both"}, text_guide=guide)
+            output = session.edit(
+                **edit | {"watermark": args.provenance == "both"}, text_guide=guide, output_type="photo"
+            )
             notes += [note for note in output.notes if note not in notes]
             images, faces = output.images, len(output.faces[0])
-        images = images if script is None else [session.image]
+        images = images if script is None else [session.photo]
         if photo in sessions:
             session.save(sessions[photo])
         for image, path in zip(images, outputs[photo], strict=True):
@@ -292,7 +294,7 @@ def _ready(
             )
             prompt = edit.get("prompt")
             pipeline.check_inputs(
-                edit.get("num_images", 1), 1, edit.get("num_inference_steps", 1), prompt, "pil"
+                edit.get("num_images", 1), 1, edit.get("num_inference_steps", 1), prompt, "photo"
             )
             if prompt is not None:
                 guide = pipeline.load_text_guide(args.clip if guide is None else guide, prompt)

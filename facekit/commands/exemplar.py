@@ -155,7 +155,12 @@ def run(args: argparse.Namespace) -> int:
             save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline))
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
-            **call, **settings, **photo_settings, style_layers=style_layers, num_images=args.candidates
+            **call,
+            **settings,
+            **photo_settings,
+            style_layers=style_layers,
+            num_images=args.candidates,
+            output_type="photo",
         )
         for image, path in zip(output.images, outputs[photo], strict=True):
             save_picture(image, path, provenance_of(args, pipeline))
@@ -258,7 +263,7 @@ def _ready(
 
     try:
         layers = pipeline.check_inputs(
-            **settings, num_images=args.candidates, max_batch_size=1, output_type="pil"
+            **settings, num_images=args.candidates, max_batch_size=1, output_type="photo"
         )
         if args.sketch is not None and not pipeline.multi_style_generator.config.use_sketch:
             raise ValueError("this model takes no sketch")

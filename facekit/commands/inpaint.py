@@ -103,12 +103,13 @@ def _fill(
 ) -> dict[str, Any]:
     import torch
 
-    from facekit.imaging import load_image
+    from facekit.imaging import load_image, same_pixels
 
     if mask is None:
         raise ValueError(f"no mask named {photo.stem} in {args.mask}")
+    given = load_image(photo)
     result = pipeline(
-        photo,
+        given,
         mask,
         region=args.region,
         crop=args.crop,
@@ -117,9 +118,9 @@ def _fill(
         num_inference_steps=args.steps,
         watermark=args.provenance == "both",
         generator=torch.Generator("cpu").manual_seed(args.seed),
+        output_type="photo",
     )
-    image, before = result.images[0], load_image(photo).to_pil()
+    (filled,) = result.images
     # An empty mask leaves a photo as it was, and then nothing is to be said of it.
-    changed = image.tobytes() != before.tobytes() or image.getpalette() != before.getpalette()
-    save_picture(image, output, provenance_of(args, pipeline) if changed else None)
+    save_picture(filled, output, None if same_pixels(filled, given) else provenance_of(args, pipeline))
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}

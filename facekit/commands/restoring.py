@@ -13,10 +13,9 @@ from facekit.hub import starter
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from PIL import Image
 
     from facekit.faces import Face
-    from facekit.imaging import ImageInput
+    from facekit.imaging import ImageInput, Photo
     from facekit.models.identity_encoder import IdentityEncoder
     from facekit.pipelines.restore import FaceRestorePipeline
     from facekit.provenance_metadata import Provenance
@@ -177,13 +176,13 @@ class Restored:
         provenance: what the files say of their origin; None for a photo that came back as it was.
     """
 
-    images: list["Image.Image"]
+    images: list["Photo"]
     faces: list["Face"]
     notes: list[str]
     similarities: list[list[float]] | None
-    before: list[list["Image.Image"]] | None
-    after: list[list["Image.Image"]] | None
-    prompts: list[list[list["Image.Image"]]] | None
+    before: list[list["Photo"]] | None
+    after: list[list["Photo"]] | None
+    prompts: list[list[list["Photo"]]] | None
     aligned: bool
     provenance: "Provenance | None" = None
 
@@ -254,6 +253,7 @@ def restore(
         return_aligned=args.save_faces,
         watermark=args.provenance == "both",
         max_batch_size=args.batch_size,
+        output_type="photo",
         **options,
     )
     notes = _notes_by_photo(output.notes, images)
@@ -306,8 +306,7 @@ def _notes_by_photo(notes: Sequence[str], images: Sequence["ImageInput"]) -> lis
 
 def _enlarge(rgb: "np.ndarray", factor: int) -> "np.ndarray":
     """Colours `[H, W, 3]` as `[H factor, W factor, 3]` of the same depth."""
-    from facekit.imaging import as_float, from_float
-    from facekit.pipelines.regions import resize
+    from facekit.imaging import as_float, from_float, resize
 
     size = (rgb.shape[1] * factor, rgb.shape[0] * factor)
     return from_float(resize(as_float(rgb), size), rgb.dtype)

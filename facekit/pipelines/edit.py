@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from facekit.imaging import MAX_PIXELS, ImageInput, Photo
+from facekit.imaging import MAX_PIXELS, ImageInput
 from facekit.mask_input import MaskInput
 from facekit.models.face_parser import FaceParser
 from facekit.models.latent_warper import LatentWarper
@@ -24,7 +24,7 @@ from facekit.pipelines.edit_plan import FRONT, SELF, Exemplars
 from facekit.pipelines.edit_rendering import EditRendering
 from facekit.pipelines.edit_settings import EditSettings, FaceEditOutput
 from facekit.pipelines.exemplar_plan import pair_up
-from facekit.pipelines.outputs import deliver
+from facekit.pipelines.outputs import check_output_type, deliver
 from facekit.pipelines.samples import (
     check_generators,
     in_parts,
@@ -124,8 +124,7 @@ class FaceEditPipeline(EditRendering):
         self.check_counts(
             num_images=num_images, max_batch_size=max_batch_size, num_inference_steps=num_inference_steps
         )
-        if output_type not in ("pil", "np", "pt", "photo"):
-            raise ValueError(f"output_type is {output_type!r}; choose one of 'pil', 'np', 'pt', 'photo'.")
+        check_output_type(output_type)
         if prompt is not None and (not isinstance(prompt, str) or not prompt.strip()):
             raise ValueError(f"prompt is {prompt!r}; pass a text such as 'a face with blue eyes', or None.")
         self.check_callback_inputs(callback_inputs)
@@ -135,7 +134,7 @@ class FaceEditPipeline(EditRendering):
     @torch.no_grad()
     def __call__(
         self,
-        image: ImageInput | Photo | Sequence[ImageInput],
+        image: ImageInput | Sequence[ImageInput],
         mask: MaskInput | Sequence[MaskInput] | None = None,
         sketch: MaskInput | Sequence[MaskInput] | None = None,
         semantics: SemanticsInput | Sequence[SemanticsInput] | None = None,
@@ -167,7 +166,7 @@ class FaceEditPipeline(EditRendering):
         cache: EditCache | None = None,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "np", "pt", "photo"] = "pil",
+        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
     ) -> FaceEditOutput | tuple:
         """Edit the masked parts of photos. Pixels outside the mask come back bit-identical.
@@ -176,7 +175,7 @@ class FaceEditPipeline(EditRendering):
         ignored, with a note. Every subset of the modalities will do, none too.
 
         Args:
-            image: what `facekit.imaging.load_image` takes, one or a list; or a `Photo`.
+            image: what `facekit.imaging.load_image` takes, one or a list.
             mask: what `facekit.mask_input.load_mask` takes, one for all photos or one for each. Every face that
                 the mask touches is edited; what it covers beyond the faces' crops stays, with a note.
             sketch: strokes, as a mask is given (thin lines; dark ones on white paper too).
@@ -218,7 +217,7 @@ class FaceEditPipeline(EditRendering):
             cache: keeps encodings from call to call, see `EditCache`; only for calls of one pipeline.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
-            output_type: "pil", "np", "pt" or "photo", see `FaceEditOutput`.
+            output_type: "pil", "photo", "np" or "pt", see `FaceEditOutput`.
             return_dict: False gives a tuple of the output's entries that are not None.
 
         Raises:
@@ -348,9 +347,9 @@ class FaceEditPipeline(EditRendering):
                 images.append(jobs[photo].job.painted(filled, watermark))
                 start += counts[photo]
         output = FaceEditOutput(
-            images=images if output_type == "photo" else deliver(images, output_type),
+            images=deliver(images, output_type),
             faces=[jobs[photo].job.faces for photo, _ in pairs],
-            notes=self._notes(jobs, [*exemplars, *poses], pairs, exemplars),
+            notes=self._notes(jobs, [*exemplars, *poses], pairs, exemplars, output_type),
         )
 
         # 8. Let go of the device

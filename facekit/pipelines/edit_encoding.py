@@ -10,7 +10,7 @@ import torch
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import UNLABELLED, parse
 from facekit.faces import align_face, detect_faces
-from facekit.imaging import MAX_PIXELS, ImageInput, Photo, as_uint8, load_images
+from facekit.imaging import MAX_PIXELS, ImageInput, as_uint8, load_images
 from facekit.models.refiner import EncodedFeatures
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.edit_guidance import UNSAID
@@ -133,7 +133,7 @@ class EditEncoding(FacekitPipeline):
     @torch.no_grad()
     def semantic_maps(
         self,
-        image: ImageInput | Photo | Sequence[ImageInput],
+        image: ImageInput | Sequence[ImageInput],
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
         detector: Any = None,
@@ -153,7 +153,7 @@ class EditEncoding(FacekitPipeline):
             )
         size, maps = self.refiner.config.sample_size, []
         options = {} if detector is None else {"detector": detector}
-        photos = [image] if isinstance(image, Photo) else load_images(image, max_pixels=max_pixels)
+        photos = load_images(image, max_pixels=max_pixels)
         for photo in photos:
             width, height = photo.size
             found = [] if aligned else detect_faces(as_uint8(photo.rgb), faces=faces, **options)

@@ -11,6 +11,7 @@ from facekit.color_modes import MODES, Palette
 from facekit.conditions.semantics import CLASS_NAMES
 from facekit.faces import Face
 from facekit.imaging import MIN_SIDE, Photo
+from facekit.metadata import bounded_words
 from facekit.pipelines.edit_guidance import UNSAID
 from facekit.pipelines.edit_plan import FRONT, SELF
 from facekit.pipelines.edit_script import PICTURES, RECORDED
@@ -120,9 +121,11 @@ def describe_photo(photo: Photo) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A photo as JSON and the file of its pixels."""
     name, content = pack_pixels("photo", photo.pixels)
     info: dict[str, Any] = {}
-    for key in ("icc_profile", "exif"):
+    for key in ("icc_profile", "exif", "xmp"):
         if isinstance(photo.info.get(key), bytes):
             info[key] = _text(photo.info[key])
+    if photo.info.get("text"):
+        info["text"] = photo.info["text"]
     for key in ("dpi", "transparency"):
         value = photo.info.get(key)
         if value is not None and not isinstance(value, bytes):
@@ -144,8 +147,10 @@ def photo_from(entry: dict[str, Any], files: dict[str, bytes], max_pixels: int |
         raise ValueError("the photo's pixels do not fit its mode")
     info: dict[str, Any] = {}
     for key, value in dict(entry["info"]).items():
-        if key in ("icc_profile", "exif"):
+        if key in ("icc_profile", "exif", "xmp"):
             info[key] = base64.b64decode(value, validate=True)
+        elif key == "text":
+            info[key] = bounded_words(value)[0]
         elif key == "dpi":
             info[key] = tuple(float(number) for number in value[:2])
         elif key == "transparency":

@@ -8,7 +8,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from facekit.imaging import ImageInput, Photo, load_images
+from facekit.imaging import ImageInput, load_images
 from facekit.mask_input import MaskInput, load_masks
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.refiner import EncodedFeatures, RefinementAutoEncoder
@@ -80,7 +80,7 @@ class EditRendering(EditEncoding):
 
     def _plan_photos(
         self,
-        image: ImageInput | Photo | Sequence[ImageInput],
+        image: ImageInput | Sequence[ImageInput],
         mask: MaskInput | Sequence[MaskInput] | None,
         sketch: MaskInput | Sequence[MaskInput] | None,
         semantics: SemanticsInput | Sequence[SemanticsInput] | None,
@@ -92,7 +92,7 @@ class EditRendering(EditEncoding):
     ) -> list[EditJob]:
         if mask is None:
             raise ValueError("mask is missing. Pass one that marks what may change.")
-        photos = [image] if isinstance(image, Photo) else load_images(image, max_pixels=max_pixels)
+        photos = load_images(image, max_pixels=max_pixels)
         masks = load_masks(mask, photos, max_pixels=max_pixels)
         holes = [hole for hole, _ in masks]
         guidance = read_guidance(photos, holes, sketch, semantics, color, max_pixels)
@@ -240,9 +240,10 @@ class EditRendering(EditEncoding):
         references: list[ExemplarFace],
         pairs: list[tuple[int, int | None]],
         exemplars: list[ExemplarFace],
+        output_type: str,
     ) -> list[str]:
         """Everything the user should know, with the pictures' names in front when there are several."""
-        notes = [note for job in jobs for note in job.job.labelled_notes(len(jobs))]
+        notes = [note for job in jobs for note in job.job.labelled_notes(len(jobs), output_type)]
         for face in references:
             notes += [f"{face.photo.name}: {note}" if len(references) > 1 else note for note in face.notes]
         for photo, guide in pairs:

@@ -4,14 +4,14 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
 from facekit.faces import Face, detect_faces
-from facekit.imaging import MAX_PIXELS, ImageInput, Photo, as_uint8, load_image, load_images
+from facekit.imaging import MAX_PIXELS, ImageInput, as_uint8, load_image, load_images
 from facekit.mask_input import MaskInput, load_mask
 from facekit.pipelines.edit_encoding import CACHE_BYTES, EditCache
 from facekit.pipelines.edit_guidance import SemanticsInput, read_color, read_semantics
@@ -30,6 +30,7 @@ from facekit.pipelines.edit_script import check_settings, edits_of
 from facekit.pipelines.edit_settings import FaceEditOutput
 from facekit.pipelines.edit_store import MAX_BYTES, read_session, write_session
 from facekit.pipelines.exemplar_plan import ExemplarFace, load_sketches
+from facekit.pipelines.outputs import check_output_type, deliver
 
 if TYPE_CHECKING:
     from facekit.pipelines.edit import FaceEditPipeline
@@ -56,7 +57,7 @@ class EditSession:
     def __init__(
         self,
         pipeline: "FaceEditPipeline",
-        image: ImageInput | Photo,
+        image: ImageInput,
         *,
         aligned: bool = False,
         detector: Any = None,
@@ -64,7 +65,7 @@ class EditSession:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.pipeline, self.aligned, self.max_pixels = pipeline, aligned, max_pixels
-        self.original = image if isinstance(image, Photo) else load_image(image, max_pixels=max_pixels)
+        self.original = load_image(image, max_pixels=max_pixels)
         self.photo, self.cache = self.original, EditCache(cache_bytes)
         self.steps: list[EditStep] = []
         self.position = 0
@@ -112,6 +113,7 @@ class EditSession:
         choice: int = 0,
         text_guide: Any = None,
         callback_on_step_end: Callable[..., Any] | None = None,
+        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         **settings: Any,
     ) -> FaceEditOutput:
         """Edit the photo as it is now; edits that were taken back are forgotten.
@@ -120,16 +122,17 @@ class EditSession:
             mask, sketch, semantics, color, exemplar, pose_from: as in the pipeline's call, one of each.
             seed: of all randomness; None draws one, which the history keeps.
             choice: which of `num_images` candidates to take; `choose` takes another one later.
-            text_guide, callback_on_step_end: as in the pipeline's call; not kept.
+            text_guide, callback_on_step_end, output_type: as in the pipeline's call; not kept.
             settings: further arguments of the pipeline's call, those of
                 `facekit.pipelines.edit_script.SETTINGS`.
 
         Returns:
-            All candidates, Pillow images.
+            All candidates.
 
         Raises:
             FileNotFoundError, TypeError, ValueError: as the pipeline's call does. The session is as before.
         """
+        check_output_type(output_type)
         settings = {key: value for key, value in settings.items() if value is not None}
         settings |= {"seed": secrets.randbelow(2**31) if seed is None else seed, "choice": choice}
         check_settings(settings)
@@ -162,6 +165,7 @@ class EditSession:
             output_type="photo",
         )
         notes += output.notes
+        notes += [remark for remark in self.photo.remarks(output_type) if remark not in notes]
         # References are cut out already; a script that replays them must not look for faces again.
         if any(isinstance(pictures.get(name), np.ndarray) for name in ("exemplar", "pose_from")):
             settings["exemplar_aligned"] = True
@@ -173,9 +177,7 @@ class EditSession:
             step.patches = {step.choice: step.patch}
         self.steps.append(EditStep(pictures, settings, notes, patches))
         self._move(1)
-        return FaceEditOutput(
-            images=[photo.to_pil() for photo in output.images], faces=output.faces, notes=notes
-        )
+        return FaceEditOutput(images=deliver(output.images, output_type), faces=output.faces, notes=notes)
 
     def choose(self, index: int) -> Image.Image:
         """Take another candidate of the last edit. ValueError where there is none, or further edits followed."""

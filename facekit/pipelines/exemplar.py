@@ -26,7 +26,7 @@ from facekit.pipelines.exemplar_outputs import (
     labelled_notes,
 )
 from facekit.pipelines.exemplar_plan import check_layers, pair_up, second_layers
-from facekit.pipelines.outputs import deliver
+from facekit.pipelines.outputs import check_output_type, deliver
 from facekit.pipelines.samples import (
     check_generators,
     deliver_squares,
@@ -85,13 +85,9 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             ValueError: with the offending value and what would do.
         """
         self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
-        choices = {
-            "noise": (noise, ("random", "fixed", "none")),
-            "output_type": (output_type, ("pil", "np", "pt")),
-        }
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
+        check_output_type(output_type)
+        if noise not in ("random", "fixed", "none"):
+            raise ValueError(f"noise is {noise!r}; choose one of 'random', 'fixed', 'none'.")
         if not isinstance(exemplar_strength, int | float) or not 0 <= exemplar_strength <= 1:
             raise ValueError(
                 f"exemplar_strength is {exemplar_strength!r}; it must lie between 0 (random) and 1 (the exemplar)."
@@ -132,7 +128,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         watermark: bool = False,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "np", "pt"] = "pil",
+        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
     ) -> ExemplarInpaintOutput | tuple:
         """Fill the holes of photos after exemplars. Pixels outside the mask come back bit-identical.
@@ -171,7 +167,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
-            output_type: "pil", "np" or "pt", see `ExemplarInpaintOutput`.
+            output_type: "pil", "photo", "np" or "pt", see `ExemplarInpaintOutput`.
             return_dict: False gives a tuple of the output's entries that are not None.
 
         Raises:
@@ -305,7 +301,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         output = ExemplarInpaintOutput(
             images=deliver(images, output_type),
             faces=[photos.jobs[photo].job.faces for photo, _ in pairs],
-            notes=labelled_notes(photos, first, second, pairs),
+            notes=labelled_notes(photos, first, second, pairs, output_type),
             **optional,
         )
 

@@ -143,9 +143,10 @@ def labelled_notes(
     first: ExemplarCodes,
     second: ExemplarCodes | None,
     pairs: list[tuple[int, int]],
+    output_type: str,
 ) -> list[str]:
     """Everything the user should know, with the pictures' names in front when there are several."""
-    notes = [note for job in photos.jobs for note in job.job.labelled_notes(len(photos))]
+    notes = [note for job in photos.jobs for note in job.job.labelled_notes(len(photos), output_type)]
     for codes in (first, second):
         for face in codes.faces if codes is not None else ():
             notes += [f"{face.photo.name}: {note}" if len(codes) > 1 else note for note in face.notes]

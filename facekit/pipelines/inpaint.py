@@ -17,7 +17,7 @@ from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines import tones
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.inpaint_plan import Job, plan_job
-from facekit.pipelines.outputs import deliver, heat_map
+from facekit.pipelines.outputs import check_output_type, deliver, heat_map
 from facekit.pipelines.samples import Pictures, check_generators, region_batch
 
 Callback = Callable[
@@ -98,11 +98,11 @@ class FaceInpaintPipeline(FacekitPipeline):
         choices = {
             "region": (region, ("face", "image")),
             "crop": (crop, ("hole", "whole")),
-            "output_type": (output_type, ("pil", "np", "pt")),
         }
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
+        check_output_type(output_type)
         self.check_counts(num_inference_steps=num_inference_steps, max_batch_size=max_batch_size)
         self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 
@@ -123,7 +123,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         generator: torch.Generator | list[torch.Generator] | None = None,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "np", "pt"] = "pil",
+        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("image",),
@@ -151,7 +151,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             max_batch_size: largest number of squares the network sees at once; results do not depend on it
                 beyond rounding.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
-            output_type: "pil", "np" or "pt", see `FaceInpaintOutput`.
+            output_type: "pil", "photo", "np" or "pt", see `FaceInpaintOutput`.
             return_dict: False gives the tuple (images, steps, residuals, faces, notes) without its None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each step; it may
                 return a dict with a new "image".
@@ -237,7 +237,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         images = deliver([pictures[-1] for pictures in finished], output_type)
         steps = [deliver(pictures, output_type) for pictures in finished] if return_steps else None
         maps = self._residual_maps(jobs, residuals, num_inference_steps) if return_steps else None
-        notes = [note for job in jobs for note in job.labelled_notes(len(jobs))]
+        notes = [note for job in jobs for note in job.labelled_notes(len(jobs), output_type)]
 
         # 7. Let go of the device
         self.maybe_free_model_hooks()

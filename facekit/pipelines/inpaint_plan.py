@@ -104,9 +104,9 @@ class Job:
             region.lay(canvas, square, self.hole)
         return np.maximum(canvas, 0)
 
-    def labelled_notes(self, count: int) -> list[str]:
+    def labelled_notes(self, count: int, output_type: str) -> list[str]:
         """Notes of the photo and the job, with the photo's name in front when there are several photos."""
-        notes = [*self.photo.notes, *self.notes]
+        notes = [*self.photo.remarks(output_type), *self.notes]
         return [f"{self.photo.name}: {note}" for note in notes] if count > 1 else notes
 
 

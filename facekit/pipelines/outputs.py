@@ -8,12 +8,25 @@ from PIL import Image
 
 from facekit.imaging import Photo
 
+OUTPUT_TYPES = ("pil", "photo", "np", "pt")
+
+
+def check_output_type(output_type: str) -> None:
+    """Raise ValueError unless `deliver` knows this type."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(
+            f"output_type is {output_type!r}; choose one of {', '.join(map(repr, OUTPUT_TYPES))}."
+        )
+
 
 def deliver(photos: list[Photo], output_type: str) -> Any:
-    """Photos as a list of Pillow images, float32 `[B, H, W, C]` ("np") or `[B, C, H, W]` ("pt") in [0, 1].
+    """Photos as a list of Pillow images, as they are ("photo"), float32 `[B, H, W, C]` ("np") or `[B, C, H, W]` ("pt")
+    in [0, 1].
 
     Arrays and tensors of different shapes come as a list.
     """
+    if output_type == "photo":
+        return photos
     if output_type == "pil":
         return [photo.to_pil() for photo in photos]
     if output_type == "np":

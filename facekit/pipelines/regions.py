@@ -10,7 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from facekit.imaging import as_float, from_float
+from facekit.imaging import as_float, from_float, resize
 
 CONTEXT = 2.0  # side of a crop in sides of the hole's bounding box
 FEATHER = 2.0  # width of the blend just inside the hole, in pixels of the network's picture
@@ -152,15 +152,6 @@ def _pull_push(color: np.ndarray, weight: np.ndarray) -> np.ndarray:
     coarse = _pull_push(mean / np.maximum(total, 1e-6)[..., None], (total > 1e-6).astype(np.float32))
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.where(weight[..., None] > 0, color, smooth)
-
-
-def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """float32 `[H, W]` or `[H, W, C]` to (width, height): area means when shrinking, cubic when enlarging."""
-    height, width = values.shape[:2]
-    if (width, height) == tuple(size):
-        return values
-    shrinks = size[0] <= width and size[1] <= height
-    return cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def feather(hole: np.ndarray, width: float) -> np.ndarray:

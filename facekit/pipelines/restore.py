@@ -20,7 +20,7 @@ from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines.base import FacekitPipeline
-from facekit.pipelines.outputs import deliver
+from facekit.pipelines.outputs import check_output_type, deliver
 from facekit.pipelines.restore_plan import Background, plan_aligned, plan_photo
 from facekit.pipelines.samples import (
     Pictures,
@@ -134,8 +134,7 @@ class FaceRestorePipeline(FacekitPipeline):
         self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
         if not min_face_size >= 0:
             raise ValueError(f"min_face_size is {min_face_size!r}; it must be a number of pixels, 0 or more.")
-        if output_type not in ("pil", "np", "pt"):
-            raise ValueError(f"output_type is {output_type!r}; choose one of 'pil', 'np', 'pt'.")
+        check_output_type(output_type)
         self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 
     @torch.inference_mode()
@@ -157,7 +156,7 @@ class FaceRestorePipeline(FacekitPipeline):
         watermark: bool = False,
         max_batch_size: int = 4,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "np", "pt"] = "pil",
+        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -187,7 +186,7 @@ class FaceRestorePipeline(FacekitPipeline):
             watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
             max_batch_size: largest number of faces the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
-            output_type: "pil", "np" or "pt", see `FaceRestoreOutput`.
+            output_type: "pil", "photo", "np" or "pt", see `FaceRestoreOutput`.
             return_dict: False gives a tuple of the output's entries that are not None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each denoising step;
                 it may return a dict with new "latents".
@@ -223,7 +222,8 @@ class FaceRestorePipeline(FacekitPipeline):
         if aligned:
             jobs = [plan_aligned(photo, size) for photo in photos]
         else:
-            jobs = [plan_photo(photo, size, faces, detector, min_face_size) for photo in photos]
+            enlarges = background is not None
+            jobs = [plan_photo(photo, size, faces, detector, min_face_size, enlarges) for photo in photos]
         inputs = [face for job in jobs for face in job.inputs]
         owners, sources = order_samples([len(job.inputs) for job in jobs], num_images)
 
@@ -284,13 +284,14 @@ class FaceRestorePipeline(FacekitPipeline):
             restored = to_squares(restored)
 
         # 9. Put the faces back into the photos
-        images, per_image = [], []
+        images, per_image, shown_in = [], [], []
         first = 0
         for job in jobs:
             for _ in range(num_images):
                 last = first + len(job.inputs)
                 images.append(job.finished(restored[first:last], background, watermark))
                 per_image.append(slice(first, last))
+                shown_in.append(job.photo)
                 first = last
         seen = [inputs[source] for source in sources] if return_aligned else []
         steps = [
@@ -299,8 +300,14 @@ class FaceRestorePipeline(FacekitPipeline):
         ]
         optional = {
             "similarities": [list(similarities[part]) for part in per_image],
-            "aligned_inputs": [deliver_squares(seen[part], output_type) for part in per_image],
-            "aligned_outputs": [deliver_squares(restored[part], output_type) for part in per_image],
+            "aligned_inputs": [
+                deliver_squares(seen[part], output_type, photo)
+                for part, photo in zip(per_image, shown_in, strict=True)
+            ],
+            "aligned_outputs": [
+                deliver_squares(restored[part], output_type, photo)
+                for part, photo in zip(per_image, shown_in, strict=True)
+            ],
             "style_prompts": [steps[part] for part in per_image],
         }
         wanted = {"similarities"} if self.identity_encoder is not None else set()
@@ -309,7 +316,7 @@ class FaceRestorePipeline(FacekitPipeline):
         output = FaceRestoreOutput(
             images=deliver(images, output_type),
             faces=[job.faces for job in jobs],
-            notes=[note for job in jobs for note in job.labelled_notes(len(jobs))],
+            notes=[note for job in jobs for note in job.labelled_notes(len(jobs), output_type)],
             **{name: value for name, value in optional.items() if name in wanted},
         )
 

@@ -1,7 +1,7 @@
 """What the restoration pipeline will do with each photo, settled before a network runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -87,16 +87,11 @@ class RestoreJob:
         pixels = paste_faces(large, edits)
         if watermark:
             pixels = mark(pixels, (pixels != large).any(-1))
-        alpha, mode = self.photo.alpha, "RGB"
-        if alpha is not None:
-            size = (large.shape[1], large.shape[0])
-            opacity = from_float(resize(as_float(alpha), size), large.dtype)
-            pixels, mode = np.dstack([pixels, opacity]), "RGBA"
-        return replace(self.photo, pixels=pixels, mode=mode, palette=None)
+        return self.photo.enlarged(pixels)
 
-    def labelled_notes(self, count: int) -> list[str]:
+    def labelled_notes(self, count: int, output_type: str) -> list[str]:
         """Notes of the photo and the job, with the photo's name in front when there are several photos."""
-        notes = [*self.photo.notes, *self.notes]
+        notes = [*self.photo.remarks(output_type), *self.notes]
         return [f"{self.photo.name}: {note}" for note in notes] if count > 1 else notes
 
 
@@ -129,35 +124,46 @@ def plan_aligned(photo: Photo, sample_size: int) -> RestoreJob:
 
 
 def plan_photo(
-    photo: Photo, sample_size: int, faces: str | Sequence[int], detector: Any, min_face_size: float
+    photo: Photo,
+    sample_size: int,
+    faces: str | Sequence[int],
+    detector: Any,
+    min_face_size: float,
+    enlarges: bool = False,
 ) -> RestoreJob:
     """Find and align the faces of one photo; what cannot be restored is left with a note.
+
+    `enlarges`: the photo comes back larger, and what is not restored as the rest of it.
 
     Raises:
         ValueError: a face index that the photo does not have.
     """
     job = RestoreJob(photo, sample_size)
+    left = "enlarged as the rest" if enlarges else "left as it was"
+    mode = photo.without_steps().mode
+    if enlarges and mode != photo.mode:
+        few = "black and white has" if photo.mode == "1" else "its palette has"
+        job.notes.append(f"{few} no colours for an enlarged picture: the mode {photo.mode} becomes {mode}")
     rgb = photo.rgb
     options = {} if detector is None else {"detector": detector}
     limit = min(min_face_size, SMALLEST_DETECTED)
     found = detect_faces(as_uint8(rgb), faces=faces, min_size=limit, **options)
     if not found:
         job.notes.append(
-            "no face was found: the photo comes back as it was. For a picture that is one aligned face "
+            f"no face was found: the photo {'is only enlarged' if enlarges else 'comes back as it was'}. For a picture that is one aligned face "
             "pass aligned=True"
         )
     for face in sorted(found, key=lambda face: face.index):
         side = min(face.box[2] - face.box[0], face.box[3] - face.box[1])
         if side < min_face_size:
             job.notes.append(
-                f"face {face.index} is {side:.0f} pixels wide, below min_face_size={min_face_size:g}: "
-                "left as it was"
+                f"face {face.index} is {side:.0f} pixels wide, below min_face_size={min_face_size:g}: {left}"
             )
             continue
         try:
             job.aligned.append(align_face(rgb, face, sample_size))
         except ValueError as error:
-            job.notes.append(f"face {face.index} cannot be aligned ({error}): left as it was")
+            job.notes.append(f"face {face.index} cannot be aligned ({error}): {left}")
             continue
         eyes, mouth = face.landmarks[:2], face.landmarks[3:5].mean(axis=0)
         ratio = np.hypot(*(eyes[1] - eyes[0])) / max(np.hypot(*(mouth - eyes.mean(axis=0))), 1e-6)

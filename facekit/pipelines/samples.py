@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facekit.imaging import Photo, from_float
+from facekit.imaging import Photo, fitting_profile, from_float
 from facekit.pipelines.outputs import deliver
 from facekit.pipelines.regions import Region
 
@@ -63,10 +63,19 @@ def to_squares(images: torch.Tensor) -> list[np.ndarray]:
     return list(((images + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
 
 
-def deliver_squares(squares: Sequence[np.ndarray], output_type: str) -> Pictures:
-    """Squares float32 `[S, S, 3]` in [0, 1] as Pillow images, an array or a tensor."""
+def deliver_squares(
+    squares: Sequence[np.ndarray], output_type: str, photo: Photo | None = None
+) -> Pictures | list[Photo]:
+    """Squares float32 `[S, S, 3]` in [0, 1] in the form of `output_type`, see `deliver`.
+
+    `photo`: what they were cut from; its colour profile goes with them, and in a `Photo` its depth.
+    """
     if not squares:
         return []
-    if output_type == "pil":
-        squares = [from_float(square, np.uint8) for square in squares]
-    return deliver([Photo(np.ascontiguousarray(square), "RGB") for square in squares], output_type)
+    info = {}
+    if photo is not None and "icc_profile" in photo.info:
+        info = fitting_profile({"icc_profile": photo.info["icc_profile"]}, "RGB")
+    if output_type in ("pil", "photo"):
+        deep = photo is not None and photo.is_deep and output_type == "photo"
+        squares = [from_float(square, np.uint16 if deep else np.uint8) for square in squares]
+    return deliver([Photo(np.ascontiguousarray(square), "RGB", info=info) for square in squares], output_type)

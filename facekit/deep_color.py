@@ -1,0 +1,143 @@
+"""Colour of 16 bits a channel, which Pillow has no modes for: OpenCV reads it, PNG files hold it."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, PngImagePlugin
+from PIL.ExifTags import Base
+
+from facekit.metadata import save_options
+from facekit.provenance_metadata import Provenance
+
+PNG_COLORS = {"LA": 4, "RGB": 2, "RGBA": 6}  # PNG's number of each mode that can have 16 bits here
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+BLOCK_BYTES = 2**24  # packed at once
+# What turns a picture upright, by its EXIF orientation.
+_TURNS = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: p.swapaxes(0, 1)[::-1],
+}
+
+
+class DeepFile:
+    """A file of deep colour, between its opening and its decoding by Pillow.
+
+    Pillow's 8 bits are its check: OpenCV gives what it can of a truncated file, and some layouts it reads otherwise.
+    """
+
+    def __init__(self, opened: Image.Image) -> None:
+        self.layout = _layout(opened)
+        self.format = opened.format
+        self.orientation = opened.getexif().get(Base.Orientation, 1)
+        opened.fp.seek(0)
+        self.content = opened.fp.read()
+
+    def pixels(self, upright: Image.Image) -> tuple[np.ndarray, str] | None:
+        """The pixels uint16 `[H, W, C]` and their mode, upright; None where OpenCV reads anything else than Pillow's
+        `upright` picture."""
+        try:
+            read = cv2.imdecode(np.frombuffer(self.content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            return None
+        if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] not in (3, 4):
+            return None
+        read = read[..., [2, 1, 0, 3][: len(upright.getbands())]]
+        turned = _TURNS.get(self.orientation, lambda p: p)(read)
+        shown = np.asarray(upright)
+        # OpenCV turns TIFF files upright itself, and no others.
+        for pixels in (read, turned) if self.format == "TIFF" else (turned, read):
+            if pixels.shape == shown.shape and _agrees(pixels, shown):
+                gray = self.layout.startswith("LA")
+                return np.ascontiguousarray(pixels[..., [0, 3]] if gray else pixels), (
+                    "LA" if gray else upright.mode
+                )
+        return None
+
+
+def is_deep(opened: Image.Image) -> bool:
+    """Whether a file, opened and not decoded yet, has more than the 8 bits a channel that Pillow gives of it."""
+    if opened.mode not in ("RGB", "RGBA", "LA", "CMYK") or getattr(opened, "fp", None) is None:
+        return False
+    return ";16" in _layout(opened) or opened.info.get("bit_depth", 8) > 8  # the latter of HEIC
+
+
+def _layout(opened: Image.Image) -> str:
+    """How the file stores its channels, in Pillow's words: "RGB;16B"."""
+    for _, _, _, arguments in getattr(opened, "tile", ()):
+        words = arguments if isinstance(arguments, tuple) else (arguments,)
+        deep = opened.format == "PPM" and isinstance(words[-1], int) and words[-1] > 255
+        return f"{words[0]};16" if deep else str(words[0])
+    return ""
+
+
+def _agrees(deep: np.ndarray, shown: np.ndarray) -> bool:
+    """Whether 16-bit numbers are the 8-bit ones; readers round differently."""
+    return all(
+        (np.abs((row >> 8).astype(np.int16) - other) <= 1).all()
+        for row, other in zip(deep, shown, strict=True)
+    )
+
+
+def write_png(
+    file: BinaryIO,
+    pixels: np.ndarray,
+    mode: str,
+    provenance: Provenance | None,
+    info: dict[str, Any],
+    compress_level: int = -1,
+) -> None:
+    """Write pixels uint16 `[H, W, C]` of mode LA, RGB or RGBA, with what `facekit.metadata.save_options` writes.
+
+    Pillow writes all chunks but the pixels', around one pixel; OpenCV has neither gray with alpha nor metadata.
+    """
+    options = save_options("PNG", provenance, info)
+    if "transparency" in info:
+        options["transparency"] = info["transparency"]
+    frame = io.BytesIO()
+    Image.new(mode, (1, 1)).save(frame, format="PNG", **options)
+    height, width = pixels.shape[:2]
+    file.write(SIGNATURE)
+    for kind, content in _chunks(frame.getvalue()):
+        if kind == b"IHDR":
+            content = struct.pack(">IIBB", width, height, 16, PNG_COLORS[mode]) + content[10:]
+        for part in _packed(pixels, compress_level) if kind == b"IDAT" else (content,):
+            PngImagePlugin.putchunk(file, kind, part)
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each chunk."""
+    place = len(SIGNATURE)
+    while place < len(png):
+        length, kind = struct.unpack_from(">I4s", png, place)
+        yield kind, png[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
+def _packed(pixels: np.ndarray, compress_level: int) -> Iterator[bytes]:
+    """A PNG's stream of rows, each as differences to the pixel on the left (filter 1)."""
+    packer = zlib.compressobj(compress_level, strategy=zlib.Z_FILTERED)
+    step = pixels.shape[2] * 2
+    rows = max(1, BLOCK_BYTES // (pixels.shape[1] * step))
+    for top in range(0, len(pixels), rows):
+        block = (
+            np.ascontiguousarray(pixels[top : top + rows], dtype=">u2")
+            .view(np.uint8)
+            .reshape(min(rows, len(pixels) - top), -1)
+        )
+        filtered = np.ones((block.shape[0], block.shape[1] + 1), dtype=np.uint8)
+        filtered[:, 1 : 1 + step] = block[:, :step]
+        np.subtract(block[:, step:], block[:, :-step], out=filtered[:, 1 + step :])
+        part = packer.compress(filtered.tobytes())
+        if part:
+            yield part
+    yield packer.flush()
