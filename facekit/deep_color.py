@@ -36,11 +36,11 @@ class DeepFile:
     """
 
     def __init__(self, opened: Image.Image) -> None:
-        self.layout = _layout(opened)
-        self.format = opened.format
-        self.orientation = opened.getexif().get(Base.Orientation, 1)
+        self.opened, self.layout = opened, _layout(opened)
+        place = opened.fp.tell()
         opened.fp.seek(0)
         self.content = opened.fp.read()
+        opened.fp.seek(place)
 
     def pixels(self, upright: Image.Image) -> tuple[np.ndarray, str] | None:
         """The pixels uint16 `[H, W, C]` and their mode, upright; None where OpenCV reads anything else than Pillow's
@@ -51,17 +51,14 @@ class DeepFile:
             return None
         if read is None or read.dtype != np.uint16 or read.ndim != 3 or read.shape[2] not in (3, 4):
             return None
-        read = read[..., [2, 1, 0, 3][: len(upright.getbands())]]
-        turned = _TURNS.get(self.orientation, lambda p: p)(read)
-        shown = np.asarray(upright)
-        # OpenCV turns TIFF files upright itself, and no others.
-        for pixels in (read, turned) if self.format == "TIFF" else (turned, read):
-            if pixels.shape == shown.shape and _agrees(pixels, shown):
-                gray = self.layout.startswith("LA")
-                return np.ascontiguousarray(pixels[..., [0, 3]] if gray else pixels), (
-                    "LA" if gray else upright.mode
-                )
-        return None
+        shown = np.asarray(upright.convert("RGBA") if upright.mode == "LA" else upright)
+        pixels = read[..., [2, 1, 0, 3][: shown.shape[2]]] if read.shape[2] >= shown.shape[2] else read
+        if self.opened.format != "TIFF":  # those OpenCV turns upright itself
+            pixels = _TURNS.get(self.opened.getexif().get(Base.Orientation), lambda p: p)(pixels)
+        if pixels.shape != shown.shape or not _agrees(pixels, shown):
+            return None
+        mode = "LA" if self.layout.startswith("LA") else upright.mode
+        return np.ascontiguousarray(pixels[..., [0, 3]] if mode == "LA" else pixels), mode
 
 
 def is_deep(opened: Image.Image) -> bool:

@@ -7,6 +7,7 @@ exact numbers.
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
@@ -202,7 +203,10 @@ def write_picture(
                 raise ValueError(
                     f"{file_format} files get 8 bits a channel here, and {picture.name} has 16. Save it as PNG."
                 )
-            deep_color.write_png(file, picture.pixels, picture.mode, provenance, picture.carried, **options)
+            with nullcontext(file) if hasattr(file, "write") else open(file, "wb") as opened:
+                deep_color.write_png(
+                    opened, picture.pixels, picture.mode, provenance, picture.carried, **options
+                )
             return
         picture = picture.to_pil()
     picture.save(file, format=file_format, **save_options(file_format, provenance, picture.info) | options)

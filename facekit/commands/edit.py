@@ -171,9 +171,8 @@ def run(args: argparse.Namespace) -> int:
         session = pipeline.edit_session(photo, aligned=args.aligned)
         notes, images, faces = [], [], 0
         for edit in edits:
-            output = session.edit(
-                **edit | {"watermark": args.provenance == "both"}, text_guide=guide, output_type="photo"
-            )
+            edit = edit | {"watermark": args.provenance == "both", "output_type": "photo"}
+            output = session.edit(**edit, text_guide=guide)
             notes += [note for note in output.notes if note not in notes]
             images, faces = output.images, len(output.faces[0])
         images = images if script is None else [session.photo]

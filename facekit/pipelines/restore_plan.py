@@ -149,9 +149,9 @@ def plan_photo(
     limit = min(min_face_size, SMALLEST_DETECTED)
     found = detect_faces(as_uint8(rgb), faces=faces, min_size=limit, **options)
     if not found:
+        outcome = "is only enlarged" if enlarges else "comes back as it was"
         job.notes.append(
-            f"no face was found: the photo {'is only enlarged' if enlarges else 'comes back as it was'}. For a picture that is one aligned face "
-            "pass aligned=True"
+            f"no face was found: the photo {outcome}. For a picture that is one aligned face pass aligned=True"
         )
     for face in sorted(found, key=lambda face: face.index):
         side = min(face.box[2] - face.box[0], face.box[3] - face.box[1])
