@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit.hub import starter
-from facekit.imaging import Photo, as_uint8, load_image
-from facekit.provenance import Provenance, describe, save
+from facekit.imaging import PNG_MODES, Photo, as_uint8, load_image, write_picture
+from facekit.provenance import Provenance, describe
 from facekit_demo.limits import Limits, limited_time
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ EXAMPLES = Path(__file__).with_name("examples")
 SCRATCH = Path(tempfile.gettempdir()) / "facekit-demo"
 PREVIEW_SIDE = 1280  # pixels; more only slows the browser's canvas, the photo itself is never shrunk
 STEP_SIDE = 512  # pixels of a picture in a gallery of steps
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 DEVICE_QUEUE = "device"  # one concurrency id for all that runs networks, so that jobs queue up for the device
 
 # On a ZeroGPU Space the decorator lends a GPU for the call; elsewhere it does nothing.
@@ -108,6 +108,11 @@ def open_photo(path: str | None) -> Photo:
     return load_image(path, max_pixels=Limits.from_environment().max_pixels, name=Path(path).name)
 
 
+def unnamed(photo: Photo) -> Photo:
+    """A photo that pipelines call "image" in their messages, which the page then says in its own words."""
+    return replace(photo, name="image")
+
+
 def preview(photo: Photo, side: int = PREVIEW_SIDE) -> Image.Image:
     """8-bit RGB or RGBA picture for the screen, its longer side at most `side` pixels."""
     channels = photo.rgb if photo.alpha is None else np.dstack([photo.rgb, photo.alpha])
@@ -127,17 +132,17 @@ def made_by(task: str, variable: str) -> Provenance:
 
 
 def save_for_download(
-    image: Image.Image, name: str, component: Component, provenance: Provenance | None = None
+    photo: Photo, name: str, component: Component, provenance: Provenance | None = None
 ) -> str:
-    """Write a lossless PNG called `name` into the cache of `component`, which Gradio clears by age.
+    """Write a lossless PNG called `name`, of the photo's depth, into the cache of `component`, which Gradio clears
+    by age.
 
     `provenance`: what the file says of its origin, from `made_by`; None for a picture that no model changed.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        if image.mode not in PNG_MODES:
-            image = image.convert("RGB")
-        save(image, path, provenance, compress_level=3)
+        photo = photo if photo.mode in PNG_MODES else photo.in_mode_rgb()
+        write_picture(photo, path, "PNG", provenance, compress_level=3)
         cached = component.move_resource_to_block_cache(path)
     if cached is None:
         raise OSError(f"{name} could not be stored for download")

@@ -134,7 +134,7 @@ def build_tab() -> None:
         session, path = done.session, None
         if session.position:
             origin = made_by(MODEL_TASK, MODEL_VARIABLE)
-            path = save_for_download(session.image, f"{done.stem}-edited.png", download, origin)
+            path = save_for_download(session.photo, f"{done.stem}-edited.png", download, origin)
         captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
         steps = list(zip(done.pictures, captions, strict=True))
         return [
@@ -279,7 +279,7 @@ def build_tab() -> None:
         )
         done, remarks = run_edit(open_work(photo), wishes)
         origin = made_by(MODEL_TASK, MODEL_VARIABLE)
-        path = save_for_download(done.session.image, f"{Path(photo).stem}-edited.png", download, origin)
+        path = save_for_download(done.session.photo, f"{Path(photo).stem}-edited.png", download, origin)
         return path, "\n".join(remarks)
 
     shown = photo.upload(show_photo, photo, fresh, **QUIET, **queued)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facekit import FaceEditPipeline
 from facekit.conditions.text import DEFAULT_CLIP, TextGuide
-from facekit.imaging import MAX_PIXELS, Photo, load_image
+from facekit.imaging import MAX_PIXELS, Photo
 from facekit.pipelines.edit_plan import FRONT, SELF, plan_faces
 from facekit.pipelines.edit_session import EditSession
 from facekit.pipelines.exemplar_plan import ExemplarFace
@@ -195,6 +195,7 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
             text_guide=guide,
             callback_on_step_end=report,
             watermark=True,
+            output_type="photo",
         )
     except ValueError as error:
         raise ValueError(in_page_terms(str(error))) from error
@@ -280,7 +281,7 @@ def slider_label(name: str) -> str:
 
 def pair(work: Work) -> tuple[Image.Image, Image.Image]:
     """The photo as it came and as it is, for the screen."""
-    return preview(work.session.original), preview(load_image(work.session.image))
+    return preview(work.session.original), preview(work.session.photo)
 
 
 def in_page_terms(message: str) -> str:

@@ -10,7 +10,15 @@ from PIL import Image
 from facekit.pipelines.exemplar_masks import Occlusion
 from facekit.pipelines.exemplar_plan import propose_mask
 from facekit_demo.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
-from facekit_demo.common import DEVICE_QUEUE, friendly, made_by, open_photo, preview, save_for_download
+from facekit_demo.common import (
+    DEVICE_QUEUE,
+    friendly,
+    made_by,
+    open_photo,
+    preview,
+    save_for_download,
+    unnamed,
+)
 from facekit_demo.exemplar_faces import (
     FaceRow,
     face_gallery,
@@ -231,7 +239,7 @@ def build_tab() -> None:
         settings = Settings(share, count, strength, psi, taken, grain, seed)
         sketch = strokes_of(drawn, image.size)
         output, steps = infer(
-            image.to_pil(), mask, row.face(0), row.face(1), sketch, None, settings, progress
+            unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
         )
         candidates = candidates_of(output, steps, image, Path(photo_path).stem, result.download)
         return result.updates(candidates, [*remarks, *map(in_page_terms, output.notes)])
@@ -256,7 +264,7 @@ def build_tab() -> None:
         if not exemplar:
             raise ValueError("exemplar is missing: pass a picture with one face")
         output, _ = infer(
-            image.to_pil(),
+            unnamed(image),
             open_mask(mask, image.size) if mask else None,
             only_face_in(exemplar),
             only_face_in(second_exemplar) if second_exemplar else None,

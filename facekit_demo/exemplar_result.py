@@ -24,6 +24,7 @@ from facekit_demo.common import (
     save_for_download,
     seeded,
     sentence,
+    unnamed,
 )
 from facekit_demo.exemplar_faces import ExampleFace
 
@@ -56,7 +57,7 @@ class Settings:
 
 @on_gpu
 def infer(
-    image: Image.Image,
+    image: Photo,
     mask: Image.Image | None,
     first: ExampleFace,
     second: ExampleFace | None,
@@ -100,6 +101,7 @@ def infer(
             style_layers=crossover(layers, settings.share) if second is not None else None,
             exemplar_layers=layers,
             watermark=True,
+            output_type="photo",
             recover=recover,
             sketch=sketch,
             num_images=int(settings.count),
@@ -113,19 +115,19 @@ def infer(
     if second is not None:
         faces = [(output.exemplars[0], "First"), (_seen(codes[1]), "Second")]
     faces += [(crop, "Used part") for crop in output.exemplar_crops[0]]
-    return output, [(preview(load_image(picture), STEP_SIDE), text) for picture, text in faces]
+    return output, [(preview(picture, STEP_SIDE), text) for picture, text in faces]
 
 
 def _encoded(pipe: ExemplarInpaintPipeline, face: ExampleFace) -> Any:
     """Codes of an example; picture by picture, because each says its own face."""
-    picture = face.source if face.index is None else open_photo(face.source).to_pil()
+    picture = face.source if face.index is None else unnamed(open_photo(face.source))
     which = "only" if face.index is None else face.index
     return pipe.encode_exemplar(picture, aligned=face.index is None, face=which)
 
 
-def _seen(codes: Any) -> Image.Image:
+def _seen(codes: Any) -> Photo:
     """An encoded example as the style encoder saw it."""
-    return load_image(codes.faces[0].image).to_pil()
+    return load_image(codes.faces[0].image)
 
 
 def taken_layers(layers: Sequence[int], taken: str) -> list[int]:
@@ -149,7 +151,7 @@ def candidates_of(
     for number, image in enumerate(output.images, 1):
         suffix = f"-{number}" if len(output.images) > 1 else ""
         path = save_for_download(image, f"{stem}-filled{suffix}.png", component, origin)
-        after = preview(load_image(image))
+        after = preview(image)
         thumbnail = around_faces(after, faces, after.width / photo.size[0])
         candidates.append(Candidate(path, before, after, thumbnail, steps))
     return candidates

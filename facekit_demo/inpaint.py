@@ -1,5 +1,6 @@
 """The Inpaint tab: a photo, a painted mask, a filled photo."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import gradio as gr
 from PIL import Image
 
 from facekit import FaceInpaintPipeline
-from facekit.imaging import load_image
+from facekit.imaging import Photo, load_image
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit.pipelines.inpaint_plan import WAY_OUT
 from facekit_demo.common import (
@@ -21,6 +22,7 @@ from facekit_demo.common import (
     preview,
     save_for_download,
     seeded,
+    unnamed,
 )
 from facekit_demo.gallery import inpaint_examples
 from facekit_demo.painting import (
@@ -120,7 +122,7 @@ def build_tab() -> None:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
         try:
-            output = _infer(image.to_pil(), mask, region, steps, seed, progress)
+            output = _infer(unnamed(image), mask, region, steps, seed, progress)
         except ValueError as error:
             raise ValueError(_in_page_terms(str(error).removeprefix("image: "))) from error
         filled = output.images[0]
@@ -128,12 +130,12 @@ def build_tab() -> None:
         path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download, origin)
         pictures = _step_pictures(output)
         notes = [_in_page_terms(note) for note in output.notes]
-        return _outcome(notes, (preview(image), preview(load_image(filled))), path, pictures)
+        return _outcome(notes, (preview(image), preview(filled)), path, pictures)
 
     @friendly
     def fill_files(photo: str, mask: str, region: str, steps: int, seed: int) -> str:
         image = open_photo(photo)
-        output = _infer(image.to_pil(), open_mask(mask, image.size), region, steps, seed)
+        output = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed)
         origin = made_by(TASK, MODEL_VARIABLE)
         return save_for_download(output.images[0], f"{Path(photo).stem}-filled.png", download, origin)
 
@@ -171,7 +173,7 @@ def build_tab() -> None:
 
 @on_gpu
 def _infer(
-    image: Image.Image,
+    image: Photo,
     mask: Image.Image,
     region: str,
     steps: int,
@@ -195,8 +197,9 @@ def _infer(
         region=region,
         num_inference_steps=int(steps),
         watermark=True,
+        output_type="photo",
         generator=seeded(seed),
-        return_steps=progress is not None and image.width * image.height <= STEPS_PIXELS,
+        return_steps=progress is not None and math.prod(image.size) <= STEPS_PIXELS,
         callback_on_step_end=report,
     )
 
@@ -212,7 +215,7 @@ def _step_pictures(output: FaceInpaintOutput) -> list[tuple[Image.Image, str]]:
         return []
     pictures = []
     for number, (picture, change) in enumerate(zip(output.steps[0], output.heat_maps()[0], strict=True), 1):
-        pictures.append((preview(load_image(picture), STEP_SIDE), f"Step {number}"))
+        pictures.append((preview(picture, STEP_SIDE), f"Step {number}"))
         pictures.append((preview(load_image(change), STEP_SIDE), f"Change {number}"))
     return pictures
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from facekit import FaceRestorePipeline
 from facekit.faces import Face
+from facekit.imaging import Photo
 from facekit.pipelines.restore import FaceRestoreOutput
 from facekit_demo.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
 from facekit_demo.common import (
@@ -20,6 +20,7 @@ from facekit_demo.common import (
     open_photo,
     save_for_download,
     seeded,
+    unnamed,
 )
 from facekit_demo.damage import PRESETS, damage_photo, face_side
 from facekit_demo.detector_view import build_section
@@ -122,7 +123,7 @@ def build_tab() -> None:
     def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
         image, original = open_photo(path), look_at(path)
         side = face_side(image, original.faces)
-        copy = damage_photo(image, side, severity, preset, int(seed or 0)).to_pil()
+        copy = damage_photo(image, side, severity, preset, int(seed or 0))
         saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", download)
         return _looking(look_at(saved, damaged=True)) + result.updates()
 
@@ -152,7 +153,7 @@ def build_tab() -> None:
             raise ValueError("tick at least one face, then press Restore")
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
-        output = _infer(image.to_pil(), numbers, state.faces, whole, fidelity, count, seed, progress)
+        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress)
         origin = made_by(TASK, MODEL_VARIABLE)
         candidates = candidates_of(output, image, Path(state.path).stem, download, numbers, origin)
         return result.updates(candidates, [*remarks, *map(in_page_terms, output.notes)])
@@ -162,7 +163,7 @@ def build_tab() -> None:
         photo: str, faces: str, fidelity: float, candidates: int, seed: int
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
-        output = _infer(image.to_pil(), chosen_faces(faces), None, False, fidelity, candidates, seed)
+        output = _infer(unnamed(image), chosen_faces(faces), None, False, fidelity, candidates, seed)
         origin = made_by(TASK, MODEL_VARIABLE) if output.faces[0] else None
         paths = [
             save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download, origin)
@@ -219,7 +220,7 @@ def chosen_faces(text: str) -> str | list[int]:
 
 @on_gpu
 def _infer(
-    image: Image.Image,
+    image: Photo,
     numbers: str | Sequence[int],
     found: Sequence[Face] | None,
     whole: bool,
@@ -251,6 +252,7 @@ def _infer(
             generator=seeded(seed),
             return_aligned=progress is not None,
             watermark=True,
+            output_type="photo",
             callback_on_step_end=report,
         )
     except ValueError as error:

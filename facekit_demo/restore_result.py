@@ -2,7 +2,7 @@
 
 from gradio.components.base import Component
 
-from facekit.imaging import Photo, load_image
+from facekit.imaging import Photo
 from facekit.pipelines.restore import FaceRestoreOutput
 from facekit.provenance import Provenance
 from facekit_demo.candidates import Candidate, Captioned, around_faces
@@ -26,7 +26,7 @@ def candidates_of(
     candidates = []
     for index, image in enumerate(output.images):
         suffix = f"-{index + 1}" if len(output.images) > 1 else ""
-        after = preview(load_image(image))
+        after = preview(image)
         candidates.append(
             Candidate(
                 save_for_download(image, f"{stem}-restored{suffix}.png", component, provenance),
@@ -51,7 +51,7 @@ def _steps(output: FaceRestoreOutput, index: int, numbers: list[int]) -> Caption
         row = [(damaged, f"{title}before")]
         row += [(prompt, f"{title}step {step}") for step, prompt in enumerate(prompts, 1)]
         row.append((restored, f"{title}after{alike}"))
-        pictures += [(preview(load_image(picture), STEP_SIDE), _capital(text)) for picture, text in row]
+        pictures += [(preview(picture, STEP_SIDE), _capital(text)) for picture, text in row]
     return pictures
 
 

@@ -13,6 +13,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
+from facekit.imaging import Photo, load_image, write_picture
 from facekit.provenance import inspect
 from facekit_demo.inpaint import painted_mask
 from tests.app.conftest import guarded
@@ -79,6 +80,18 @@ def test_restore_endpoint_gives_every_candidate(client, files) -> None:
     assert not difference[260:].any() and not difference[:, 320:].any()
     assert all(inspect(path).watermark.found and inspect(path).metadata.kind == "edited" for path in paths)
     assert changed(first, second).any() and notes == ""
+
+
+def test_sixteen_bits_come_back_as_sixteen(client, files) -> None:
+    noise = np.random.default_rng(0).integers(0, 257, (512, 512, 3))
+    pixels = np.asarray(Image.open(files / "astronaut.png")).astype(int) * 256 + noise
+    photo = Photo(pixels.clip(0, 65535).astype(np.uint16), "RGB")
+    with open(files / "deep.png", "wb") as file:
+        write_picture(photo, file, "PNG")
+    (result,), notes = restore(client, files / "deep.png")
+    after = load_image(result).pixels
+    assert after.dtype == np.uint16 and (after[260:] == photo.pixels[260:]).all() and notes == ""
+    assert (after[62:177, 181:270] != photo.pixels[62:177, 181:270]).any()
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGBA", "CMYK"])
