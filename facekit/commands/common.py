@@ -196,8 +196,8 @@ def _suffix(photo: Path) -> str:
 
 
 def suffix_of(mode: str) -> str:
-    """What results of a mode of Pillow's end with: PNG keeps every mode of files but CMYK and YCbCr."""
-    return ".tif" if mode in ("CMYK", "YCbCr") else ".png"
+    """What results of a mode of Pillow's end with: PNG keeps every mode that files have but CMYK."""
+    return ".tif" if mode == "CMYK" else ".png"
 
 
 def pick_device(name: str) -> "torch.device":

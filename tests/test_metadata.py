@@ -1,0 +1,194 @@
+"""What files tell: kept from any format to any, without what shows the old picture, and safe to read."""
+
+import io
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.PngImagePlugin import PngInfo
+
+from facekit import provenance
+from facekit.exif import loaded
+from facekit.imaging import Photo, load_image
+from facekit.provenance import Provenance
+from facekit.provenance_metadata import read_packet, xmp_packet
+from facekit.xmp import LARGEST_PACKET, NAMESPACES, cleaned
+
+RECORD = Provenance("edited", "facekit 0.1.0", "org/model", "0123abc")
+DC = "http://purl.org/dc/elements/1.1/"
+VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+
+
+def packet(properties: str = "", attributes: str = "") -> bytes:
+    """A packet of another program, with elements and attributes of one description."""
+    return (
+        f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="{NAMESPACES["x"]}" x:xmptk="T">'
+        f'<rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}"><rdf:Description rdf:about="uuid:1" xmlns:dc="{DC}" '
+        f'xmlns:xmp="{NAMESPACES["xmp"]}" xmlns:tiff="{NAMESPACES["tiff"]}" xmlns:e="{NAMESPACES["Iptc4xmpExt"]}" '
+        'xmlns:xmpGImg="http://ns.adobe.com/xap/1.0/g/img/" xmlns:GImage="http://ns.google.com/photos/1.0/image/" '
+        f'{attributes}><dc:rights><rdf:Alt><rdf:li xml:lang="x-default">© Me 2020</rdf:li></rdf:Alt></dc:rights>'
+        f'{properties}</rdf:Description></rdf:RDF></x:xmpmeta>{" " * 2000}<?xpacket end="w"?>'
+    ).encode()
+
+
+def thumbnail() -> str:
+    """A small JPEG in base64, as XMP has it."""
+    import base64
+
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(file, "JPEG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def picture() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8))
+
+
+def test_our_record_joins_the_packet_of_others() -> None:
+    old = packet(
+        f"<e:DigitalSourceType>{VOCABULARY}digitalCapture</e:DigitalSourceType>",
+        'xmp:Rating="4" xmp:CreatorTool="Camera" e:AISystemUsed="other"',
+    )
+    new = xmp_packet(Provenance("edited", "facekit 0.1.0"), cleaned(old))
+    assert read_packet(new) == Provenance("edited", "facekit 0.1.0")
+    text = new.decode()
+    assert 'xmp:Rating="4"' in text and "© Me 2020" in text and "<dc:rights>" in text, "prefixes stay, too"
+    assert "digitalCapture" not in text and "Camera" not in text and "other" not in text
+    about = {
+        node.get(f"{{{NAMESPACES['rdf']}}}about")
+        for node in ElementTree.fromstring(new).iter(f"{{{NAMESPACES['rdf']}}}Description")
+    }
+    assert about == {"uuid:1"}, "all descriptions of a packet are about one thing"
+    again = xmp_packet(RECORD, cleaned(new))
+    assert read_packet(again) == RECORD and again.count(b"DigitalSourceType=") == 1
+
+
+@pytest.mark.parametrize(
+    ("properties", "attributes"),
+    [
+        (
+            "<xmp:Thumbnails><rdf:Alt><rdf:li><xmpGImg:image>{}</xmpGImg:image></rdf:li></rdf:Alt></xmp:Thumbnails>",
+            "",
+        ),
+        ("<GImage:Data>{}</GImage:Data>", ""),
+        ("", 'GImage:Data="{}" GImage:Mime="image/jpeg"'),
+        ("<dc:preview>&#xA;{}</dc:preview>", ""),
+        ("", 'dc:source="data:image/png;base64,{}"'),
+        ("<tiff:Orientation>6</tiff:Orientation>", 'tiff:ImageWidth="40"'),
+    ],
+)
+def test_previews_turn_and_size_leave_a_packet(properties: str, attributes: str) -> None:
+    secret = thumbnail()
+    old = packet(properties.format(secret), attributes.format(secret))
+    kept = cleaned(old).decode()
+    assert "© Me 2020" in kept
+    assert secret[:40] not in kept and "tiff:Orientation" not in kept and "ImageWidth=" not in kept
+
+
+def test_hostile_packets_are_left_out_with_a_note(tmp_path: Path) -> None:
+    laughs = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
+    deep = packet("<dc:a>" * 20_000 + "</dc:a>" * 20_000)
+    hostile = {
+        "entities": laughs.encode() + packet("<dc:title>&b;</dc:title>").partition(b"?>")[2],
+        "large": packet("x" * LARGEST_PACKET),
+        "many": packet("<dc:a/>" * 60_000),
+        "deep": deep,
+        "cut": packet()[:300],
+        "binary": b"\xff\xfe\0",
+    }
+    for name, content in hostile.items():
+        assert cleaned(content) is None, name
+        picture().save(tmp_path / "a.webp", xmp=content, lossless=True)
+        photo = load_image(tmp_path / "a.webp")
+        assert "xmp" not in photo.info
+        assert photo.notes == ("its XMP packet cannot be read and is left out",), name
+        provenance.save(photo, tmp_path / "b.png", RECORD)
+        assert provenance.inspect(tmp_path / "b.png").metadata == RECORD
+
+
+def given_files(folder: Path) -> dict[str, Path]:
+    """One picture in each format, with artist, resolution, words and rights where the format has a place for them."""
+    block = Image.Exif()
+    block[Base.Artist], block[Base.ImageDescription] = "A. Photographer", "Family 1950"
+    words = PngInfo()
+    words.add_text("parameters", "a photo, Steps: 20")
+    words.add_text("Comment", "Grandma, 1950")
+    words.add_itxt("XML:com.adobe.xmp", packet().decode())
+    common = {"exif": block.tobytes(), "dpi": (300, 300)}
+    picture().save(folder / "a.jpg", **common, xmp=packet(), comment=b"Grandma, 1950")
+    picture().save(folder / "a.png", **common, pnginfo=words)
+    picture().save(folder / "a.webp", exif=block.tobytes(), xmp=packet(), lossless=True)
+    block[700] = packet()
+    picture().save(folder / "a.tif", exif=block, dpi=(300, 300))
+    return {suffix: folder / f"a.{suffix}" for suffix in ("jpg", "png", "webp", "tif")}
+
+
+@pytest.mark.parametrize("out", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("given", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("record", [RECORD, None], ids=["labelled", "plain"])
+def test_what_a_file_tells_reaches_any_format(
+    given: str, out: str, record: Provenance | None, tmp_path: Path
+) -> None:
+    photo = load_image(given_files(tmp_path)[given])
+    provenance.save(photo, tmp_path / f"out.{out}", record)
+    back = load_image(tmp_path / f"out.{out}")
+    assert "© Me 2020" in back.info["xmp"].decode() and back.notes == ()
+    assert read_packet(back.info["xmp"]) == record
+    exif = loaded(back.info["exif"])
+    assert (exif[Base.Artist], exif[Base.ImageDescription]) == ("A. Photographer", "Family 1950")
+    told = str(back.info.get("text", "")) + exif.get_ifd(IFD.Exif).get(Base.UserComment, b"").decode(
+        "utf-16-le"
+    )
+    assert ("Grandma, 1950" in told) == (given in ("jpg", "png"))
+    assert ("a photo, Steps: 20" in told) == (given == "png")
+    if given != "webp" and out != "webp":
+        assert back.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_a_pillow_result_carries_what_the_file_told(tmp_path: Path) -> None:
+    photo = load_image(given_files(tmp_path)["png"])
+    image = photo.to_pil()
+    assert load_image(image).info == photo.info
+    provenance.save(image, tmp_path / "b.jpg", None)
+    with Image.open(tmp_path / "b.jpg") as opened:
+        assert opened.info["comment"] == b"Grandma, 1950"
+
+
+def test_words_are_bounded_and_hold_no_picture(tmp_path: Path) -> None:
+    words = PngInfo()
+    words.add_text("Title", "kept")
+    words.add_text("chara", '{"avatar": "data:image/png;base64,AAAA"}')
+    words.add_text("Raw profile type 8bim", "\n8bim\n8\n00ff00ff\n")
+    words.add_text("long", "x" * 900_000, zip=True)
+    words.add_text("longer", "y" * 900_000, zip=True)
+    picture().save(tmp_path / "a.png", pnginfo=words)
+    photo = load_image(tmp_path / "a.png")
+    assert set(photo.info["text"]) == {"Title", "long"}
+    assert photo.notes == ("it holds too much text, which is left out in part",)
+
+
+def test_layers_and_previews_of_a_tiff_go(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    picture().save(file, "JPEG")
+    tags = Image.Exif()
+    tags[Base.Artist], tags[34377], tags[37724] = (
+        "A. Photographer",
+        b"8BIM" + file.getvalue(),
+        file.getvalue(),
+    )
+    picture().save(tmp_path / "a.tif", exif=tags)
+    provenance.save(load_image(tmp_path / "a.tif"), tmp_path / "b.tif", RECORD)
+    assert b"\xff\xd8\xff" in (tmp_path / "a.tif").read_bytes()
+    assert b"\xff\xd8\xff" not in (tmp_path / "b.tif").read_bytes()
+    with Image.open(tmp_path / "b.tif") as opened:
+        assert opened.tag_v2[Base.Artist] == "A. Photographer"
+
+
+def test_a_profile_stays_with_its_own_colours() -> None:
+    cmyk = Photo(np.zeros((16, 16, 4), np.uint8), "CMYK", info={"icc_profile": bytes(16) + b"CMYK"})
+    assert "icc_profile" not in cmyk.in_mode_rgb().info
+    rgb = Photo(np.zeros((16, 16, 4), np.uint8), "RGBA", info={"icc_profile": bytes(16) + b"RGB "})
+    assert "icc_profile" in rgb.in_mode_rgb().info
