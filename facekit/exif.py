@@ -44,7 +44,7 @@ DESCRIBING = frozenset(
 
 
 def without_previews(block: bytes | Image.Exif) -> bytes | None:
-    """An EXIF block without thumbnail and maker's note; None where it cannot be read, or nothing is left.
+    """An EXIF block without thumbnail and maker's note, empty where nothing is left; None where it cannot be read.
 
     A face that was painted over would go on being seen in them.
     """
@@ -57,7 +57,7 @@ def without_previews(block: bytes | Image.Exif) -> bytes | None:
                 kept = _bare(old.get_ifd(place))
                 if kept:
                     new[place] = kept
-            return new.tobytes() if len(new) else None
+            return new.tobytes() if len(new) else b""
     except Exception:  # Pillow raises what the damage leads it to: struct.error, SyntaxError, KeyError, ...
         return None
 

@@ -41,17 +41,18 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
     if opened.format == "TIFF" or (not block and "Raw profile type exif" in upright.info):
         block = opened.getexif()
     if block:
-        info["exif"] = without_previews(block)
-        if info["exif"] is None:
-            del info["exif"]
-            if isinstance(block, bytes):
-                notes.append("its EXIF block cannot be read and is left out")
+        kept = without_previews(block)
+        if kept:
+            info["exif"] = kept
+        elif kept is None:
+            notes.append("its EXIF block cannot be read and is left out")
     packet = upright.info.get("xmp") or upright.info.get(PNG_XMP)
     if packet:
-        info["xmp"] = cleaned(packet) if isinstance(packet, bytes | str) else None
-        if info["xmp"] is None:
-            del info["xmp"]
+        kept = cleaned(packet) if isinstance(packet, bytes | str) else None
+        if kept is None:
             notes.append("its XMP packet cannot be read and is left out")
+        else:
+            info["xmp"] = kept
     text, whole = _read_words(opened)
     if text:
         info["text"] = text

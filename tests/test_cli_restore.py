@@ -13,7 +13,9 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit import __version__, cli
+from facekit.commands.common import save_picture
 from facekit.faces import align_face, detect_faces
+from facekit.imaging import Photo, as_float, load_image
 from tests.tiny_networks import tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -126,6 +128,100 @@ def test_modes_come_back(work: Path, model: str, mode: str) -> None:
     with Image.open(f"out/{name}") as result:
         assert (result.mode, result.size) == (given.mode, given.size)
         assert (np.asarray(result) != np.asarray(given)).any()
+
+
+def profile(space: bytes) -> bytes:
+    """A colour profile as far as its head, which names the space."""
+    return bytes(16) + space + bytes(108)
+
+
+@pytest.mark.parametrize(
+    ("mode", "space", "comes_back"),
+    [
+        ("RGB", b"RGB ", "RGB"),
+        ("RGBA", b"RGB ", "RGBA"),
+        ("L", b"GRAY", "L"),
+        ("LA", b"GRAY", "LA"),
+        ("I;16", b"GRAY", "I;16"),
+        ("CMYK", b"CMYK", "CMYK"),
+        ("P", b"RGB ", "RGB"),
+        ("1", b"GRAY", "L"),
+    ],
+)
+def test_enlarged_photos_keep_mode_depth_and_profile(
+    work: Path, model: str, mode: str, space: bytes, comes_back: str, capsys: pytest.CaptureFixture
+) -> None:
+    with Image.open("photos/a.png") as image:
+        if mode == "I;16":
+            given = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        else:
+            given = image.convert(mode)
+    if mode in ("LA", "RGBA"):
+        given.putalpha(Image.linear_gradient("L").resize(given.size))
+    options = {"transparency": 255} if mode == "L" else {}
+    given.save("given.tif" if mode == "CMYK" else "given.png", icc_profile=profile(space), **options)
+    (name,) = (f for f in ("given.tif", "given.png") if Path(f).exists())
+    assert facekit(name, "-o", "out", "--model", model, "--scale", 2, "--provenance", "none") == 0
+    before, after = load_image(name), load_image(f"out/{name}")
+    assert (after.mode, after.size) == (comes_back, (2 * given.width, 2 * given.height))
+    assert after.info["icc_profile"] == profile(space)
+    assert after.info.get("transparency") == before.info.get("transparency")
+    printed = capsys.readouterr().err
+    assert (f"the mode {mode} becomes {comes_back}" in printed) == (mode != comes_back)
+    # Away from the face, in most of these rows, it is the photo; dithered modes on the average.
+    small, large = (as_float(photo.rgb) for photo in (before, after))
+    halved = large.reshape(given.height, 2, given.width, 2, 3).mean((1, 3))
+    if mode in ("1", "P"):
+        halved, small = halved.mean((1, 2)), small.mean((1, 2))
+    assert np.median(abs(halved - small)[170:]) < 0.01
+    if before.alpha is not None:
+        halved = as_float(after.alpha).reshape(given.height, 2, given.width, 2).mean((1, 3))
+        assert abs(halved - as_float(before.alpha)).mean() < 0.01
+    if mode == "CMYK":
+        black = after.pixels[..., 3].reshape(given.height, 2, given.width, 2).mean((1, 3))
+        assert np.median(abs(black - before.pixels[..., 3])[170:]) < 2
+
+
+def test_black_ink_is_enlarged_with_the_picture(work: Path, model: str) -> None:
+    inks = np.zeros((96, 96, 4), np.uint8)
+    inks[..., 3] = np.linspace(0, 250, 96).astype(np.uint8)
+    Image.fromarray(inks, "CMYK").save("ink.tif")
+    assert facekit("ink.tif", "-o", "out", "--model", model, "--scale", 2) == 0
+    large = pixels("out/ink.tif")
+    assert abs(large[::2, ::2].astype(int) - inks).max() <= 3
+
+
+def test_a_see_through_colour_is_enlarged_and_no_other_becomes_it(work: Path, model: str) -> None:
+    gray = np.tile(np.arange(96, dtype=np.uint8), (96, 1))
+    gray[20:40, 20:40] = 50
+    Image.fromarray(gray).save("key.png", transparency=50)
+    assert facekit("key.png", "-o", "out", "--model", model, "--scale", 2) == 0
+    with Image.open("out/key.png") as image:
+        clear = np.asarray(image.convert("RGBA"))[..., 3] == 0
+    np.testing.assert_array_equal(clear, np.kron(gray == 50, np.ones((2, 2), bool)))
+
+
+def test_sixteen_bits_are_enlarged_as_sixteen(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    noise = np.random.default_rng(0).integers(0, 257, (96, 128, 3))
+    deep = Photo((pixels("photos/d.png").astype(int) * 256 + noise).clip(0, 65535).astype(np.uint16), "RGB")
+    save_picture(deep, Path("deep.png"))
+    assert facekit("deep.png", "-o", "out", "--model", model, "--scale", 2) == 0
+    after = load_image("out/deep.png")
+    assert after.pixels.dtype == np.uint16 and after.size == (256, 192)
+    assert len(np.unique(after.pixels % 257)) > 200
+    said = capsys.readouterr().err
+    assert "no face was found: the photo is only enlarged" in said and "as it was" not in said
+
+
+@pytest.mark.parametrize(("mode", "space"), [("RGB", b"RGB "), ("L", b"GRAY"), ("CMYK", b"CMYK")])
+def test_saved_faces_have_the_profile_of_their_colours(
+    work: Path, model: str, mode: str, space: bytes
+) -> None:
+    Image.open("photos/a.png").convert(mode).save("given.tif", icc_profile=profile(space))
+    assert facekit("given.tif", "-o", "out", "--model", model, "--save-faces") == 0
+    for name in ("0-before.png", "0-after.png"):
+        with Image.open(f"out/given-faces/{name}") as face:
+            assert face.info.get("icc_profile") == (profile(space) if mode == "RGB" else None)
 
 
 def test_candidates_and_aligned_faces(work: Path, model: str) -> None:

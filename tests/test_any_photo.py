@@ -1,0 +1,184 @@
+"""Any photo through an edit and a file: outside the mask nothing changes, size and mode come back.
+
+Photos, masks and files are drawn by hypothesis; the seed is fixed, so that each run draws the same.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from PIL.ExifTags import Base
+
+from facekit.imaging import Photo, load_image, write_picture
+from facekit.provenance import Provenance, watermarked
+from tests.tiny_networks import tiny_inpaint_pipeline
+
+FIXED = {"deadline": None, "derandomize": True, "database": None}
+RECORDS = (None, Provenance("edited", "facekit 0.1.0", "org/model"))
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SPACES = {"CMYK": b"CMYK", "1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "I;16": b"GRAY"}
+KINDS = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "LA 16", "RGB 16", "RGBA 16"]
+sides = st.integers(16, 70)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def photos(draw: st.DrawFn) -> Photo:
+    """A photo of any kind that files hold, noisy or flat, with and without profile, words and see-through colour."""
+    kind = draw(st.sampled_from(KINDS))
+    width, height, rng = draw(sides), draw(sides), np.random.default_rng(draw(seeds))
+    mode = kind.removesuffix(" 16")
+    channels = {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}.get(mode)
+    shape = (height, width) if channels is None else (height, width, channels)
+    top = 65535 if "16" in kind else 255
+    low, high = sorted((draw(st.integers(0, top)), draw(st.integers(0, top))))
+    pixels = rng.integers(low, high + 1, shape).astype(np.uint16 if "16" in kind else np.uint8)
+    if kind == "1":
+        pixels = pixels % 2 == 1
+    info: dict[str, Any] = {}
+    if draw(st.booleans()):
+        info["icc_profile"] = SRGB[:16] + SPACES.get(mode, b"RGB ") + SRGB[20:]
+    if draw(st.booleans()) and kind != "CMYK":
+        info["text"] = {"Title": draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])))}
+    if mode in ("L", "RGB", "I;16") and draw(st.booleans()):
+        key = pixels[rng.integers(height), rng.integers(width)]
+        info["transparency"] = tuple(key.tolist()) if mode == "RGB" else int(key)
+    if kind != "P":
+        return Photo(pixels, mode, info=info)
+    palette = Image.fromarray(pixels).convert("P")
+    palette.putpalette(rng.integers(0, 256, 3 * draw(st.integers(1, 256)), dtype=np.uint8).tobytes())
+    clear = draw(st.none() | st.integers(0, 255) | st.binary(min_size=1, max_size=256))
+    if clear is not None:
+        palette.info["transparency"] = clear
+    palette.info |= info
+    return load_image(palette)
+
+
+@st.composite
+def masks(draw: st.DrawFn, height: int, width: int) -> np.ndarray:
+    """bool `[H, W]`: nothing, all, one pixel, a box or noise."""
+    kind, rng = (
+        draw(st.sampled_from(["none", "all", "pixel", "box", "noise"])),
+        np.random.default_rng(draw(seeds)),
+    )
+    mask = np.full((height, width), kind == "all")
+    if kind == "pixel":
+        mask[rng.integers(height), rng.integers(width)] = True
+    elif kind == "box":
+        top, left = rng.integers(height - 1), rng.integers(width - 1)
+        mask[top : rng.integers(top, height) + 1, left : rng.integers(left, width) + 1] = True
+    elif kind == "noise":
+        mask = rng.random((height, width)) < 0.3
+    return mask
+
+
+def through_a_file(photo: Photo, record: Provenance | None) -> Photo:
+    file = io.BytesIO()
+    write_picture(photo, file, "TIFF" if photo.mode == "CMYK" else "PNG", record)
+    return load_image(Image.open(file))
+
+
+def check_same(after: Photo, before: Photo, mask: np.ndarray) -> None:
+    """Mode, depth, size and what the file tells; outside the mask every number, of palettes every colour."""
+    assert (after.mode, after.size, after.pixels.dtype) == (before.mode, before.size, before.pixels.dtype)
+    for key in ("icc_profile", "text", "transparency"):
+        told = (
+            {k: v for k, v in before.info.get(key, {}).items() if v}
+            if key == "text"
+            else before.info.get(key)
+        )
+        assert (after.info.get(key) or None) == (told or None) or told == after.info.get(key)
+    shown = (lambda p: p.rgb) if before.mode == "P" else (lambda p: p.pixels)
+    np.testing.assert_array_equal(shown(after)[~mask], shown(before)[~mask])
+    if before.alpha is not None:
+        np.testing.assert_array_equal(after.alpha, before.alpha)
+
+
+@settings(max_examples=150, **FIXED)
+@given(st.data())
+def test_an_edit_and_a_file_change_nothing_outside_the_mask(data: st.DataObject) -> None:
+    photo = data.draw(photos())
+    rgb = photo.rgb
+    mask = data.draw(masks(*rgb.shape[:2]))
+    new = np.random.default_rng(1).integers(0, np.iinfo(rgb.dtype).max + 1, rgb.shape).astype(rgb.dtype)
+    check_same(through_a_file(photo, None), photo, np.zeros_like(mask))
+    edited = photo.edited(new, mask)
+    check_same(edited, photo, mask)
+    if photo.mode in ("RGB", "RGBA") and "transparency" not in photo.info:
+        np.testing.assert_array_equal(edited.rgb[mask], new[mask])
+    marked = watermarked(edited, photo)
+    check_same(marked, photo, mask)
+    back = through_a_file(marked, data.draw(st.sampled_from(RECORDS)))
+    check_same(back, photo, mask)
+    check_same(back, marked, np.zeros_like(mask))
+
+
+@settings(max_examples=60, **FIXED)
+@given(st.data())
+def test_enlarged_photos_hold_together(data: st.DataObject) -> None:
+    photo, factor = data.draw(photos()), data.draw(st.sampled_from([1, 2, 3]))
+    large = photo.enlarged(photo.rgb.repeat(factor, 0).repeat(factor, 1))
+    kept = photo.without_steps()
+    assert (large.mode, large.pixels.dtype) == (kept.mode, kept.pixels.dtype)
+    assert large.size == (factor * photo.size[0], factor * photo.size[1])
+    check_same(through_a_file(large, None), large, np.zeros(large.pixels.shape[:2], dtype=bool))
+
+
+@settings(max_examples=60, **FIXED)
+@given(st.data(), st.integers(1, 8), st.sampled_from(["PNG", "TIFF", "WEBP", "JPEG"]))
+def test_a_turned_file_is_read_upright(data: st.DataObject, orientation: int, file_format: str) -> None:
+    width, height, rng = data.draw(sides), data.draw(sides), np.random.default_rng(data.draw(seeds))
+    mode = data.draw(st.sampled_from(["RGB", "L"] if file_format == "JPEG" else ["RGB", "RGBA"]))
+    noise = rng.integers(0, 256, (height, width, len(Image.new(mode, (1, 1)).getbands())), dtype=np.uint8)
+    upright = Image.fromarray(noise.squeeze(), mode)
+    block = Image.Exif()
+    block[Base.Orientation], block[Base.Artist] = orientation, "A. Photographer"
+    turns = [
+        None,
+        None,
+        0,
+        3,
+        1,
+        5,
+        2,
+        6,
+        4,
+    ]  # Pillow's number of the turn that a file of each orientation undoes
+    stored = upright if turns[orientation] is None else upright.transpose(Image.Transpose(turns[orientation]))
+    file = io.BytesIO()
+    lossless = {"quality": 100, "subsampling": 0} if file_format == "JPEG" else {}
+    lossless |= {"lossless": True, "exact": True} if file_format == "WEBP" else {}
+    stored.save(file, format=file_format, exif=block, **lossless)
+    photo = load_image(Image.open(file))
+    assert photo.size == (width, height) and b"A. Photographer" in photo.info["exif"] and photo.notes == ()
+    close = 8 if file_format == "JPEG" else 0
+    assert abs(photo.pixels.reshape(noise.shape).astype(int) - noise).max() <= close
+
+
+@settings(max_examples=25, **FIXED)
+@given(st.data())
+def test_a_pipeline_changes_nothing_outside_the_mask(pipeline: Any, data: st.DataObject) -> None:
+    photo = data.draw(photos())
+    mask = data.draw(masks(*photo.pixels.shape[:2]))
+    given_mask = data.draw(st.sampled_from([mask, mask.astype(np.uint8) * 255, mask.astype(np.float32)]))
+    output = pipeline(
+        photo,
+        given_mask,
+        region="image",
+        num_inference_steps=1,
+        output_type="photo",
+        watermark=data.draw(st.booleans()),
+    )
+    (filled,) = output.images
+    check_same(filled, photo, mask)
+    check_same(through_a_file(filled, RECORDS[1]), photo, mask)
+    assert not any("8 bits" in note for note in output.notes)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    return tiny_inpaint_pipeline()
