@@ -43,15 +43,17 @@ def photos(draw: st.DrawFn) -> Photo:
     if draw(st.booleans()):
         info["icc_profile"] = SRGB[:16] + SPACES.get(mode, b"RGB ") + SRGB[20:]
     if draw(st.booleans()) and kind != "CMYK":
-        info["text"] = {"Title": draw(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])))}
+        letters = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
+        info["text"] = {"Title": draw(st.text(letters, min_size=1))}
     if mode in ("L", "RGB", "I;16") and draw(st.booleans()):
         key = pixels[rng.integers(height), rng.integers(width)]
         info["transparency"] = tuple(key.tolist()) if mode == "RGB" else int(key)
     if kind != "P":
         return Photo(pixels, mode, info=info)
-    palette = Image.fromarray(pixels).convert("P")
-    palette.putpalette(rng.integers(0, 256, 3 * draw(st.integers(1, 256)), dtype=np.uint8).tobytes())
-    clear = draw(st.none() | st.integers(0, 255) | st.binary(min_size=1, max_size=256))
+    count = draw(st.integers(1, 256))
+    palette = Image.fromarray((pixels % count).astype(np.uint8)).convert("P")
+    palette.putpalette(rng.integers(0, 256, 3 * count, dtype=np.uint8).tobytes())
+    clear = draw(st.none() | st.integers(0, count - 1) | st.binary(min_size=1, max_size=count))
     if clear is not None:
         palette.info["transparency"] = clear
     palette.info |= info
@@ -86,19 +88,17 @@ def check_same(after: Photo, before: Photo, mask: np.ndarray) -> None:
     """Mode, depth, size and what the file tells; outside the mask every number, of palettes every colour."""
     assert (after.mode, after.size, after.pixels.dtype) == (before.mode, before.size, before.pixels.dtype)
     for key in ("icc_profile", "text", "transparency"):
-        told = (
-            {k: v for k, v in before.info.get(key, {}).items() if v}
-            if key == "text"
-            else before.info.get(key)
-        )
-        assert (after.info.get(key) or None) == (told or None) or told == after.info.get(key)
+        assert after.info.get(key) == before.info.get(key)
     shown = (lambda p: p.rgb) if before.mode == "P" else (lambda p: p.pixels)
     np.testing.assert_array_equal(shown(after)[~mask], shown(before)[~mask])
     if before.alpha is not None:
-        np.testing.assert_array_equal(after.alpha, before.alpha)
+        # A palette's new colours are opaque; what was not to be seen is not to be seen.
+        kept = ~mask | (before.alpha == 0) if before.mode == "P" else slice(None)
+        alpha = np.full_like(before.alpha, 255) if after.alpha is None else after.alpha
+        np.testing.assert_array_equal(alpha[kept], before.alpha[kept])
 
 
-@settings(max_examples=150, **FIXED)
+@settings(max_examples=100, **FIXED)
 @given(st.data())
 def test_an_edit_and_a_file_change_nothing_outside_the_mask(data: st.DataObject) -> None:
     photo = data.draw(photos())
@@ -165,14 +165,8 @@ def test_a_pipeline_changes_nothing_outside_the_mask(pipeline: Any, data: st.Dat
     photo = data.draw(photos())
     mask = data.draw(masks(*photo.pixels.shape[:2]))
     given_mask = data.draw(st.sampled_from([mask, mask.astype(np.uint8) * 255, mask.astype(np.float32)]))
-    output = pipeline(
-        photo,
-        given_mask,
-        region="image",
-        num_inference_steps=1,
-        output_type="photo",
-        watermark=data.draw(st.booleans()),
-    )
+    options = {"region": "image", "num_inference_steps": 1, "watermark": data.draw(st.booleans())}
+    output = pipeline(photo, given_mask, output_type="photo", **options)
     (filled,) = output.images
     check_same(filled, photo, mask)
     check_same(through_a_file(filled, RECORDS[1]), photo, mask)
