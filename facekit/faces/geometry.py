@@ -152,6 +152,12 @@ def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return values.astype(dtype, copy=False)
 
 
+def smoothstep(values: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, and a soft rise between."""
+    values = np.clip(values, 0, 1)
+    return values * values * (3 - 2 * values)
+
+
 def _target_grid(matrix: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     columns, rows = np.arange(width)[None], np.arange(height)[:, None]
     x, y = (row[0] * columns + row[1] * rows + row[2] for row in matrix)

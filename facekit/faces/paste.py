@@ -16,6 +16,7 @@ from .geometry import (
     resample,
     sample_nearest,
     shift_target,
+    smoothstep,
     target_coordinates,
     tiles,
 )
@@ -207,9 +208,13 @@ def _paste_cell(photo: np.ndarray, out: np.ndarray, members: list[tuple[_Layer, 
 
 
 def _closeness(layer: _Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Nearness of aligned positions x, y [h, w] to the face's centre: 1 there, above 0 in the corners."""
+    """Nearness of aligned positions x, y [h, w] to the face's centre: 1 there, falling to almost 0 at the edge.
+
+    So a crop's edge shows no more than its middle where another face goes on beneath it.
+    """
     middle = (layer.aligned.size - 1) / 2
-    return np.exp(((x - middle) ** 2 + (y - middle) ** 2) * np.float32(-32 / layer.aligned.size**2))
+    outward = np.maximum(np.abs(x - middle), np.abs(y - middle)) * np.float32(2 / layer.aligned.size)
+    return np.maximum(1 - outward, np.float32(1e-3)) ** 4
 
 
 def _opacity(layer: _Layer, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -222,7 +227,7 @@ def _opacity(layer: _Layer, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarra
         return (
             (inward > 0).astype(np.float32)
             if layer.feather == 0
-            else _smoothstep(inward / (2 * layer.feather))
+            else smoothstep(inward / (2 * layer.feather))
         )
 
     reach = layer.feather * math.hypot(*(aligned.quad[3] - aligned.quad[0]))
@@ -241,9 +246,4 @@ def _opacity(layer: _Layer, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarra
     distance = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     left, top = box[0] - wide[0], box[1] - wide[1]
     distance = distance[top : top + box[3] - box[1], left : left + box[2] - box[0]]
-    return _smoothstep(distance / (1 + reach))
-
-
-def _smoothstep(value: np.ndarray) -> np.ndarray:
-    value = np.clip(value, 0, 1)
-    return value * value * (3 - 2 * value)
+    return smoothstep(distance / (1 + reach))

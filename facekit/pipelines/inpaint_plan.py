@@ -9,7 +9,16 @@ import cv2
 import numpy as np
 
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, ffhq_quad, paste_faces
-from facekit.faces.geometry import bounding_box, intersect, target_coordinates
+from facekit.faces.geometry import (
+    bounding_box,
+    intersect,
+    invert,
+    resample,
+    sample_nearest,
+    shift_target,
+    smoothstep,
+    target_coordinates,
+)
 from facekit.imaging import Photo, as_float, as_uint8, from_float
 from facekit.pipelines import regions
 from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
@@ -19,21 +28,45 @@ WAY_OUT = (
     'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
 )
 SEARCH_SIDE = 1600  # the second search paints over the hole on a copy of at most this side
+# Where a hole leaves a face's crop, the fill changes into what lies beyond, in shares of the crop's side: tones
+# over a wide band, details over a narrow one (Burt and Adelson, A multiresolution spline, 1983, with two bands).
+TONE_BAND, DETAIL_BAND = 0.2, 0.06
+TONE_BLUR = 0.03  # standard deviation of the blur that tells tones from details
 
 
 class FaceRegion:
     """An aligned face with a hole, for the network. `paste_faces` takes all faces of a photo back together.
 
+    `rest` bool `[H, W]` is the part of the hole that lies in no filled face's crop.
+
     Attributes:
         image: float32 `[S, S, 3]` in [0, 1].
         hole: bool `[S, S]`.
         aligned: the way back to the photo.
+        seam: distance float32 `[S, S]` in aligned pixels to where the hole leaves the crop; None where it does not.
     """
 
-    def __init__(self, aligned: AlignedFace, hole: np.ndarray) -> None:
+    def __init__(self, aligned: AlignedFace, hole: np.ndarray, rest: np.ndarray | None = None) -> None:
         self.aligned = aligned
         self.image = as_float(aligned.image)
         self.hole = aligned.warp(hole.astype(np.float32), "linear") >= 0.5
+        self.seam = None if rest is None else _distance_to_seam(aligned, rest)
+
+    def blended(self, canvas: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """The filled square `[S, S, 3]` in [0, 1], led over to what `canvas` `[H, W, 3]` shows beyond the crop.
+
+        Under the hole the canvas must show what the fill is to change into, not the hole's old content.
+        """
+        if self.seam is None:
+            return filled
+        size = self.aligned.size
+        around = as_float(align_face(canvas, self.aligned.face, size).image)
+        difference = around - filled
+        tones = cv2.GaussianBlur(difference, (0, 0), TONE_BLUR * size, borderType=cv2.BORDER_REFLECT)
+        coarse, fine = (
+            1 - smoothstep(self.seam / (band * size))[..., None] for band in (TONE_BAND, DETAIL_BAND)
+        )
+        return np.clip(filled + tones * coarse + (difference - tones) * fine, 0, 1)
 
     def view(self, values: np.ndarray) -> np.ndarray:
         """A map float32 `[H, W]` of the photo as the network sees it, `[S, S]`; 0 outside the photo."""
@@ -86,7 +119,7 @@ class Job:
         for crop, square in zip(self.crops, squares, strict=False):
             crop.paint(canvas, square)
         edits = [
-            (region.aligned, square, self.hole)
+            (region.aligned, region.blended(canvas, square), self.hole)
             for region, square in zip(self.face_regions, squares[len(self.crops) :], strict=True)
         ]
         if edits:
@@ -155,14 +188,51 @@ def plan_job(
             job.hole = hole = hole & ~rest
         else:
             job.notes.append(f'{share}filled as with region="image"')
-            job.crops = crop_regions(job.base, hole, sample_size, own=rest)
+            under = rest.copy()
+            for face in aligned:
+                _reach_under(under, face, hole, rest)
+            job.crops = crop_regions(job.base, hole, sample_size, own=under)
     job.base = np.array(job.base)
     for face in aligned:
         _hide(job.base, hole, face)
     for face in aligned:
         # Cut again, now that nothing of the hole's old content can blur over its edge.
-        job.face_regions.append(FaceRegion(align_face(job.base, face.face, sample_size), hole))
+        job.face_regions.append(FaceRegion(align_face(job.base, face.face, sample_size), hole, rest))
     return job
+
+
+def _distance_to_seam(aligned: AlignedFace, rest: np.ndarray) -> np.ndarray | None:
+    """How far every aligned pixel is from the part of the hole outside all crops, `[S, S]` in aligned pixels.
+
+    Args:
+        rest: that part, bool `[H, W]`.
+
+    Returns:
+        float32, or None where that part does not touch the crop.
+    """
+    size = aligned.size
+    # One pixel of the photo beyond the crop, and one of the crop, are enough to see it.
+    ring = 1 + math.ceil(max(1.0, np.hypot(*aligned.matrix[:, 0])))
+    wide = size + 2 * ring
+    beyond = (
+        resample(rest, shift_target(invert(aligned.matrix), -ring, -ring), wide, wide, border="zero") > 0.1
+    )
+    if not beyond.any():
+        return None
+    distance = cv2.distanceTransform((~beyond).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance[ring:-ring, ring:-ring]
+
+
+def _reach_under(own: np.ndarray, aligned: AlignedFace, hole: np.ndarray, rest: np.ndarray) -> None:
+    """Add to `own` bool `[H, W]` the part of the hole where a face's fill changes into what lies beyond."""
+    seam = _distance_to_seam(aligned, rest)
+    if seam is None:
+        return
+    left, top, right, bottom = aligned.box
+    box = np.s_[top:bottom, left:right]
+    band = (seam <= TONE_BAND * aligned.size).astype(np.uint8)
+    near = sample_nearest(band, shift_target(aligned.matrix, left, top), right - left, bottom - top)
+    own[box] |= hole[box] & (near > 0)
 
 
 def _touched_faces(

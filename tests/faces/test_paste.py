@@ -126,6 +126,19 @@ def test_overlapping_faces(upright):
     assert (np.abs(alone[190, 250].astype(int) - (200, 100, 100)) <= 3).all()
 
 
+def test_a_crops_edge_inside_another_crop_does_not_show(upright):
+    """Two crops whose corners overlap, under one hole: one fill changes into the other without a line."""
+    photo, hole = np.full((400, 500, 3), 100, np.uint8), np.zeros((400, 500), bool)
+    hole[100:380, 60:420] = True
+    left, right = (align_face(photo, upright(centre, 200), 128) for centre in ((150, 200), (300, 270)))
+    fills = [np.full((128, 128, 3), colour, np.uint8) for colour in ((200, 100, 100), (100, 100, 200))]
+    out = paste_faces(
+        photo, [(left, fills[0], hole), (right, fills[1], hole)], mode="replace", mask_space="photo"
+    )
+    # Along the left crop's right-hand edge, from 12 pixels below the right crop's upper one.
+    assert np.abs(np.diff(out[182:290, 200:300].astype(int), axis=1)).max() <= 16
+
+
 def test_gray_photo(astronaut, landmarks):
     gray = astronaut[:, :, 1]
     for photo in (gray, gray[:, :, None]):
