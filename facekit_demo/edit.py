@@ -44,6 +44,7 @@ from facekit_demo.painting import (
     editor_with,
     mask_chooser,
     open_mask,
+    open_sketch,
     painted,
     strokes_of,
 )
@@ -267,7 +268,7 @@ def build_tab() -> None:
                 raise ValueError(f'{name} must be a JSON object such as {{"smile": 2}}')
         wishes = Wishes(
             open_mask(mask, image.size),
-            sketch=open_mask(sketch, image.size) if sketch else None,
+            sketch=open_sketch(sketch, image.size),
             semantics=semantics or None,
             color=color or None,
             example=only_face_in(exemplar) if exemplar else None,

@@ -44,6 +44,7 @@ from facekit_demo.painting import (
     editor_with,
     mask_chooser,
     open_mask,
+    open_sketch,
     painted,
     painted_mask,
     strokes_of,
@@ -268,7 +269,7 @@ def build_tab() -> None:
             open_mask(mask, image.size) if mask else None,
             only_face_in(exemplar),
             only_face_in(second_exemplar) if second_exemplar else None,
-            open_mask(sketch, image.size) if sketch else None,
+            open_sketch(sketch, image.size),
             None if recover == "nothing" else recover,
             Settings(share, candidates, strength, psi, taken, grain, seed),
         )

@@ -1,5 +1,6 @@
 """Painting on a photo in the browser: the editor, and what was painted there as a picture."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from facekit.mask_input import load_mask
+from facekit.mask_input import load_mask, load_strokes
 from facekit_demo.limits import Limits
 
 BRUSH = "#ff5a3c"
@@ -97,12 +98,24 @@ def open_mask(path: str | None, size: tuple[int, int]) -> Image.Image:
     """
     if not path:
         raise ValueError("choose a mask file, or paint on the photo")
+    return _read(load_mask, path, size)
+
+
+def open_sketch(path: str | None, size: tuple[int, int]) -> Image.Image | None:
+    """A file of strokes as a black and white picture of the photo's size; white = stroke. None without a file.
+
+    Raises as `open_mask` does.
+    """
+    return _read(load_strokes, path, size) if path else None
+
+
+def _read(read: Callable[..., tuple[np.ndarray, list[str]]], path: str, size: tuple[int, int]) -> Image.Image:
     if not Path(path).stat().st_size:
         raise ValueError(f"{Path(path).name} is empty (0 bytes)")
-    hole, notes = load_mask(path, size, max_pixels=Limits.from_environment().max_pixels)
+    marked, notes = read(path, size, max_pixels=Limits.from_environment().max_pixels)
     for note in notes:
         gr.Info(note)
-    return Image.fromarray(hole.astype(np.uint8) * 255)
+    return Image.fromarray(marked.astype(np.uint8) * 255)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> Image.Image:

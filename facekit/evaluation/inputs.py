@@ -24,6 +24,7 @@ from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.evaluation.data import Pictures
 from facekit.evaluation.pairs import Partners
 from facekit.evaluation.tables import Condition, Table
+from facekit.mask_input import load_mask
 from facekit.pipelines.edit_guidance import UNSAID
 
 HOLE_GRAY = 128
@@ -86,7 +87,7 @@ def make_case(
     Args:
         partners: who is whose exemplar, where the table pairs.
         modalities: such as "Sk+Ma"; without "Ma" everything is hole. None: the condition's hole.
-        templates: pictures of holes (anything but black) to choose from in a band, instead of drawn ones.
+        templates: pictures of holes (see `facekit.mask_input`) to choose from in a band, instead of drawn ones.
 
     Raises:
         ValueError: a modality or hole that the collection has no semantic map or text for.
@@ -156,12 +157,13 @@ def make_hole(
 
 
 def read_template(file: Path, size: int) -> np.ndarray:
-    """A picture of a hole, not black where it is, as uint8 [size, size]. ValueError where there is none in it."""
+    """A picture of a hole, see `facekit.mask_input`, as uint8 [size, size]. ValueError where there is none in it."""
     with Image.open(file) as image:
-        gray = np.asarray(image.convert("L"))
-    mask = (cv2.resize(gray, (size, size), interpolation=cv2.INTER_NEAREST) > 0).astype(np.uint8)
+        own_size = image.size
+    hole, notes = load_mask(file, own_size)
+    mask = cv2.resize(hole.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
     if not mask.any():
-        raise ValueError(f"the mask {file} is black: it has no hole")
+        raise ValueError("; ".join([f"the mask {file} has no hole", *notes]))
     return mask
 
 

@@ -80,9 +80,10 @@ def plan_edit(
     """
     hole, notes = mask
     if not hole.any():
+        why = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
         raise ValueError(
-            f"the mask of {photo.name} is empty, so nothing would be edited. Paint it white (or with alpha) where "
-            "the photo may change."
+            f"the mask of {photo.name} is empty, so nothing would be edited.{why} Paint it white (or with alpha) "
+            "where the photo may change."
         )
     job = plan_job(
         photo,

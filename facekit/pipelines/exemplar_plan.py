@@ -9,7 +9,7 @@ import numpy as np
 
 from facekit.faces import Face, align_face, detect_faces
 from facekit.imaging import Photo, as_float, as_uint8
-from facekit.mask_input import MaskInput, load_mask
+from facekit.mask_input import MaskInput, load_strokes
 from facekit.pipelines.exemplar_masks import Occlusion, occlusion_mask
 from facekit.pipelines.inpaint_plan import FaceRegion, Job, plan_job
 from facekit.pipelines.regions import CropRegion, resize
@@ -129,11 +129,8 @@ def load_sketches(
 ) -> list[tuple[np.ndarray, list[str]] | None]:
     """Strokes bool `[H, W]` for every photo, from one sketch for all or one for each.
 
-    Strokes are what would be the hole of a mask: white, or painted on a transparent layer. A drawing that is mostly
-    white is taken as dark lines on paper.
-
     Raises:
-        ValueError: neither one sketch nor as many as photos, or whatever `load_mask` refuses.
+        ValueError: neither one sketch nor as many as photos, or whatever `load_strokes` refuses.
     """
     if sketch is None:
         return [None] * len(photos)
@@ -142,16 +139,11 @@ def load_sketches(
         raise ValueError(
             f"{len(sketches)} sketches for {len(photos)} photos. Pass one sketch for all, or one for each."
         )
-    loaded = []
-    for index, photo in enumerate(photos):
-        name = f"sketch {index}" if len(sketches) > 1 else "sketch"
-        strokes, notes = load_mask(
-            sketches[index % len(sketches)], photo.size, name=name, max_pixels=max_pixels
-        )
-        if strokes.mean() > 0.5:
-            strokes, notes = ~strokes, [*notes, f"{name} is mostly white: its dark lines are the strokes"]
-        loaded.append((strokes, notes))
-    return loaded
+    names = [f"sketch {index}" if len(sketches) > 1 else "sketch" for index in range(len(photos))]
+    return [
+        load_strokes(sketches[index % len(sketches)], photo.size, name=name, max_pixels=max_pixels)
+        for index, (photo, name) in enumerate(zip(photos, names, strict=True))
+    ]
 
 
 def plan_photo(

@@ -20,6 +20,7 @@ from facekit.faces.geometry import (
     target_coordinates,
 )
 from facekit.imaging import Photo, as_float, as_uint8, from_float
+from facekit.mask_input import percent
 from facekit.pipelines import regions
 from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
 from facekit.watermark import mark
@@ -27,6 +28,7 @@ from facekit.watermark import mark
 WAY_OUT = (
     'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
 )
+LARGE_HOLE = 0.5  # of the photo: beyond this, white and black may have been mixed up
 SEARCH_SIDE = 1600  # the second search paints over the hole on a copy of at most this side
 # Where a hole leaves a face's crop, the fill changes into what lies beyond, in shares of the crop's side: tones
 # over a wide band, details over a narrow one (Burt and Adelson, A multiresolution spline, 1983, with two bands).
@@ -170,6 +172,11 @@ def plan_job(
         return job
     if hole.all():
         job.notes.append("the mask covers the whole picture: the result is invented from nothing")
+    elif hole.mean() > LARGE_HOLE:
+        job.notes.append(
+            f"the mask's hole is {percent(hole.mean())} of the photo: white is filled, black is kept. "
+            "Invert the mask if the reverse was meant"
+        )
     alpha = photo.alpha
     if alpha is not None and not alpha[hole].any():
         job.notes.append(
