@@ -121,13 +121,15 @@ def save(
     write_picture(image, path, file_format or _format_of(Path(path)), provenance, **options)
 
 
-def inspect(path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS) -> Inspection:
-    """Both labels of a picture file.
+def inspect(
+    path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS, photo: Photo | None = None
+) -> Inspection:
+    """Both labels of a picture file; `photo` is what `load_image` gives for it, where that is there already.
 
     Raises:
         FileNotFoundError, ValueError: whatever `load_image` refuses.
     """
-    photo = load_image(path, max_pixels=max_pixels)
+    photo = load_image(path, max_pixels=max_pixels) if photo is None else photo
     return Inspection(read_packet(photo.info.get("xmp")), detect(as_uint8(photo.rgb)))
 
 

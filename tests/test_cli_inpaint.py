@@ -102,6 +102,26 @@ def test_a_photo_without_face_fails_with_the_way_out(
     assert 'no face was found. Use region="image"' in capsys.readouterr().err
 
 
+def test_masks_as_other_programs_write_them(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    photo, hole = np.asarray(Image.open("photos/a.png")), np.asarray(Image.open("mask.png")) > 0
+    Image.fromarray(np.where(hole[..., None], np.uint8([128, 0, 0]), 0).astype(np.uint8)).save("red.png")
+    Image.fromarray(np.dstack([photo, np.where(hole, 0, 255).astype(np.uint8)])).save("erased.png")
+    Image.fromarray(np.where(hole[..., None], np.uint8([255, 0, 0]), photo)).save("painted.png")
+    options = ("--model", model, "--region", "image", "--steps", 1)
+    results = []
+    for name in ("mask", "red", "erased"):
+        assert facekit("photos/a.png", "--mask", f"{name}.png", "--output", name, *options) == 0
+        results.append((work / name / "a.png").read_bytes())
+    assert results[0] == results[1] == results[2]
+    assert (
+        "mask is opaque with a transparent part, 12% of it: that part is the hole" in capsys.readouterr().err
+    )
+    assert facekit("photos/a.png", "--mask", "painted.png", "--output", "painted", *options) == 1
+    printed = capsys.readouterr().err
+    assert "mask painted.png is a photo and no mask" in printed and "Paint white on black" in printed
+    assert not list(Path("painted").glob("*"))
+
+
 def test_results_do_not_depend_on_the_company(work: Path, model: str) -> None:
     Path("photos/c.png").unlink()
     options = ["--mask", "mask.png", "--model", model, "--region", "image", "--seed", 3]

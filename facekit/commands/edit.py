@@ -37,8 +37,9 @@ examples:
   facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --output said
   facekit edit people/ --script edits/session.json --output replayed
 
-The mask is white (gray 128 or more) where the face may change, or painted on a transparent layer. Everything
-outside the mask comes back as it was; results are PNG (TIFF for CMYK). Drawings lie on the photo: a sketch is
+The mask is white (128 or more of 255; a bright colour will do) where the face may change, or painted on a
+transparent layer, or the erased, transparent part of a copy of the photo. Everything outside the mask comes back
+as it was; results are PNG (TIFF for CMYK). Drawings lie on the photo: a sketch is
 strokes; a semantic map has the labels 0 to 18, the palette's colours, or is a transparent layer in these; colours
 are a transparent layer, or a whole picture. Strengths go from 0 to 1, for sketch, semantics, color, exemplar,
 pose, attributes and prompt.

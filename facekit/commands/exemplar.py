@@ -36,7 +36,8 @@ examples:
   facekit exemplar photo.jpg --mask hair.png --exemplar a.jpg --second-exemplar b.jpg --sweep --model exegan-256
       --output mixed
 
-The mask is white (gray 128 or more) where the face is to be filled, or painted on a transparent layer.
+The mask is white (128 or more of 255; a bright colour will do) where the face is to be filled, or painted on a
+transparent layer, or the erased, transparent part of a copy of the photo.
 Everything outside the mask comes back as it was; results are PNG (TIFF for CMYK). With several exemplars or
 candidates results are numbered: all candidates of the first exemplar, then those of the second. A photo's
 result is the same whether it is filled alone or among others. Published models come from: facekit convert exegan

@@ -32,7 +32,8 @@ examples:
   facekit inpaint photos/ --mask masks/ --output filled --skip-existing --json report.json
   facekit inpaint wall.jpg --mask scratch.png --region image --output filled
 
-The mask is white (gray 128 or more) where the photo is to be filled, or painted on a transparent layer.
+The mask is white (128 or more of 255; a bright colour will do) where the photo is to be filled, or painted on a
+transparent layer, or the erased, transparent part of a copy of the photo.
 Photos come back with everything outside the mask unchanged, as PNG (TIFF for CMYK). A photo's result is the
 same whether it is filled alone or among others.
 """

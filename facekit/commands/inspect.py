@@ -1,4 +1,4 @@
-"""`facekit inspect`: was a picture made or changed by a model?"""
+"""`facekit inspect`: what facekit sees in a picture and its mask, and whether a model made or changed it."""
 
 import argparse
 import sys
@@ -6,15 +6,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.commands.common import list_photos, write_json
+from facekit.commands.common import list_photos, matching_files, write_json
 
 if TYPE_CHECKING:
+    from facekit.imaging import Photo
     from facekit.provenance import Inspection
+
+ORIENTATION = 0x0112  # EXIF's tag
 
 EXAMPLES = """\
 examples:
   facekit inspect picture.png
   facekit inspect folder/ --json origin.json
+  facekit inspect photo.jpg --mask mask.png --faces
+
+A picture's size is that of the upright picture; its mode, depth and colour profile are those that results come back in.
+With --mask: how much of the photo is hole, and which of the mask's pixels count. With --faces, which takes as long as
+all the rest: the faces that the other commands find, numbered as their --faces option numbers them.
 
 Two labels are looked for: what the file says (IPTC DigitalSourceType, by any program that writes it), and facekit's
 invisible mark in the pixels. That neither is there does not mean that no model was at work. About one unmarked picture
@@ -26,32 +34,57 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
     parser = subparsers.add_parser(
         "inspect",
-        help="tell whether pictures are labelled as made or changed by a model",
-        description="Read the origin of each picture from its file and from its pixels.",
+        help="tell what pictures and masks hold, and whether a model made or changed them",
+        description="Tell what each picture holds, and read its origin from its file and from its pixels.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", nargs="+", metavar="FILE", help="picture files, or folders of them")
+    parser.add_argument(
+        "--mask", "-m", type=Path, help="one mask for all, or a folder of masks with the photos' names"
+    )
+    parser.add_argument("--faces", action="store_true", help="also find the faces")
     parser.add_argument("--json", type=Path, metavar="REPORT", help="write a report of every picture")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what each picture tells; 0 when all could be read, else 1."""
+    from facekit.imaging import load_image
     from facekit.provenance import inspect
 
     entries: list[dict[str, Any]] = []
     failed = False
-    for photo in list_photos(args.photos):
+    paths = list_photos(args.photos)
+    masks = {} if args.mask is None else matching_files(paths, args.mask, "mask")
+    for path in paths:
         try:
-            found = inspect(photo)
+            photo = load_image(path)
+            found = inspect(path, photo=photo)
         except (OSError, ValueError) as error:
-            print(f"failed: {photo}: {error}", file=sys.stderr)
-            entries.append({"photo": str(photo), "error": str(error)})
+            print(f"failed: {path}: {error}", file=sys.stderr)
+            entries.append({"photo": str(path), "error": str(error)})
             failed = True
             continue
-        print(f"{photo}\n  metadata: {_metadata(found)}\n  watermark: {_watermark(found)}")
-        entries.append({"photo": str(photo)} | asdict(found))
+        entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
+        lines = [
+            f"picture: {_in_words(entry['picture'])}",
+            f"metadata: {_metadata(found)}",
+            f"watermark: {_watermark(found)}",
+        ]
+        if args.faces:
+            entry["faces"] = _faces(photo)
+            lines += _lines_of_faces(entry["faces"])
+        if args.mask is not None:
+            try:
+                entry["mask"] = _mask(masks.get(path), path, photo, args.mask)
+                lines += _lines_of_mask(entry["mask"])
+            except (OSError, ValueError) as error:
+                print(f"failed: {path}: {error}", file=sys.stderr)
+                entry["mask"] = {"error": str(error)}
+                failed = True
+        print("\n  ".join([str(path), *lines]))
+        entries.append(entry)
     if args.json:
         try:
             write_json({"command": "inspect", "photos": entries}, args.json)
@@ -59,6 +92,92 @@ def run(args: argparse.Namespace) -> int:
             print(f"the report {args.json} could not be written: {error}", file=sys.stderr)
             return 1
     return 1 if failed else 0
+
+
+def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
+    """What the file holds, as the other commands take it."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        form, orientation = opened.format, opened.getexif().get(ORIENTATION, 1)
+    width, height = photo.size
+    bits = {"bool": 1, "int32": 16}.get(photo.pixels.dtype.name, 8 * photo.pixels.dtype.itemsize)
+    return {
+        "format": form,
+        "width": width,
+        "height": height,
+        "mode": photo.mode,
+        "bits": bits,
+        "transparency": photo.alpha is not None or "transparency" in photo.info,
+        "profile": _profile(photo.info.get("icc_profile")),
+        "orientation": orientation,
+        "notes": list(photo.notes),
+    }
+
+
+def _profile(content: bytes | None) -> str | None:
+    """Name of a colour profile, "unreadable" for one that is none; None without."""
+    import io
+
+    from PIL import ImageCms
+
+    if not content:
+        return None
+    try:
+        return ImageCms.getProfileDescription(io.BytesIO(content)).strip() or "without a name"
+    except ImageCms.PyCMSError:
+        return "unreadable"
+
+
+def _in_words(picture: dict[str, Any]) -> str:
+    depth = f"{picture['bits']} bit" + ("s" if picture["bits"] > 1 else "")
+    words = [f"{picture['format']}, {picture['width']}x{picture['height']}, mode {picture['mode']}, {depth}"]
+    words += ["with transparency"] if picture["transparency"] else []
+    words += [f"profile {picture['profile'] or 'none'}"]
+    if picture["orientation"] != 1:
+        words += [f"turned upright (EXIF orientation {picture['orientation']})"]
+    return "; ".join([", ".join(words), *picture["notes"]])
+
+
+def _faces(photo: "Photo") -> list[dict[str, Any]]:
+    from facekit.faces import detect_faces
+    from facekit.imaging import as_uint8
+
+    return [
+        {
+            "face": face.index,
+            "box": [round(float(value), 1) for value in face.box],
+            "score": round(face.score, 2),
+        }
+        for face in detect_faces(as_uint8(photo.rgb))
+    ]
+
+
+def _lines_of_faces(faces: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for face in faces:
+        left, top, right, bottom = (round(value) for value in face["box"])
+        size, place = f"{right - left}x{bottom - top} pixels", f"{left},{top} to {right},{bottom}"
+        lines.append(f"face {face['face']}: {size}, {place} (score {face['score']:.2f})")
+    return lines or ["faces: none found"]
+
+
+def _mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[str, Any]:
+    """How much of the photo its mask marks as hole, and by which rule."""
+    from facekit.mask_input import read_mask
+
+    if mask is None:
+        raise ValueError(f"no mask named {path.stem} in {given}")
+    reading = read_mask(mask, photo.size)
+    share = float(reading.hole.mean())
+    return {"file": str(mask), "hole": share, "rule": reading.rule, "notes": reading.notes}
+
+
+def _lines_of_mask(mask: dict[str, Any]) -> list[str]:
+    from facekit.mask_input import percent
+
+    line = f"mask {mask['file']}: {percent(mask['hole'])} of the photo is hole ({mask['rule']})"
+    return [line, *(f"  {note}" for note in mask["notes"])]
 
 
 def _metadata(found: "Inspection") -> str:

@@ -132,8 +132,8 @@ class FaceInpaintPipeline(FacekitPipeline):
 
         Args:
             image: what `facekit.imaging.load_image` takes, one or a list.
-            mask: what `facekit.mask_input.load_mask` takes, one for all photos or one for each. Gray >= 128,
-                floats >= 0.5 and the alpha > 0 of an editor's layer are hole.
+            mask: what `facekit.mask_input.load_mask` takes, one for all photos or one for each. White is filled;
+                the table at the head of that module tells of colours, labels and transparency.
             region: "face": every face that the mask touches is aligned, filled and put back; what the mask
                 covers beyond the faces is filled as in "image", with a note. "image": squares around the
                 holes, for any subject.

@@ -47,8 +47,9 @@ def test_holes_from_a_folder(data: Path, tmp_path: Path, no_downloads: None) -> 
     arguments = ("4.5", "--data", data, "--masks", masks, "--export-inputs", out)
     assert evaluate(*arguments) == 2
     (masks / "50-60").mkdir(parents=True)
-    hole = np.zeros((32, 32), np.uint8)
-    hole[:16] = 200
+    hole = np.zeros((32, 32, 3), np.uint8)
+    hole[:16] = (128, 0, 0)  # as labelling tools paint
+    hole[16:] = (3, 2, 2)  # and what lossy files make of black
     Image.fromarray(hole).save(masks / "50-60" / "half.png")
     assert evaluate(*arguments) == 0
     written = np.asarray(Image.open(out / "all/mask/3.png"))

@@ -207,6 +207,25 @@ def test_a_full_mask_works_with_a_note(pipe: FaceInpaintPipeline, portrait: np.n
     assert "the mask covers the whole picture: the result is invented from nothing" in output.notes
 
 
+def test_a_hole_of_most_of_the_photo_is_noted_with_its_share(
+    pipe: FaceInpaintPipeline, portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    output = pipe(portrait, np.where(eyes, 0, 255).astype(np.uint8), region="image")
+    (note,) = output.notes
+    assert note.startswith("the mask's hole is 97.0% of the photo: white is filled, black is kept")
+    half = box_mask(portrait.shape, (0, 0, 256, 128))
+    assert pipe(portrait, half, region="image").notes == []
+
+
+def test_a_mask_that_is_too_dark_says_so(pipe: FaceInpaintPipeline, portrait: np.ndarray) -> None:
+    haze = np.tile(np.arange(256, dtype=np.uint8) // 3, (256, 1))
+    output = pipe(portrait, haze)
+    assert output.notes == [
+        "the brightest value of mask is 85 of 255, and hole begins at 128: paint it white",
+        "the mask is empty: the photo comes back as it was",
+    ]
+
+
 def test_a_hole_under_full_transparency_is_noted(
     pipe: FaceInpaintPipeline, portrait: np.ndarray, eyes: np.ndarray
 ) -> None:
