@@ -172,7 +172,8 @@ class FaceEditPipeline(EditRendering):
         """Edit the masked parts of photos. Pixels outside the mask come back bit-identical.
 
         Guidance is drawn on the photo and travels through the same warp as the face. What lies outside the mask is
-        ignored, with a note. Every subset of the modalities will do, none too.
+        ignored, with a note. Every subset of the modalities will do, none too. A photo without colours, gray or toned
+        as sepia is, stays without (`facekit.pipelines.tint`) but where `color` paints some.
 
         Args:
             image: what `facekit.imaging.load_image` takes, one or a list.
@@ -337,7 +338,9 @@ class FaceEditPipeline(EditRendering):
         result = predicted * holes + known * (1 - holes)
         if self.config.match_tones if match_tones is None else match_tones:
             result = tones.match_tones(result, known, holes)
-        edited = to_squares(result)
+        tints = [tint for job in jobs for tint in job.job.tints]
+        painted = [paint if wanted["color"] else None for job in jobs for paint in job.strange_paint()]
+        edited = to_squares(result, [tints[s] for s in sources], [painted[s] for s in sources])
 
         # 7. Put the squares back into the photos
         images, start = [], 0

@@ -58,6 +58,14 @@ class EditJob:
         """Number of squares."""
         return len(self.squares)
 
+    def strange_paint(self) -> list[np.ndarray | None]:
+        """For each square where colours are painted that a photo without colours lacks, bool `[S, S]` or None."""
+        strange: list[np.ndarray | None] = [None] * len(self.squares)
+        for place, (square, tint) in enumerate(zip(self.squares, self.job.tints, strict=True)):
+            if tint is not None and square.seen.color is not None:
+                strange[place] = square.seen.painted & tint.strangers(square.seen.color)
+        return strange
+
 
 def plan_edit(
     photo: Photo,

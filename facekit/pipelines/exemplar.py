@@ -133,6 +133,9 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
     ) -> ExemplarInpaintOutput | tuple:
         """Fill the holes of photos after exemplars. Pixels outside the mask come back bit-identical.
 
+        A photo without colours, gray or toned as sepia is, stays without, whatever the exemplar's colours are
+        (`facekit.pipelines.tint`).
+
         Args:
             image: what `facekit.imaging.load_image` takes, one or a list; or what `encode_photo` returned.
             mask: what `facekit.mask_input.load_mask` takes, one for all photos or one for each. Every face that
@@ -283,7 +286,8 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             # 6. How alike are the faces to their exemplars?
             if self.identity_encoder is not None:
                 similarities = self._similarities(result, first, guides, max_batch_size)
-            filled = to_squares(result)
+            tints = [tint for job in photos.jobs for tint in job.job.tints]
+            filled = to_squares(result, [tints[source] for source in sources])
 
         # 7. Put the squares back into the photos
         images, alike, start = [], [], 0

@@ -18,7 +18,7 @@ from facekit.pipelines import tones
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.inpaint_plan import Job, plan_job
 from facekit.pipelines.outputs import check_output_type, deliver, heat_map
-from facekit.pipelines.samples import Pictures, check_generators, region_batch
+from facekit.pipelines.samples import Pictures, check_generators, region_batch, to_squares
 
 Callback = Callable[
     ["FaceInpaintPipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None
@@ -129,6 +129,8 @@ class FaceInpaintPipeline(FacekitPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("image",),
     ) -> FaceInpaintOutput | tuple:
         """Fill the holes of one photo or several. Pixels outside the mask come back bit-identical.
+
+        A photo without colours, gray or toned as sepia is, stays without (`facekit.pipelines.tint`).
 
         Args:
             image: what `facekit.imaging.load_image` takes, one or a list.
@@ -274,7 +276,8 @@ class FaceInpaintPipeline(FacekitPipeline):
 
     def _paint(self, jobs: list[Job], history: list[torch.Tensor], count: int, watermark: bool) -> list[list]:
         """For each job its photos after every recorded step."""
-        squares = [((fill + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy() for fill in history]
+        tints = [tint for job in jobs for tint in job.tints]
+        squares = [np.stack(to_squares(fill, tints)) for fill in history]
         finished, first = [], 0
         for job in jobs:
             last = first + len(job.regions)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ from facekit.imaging import Photo, as_float, as_uint8, from_float
 from facekit.mask_input import percent
 from facekit.pipelines import regions
 from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
+from facekit.pipelines.tint import Tint, tints_of
 from facekit.watermark import mark
 
 WAY_OUT = (
@@ -106,6 +108,11 @@ class Job:
     def regions(self) -> list[Region | FaceRegion]:
         """All squares in the order in which they come from the network."""
         return [*self.crops, *self.face_regions]
+
+    @cached_property
+    def tints(self) -> list[Tint | None]:
+        """The tone of a photo without colours, for each of `regions`; None where there is colour."""
+        return tints_of(self.photo, self.hole, [(region.image, region.hole) for region in self.regions])
 
     @property
     def faces(self) -> list[Face]:

@@ -163,6 +163,8 @@ class FaceRestorePipeline(FacekitPipeline):
     ) -> FaceRestoreOutput | tuple:
         """Restore the faces of one photo or several. Pixels outside the faces come back bit-identical.
 
+        A photo without colours, gray or toned as sepia is, comes back without (`facekit.pipelines.tint`).
+
         Args:
             image: what `facekit.imaging.load_image` takes, one or a list.
             aligned: the photos are aligned faces already (square, any size): no detection, no pasting.
@@ -281,7 +283,8 @@ class FaceRestorePipeline(FacekitPipeline):
                 ).tolist()
             if return_aligned:
                 prompts = [self._prompt(step, max_batch_size) for step in history]
-            restored = to_squares(restored)
+            tints = [tint for job in jobs for tint in job.tints]
+            restored = to_squares(restored, [tints[source] for source in sources])
 
         # 9. Put the faces back into the photos
         images, per_image, shown_in = [], [], []

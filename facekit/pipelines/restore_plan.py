@@ -9,6 +9,7 @@ import numpy as np
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, paste_faces
 from facekit.imaging import Photo, as_float, as_uint8, from_float
 from facekit.pipelines.regions import resize
+from facekit.pipelines.tint import Tint, tints_of
 from facekit.watermark import mark
 
 Background = Callable[[np.ndarray], np.ndarray]
@@ -47,6 +48,11 @@ class RestoreJob:
             side = (self.sample_size, self.sample_size)
             return [np.clip(resize(as_float(self.photo.rgb), side), 0, 1)]
         return [as_float(face.image) for face in self.aligned]
+
+    @property
+    def tints(self) -> list[Tint | None]:
+        """The tone of a photo without colours, for each of `inputs`; None where there is colour."""
+        return tints_of(self.photo, None, [(image, None) for image in self.inputs])
 
     def finished(
         self, restored: Sequence[np.ndarray], background: Background | None, watermark: bool = False

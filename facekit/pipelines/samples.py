@@ -9,6 +9,7 @@ from PIL import Image
 from facekit.imaging import Photo, fitting_profile, from_float
 from facekit.pipelines.outputs import deliver
 from facekit.pipelines.regions import Region
+from facekit.pipelines.tint import Tint, tinted
 
 Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
 
@@ -58,9 +59,21 @@ def in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int) ->
     return torch.cat([compute(slice(start, min(start + most, count))) for start in range(0, count, most)])
 
 
-def to_squares(images: torch.Tensor) -> list[np.ndarray]:
-    """`[N, 3, S, S]` in [-1, 1] -> float32 `[S, S, 3]` in [0, 1] each."""
-    return list(((images + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
+def to_squares(
+    images: torch.Tensor,
+    tints: Sequence[Tint | None] | None = None,
+    painted: Sequence[np.ndarray | None] | None = None,
+) -> list[np.ndarray]:
+    """`[N, 3, S, S]` in [-1, 1] -> float32 `[S, S, 3]` in [0, 1] each.
+
+    Args:
+        tints: the tone of the photo that each one goes into, see `facekit.pipelines.tint`; None for one in colour.
+        painted: bool `[S, S]` where one has colours that were asked for, or None.
+    """
+    squares = list(((images + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
+    tints = [None] * len(squares) if tints is None else tints
+    painted = [None] * len(squares) if painted is None else painted
+    return [tinted(*square) for square in zip(squares, tints, painted, strict=True)]
 
 
 def deliver_squares(

@@ -1,0 +1,141 @@
+"""Photos without colours of their own: what networks draw into them takes their tone.
+
+Networks that learnt from photos in colour put some colour into everything. In a black-and-white photo, gray or toned
+(sepia, blueprint, evenly yellowed), each luminance has one colour. What is drawn there keeps its luminance and takes
+the colour that the photo has for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facekit.imaging import Photo, as_float
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+# Longer side of the copies on which photos and squares are judged; noise and compression are averaged out in them.
+PHOTO_SIDE, SQUARE_SIDE = 128, 32
+LEVELS = 33  # luminances at which a tone is measured
+# Colours are those of a tone where 98% of them differ by no more than 4 levels and a fifth of the tone's own range
+# (compression and soft edges leave errors in proportion to it). Measured: gray and toned photos with noise of 6 levels
+# or as JPEG 75 lie within, the astronaut lies beyond even at a tenth of its saturation.
+TOLERANCE, RANGE_SHARE, STRAY = 4 / 255, 0.2, 0.02
+LEAST_SHRINK = 4
+# Near black and white no photo shows colour. What can be seen beside a hole tells enough where this share of the photo
+# lies between, over such a range of luminances.
+MIDDLE, EVIDENCE, EVIDENT_RANGE = (0.1, 0.9), 0.05, 0.25
+GRAY = 1.5 / 255  # a tone fainter than this is rounding
+PAINT_EDGE = 1 / 64  # of a square's side: how softly painted colours end
+
+
+@dataclass(frozen=True)
+class Tint:
+    """The tone of a photo.
+
+    Attributes:
+        offsets: float32 `[LEVELS, 3]`, colour minus luminance at the luminances 0 to 1.
+    """
+
+    offsets: np.ndarray
+
+    def colors(self, luminance: np.ndarray) -> np.ndarray:
+        """Luminances float32 `[...]` in [0, 1] as colours float32 `[..., 3]` in [0, 1]."""
+        if not self.offsets.any():
+            return np.repeat(luminance[..., None], 3, axis=-1)
+        levels = np.linspace(0, 1, LEVELS)
+        channels = [luminance + np.interp(luminance, levels, self.offsets[:, c]) for c in range(3)]
+        return np.clip(np.stack(channels, axis=-1), 0, 1).astype(np.float32)
+
+    @property
+    def tolerance(self) -> float:
+        """How far colours may lie off the tone."""
+        return TOLERANCE + RANGE_SHARE * float(np.ptp(self.offsets, axis=0).max())
+
+    def strangers(self, colors: np.ndarray) -> np.ndarray:
+        """Which colours float32 `[..., 3]` in [0, 1] the tone does not have, bool `[...]`."""
+        return np.abs(colors - self.colors(colors @ LUMA)).max(axis=-1) > self.tolerance
+
+    def fits(self, colors: np.ndarray) -> bool:
+        """Whether colours float32 `[N, 3]` in [0, 1] are those of the tone, but for a few."""
+        return not len(colors) or float(self.strangers(colors).mean()) <= STRAY
+
+
+def tint_of(photo: Photo, hole: np.ndarray | None = None) -> Tint | None:
+    """The tone of a photo without colours, None for one in colour.
+
+    What the hole bool `[H, W]` hides is looked at only where the rest is too little or too plain to tell: scribbles on
+    a black-and-white photo do not make it colourful, nor does a plain gray wall round a face make a photo colourless.
+    """
+    visible = np.ones(photo.pixels.shape[:2], dtype=bool) if hole is None else ~hole
+    alpha = photo.alpha
+    if alpha is not None:
+        visible &= alpha > 0
+    colors, seen = _shrunk(photo.rgb, visible, PHOTO_SIDE)
+    for part, least_range in ((colors[seen], EVIDENT_RANGE), (colors.reshape(-1, 3), 0)):
+        luminance = part @ LUMA
+        middle = luminance[(luminance > MIDDLE[0]) & (luminance < MIDDLE[1])]
+        if len(middle) >= EVIDENCE * seen.size and np.ptp(np.percentile(middle, (5, 95))) >= least_range:
+            tint = _measured(part, luminance)
+            return tint if tint.fits(part) else None
+    return None
+
+
+def tints_of(
+    photo: Photo, hole: np.ndarray | None, squares: Sequence[tuple[np.ndarray, np.ndarray | None]]
+) -> list[Tint | None]:
+    """The tone that each square cut from a photo has to keep; None where it shows colour, or the photo does.
+
+    Args:
+        photo: as it came.
+        hole: what is filled, bool `[H, W]`; None where nothing is hidden.
+        squares: what the networks see, float32 `[S, S, 3]` in [0, 1], and the hole in it, bool `[S, S]` or None.
+    """
+    tint = tint_of(photo, hole) if squares else None
+    if tint is None:
+        return [None] * len(squares)
+    kept = []
+    for image, own in squares:
+        visible = np.ones(image.shape[:2], dtype=bool) if own is None else ~own
+        # Of a wide gray scene a small face in colour is next to nothing, of its own square it is not.
+        colors, seen = _shrunk(image, visible, SQUARE_SIDE)
+        kept.append(tint if tint.fits(colors[seen]) else None)
+    return kept
+
+
+def tinted(picture: np.ndarray, tint: Tint | None, painted: np.ndarray | None = None) -> np.ndarray:
+    """A square float32 `[S, S, 3]` in [0, 1] in the photo's tone; as it is with None.
+
+    `painted` bool `[S, S]`: where colours were asked for, which stay.
+    """
+    if tint is None:
+        return picture
+    toned = tint.colors(picture @ LUMA)
+    if painted is None or not painted.any():
+        return toned
+    weight = cv2.GaussianBlur(painted.astype(np.float32), (0, 0), PAINT_EDGE * picture.shape[0])[..., None]
+    return toned + (picture - toned) * weight
+
+
+def _shrunk(rgb: np.ndarray, visible: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colours float32 `[h, w, 3]` of a picture's parts, and which of these are wholly visible bool `[h, w]`."""
+    height, width = visible.shape
+    shrink = min(side / max(height, width), 1 / LEAST_SHRINK)
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    colors = as_float(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    hidden = cv2.resize(np.where(visible, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    return colors, hidden == 0
+
+
+def _measured(colors: np.ndarray, luminance: np.ndarray) -> Tint:
+    """The mean colour at each luminance, of colours float32 `[N, 3]`."""
+    places = np.rint(np.clip(luminance, 0, 1) * (LEVELS - 1)).astype(np.intp)
+    sums = [np.bincount(places, weights, LEVELS) for weights in (colors - luminance[:, None]).T]
+    near = (0.25, 0.5, 0.25)
+    count = np.convolve(np.bincount(places, minlength=LEVELS), near, "same")
+    known = np.flatnonzero(count)
+    offsets = [
+        np.interp(np.arange(LEVELS), known, np.convolve(s, near, "same")[known] / count[known]) for s in sums
+    ]
+    offsets = np.stack(offsets, axis=-1).astype(np.float32)
+    return Tint(np.zeros_like(offsets) if np.abs(offsets).max() < GRAY else offsets)
