@@ -20,6 +20,7 @@ White is filled, black is kept. A note says what was understood where that is no
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ DARKEST_LABEL = 0.25  # of white: the darkest colours that the usual palettes gi
 HUE, HUE_SHARE = 0.125, 0.001
 # Neighbours in a row differ in 40% to 98% of a photo, in less than 1% of a mask after hard JPEG compression.
 PHOTO_BUSY, MASK_BUSY = 0.4, 0.1
+SAMPLED_SIDE = 1024  # shares are told from so many rows and columns
 MUCH_GRAY = 0.25  # more than the soft edges of a mask hold
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -80,10 +82,10 @@ class _Picture:
         """The smallest number that is nearer to white than to black."""
         return 0.5 if self.tones.dtype.kind == "f" else (self.white + 1) // 2
 
-    @property
+    @cached_property
     def strongest(self) -> np.ndarray:
         """The largest channel `[H, W]`."""
-        return self.tones[..., 0] if self.tones.shape[2] == 1 else self.tones.max(axis=2)
+        return reduce(np.maximum, np.moveaxis(self.tones, 2, 0))
 
     @property
     def luminance(self) -> np.ndarray:
@@ -94,7 +96,8 @@ class _Picture:
         """Whether a part of it is coloured."""
         if self.tones.shape[2] == 1:
             return False
-        difference = self.tones.max(axis=2) - self.tones.min(axis=2)
+        tones = _sampled(self.tones)
+        difference = tones.max(axis=2) - tones.min(axis=2)
         return bool((difference > HUE * self.white).mean() > HUE_SHARE)
 
     def has_few_colors(self) -> bool:
@@ -103,7 +106,7 @@ class _Picture:
 
     def busyness(self) -> float:
         """The share of opaque neighbours in a row that differ."""
-        rows = slice(None, None, max(1, self.tones.shape[0] // 1024))
+        rows = slice(None, None, max(1, self.tones.shape[0] // SAMPLED_SIDE))
         differ = (self.tones[rows, 1:] != self.tones[rows, :-1]).any(axis=2)
         differ = differ[self.opaque[rows, 1:] & self.opaque[rows, :-1]]
         return float(differ.mean()) if differ.size else 0.0
@@ -114,7 +117,7 @@ class _Picture:
         border = np.concatenate([opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]])
         return opaque.mean() <= 0.5 or border.mean() <= 0.5
 
-    @property
+    @cached_property
     def opaque(self) -> np.ndarray:
         """Where it is nearer to opaque than to transparent, bool `[H, W]`."""
         if self.alpha is None:
@@ -301,7 +304,8 @@ def _read_tones(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
     bright, rule = tone >= half, f"white: {half:g} and more of {white:g}"
     largest = tone.max().item()
     if largest >= half:
-        gray = ((tone > white / 8) & (tone < white * 7 / 8)).mean()
+        some = _sampled(tone)
+        gray = ((some > white / 8) & (some < white * 7 / 8)).mean()
         note = f"{percent(gray)} of {name} is neither black nor white: {half:g} and more of {white:g} is hole"
         return bright, rule, [note] if gray > MUCH_GRAY else []
     if largest == 0:
@@ -318,6 +322,12 @@ def _read_tones(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
             return tone >= largest / 2, rule, [f"{name} is dark: hole is {rule}"]
     note = f"the brightest value of {name} is {largest:g} of {white:g}, and hole begins at {half:g}: paint it white"
     return bright, rule, [note]
+
+
+def _sampled(pixels: np.ndarray) -> np.ndarray:
+    """Every n-th pixel of `[H, W, ...]` both ways, about a thousand on a side: enough to tell shares."""
+    step = max(1, max(pixels.shape[:2]) // SAMPLED_SIDE)
+    return pixels[::step, ::step]
 
 
 def percent(share: float) -> str:

@@ -38,9 +38,10 @@ def test_a_picture_is_told_as_the_other_commands_take_it(work: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "picture: JPEG, 200x256, mode RGB, 8 bits, profile sRGB" in printed
     assert "turned upright (EXIF orientation 6)" in printed
-    assert "picture: PNG, 60x40, mode I;16, 16 bits, profile none" in printed
+    assert "picture: PNG, 60x40, mode I;16, 16 bits, gray, profile none" in printed
     assert "face" not in printed.replace("photos", "") and "mask" not in printed
     first, second = json.loads(Path("report.json").read_text())["photos"]
+    assert (first["picture"]["colors"], second["picture"]["colors"]) == ("many", "gray")
     assert (first["picture"]["width"], first["picture"]["orientation"]) == (200, 6)
     assert (second["picture"]["bits"], second["picture"]["profile"], second["metadata"]) == (16, None, None)
     assert "faces" not in first and "mask" not in first

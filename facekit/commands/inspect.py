@@ -21,6 +21,7 @@ examples:
   facekit inspect photo.jpg --mask mask.png --faces
 
 A picture's size is that of the upright picture; its mode, depth and colour profile are those that results come back in.
+"gray" or "in one tone" (such as sepia): it has no colours of its own, and gets none.
 With --mask: how much of the photo is hole, and which of the mask's pixels count. With --faces, which takes as long as
 all the rest: the faces that the other commands find, numbered as their --faces option numbers them.
 
@@ -98,9 +99,12 @@ def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
     """What the file holds, as the other commands take it."""
     from PIL import Image
 
+    from facekit.pipelines.tint import tint_of
+
     with Image.open(path) as opened:
         form, orientation = opened.format, opened.getexif().get(ORIENTATION, 1)
     width, height = photo.size
+    tint = tint_of(photo)
     bits = {"bool": 1, "int32": 16}.get(photo.pixels.dtype.name, 8 * photo.pixels.dtype.itemsize)
     return {
         "format": form,
@@ -108,6 +112,7 @@ def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
         "height": height,
         "mode": photo.mode,
         "bits": bits,
+        "colors": "many" if tint is None else "tone" if tint.offsets.any() else "gray",
         "transparency": photo.alpha is not None or "transparency" in photo.info,
         "profile": _profile(photo.info.get("icc_profile")),
         "orientation": orientation,
@@ -132,6 +137,7 @@ def _profile(content: bytes | None) -> str | None:
 def _in_words(picture: dict[str, Any]) -> str:
     depth = f"{picture['bits']} bit" + ("s" if picture["bits"] > 1 else "")
     words = [f"{picture['format']}, {picture['width']}x{picture['height']}, mode {picture['mode']}, {depth}"]
+    words += {"many": [], "tone": ["in one tone"], "gray": ["gray"]}[picture["colors"]]
     words += ["with transparency"] if picture["transparency"] else []
     words += [f"profile {picture['profile'] or 'none'}"]
     if picture["orientation"] != 1:
