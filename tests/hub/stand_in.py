@@ -5,6 +5,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -48,6 +49,7 @@ class HubStandIn:
         cut_after: the connection is closed at this byte of a large file; None serves it whole.
         cuts_left: how many more answers are cut.
         wrong_byte: position of a byte of large files that is flipped on its way; None leaves them right.
+        etag: how a mirror announces a file's content, large ones too, which it serves itself; None does as the Hub.
         answers: counts of "METHOD status path" that were given.
     """
 
@@ -65,6 +67,7 @@ class HubStandIn:
         self.cut_after: int | None = None
         self.cuts_left = 0
         self.wrong_byte: int | None = None
+        self.etag: Callable[[bytes], str] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -250,7 +253,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = files[path]
         headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-        if not path.endswith(LARGE_SUFFIXES):
+        large = path.endswith(LARGE_SUFFIXES)
+        if self.hub.etag is not None:
+            sent = self._spoiled(content) if large else content
+            self._send(200, sent, {**headers, "ETag": self.hub.etag(content)})
+            return
+        if not large:
             self._send(200, content, {**headers, "ETag": f'"{git_blob_id(content)}"'})
             return
         digest = hashlib.sha256(content).hexdigest()
@@ -262,20 +270,24 @@ class _Handler(BaseHTTPRequestHandler):
         """A large file by its SHA-256, whole or from `Range: bytes=N-` on, with the accidents asked for."""
         commits = [c for repository in self.hub.repositories.values() for c in repository.commits.values()]
         by_digest = {hashlib.sha256(content).hexdigest(): content for c in commits for content in c.values()}
-        content = bytearray(by_digest[digest])
-        if self.hub.wrong_byte is not None:
-            content[self.hub.wrong_byte] ^= 1
+        content = self._spoiled(by_digest[digest])
         wanted = self.headers.get("Range", "")
         start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
         if wanted:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        body = bytes(content[start:])
+        body = content[start:]
         cut = None
         if self.hub.cut_after is not None and self.hub.cuts_left > 0 and self.command == "GET":
             self.hub.cuts_left -= 1
             cut = max(self.hub.cut_after - start, 0)
         self._send(206 if wanted else 200, body, headers, cut)
+
+    def _spoiled(self, content: bytes) -> bytes:
+        spoiled = bytearray(content)
+        if self.hub.wrong_byte is not None:
+            spoiled[self.hub.wrong_byte] ^= 1
+        return bytes(spoiled)
 
     def _send_json(self, value: object, status: int = 200) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})

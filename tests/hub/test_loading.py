@@ -1,10 +1,11 @@
 """Loading facekit's models over HTTP with the real huggingface_hub and diffusers, and what may go wrong."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
+from facekit.hub_cache import announced_digest, check_downloads
 from tests.hub.stand_in import HubStandIn, Repository
 
 REPO = "facekit/tiny"
@@ -176,6 +178,47 @@ def test_wrong_byte_is_refused(
     assert "OSError" in error.value.kinds and WEIGHTS in str(error.value)
     hub.restore()
     assert client.load(loader, REPO, tmp_path, **options)["mark"] == 0.5
+
+
+# How mirrors of the Hub announce a file, and whether one can tell by it that the content is wrong.
+MIRRORS: dict[str, tuple[Callable[[bytes], str], bool]] = {
+    "sha1": (lambda content: f'"{hashlib.sha1(content).hexdigest()}"', True),
+    "named": (lambda content: f'"{{SHA1{{{hashlib.sha1(content).hexdigest().upper()}}}}}"', True),
+    "md5": (lambda content: f'W/"{hashlib.md5(content).hexdigest()}"', True),
+    "sha256": (lambda content: hashlib.sha256(content).hexdigest(), True),
+    "md5 of something else": (lambda content: f'"{hashlib.md5(b"key" + content).hexdigest()}"', False),
+    "sha1 of something else": (lambda content: f'"{hashlib.sha1(b"key" + content).hexdigest()}"', False),
+    "time and size": (lambda content: f'"5f3c1a2b-{len(content):x}"', False),
+}
+
+
+@pytest.mark.parametrize("way", MIRRORS)
+@pytest.mark.parametrize("loader", ["pipeline", "network"])
+def test_a_mirror_with_digests_of_its_own(
+    hub: HubStandIn, client: Client, tmp_path: Path, loader: str, way: str
+) -> None:
+    options = {"subfolder": "residual_inpainter"} if loader == "network" else {}
+    hub.etag, telling = MIRRORS[way]
+    assert client.load(loader, REPO, tmp_path / "sound", **options)["mark"] == 0.5
+    kept = sorted(f for f in tmp_path.rglob("*") if f.is_file())
+    assert client.load(loader, REPO, tmp_path / "sound", **options)["mark"] == 0.5
+    assert sorted(f for f in tmp_path.rglob("*") if f.is_file()) == kept
+    hub.wrong_byte = -20
+    if telling:
+        with pytest.raises(LoadError, match="is damaged: its digest is"):
+            client.load(loader, REPO, tmp_path / "wrong", **options)
+    else:
+        client.load(loader, REPO, tmp_path / "wrong", **options)
+
+
+def test_a_folder_of_ones_own_is_left_alone(tmp_path: Path) -> None:
+    blob, link = tmp_path / "blobs" / ("0" * 40), tmp_path / "model" / "config.json"
+    for file, text in ((blob, "{}"), (tmp_path / "model" / "other.json", "{}")):
+        file.parent.mkdir()
+        file.write_text(text)
+    link.symlink_to(blob)
+    check_downloads(tmp_path / "model")
+    assert announced_digest(link) is None and link.read_text() == "{}"
 
 
 def test_file_damaged_on_disk_is_refused(hub: HubStandIn, client: Client, tmp_path: Path) -> None:
