@@ -4,16 +4,21 @@ Spaces are planned in `facekit.publish_space` and pushed from here.
 """
 
 import json
+import logging
 import os
 import re
 import struct
 import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, ModelCard
+
+logger = logging.getLogger(__name__)
 
 CARD = "README.md"
 INDEXES = ("model_index.json", "config.json")
@@ -127,15 +132,20 @@ def push(
         plan: from `plan_push` or `facekit.publish_space.plan_space`.
         repo_id: ORG/NAME.
         private: of a new repository.
-        revision: branch; None is main.
+        revision: branch, made of main's head where there is none; None is main.
         message: of the commit.
         token, endpoint: None takes what `hf auth login` and HF_ENDPOINT set.
+
+    A repository or branch that was made for it is removed again where the files are not taken.
 
     Raises:
         ValueError: the plan has problems, the Hub's own validation refuses the card, or a bad `repo_id`.
         huggingface_hub.errors.HfHubHTTPError: the Hub refuses.
+        OSError: the Hub cannot be reached, or the connection broke off.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
+
+    from facekit.hub_errors import explained_push
 
     if plan.problems:
         raise ValueError(f"{plan.folder} cannot be pushed: {'; '.join(plan.problems)}.")
@@ -143,9 +153,29 @@ def push(
     api = HfApi(endpoint=endpoint, token=token)
     kind = plan.repo_type
     sdk = "gradio" if kind == "space" else None
-    api.create_repo(repo_id, private=private, exist_ok=True, repo_type=kind, space_sdk=sdk)
     operations = [CommitOperationAdd(upload.path, str(upload.file)) for upload in plan.uploads]
-    return api.create_commit(repo_id, operations, commit_message=message, revision=revision, repo_type=kind)
+    with explained_push(), ExitStack() as undo:
+        if not api.repo_exists(repo_id, repo_type=kind):
+            api.create_repo(repo_id, private=private, repo_type=kind, space_sdk=sdk)
+            undo.callback(_take_back, f"repository {repo_id}", api.delete_repo, repo_id, repo_type=kind)
+        if revision is not None and not api.revision_exists(repo_id, revision, repo_type=kind):
+            api.create_branch(repo_id, branch=revision, repo_type=kind)
+            undo.callback(
+                _take_back, f"branch {revision}", api.delete_branch, repo_id, branch=revision, repo_type=kind
+            )
+        commit = api.create_commit(
+            repo_id, operations, commit_message=message, revision=revision, repo_type=kind
+        )
+        undo.pop_all()
+    return commit
+
+
+def _take_back(made: str, remove: Callable[..., None], *args: str, **options: str) -> None:
+    """Remove what was made for a push that failed; that error is the one to tell, whatever becomes of this."""
+    try:
+        remove(*args, **options)
+    except Exception as error:  # the Hub's, and those of an HTTP library that depends on the version
+        logger.warning("the %s was made and could not be removed again: %s", made, error)
 
 
 def check_repo_id(repo_id: str) -> None:

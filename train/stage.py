@@ -18,6 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from facekit.conditions.degrade import degrade_pair, get_config
+from facekit.hub_errors import explained
 from facekit.schedulers import CodeDiffusionScheduler
 from train.data import Data, ImageSource, Preparation, say_count, to_tensor, training_batches
 from train.loop import LoopConfig, Run, write_folder
@@ -316,7 +317,8 @@ def load_scheduler(source: str) -> CodeDiffusionScheduler:
         raise ValueError(
             f"{folder} has no sub-folder scheduler, which says how its code diffuser was trained"
         )
-    return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
+    with explained(source):
+        return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
 
 
 def lazy_options(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:

@@ -39,7 +39,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--space", action="store_true", help="the folder is a Space (spaces/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="show what would be uploaded, and stop")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--revision", metavar="BRANCH", help="branch (default: main)")
+    parser.add_argument(
+        "--revision", metavar="BRANCH", help="branch; made where there is none (default: main)"
+    )
     parser.add_argument("--message", default="Upload with facekit", help="message of the commit")
     return parser
 

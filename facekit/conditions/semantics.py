@@ -220,11 +220,12 @@ def load_parser(source: str | None = None) -> Any:
             and was trained on pseudo-labels.
 
     Raises:
-        OSError: no such model.
+        OSError: no such model, or the Hub cannot be reached.
         ImportError: a network of transformers, which is not installed.
         ValueError: a parser with labels of no known class.
     """
     from facekit.hub import starter
+    from facekit.hub_errors import explained
     from facekit.models.face_parser import FaceParser
 
     if source is None:
@@ -233,10 +234,11 @@ def load_parser(source: str | None = None) -> Any:
         except (OSError, ImportError):
             logger.warning("%s cannot be loaded; parsing with the starter instead", NETWORKED_PARSER)
             return FaceParser.from_pretrained(starter("face-parser"))
-    config = FaceParser.load_config(source)
-    if config.get("_class_name") == "FaceParser":
-        return FaceParser.from_pretrained(source)
-    return _transformers_parser(source)
+    with explained(source):
+        config = FaceParser.load_config(source)
+        if config.get("_class_name") == "FaceParser":
+            return FaceParser.from_pretrained(source)
+        return _transformers_parser(source)
 
 
 def _hub_answers() -> bool:

@@ -15,7 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 
 from facekit.hub_cache import check_downloads
-from facekit.pipelines.base import explain
+from facekit.hub_errors import explained
 
 State = dict[str, Tensor]
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -69,17 +69,14 @@ def download_files(
 
     Raises:
         FileNotFoundError: `repo_id` is no Hub id.
-        OSError: there is no such model or no access, the download broke off or is damaged.
+        OSError: there is no such model or no access, the Hub cannot be reached, the download broke off or is damaged.
     """
     try:
-        folder = Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=list(names)))
+        with explained(repo_id, revision):
+            files = list(names)
+            folder = Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=files))
     except HFValidationError as error:
         raise FileNotFoundError(f"{repo_id} is no folder, and no Hub id: {error}") from error
-    except Exception as error:
-        message = explain(repo_id, revision, error)
-        if message is None:
-            raise
-        raise OSError(message) from error
     check_downloads(folder)
     return folder
 

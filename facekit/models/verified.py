@@ -8,6 +8,7 @@ from diffusers.utils import CONFIG_NAME
 from huggingface_hub import try_to_load_from_cache
 
 from facekit.hub_cache import check_downloads
+from facekit.hub_errors import explained
 
 
 class VerifiedModelMixin(ModelMixin):
@@ -18,7 +19,8 @@ class VerifiedModelMixin(ModelMixin):
         """Load a network from a folder or from the Hub; all arguments are those of diffusers.
 
         Raises:
-            OSError: there is no such model, or what was downloaded is not what the Hub announced.
+            OSError: there is no such model, the Hub cannot be reached, or what was downloaded is not what it
+                announced.
         """
         subfolder = kwargs.get("subfolder") or ""
         folder = Path(pretrained_model_name_or_path, subfolder)
@@ -27,7 +29,8 @@ class VerifiedModelMixin(ModelMixin):
             check_downloads(folder)
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            with explained(pretrained_model_name_or_path, kwargs.get("revision")):
+                return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         finally:
             # A damaged file may load, or fail with an error that does not tell why.
             config = try_to_load_from_cache(

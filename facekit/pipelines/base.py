@@ -6,29 +6,9 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 
-
-def explain(repo_id: str, revision: str | None, error: BaseException) -> str | None:
-    """What is wrong and the way out, for an error met while downloading; None where it speaks for itself."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-        causes.append(cause)
-    if any(isinstance(c, RevisionNotFoundError) for c in causes):
-        return f"The model {repo_id} has no revision {revision!r}."
-    if any(isinstance(c, RepositoryNotFoundError) for c in causes):
-        return (
-            f"There is no model {repo_id}, or it is private or gated and you have no access. Check the name; "
-            "for a private model log in with `hf auth login` or pass token=."
-        )
-    # huggingface_hub lets errors of its HTTP library through; which library that is depends on its version.
-    if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
-        return (
-            f"The download of {repo_id} broke off ({error}). What came completely is kept; load again to get "
-            "the rest."
-        )
-    return None
+from facekit.hub_errors import explained
 
 
 class FacekitPipeline(DiffusionPipeline):
@@ -66,15 +46,11 @@ class FacekitPipeline(DiffusionPipeline):
         """Download a pipeline, or find it in the cache; all arguments are those of diffusers.
 
         Raises:
-            OSError: there is no such model or revision, no access to it, or the download broke off.
+            OSError: there is no such model or revision, no access to it, the Hub cannot be reached, or the
+                download broke off.
         """
-        try:
+        with explained(pretrained_model_name, kwargs.get("revision")):
             return super().download(pretrained_model_name, **kwargs)
-        except Exception as error:
-            message = explain(pretrained_model_name, kwargs.get("revision"), error)
-            if message is None:
-                raise
-            raise OSError(message) from error
 
     @staticmethod
     def check_counts(**counts: Any) -> None:

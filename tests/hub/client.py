@@ -13,6 +13,7 @@ import huggingface_hub
 import torch
 
 import facekit
+from facekit.convert.common import download_files
 
 # A broken download is resumed from the last whole chunk; the tests' files are smaller than the usual one.
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1024
@@ -24,8 +25,15 @@ LOADERS = {
 }
 
 
+def fetch(repo: str, cache_dir: str) -> dict[str, Any]:
+    """Download as `facekit convert` does, into the usual cache."""
+    return {"files": sorted(file.name for file in download_files(repo, ["*.json"]).iterdir())}
+
+
 def load(loader: str, repo: str, **options: Any) -> dict[str, Any]:
     """Load and describe what came: class, the mark that the test put into the weights, dtype."""
+    if loader == "convert":
+        return fetch(repo, **options)
     if "dtype" in options:
         options["dtype"] = getattr(torch, options["dtype"])
     loaded = LOADERS[loader].from_pretrained(repo, **options)

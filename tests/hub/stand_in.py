@@ -49,6 +49,7 @@ class HubStandIn:
         cut_after: the connection is closed at this byte of a large file; None serves it whole.
         cuts_left: how many more answers are cut.
         wrong_byte: position of a byte of large files that is flipped on its way; None leaves them right.
+        refusal: status and error code with which every request is answered; None answers as usual.
         etag: how a mirror announces a file's content, large ones too, which it serves itself; None does as the Hub.
         answers: counts of "METHOD status path" that were given.
     """
@@ -68,6 +69,7 @@ class HubStandIn:
         self.cuts_left = 0
         self.wrong_byte: int | None = None
         self.etag: Callable[[bytes], str] | None = None
+        self.refusal: tuple[int, str] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -104,6 +106,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_DELETE(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+        if parts == ["api", "repos", "delete"]:
+            wanted = json.loads(body)
+            self.hub.repositories.pop(self._repo_id(wanted))
+        else:
+            self.hub.repositories[self._place(parts)].names.pop(parts[5])
+        self._send_json({})
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = unquote(urlsplit(self.path).path)
@@ -115,13 +127,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "", "Invalid username or password.")
         elif path == "/api/repos/create":
             self._create(json.loads(body))
+        elif parts[0] == "api" and parts[4:5] == ["branch"]:
+            self._branch(self._place(parts), parts[5])
         elif path.endswith(".git/info/lfs/objects/batch"):
             self._offer_places(json.loads(body))
         elif parts[0] == "api" and parts[1] in ("models", "spaces") and parts[4:5] == ["preupload"]:
             self._sort_files(json.loads(body))
         elif parts[0] == "api" and parts[1] in ("models", "spaces") and parts[4:5] == ["commit"]:
-            place = parts[2:4] if parts[1] == "models" else parts[1:4]
-            self._commit("/".join(place), parts[5], body)
+            self._commit(self._place(parts), parts[5], body)
         else:
             self._refuse(404, "EntryNotFound", f"no such page: {path}")
 
@@ -135,12 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, b"", {})
 
     def _create(self, wanted: dict[str, Any]) -> None:
-        repo_id = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
-        if wanted.get("type") == "space":
-            if wanted.get("sdk") != "gradio":
-                self._refuse(400, "", "a Space needs its SDK")
-                return
-            repo_id = f"spaces/{repo_id}"
+        repo_id = self._repo_id(wanted)
+        if wanted.get("type") == "space" and wanted.get("sdk") != "gradio":
+            self._refuse(400, "", "a Space needs its SDK")
+            return
         if repo_id in self.hub.repositories:
             self._send_json({"error": "You already created this model repo", "url": self._page(repo_id)}, 409)
             return
@@ -148,6 +159,26 @@ class _Handler(BaseHTTPRequestHandler):
         repository.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "main")
         self.hub.repositories[repo_id] = repository
         self._send_json({"url": self._page(repo_id)})
+
+    @staticmethod
+    def _repo_id(wanted: dict[str, Any]) -> str:
+        """Key in `repositories` of the repository that a request's body names."""
+        name = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
+        return f"spaces/{name}" if wanted.get("type") == "space" else name
+
+    @staticmethod
+    def _place(parts: list[str]) -> str:
+        """Key in `repositories` of the repository that a path below /api names."""
+        return "/".join(parts[2:4] if parts[1] == "models" else parts[1:4])
+
+    def _branch(self, repo_id: str, branch: str) -> None:
+        """A new branch that starts at main; names that git would not take are refused."""
+        repository = self.hub.repositories[repo_id]
+        if branch in repository.names or ".." in branch:
+            self._refuse(409 if branch in repository.names else 400, "", f"Invalid branch {branch}")
+            return
+        repository.names[branch] = repository.names["main"]
+        self._send_json({})
 
     def _page(self, repo_id: str) -> str:
         return f"{self.hub.endpoint}/{repo_id}"
@@ -197,10 +228,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         parts = path.strip("/").split("/")
-        if parts[0] == "content":
+        if self.hub.refusal is not None:
+            self._refuse(*self.hub.refusal, "refused")
+        elif parts[0] == "content":
             self._send_large(parts[1])
-        elif parts[:2] == ["api", "models"]:
-            self._answer_api("/".join(parts[2:4]), parts[4:])
+        elif parts[0] == "api" and parts[1] in ("models", "spaces"):
+            self._answer_api(self._place(parts), parts[4:])
         elif len(parts) > 4 and parts[2] == "resolve":
             self._answer_file("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         else:

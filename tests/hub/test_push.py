@@ -192,3 +192,28 @@ def test_push_and_load_back(hub: HubStandIn, folder: Path, tmp_path: Path) -> No
     assert pushed(hub, folder, "--message", "Card")[0] == 0
     assert len(repository.commits) == 3
     assert repository.commits[repository.names["main"]]["README.md"].endswith(b"More.\n")
+
+
+def test_a_branch_is_made_or_nothing_is(hub: HubStandIn, folder: Path) -> None:
+    hub.repositories.pop(REPO, None)
+    # 1. A name that the Hub refuses, or a card: no empty repository stays behind
+    code, words = pushed(hub, folder, "--revision", "no..branch")
+    assert code == 1 and "the Hub did not take it" in words and REPO not in hub.repositories, words
+    hub.card_errors = ["not this one"]
+    code, words = pushed(hub, folder, "--revision", "dev")
+    assert code == 1 and "not this one" in words and REPO not in hub.repositories
+
+    # 2. A new repository with its files on the branch alone, then another branch of it
+    hub.card_errors = []
+    code, words = pushed(hub, folder, "--revision", "dev")
+    assert code == 0, words
+    repository = hub.repositories[REPO]
+    assert set(repository.commits[repository.names["main"]]) == {".gitattributes"}
+    assert WEIGHTS in repository.commits[repository.names["dev"]]
+    assert pushed(hub, folder, "--revision", "dev", "--message", "again")[0] == 0
+
+    # 3. A branch that was made for a push that fails goes, the repository that was there stays
+    hub.card_errors = ["not this one"]
+    assert pushed(hub, folder, "--revision", "other")[0] == 1
+    assert set(repository.names) == {"main", "dev"} and hub.repositories[REPO] is repository
+    hub.card_errors = []

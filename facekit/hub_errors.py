@@ -1,0 +1,154 @@
+"""What is wrong when something cannot be had from the Hub, and the way out, in one sentence or two."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+# huggingface_hub lets errors of its HTTP library through; which library that is depends on its version.
+_HTTP_LIBRARIES = frozenset(("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"))
+_NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ConnectionError", "NewConnectionError", "PoolTimeout"}
+_NO_CONNECTION |= {"ProxyError", "SSLError", "UnsupportedProtocol"}
+
+
+@contextmanager
+def explained(repo_id: str | os.PathLike, revision: str | None = None) -> Iterator[None]:
+    """Let errors of what is fetched inside become an OSError that says what is wrong; others stay as they are."""
+    try:
+        yield
+    except Exception as error:
+        message = explain(str(repo_id), revision, error)
+        if message is None:
+            raise
+        raise OSError(message) from error
+
+
+def explain(repo_id: str, revision: str | None, error: BaseException) -> str | None:
+    """What is wrong and the way out, for an error met while fetching; None where it speaks for itself."""
+    causes = _causes(error)
+    kinds = tuple(type(cause) for cause in causes)
+    if any(issubclass(kind, RevisionNotFoundError) for kind in kinds):
+        return f"The model {repo_id} has no revision {revision!r}."
+    if any(issubclass(kind, GatedRepoError) for kind in kinds):
+        return (
+            f"The model {repo_id} is gated: its owners let in those who ask. Ask for access at "
+            f"{constants.ENDPOINT}/{repo_id}, then {LOG_IN}."
+        )
+    if any(issubclass(kind, RepositoryNotFoundError) for kind in kinds):
+        return (
+            f"There is no folder and no model {repo_id}, or it is private and you have no access. Check the name; "
+            f"for a private model {LOG_IN}."
+        )
+    message = unreachable(error)
+    if message is not None:
+        return f"{message} Or name a folder in which the model lies."
+    status = next((c.response.status_code for c in causes if isinstance(c, HfHubHTTPError)), None)
+    if status in (401, 403):
+        return (
+            f"The Hub refuses access to {repo_id} (HTTP status {status}). Check your token's permissions, or "
+            f"{LOG_IN}."
+        )
+    if status == 429 or (status is not None and status >= 500):
+        return f"The Hub cannot serve {repo_id} now (HTTP status {status}). Try again later."
+    if type(error).__module__.split(".")[0] in _HTTP_LIBRARIES:
+        return (
+            f"The download of {repo_id} broke off ({error}). What came completely is kept; load again to get "
+            "the rest."
+        )
+    return None
+
+
+@contextmanager
+def explained_push() -> Iterator[None]:
+    """Let an interrupted or impossible connection inside become an OSError that says why; others stay as they are."""
+    try:
+        yield
+    except Exception as error:
+        message = unreachable(error)
+        if message is None and type(error).__module__.split(".")[0] in _HTTP_LIBRARIES:
+            message = f"The connection to the Hub broke off ({error}). Try again."
+        if message is None:
+            raise
+        raise OSError(message) from error
+
+
+def unreachable(error: BaseException) -> str | None:
+    """Why the Hub cannot be reached, as far as an error tells; None where it was reached."""
+    causes = _causes(error)
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return (
+            "The Hub cannot be reached: offline mode is on, and what is needed is not in the cache. Unset "
+            "HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE."
+        )
+    http = [cause for cause in causes if type(cause).__module__.split(".")[0] in _HTTP_LIBRARIES]
+    names = {kind.__name__ for cause in http for kind in type(cause).__mro__}
+    # A download that began breaks off by a timeout too; only before it the cache is looked at instead.
+    unanswered = "ReadTimeout" in names and any(isinstance(c, LocalEntryNotFoundError) for c in causes)
+    if not names & _NO_CONNECTION and not unanswered:
+        return None
+    place, settings = _way(http)
+    return f"The Hub cannot be reached: {place} {_trouble(causes, names)}. Check the network{settings}."
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and all that led to it."""
+    causes, waiting = [], [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if not any(cause is known for known in causes):
+            causes.append(cause)
+            waiting += [c for c in (cause.__cause__, cause.__context__) if c is not None]
+    return causes
+
+
+def _trouble(causes: list[BaseException], names: set[str]) -> str:
+    """What a host does wrong."""
+    if any(isinstance(cause, socket.gaierror) for cause in causes) or "NameResolutionError" in names:
+        return "is a name that no address is known for (DNS)"
+    certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
+    if certificate is not None:
+        return (
+            f"shows a certificate that is not trusted here ({certificate.verify_message}; where your company has its "
+            "own, name its file in SSL_CERT_FILE)"
+        )
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "refuses the connection"
+    if any(isinstance(cause, TimeoutError) for cause in causes) or any("Timeout" in name for name in names):
+        return "does not answer in time"
+    return (
+        f"cannot be used ({next((str(c) for c in causes if type(c).__name__ in _NO_CONNECTION), causes[-1])})"
+    )
+
+
+def _way(http: list[BaseException]) -> tuple[str, str]:
+    """The host that was asked, or the proxy on the way there; and the settings to look at."""
+    url = urlsplit(constants.ENDPOINT)
+    for cause in http:
+        try:
+            url = urlsplit(str(cause.request.url))
+        except (AttributeError, RuntimeError):  # some of the library's errors know no request
+            continue
+        break
+    host = url.hostname or constants.ENDPOINT
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(host):
+        return host, "" if constants.ENDPOINT == "https://huggingface.co" else " and HF_ENDPOINT"
+    address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    # Without the name and password that may stand in it.
+    shown = f"{address.hostname}:{address.port}" if address.port else str(address.hostname)
+    return f"the proxy {shown}", f" and {url.scheme.upper()}_PROXY"

@@ -1,0 +1,138 @@
+"""A Hub that cannot be reached, or that refuses: what is wrong and why is said wherever something is fetched."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from PIL import Image
+
+from facekit.hub_errors import explain
+from tests.conftest import ROOT
+from tests.hub.stand_in import HubStandIn
+from tests.hub.test_loading import Client, LoadError
+
+REPO = "facekit/anything"
+# The HTTP library that this version of huggingface_hub works with.
+http = sys.modules[HfHubHTTPError.__mro__[1].__module__.split(".")[0]]
+PROXY = "user:secret@127.0.0.1"
+NO_PROXIES = {f"{name}_proxy": "" for name in ("http", "https", "all")}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubStandIn]:
+    with HubStandIn() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[int]:
+    """A port at which nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def ways(closed: int) -> dict[str, tuple[dict[str, str], str]]:
+    """Environments in which the Hub is out of reach, and what must be said."""
+    return {
+        "dead proxy": (
+            {"HF_ENDPOINT": "http://hub.invalid", "http_proxy": f"http://{PROXY}:{closed}"},
+            rf"the proxy 127\.0\.0\.1:{closed} refuses the connection\. Check the network and HTTP_PROXY",
+        ),
+        "no such host": (
+            {"HF_ENDPOINT": "http://hub.invalid"},
+            r"hub\.invalid is a name that no address is known for \(DNS\)\. Check the network and HF_ENDPOINT",
+        ),
+        "refused": (
+            {"HF_ENDPOINT": f"http://127.0.0.1:{closed}"},
+            r"127\.0\.0\.1 refuses the connection",
+        ),
+        "offline": ({"HF_HUB_OFFLINE": "1"}, "offline mode is on"),
+    }
+
+
+@pytest.mark.parametrize("way", ["dead proxy", "no such host", "refused", "offline"])
+def test_why_the_hub_cannot_be_reached(hub: HubStandIn, closed: int, tmp_path: Path, way: str) -> None:
+    environment, reason = ways(closed)[way]
+    client = Client(hub, tmp_path / "home", **NO_PROXIES | environment)
+    try:
+        # A network of its own is tried six times over half a minute by huggingface_hub, so only where that ends soon.
+        for loader in ("pipeline", "convert", *(["network"] if way == "offline" else [])):
+            with pytest.raises(LoadError, match=f"The Hub cannot be reached: .*{reason}") as error:
+                client.load(loader, REPO, tmp_path / "cache")
+            assert "OSError" in error.value.kinds
+            assert "stacktrace" not in str(error.value) and "secret" not in str(error.value)
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("seconds", [{"timeout": 0.2}, {"timeout": None, "read": 0.2}])
+def test_a_host_that_takes_connections_and_never_answers(seconds: dict[str, float | None]) -> None:
+    # The error that the library under huggingface_hub raises, and the one in which it is wrapped.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        port = silent.getsockname()[1]
+        with pytest.raises(Exception, match="timed out") as met:
+            http.Client(trust_env=False, timeout=http.Timeout(**seconds)).get(f"http://127.0.0.1:{port}/")
+    try:
+        raise LocalEntryNotFoundError("not here") from met.value
+    except LocalEntryNotFoundError as error:
+        assert "127.0.0.1 does not answer in time" in explain(REPO, None, error)
+    assert "broke off" in explain(REPO, None, met.value)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ((401, "GatedRepo"), "is gated"),
+        ((403, "GatedRepo"), "is gated"),
+        ((404, "RepoNotFound"), "There is no folder and no model"),
+        ((403, ""), r"refuses access to facekit/anything \(HTTP status 403\)"),
+        ((503, ""), r"cannot serve facekit/anything now \(HTTP status 503\)"),
+    ],
+)
+def test_what_the_hub_refuses(
+    hub: HubStandIn, reached: Client, tmp_path: Path, refusal: tuple[int, str], reason: str
+) -> None:
+    hub.refusal = refusal
+    for loader in ("pipeline", "convert"):
+        with pytest.raises(LoadError, match=reason) as error:
+            reached.load(loader, REPO, tmp_path)
+        assert "OSError" in error.value.kinds and "stacktrace" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def reached(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    client = Client(hub, tmp_path_factory.mktemp("home"), **NO_PROXIES)
+    yield client
+    client.close()
+
+
+def test_commands_say_it_in_one_line(closed: int, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | NO_PROXIES
+    environment |= {"HF_ENDPOINT": "http://hub.invalid", "HF_HOME": str(tmp_path / "home")}
+    environment |= {"http_proxy": f"http://{PROXY}:{closed}", "HF_TOKEN": "hf_any"}
+    for options, code in (
+        (["restore", str(photo), "--output", str(tmp_path / "out"), "--model", "a/b"], 2),
+        (["push", str(ROOT / "hub_cards" / "face-parser-starter-256"), "--repo", "a/b"], 1),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "facekit", *options],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        last = done.stderr.splitlines()[-1]
+        assert done.returncode == code, done.stderr
+        assert f"The Hub cannot be reached: the proxy 127.0.0.1:{closed} refuses the connection" in last
+        assert "Traceback" not in done.stderr and "secret" not in last
