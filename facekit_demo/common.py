@@ -34,9 +34,6 @@ PREVIEW_SIDE = 1280  # pixels; more only slows the browser's canvas, the photo i
 STEP_SIDE = 512  # pixels of a picture in a gallery of steps
 DEVICE_QUEUE = "device"  # one concurrency id for all that runs networks, so that jobs queue up for the device
 
-# On a ZeroGPU Space the decorator lends a GPU for the call; elsewhere it does nothing.
-on_gpu: Callable[..., Any] = getattr(spaces, "GPU", lambda function: function)
-
 _pipelines: dict[str, "DiffusionPipeline"] = {}
 _loading = Lock()
 
@@ -51,15 +48,16 @@ def default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_pipeline(pipeline_class: type["DiffusionPipeline"], task: str, variable: str) -> "DiffusionPipeline":
-    """The pipeline of a task, loaded at its first use and kept.
+def model_source(task: str, variable: str) -> str:
+    """Folder or Hub id of a task's model: what the environment variable names, else the bundled starter."""
+    return os.environ.get(variable) or starter(task)
 
-    `variable` names the environment variable that may hold another model (folder or Hub id) than the
-    bundled starter of the `task`.
-    """
+
+def load_pipeline(pipeline_class: type["DiffusionPipeline"], task: str, variable: str) -> "DiffusionPipeline":
+    """The pipeline of a task (see `model_source`), loaded at its first use and kept. For functions `on_gpu` alone."""
     with _loading:
         if variable not in _pipelines:
-            source = os.environ.get(variable) or starter(task)
+            source = model_source(task, variable)
             log.info("loading %s from %s", pipeline_class.__name__, source)
             pipeline = pipeline_class.from_pretrained(source).to(default_device())
             pipeline.set_progress_bar_config(disable=True)
@@ -87,6 +85,18 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error("Something went wrong on our side; the log has the details.") from error
 
     return handler
+
+
+def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function that runs networks, the only place for them.
+
+    On a ZeroGPU Space a call is lent a GPU in a process of its own, and the page's process must not touch one. What
+    goes there and comes back is pickled: photos, words and numbers, never pipelines or tensors. Of errors only the
+    words of a `gr.Error` come back, so there the function is `friendly` already. Elsewhere it stays as it is.
+    """
+    handled = friendly(function)
+    lent = getattr(spaces, "GPU", lambda function: function)(handled)
+    return function if lent is handled else lent
 
 
 def sentence(error: Exception) -> str:
@@ -128,7 +138,7 @@ def seeded(seed: float | None) -> torch.Generator:
 
 def made_by(task: str, variable: str) -> Provenance:
     """What files say of pictures by the model that `load_pipeline` takes."""
-    return describe(os.environ.get(variable) or starter(task))
+    return describe(model_source(task, variable))
 
 
 def save_for_download(

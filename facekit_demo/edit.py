@@ -28,12 +28,12 @@ from facekit_demo.edit_result import (
     MODEL_VARIABLE,
     Wishes,
     Work,
+    attribute_names,
     open_saved,
     open_work,
     packed,
     pair,
     parts_of,
-    pipeline,
     run_edit,
 )
 from facekit_demo.exemplar_faces import only_face_in
@@ -227,9 +227,9 @@ def build_tab() -> None:
             painted_parts(map_, size),
             painted_colors(paint, size),
             seed=seed,
-            **Guides.of(values).wishes(pipeline().attribute_names),
+            **Guides.of(values).wishes(attribute_names()),
         )
-        current, remarks = run_edit(current, wishes, progress)
+        remarks = run_edit(current, wishes, progress)
         return [*results(current, remarks), _under_strokes(current, painting)]
 
     @friendly
@@ -278,7 +278,8 @@ def build_tab() -> None:
             strengths=strengths or {},
             seed=seed,
         )
-        done, remarks = run_edit(open_work(photo), wishes)
+        done = open_work(photo)
+        remarks = run_edit(done, wishes)
         origin = made_by(MODEL_TASK, MODEL_VARIABLE)
         path = save_for_download(done.session.photo, f"{Path(photo).stem}-edited.png", download, origin)
         return path, "\n".join(remarks)
@@ -348,7 +349,7 @@ def build_tab() -> None:
 def stop_words(done: Work | None) -> None:
     """Let the words' search that is running end with the best that it found."""
     if done is not None:
-        done.stopped = True
+        done.stop.touch()
 
 
 def _there(done: Work | None) -> Work:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from facekit_demo.candidates import KEPT
 from facekit_demo.common import friendly
-from facekit_demo.edit_result import MAX_STEPS, STEPS, STRENGTHS, pipeline, slider_label, words_hint
+from facekit_demo.edit_result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
 from facekit_demo.exemplar_faces import (
     ExampleFace,
     FaceRow,
@@ -138,8 +138,8 @@ class GuidePanels:
         pose.change(lambda said: gr.update(visible=said == "picture"), pose, pose_file, **QUIET)
 
     def opened(self) -> list[Any]:
-        """Updates of `opening` once the model is there: a slider for each of its attributes, set to 0."""
-        names = pipeline().attribute_names
+        """Updates of `opening` for a new photo: a slider for each of the model's attributes, set to 0."""
+        names = attribute_names()
         sliders = [gr.update(label=slider_label(name), value=0, visible=True) for name in names[:MAX_SLIDERS]]
         sliders += [gr.update(visible=False)] * (MAX_SLIDERS - len(sliders))
         return [gr.update(visible=bool(names)), *sliders, words_hint()]

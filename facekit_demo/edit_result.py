@@ -1,8 +1,9 @@
 """The work of the Edit tab: a photo under edits, one edit of it, its history, and its session as a file."""
 
 import os
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,17 +16,23 @@ from PIL import Image
 
 from facekit import FaceEditPipeline
 from facekit.conditions.text import DEFAULT_CLIP, TextGuide
+from facekit.faces import Face
+from facekit.hub_errors import explained
 from facekit.imaging import MAX_PIXELS, Photo
+from facekit.models.style_directions import StyleDirections
+from facekit.pipelines.edit_encoding import EditCache
 from facekit.pipelines.edit_plan import FRONT, SELF, plan_faces
+from facekit.pipelines.edit_record import EditStep
 from facekit.pipelines.edit_session import EditSession
 from facekit.pipelines.exemplar_plan import ExemplarFace
 from facekit_demo.candidates import around_faces
-from facekit_demo.common import load_pipeline, on_gpu, open_photo, preview, sentence
+from facekit_demo.common import load_pipeline, model_source, on_gpu, open_photo, preview, sentence
 from facekit_demo.exemplar_faces import THUMBNAIL, ExampleFace
+from facekit_demo.temporary import own_folder
 
 MODEL_TASK, MODEL_VARIABLE = "face-edit", "FACEKIT_EDIT_MODEL"
 CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"
-CACHE_BYTES = 64 * 2**20  # of encodings for each visitor
+CACHE_BYTES = 256 * 2**20  # of encodings, of all visitors' photos
 MAX_EDITS = 100  # of one photo; all of them can be undone, so all are kept
 SESSION_BYTES = 2**28
 STEPS, MAX_STEPS = 100, 300  # of the words' search, as in the thesis
@@ -46,17 +53,17 @@ class Work:
     """A photo under edits.
 
     Attributes:
-        session: its edits.
+        session: its edits. It has no pipeline: where networks run (see `on_gpu`), the work itself never comes.
         stem: what files of it are called.
         pictures: small copies, of the photo as it came and after each edit; those that were undone too.
-        stopped: set while an edit is made, to have the words' search end with the best that it found. Where the
-            edit runs in another process (ZeroGPU) that is not seen.
+        stop: a file that is there to have the words' search, in whatever process it runs, end with the best that
+            it found.
     """
 
     session: EditSession
     stem: str
     pictures: list[Image.Image] = field(default_factory=list)
-    stopped: bool = False
+    stop: Path = field(default_factory=lambda: own_folder() / f"stop-{secrets.token_hex(8)}")
 
     @property
     def photo(self) -> Photo:
@@ -111,15 +118,35 @@ class Wishes:
 
 
 def pipeline() -> FaceEditPipeline:
-    """The model, loaded at its first use."""
+    """The model, loaded at its first use. For functions `on_gpu` alone."""
     return load_pipeline(FaceEditPipeline, MODEL_TASK, MODEL_VARIABLE)
+
+
+@lru_cache(maxsize=1)
+def encodings(_pipe: FaceEditPipeline) -> EditCache:
+    """What the networks of a pipeline made of photos and guidance, kept from edit to edit where they run."""
+    return EditCache(CACHE_BYTES)
+
+
+def attribute_names() -> tuple[str, ...]:
+    """The attributes that the model knows. Raises ValueError or OSError where there is no model."""
+    return _names_in(model_source(MODEL_TASK, MODEL_VARIABLE))
+
+
+@lru_cache(maxsize=1)
+def _names_in(source: str) -> tuple[str, ...]:
+    """Read from the model's files, because its networks are not for the page's own process."""
+    with explained(source):
+        if FaceEditPipeline.load_config(source).get("directions", [None])[0] is None:
+            return ()
+        return tuple(StyleDirections.load_config(source, subfolder="directions")["names"])
 
 
 def open_work(path: str | None) -> Work:
     """A photo that is to be edited. Raises ValueError or OSError with advice, for one without a face too."""
     photo = open_photo(path)
     try:
-        work = Work(EditSession(pipeline(), photo, cache_bytes=CACHE_BYTES), Path(path).stem)
+        work = Work(EditSession(None, photo), Path(path).stem)
     except ValueError as error:
         raise ValueError(in_page_terms(str(error))) from error
     work.take_picture()
@@ -130,7 +157,7 @@ def open_saved(path: str | None) -> Work:
     """A saved session. Raises ValueError or OSError with advice."""
     if not path:
         raise ValueError("choose a session that was saved here, a .zip file")
-    session = EditSession.load(pipeline(), path, max_bytes=SESSION_BYTES, cache_bytes=CACHE_BYTES)
+    session = EditSession.load(None, path, max_bytes=SESSION_BYTES)
     work, place = Work(session, Path(session.original.name).stem or "photo"), session.position
     for step in range(len(session.steps) + 1):
         work.go_to(step)
@@ -152,23 +179,39 @@ def packed(work: Work | None, component: Component) -> str:
     return cached
 
 
-@on_gpu
-def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) -> tuple[Work, list[str]]:
-    """Edit the photo as it is now; gives the same work with one more edit, and remarks.
+def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) -> list[str]:
+    """Edit the photo as it is now: the work has one more edit then. Gives remarks.
 
     Raises:
         ValueError: in the words of the page. The work is as before.
         OSError: the weights that words need are missing; the message says what to download.
     """
-    if len(work.session.history) >= MAX_EDITS:
+    session = work.session
+    if len(session.history) >= MAX_EDITS:
         raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
+    work.stop.unlink(missing_ok=True)
+    step = _edited(session.photo, session.faces, wishes, work.stop, progress)
+    session.take(step)
+    work.take_picture()
+    return [in_page_terms(note) for note in step.notes]
+
+
+@on_gpu
+def _edited(
+    photo: Photo, faces: Sequence[Face], wishes: Wishes, stop: Path, progress: gr.Progress | None
+) -> EditStep:
+    """The edit, for the session that the photo is of. No faces: the photo is one aligned face.
+
+    The words' search ends once there is a file `stop`.
+    """
     if progress:
         progress(0, desc="Getting ready")
-    pipe = work.session.pipeline = pipeline()
-    work.stopped = False
+    pipe = pipeline()
+    session = EditSession(pipe, photo, aligned=not faces, faces=faces)
+    session.cache = encodings(pipe)
 
     def report(searching: Any, step: int, steps: int, kwargs: dict[str, Any]) -> dict[str, Any]:
-        searching.interrupt = work.stopped
+        searching.interrupt = stop.exists()
         if progress:
             progress((step, steps), desc="Following the words", unit="steps")
         return kwargs
@@ -180,7 +223,7 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
         pose = _face(pipe, wishes.pose, FRONT, "the picture of the pose")
         if progress:
             progress(0.2, desc="Editing")
-        output = work.session.edit(
+        session.edit(
             wishes.mask,
             sketch=wishes.sketch,
             semantics=wishes.semantics,
@@ -199,23 +242,23 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
         )
     except ValueError as error:
         raise ValueError(in_page_terms(str(error))) from error
-    work.take_picture()
-    return work, [in_page_terms(note) for note in output.notes]
+    return session.steps[0]
 
 
-@on_gpu
 def parts_of(work: Work) -> np.ndarray:
     """The parts of the photo as it is now, labels uint8 `[H, W]`, 255 outside the faces.
 
     Raises:
         ValueError: the model has no parser.
     """
-    session = work.session
-    options: dict[str, Any] = {"aligned": True}
-    if not session.aligned:
-        options = {"detector": lambda _pixels: session.faces}
+    return _parts(work.photo, work.session.faces)
+
+
+@on_gpu
+def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
+    options: dict[str, Any] = {"detector": lambda _pixels: faces} if faces else {"aligned": True}
     try:
-        (labels,) = pipeline().semantic_maps(work.photo, **options)
+        (labels,) = pipeline().semantic_maps(photo, **options)
     except ValueError as error:
         raise ValueError(in_page_terms(str(error))) from error
     return labels

@@ -12,7 +12,7 @@ from PIL import Image
 from facekit import sample_faces
 from facekit.faces import align_face, detect_faces
 from facekit.imaging import as_uint8
-from facekit_demo.common import log, open_photo
+from facekit_demo.common import default_device, log, on_gpu, open_photo
 from facekit_demo.widgets import pick_gallery
 
 COLUMNS = 6
@@ -91,13 +91,17 @@ def new_row() -> FaceRow:
 @lru_cache(maxsize=8)
 def generated_faces(batch: int) -> tuple[ExampleFace, ...]:
     """People who do not exist; none where the bundled prior is missing."""
+    return tuple(ExampleFace(picture, None, picture) for picture in _drawn(batch))
+
+
+@on_gpu
+def _drawn(batch: int) -> list[Image.Image]:
     try:
         generator = torch.Generator("cpu").manual_seed(batch)
-        pictures = sample_faces(GENERATED, truncation_psi=VARIETY, generator=generator)
+        return sample_faces(GENERATED, truncation_psi=VARIETY, generator=generator, device=default_device())
     except OSError as error:
         log.warning("no faces to choose from: %s", error)
-        return ()
-    return tuple(ExampleFace(picture, None, picture) for picture in pictures)
+        return []
 
 
 def faces_in(path: str | None) -> list[ExampleFace]:

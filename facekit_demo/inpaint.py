@@ -121,10 +121,7 @@ def build_tab() -> None:
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
-        try:
-            output = _infer(unnamed(image), mask, region, steps, seed, progress)
-        except ValueError as error:
-            raise ValueError(_in_page_terms(str(error).removeprefix("image: "))) from error
+        output = _infer(unnamed(image), mask, region, steps, seed, progress)
         filled = output.images[0]
         origin = made_by(TASK, MODEL_VARIABLE)
         path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download, origin)
@@ -180,6 +177,7 @@ def _infer(
     seed: int,
     progress: gr.Progress | None = None,
 ) -> FaceInpaintOutput:
+    """Run the pipeline; with `progress` for the page, whose words ValueErrors speak then."""
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
     if progress:
@@ -191,17 +189,22 @@ def _infer(
             progress((step + 1, int(steps)), desc="Filling in", unit="steps")
         return kwargs
 
-    return pipe(
-        image,
-        mask,
-        region=region,
-        num_inference_steps=int(steps),
-        watermark=True,
-        output_type="photo",
-        generator=seeded(seed),
-        return_steps=progress is not None and math.prod(image.size) <= STEPS_PIXELS,
-        callback_on_step_end=report,
-    )
+    try:
+        return pipe(
+            image,
+            mask,
+            region=region,
+            num_inference_steps=int(steps),
+            watermark=True,
+            output_type="photo",
+            generator=seeded(seed),
+            return_steps=progress is not None and math.prod(image.size) <= STEPS_PIXELS,
+            callback_on_step_end=report,
+        )
+    except ValueError as error:
+        if progress is None:
+            raise
+        raise ValueError(_in_page_terms(str(error).removeprefix("image: "))) from error
 
 
 def _in_page_terms(message: str) -> str:

@@ -14,7 +14,8 @@ Networks always run one request at a time: a pipeline keeps the state of its run
 Time: Gradio's own `time_limit` ends streams only, and Python cannot end a thread from outside. So the time is looked at
 before every layer of every network, and a request that is over it ends there with a message. What runs no network
 (reading a picture, finding faces, writing the result) is not interrupted; the limit on pixels bounds it. On a ZeroGPU
-Space the networks run in a process of their own, which the Space's own limit ends.
+Space the networks run in a process of their own, where the time begins anew with each call; the Space's own limit ends
+that process besides.
 """
 
 import functools

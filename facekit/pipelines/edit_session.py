@@ -43,12 +43,13 @@ class EditSession:
     an edit that repeats some of it computes only what changed.
 
     Args:
-        pipeline: a `FaceEditPipeline`.
+        pipeline: a `FaceEditPipeline`; None where edits are made elsewhere and only kept here, see `take`.
         image: what `facekit.imaging.load_image` takes.
         aligned: the photo is one aligned face: no detection.
         detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
         max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
         cache_bytes: how many bytes of encodings to keep.
+        faces: those of the photo, where they are known already; None has them found.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: the photo is refused, or shows no face.
@@ -56,13 +57,14 @@ class EditSession:
 
     def __init__(
         self,
-        pipeline: "FaceEditPipeline",
+        pipeline: "FaceEditPipeline | None",
         image: ImageInput,
         *,
         aligned: bool = False,
         detector: Any = None,
         max_pixels: int | None = MAX_PIXELS,
         cache_bytes: int = CACHE_BYTES,
+        faces: Sequence[Face] | None = None,
     ) -> None:
         self.pipeline, self.aligned, self.max_pixels = pipeline, aligned, max_pixels
         self.original = load_image(image, max_pixels=max_pixels)
@@ -73,7 +75,8 @@ class EditSession:
         self.faces: list[Face] = []
         if not aligned:
             options = {} if detector is None else {"detector": detector}
-            self.faces = list(detect_faces(as_uint8(self.original.rgb), **options))
+            found = detect_faces(as_uint8(self.original.rgb), **options) if faces is None else faces
+            self.faces = list(found)
             if not self.faces:
                 raise ValueError(
                     f"{self.original.name}: no face was found. Pass aligned=True where the whole picture is one "
@@ -131,8 +134,11 @@ class EditSession:
 
         Raises:
             FileNotFoundError, TypeError, ValueError: as the pipeline's call does. The session is as before.
+            ValueError: the session has no pipeline.
         """
         check_output_type(output_type)
+        if self.pipeline is None:
+            raise ValueError("this session has no pipeline; it keeps edits that are made elsewhere.")
         settings = {key: value for key, value in settings.items() if value is not None}
         settings |= {"seed": secrets.randbelow(2**31) if seed is None else seed, "choice": choice}
         check_settings(settings)
@@ -171,13 +177,20 @@ class EditSession:
             settings["exemplar_aligned"] = True
             settings.pop("exemplar_face", None)
         patches = {i: Patch.between(self.photo, new) for i, new in enumerate(output.images)}
-        del self.steps[self.position :]
-        for step in self.steps:
-            # Candidates can be chosen as long as nothing was built on them.
-            step.patches = {step.choice: step.patch}
-        self.steps.append(EditStep(pictures, settings, notes, patches))
-        self._move(1)
+        self.take(EditStep(pictures, settings, notes, patches))
         return FaceEditOutput(images=deliver(output.images, output_type), faces=output.faces, notes=notes)
+
+    def take(self, step: EditStep) -> None:
+        """Add an edit of the photo as it is now, for example one that another process made.
+
+        Edits that were taken back are forgotten.
+        """
+        del self.steps[self.position :]
+        for earlier in self.steps:
+            # Candidates can be chosen as long as nothing was built on them.
+            earlier.patches = {earlier.choice: earlier.patch}
+        self.steps.append(step)
+        self._move(1)
 
     def choose(self, index: int) -> Image.Image:
         """Take another candidate of the last edit. ValueError where there is none, or further edits followed."""
@@ -284,7 +297,7 @@ class EditSession:
     @classmethod
     def load(
         cls,
-        pipeline: "FaceEditPipeline",
+        pipeline: "FaceEditPipeline | None",
         path: str | Path,
         *,
         max_pixels: int | None = MAX_PIXELS,
