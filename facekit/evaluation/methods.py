@@ -155,9 +155,11 @@ def _none(options: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 def _class_on_hub(source: str) -> str:
     from facekit import public
+    from facekit.hub_errors import explained
 
     try:
-        return public.DiffusionPipeline.load_config(source)["_class_name"]
+        with explained(source):
+            return public.DiffusionPipeline.load_config(source)["_class_name"]
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"the model {source} cannot be loaded: {error}") from error
 

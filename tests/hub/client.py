@@ -13,7 +13,9 @@ import huggingface_hub
 import torch
 
 import facekit
+from facekit.conditions.semantics import load_parser
 from facekit.convert.common import download_files
+from facekit.evaluation.methods import parse_method
 
 # A broken download is resumed from the last whole chunk; the tests' files are smaller than the usual one.
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1024
@@ -25,15 +27,18 @@ LOADERS = {
 }
 
 
-def fetch(repo: str, cache_dir: str) -> dict[str, Any]:
-    """Download as `facekit convert` does, into the usual cache."""
-    return {"files": sorted(file.name for file in download_files(repo, ["*.json"]).iterdir())}
+# What fetches without loading a network of the tests.
+FETCHERS = {
+    "convert": lambda repo: download_files(repo, ["*.json"]),
+    "evaluate": lambda repo: parse_method(f"other={repo}"),
+    "parser": load_parser,
+}
 
 
 def load(loader: str, repo: str, **options: Any) -> dict[str, Any]:
     """Load and describe what came: class, the mark that the test put into the weights, dtype."""
-    if loader == "convert":
-        return fetch(repo, **options)
+    if loader in FETCHERS:
+        return {"fetched": str(FETCHERS[loader](repo))}
     if "dtype" in options:
         options["dtype"] = getattr(torch, options["dtype"])
     loaded = LOADERS[loader].from_pretrained(repo, **options)
