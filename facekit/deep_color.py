@@ -11,9 +11,6 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
-from facekit.metadata import save_options
-from facekit.provenance_metadata import Provenance
-
 PNG_COLORS = {"LA": 4, "RGB": 2, "RGBA": 6}  # PNG's number of each mode that can have 16 bits here
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BLOCK_BYTES = 2**24  # packed at once
@@ -85,21 +82,11 @@ def _agrees(deep: np.ndarray, shown: np.ndarray) -> bool:
     )
 
 
-def write_png(
-    file: BinaryIO,
-    pixels: np.ndarray,
-    mode: str,
-    provenance: Provenance | None,
-    info: dict[str, Any],
-    compress_level: int = -1,
-) -> None:
-    """Write pixels uint16 `[H, W, C]` of mode LA, RGB or RGBA, with what `facekit.metadata.save_options` writes.
+def write_png(file: BinaryIO, pixels: np.ndarray, mode: str, options: dict[str, Any]) -> None:
+    """Write pixels uint16 `[H, W, C]` of mode LA, RGB or RGBA; `options` are those of `Image.save`.
 
     Pillow writes all chunks but the pixels', around one pixel; OpenCV has neither gray with alpha nor metadata.
     """
-    options = save_options("PNG", provenance, info)
-    if "transparency" in info:
-        options["transparency"] = info["transparency"]
     frame = io.BytesIO()
     Image.new(mode, (1, 1)).save(frame, format="PNG", **options)
     height, width = pixels.shape[:2]
@@ -107,7 +94,7 @@ def write_png(
     for kind, content in _chunks(frame.getvalue()):
         if kind == b"IHDR":
             content = struct.pack(">IIBB", width, height, 16, PNG_COLORS[mode]) + content[10:]
-        for part in _packed(pixels, compress_level) if kind == b"IDAT" else (content,):
+        for part in _packed(pixels) if kind == b"IDAT" else (content,):
             PngImagePlugin.putchunk(file, kind, part)
 
 
@@ -120,9 +107,12 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += 12 + length
 
 
-def _packed(pixels: np.ndarray, compress_level: int) -> Iterator[bytes]:
-    """A PNG's stream of rows, each as differences to the pixel on the left (filter 1)."""
-    packer = zlib.compressobj(compress_level, strategy=zlib.Z_FILTERED)
+def _packed(pixels: np.ndarray) -> Iterator[bytes]:
+    """A PNG's stream of rows, each as differences to the pixel on the left (filter 1).
+
+    The lower bytes are noise: looking for more than runs makes files no smaller and takes four times as long.
+    """
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
     step = pixels.shape[2] * 2
     rows = max(1, BLOCK_BYTES // (pixels.shape[1] * step))
     for top in range(0, len(pixels), rows):

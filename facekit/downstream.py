@@ -10,7 +10,7 @@ from PIL import Image
 from facekit.faces import Face, align_face, detect_faces
 from facekit.faces.detect import Detector
 from facekit.hub import starter
-from facekit.imaging import ImageInput, as_uint8, load_image
+from facekit.imaging import ImageInput, Photo, as_uint8, load_image
 from facekit.metrics.networks import emotion_recogniser, fan_landmarks
 from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
 
@@ -84,7 +84,7 @@ def restored_landmarks(
     if find is None and detector == FAN:
         find = fan_landmarks()
     before = _points(as_uint8(picture.rgb), detector, find)
-    output = _restored(picture.to_pil(), pipeline, options)
+    output = _restored(picture, pipeline, options)
     after = _points(as_uint8(load_image(output.images[0]).rgb), detector, find)
     return RestoredLandmarks(output.images[0], before, after, list(output.notes or []))
 
@@ -112,7 +112,7 @@ def restored_emotions(
     _check_options(options)
     picture = load_image(photo)
     recogniser = recogniser or emotion_recogniser()
-    output = _restored(picture.to_pil(), pipeline, options)
+    output = _restored(picture, pipeline, options)
     faces = (output.faces or [[]])[0]
     sides = [as_uint8(picture.rgb), as_uint8(load_image(output.images[0]).rgb)]
     if options.get("aligned"):
@@ -132,7 +132,7 @@ def _check_options(options: dict[str, Any]) -> None:
 
 
 def _restored(
-    photo: Image.Image, pipeline: FaceRestorePipeline | None, options: dict[str, Any]
+    photo: Photo, pipeline: FaceRestorePipeline | None, options: dict[str, Any]
 ) -> FaceRestoreOutput:
     if pipeline is None:
         pipeline = FaceRestorePipeline.from_pretrained(starter("face-restore"))

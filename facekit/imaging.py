@@ -203,10 +203,11 @@ def write_picture(
                 raise ValueError(
                     f"{file_format} files get 8 bits a channel here, and {picture.name} has 16. Save it as PNG."
                 )
+            told = save_options(file_format, provenance, picture.carried) | options
+            if "transparency" in picture.info:
+                told["transparency"] = picture.info["transparency"]
             with nullcontext(file) if hasattr(file, "write") else open(file, "wb") as opened:
-                deep_color.write_png(
-                    opened, picture.pixels, picture.mode, provenance, picture.carried, **options
-                )
+                deep_color.write_png(opened, picture.pixels, picture.mode, told)
             return
         picture = picture.to_pil()
     picture.save(file, format=file_format, **save_options(file_format, provenance, picture.info) | options)

@@ -61,6 +61,7 @@ class ExemplarInpaintOutput(BaseOutput):
             of the first pair come first). "pil": Pillow images of the photos' own mode, size, alpha and
             depth. "np": float32 `[B, H, W, C]` in [0, 1]. "pt": float32 `[B, C, H, W]` in [0, 1]. C is that of
             the photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes differ.
+            "photo": `facekit.imaging.Photo`, which keeps 16-bit colour.
         faces: for each pair the faces that were filled, left to right; empty with `aligned=True`.
         similarities: for each entry of `images` a list with the identity similarity (cosine, -1 to 1) of every
             filled face to its exemplar; None without an identity encoder.

@@ -33,7 +33,7 @@ class FaceInpaintOutput(BaseOutput):
         images: the filled photos, one for each photo given. "pil": Pillow images of the photos' own mode,
             size, alpha and depth. "np": float32 `[B, H, W, C]` in [0, 1]. "pt": float32 `[B, C, H, W]` in [0,
             1]. C is that of the photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes
-            differ.
+            differ. "photo": `facekit.imaging.Photo`, which keeps 16-bit colour.
         steps: with `return_steps`, for each photo a list of its pictures after steps 1 to T; else None.
         residuals: with `return_steps`, for each photo a list of T maps float32 `[H, W]`: how much the step
             changed a pixel, the mean of |residual| over the channels in units of [-1, 1]; 0 outside the hole;

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from facekit import FaceEditPipeline
+from facekit.imaging import Photo, load_image, write_picture
 from facekit.pipelines import edit_store
 from facekit.pipelines.edit_encoding import EditCache
 from facekit.pipelines.edit_script import read_script
@@ -276,6 +277,24 @@ def test_photos_of_every_mode_survive(
     np.testing.assert_array_equal(loaded.photo.pixels, session.photo.pixels)
     assert loaded.photo.palette == session.photo.palette
     np.testing.assert_array_equal(np.asarray(loaded.undo()), np.asarray(session.undo()))
+
+
+def test_a_session_keeps_sixteen_bits_and_what_the_file_told(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray, tmp_path: Path
+) -> None:
+    deep = portrait.astype(np.uint16) * 256 + np.arange(portrait.shape[1])[:, None]
+    told = {"text": {"Title": "Grandma"}, "icc_profile": b"profile", "dpi": (300.0, 300.0)}
+    photo = Photo(deep.astype(np.uint16), "RGB", info=told)
+    session = pipe.edit_session(photo, aligned=True)
+    output = session.edit(eyes, seed=1, output_type="photo")
+    assert output.images[0].pixels.dtype == np.uint16 and not output.notes
+    session.save(tmp_path / "s.zip")
+    loaded = EditSession.load(pipe, tmp_path / "s.zip")
+    assert loaded.photo.info == told
+    np.testing.assert_array_equal(loaded.photo.pixels, session.photo.pixels)
+    write_picture(loaded.photo, tmp_path / "a.png", "PNG")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png").pixels[~eyes], deep[~eyes])
+    assert any("gives 8 bits" in note for note in session.edit(eyes, seed=2).notes)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, bytes]], None], mend: bool) -> None:
