@@ -8,10 +8,11 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# Torch and diffusers take seconds to import. The `facekit` command must answer `--help` and wrong arguments
-# at once, so in its process alone the public names are imported when one of them is first asked for.
+# Torch and diffusers take seconds to import. facekit's commands must answer `--help` and wrong arguments at
+# once, so in their processes alone the public names are imported when one of them is first asked for.
 _program = sys.argv[0] if sys.argv else ""
-if Path(_program).stem == "facekit" or (_program == "-m" and "facekit" in sys.orig_argv):
+_commands = {"facekit", "facekit.batch", "facekit.evaluation"}
+if Path(_program).stem == "facekit" or (_program == "-m" and not _commands.isdisjoint(sys.orig_argv)):
     from importlib.util import find_spec
 
     def __getattr__(name: str) -> object:
