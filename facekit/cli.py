@@ -7,6 +7,8 @@ from importlib import import_module
 
 import facekit
 from facekit.commands.common import UsageError
+from facekit.commands.endings import run_to_end
+from facekit.commands.words import own_words
 
 # Modules of facekit.commands with add_parser(subparsers) and run(args) -> int. They import torch and the
 # pipelines inside run, so that --help and wrong arguments are answered at once.
@@ -31,14 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: all done. 1: something failed, the rest is done. 2: wrong usage, nothing done. 130: interrupted.
+    141: nobody reads what is printed.
     """
+    return run_to_end(lambda: _run(argv), "interrupted; finished files are complete")
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
     except UsageError as error:
         args.command_parser.print_usage(sys.stderr)
-        print(f"{args.command_parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{args.command_parser.prog}: error: {own_words(str(error), args)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; finished files are complete", file=sys.stderr)
-        return 130

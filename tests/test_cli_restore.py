@@ -87,14 +87,16 @@ def test_the_rest_is_done_when_some_fail(
     )
     assert code == 1 and settled("out") == ["a.png", "b.png", "d.png"]
     printed = capsys.readouterr()
-    assert "3 done, 1 failed, 0 skipped" in printed.out
+    assert "3 done, 1 failed, 1 skipped" in printed.out
+    assert "skipped: photos/notes.txt: not named like a picture" in printed.err
     assert "failed: photos/c.png: photos/c.png is no image that can be read" in printed.err
     assert "note: photos/d.png: no face was found: the photo comes back as it was" in printed.err
     report = json.loads(Path("reports/run.json").read_text())
     assert (report["command"], report["facekit"], report["model"]) == ("restore", __version__, model)
-    assert (report["done"], report["failed"], report["skipped"]) == (3, 1, 0)
+    assert (report["done"], report["failed"], report["skipped"]) == (3, 1, 1)
     assert (report["steps"], report["seed"], report["fidelity"]) == (2, 7, 0.25)
-    a, b, c, d = report["photos"]
+    text, a, b, c, d = report["photos"]
+    assert (text["photo"], text["status"]) == ("photos/notes.txt", "skipped") and "picture" in text["reason"]
     assert (a["photo"], a["status"], a["outputs"], a["faces"]) == ("photos/a.png", "done", ["out/a.png"], 1)
     (box,) = a["boxes"]
     assert box["face"] == 0 and 0 < box["box"][0] < box["box"][2] < 200
@@ -295,7 +297,11 @@ def test_existing_results_are_only_replaced_when_told(
     assert facekit(*line, "--skip-existing", "--json", "r.json") == 0
     assert Path("out/a.png").read_bytes() == b"precious" and Path("out/b.png").exists()
     report = json.loads(Path("r.json").read_text())
-    assert report["skipped"] == 1 and report["photos"][0] == {"photo": "photos/a.png", "status": "skipped"}
+    assert report["skipped"] == 1 and report["photos"][0] == {
+        "photo": "photos/a.png",
+        "status": "skipped",
+        "reason": "its result exists",
+    }
     assert facekit(*line, "--overwrite") == 0
     assert Path("out/a.png").read_bytes() != b"precious"
     assert facekit(*line, "--skip-existing") == 0
@@ -327,7 +333,7 @@ def test_killed_in_a_write_and_started_again(work: Path, model: str) -> None:
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     first, part = sorted(settled("out"), key=lambda name: name.endswith(".part"))
-    assert first == "a.png" and part.startswith(".b.png.") and part.endswith(".part")
+    assert first == "a.png" and part.startswith(".") and part.endswith(".part")
     pixels("out/a.png")
     time = Path("out/a.png").stat().st_mtime_ns
     assert cli.main([*line, "--skip-existing"]) == 0
@@ -343,7 +349,7 @@ def test_killed_in_a_write_and_started_again(work: Path, model: str) -> None:
         (["empty"], "holds no pictures"),
         (["photos/a.png", "-o", "photos/a.png"], "is a file; name a folder"),
         (["photos/a.png", "-o", "photos", "--overwrite"], "is one of the photos"),
-        (["photos/a.png", "twin/a.jpg"], "would both become out/a.png"),
+        (["photos/a.png", "twin/a.png"], "would have the same name; run them apart"),
         (["photos/a.png", "twin/a-1.png", "-o", "twin", "--candidates", 2], "is one of the photos"),
         (["photos/a.png", "--steps", 0], "--steps is 0; it must be 1 or more"),
         (["photos/a.png", "--steps", 5], "must be between 1 and 4"),
@@ -366,7 +372,7 @@ def test_wrong_usage_does_nothing_and_returns_2(
 ) -> None:
     Path("empty").mkdir()
     Path("twin").mkdir()
-    for name in ("a.jpg", "a-1.png"):
+    for name in ("a.png", "a-1.png"):
         Image.open("photos/a.png").save(f"twin/{name}")
     if "inpaint" in arguments:
         tiny_inpaint_pipeline().save_pretrained("inpaint")

@@ -13,26 +13,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import facekit
 from facekit.batch.journal import Group, Journal
 from facekit.batch.sources import Item, Source, open_source, seed_of
+from facekit.commands.arguments import file_path, hub_name
 from facekit.commands.common import (
     DTYPES,
     FATAL,
     UsageError,
     add_provenance_option,
     failure,
-    numbered,
+    say_skipped,
     suffix_of,
 )
+from facekit.commands.endings import run_to_end
+from facekit.commands.files import check_writable, numbered, why_too_long
 from facekit.commands.restoring import (
     Restored,
     add_restore_options,
     check_restore_options,
+    faces_folder,
     load_restorer,
     restore,
     settings_of,
 )
+from facekit.commands.words import own_words
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+    from PIL import Image
 
     from facekit.pipelines.restore import FaceRestorePipeline
 
@@ -75,9 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("source", metavar="SOURCE", help="folder, or Hub id of a data set")
+    command.add_argument("source", type=hub_name, metavar="SOURCE", help="folder, or Hub id of a data set")
     command.add_argument(
-        "--output", "-o", type=Path, required=True, metavar="OUT", help="folder for the results"
+        "--output", "-o", type=file_path, required=True, metavar="OUT", help="folder for the results"
     )
     command.add_argument(
         "--split", help="split of a data set, `train` by default; with it a folder is read as imagefolder"
@@ -95,6 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run this process's share and return its exit code; the main process's says how the whole run went."""
+    return run_to_end(
+        lambda: _run(argv), "interrupted; finished files are complete, the same command goes on"
+    )
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         check_restore_options(args)
@@ -107,14 +119,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             with suppress(Exception):  # the others may be gone
                 state.destroy_process_group()
     except UsageError as error:
-        print(f"facekit.batch restore: error: {error}", file=sys.stderr)
+        print(f"facekit.batch restore: error: {own_words(str(error), args)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"stopped: {error}. The same command goes on from here.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; finished files are complete, the same command goes on", file=sys.stderr)
-        return 130
 
 
 def start_process(cpu: bool) -> "PartialState":
@@ -151,8 +162,11 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
             source = open_source(args.source, args.split, args.image_column, args.output)
             settings = {"command": "restore", "source": source.name} | _comparable(settings_of(args))
             journal.check(settings, args.overwrite)
+            check_writable([args.output], "--output")
             journal.lock(exclusive=True)
             groups, tasks = plan(source, journal, args.batch_size, args.overwrite)
+            places = {(args.output / item.stem).parent for task in tasks for item in task.group}
+            check_writable(sorted(places), "--output")
             message = [tasks]
         except (UsageError, OSError) as error:
             message = [UsageError(str(error))]
@@ -186,7 +200,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     if not state.is_main_process:
         return 0
     keys = [item.key for group in groups for item in group]
-    return _summary(journal, keys, sum(len(task.todo) for task in message[0]), args)
+    return _summary(journal, keys, sum(len(task.todo) for task in message[0]), source.left_out, args)
 
 
 def plan(
@@ -229,7 +243,7 @@ def work(
         except Exception as error:  # whatever is wrong with one photo, the others go on
             if isinstance(error, OSError) and error.errno in FATAL:
                 raise
-            entry |= failure(error)
+            entry |= failure(own_words(str(error), args) or type(error).__name__)
         entry["seconds"] = round(time.perf_counter() - start, 3)
         yield entry
         start = time.perf_counter()
@@ -243,7 +257,7 @@ def _restore_group(
     if len(task.group) > 1:
         outcomes = []
         with suppress(Exception):  # which photo it was, and why, shows below
-            opened = [source.open(item) for item in task.group]
+            opened = [_open(source, item, args) for item in task.group]
             results = restore(pipeline, [photo for photo, _ in opened], seeds, args)
             outcomes = [(item, result) for (_, item), result in zip(opened, results, strict=True)]
         if outcomes:
@@ -253,12 +267,22 @@ def _restore_group(
         if item.key not in task.todo:
             continue
         try:
-            photo, named = source.open(item)
+            photo, named = _open(source, item, args)
             (result,) = restore(pipeline, [photo], [seed], args)
         except Exception as error:
             yield item, error
         else:
             yield named, result
+
+
+def _open(source: Source, item: Item, args: argparse.Namespace) -> "tuple[Path | Image.Image, Item]":
+    """What `source.open` gives. Raises ValueError as well where the results would have too long a name."""
+    photo, named = source.open(item)
+    paths = numbered(args.output / named.stem, ".png", args.candidates)
+    reason = why_too_long(paths, faces_folder if args.save_faces else None)
+    if reason:
+        raise ValueError(reason)
+    return photo, named
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -277,7 +301,9 @@ def _progress(tasks: Sequence[Task], state: "PartialState") -> Any:
     return tqdm(total=total, desc=label, unit="photo", disable=not state.is_main_process, file=sys.stderr)
 
 
-def _summary(journal: Journal, keys: Sequence[str], tried: int, args: argparse.Namespace) -> int:
+def _summary(
+    journal: Journal, keys: Sequence[str], tried: int, left_out: dict[str, str], args: argparse.Namespace
+) -> int:
     """Merge the report, say how it went; 0 when every photo is done, else 1."""
     journal.merge()
     missing, failed, unchanged = set(keys), {}, 0
@@ -289,7 +315,11 @@ def _summary(journal: Journal, keys: Sequence[str], tried: int, args: argparse.N
             failed[entry["photo"]] = entry["error"]
         unchanged += entry.get("faces") == 0
     done = tried - len(failed) - len(missing)
-    print(f"{done} done, {len(failed)} failed, {len(keys) - tried} skipped: {args.output}")
+    skipped = len(keys) - tried
+    print(f"{done} done, {len(failed)} failed, {skipped + len(left_out)} skipped: {args.output}")
+    if skipped:
+        print(f"skipped: {skipped}: done by earlier runs", file=sys.stderr)
+    say_skipped(left_out)
     if unchanged:
         print(f"{unchanged} without a restored face came back as they were")
     for key, error in list(failed.items())[:SHOWN_FAILURES]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from facekit.batch.sources import Item
-from facekit.commands.common import UsageError, remove_parts, write_atomically, write_json
+from facekit.commands.common import UsageError, write_json
+from facekit.parts import remove_parts, write_atomically
 
 Group = list[Item]
 Entry = dict[str, Any]

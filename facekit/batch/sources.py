@@ -4,13 +4,13 @@ import hashlib
 import io
 import os
 import re
-from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
-from facekit.commands.common import SUFFIXES, UsageError
+from facekit.commands.common import UsageError
+from facekit.commands.files import name_results, why_no_picture
 from facekit.opening import open_picture
 
 
@@ -25,6 +25,7 @@ class Source(Protocol):
     """A list of photos that every process sees alike."""
 
     name: str
+    left_out: dict[str, str]  # what is no photo, and why; complete when `items` was called
 
     def items(self, taken: dict[str, str]) -> list[Item]:
         """All photos in order; those in `taken` (key -> stem) keep their stem."""
@@ -47,6 +48,7 @@ class FolderSource:
 
     def __init__(self, folder: Path, output: Path) -> None:
         self.folder, self.output = folder, output.resolve()
+        self.left_out = {}
         self.name = str(folder.resolve())
         if self.folder.resolve() == self.output:
             raise UsageError(f"the results would lie among the photos of {folder}; name another --output")
@@ -54,27 +56,32 @@ class FolderSource:
     def items(self, taken: dict[str, str]) -> list[Item]:
         """By path. `a.jpg` becomes `a`; where `a.png` lies beside it, they become `a.jpg` and `a.png`."""
         keys = []
-        for place, folders, files in os.walk(self.folder):
+        for place, folders, files in os.walk(self.folder, onerror=self._leave_out_unreadable):
             here = Path(place)
-            hidden = (name for name in folders if name.startswith("."))
-            out = (name for name in folders if (here / name).resolve() == self.output)
-            for name in {*hidden, *out}:
-                folders.remove(name)
-            pictures = (f for f in files if Path(f).suffix.lower() in SUFFIXES and not f.startswith("."))
-            keys += [(here / file).relative_to(self.folder).as_posix() for file in pictures]
+            for name in list(folders):
+                if (here / name).resolve() == self.output:
+                    folders.remove(name)
+                elif name.startswith("."):
+                    folders.remove(name)
+                    self.left_out[self._key(here / name)] = "hidden"
+                elif (here / name).is_symlink():
+                    self.left_out[self._key(here / name)] = "links to folders are not followed"
+            for name in files:
+                reason = why_no_picture(here / name)
+                if reason is None:
+                    keys.append(self._key(here / name))
+                else:
+                    self.left_out[self._key(here / name)] = reason
         if not keys:
-            raise UsageError(
-                f"the folder {self.folder} and its sub-folders hold no pictures ({', '.join(sorted(SUFFIXES))})"
-            )
-        new = [key for key in sorted(keys) if key not in taken]
-        short = {key: str(PurePosixPath(key).with_suffix("")) for key in new}
-        used = Counter(short.values()) + Counter(taken.values())
-        stems = {key: short[key] if used[short[key]] == 1 else key for key in new} | taken
-        doubled = [stem for stem, count in Counter(stems.values()).items() if count > 1]
-        if doubled:
-            owners = [key for key, stem in stems.items() if stem == doubled[0]]
-            raise UsageError(f"{owners[0]} and {owners[1]} would both become {doubled[0]}; rename one")
+            raise UsageError(f"the folder {self.folder} and its sub-folders hold no pictures")
+        stems = name_results(keys, taken)
         return [Item(key, stems[key]) for key in sorted(keys)]
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _leave_out_unreadable(self, error: OSError) -> None:
+        self.left_out[self._key(Path(error.filename))] = f"cannot be read ({error.strerror})"
 
     def open(self, item: Item) -> tuple[Path, Item]:
         """The photo's path."""
@@ -101,6 +108,7 @@ class DatasetSource:
                 f"{name} is no folder; to read it as a data set the package datasets is needed: "
                 "pip install datasets"
             ) from error
+        self.left_out = {}
         local = Path(name).is_dir()
         self.name = f"{Path(name).resolve() if local else name} split {split or 'train'}"
         try:
@@ -133,6 +141,7 @@ class DatasetSource:
         path, content = value.get("path"), value.get("bytes")
         if path:
             name = re.sub(r"[^\w.-]+", "_", PurePosixPath(path.replace("\\", "/")).stem)[:80]
+            name = name.encode(errors="ignore")[:160].decode(errors="ignore")  # of names in bytes
             item = Item(item.key, f"{item.key}-{name}" if name else item.key)
         if content is None:
             return (Path(path), item) if Path(path).is_file() else (self._feature.decode_example(value), item)

@@ -2,10 +2,11 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from facekit.commands.arguments import file_name, file_path, hub_name
 from facekit.commands.common import DTYPES, UsageError
+from facekit.commands.files import check_writable
 
 EXAMPLES = """\
 examples:
@@ -34,12 +35,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     methods = parser.add_subparsers(title="methods", metavar="METHOD", dest="method", required=True)
     grig = methods.add_parser("grig", help="GRIG (few-shot generative residual image inpainting)")
-    grig.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the authors' .pth file")
+    grig.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="the authors' .pth file")
     grig.add_argument("--part", choices=GRIG_PARTS, default="pipeline", help="what to convert")
     grig.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
     vspbfr = methods.add_parser("vspbfr", help="VSPBFR (blind face restoration with visual style prompts)")
     vspbfr.add_argument(
         "source",
+        type=hub_name,
         metavar="SOURCE",
         help="folder with Arcface.pth, style_encoder_decoder.pt, code_diffuser.pt and restoration_net.pt, "
         "or a Hub id such as Wanglong2/VSPBFR",
@@ -48,18 +50,24 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     exegan = methods.add_parser("exegan", help="EXE-GAN (facial inpainting guided by exemplars)")
     exegan.add_argument(
         "source",
+        type=hub_name,
         metavar="SOURCE",
         help="folder with EXE_GAN_model_256.pt or EXE_GAN_model_512.pt, psp_ffhq_encode.pt and, if wanted, "
         "Arcface.pth; or the generator's file; or a Hub id",
     )
     exegan.add_argument("--size", type=int, choices=(256, 512), help="which generator, where there are both")
-    exegan.add_argument("--style-encoder", metavar="FILE", help="psp_ffhq_encode.pt, where it lies elsewhere")
+    exegan.add_argument(
+        "--style-encoder",
+        type=file_name,
+        metavar="FILE",
+        help="psp_ffhq_encode.pt, where it lies elsewhere",
+    )
     exegan.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
     exegan.add_argument("--revision", help="branch, tag or commit of the Hub model")
     directions = methods.add_parser("directions", help="attribute directions of the StyleGAN2 for FFHQ")
     directions.add_argument(
         "source",
-        type=Path,
+        type=file_path,
         metavar="SOURCE",
         help="folder with any of age.pt, smile.pt, pose.pt and ffhq_pca.pt, or one .safetensors file of them",
     )
@@ -71,7 +79,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="style codes of the generator (18: 1024 pixels)",
     )
     for method in (grig, vspbfr, exegan, directions):
-        method.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
+        method.add_argument(
+            "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder to write"
+        )
         method.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
         method.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
     return parser
@@ -84,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
     if occupied and not (args.overwrite and args.output.is_dir()):
         raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
+    check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
 
     try:
         _CONVERT[args.method](args)

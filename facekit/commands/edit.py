@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facekit.commands.arguments import file_name, file_path, hub_name
 from facekit.commands.common import (
     UsageError,
     add_device_options,
@@ -13,17 +14,15 @@ from facekit.commands.common import (
     add_output_options,
     chosen_faces,
     finish,
-    list_photos,
     load_pipeline,
-    matching_files,
     pick_device,
-    plan_outputs,
     provenance_of,
-    remove_parts,
     save_picture,
     work_through,
 )
+from facekit.commands.files import check_writable, find_photos, matching_files, plan_outputs, result_stems
 from facekit.hub import starter
+from facekit.parts import remove_parts
 
 if TYPE_CHECKING:
     from facekit.pipelines.edit import FaceEditPipeline
@@ -62,34 +61,40 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="picture files, or folders of them")
     parser.add_argument(
-        "--mask", "-m", type=Path, help="one mask for all, or a folder of masks with the photos' names"
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
     )
     parser.add_argument(
-        "--script", type=Path, metavar="FILE", help="edits to do one after another, instead of one edit"
+        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
+    )
+    parser.add_argument(
+        "--script", type=file_path, metavar="FILE", help="edits to do one after another, instead of one edit"
     )
     for name, what in (
         ("sketch", "strokes"),
         ("semantics", "a map of classes"),
         ("color", "colours, as strokes or a picture"),
     ):
-        parser.add_argument(f"--{name}", type=Path, help=f"{what}: one for all, or a folder as for masks")
+        parser.add_argument(
+            f"--{name}", type=file_path, help=f"{what}: one for all, or a folder as for masks"
+        )
     parser.add_argument(
         "--exemplar",
         "-e",
+        type=file_name,
         metavar="PICTURE",
         help="a face that sets the style, a folder as for masks, or: self (the photo's own face)",
     )
     parser.add_argument(
         "--pose-from",
+        type=file_name,
         metavar="PICTURE",
         help="a face whose pose to take, a folder as for masks, or: front (look straight ahead)",
     )
     parser.add_argument(
         "--prompt", metavar="TEXT", help="words for CLIP, for example 'a face with blue eyes'"
     )
-    parser.add_argument("--clip", metavar="MODEL", help="folder or Hub id of the CLIP model")
+    parser.add_argument("--clip", type=hub_name, metavar="MODEL", help="folder or Hub id of the CLIP model")
     parser.add_argument(
         "--steps", type=int, default=200, metavar="N", help="steps of the words' search (default: 200)"
     )
@@ -128,7 +133,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--save-session",
-        type=Path,
+        type=file_path,
         metavar="DIR",
         help="also write each photo's session as DIR/NAME.zip, with its edits and their pictures",
     )
@@ -142,15 +147,17 @@ def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
     settings = _settings(args)
     args.model = args.model or starter("face-edit")
-    photos = list_photos(args.photos)
+    found = find_photos(args.photos)
+    photos = found.photos
     script = _script(args)
     drawings = {}
     for name in (*DRAWINGS, *REFERENCES):
         given = getattr(args, name)
         if given is not None and given != REFERENCES.get(name):
             drawings[name] = matching_files(photos, Path(given), name.replace("_", " "))
-    outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing, args.candidates)
-    sessions = _session_files(args, outputs)
+    plan = plan_outputs(found, args, args.candidates)
+    outputs = plan.outputs
+    sessions = _session_files(args, photos, outputs)
 
     pipeline, guide = None, None
     if outputs:
@@ -188,7 +195,7 @@ def run(args: argparse.Namespace) -> int:
         | {"outputs": [str(path) for path in paths]}
         for photo, paths in outputs.items()
     }
-    entries = work_through("edit", photos, details, work)
+    entries = work_through("edit", plan, details, work)
     told = {key: getattr(args, key) for key in ("model", "device", "dtype")}
     told |= {"script": str(args.script)} if script is not None else settings
     return finish("edit", entries, told, args)
@@ -261,10 +268,14 @@ def _script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     return edits
 
 
-def _session_files(args: argparse.Namespace, outputs: Mapping[Path, Any]) -> dict[Path, Path]:
+def _session_files(
+    args: argparse.Namespace, photos: Sequence[Path], outputs: Mapping[Path, Any]
+) -> dict[Path, Path]:
     if args.save_session is None:
         return {}
-    files = {photo: args.save_session / f"{photo.stem}.zip" for photo in outputs}
+    check_writable([args.save_session], "--save-session")
+    stems = result_stems(photos)
+    files = {photo: args.save_session / f"{stems[photo]}.zip" for photo in outputs}
     existing = [file for file in files.values() if file.exists()]
     if existing and not args.overwrite:
         raise UsageError(f"{existing[0]} exists already; say --overwrite or choose another --save-session")

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import facekit
+from facekit.commands.arguments import file_name, file_path, hub_name, named_place
 from facekit.commands.common import UsageError, pick_device
+from facekit.commands.files import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +59,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         nargs="+",
+        type=named_place,
         default=[],
         metavar="[NAME=]FOLDER",
         help="undamaged pictures; several: a group each",
@@ -67,15 +70,17 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--method", "-m", action="append", default=[], metavar="METHOD", help="who takes part; repeat it"
     )
-    parser.add_argument("--output", "-o", type=Path, metavar="DIR", help="folder for table and outputs")
-    parser.add_argument("--export-inputs", type=Path, metavar="DIR", help="write the inputs for other tools")
+    parser.add_argument("--output", "-o", type=file_path, metavar="DIR", help="folder for table and outputs")
+    parser.add_argument(
+        "--export-inputs", type=file_path, metavar="DIR", help="write the inputs for other tools"
+    )
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: 256)")
     parser.add_argument("--count", type=int, metavar="N", help="only the first N pictures of each folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs and of methods")
     parser.add_argument(
         "--masks",
-        type=Path,
+        type=file_path,
         metavar="FOLDER",
         help="pictures of holes, white on black, in a subfolder for each band, such as 10-20 (default: drawn)",
     )
@@ -84,24 +89,30 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reference",
+        type=file_name,
         metavar="FOLDER",
         help="real pictures for unpaired FID (default: train beside the split)",
     )
     parser.add_argument(
         "--features",
+        type=named_place,
         default="",
         metavar="KIND=PATH",
         help="network of FID, U-IDS and P-IDS: style=FOLDER (a style encoder, which stands in titles), or "
         "inception=FILE (default: the published Inception)",
     )
-    parser.add_argument("--identity", default="", metavar="MODEL", help="identity encoder of IDD")
+    parser.add_argument(
+        "--identity", type=hub_name, default="", metavar="MODEL", help="identity encoder of IDD"
+    )
     parser.add_argument(
         "--landmarks", choices=("five-point", "fan"), default="five-point", help="detector of table 3.4"
     )
     parser.add_argument(
         "--lpips-net", choices=("vgg", "alex", "squeeze"), default="vgg", help="LPIPS backbone"
     )
-    parser.add_argument("--clip", metavar="MODEL", help="CLIP that reads texts (tables with +Te)")
+    parser.add_argument(
+        "--clip", type=hub_name, metavar="MODEL", help="CLIP that reads texts (tables with +Te)"
+    )
     parser.add_argument(
         "--sheet", type=int, default=8, metavar="N", help="lines of the contact sheet; 0: none"
     )
@@ -132,8 +143,9 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, table: "Table") -> None:
     if args.output is None and args.export_inputs is None:
         raise UsageError("say where the table goes: --output DIR")
-    if args.output is not None and args.output.exists() and not args.output.is_dir():
-        raise UsageError(f"--output {args.output} is a file; name a folder")
+    for option, folder in (("--output", args.output), ("--export-inputs", args.export_inputs)):
+        if folder is not None:
+            check_writable([folder], option)
     for name, least in (("size", 16), ("count", 1), ("runs", 1), ("sheet", 0)):
         value = getattr(args, name)
         if value is not None and value < least:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facekit.commands.arguments import file_path
 from facekit.commands.common import (
     UsageError,
     add_device_options,
@@ -13,17 +14,15 @@ from facekit.commands.common import (
     add_output_options,
     chosen_faces,
     finish,
-    list_photos,
     load_pipeline,
-    matching_files,
     pick_device,
-    plan_outputs,
     provenance_of,
-    remove_parts,
     save_picture,
     work_through,
 )
+from facekit.commands.files import find_photos, matching_files, plan_outputs
 from facekit.hub import starter
+from facekit.parts import remove_parts
 
 if TYPE_CHECKING:
     from facekit.pipelines.exemplar import ExemplarInpaintPipeline
@@ -53,9 +52,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="picture files, or folders of them")
     parser.add_argument(
-        "--mask", "-m", type=Path, help="one mask for all, or a folder of masks with the photos' names"
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
+    parser.add_argument(
+        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
     )
     parser.add_argument(
         "--recover",
@@ -67,11 +68,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "-e",
         nargs="+",
         required=True,
-        type=Path,
+        type=file_path,
         metavar="PICTURE",
         help="one picture or several for all photos, or a folder of pictures with the photos' names",
     )
-    parser.add_argument("--second-exemplar", type=Path, metavar="PICTURE", help="a picture to be mixed in")
+    parser.add_argument(
+        "--second-exemplar", type=file_path, metavar="PICTURE", help="a picture to be mixed in"
+    )
     parser.add_argument(
         "--style-layers",
         metavar="K",
@@ -89,7 +92,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--strength", type=float, default=1.0, help="0 to 1: how much the exemplar says (default: 1)"
     )
     parser.add_argument(
-        "--sketch", type=Path, help="strokes drawn into the hole: one for all, or a folder as for masks"
+        "--sketch", type=file_path, help="strokes drawn into the hole: one for all, or a folder as for masks"
     )
     add_output_options(parser)
     parser.add_argument("--candidates", type=int, default=1, metavar="N", help="results for each exemplar")
@@ -115,12 +118,14 @@ def run(args: argparse.Namespace) -> int:
     photo_settings = {"recover": args.recover, "aligned": args.aligned, "faces": chosen_faces(args.faces)}
     photo_settings["watermark"] = args.provenance == "both"
     style_layers = _layers(args.style_layers, "--style-layers", crossover=True)
-    photos = list_photos(args.photos)
+    found = find_photos(args.photos)
+    photos = found.photos
     masks = {} if args.mask is None else matching_files(photos, args.mask, "mask")
     sketches = {} if args.sketch is None else matching_files(photos, args.sketch, "sketch")
     exemplars = _exemplars_for(photos, args.exemplar)
     results = 1 if args.sweep else args.candidates * max(map(len, exemplars.values()))
-    outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing, results)
+    plan = plan_outputs(found, args, results)
+    outputs = plan.outputs
 
     encode: Callable[[list[Path]], Any] = list
     second, pipeline = None, None
@@ -176,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
         }
         for photo, paths in outputs.items()
     }
-    entries = work_through("exemplar", photos, details, work)
+    entries = work_through("exemplar", plan, details, work)
     told = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
     return finish("exemplar", entries, told | settings | {"style_layers": style_layers}, args)
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facekit.commands.arguments import file_path
 from facekit.commands.common import (
     UsageError,
     add_device_options,
@@ -11,17 +12,15 @@ from facekit.commands.common import (
     add_output_options,
     chosen_faces,
     finish,
-    list_photos,
     load_pipeline,
-    matching_files,
     pick_device,
-    plan_outputs,
     provenance_of,
-    remove_parts,
     save_picture,
     work_through,
 )
+from facekit.commands.files import find_photos, matching_files, plan_outputs
 from facekit.hub import starter
+from facekit.parts import remove_parts
 
 if TYPE_CHECKING:
     from facekit.pipelines.inpaint import FaceInpaintPipeline
@@ -48,12 +47,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="picture files, or folders of them")
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
     parser.add_argument(
         "--mask",
         "-m",
         required=True,
-        type=Path,
+        type=file_path,
         help="one mask for all, or a folder of masks with the photos' names",
     )
     add_output_options(parser)
@@ -74,21 +75,21 @@ def run(args: argparse.Namespace) -> int:
     if args.steps < 1:
         raise UsageError(f"--steps is {args.steps}; it must be 1 or more")
     faces = chosen_faces(args.faces)
-    photos = list_photos(args.photos)
-    masks = matching_files(photos, args.mask, "mask")
-    outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing)
+    found = find_photos(args.photos)
+    masks = matching_files(found.photos, args.mask, "mask")
+    plan = plan_outputs(found, args)
     model = args.model or starter("face-inpaint")
     pipeline = None
-    if outputs:
+    if plan.outputs:
         pipeline = load_pipeline("FaceInpaintPipeline", model, pick_device(args.device), args.dtype)
-        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        remove_parts(args.output, {path.name for paths in plan.outputs.values() for path in paths})
 
-    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in outputs.items()}
+    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
     entries = work_through(
         "inpaint",
-        photos,
+        plan,
         details,
-        lambda photo: _fill(pipeline, photo, masks.get(photo), outputs[photo][0], args, faces),
+        lambda photo: _fill(pipeline, photo, masks.get(photo), plan.outputs[photo][0], args, faces),
     )
     settings = {key: getattr(args, key) for key in ("region", "steps", "seed", "device", "dtype")}
     return finish("inpaint", entries, {"model": model} | settings, args)

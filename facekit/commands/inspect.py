@@ -6,7 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.commands.common import list_photos, matching_files, write_json
+from facekit.commands.arguments import file_path
+from facekit.commands.common import say_skipped, write_json
+from facekit.commands.files import check_report, find_photos, matching_files
+from facekit.commands.words import own_words
 
 if TYPE_CHECKING:
     from facekit.imaging import Photo
@@ -40,12 +43,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="+", metavar="FILE", help="picture files, or folders of them")
     parser.add_argument(
-        "--mask", "-m", type=Path, help="one mask for all, or a folder of masks with the photos' names"
+        "photos", nargs="+", type=file_path, metavar="FILE", help="picture files, or folders of them"
+    )
+    parser.add_argument(
+        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
     )
     parser.add_argument("--faces", action="store_true", help="also find the faces")
-    parser.add_argument("--json", type=Path, metavar="REPORT", help="write a report of every picture")
+    parser.add_argument("--json", type=file_path, metavar="REPORT", help="write a report of every picture")
     return parser
 
 
@@ -56,15 +61,17 @@ def run(args: argparse.Namespace) -> int:
 
     entries: list[dict[str, Any]] = []
     failed = False
-    paths = list_photos(args.photos)
+    paths, left_out = find_photos(args.photos)
+    check_report(args.json)
     masks = {} if args.mask is None else matching_files(paths, args.mask, "mask")
     for path in paths:
         try:
             photo = load_image(path)
             found = inspect(path, photo=photo)
         except (OSError, ValueError) as error:
-            print(f"failed: {path}: {error}", file=sys.stderr)
-            entries.append({"photo": str(path), "error": str(error)})
+            message = own_words(str(error), args)
+            print(f"failed: {path}: {message}", file=sys.stderr)
+            entries.append({"photo": str(path), "error": message})
             failed = True
             continue
         entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
@@ -81,11 +88,14 @@ def run(args: argparse.Namespace) -> int:
                 entry["mask"] = _mask(masks.get(path), path, photo, args.mask)
                 lines += _lines_of_mask(entry["mask"])
             except (OSError, ValueError) as error:
-                print(f"failed: {path}: {error}", file=sys.stderr)
-                entry["mask"] = {"error": str(error)}
+                message = own_words(str(error), args)
+                print(f"failed: {path}: {message}", file=sys.stderr)
+                entry["mask"] = {"error": message}
                 failed = True
         print("\n  ".join([str(path), *lines]))
         entries.append(entry)
+    say_skipped(left_out)
+    entries += [{"photo": str(file), "skipped": reason} for file, reason in left_out.items()]
     if args.json:
         try:
             write_json({"command": "inspect", "photos": entries}, args.json)

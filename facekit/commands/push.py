@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from facekit.commands.arguments import file_path
 from facekit.commands.common import UsageError
 
 EXAMPLES = """\
@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "folder", type=Path, help="model folder, exactly as it is to be on the Hub; or a Space's"
+        "folder", type=file_path, help="model folder, exactly as it is to be on the Hub; or a Space's"
     )
     parser.add_argument(
         "--repo", required=True, metavar="ORG/NAME", help="repository; made where there is none"

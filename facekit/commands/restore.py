@@ -4,16 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facekit.commands.common import (
-    add_device_options,
-    add_output_options,
-    finish,
-    list_photos,
-    pick_device,
-    plan_outputs,
-    remove_parts,
-    work_through,
-)
+from facekit.commands.arguments import file_path
+from facekit.commands.common import add_device_options, add_output_options, finish, pick_device, work_through
+from facekit.commands.files import find_photos, plan_outputs
 from facekit.commands.restoring import (
     add_restore_options,
     check_restore_options,
@@ -22,6 +15,7 @@ from facekit.commands.restoring import (
     restore,
     settings_of,
 )
+from facekit.parts import remove_parts
 
 EXAMPLES = """\
 examples:
@@ -44,7 +38,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="picture files, or folders of them")
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
     add_output_options(parser)
     add_restore_options(parser, batch_size=4)
     add_device_options(parser)
@@ -54,21 +50,21 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Restore all photos; 0 when all went well, 1 when some failed."""
     check_restore_options(args)
-    photos = list_photos(args.photos)
-    outputs = plan_outputs(photos, args.output, args.overwrite, args.skip_existing, args.candidates)
+    beside = faces_folder if args.save_faces else None
+    plan = plan_outputs(find_photos(args.photos), args, args.candidates, beside)
     pipeline = None
-    if outputs:
+    if plan.outputs:
         pipeline = load_restorer(args, pick_device(args.device))
-        paths = [path for results in outputs.values() for path in results]
+        paths = [path for results in plan.outputs.values() for path in results]
         remove_parts(args.output, {path.name for path in paths})
         for path in paths:
             remove_parts(faces_folder(path))
 
     def work(photo: Path) -> dict[str, Any]:
         (result,) = restore(pipeline, [photo], [args.seed], args)
-        result.save(outputs[photo], args.skip_existing)
+        result.save(plan.outputs[photo], args.skip_existing)
         return result.entry()
 
-    details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in outputs.items()}
-    entries = work_through("restore", photos, details, work)
+    details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in plan.outputs.items()}
+    entries = work_through("restore", plan, details, work)
     return finish("restore", entries, settings_of(args, pipeline) | {"device": args.device}, args)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facekit.commands.arguments import hub_name
 from facekit.commands.common import UsageError, chosen_faces, load_pipeline, provenance_of, save_picture
+from facekit.commands.words import own_words
 from facekit.hub import starter
 
 if TYPE_CHECKING:
@@ -66,9 +68,12 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         action="store_true",
         help="also write the aligned faces before and after, and the style prompt of every step, to NAME-faces/",
     )
-    parser.add_argument("--model", help="model folder or Hub id (default: the bundled starter)")
+    parser.add_argument(
+        "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
+    )
     parser.add_argument(
         "--identity",
+        type=hub_name,
         metavar="MODEL",
         help="identity encoder (folder or Hub id): the report says how alike each face stayed",
     )
@@ -265,7 +270,7 @@ def restore(
         Restored(
             images=own(output.images, number),
             faces=output.faces[number],
-            notes=notes[number],
+            notes=[own_words(note, args) for note in notes[number]],
             similarities=own(output.similarities, number),
             before=own(output.aligned_inputs, number),
             after=own(_marked(output.aligned_outputs, args), number),
@@ -290,13 +295,11 @@ def _marked(pictures: Any, args: argparse.Namespace) -> Any:
 
 def _notes_by_photo(notes: Sequence[str], images: Sequence["ImageInput"]) -> list[list[str]]:
     """The pipeline's notes sorted by photo; with several photos each begins with the photo's name."""
-    words = [n.replace("pass aligned=True", "say --aligned") for n in notes]
-    words = [n.replace("below min_face_size=", "below --min-face-size ") for n in words]
     if len(images) == 1:
-        return [words]
+        return [list(notes)]
     sorted_notes: list[list[str]] = [[] for _ in images]
     names = [str(i) if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images)]
-    for note in words:
+    for note in notes:
         owners = [n for n, name in enumerate(names) if note.startswith(f"{name}: ")]
         if owners:
             owner = max(owners, key=lambda n: len(names[n]))

@@ -2,10 +2,11 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from facekit.commands.arguments import file_path, named_place
 from facekit.commands.common import UsageError
+from facekit.commands.files import check_writable
 
 EXAMPLES = """\
 examples:
@@ -27,15 +28,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("methods", nargs="*", metavar="NAME=FOLDER", help="folders of outputs")
-    parser.add_argument("--answers", type=Path, required=True, metavar="DIR", help="folder of the answers")
+    parser.add_argument(
+        "methods", nargs="*", type=named_place, metavar="NAME=FOLDER", help="folders of outputs"
+    )
+    parser.add_argument(
+        "--answers", type=file_path, required=True, metavar="DIR", help="folder of the answers"
+    )
     parser.add_argument("--summary", action="store_true", help="say what was answered, with intervals")
     parser.add_argument(
         "--kind", choices=("2afc", "ranking"), default="2afc", help="one of two, or best to worst of all"
     )
     parser.add_argument("--question", default="Which picture looks more real?", help="the text above them")
     parser.add_argument(
-        "--inputs", type=Path, metavar="FOLDER", help="what the methods were given, shown above"
+        "--inputs", type=file_path, metavar="FOLDER", help="what the methods were given, shown above"
     )
     parser.add_argument(
         "--count", type=int, metavar="N", help="questions for each participant (default: all)"
@@ -63,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from facekit.study.questions import open_study
     from facekit.study.server import make_server
 
+    check_writable([args.answers], "--answers")
     study = open_study(args.methods, args.kind, args.question, args.inputs, args.count, args.seed)
     answers.bind(study)
     try:

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from facekit.hub_cache import check_downloads
 from facekit.hub_errors import explained
+from facekit.parts import part_path
 
 State = dict[str, Tensor]
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -187,9 +187,8 @@ def write_folder(folder: str | Path, write: Callable[[Path], Any], overwrite: bo
     if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
         raise FileExistsError(f"{folder} exists already; name another folder or allow overwriting")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    part = folder.with_name(f".{folder.name}.{mark}.part")
-    old = folder.with_name(f".{folder.name}.{mark}.old")
+    part = part_path(folder)
+    old = part.with_suffix(".old")
     try:
         part.mkdir()
         write(part)

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from facekit.commands.common import UsageError, pictures_in
+from facekit.commands.common import UsageError
+from facekit.commands.files import pictures_in
 from facekit.imaging import as_uint8, load_image
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from facekit.commands.common import save_picture, write_atomically
+from facekit.commands.common import save_picture
 from facekit.conditions.color import region_means
 from facekit.conditions.degrade import degrade
 from facekit.conditions.gconv_masks import gconv_mask
@@ -25,6 +25,7 @@ from facekit.evaluation.data import Pictures
 from facekit.evaluation.pairs import Partners
 from facekit.evaluation.tables import Condition, Table
 from facekit.mask_input import load_mask
+from facekit.parts import write_atomically
 from facekit.pipelines.edit_guidance import UNSAID
 
 HOLE_GRAY = 128

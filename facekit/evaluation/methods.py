@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from facekit.commands.common import DTYPES, UsageError, pictures_in
+from facekit.commands.common import DTYPES, UsageError
+from facekit.commands.files import pictures_in
 from facekit.evaluation.data import read_square
 from facekit.evaluation.inputs import Case
 from facekit.evaluation.tables import Table

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekit.commands.common import UsageError, pictures_in
+from facekit.commands.common import UsageError
+from facekit.commands.files import pictures_in
 from facekit.evaluation.data import Pictures
 from facekit.evaluation.inputs import Case, make_case
 from facekit.evaluation.methods import Method, OutputFolder, Row, rows_of

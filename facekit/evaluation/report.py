@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facekit.commands.common import save_picture, write_atomically
+from facekit.commands.common import save_picture
 from facekit.evaluation.inputs import thumbnail
+from facekit.parts import write_atomically
 
 THUMBNAIL = 160
 LABEL_HEIGHT = 18

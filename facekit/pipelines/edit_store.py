@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 import zipfile
@@ -22,6 +21,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from PIL import Image
+
+from facekit.parts import part_path
 
 MANIFEST = "session.json"
 FORMAT, VERSION = "facekit-edit-session", 1
@@ -96,7 +97,7 @@ def write_session(path: Path, manifest: dict[str, Any], files: dict[str, bytes])
     if path.exists() and (path.is_dir() == zipped or (path.is_dir() and not _is_session_folder(path))):
         raise ValueError(f"{path} exists and is no edit session. Choose another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = part_path(path)
     try:
         if zipped:
             # PNG is packed already.

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from facekit.commands.common import UsageError, pictures_in
+from facekit.commands.common import UsageError
+from facekit.commands.files import pictures_in
 
 Kind = Literal["2afc", "ranking"]
 

@@ -1,0 +1,40 @@
+"""Types of command line arguments that name files and models.
+
+`~` is the home folder wherever a place is named, also in `--output=~/x` and `NAME=~/x`, which shells leave as they are.
+"""
+
+import os
+import re
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+LONGEST_NAME = 255  # bytes, in nearly all file systems
+WEB_ADDRESS = r"(?i)[a-z][a-z0-9+.-]*://"
+
+
+def file_path(text: str) -> Path:
+    """A file or folder. Raises ArgumentTypeError for a web address."""
+    return Path(file_name(text))
+
+
+def file_name(text: str) -> str:
+    """The same for arguments that may also be a word."""
+    if re.match(WEB_ADDRESS, text):
+        raise ArgumentTypeError(f"{text} is a web address; download it and name the file")
+    longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
+    if longest > LONGEST_NAME:
+        raise ArgumentTypeError(f"{text[:20]}... has a name of {longest} bytes; {LONGEST_NAME} are possible")
+    return os.path.expanduser(text)
+
+
+def hub_name(text: str) -> str:
+    """A folder, or the Hub id of a model or data set. Raises ArgumentTypeError for a web address."""
+    if re.match(WEB_ADDRESS, text):
+        raise ArgumentTypeError(f"{text} is a web address; say OWNER/NAME as on the Hub, or name a folder")
+    return os.path.expanduser(text)
+
+
+def named_place(text: str) -> str:
+    """`NAME=PLACE`, or the place alone."""
+    name, mark, place = text.partition("=")
+    return name + mark + os.path.expanduser(place) if mark and name[:1] != "~" else os.path.expanduser(text)

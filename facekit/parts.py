@@ -1,0 +1,50 @@
+"""Files and folders that are not complete yet: written beside their place under another name, then renamed."""
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+# `MARK.TOKEN.part`; earlier versions had the file's own name in place of the mark.
+PART = re.compile(r"\.(?P<owner>.+)\.[0-9a-f]{8}\.part")
+
+
+def part_path(path: Path) -> Path:
+    """A new name beside `path`, of 31 bytes however long the name of `path` is."""
+    return path.with_name(f".{_mark(path.name)}.{secrets.token_hex(4)}.part")
+
+
+def _mark(name: str) -> str:
+    """What tells the parts of one file from those of others."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Let `write` fill a file beside `path`, then rename it: `path` is either complete or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_path(path)
+    try:
+        with open(part, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove what a killed process left of the files `names` (None: of any file) in a folder."""
+    if not folder.is_dir():
+        return
+    owners = None if names is None else {*names, *map(_mark, names)}
+    for file in list(folder.iterdir()):
+        part = PART.fullmatch(file.name)
+        if part and (owners is None or part["owner"] in owners):
+            file.unlink(missing_ok=True)
