@@ -1,4 +1,4 @@
-"""Downloaded files are compared with the digests under which the Hub announced them.
+"""Downloaded files are compared with the digests under which the Hub announced them; local folders need no cache.
 
 huggingface_hub compares a plain HTTP download's size alone; a wrong byte in the weights would go unseen.
 """
@@ -6,7 +6,11 @@ huggingface_hub compares a plain HTTP download's size alone; a wrong byte in the
 import hashlib
 import os
 import re
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from facekit.disk import why_not_writable
 
 # How servers write an ETag that is a digest: plain, quoted, weak, or with the name of the function.
 _DIGEST = re.compile(
@@ -76,3 +80,22 @@ def check_downloads(folder: Path) -> None:
         except OSError as error:
             raise OSError(f"{message}Load again with force_download=True.") from error
         raise OSError(f"{message}It was removed from the cache; load again to download it anew.")
+
+
+@cache
+def _passing_folder() -> tempfile.TemporaryDirectory:
+    """A folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="facekit-datasets-")
+
+
+def folder_cache() -> str | None:
+    """Where the datasets library may note what a local folder holds, its `cache_dir`.
+
+    None: in its own cache. Where that cannot be written, for example below a read-only `HF_HOME`: a folder that is
+    removed when the process ends.
+    """
+    import datasets
+
+    if why_not_writable(Path(datasets.config.HF_DATASETS_CACHE)) is None:
+        return None
+    return _passing_folder().name

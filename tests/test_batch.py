@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import FaceRestorePipeline, parts
+from facekit import FaceRestorePipeline, disk
 from facekit.batch.command import main
 from facekit.batch.journal import Journal
 from facekit.batch.sources import seed_of
@@ -218,10 +218,10 @@ def test_a_full_disk_stops_and_the_same_command_goes_on(
             raise OSError(errno.ENOSPC, "No space left on device")
         real_fsync(descriptor)
 
-    monkeypatch.setattr(parts.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     assert batch(photos, "-o", "out", "--model", model) == 1
     assert "stopped: [Errno 28] No space left on device. The same command goes on" in capsys.readouterr().err
-    monkeypatch.setattr(parts.os, "fsync", real_fsync)
+    monkeypatch.setattr(disk.os, "fsync", real_fsync)
     kept = {name: Path("out", name).stat().st_mtime_ns for name in ("a.jpg.png", "a.png.png")}
     assert batch(photos, "-o", "out", "--model", model) == 0
     assert results("out").keys() == RESULTS and len(report()) == 5

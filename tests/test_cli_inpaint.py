@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import __version__, cli, parts
+from facekit import __version__, cli, disk
 from facekit.hub import STARTERS, starter
 from tests.tiny_networks import tiny_inpaint_pipeline
 
@@ -206,13 +206,13 @@ def test_a_full_disk_leaves_nothing_half_written_and_stops(
     work: Path, model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("photos/c.png").unlink()
-    real_fsync = parts.os.fsync
+    real_fsync = disk.os.fsync
 
     def full(descriptor: int) -> None:
         real_fsync(descriptor)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(parts.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     code = facekit("photos", "--mask", "mask.png", "--output", "out", "--model", model, "--region", "image")
     assert code == 1 and settled(work / "out") == []
     error = capsys.readouterr().err
@@ -228,7 +228,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        parts.write_atomically(tmp_path / "a.png", interrupted)
+        disk.write_atomically(tmp_path / "a.png", interrupted)
     assert settled(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"old"
 
 

@@ -1,10 +1,11 @@
 """Configuration of a training run: a dataclass, filled from a YAML file, then from the command line.
 
 `python train/inpaint.py --config train/configs/inpaint-starter-128.yaml --batch_size 4 --masks '{kind: centre}'`:
-every field of the dataclass is an option of the same name, its value is read as YAML.
+every field of the dataclass is an option of the same name, its value is read as YAML. `~/` is the home folder.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -32,7 +33,7 @@ def read_config(
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--config", type=Path, help="YAML file with values for the options below")
+    parser.add_argument("--config", type=_path, help="YAML file with values for the options below")
     known = {field.name: field for field in fields(config_class)}  # type: ignore[arg-type]
     for name, field in known.items():
         parser.add_argument(f"--{name}", type=_value, default=argparse.SUPPRESS, help=_help(field))
@@ -64,21 +65,32 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} should hold a mapping of options, not a {type(values).__name__}")
     base = values.pop("base", None)
     return (read_yaml(path.parent / base) if base else {}) | {
-        key: _number(value) for key, value in values.items()
+        key: _settled(value) for key, value in values.items()
     }
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def _value(text: str) -> Any:
-    return _number(yaml.safe_load(text))
+    return _settled(yaml.safe_load(text))
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _settled(value: Any) -> Any:
+    """Text that is a number as one, and `~/` as the home folder, also in lists and as the keys of a mapping."""
+    if isinstance(value, list):
+        return [_expanded(entry) for entry in value]
+    if isinstance(value, dict):
+        return {_expanded(key): entry for key, entry in value.items()}
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return _expanded(value)
+
+
+def _expanded(value: Any) -> Any:
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _help(field: Any) -> str:

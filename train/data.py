@@ -24,6 +24,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm import tqdm
 
+from facekit.hub_cache import folder_cache
 from facekit.imaging import as_uint8, load_image
 
 # What a training script adds to each picture, e.g. a mask or a damaged copy: it gets the [H, W, 3] uint8 picture
@@ -151,7 +152,7 @@ class ImageSource:
         if not pictures:
             raise ValueError(f"no .jpg, .png or .webp image in {self.data} or its sub-folders")
         if has_splits(folder):
-            return datasets.load_dataset(str(folder), split=self.split)
+            return datasets.load_dataset(str(folder), split=self.split, cache_dir=folder_cache())
         if self.split != "train":
             raise ValueError(
                 f"{folder} has no split {self.split!r}: its pictures lie in no folders train and {self.split}; the "
@@ -159,6 +160,14 @@ class ImageSource:
             )
         columns = {"image": [str(path) for path in pictures], **metadata_columns(folder, pictures)}
         return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+    def first_pictures(self, count: int) -> list[Picture]:
+        """The first `count` pictures, or all where there are fewer: what validations score, from streams as well."""
+        rows = self.load()
+        if hasattr(rows, "num_rows"):
+            return [rows[i][self.image_column] for i in range(min(count, len(rows)))]
+        first = enumerate(itertools.islice(rows, count))
+        return [streamed_picture(row, number, self.image_column) for number, row in first]
 
     def count(self) -> int | None:
         """How many pictures there are; None where they are read as a stream."""
@@ -446,7 +455,7 @@ class StreamedSamples(Samples, IterableDataset):
             """The picture that the stream stands at, and those after it."""
             nonlocal number, row
             while True:
-                yield self._picture(number, row)
+                yield streamed_picture(row, number, self.column)
                 number, row = next(rows)
 
         for position in self.positions():
@@ -454,12 +463,14 @@ class StreamedSamples(Samples, IterableDataset):
                 number, row = next(rows)
             yield self.prepared(following(), MANY_BROKEN, position)
 
-    def _picture(self, number: int, row: dict[str, Any]) -> Picture:
-        for column in (self.column, "jpg", "png", "jpeg", "webp"):
-            if row.get(column) is not None:
-                place = f"{row['__key__']}.{column} in {row['__url__']}" if "__key__" in row else ""
-                return _named(row[column], place or f"picture {number} of the data")
-        raise ValueError(f"a row of the stream has no picture; its columns are {sorted(row)}")
+
+def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
+    """The picture of row `number` of a stream, in `column` or, in shards, under the ending of its file."""
+    for name in (column, "jpg", "png", "jpeg", "webp"):
+        if row.get(name) is not None:
+            place = f"{row['__key__']}.{name} in {row['__url__']}" if "__key__" in row else ""
+            return _named(row[name], place or f"picture {number} of the data")
+    raise ValueError(f"a row of the stream has no picture; its columns are {sorted(row)}")
 
 
 def _named(picture: Picture, name: str) -> Picture:

@@ -38,6 +38,7 @@ from train.direction_fits import (
     fit_boundary,
     ranking_quality,
 )
+from train.loop import work_in
 from train.stage import load_component
 
 METHODS = ("boundary", "factorise", "pca")
@@ -288,6 +289,11 @@ class Boundaries:
 
 def main(argv: list[str] | None = None) -> None:
     config = read_config(DirectionsConfig, argv, description=__doc__ or "")
+    work_in(config.output_dir, lambda: write_directions(config))
+
+
+def write_directions(config: DirectionsConfig) -> None:
+    """Find directions as the options say; writes them, a sheet and a report to `output_dir`."""
     output = Path(config.output_dir)
     prior = encoder = boundaries = None
     if config.prior is not None:

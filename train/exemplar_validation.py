@@ -34,13 +34,13 @@ class ExemplarValidation:
         source = ImageSource(
             config.validation_data, config.validation_split, image_column=config.image_column
         )
-        rows = source.load()
-        if min(config.validation_images, len(rows)) < 2:
+        pictures = source.first_pictures(config.validation_images)
+        if len(pictures) < 2:
             raise ValueError("validation fills faces after one another: it needs two pictures or more")
         masks = MaskSampler(size=trainer.size, **config.validation_masks)
         self.pictures: list[dict[str, Tensor]] = []
-        for i in range(min(config.validation_images, len(rows))):
-            pixels = fit_square(rows[i][config.image_column], trainer.size, None)
+        for i, given in enumerate(pictures):
+            pixels = fit_square(given, trainer.size, None)
             mask = masks(np.random.default_rng([7, i])).astype(np.float32)
             picture = {"image": to_tensor(pixels)[None], "mask": torch.from_numpy(mask)[None, None]}
             if config.sketch:

@@ -140,12 +140,16 @@ def face_labels(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="the folder of synthetic-faces-256")
-    parser.add_argument("--output", type=Path, required=True, help="JSON-lines file to write")
+    parser.add_argument("--data", type=_path, required=True, help="the folder of synthetic-faces-256")
+    parser.add_argument("--output", type=_path, required=True, help="JSON-lines file to write")
     args = parser.parse_args(argv)
     rows = face_labels(args.data)
     args.output.parent.mkdir(parents=True, exist_ok=True)

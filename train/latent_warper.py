@@ -219,10 +219,9 @@ class LatentWarperTrainer(Stage):
             source = ImageSource(
                 config.validation_data, config.validation_split, image_column=config.image_column
             )
-            rows = source.load()
-            count = min(config.validation_images, len(rows))
             self.held_out = [
-                to_tensor(fit_square(rows[i][config.image_column], self.size, None)) for i in range(count)
+                to_tensor(fit_square(picture, self.size, None))
+                for picture in source.first_pictures(config.validation_images)
             ]
         super().train()
 

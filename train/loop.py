@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 from PIL import Image
 from torch import nn
 from tqdm.auto import tqdm
+
+from facekit.disk import why_not_writable
 
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 
@@ -330,6 +333,28 @@ class Run:
         if self.is_main:
             write_folder(self.folder / "best", write)
         return True
+
+
+def work_in(output_dir: str, work: Callable[[], None]) -> None:
+    """Work that writes to `output_dir`, which is looked at first; Ctrl-C ends it with one line and exit code 130.
+
+    Raises:
+        OSError: no file can be written there.
+        SystemExit: after Ctrl-C.
+    """
+    folder = Path(output_dir)
+    if reason := why_not_writable(folder):
+        raise OSError(f"output_dir {reason}")
+    try:
+        work()
+        return
+    except KeyboardInterrupt:
+        pass  # and with it goes what was at work, progress bars for example
+    found = checkpoints_of(folder)
+    kept = f"goes on from {found[-1].name}" if found else "begins anew: there was no checkpoint yet"
+    if PartialState().is_main_process:
+        print(f"stopped; the same command {kept}", file=sys.stderr)
+    sys.exit(130)
 
 
 def checkpoints_of(output_dir: Path) -> list[Path]:

@@ -29,9 +29,9 @@ class MultimodalValidation:
 
     def __init__(self, trainer: "MultimodalTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        rows = ImageSource(
+        source = ImageSource(
             config.validation_data, config.validation_split, image_column=config.image_column
-        ).load()
+        )
         size = trainer.guide_size
         masks = MaskSampler(size=size, **config.validation_masks)
         labels = None
@@ -40,8 +40,8 @@ class MultimodalValidation:
         prepare = ModalityPreparation(size, 0, flip=False, labels=labels)
         self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
         self.pictures: list[dict[str, Tensor]] = []
-        for i in range(min(config.validation_images, len(rows))):
-            sample = prepare(rows[i][config.image_column], i)
+        for i, picture in enumerate(source.first_pictures(config.validation_images)):
+            sample = prepare(picture, i)
             sample["mask"] = torch.from_numpy(masks(np.random.default_rng([7, i])).astype(np.float32))[None]
             sample["position"] = torch.tensor(i)
             self.pictures.append({name: value[None] for name, value in sample.items()})

@@ -52,7 +52,7 @@ class PairSource:
     """The pictures of a split for which a good enough map exists, as `train.data.training_batches` reads them.
 
     Raises:
-        ValueError: no picture is left.
+        ValueError: no picture is left, or they come as a stream.
         OSError: a map or the scores are missing.
     """
 
@@ -68,6 +68,10 @@ class PairSource:
             seed=config.seed,
             shots=config.shots,
         )
+        if source.streams:
+            raise ValueError(
+                f"label maps are found by a picture's place in a folder; {data} is read as a stream"
+            )
         rows = source.load()
         folder = Path(config.labels) if config.labels is not None else root / "semantic"
         scores = read_scores(config.scores, root / "semantic.jsonl")

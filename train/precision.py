@@ -22,7 +22,7 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import is_bf16_available
 
-from train.loop import LoopConfig, Run, checkpoints_of
+from train.loop import LoopConfig, Run, checkpoints_of, work_in
 
 WORDS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -40,7 +40,16 @@ class Trainer(Protocol):
 
 
 def launch(trainer_class: Any, config: LoopConfig) -> None:
-    """Train a `Trainer` class; `mixed_precision: auto` is settled first, and the run says how."""
+    """Train a `Trainer` class; `mixed_precision: auto` is settled first, and the run says how.
+
+    Raises:
+        OSError: `output_dir` cannot be written.
+        SystemExit: with code 130 after Ctrl-C.
+    """
+    work_in(config.output_dir, lambda: _train(trainer_class, config))
+
+
+def _train(trainer_class: Any, config: LoopConfig) -> None:
     said = None
     if config.mixed_precision == "auto":
         choice, said = choose_precision(trainer_class, config)

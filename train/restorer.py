@@ -338,9 +338,9 @@ class RestorerTrainer(Stage):
         source = ImageSource(
             config.validation_data, config.validation_split, image_column=config.image_column
         )
-        rows, samples = source.load(), []
-        for i in range(min(config.validation_images, len(rows))):
-            pixels = fit_square(rows[i][config.image_column], self.size, None)
+        samples = []
+        for i, picture in enumerate(source.first_pictures(config.validation_images)):
+            pixels = fit_square(picture, self.size, None)
             damaged, target = degrade_pair(pixels, config.damage, np.random.default_rng([7, i]))
             pictures = {"image": to_tensor(target)[None], "damaged": to_tensor(damaged)[None]}
             samples.append(pictures | {"position": torch.tensor([i])})

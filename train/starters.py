@@ -42,16 +42,17 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", action="append", required=True, metavar="FOLDER[=WEIGHT]",
+    add("--data", action="append", required=True, type=os.path.expanduser, metavar="FOLDER[=WEIGHT]",
         help="pictures of aligned faces; several are mixed by their weights (default 1)")  # fmt: skip
     add(
         "--validation",
+        type=os.path.expanduser,
         metavar="FOLDER",
         help="held-out pictures by which the best weights of a stage are kept",
     )
     add("--validation_split", default="validation")
     add("--minutes", type=float, required=True, help="of the clock, for all stages together")
-    add("--output", type=Path, required=True, help="folder of stages and results")
+    add("--output", type=os.path.expanduser, required=True, help="folder of stages and results")
     add("--only", nargs="+", choices=[*STAGES], metavar="STAGE", help=f"some of {', '.join(STAGES)}")
     add("--init_from", nargs="+", default=[], metavar="STAGE=FOLDER",
         help="begin a stage from these networks, or stand them in for it where it is not run")  # fmt: skip
@@ -61,7 +62,8 @@ def read_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch_size", type=int, help="of every stage, instead of each one's own")
     add("--num_workers", type=int, default=0, help="processes of each stage that read and damage pictures")
     add("--mixed_precision", default="auto", choices=("auto", "no", "bf16", "fp16"))
-    add("--parser", default=str(ROOT / "hub_cards" / "face-parser-starter-256"), metavar="FOLDER",
+    add("--parser", type=os.path.expanduser, metavar="FOLDER",
+        default=str(ROOT / "hub_cards" / "face-parser-starter-256"),
         help="network that labels the parts of a face where the pictures come without label maps")  # fmt: skip
     add("--channels", type=int, nargs=2, metavar=("BASE", "MOST"),
         help="width of the style networks, min(BASE / side, MOST); 8192 128 is twice the bundled one")  # fmt: skip
@@ -101,9 +103,9 @@ def read_family(options: argparse.Namespace) -> Family:
         data=dict(data),
         validation=options.validation,
         validation_split=options.validation_split,
-        output=options.output,
+        output=Path(options.output),
         size=options.size,
-        starts={stage: Path(folder) for stage, folder in starts.items()},
+        starts={stage: Path(folder).expanduser() for stage, folder in starts.items()},
         parser=options.parser,
         exclude=read_exclude(options.exclude),
         channels=None if options.channels is None else tuple(options.channels),
@@ -255,7 +257,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended, too
     try:
+        from facekit.disk import why_not_writable  # not before: facekit takes seconds to import
+
         family = read_family(options)
+        if reason := why_not_writable(family.output):
+            raise OSError(f"--output {reason}")
         plans = share_out(plan_stages(family, options.only), options.minutes, options.parallel)
         check(family, plans, options.minutes)
         held = lock_family(family, plans)
@@ -270,7 +276,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"train.starters: {error}")
     except KeyboardInterrupt:
-        sys.exit("train.starters: stopped; the same command goes on")
+        print("train.starters: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)
     if failed:
         sys.exit(f"train.starters: {', '.join(failed)} did not end; the same command goes on")
 

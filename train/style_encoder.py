@@ -340,12 +340,12 @@ class StyleEncoderTrainer(Stage):
         config = self.config
         if config.validation_data is None:
             return []
-        rows = ImageSource(
+        source = ImageSource(
             config.validation_data, config.validation_split, image_column=config.image_column
-        ).load()
-        count = min(config.validation_images, len(rows))
+        )
         return [
-            to_tensor(fit_square(rows[i][config.image_column], self.size, None))[None] for i in range(count)
+            to_tensor(fit_square(picture, self.size, None))[None]
+            for picture in source.first_pictures(config.validation_images)
         ]
 
     def after_step(self) -> None:

@@ -36,10 +36,8 @@ class ValidationSet:
         distance: ImageNetDistance | None = None,
         batch_size: int = 8,
     ) -> None:
-        rows = source.load()
         self.pictures = [
-            to_tensor(fit_square(rows[i][source.image_column], size, None))
-            for i in range(min(count, len(rows)))
+            to_tensor(fit_square(picture, size, None)) for picture in source.first_pictures(count)
         ]
         self.masks = [
             torch.from_numpy(np.asarray(masks(np.random.default_rng([7, i])), np.float32))[None]

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from facekit.batch.sources import Item
 from facekit.commands.common import UsageError, write_json
-from facekit.parts import remove_parts, write_atomically
+from facekit.disk import remove_parts, write_atomically
 
 Group = list[Item]
 Entry = dict[str, Any]

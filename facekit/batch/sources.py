@@ -11,6 +11,7 @@ from PIL import Image
 
 from facekit.commands.common import UsageError
 from facekit.commands.files import name_results, why_no_picture
+from facekit.hub_cache import folder_cache
 from facekit.opening import open_picture
 
 
@@ -112,7 +113,8 @@ class DatasetSource:
         local = Path(name).is_dir()
         self.name = f"{Path(name).resolve() if local else name} split {split or 'train'}"
         try:
-            rows = datasets.load_dataset(name, split=split or "train")
+            cache = folder_cache() if local else None
+            rows = datasets.load_dataset(name, split=split or "train", cache_dir=cache)
         except Exception as error:  # it lets errors of its many readers through
             missing = "" if local else f"{name} is no folder here, and "
             raise UsageError(f"{missing}the data set cannot be loaded: {error}") from error

@@ -15,7 +15,7 @@ from PIL import Image
 import facekit
 from facekit.commands.arguments import file_path, hub_name
 from facekit.commands.words import own_words
-from facekit.parts import write_atomically
+from facekit.disk import write_atomically
 
 if TYPE_CHECKING:
     import torch

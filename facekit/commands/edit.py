@@ -21,8 +21,8 @@ from facekit.commands.common import (
     work_through,
 )
 from facekit.commands.files import check_writable, find_photos, matching_files, plan_outputs, result_stems
+from facekit.disk import remove_parts
 from facekit.hub import starter
-from facekit.parts import remove_parts
 
 if TYPE_CHECKING:
     from facekit.pipelines.edit import FaceEditPipeline

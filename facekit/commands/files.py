@@ -3,7 +3,6 @@
 import argparse
 import os
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image
 
 from facekit.commands.arguments import LONGEST_NAME
 from facekit.commands.common import UsageError, _suffix
+from facekit.disk import nearest, why_not_writable
 
 # Pillow knows these by name only, or hands them to another program.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -255,39 +255,17 @@ def why_too_long(paths: Sequence[Path], beside: Callable[[Path], Path] | None = 
 def longest_name(folder: Path) -> int:
     """How many bytes a name in a folder may have."""
     try:
-        return os.pathconf(_nearest(folder), "PC_NAME_MAX")
+        return os.pathconf(nearest(folder), "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):
         return LONGEST_NAME
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or the first above it that is there, or what is in its way."""
-    return next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
-
-
 def check_writable(folders: Iterable[Path], option: str) -> None:
     """Write a nameless file where each folder is or will be made. Raises UsageError where that fails."""
-    for folder in {_nearest(folder): folder for folder in folders}.values():
+    for folder in {nearest(folder): folder for folder in folders}.values():
         reason = why_not_writable(folder)
         if reason:
             raise UsageError(f"{option} {reason}")
-
-
-def why_not_writable(folder: Path) -> str | None:
-    """Why no file can be written into a folder, which need not be there; None where one can."""
-    place = _nearest(folder)
-    if not place.is_dir():
-        return (
-            f"{folder} is a file; name a folder"
-            if place == folder
-            else f"{folder} lies below the file {place}"
-        )
-    try:
-        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
-            file.write(bytes(4096))
-    except OSError as error:
-        return f"{folder}: nothing can be written into {place} ({error.strerror}); name another folder"
-    return None
 
 
 def check_report(file: Path | None) -> None:

@@ -15,7 +15,7 @@ from facekit.commands.restoring import (
     restore,
     settings_of,
 )
-from facekit.parts import remove_parts
+from facekit.disk import remove_parts
 
 EXAMPLES = """\
 examples:

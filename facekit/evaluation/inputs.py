@@ -21,11 +21,11 @@ from facekit.conditions.gconv_masks import gconv_mask
 from facekit.conditions.masks import centre_mask, ratio_mask
 from facekit.conditions.semantics import CLASS_NAMES
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.disk import write_atomically
 from facekit.evaluation.data import Pictures
 from facekit.evaluation.pairs import Partners
 from facekit.evaluation.tables import Condition, Table
 from facekit.mask_input import load_mask
-from facekit.parts import write_atomically
 from facekit.pipelines.edit_guidance import UNSAID
 
 HOLE_GRAY = 128

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from facekit.commands.common import save_picture
+from facekit.disk import write_atomically
 from facekit.evaluation.inputs import thumbnail
-from facekit.parts import write_atomically
 
 THUMBNAIL = 160
 LABEL_HEIGHT = 18

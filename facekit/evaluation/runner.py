@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from facekit.commands.common import FATAL, UsageError, save_picture, write_json
+from facekit.disk import remove_parts
 from facekit.evaluation.data import read_square
 from facekit.evaluation.inputs import Case, export
 from facekit.evaluation.measures import UNAVAILABLE, Cell, Measurer, Networks, Results, mean_cell
 from facekit.evaluation.methods import Row, Run, open_row, read_output
 from facekit.evaluation.plan import InputSet, Plan
 from facekit.metrics import WeightsUnavailable
-from facekit.parts import remove_parts
 from facekit.provenance import describe
 from facekit.provenance_metadata import Provenance
 

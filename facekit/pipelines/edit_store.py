@@ -22,7 +22,7 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image
 
-from facekit.parts import part_path
+from facekit.disk import part_path
 
 MANIFEST = "session.json"
 FORMAT, VERSION = "facekit-edit-session", 1

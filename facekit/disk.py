@@ -1,9 +1,13 @@
-"""Files and folders that are not complete yet: written beside their place under another name, then renamed."""
+"""Writing to disk: whole files or none, and whether a folder takes any.
+
+What is not complete yet lies beside its place under another name, and is then renamed.
+"""
 
 import hashlib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -48,3 +52,25 @@ def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
         part = PART.fullmatch(file.name)
         if part and (owners is None or part["owner"] in owners):
             file.unlink(missing_ok=True)
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself, or the first above it that is there, or what is in its way."""
+    return next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why no file can be written into a folder, which need not be there; None where one can."""
+    place = nearest(folder)
+    if not place.is_dir():
+        return (
+            f"{folder} is a file; name a folder"
+            if place == folder
+            else f"{folder} lies below the file {place}"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return f"{folder}: nothing can be written into {place} ({error.strerror}); name another folder"
+    return None
