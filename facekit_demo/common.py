@@ -50,7 +50,7 @@ def default_device() -> str:
 
 def model_source(task: str, variable: str) -> str:
     """Folder or Hub id of a task's model: what the environment variable names, else the bundled starter."""
-    return os.environ.get(variable) or starter(task)
+    return os.path.expanduser(os.environ.get(variable, "")) or starter(task)
 
 
 def load_pipeline(pipeline_class: type["DiffusionPipeline"], task: str, variable: str) -> "DiffusionPipeline":

@@ -158,7 +158,9 @@ def open_saved(path: str | None) -> Work:
     if not path:
         raise ValueError("choose a session that was saved here, a .zip file")
     session = EditSession.load(None, path, max_bytes=SESSION_BYTES)
-    work, place = Work(session, Path(session.original.name).stem or "photo"), session.position
+    # Names of uploads are this short already; an ending has to fit as well.
+    stem = Path(session.original.name).stem.encode(errors="ignore")[:200].decode(errors="ignore")
+    work, place = Work(session, stem or "photo"), session.position
     for step in range(len(session.steps) + 1):
         work.go_to(step)
         work.take_picture()
@@ -285,7 +287,7 @@ def _face(
 
 def clip_name() -> str:
     """The model that reads words."""
-    return os.environ.get(CLIP_VARIABLE) or DEFAULT_CLIP
+    return os.path.expanduser(os.environ.get(CLIP_VARIABLE, "")) or DEFAULT_CLIP
 
 
 @lru_cache(maxsize=1)

@@ -405,6 +405,7 @@ def test_too_large_a_photo(
         ["inspect", "https://example.com/a.jpg"],
         ["inpaint", "a.png", "--mask", "https://example.com/mask.png", "-o", "out"],
         ["restore", "a.png", "-o", "out", "--model", "https://huggingface.co/owner/name"],
+        ["study", "a=photos", "https://example.com/b", "--answers", "out"],
     ],
 )
 def test_web_addresses(line: list[str], picture: Image.Image, capsys: pytest.CaptureFixture) -> None:

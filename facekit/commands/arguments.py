@@ -35,6 +35,8 @@ def hub_name(text: str) -> str:
 
 
 def named_place(text: str) -> str:
-    """`NAME=PLACE`, or the place alone."""
+    """`NAME=PLACE`, or the place alone. Raises ArgumentTypeError for a web address."""
     name, mark, place = text.partition("=")
-    return name + mark + os.path.expanduser(place) if mark and name[:1] != "~" else os.path.expanduser(text)
+    if not mark or name.startswith("~") or "/" in name:
+        return file_name(text)
+    return name + mark + file_name(place)
