@@ -277,7 +277,8 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
     Args:
         image: a path; a Pillow image of mode 1, L, LA, P, RGB, RGBA, CMYK, YCbCr, HSV, I;16 or I (16-bit
             range); a numpy array `[H, W]` or `[H, W, 1..4]`, uint8, uint16 or float in [0, 1]; a float tensor
-            `[3, H, W]` or `[1, 3, H, W]` in [-1, 1]; a `Photo`, which comes back as it is.
+            `[1..4, H, W]` or `[1, 1..4, H, W]` in [0, 1], as `output_type="pt"` gives it; a `Photo`, which comes
+            back as it is.
         max_pixels: refuse larger pictures (a file's header tells, nothing is decoded). None: no limit.
         name: how messages call it; a path calls itself.
 
@@ -311,7 +312,7 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
 def load_images(
     images: ImageInput | Sequence[ImageInput], *, max_pixels: int | None = MAX_PIXELS, name: str = "image"
 ) -> list[Photo]:
-    """One picture, a list of them, or a batch (`[B, H, W, C]` array, `[B, 3, H, W]` tensor) as photos.
+    """One picture, a list of them, or a batch (`[B, H, W, C]` array, `[B, C, H, W]` tensor) as photos.
 
     `name` is how messages call pictures that are no paths.
 
@@ -371,7 +372,7 @@ def _from_array(array: np.ndarray, name: str) -> Photo:
     if 0 in shape:
         raise ValueError(f"{name} is an array of shape {shape}, without pixels.")
     if array.dtype.kind == "f":
-        check_range(array, 0.0, 1.0, name, "Divide by 255, or pass uint8.")
+        check_range(array, 0.0, 1.0, name, "Use x / 255 for 0..255, (x + 1) / 2 for [-1, 1].")
         array = np.clip(array.astype(np.float32), 0, 1)
     elif array.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{name} is an array of {array.dtype}; expected uint8, uint16 or float in [0, 1].")
@@ -383,13 +384,13 @@ def _from_tensor(tensor: torch.Tensor, name: str) -> Photo:
     shape = tuple(tensor.shape)
     if tensor.ndim == 4 and shape[0] == 1:
         tensor = tensor[0]
-    if tensor.ndim != 3 or tensor.shape[0] != 3 or 0 in shape:
-        raise ValueError(f"{name} is a tensor of shape {shape}; expected [3, H, W] or [B, 3, H, W].")
+    if tensor.ndim != 3 or tensor.shape[0] not in _ARRAY_MODES or 0 in shape:
+        raise ValueError(
+            f"{name} is a tensor of shape {shape}; expected [C, H, W] or [B, C, H, W] with 1 to 4 channels."
+        )
     if not tensor.is_floating_point():
-        raise ValueError(f"{name} is a tensor of {tensor.dtype}; expected floats in [-1, 1]: x / 127.5 - 1.")
-    values = tensor.detach().to("cpu", torch.float32).numpy()
-    check_range(values, -1.0, 1.0, name, "For 0..255 use x / 127.5 - 1.")
-    return Photo(np.clip(values.transpose(1, 2, 0) * 0.5 + 0.5, 0, 1), "RGB", name=name)
+        raise ValueError(f"{name} is a tensor of {tensor.dtype}; expected floats in [0, 1]: x / 255.")
+    return _from_array(tensor.detach().to("cpu", torch.float32).permute(1, 2, 0).numpy(), name)
 
 
 def check_range(values: np.ndarray, low: float, high: float, name: str, hint: str) -> None:

@@ -138,20 +138,21 @@ def test_the_edit_follows_equations_6_1_to_6_3(pipe: FaceEditPipeline) -> None:
     labels[20:30, 10:40] = 17
     layer = np.zeros((64, 64, 4), dtype=np.uint8)
     layer[40:45, 10:20] = (51, 102, 255, 255)
+    photo = (known + 1) / 2
     result = pipe(
-        known,
+        photo,
         hole,
         sketch=strokes,
         semantics=labels,
         color=layer,
-        exemplar=face,
+        exemplar=(face + 1) / 2,
         attributes={"smile": 1.5},
         aligned=True,
         noise="fixed",
         output_type="pt",
     ).images
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
-    assert torch.equal(result * (1 - hole), (known * 0.5 + 0.5) * (1 - hole))
+    assert torch.equal(result * (1 - hole), photo * (1 - hole))
 
 
 @torch.inference_mode()
@@ -167,9 +168,11 @@ def test_pose_is_taken_from_a_face_or_from_a_face_and_its_mirror_image(
         return render(w_plus, *rest)
 
     small = np.asarray(Image.fromarray(portrait).resize((64, 64)))
-    photo, other = (torch.from_numpy(p / np.float32(127.5) - 1)[None] for p in (small, small[::-1].copy()))
+    photo, other = (torch.from_numpy(p / np.float32(255))[None] for p in (small, small[::-1].copy()))
     photo, other = photo.movedim(-1, 1), other.movedim(-1, 1)
-    own, mirrored, shown = (pipe.style_encoder(encoder_input(x)) for x in (photo, photo.flip(3), other))
+    own, mirrored, shown = (
+        pipe.style_encoder(encoder_input(2 * x - 1)) for x in (photo, photo.flip(3), other)
+    )
     hole = torch.zeros(1, 1, 64, 64)
     hole[..., 20:40, 20:40] = 1
     options = {"aligned": True, "noise": "none"}

@@ -78,10 +78,11 @@ def test_the_fill_follows_equations_5_1_to_5_3(pipe: ExemplarInpaintPipeline) ->
     stochastic = network.mapping(z)[:, None].expand(-1, 4, -1)
     mixed = torch.cat([stochastic, encoder(guide, styles=(4, 10))], 1)
     predicted = network(known, mask, w_plus=mixed, noise="fixed").image
-    result = pipe(known, mask, guide, aligned=True, z=z, noise="fixed", output_type="pt").images
+    photo, example = (known + 1) / 2, (guide + 1) / 2
+    result = pipe(photo, mask, example, aligned=True, z=z, noise="fixed", output_type="pt").images
     expected = ((predicted * mask + known * (1 - mask) + 1) / 2).clamp(0, 1)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
-    assert torch.equal(result * (1 - mask), (known * 0.5 + 0.5) * (1 - mask))
+    assert torch.equal(result * (1 - mask), photo * (1 - mask))
 
 
 def test_exemplars_change_the_fill_and_seeds_repeat_it(
