@@ -355,7 +355,7 @@ def test_a_wrong_tensor_shape_is_refused(shape: tuple[int, ...]) -> None:
 
 def test_a_wrong_range_is_refused_with_the_way_out() -> None:
     for picture in (np.full((32, 32, 3), 128.0), torch.full((3, 32, 32), 128.0)):
-        with pytest.raises(ValueError, match="Use x / 255 for 0..255"):
+        with pytest.raises(ValueError, match=r"Use x / 255 for 0\.\.255"):
             load_image(picture)
 
 

@@ -14,6 +14,29 @@ from facekit.hub_errors import explained
 class FacekitPipeline(DiffusionPipeline):
     """DiffusionPipeline whose `from_pretrained` explains what went wrong with a download or a file."""
 
+    _interrupt = False
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the call that runs is to end after its present step; a callback sets it, or diffusers' `_interrupt`.
+
+        Every call begins with False.
+        """
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, ends: bool) -> None:
+        self._interrupt = ends
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """All that the pipeline is made of: `type(pipe)(**pipe.components)` is one like it with the same networks.
+
+        To diffusers' networks and schedulers it adds the values that are saved with the model.
+        """
+        _, saved = self._get_signature_keys(self)
+        return super().components | {name: self.config[name] for name in saved}
+
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any

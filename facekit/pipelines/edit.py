@@ -158,7 +158,7 @@ class FaceEditPipeline(EditRendering):
         text_guide: "TextGuide | str | None" = None,
         num_inference_steps: int = 200,
         text_options: Mapping[str, Any] | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         z: torch.Tensor | None = None,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("w_plus",),
@@ -262,7 +262,7 @@ class FaceEditPipeline(EditRendering):
             raise ValueError(
                 f"{len(poses)} pose references for {len(jobs)} photos. Pass one for all, or one for each."
             )
-        check_generators(generator, len(pairs), "pairs of photo and exemplar")
+        generator = check_generators(generator, len(pairs), "pairs of photo and exemplar")
 
         # 3. Settle order and randomness: pair, candidate, face
         counts = [job.counted for job in jobs]

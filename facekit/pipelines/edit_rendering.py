@@ -42,7 +42,6 @@ class EditRendering(EditEncoding):
     Needs the components `style_encoder`, `prior`, `latent_warper`, `aggregation` and `refiner`.
     """
 
-    interrupt = False
     _text_guide: tuple[str | None, Any] | None = None
 
     @staticmethod

@@ -123,7 +123,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         noise: Literal["random", "fixed", "none"] = "random",
         match_tones: bool | None = None,
         return_exemplars: bool = False,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         z: torch.Tensor | None = None,
         watermark: bool = False,
         max_batch_size: int = 8,
@@ -219,7 +219,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
                     f"{len(second)} second exemplars for {len(first)} first ones. Pass one for all, or one for each."
                 )
         pairs = pair_up(len(photos), len(first))
-        check_generators(generator, len(pairs), "pairs of photo and exemplar")
+        generator = check_generators(generator, len(pairs), "pairs of photo and exemplar")
 
         # 3. Settle order and randomness: pair, candidate, face
         counts = [len(job.job.regions) for job in photos.jobs]
@@ -381,7 +381,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         for codes in (first, second):
             self._encode_exemplars(codes, most)
         self._encode_photos(photo, most)
-        seed = sample_generators(generator, [0])[0].initial_seed()
+        seed = sample_generators(check_generators(generator, 1), [0])[0].initial_seed()
         images, notes = [], []
         for crossover in crossovers:
             output = self(

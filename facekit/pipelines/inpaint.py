@@ -120,7 +120,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         match_tones: bool | None = None,
         return_steps: bool = False,
         watermark: bool = False,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
         output_type: Literal["pil", "photo", "np", "pt"] = "pil",
@@ -156,7 +156,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             output_type: "pil", "photo", "np" or "pt", see `FaceInpaintOutput`.
             return_dict: False gives the tuple (images, steps, residuals, faces, notes) without its None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each step; it may
-                return a dict with a new "image".
+                return a dict with a new "image". Setting `pipeline.interrupt = True` in it ends the reasoning there.
             callback_on_step_end_tensor_inputs: which of "image" (present fill `[N, 3, S, S]` in [-1, 1]),
                 "residual" (alike) and "mask" `[N, 1, S, S]` the callback receives; N counts squares.
 
@@ -176,9 +176,11 @@ class FaceInpaintPipeline(FacekitPipeline):
             callback_on_step_end_tensor_inputs,
         )
 
+        self.interrupt = False
+
         # 2. Read photos and masks; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
-        check_generators(generator, len(photos))
+        generator = check_generators(generator, len(photos))
         masks = load_masks(mask, photos, max_pixels=max_pixels)
 
         # 3. Find the faces and cut the squares that the network fills
@@ -226,6 +228,8 @@ class FaceInpaintPipeline(FacekitPipeline):
                         residuals.append((residual.abs().mean(1, keepdim=True) * holes).cpu())
                         history.append((tones.match_tones(fill, known, holes) if matched else fill).cpu())
                     progress_bar.update()
+                    if self.interrupt:
+                        break
             if not torch.isfinite(fill).all():
                 raise ValueError(
                     f"The network gave NaN or infinity in {self.residual_inpainter.dtype}. "
@@ -235,10 +239,12 @@ class FaceInpaintPipeline(FacekitPipeline):
                 history = [(tones.match_tones(fill, known, holes) if matched else fill).cpu()]
 
         # 6. Put the squares back into the photos
-        finished = self._paint(jobs, history, num_inference_steps if return_steps else 1, watermark)
+        # Where nothing is filled there is no history, and every step shows the photos as they came.
+        count = len(history) or (num_inference_steps if return_steps else 1)
+        finished = self._paint(jobs, history, count, watermark)
         images = deliver([pictures[-1] for pictures in finished], output_type)
         steps = [deliver(pictures, output_type) for pictures in finished] if return_steps else None
-        maps = self._residual_maps(jobs, residuals, num_inference_steps) if return_steps else None
+        maps = self._residual_maps(jobs, residuals, count) if return_steps else None
         notes = [note for job in jobs for note in job.labelled_notes(len(jobs), output_type)]
 
         # 7. Let go of the device

@@ -148,7 +148,7 @@ class FaceRestorePipeline(FacekitPipeline):
         fidelity: float = 0.5,
         num_inference_steps: int | None = None,
         num_images: int = 1,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         z: torch.Tensor | None = None,
         background: Background | None = None,
@@ -191,7 +191,8 @@ class FaceRestorePipeline(FacekitPipeline):
             output_type: "pil", "photo", "np" or "pt", see `FaceRestoreOutput`.
             return_dict: False gives a tuple of the output's entries that are not None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each denoising step;
-                it may return a dict with new "latents".
+                it may return a dict with new "latents". Setting `pipeline.interrupt = True` in it ends the denoising
+                there.
             callback_on_step_end_tensor_inputs: which of "latents" (codes so far) and "style_codes" (those of
                 the damaged faces), both `[N, n, D]`, the callback receives.
 
@@ -211,13 +212,14 @@ class FaceRestorePipeline(FacekitPipeline):
             callback_on_step_end_tensor_inputs,
         )
         device = self._execution_device
+        self.interrupt = False
         # Its steps are this call's own: other threads may ask for another number at the same time.
         scheduler = copy.copy(self.scheduler)
         scheduler.set_timesteps(num_inference_steps, device=device)
 
         # 2. Read the photos; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
-        check_generators(generator, len(photos))
+        generator = check_generators(generator, len(photos))
 
         # 3. Find and align the faces
         size = self.restorer.config.sample_size
@@ -380,6 +382,8 @@ class FaceRestorePipeline(FacekitPipeline):
                     latents = changed.get("latents", latents)
                 history.append(latents)
                 progress_bar.update()
+                if self.interrupt:
+                    break
         return history
 
     def _restore(

@@ -15,11 +15,24 @@ Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor
 
 
 def check_generators(
-    generator: torch.Generator | list[torch.Generator] | None, count: int, what: str = "photos"
-) -> None:
-    """Raise ValueError where a list of generators has not one for each of `count` photos."""
-    if isinstance(generator, list) and len(generator) != count:
-        raise ValueError(f"{len(generator)} generators for {count} {what}. Pass one, or one for each.")
+    generator: torch.Generator | Sequence[torch.Generator] | None, count: int, what: str = "photos"
+) -> torch.Generator | list[torch.Generator] | None:
+    """The source of randomness as a call goes on with it: one, or a list with one for each of `count` photos.
+
+    Raises:
+        TypeError: something else than generators.
+        ValueError: more or fewer of them than photos.
+    """
+    given = list(generator) if isinstance(generator, list | tuple) else generator
+    for one in given if isinstance(given, list) else [given]:
+        if not isinstance(one, torch.Generator | None):
+            raise TypeError(
+                f"generator is a {type(one).__name__}. Pass torch.Generator().manual_seed(SEED), or a list with one "
+                f"for each of the {what}."
+            )
+    if isinstance(given, list) and len(given) != count:
+        raise ValueError(f"{len(given)} generators for {count} {what}. Pass one, or one for each.")
+    return given
 
 
 def region_batch(regions: Sequence[Region], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -193,7 +193,9 @@ def test_converted_pipeline_gives_the_published_result(converted: Path) -> None:
     given = {"aligned": True, "z": golden["in.z1"], "output_type": "pt"}
     first, second = (pipe.encode_exemplar(FOLDER / f"exemplar_{n}.png", aligned=True) for n in "ab")
     torch.testing.assert_close(second.codes, golden["psp.codes_b"], rtol=1e-3, atol=1e-4)
-    photo = pipe.encode_photo(picture("gt") / 2 + 0.5, mask, aligned=True)  # a tensor: results are not rounded
+    photo = pipe.encode_photo(
+        picture("gt") / 2 + 0.5, mask, aligned=True
+    )  # a tensor: results are not rounded
     output = pipe(photo, exemplar=first, **given)
     assert -1 <= output.similarities[0][0] <= 1
 
