@@ -196,9 +196,11 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
     table = None if id2label is None else label_table(id2label)
     if len(images) == 0:
         return images.new_zeros(0, *images.shape[-2:], dtype=torch.int64)
+    # The weights of a network that comes to its device layer by layer lie nowhere ("meta") until then.
+    device = images.device if parser.device.type == "meta" else parser.device
     parts = []
     for part in images.split(batch_size):
-        part = part.to(parser.device, parser.dtype)
+        part = part.to(device, parser.dtype)
         if table is None:
             logits = parser(part)
         else:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,8 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         dropout: of the global code, in training.
         use_sketch: a fifth input channel with strokes drawn into the hole (thesis Section 5.4.3).
     """
+
+    _no_split_modules: ClassVar[list[str]] = ["ConvLayer", "StyledConv", "ToRGB"]
 
     @register_to_config
     def __init__(

@@ -1,6 +1,7 @@
 """FACEMUG's multimodal aggregation A (thesis 6.2.4, 6.4.2): masked picture and drawings -> one feature map."""
 
 import math
+from typing import ClassVar
 
 import torch
 from diffusers import ConfigMixin
@@ -40,6 +41,8 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
         mask_channel: the picture's block also reads M - 0.5, so that a hole is told from grey.
         num_classes: channels of the semantic map.
     """
+
+    _no_split_modules: ClassVar[list[str]] = ["ConvLayer"]
 
     @register_to_config
     def __init__(self, channels: int = 64, mask_channel: bool = True, num_classes: int = 19) -> None:
@@ -93,7 +96,7 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
         features, scores = [], []
         for name, value in inputs.items():
             if value is None:
-                feature, score = self.empty(name, image.shape[2], image.shape[3])
+                feature, score = self.empty(name, image)
             else:
                 value = value.to(dtype).contiguous(memory_format=torch.channels_last)
                 feature = self.blocks[name](value)
@@ -111,15 +114,16 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
                 total.addcmul_(feature, weight)
         return total
 
-    def empty(self, name: str, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def empty(self, name: str, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Feature map [1, channels, H, W] and scores [1, 1, H, W] that the modality `name` has when all is zero.
 
-        Both are constant but for a border of `BORDER` pixels, so a small map says all there is to say.
+        Size, dtype and device are those of `image` [B, 3, H, W]. Both are constant but for a border of `BORDER`
+        pixels, so a small map says all there is to say.
         """
-        block, side = self.blocks[name], 2 * BORDER + 1
-        weight = block.skip.weight
-        shape = (1, weight.shape[1], min(height, side), min(width, side))
-        feature = block(weight.new_zeros(shape).contiguous(memory_format=torch.channels_last))
+        (height, width), side = image.shape[2:], 2 * BORDER + 1
+        block = self.blocks[name]
+        shape = (1, block.skip.weight.shape[1], min(height, side), min(width, side))
+        feature = block(image.new_zeros(shape).contiguous(memory_format=torch.channels_last))
         return stretch(feature, height, width), stretch(self.score(feature), height, width)
 
 

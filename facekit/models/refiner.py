@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +143,8 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
             each end.
     """
 
+    _no_split_modules: ClassVar[list[str]] = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
+
     @register_to_config
     def __init__(
         self,
@@ -233,12 +235,13 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
     def forward(
         self,
         features: torch.Tensor | None,
-        w_plus: torch.Tensor,
-        bank: Sequence[torch.Tensor],
+        w_plus: torch.Tensor | None,
+        bank: Sequence[torch.Tensor] | None,
         noise: Noise = "random",
         generator: Generators = None,
         encoded: EncodedFeatures | None = None,
-    ) -> torch.Tensor:
+        encode_only: bool = False,
+    ) -> torch.Tensor | EncodedFeatures:
         """Aggregated features, codes and prior features -> I_pred [B, 3, S, S], about [-1, 1], not clamped.
 
         The edited picture of Eq. 6.1 is I_pred inside the mask and the photo outside; that is the caller's part.
@@ -251,9 +254,13 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
             noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of maps.
             generator: source of the noise maps.
             encoded: result of `encode`, instead of features.
+            encode_only: give what `encode` gives; codes and prior features may be None. Pipelines ask so: hooks that
+                bring a network to its device know this method alone.
 
         ValueError when something does not fit.
         """
+        if encode_only:
+            return self.encode(features)
         if (features is None) == (encoded is None):
             raise ValueError("give either features or what encode made of them as encoded")
         if encoded is None:

@@ -235,10 +235,10 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
 
         Spectral and batch norms are folded into plain channels_last convolutions, in float32, then cast to the
         network's dtype. The form is a snapshot: later changes of this network do not reach it. Its weights
-        are not those of `save_pretrained`. A network in training mode, or one that accelerate moves piece by
-        piece, is returned as it is.
+        are not those of `save_pretrained`. A network in training mode, or one that accelerate or diffusers moves
+        to its device when it is called, is returned as it is.
         """
-        moved = hasattr(self, "_hf_hook") or any(p.is_meta for p in self.parameters())
+        moved = any(hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook"))
         return self if self.training or moved else fold(self)
 
     def _check_shapes(self, image: Tensor, mask: Tensor, noise: list[Tensor] | None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,8 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
     `residual=True`, for small models and short training, adds the damaged face to the output; such a network begins
     as the identity, its RGB heads at zero. The published one rebuilds the picture from nothing.
     """
+
+    _no_split_modules: ClassVar[list[str]] = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
 
     @register_to_config
     def __init__(

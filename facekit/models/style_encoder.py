@@ -86,6 +86,7 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
     """
 
     _keep_in_fp32_modules: ClassVar[list[str]] = ["backbone", "lateral1", "lateral2", "heads", "latent_avg"]
+    _no_split_modules: ClassVar[list[str]] = ["IRSEBackbone", "StyleHeads"]
 
     @register_to_config
     def __init__(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -88,6 +88,8 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
     The buffer `latent_avg` [n, style_dim] is the centre of truncation.
     """
 
+    _no_split_modules: ClassVar[list[str]] = ["StyledConv", "ToRGB"]
+
     @register_to_config
     def __init__(
         self,
@@ -147,9 +149,12 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
     def _noise_maps(self, noise: str | Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
         count = 2 * self.num_levels + 1
         if isinstance(noise, str):
-            if noise not in ("random", "fixed"):
-                raise ValueError(f"noise is 'random', 'fixed' or a list of {count} maps, not {noise!r}")
-            return [self.get_buffer(f"noise_{i}") if noise == "fixed" else None for i in range(count)]
+            if noise not in ("random", "fixed", "none"):
+                raise ValueError(f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}")
+            if noise == "random":
+                return [None] * count
+            maps = [self.get_buffer(f"noise_{i}") for i in range(count)]
+            return maps if noise == "fixed" else [torch.zeros_like(one) for one in maps]
         if len(noise) != count:
             raise ValueError(f"{count} noise maps are needed, {len(noise)} were given")
         return list(noise)
@@ -164,6 +169,7 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         generator: Generators = None,
         stop_at: int | None = None,
         feature_layer: Literal["up", "conv"] = "up",
+        codes_only: bool = False,
         return_dict: bool = True,
     ) -> StyleGAN2Output | tuple:
         """Style vectors -> image and features.
@@ -172,10 +178,11 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
             z: [B, style_dim], or two of them with `crossover` (see `mixed_styles`).
             w_plus: [B, n, style_dim] or [B, style_dim], instead of z.
             truncation_psi: style vectors become avg + psi (w - avg).
-            noise: "random" (drawn from `generator`), "fixed" (the stored maps) or a list of [B, 1, H, W].
+            noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of [B, 1, H, W].
             stop_at: level k whose feature is the last thing computed; no image then.
             feature_layer: the convolution of a level whose output is its feature: "up", the first, or "conv", the
                 second (FACEMUG's facial feature bank, thesis 6.2.5).
+            codes_only: stop after the style vectors; no image and no features then.
 
         ValueError for wrong shapes, for both or none of z and w_plus, for a level that is not there and for an
         unknown `feature_layer`.
@@ -186,6 +193,8 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
             raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
         maps = self._noise_maps(noise)
         w_plus = self.styles(z, w_plus, crossover, truncation_psi)
+        if codes_only:
+            return StyleGAN2Output(image=None, features=[], w_plus=w_plus) if return_dict else (None, [], w_plus)
         wants_image = stop_at is None
 
         x = self.constant.expand(w_plus.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)

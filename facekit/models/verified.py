@@ -1,7 +1,7 @@
 """Base class of facekit's networks: `from_pretrained` that refuses damaged downloads."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import CONFIG_NAME
@@ -12,7 +12,13 @@ from facekit.hub_errors import explained
 
 
 class VerifiedModelMixin(ModelMixin):
-    """diffusers' ModelMixin whose downloaded files are compared with the digests that the Hub announced."""
+    """diffusers' ModelMixin whose downloaded files are compared with the digests that the Hub announced.
+
+    `_no_split_modules` of a network names its layers that read the weights of their own parts without calling these.
+    What moves weights to a device piece by piece must move such a layer as a whole.
+    """
+
+    _no_split_modules: ClassVar[list[str]] = []
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:

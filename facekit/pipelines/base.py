@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate import cpu_offload
+from accelerate.hooks import remove_hook_from_module
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError
 
@@ -74,6 +76,48 @@ class FacekitPipeline(DiffusionPipeline):
         """
         with explained(pretrained_model_name, kwargs.get("revision")):
             return super().download(pretrained_model_name, **kwargs)
+
+    def enable_sequential_cpu_offload(
+        self, gpu_id: int | None = None, device: torch.device | str | None = None
+    ) -> None:
+        """Keep the weights on the CPU; each layer's come to the device for the time that it computes.
+
+        Least memory, and slow. Arguments and errors are diffusers'. Layers that read the weights of their own parts
+        come as a whole.
+        """
+        super().enable_sequential_cpu_offload(gpu_id, device)
+        for network in self.components.values():
+            whole = getattr(network, "_no_split_modules", None)
+            if whole and hasattr(network, "_hf_hook"):
+                remove_hook_from_module(network, recurse=True)
+                cpu_offload(network, self._offload_device, preload_module_classes=whole)
+
+    def enable_group_offload(
+        self,
+        onload_device: torch.device,
+        *options: Any,
+        exclude_modules: str | Sequence[str] | None = None,
+        **named_options: Any,
+    ) -> None:
+        """Keep groups of layers on the CPU between their calls; arguments are diffusers'.
+
+        Raises:
+            ValueError: a network, not among `exclude_modules`, has layers that read the weights of their own parts;
+                diffusers' groups cannot hold those together. Nothing is changed then.
+        """
+        excluded = [exclude_modules] if isinstance(exclude_modules, str) else list(exclude_modules or ())
+        whole = [
+            name
+            for name, network in self.components.items()
+            if name not in excluded and getattr(network, "_no_split_modules", None)
+        ]
+        if whole:
+            raise ValueError(
+                f"group offloading takes layers apart that {', '.join(whole)} cannot do without. Call "
+                "enable_model_cpu_offload() instead, or enable_sequential_cpu_offload(), which needs less memory and "
+                "more time."
+            )
+        super().enable_group_offload(onload_device, *options, exclude_modules=excluded, **named_options)
 
     @staticmethod
     def check_counts(**counts: Any) -> None:

@@ -111,7 +111,7 @@ class EditEncoding(FacekitPipeline):
             maps = (batch.image, batch.mask, batch.sketch, batch.semantics, batch.color)
             dtype = self.aggregation.dtype
             features = self.aggregation(*(None if m is None else m.to(dtype) for m in maps))
-            encoded = self.refiner.encode(features.to(self.refiner.dtype))
+            encoded = self.refiner(features.to(self.refiner.dtype), None, None, encode_only=True)
             if len(places) == 1:
                 return [(encoded.global_code, encoded.bottom, *encoded.skips)]
             return [

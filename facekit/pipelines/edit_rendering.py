@@ -128,27 +128,21 @@ class EditRendering(EditEncoding):
 
     def _random_codes(self, z: Tensor, truncation_psi: float) -> Tensor:
         """w^z [N, n, D] float32, drawn towards the average."""
-        codes = (
-            self.prior.mapping(z.to(self.prior.dtype)).float()[:, None].expand(-1, self.prior.num_styles, -1)
-        )
-        average = self.prior.latent_avg.to(codes).expand_as(codes)
-        return codes if truncation_psi == 1 else torch.lerp(average, codes, truncation_psi)
+        _, _, codes = self.prior(z, truncation_psi=truncation_psi, codes_only=True, return_dict=False)
+        return codes.float()
 
     def _render(
         self, w_plus: Tensor, encoded: EncodedFeatures, noise: str, generators: list[torch.Generator] | None
     ) -> Tensor:
         """I_pred [B, 3, S, S] float32 of codes [B, n, D] and what the refinement encoder made of the squares."""
-        prior_noise: str | list[Tensor] = noise
-        if noise == "none":
-            count = 2 * self.prior.num_levels + 1
-            prior_noise = [torch.zeros_like(self.prior.get_buffer(f"noise_{i}")) for i in range(count)]
-        bank = self.prior(
+        _, bank, _ = self.prior(
             w_plus=w_plus.to(self.prior.dtype),
-            noise=prior_noise,
+            noise=noise,
             generator=generators,
             stop_at=len(self.refiner.channels) - 1,
             feature_layer="conv",
-        ).features
+            return_dict=False,
+        )
         dtype = self.refiner.dtype
         return self.refiner(
             None,

@@ -261,7 +261,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             )
 
             def fill(part: slice) -> torch.Tensor:
-                return self.multi_style_generator(
+                image, _, _ = self.multi_style_generator(
                     encoded=encoded.rows(sources[part]),
                     style_codes=codes[guides[part]].to(dtype),
                     z=z[part].to(dtype),
@@ -270,7 +270,9 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
                     exemplar_strength=exemplar_strength,
                     noise=noise,
                     generator=generators[part],
-                ).image.float()
+                    return_dict=False,
+                )
+                return image.float()
 
             predicted = in_parts(fill, count, max_batch_size)
             if not torch.isfinite(predicted).all():

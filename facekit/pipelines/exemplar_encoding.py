@@ -178,14 +178,14 @@ class ExemplarEncoding(FacekitPipeline):
         dtype, parts = self.multi_style_generator.dtype, []
         for start in range(0, len(regions), max_batch_size):
             part = slice(start, start + max_batch_size)
-            parts.append(
-                self.multi_style_generator(
-                    photos.known[part].to(dtype),
-                    photos.holes[part].to(dtype),
-                    sketch=None if sketches is None else sketches[part].to(dtype),
-                    encode_only=True,
-                ).encoded
+            _, encoded, _ = self.multi_style_generator(
+                photos.known[part].to(dtype),
+                photos.holes[part].to(dtype),
+                sketch=None if sketches is None else sketches[part].to(dtype),
+                encode_only=True,
+                return_dict=False,
             )
+            parts.append(encoded)
         photos.encoded = EncodedFace.join(parts)
 
     def _similarities(

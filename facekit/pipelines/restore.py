@@ -394,20 +394,31 @@ class FaceRestorePipeline(FacekitPipeline):
         features = None
         if self.restorer.config.use_prior_features:
             # The 1024-pixel level, and each level's second half at the last one, are not needed.
-            features = self.prior(
-                w_plus=codes.to(self.prior.dtype), stop_at=self.restorer.num_levels, generator=generators
-            ).features
-        return self.restorer(
-            damaged.to(dtype), codes.to(dtype), features, z=z.to(dtype), generator=generators
-        ).image.float()
+            _, features, _ = self.prior(
+                w_plus=codes.to(self.prior.dtype),
+                stop_at=self.restorer.num_levels,
+                generator=generators,
+                return_dict=False,
+            )
+        (image,) = self.restorer(
+            damaged.to(dtype),
+            codes.to(dtype),
+            features,
+            z=z.to(dtype),
+            generator=generators,
+            return_dict=False,
+        )
+        return image.float()
 
     def _prompt(self, codes: torch.Tensor, max_batch_size: int) -> list[np.ndarray]:
         """The prior's pictures of codes `[N, n, D]` at the restorer's size, with the prior's stored noise."""
         size = self.restorer.config.sample_size
 
         def picture(part: slice) -> torch.Tensor:
-            image = self.prior(w_plus=codes[part].to(self.prior.dtype), noise="fixed").image.float()
-            return F.adaptive_avg_pool2d(image, size)
+            image, _, _ = self.prior(
+                w_plus=codes[part].to(self.prior.dtype), noise="fixed", return_dict=False
+            )
+            return F.adaptive_avg_pool2d(image.float(), size)
 
         return to_squares(in_parts(picture, len(codes), max_batch_size))
 
