@@ -12,7 +12,7 @@ from facekit import ExemplarInpaintPipeline
 from facekit.imaging import Photo, load_image
 from facekit.pipelines.exemplar import ExemplarInpaintOutput
 from facekit.pipelines.exemplar_masks import Occlusion
-from facekit.pipelines.inpaint_plan import WAY_OUT
+from facekit.pipelines.inpaint_plan import BESIDE_FACES
 from facekit_demo.candidates import MAX_CANDIDATES, Candidate, Captioned, around_faces
 from facekit_demo.common import (
     STEP_SIDE,
@@ -160,8 +160,8 @@ def candidates_of(
 def in_page_terms(message: str) -> str:
     """A message of the Python interface, with its options called as on the page."""
     message = message.removeprefix("image: ")
-    if message.endswith(WAY_OUT) and "does not touch" in message:
-        return message.removesuffix(WAY_OUT) + "Paint over a part of the face."
+    if message.endswith(BESIDE_FACES):
+        return message.removesuffix(BESIDE_FACES) + "Paint over a part of the face."
     if "no face was found" in message:
         return (
             "No face was found in the photo. Choose one in which a face is larger and looks into the camera."

@@ -50,9 +50,7 @@ class Remote(torch.Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(
-        cls, function: Any, _types: Any, arguments: Any = (), options: Any = None
-    ) -> Any:
+    def __torch_dispatch__(cls, function: Any, _types: Any, arguments: Any = (), options: Any = None) -> Any:
         return computed(function, arguments, options or {})
 
     def tolist(self) -> list:
@@ -88,9 +86,7 @@ def computed(function: Any, arguments: tuple, options: dict[str, Any]) -> Any:
 
 
 class _Device(TorchDispatchMode):
-    def __torch_dispatch__(
-        self, function: Any, _types: Any, arguments: Any = (), options: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, function: Any, _types: Any, arguments: Any = (), options: Any = None) -> Any:
         with self:
             parts = function.decompose(*arguments, **options or {})
         return computed(function, arguments, options or {}) if parts is NotImplemented else parts

@@ -191,7 +191,7 @@ def shows_face(rows: Any) -> bool:
 
     for index in np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).round().astype(int):
         pixels = fit_square(rows[int(index)]["image"], 256, None)  # small pictures are enlarged
-        if detect_faces(pixels, faces="largest"):
+        if detect_faces(pixels, faces="largest", turned=False):
             return True
     return False
 

@@ -300,7 +300,7 @@ def five_points(picture: np.ndarray) -> np.ndarray | None:
     """Five landmarks [5, 2] of the largest face, by the bundled detector; None where it finds none."""
     from facekit.faces import detect_faces
 
-    found = detect_faces(np.ascontiguousarray(picture), faces="largest")
+    found = detect_faces(np.ascontiguousarray(picture), faces="largest", turned=False)
     return found[0].landmarks if found else None
 
 

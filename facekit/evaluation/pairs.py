@@ -63,5 +63,5 @@ def pose_of(points: np.ndarray) -> np.ndarray:
 def _detected(picture: np.ndarray) -> np.ndarray | None:
     from facekit.faces import detect_faces
 
-    found = detect_faces(picture, faces="largest")
+    found = detect_faces(picture, faces="largest", turned=False)
     return found[0].landmarks if found else None

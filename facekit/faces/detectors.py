@@ -1,4 +1,4 @@
-"""The detectors that can be chosen by name, each as (find, refine or None)."""
+"""The detectors that can be chosen by name."""
 
 import importlib.util
 import threading
@@ -24,6 +24,8 @@ class Candidate(NamedTuple):
 
 Sampler = Callable[[np.ndarray, int], np.ndarray]
 
+# Faces are sought in copies of this many pixels on the longer side, so that time and memory have a bound.
+WORKING_SIDE = 1600
 SMALLEST_MTCNN_FACE = 20
 # Sides of the squares in which the second pass looks, in units of the face's own measure (see `_face_frame`),
 # and how far above the landmarks' mean they are centred: chosen from a small grid on the training faces named
@@ -170,8 +172,24 @@ def _find_uniface(name: str) -> Callable[[np.ndarray, float], list[Candidate]]:
     return find
 
 
-DETECTORS: dict[str, tuple[Callable, Callable | None]] = {
-    "mtcnn": (find_mtcnn, refine_mtcnn),
-    "retinaface": (_find_uniface("retinaface"), None),
-    "scrfd": (_find_uniface("scrfd"), None),
+class NamedDetector(NamedTuple):
+    """A detector that can be chosen by name.
+
+    Attributes:
+        find: (picture [H, W, 3] uint8 RGB, smallest face in its pixels) -> candidates.
+        refine: looks twice at a candidate of the photo; None where once is enough.
+        view: longest side in pixels at which its networks see a picture; larger ones are reduced to it.
+        smallest: shorter side in pixels of the smallest face that they find in there.
+    """
+
+    find: Callable[[np.ndarray, float], list[Candidate]]
+    refine: Callable[[Candidate, Sampler], Candidate] | None
+    view: int
+    smallest: float
+
+
+DETECTORS: dict[str, NamedDetector] = {
+    "mtcnn": NamedDetector(find_mtcnn, refine_mtcnn, WORKING_SIDE, SMALLEST_MTCNN_FACE),
+    "retinaface": NamedDetector(_find_uniface("retinaface"), None, 640, 16),
+    "scrfd": NamedDetector(_find_uniface("scrfd"), None, 640, 16),
 }

@@ -238,7 +238,9 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
         are not those of `save_pretrained`. A network in training mode, or one that accelerate or diffusers moves
         to its device when it is called, is returned as it is.
         """
-        moved = any(hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook"))
+        moved = any(
+            hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook")
+        )
         return self if self.training or moved else fold(self)
 
     def _check_shapes(self, image: Tensor, mask: Tensor, noise: list[Tensor] | None) -> None:

@@ -150,7 +150,9 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         count = 2 * self.num_levels + 1
         if isinstance(noise, str):
             if noise not in ("random", "fixed", "none"):
-                raise ValueError(f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}")
+                raise ValueError(
+                    f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}"
+                )
             if noise == "random":
                 return [None] * count
             maps = [self.get_buffer(f"noise_{i}") for i in range(count)]
@@ -194,7 +196,9 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         maps = self._noise_maps(noise)
         w_plus = self.styles(z, w_plus, crossover, truncation_psi)
         if codes_only:
-            return StyleGAN2Output(image=None, features=[], w_plus=w_plus) if return_dict else (None, [], w_plus)
+            return (
+                StyleGAN2Output(image=None, features=[], w_plus=w_plus) if return_dict else (None, [], w_plus)
+            )
         wants_image = stop_at is None
 
         x = self.constant.expand(w_plus.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)

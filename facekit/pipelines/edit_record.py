@@ -10,6 +10,7 @@ import numpy as np
 from facekit.color_modes import MODES, Palette
 from facekit.conditions.semantics import CLASS_NAMES
 from facekit.faces import Face
+from facekit.faces.detect import TURNS
 from facekit.imaging import MIN_SIDE, Photo
 from facekit.metadata import bounded_words
 from facekit.pipelines.edit_guidance import UNSAID
@@ -177,7 +178,8 @@ def _typed(pixels: np.ndarray, kind: str) -> np.ndarray:
 def describe_face(face: Face) -> dict[str, Any]:
     """A face as JSON."""
     box, landmarks = [float(n) for n in face.box], np.asarray(face.landmarks, dtype=float).tolist()
-    return {"box": box, "score": float(face.score), "landmarks": landmarks}
+    described = {"box": box, "score": float(face.score), "landmarks": landmarks}
+    return described | ({"turn": face.turn} if face.turn else {})
 
 
 def face_from(entry: dict[str, Any], index: int) -> Face:
@@ -185,10 +187,13 @@ def face_from(entry: dict[str, Any], index: int) -> Face:
     landmarks = np.array(entry["landmarks"], dtype=np.float64)
     box = tuple(float(number) for number in entry["box"])
     score = float(entry["score"])
+    turn = entry.get("turn", 0)
     numbers = (*box, score, *landmarks.ravel())
     if landmarks.shape != (5, 2) or len(box) != 4 or not all(map(math.isfinite, numbers)):
         raise ValueError("a face is wrong")
-    return Face(index, box, score, landmarks)
+    if turn not in (0, *TURNS):
+        raise ValueError("a face's turn is wrong")
+    return Face(index, box, score, landmarks, turn)
 
 
 def describe_step(step: EditStep, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:

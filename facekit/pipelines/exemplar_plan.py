@@ -1,6 +1,6 @@
 """What the exemplar pipeline will do with each photo and exemplar, settled before a network runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -12,6 +12,7 @@ from facekit.imaging import Photo, as_float, as_uint8
 from facekit.mask_input import MaskInput, load_strokes
 from facekit.pipelines.exemplar_masks import Occlusion, occlusion_mask
 from facekit.pipelines.inpaint_plan import FaceRegion, Job, plan_job
+from facekit.pipelines.people import known_faces, turn_notes
 from facekit.pipelines.regions import CropRegion, resize
 
 # A stroke is kept where it covers this share of a pixel of the network's picture.
@@ -86,7 +87,8 @@ def plan_exemplar(photo: Photo, size: int, aligned: bool, face: str | int, detec
         )
     cut = align_face(photo.rgb, found[0], size)
     side = size / np.hypot(*cut.matrix[:, 0])
-    return _noted(ExemplarFace(photo, as_float(cut.image), float(side)), size)
+    notes = turn_notes(found, "the exemplar")
+    return _noted(ExemplarFace(photo, as_float(cut.image), float(side), notes), size)
 
 
 def _noted(exemplar: ExemplarFace, size: int) -> ExemplarFace:
@@ -116,7 +118,7 @@ def propose_mask(
             f"{photo.name}: no face was found, so no mask can be proposed. Draw the mask, or pass aligned=True "
             "where the whole picture is one aligned face."
         )
-    chosen = detect_faces(picture, faces=faces, detector=_known(found))
+    chosen = detect_faces(picture, faces=faces, detector=known_faces(found))
     if not chosen:
         raise ValueError(
             'faces is an empty list. Say "all", "largest" or the indices of the faces to recover.'
@@ -168,7 +170,7 @@ def plan_photo(
         proposed, found = propose_mask(photo, recover, aligned, faces, detector)
         hole = hole | proposed
         # The faces are known already.
-        detector = _known(found) if found else detector
+        detector = known_faces(found) if found else detector
     job = plan_job(
         photo,
         hole,
@@ -198,10 +200,6 @@ def plan_photo(
     inside = (strokes & job.hole).astype(np.float32)
     sketches = [(region.view(inside) >= STROKE_COVER) & region.hole for region in job.regions]
     return ExemplarJob(job, sketches)
-
-
-def _known(faces: Sequence[Face]) -> Callable[[np.ndarray], Sequence[Face]]:
-    return lambda _picture: faces
 
 
 def _side(region: FaceRegion | CropRegion, sample_size: int) -> float:

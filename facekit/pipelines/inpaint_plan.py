@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, ffhq_quad, paste_faces
+from facekit.faces.detect import MIN_SURE_SCORE
 from facekit.faces.geometry import (
     bounding_box,
     intersect,
@@ -23,6 +24,7 @@ from facekit.faces.geometry import (
 from facekit.imaging import Photo, as_float, as_uint8, from_float
 from facekit.mask_input import percent
 from facekit.pipelines import regions
+from facekit.pipelines.people import known_faces, turn_notes
 from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
 from facekit.pipelines.tint import Tint, tints_of
 from facekit.watermark import mark
@@ -30,6 +32,9 @@ from facekit.watermark import mark
 WAY_OUT = (
     'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
 )
+# Pipelines that fill faces alone have no `region`.
+WITHOUT_FACE = "Pass aligned=True where the whole picture is one aligned face."
+BESIDE_FACES = "Mark a part of a face."
 LARGE_HOLE = 0.5  # of the photo: beyond this, white and black may have been mixed up
 SEARCH_SIDE = 1600  # the second search paints over the hole on a copy of at most this side
 # Where a hole leaves a face's crop, the fill changes into what lies beyond, in shares of the crop's side: tones
@@ -194,7 +199,10 @@ def plan_job(
         job.crops = crop_regions(job.base, hole, sample_size, crop)
         return job
 
-    aligned, rest = _touched_faces(photo, job.base, hole, sample_size, faces, detector)
+    aligned, rest = _touched_faces(
+        photo, job.base, hole, sample_size, faces, detector, only_faces=beyond_faces == "keep"
+    )
+    job.notes += turn_notes([face.face for face in aligned])
     if rest.any():
         share = f"{rest.sum() / hole.sum():.0%} of the mask lies outside the filled faces' crops: "
         if beyond_faces == "keep":
@@ -250,27 +258,39 @@ def _reach_under(own: np.ndarray, aligned: AlignedFace, hole: np.ndarray, rest: 
 
 
 def _touched_faces(
-    photo: Photo, rgb: np.ndarray, hole: np.ndarray, size: int, faces: str | Sequence[int], detector: Any
+    photo: Photo,
+    rgb: np.ndarray,
+    hole: np.ndarray,
+    size: int,
+    faces: str | Sequence[int],
+    detector: Any,
+    only_faces: bool,
 ) -> tuple[list[AlignedFace], np.ndarray]:
     """The faces to fill, left to right, and the part of the hole that belongs to none of them.
 
     Each pixel of the hole belongs to the face in whose crop it lies nearest to the centre. When the photo
     shows no face under the mask, it is searched again with the hole painted over in its surroundings'
-    colours: scribbles and bars hide a face from a detector more than a smooth patch does.
+    colours: scribbles and bars hide a face from a detector more than a smooth patch does. Turned copies come
+    last, and with them the faces that are not sure.
     """
     options = {} if detector is None else {"detector": detector}
     picture, count = as_uint8(rgb), 0
-    for prepare in (lambda: picture, lambda: _painted_over(picture, hole)):
-        found = detect_faces(prepare(), faces=faces, **options)
-        count = max(count, len(found))
-        aligned = [align_face(rgb, face, size) for face in found if _centred_inside(face, hole.shape)]
-        owned, rest = _owners(aligned, hole)
-        if owned:
-            return sorted(owned, key=lambda face: face.face.index), rest
+    for turned in (False, True):
+        for prepare in (lambda: picture, lambda: _painted_over(picture, hole)):
+            found = detect_faces(prepare(), turned=turned, **options)
+            count = max(count, len(found))
+            if not found or not (turned or any(face.score >= MIN_SURE_SCORE for face in found)):
+                continue
+            chosen = detect_faces(picture, faces=faces, detector=known_faces(found), turned=False)
+            aligned = [align_face(rgb, face, size) for face in chosen if _centred_inside(face, hole.shape)]
+            owned, rest = _owners(aligned, hole)
+            if owned:
+                return sorted(owned, key=lambda face: face.face.index), rest
     if count == 0:
-        raise ValueError(f"{photo.name}: no face was found. {WAY_OUT}")
+        raise ValueError(f"{photo.name}: no face was found. {WITHOUT_FACE if only_faces else WAY_OUT}")
     who = "the face" if count == 1 else f"any of the {count} faces"
-    raise ValueError(f"{photo.name}: the mask does not touch {who}. {WAY_OUT}")
+    way_out = BESIDE_FACES if only_faces else WAY_OUT
+    raise ValueError(f"{photo.name}: the mask does not touch {who}. {way_out}")
 
 
 def _painted_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, paste_faces
 from facekit.imaging import Photo, as_float, as_uint8, from_float
+from facekit.pipelines.people import turn_notes
 from facekit.pipelines.regions import resize
 from facekit.pipelines.tint import Tint, tints_of
 from facekit.watermark import mark
@@ -159,6 +160,7 @@ def plan_photo(
         job.notes.append(
             f"no face was found: the photo {outcome}. For a picture that is one aligned face pass aligned=True"
         )
+    job.notes += turn_notes(found)
     for face in sorted(found, key=lambda face: face.index):
         side = min(face.box[2] - face.box[0], face.box[3] - face.box[1])
         if side < min_face_size:

@@ -89,6 +89,95 @@ def test_order_and_selection(astronaut):
         detect_faces(np.zeros((64, 64, 3), np.uint8), faces=[0])
 
 
+def crowd(width: int, height: int, faces: list[tuple[int, int, int]], portrait: np.ndarray) -> np.ndarray:
+    """uint8 `[height, width, 3]`: her head on a soft pattern, (left, top, shorter side of the face's box) each."""
+    noise = np.random.default_rng(0).integers(60, 124, (height // 40 + 1, width // 40 + 1, 3), dtype=np.uint8)
+    photo = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    for left, top, side in faces:
+        head = cv2.resize(
+            portrait[:300, 60:400], None, fx=side / 89, fy=side / 89, interpolation=cv2.INTER_AREA
+        )
+        photo[top : top + head.shape[0], left : left + head.shape[1]] = head
+    return photo
+
+
+def truth_in(faces: list[tuple[int, int, int]], landmarks: np.ndarray) -> list[np.ndarray]:
+    """Her landmarks on each face of `crowd`, in photo pixels."""
+    return [
+        (landmarks - [60, 0] + 0.5) * side / 89 - 0.5 + [left, top]
+        for left, top, side in sorted(faces, key=lambda face: face[0])
+    ]
+
+
+def test_small_faces_of_a_large_photo_are_found_once(astronaut, landmarks):
+    """Also those on the borders of the parts in which it is searched; large ones stay as they were."""
+    smallest = 36
+    faces = [(0, 20, smallest), (5100 - 138, 700, smallest), (3000, 1200, 300)]
+    # In a slanting row: wherever a border of the parts runs, it runs through some.
+    faces += [(400 + 213 * n, 100 + 41 * n, 44) for n in range(12)]
+    photo = crowd(5100, 2500, faces, astronaut)
+    found = detect_faces(photo)
+    expected = truth_in(faces, landmarks)
+    assert len(found) == len(faces)
+    for face in found:
+        errors = [landmark_error(face.landmarks, truth) for truth in expected]
+        assert min(errors) < 0.15
+        del expected[int(np.argmin(errors))]
+    assert [face.index for face in found] == list(range(len(faces)))
+    assert [face.box for face in found] == sorted(
+        (face.box for face in found), key=lambda box: box[0] + box[2]
+    )
+    (large,) = [face for face in found if face.box[2] - face.box[0] > 200]
+    # Faces of 64 pixels are found in the copy of the whole photo.
+    (alone,) = detect_faces(photo, min_size=64)
+    assert alone.box == large.box
+    np.testing.assert_array_equal(alone.landmarks, large.landmarks)
+
+
+def test_turned_faces_are_found_where_upright_ones_are_not(astronaut, landmarks):
+    for turn in (90, 180, 270):
+        # What must be turned clockwise to stand upright was turned counterclockwise.
+        photo = np.ascontiguousarray(np.rot90(astronaut[:400], turn // 90))
+        height, width = 400, 512
+        x, y = landmarks.T
+        points = {90: (y, width - 1 - x), 180: (width - 1 - x, height - 1 - y), 270: (height - 1 - y, x)}[
+            turn
+        ]
+        (face,) = detect_faces(photo)
+        assert face.turn == turn and face.score > 0.9
+        assert landmark_error(face.landmarks, np.stack(points, axis=1)) < 0.06
+        assert (face.landmarks > face.box[:2]).all() and (face.landmarks < face.box[2:]).all()
+        assert all(face.score < 0.9 for face in detect_faces(photo, turned=False))
+        upright = align_face(astronaut[:400], landmarks, 64).image.astype(int)
+        assert np.abs(align_face(photo, face, 64).image - upright).mean() < 12, "the crop stands upright"
+    assert detect_faces(astronaut)[0].turn == 0
+
+
+def test_a_detector_of_ones_own_sees_turned_copies_too(astronaut):
+    def upright_only(image: np.ndarray) -> list[Face]:
+        return detect_faces(image, turned=False, min_score=0.95)
+
+    photo = np.ascontiguousarray(np.rot90(astronaut))
+    (own,), (named,) = detect_faces(photo, detector=upright_only), detect_faces(photo)
+    assert own.turn == named.turn == 90
+    assert landmark_error(own.landmarks, named.landmarks) < 0.02
+    np.testing.assert_allclose(own.box, named.box, atol=2)
+
+
+def test_the_faces_of_a_group_are_all_found_and_the_same_each_time(astronaut):
+    head = cv2.resize(astronaut[:230, 120:330], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    photo = np.full((4 * 120, 6 * 110, 3), (90, 110, 130), np.uint8)
+    for place in range(24):
+        row, column = divmod(place, 6)
+        photo[row * 120 + 2 :, column * 110 + 2 :][: head.shape[0], : head.shape[1]] = head
+    first, second = detect_faces(photo), detect_faces(photo)
+    cells = {(int(face.landmarks[2, 1] // 120), int(face.landmarks[2, 0] // 110)) for face in first}
+    assert len(first) == len(cells) == 24
+    for one, other in zip(first, second, strict=True):
+        assert one.box == other.box and one.score == other.score
+        np.testing.assert_array_equal(one.landmarks, other.landmarks)
+
+
 def test_callable_detector(astronaut, landmarks):
     def detector(image: np.ndarray) -> list[Face]:
         assert image is astronaut
