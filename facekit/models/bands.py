@@ -3,6 +3,7 @@
 A map of 64 channels at 512 pixels takes 64 MiB. Memory of that size comes fresh from the operating system at every
 allocation, page by page, which costs as much as a third of the convolution that fills it; and every further pass
 reads it from main memory. Bands are small enough for memory that is in use already and for the processor's cache.
+`torch.compile`, which lays memory out and joins passes itself, sees the whole map.
 """
 
 import mmap
@@ -26,7 +27,7 @@ HUGE_PAGES_FROM_BYTES = 16 * 2**20
 
 def runs_in_bands(x: torch.Tensor, channels: int, height: int, width: int) -> bool:
     """Whether a layer from `x` [B, C, H, W] to [B, channels, height, width] is computed in bands."""
-    if x.device.type != "cpu" or torch.is_grad_enabled():
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     largest = max(x.numel() // max(x.shape[0], 1), channels * height * width)
     return largest * x.element_size() >= BANDS_FROM_BYTES

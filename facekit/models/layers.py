@@ -6,7 +6,6 @@ Modulated convolutions are in `modulated.py`, FIR resampling in `resample.py`.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -79,34 +78,6 @@ def minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
     return torch.cat([x, statistic], 1)
 
 
-class WeightCache:
-    """Remembers one thing computed from a parameter for as long as the parameter stays the same.
-
-    The key is the parameter's storage, dtype, device and version counter, so optimiser steps,
-    `load_state_dict` and `.to()` are noticed. (Writing through `.data` is not: PyTorch does not count it.)
-    """
-
-    def __init__(self, compute: Callable[[torch.Tensor], object]) -> None:
-        self.compute = compute
-        self.key: tuple | None = None
-        self.value: object = None
-
-    def __getstate__(self) -> dict[str, object]:
-        """What is pickled or copied: another process may have another weight at the same place."""
-        return {"compute": self.compute, "key": None, "value": None}
-
-    def __call__(self, weight: torch.Tensor) -> object:
-        """The value for `weight`; not to be used where a gradient must flow into `weight`."""
-        if weight.is_inference() or torch.compiler.is_compiling():
-            return self.compute(weight)
-        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
-        if key != self.key:
-            # An inference tensor could not take part in a later backward pass, so the value is a normal one.
-            with torch.inference_mode(False), torch.no_grad():
-                self.key, self.value = key, self.compute(weight)
-        return self.value
-
-
 class EqualizedLinear(nn.Module):
     """Linear layer with equalised learning rate: y = x (W m / sqrt(in))^T + b m, m = `lr_mul`.
 
@@ -132,7 +103,9 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gain = ACTIVATION_GAIN if self.activation else 1.0
-        bias = None if self.bias is None else self.bias * (self.lr_mul * gain)
+        bias, bias_gain = self.bias, self.lr_mul * gain
+        if bias is not None and bias_gain != 1:
+            bias = bias * bias_gain
         y = F.linear(x * (self.scale * gain), self.weight, bias)
         return leaky_relu(y) if self.activation else y
 
@@ -228,18 +201,12 @@ class ConvLayer(nn.Module):
         return leaky_relu(self.conv(x, gain, self.activate.scaled_bias(gain)))
 
 
-def is_zero(weight: torch.Tensor) -> bool:
-    """Whether nothing of a weight differs from zero; waits for the device."""
-    return not weight.any().item()
-
-
 class NoiseInjection(nn.Module):
     """x + strength * n with one learned strength and noise n [B, 1, H, W] shared by the channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(1))
-        self._is_zero = WeightCache(is_zero)
 
     def scaled_noise(
         self,
@@ -247,16 +214,12 @@ class NoiseInjection(nn.Module):
         noise: torch.Tensor | None = None,
         generator: Generators = None,
         gain: float = 1.0,
-    ) -> torch.Tensor | None:
+    ) -> torch.Tensor:
         """gain * strength * n for the map `x` [B, C, H, W], n drawn from N(0, 1) when `noise` is None.
 
-        None when the strength is zero outside training: then nothing is drawn, nothing to be added.
         ValueError when `noise` does not fit the map.
         """
-        # Looking at the strength waits for the device, which a training loop should not do at every layer.
-        learns = self.training or (torch.is_grad_enabled() and self.strength.requires_grad)
-        if not learns and self._is_zero(self.strength):
-            return None
+        # A strength of zero is no case of its own: looking at it would wait for the device and end a compiled graph.
         shape = (x.shape[0], 1, *x.shape[2:])
         if noise is None:
             # Drawn in float32 whatever the network's precision, so that a seed means the same picture.
@@ -268,8 +231,7 @@ class NoiseInjection(nn.Module):
     def forward(
         self, x: torch.Tensor, noise: torch.Tensor | None = None, generator: Generators = None
     ) -> torch.Tensor:
-        scaled = self.scaled_noise(x, noise, generator)
-        return x if scaled is None else x + scaled
+        return x + self.scaled_noise(x, noise, generator)
 
 
 def channels_at(resolution: int, channel_base: int = 32768, max_channels: int = 512) -> int:

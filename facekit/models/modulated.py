@@ -21,7 +21,6 @@ from facekit.models.layers import (
     FusedLeakyReLU,
     Generators,
     NoiseInjection,
-    WeightCache,
     leaky_relu,
     leaky_relu_into,
     widened,
@@ -48,7 +47,6 @@ class Modulation(nn.Module):
         super().__init__()
         self.affine = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
-        self._squares = WeightCache(squared_sums)
 
     def forward(self, style: torch.Tensor) -> torch.Tensor:
         """[B, style_dim] -> s [B, in]."""
@@ -56,8 +54,8 @@ class Modulation(nn.Module):
 
     def demodulate(self, scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """s [B, in] and W [out, in, k, k] -> d [B, out]."""
-        learns = torch.is_grad_enabled() and weight.requires_grad
-        squares = squared_sums(weight) if learns else self._squares(weight)
+        # Computed anew each time: it costs a hundredth of the convolutions, and no change of W can be missed.
+        squares = squared_sums(weight)
         with torch.autocast(scale.device.type, enabled=False):
             return torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
 
@@ -157,10 +155,7 @@ class ModulatedConv2d(nn.Module):
     ) -> torch.Tensor:
         """gain * modulated convolution + bias [out]; `style` is [B, style_dim]."""
         scale = self.modulation(style)
-        output_gain = scale.new_full((1, 1), gain)
-        if self.demodulate:
-            output_gain = self.modulation.demodulate(scale, self.weight) * gain
-        output_gain = output_gain.expand(x.shape[0], self.weight.shape[0])
+        output_gain = self._output_gain(scale, gain).expand(x.shape[0], -1)
         bias = None if bias is None else bias.to(x.dtype)
         if x.shape[0] > 1:
             return self._scaled(x, scale, output_gain, bias)
@@ -169,6 +164,12 @@ class ModulatedConv2d(nn.Module):
         if x.shape[2] * x.shape[3] >= FOLD_FROM_PIXELS:
             return self._convolve(x, fold(self.weight, scale, output_gain, x.dtype), bias)
         return self._scaled(x, scale, output_gain, bias)
+
+    def _output_gain(self, scale: torch.Tensor, gain: float) -> torch.Tensor:
+        """s [B, in] -> what the output channels are multiplied by, [B or 1, out]."""
+        if self.demodulate:
+            return self.modulation.demodulate(scale, self.weight) * gain
+        return scale.new_full((1, self.weight.shape[0]), gain)
 
     def output_size(self, x: torch.Tensor) -> tuple[int, int, int]:
         """Channels, height and width of the layer's output for the map `x`."""
@@ -187,9 +188,7 @@ class ModulatedConv2d(nn.Module):
         Yields (start, stop, [1, out, stop - start, W']).
         """
         scale = self.modulation(style)
-        output_gain = scale.new_full((1, self.weight.shape[0]), gain)
-        if self.demodulate:
-            output_gain = self.modulation.demodulate(scale, self.weight) * gain
+        output_gain = self._output_gain(scale, gain)
         channels, height, width = self.output_size(x)
         bias = bias.to(x.dtype)
         if self.resample == "up":
@@ -293,9 +292,9 @@ class StyledConv(nn.Module):
         style = style.expand(x.shape[0], -1)
         for index in range(x.shape[0]):
             one = slice(index, index + 1)
-            own = None if noise is None else noise[one] if noise.shape[0] > 1 else noise
+            own = noise[one] if noise.shape[0] > 1 else noise
             for start, stop, rows in self.conv.rows(x[one], style[one], ACTIVATION_GAIN, bias):
-                rows = add_(widened(rows), None if own is None else own[:, :, start:stop])
+                rows = add_(widened(rows), own[:, :, start:stop])
                 leaky_relu_into(rows, out[one, :, start:stop])
         return out
 

@@ -131,10 +131,10 @@ class SMART(nn.Module):
         second_bias = self.activate.scaled_bias().view(1, -1, 1, 1)
         for index in range(x.shape[0]):
             one = slice(index, index + 1)
-            own = None if noise is None else noise[one] if noise.shape[0] > 1 else noise
+            own = noise[one] if noise.shape[0] > 1 else noise
             for start, stop, y in dilated_rows(x[one], fold(self.weight, scale[one], gain[one], x.dtype)):
                 y = leaky_relu(widened(F.conv2d(y, fusion, first_bias, padding=(0, 1))))
-                y = add_(y, None if own is None else own[:, :, start:stop], second_bias)
+                y = add_(y, own[:, :, start:stop], second_bias)
                 leaky_relu_into(y, out[one, :, start:stop])
         return out
 
