@@ -9,7 +9,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from .residual_blocks import LEAK, AOTBlock, ConvGLU, DownBlock, NoiseUpBlock, SkipExcitation, UpBlock
-from .residual_inference import fold
+from .residual_inference import fold, is_compiled
 from .restormer import ShuffleDown, ShuffleUp, transformer_stage
 from .spectral import SpectralConv2d
 from .verified import VerifiedModelMixin
@@ -236,12 +236,13 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
         Spectral and batch norms are folded into plain channels_last convolutions, in float32, then cast to the
         network's dtype. The form is a snapshot: later changes of this network do not reach it. Its weights
         are not those of `save_pretrained`. A network in training mode, or one that accelerate or diffusers moves
-        to its device when it is called, is returned as it is.
+        to its device when it is called, is returned as it is; so is a compiled one, whose graph computes with its
+        own weights.
         """
-        moved = any(
+        moved = any(p.is_meta for p in self.parameters()) or any(
             hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook")
         )
-        return self if self.training or moved else fold(self)
+        return self if self.training or moved or is_compiled(self) else fold(self)
 
     def _check_shapes(self, image: Tensor, mask: Tensor, noise: list[Tensor] | None) -> None:
         if image.ndim != 4 or image.shape[1] != 3:

@@ -13,6 +13,7 @@ from PIL import Image
 from facekit.faces import Face
 from facekit.imaging import MAX_PIXELS, ImageInput, load_images
 from facekit.mask_input import MaskInput, load_masks
+from facekit.models.residual_inference import is_compiled
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines import tones
 from facekit.pipelines.base import FacekitPipeline
@@ -207,7 +208,9 @@ class FaceInpaintPipeline(FacekitPipeline):
             known, holes = region_batch([r for job in jobs for r in job.regions], self._execution_device)
             noise_source = [generator[i] for i in owners] if isinstance(generator, list) else generator
             fill = known * (1 - holes)
-            network = self.residual_inpainter.fold()
+            network = self.residual_inpainter
+            if not is_compiled(network):
+                network = network.fold()
             matched = self.config.match_tones if match_tones is None else match_tones
 
             # 5. Reasoning steps
