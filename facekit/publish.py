@@ -202,6 +202,13 @@ def problems_of(upload: Upload) -> list[str]:
             text = json.dumps(_header(upload.file))
         except (OSError, ValueError) as error:
             return [f"{upload.path} is damaged ({error}): save it again"]
+        broken = _not_finite(upload.file)
+        if broken:
+            shown = f"{broken[0]} and {len(broken) - 1} more" if len(broken) > 1 else broken[0]
+            return [
+                f"{upload.path} holds infinity or NaN in {shown}: save the weights of a sound model, in float32 or "
+                "bfloat16 if float16 cannot hold them"
+            ]
     elif suffix in TEXTS and upload.size <= LARGEST_TEXT:
         try:
             text = upload.file.read_text("utf-8")
@@ -251,6 +258,15 @@ def _header(file: Path) -> dict[str, str]:
     if 8 + length + end != size:
         raise ValueError(f"it has {size:,} bytes and should have {8 + length + end:,}")
     return told
+
+
+def _not_finite(file: Path) -> list[str]:
+    """Names of the tensors of a sound safetensors file that have infinity or NaN."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        tensors = ((name, opened.get_tensor(name)) for name in opened.keys())
+        return [n for n, value in tensors if value.is_floating_point() and not value.isfinite().all()]
 
 
 def _check_card(file: Path, plan: Plan) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 import facekit
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.precision import narrow_for_storing
 from facekit.pipelines.base import FacekitPipeline
 from facekit.sampling import CODES_FILE
 from train import family_sheets as sheets
@@ -255,30 +256,13 @@ def quiet_loading() -> Iterator[None]:
 
 
 def in_half(network: Network) -> Network:
-    """A network whose weights are stored in half precision, without the place that it was loaded from.
-
-    Running statistics of batch norm stay float32, and so does what half precision cannot hold. Loading it makes all of
-    it float32 again.
-    """
+    """A copy whose weights are stored in half precision, see `narrow_for_storing`, without the place it came from."""
     # Not where it was loaded from, nor diffusers' note of arguments that it takes for defaults.
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
     copy = type(network).from_config(config)
     copy.load_state_dict(network.state_dict())
-    for module in copy.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if fits_half(parameter.data):
-                setattr(module, name, nn.Parameter(parameter.data.half(), requires_grad=False))
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            continue
-        for name, buffer in module.named_buffers(recurse=False):
-            if fits_half(buffer):
-                setattr(module, name, buffer.half())
+    narrow_for_storing(copy, torch.float16)
     return copy.eval()
-
-
-def fits_half(tensor: torch.Tensor) -> bool:
-    """Whether a tensor of floating numbers stays finite in half precision."""
-    return tensor.is_floating_point() and bool(tensor.half().isfinite().all())
 
 
 def count_parameters(network: nn.Module) -> int:

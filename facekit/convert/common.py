@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from facekit.disk import part_path
 from facekit.hub_cache import check_downloads
 from facekit.hub_errors import explained
+from facekit.models.precision import narrow_for_storing
 
 State = dict[str, Tensor]
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -170,6 +171,23 @@ def load_exactly(build: Callable[[], ModelMixin], convert: Callable[[], State], 
         raise ValueError(f"{source} does not fit {type(network).__name__}. " + ". ".join(found))
     network.load_state_dict(state, assign=True)
     return network.eval()
+
+
+def store(network: ModelMixin, dtype: torch.dtype, save: Callable[[], Any]) -> None:
+    """Save a network with the number type `dtype`, see `narrow_for_storing`.
+
+    Raises:
+        ValueError: numbers that are not finite; the tensors are named.
+    """
+    broken = [
+        name
+        for name, value in network.state_dict().items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if broken:
+        raise ValueError(f"{type(network).__name__} holds infinity or NaN in {_some(broken)}")
+    narrow_for_storing(network, dtype)
+    save()
 
 
 def _some(names: Sequence[str]) -> str:

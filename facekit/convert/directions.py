@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facekit.conditions.directions import FFHQ_EDITS, PrincipalComponents, principal_components
 from facekit.convert.checkpoints import read_checkpoint
-from facekit.convert.common import write_folder
+from facekit.convert.common import store, write_folder
 from facekit.models.style_directions import StyleDirections
 
 INTERFACEGAN = ("age", "smile", "pose")
@@ -106,5 +106,6 @@ def convert(
     Errors as in `load_directions`, and OSError when the folder cannot be written.
     """
     directions = load_directions(source, num_styles)
-    torch.nn.Module.to(directions, dtype)
-    write_folder(output, directions.save_pretrained, overwrite)
+    write_folder(
+        output, lambda folder: store(directions, dtype, lambda: directions.save_pretrained(folder)), overwrite
+    )

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
 
 from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import (
@@ -17,6 +16,7 @@ from facekit.convert.common import (
     latent_average,
     load_exactly,
     state_part,
+    store,
     sub_state,
     write_folder,
 )
@@ -161,9 +161,7 @@ def convert(
         modules: dict[str, Any] = {"identity_encoder": None}
 
         def keep(name: str, network: ModelMixin) -> None:
-            # The plain method: that of diffusers warns about every change of dtype.
-            nn.Module.to(network, dtype)
-            network.save_pretrained(folder / name)
+            store(network, dtype, lambda: network.save_pretrained(folder / name))
             modules[name] = network.to("meta")
             gc.collect()
 

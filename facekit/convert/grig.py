@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from facekit.convert.checkpoints import read_checkpoint
-from facekit.convert.common import Rules, State, load_renamed, sub_state, write_folder
+from facekit.convert.common import Rules, State, load_renamed, store, sub_state, write_folder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
@@ -202,7 +202,8 @@ def convert(
     """
     from facekit.pipelines.inpaint import FaceInpaintPipeline
 
-    # diffusers' own `to` warns of modules to be kept in float32 even where there are none.
-    network = nn.Module.to(load_part(checkpoint, part, use_ema), dtype)
+    network = load_part(checkpoint, part, use_ema)
     saved = FaceInpaintPipeline(residual_inpainter=network) if part == "pipeline" else network
-    write_folder(output, saved.save_pretrained, overwrite)
+    write_folder(
+        output, lambda folder: store(network, dtype, lambda: saved.save_pretrained(folder)), overwrite
+    )

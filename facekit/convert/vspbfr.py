@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
 
 from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import (
@@ -16,6 +15,7 @@ from facekit.convert.common import (
     latent_average,
     load_exactly,
     state_part,
+    store,
     sub_state,
     write_folder,
 )
@@ -130,9 +130,8 @@ def convert(
 
         def keep(name: str, network: ModelMixin) -> None:
             stays = isinstance(network, CodeDiffuser)
-            # The plain method: that of diffusers warns about every change of dtype.
-            nn.Module.to(network, torch.float32 if stays else dtype)
-            network.save_pretrained(folder / name)
+            kind = torch.float32 if stays else dtype
+            store(network, kind, lambda: network.save_pretrained(folder / name))
             modules[name] = network.to("meta")
             gc.collect()
 

@@ -1,14 +1,21 @@
 """Base class of facekit's networks: `from_pretrained` that refuses damaged downloads."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import CONFIG_NAME
 from huggingface_hub import try_to_load_from_cache
+from torch import nn
 
 from facekit.hub_cache import check_downloads
 from facekit.hub_errors import explained
+from facekit.models.precision import HALVES, check_fits, kept_in_float32
+
+# Maps with which diffusers may lay parts of a network on several devices, or on none.
+SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 class VerifiedModelMixin(ModelMixin):
@@ -24,10 +31,26 @@ class VerifiedModelMixin(ModelMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
         """Load a network from a folder or from the Hub; all arguments are those of diffusers.
 
+        In half precision the network is what `to` makes of the one in float32.
+
         Raises:
             OSError: there is no such model, the Hub cannot be reached, or what was downloaded is not what it
                 announced.
+            ValueError: it holds numbers that float16 does not.
         """
+        dtype = kwargs.get("dtype") or kwargs.get("torch_dtype")
+        device_map = kwargs.get("device_map")
+        spread = device_map in SPREADING or (isinstance(device_map, dict) and set(device_map) != {""})
+        if dtype not in HALVES or spread or kwargs.get("quantization_config") is not None:
+            return cls._load(pretrained_model_name_or_path, **kwargs)
+        kwargs.pop("torch_dtype", None)
+        loaded = cls._load(pretrained_model_name_or_path, **kwargs | {"dtype": torch.float32})
+        if isinstance(loaded, tuple):  # with output_loading_info
+            return loaded[0].to(dtype), *loaded[1:]
+        return loaded.to(dtype)
+
+    @classmethod
+    def _load(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
         subfolder = kwargs.get("subfolder") or ""
         folder = Path(pretrained_model_name_or_path, subfolder)
         if folder.is_dir():
@@ -47,3 +70,44 @@ class VerifiedModelMixin(ModelMixin):
             )
             if isinstance(config, str):
                 check_downloads(Path(config).parent)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """`torch.nn.Module.to`; in half precision batch norm and `_keep_in_fp32_modules` stay in float32.
+
+        Raises:
+            ValueError: other numbers are too large for float16. Nothing is changed then.
+        """
+        given = [*args, *kwargs.values()]
+        dtype = next((value for value in given if isinstance(value, torch.dtype)), None)
+        like = next((value for value in given if isinstance(value, torch.Tensor)), None)
+        if like is not None:
+            return self.to(like.device, like.dtype, non_blocking=kwargs.get("non_blocking", False))
+        if dtype is None or getattr(self, "is_quantized", False):
+            return super().to(*args, **kwargs)
+        check_fits(self, dtype)
+        # diffusers' method warns that nothing would stay in float32: it gets the rest of the arguments.
+        nn.Module.to(self, dtype)
+        args = tuple(value for value in args if value is not None and not isinstance(value, torch.dtype))
+        kwargs = {
+            name: value
+            for name, value in kwargs.items()
+            if name != "dtype" and (name, value) != ("device", None)
+        }
+        return super().to(*args, **kwargs) if args or kwargs else self
+
+    def half(self) -> Self:
+        """`to(torch.float16)`."""
+        return self.to(torch.float16)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        # All ways to another number type end here, those of a module around this one too.
+        kept = kept_in_float32(self).values()
+        places = {id(tensor) for one in kept for tensor in (one, one.grad) if tensor is not None}
+
+        def apply(tensor: torch.Tensor) -> torch.Tensor:
+            applied = fn(tensor)
+            if id(tensor) not in places or applied.dtype not in HALVES:
+                return applied
+            return torch.empty_like(applied, dtype=torch.float32).copy_(tensor)
+
+        return super()._apply(apply, recurse)

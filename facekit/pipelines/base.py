@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from itertools import product
+from typing import Any, Self
 
 import torch
 from accelerate import cpu_offload
@@ -11,6 +12,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError
 
 from facekit.hub_errors import explained
+from facekit.models.precision import check_fits
+from facekit.models.verified import VerifiedModelMixin
 
 
 class FacekitPipeline(DiffusionPipeline):
@@ -118,6 +121,20 @@ class FacekitPipeline(DiffusionPipeline):
                 "more time."
             )
         super().enable_group_offload(onload_device, *options, exclude_modules=excluded, **named_options)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the networks to a device or number type, or both; all arguments are those of diffusers.
+
+        In half precision they compute as after `from_pretrained(dtype=...)`.
+
+        Raises:
+            ValueError: a network holds numbers that are too large for float16. Nothing is changed then.
+        """
+        dtypes = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)]
+        networks = [part for part in self.components.values() if isinstance(part, VerifiedModelMixin)]
+        for dtype, network in product(dtypes, networks):
+            check_fits(network, dtype)
+        return super().to(*args, **kwargs)
 
     @staticmethod
     def check_counts(**counts: Any) -> None:

@@ -104,8 +104,39 @@ def test_half_precision_halves_the_file_and_keeps_the_weights(checkpoint, tmp_pa
     full = load_part(checkpoint).state_dict()
     for key, value in load_file(weights).items():
         if value.is_floating_point():
-            assert value.dtype == torch.float16
+            statistics = key.endswith(("running_mean", "running_var"))
+            assert value.dtype == (torch.float32 if statistics else torch.float16)
             torch.testing.assert_close(value.float(), full[key], rtol=1e-3, atol=1e-6)
+
+
+def test_what_half_precision_cannot_hold_stays_in_float32(parts, tmp_path):
+    changed = parts | {"g": dict(parts["g"]), "g_ema": list(parts["g_ema"])}
+    variances = [key for key in changed["g"] if key.endswith("running_var")]
+    for key in variances:
+        changed["g"][key] = changed["g"][key] * 1e6
+    names = [key for key in changed["g"] if not key.endswith(BUFFERS)]
+    large = changed["g_ema"][names.index("conv_64_3_3.1.weight")] = torch.full((256,), 1e5)
+    torch.save(changed, tmp_path / "large.pth")
+    folder = tmp_path / "half"
+    assert (
+        main(["convert", "grig", str(tmp_path / "large.pth"), "-o", str(folder), "--dtype", "float16"]) == 0
+    )
+    weights = load_file(folder / "residual_inpainter" / "diffusion_pytorch_model.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
+    assert torch.equal(weights["decoder.merge4.norm.weight"], large)
+    full = load_part(tmp_path / "large.pth").state_dict()
+    kept = [key for key in full if key.endswith("running_var")]
+    assert len(kept) == len(variances) and all(torch.equal(weights[key], full[key]) for key in kept)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_checkpoint_with_infinity_is_refused(parts, tmp_path, capsys, dtype):
+    broken = parts | {"g": parts["g"] | {"to_big.weight_u": torch.full((3,), torch.inf)}}
+    torch.save(broken, tmp_path / "broken.pth")
+    arguments = [str(tmp_path / "broken.pth"), "-o", str(tmp_path / "out"), "--dtype", dtype]
+    assert main(["convert", "grig", *arguments]) == 1
+    assert "holds infinity or NaN in decoder.to_rgb.u" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_raw_generator_is_another(checkpoint):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
 from facekit import cli
 from facekit.publish import plan_push
@@ -91,6 +92,12 @@ def card(old: str, new: str) -> Callable[[Path], None]:
     return write("README.md", CARD.replace(old, new))
 
 
+def overflowed(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS)
+    weights["decoder.to_rgb.weight"] = (weights["decoder.to_rgb.weight"].sign() * 1e6).half()
+    save_file(weights, folder / WEIGHTS)
+
+
 PROBLEMS = {
     "pickle by name": (write("extra.pt", b"anything"), "extra.pt is a pickle"),
     "pickle by content": (write("extra.dat", pickle.dumps([1, 2], 4)), "extra.dat is a pickle"),
@@ -108,6 +115,10 @@ PROBLEMS = {
         "names a path of one machine, '/home/somebody/model'",
     ),
     "cut weights": (write(WEIGHTS, b"\x08\0\0\0\0\0\0\0{}      12"), "is damaged"),
+    "infinite weights": (
+        overflowed,
+        f"{WEIGHTS} holds infinity or NaN in decoder.to_rgb.weight: save the weights",
+    ),
     "no index": (lambda folder: (folder / "model_index.json").unlink(), "there is neither model_index.json"),
     "link": (lambda folder: (folder / "extra.txt").symlink_to(ROOT / "LICENSE"), "extra.txt is a link out"),
 }

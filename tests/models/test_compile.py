@@ -1,4 +1,4 @@
-"""Networks under `torch.compile`: one graph each, with the same results, and pipelines that use the compiled network."""
+"""Networks under `torch.compile`: one graph each, the same results; pipelines run what was compiled."""
 
 from collections.abc import Callable
 from typing import Any
