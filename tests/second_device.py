@@ -19,8 +19,9 @@ class _Module(_DummyBackendModule):
         return [torch.bfloat16]
 
 
-_setup_privateuseone_for_python_backend(backend_module=_Module())
-DEVICE = torch.device("privateuseone:0")
+_setup_privateuseone_for_python_backend(rename="second", backend_module=_Module())
+DEVICE = torch.device("second:0")
+# What may read one device and write another.
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
 
 
@@ -80,7 +81,7 @@ def computed(function: Any, arguments: tuple, options: dict[str, Any]) -> Any:
     def placed(x: Any) -> Any:
         if not isinstance(x, torch.Tensor) or not there:
             return x
-        return owners.get(id(x)) if id(x) in owners else Remote.of(x)
+        return owners[id(x)] if id(x) in owners else Remote.of(x)
 
     return tree_map(placed, function(*tree_map(bare, arguments), **tree_map(bare, options)))
 

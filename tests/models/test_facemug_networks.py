@@ -124,7 +124,8 @@ def test_one_encoding_serves_many_codes(networks: Networks) -> None:
     aggregation, refiner, prior = networks
     features, codes = aggregation(**modalities())[:1], torch.randn(3, 10, 16)
     bank = prior(w_plus=codes, noise="fixed", stop_at=3, feature_layer="conv").features
-    encoded = refiner.encode(features)
+    encoded = refiner(features, None, None, encode_only=True)
+    assert torch.equal(encoded.bottom, refiner.encode(features).bottom)
     together = refiner(None, codes, bank, noise="fixed", encoded=encoded)
     again = refiner(features, codes, bank, noise="fixed")
     assert torch.equal(together, again)
