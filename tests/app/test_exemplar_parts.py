@@ -9,7 +9,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
-from facekit.pipelines.inpaint_plan import WAY_OUT
+from facekit.pipelines.inpaint_plan import BESIDE_FACES, WITHOUT_FACE
 from facekit_demo.exemplar_faces import ExampleFace, FaceRow
 from facekit_demo.exemplar_result import crossover, in_page_terms, taken_layers
 from tests.app.visitor import changed
@@ -71,8 +71,8 @@ def test_what_comes_from_the_example() -> None:
 @pytest.mark.parametrize(
     ("message", "shown"),
     [
-        (f"image: the mask does not touch the face. {WAY_OUT}", "Paint over a part of the face."),
-        (f"image: no face was found. {WAY_OUT}", "No face was found in the photo."),
+        (f"image: the mask does not touch the face. {BESIDE_FACES}", "Paint over a part of the face."),
+        (f"image: no face was found. {WITHOUT_FACE}", "No face was found in the photo."),
         ("this model takes no sketch. Load one.", "takes no lines"),
         (
             "30% of the sketch lies outside the hole and is ignored",

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.data import astronaut
 
 from facekit import ExemplarInpaintPipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline
+from tests.tiny_networks import box_mask
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +142,15 @@ def test_networks_that_give_nan_are_noticed(
     broken.multi_style_generator.conv.conv.weight.data.fill_(float("nan"))
     with pytest.raises(ValueError, match=r"NaN or infinity in torch\.float32"):
         broken(portrait, eyes, example, aligned=True)
+
+
+def test_advice_where_no_face_can_be_filled_names_what_the_pipeline_has(
+    pipe: ExemplarInpaintPipeline, example: np.ndarray
+) -> None:
+    blank = np.full((200, 200, 3), 127, dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"no face was found\. Pass aligned=True where") as caught:
+        pipe(blank, np.ones((200, 200), bool), example)
+    assert "region" not in str(caught.value)
+    photo = np.ascontiguousarray(astronaut())
+    with pytest.raises(ValueError, match=r"the mask does not touch the face\. Mark a part of a face\.$"):
+        pipe(photo, box_mask(photo.shape, (20, 400, 120, 480)), example)

@@ -77,6 +77,17 @@ def test_pixels_outside_the_face_come_back_bit_identical(
         np.testing.assert_array_equal(shown[1][..., 3], shown[0][..., 3])
 
 
+def test_all_faces_of_a_large_group_are_restored_alike_each_time(pipe: FaceRestorePipeline) -> None:
+    head = cv2.resize(astronaut()[:230, 120:330], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    photo = np.full((4 * 120, 6 * 110, 3), (90, 110, 130), np.uint8)
+    for place in range(24):
+        row, column = divmod(place, 6)
+        photo[row * 120 + 2 :, column * 110 + 2 :][: head.shape[0], : head.shape[1]] = head
+    first, second = (pipe(photo, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    assert len(first.faces[0]) == 24 and first.notes == []
+    np.testing.assert_array_equal(np.asarray(first.images[0]), np.asarray(second.images[0]))
+
+
 def test_the_bundled_detector_finds_the_face(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:
     output = pipe(portrait, generator=seed())
     assert isinstance(output, FaceRestoreOutput)
