@@ -155,8 +155,8 @@ def test_a_repeated_edit_computes_only_what_changed(
         star = np.ascontiguousarray(portrait[:, ::-1])
         strokes = eyes & (np.arange(256) % 8 == 0)
         session.edit(eyes, sketch=strokes, exemplar=star, attributes={"smile": 1})
-        everything = ["style_encoder", "style_encoder", "latent_warper", "aggregation", "prior", "refiner"]
-        assert ran == everything
+        encoded = ["aggregation", "refiner"]
+        assert ran == ["style_encoder", "style_encoder", "latent_warper", *encoded, "prior", "refiner"]
         # The mask hides what the first edit made there, so the networks see the same photo.
         for arguments, expected in (
             ({"attributes": {"smile": 2}}, ["latent_warper", "prior", "refiner"]),
@@ -167,7 +167,7 @@ def test_a_repeated_edit_computes_only_what_changed(
             assert ran == expected
         ran.clear()
         session.edit(eyes, exemplar=star)
-        assert ran == ["style_encoder", "latent_warper", "aggregation", "prior", "refiner"]
+        assert ran == ["style_encoder", "latent_warper", *encoded, "prior", "refiner"]
         session.undo()
         ran.clear()
         session.edit(eyes, sketch=strokes, exemplar=star)
