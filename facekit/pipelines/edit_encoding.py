@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import UNLABELLED, parse
@@ -14,7 +15,7 @@ from facekit.imaging import MAX_PIXELS, ImageInput, as_uint8, load_images
 from facekit.models.refiner import EncodedFeatures
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.edit_guidance import UNSAID
-from facekit.pipelines.edit_plan import EditSquare, digest, face_batch, network_input, square_key
+from facekit.pipelines.edit_plan import EditSquare, digest, face_batch, network_input, square_key, weights_key
 from facekit.pipelines.inpaint_plan import FaceRegion
 from facekit.pipelines.regions import Box, CropRegion
 
@@ -85,7 +86,8 @@ class EditEncoding(FacekitPipeline):
             seen = encoder_input(batch.image, batch.sketch, batch.semantics, batch.color)
             return [(codes,) for codes in self._encode(seen)]
 
-        keys = [digest("projected", repr(square_key(square, strengths))) for square in squares]
+        weights = self._weights_key(self.style_encoder)
+        keys = [digest("projected", weights, repr(square_key(square, strengths))) for square in squares]
         return torch.stack([row[0] for row in cache.rows(keys, compute, most)])
 
     def _face_codes(self, images: Sequence[np.ndarray], cache: EditCache, most: int) -> torch.Tensor:
@@ -95,8 +97,13 @@ class EditEncoding(FacekitPipeline):
             faces = face_batch([images[i] for i in places], self._execution_device)
             return [(codes,) for codes in self._encode(encoder_input(faces))]
 
-        keys = [digest("face", image) for image in images]
+        weights = self._weights_key(self.style_encoder)
+        keys = [digest("face", weights, image) for image in images]
         return torch.stack([row[0] for row in cache.rows(keys, compute, most)])
+
+    def _weights_key(self, *networks: nn.Module) -> str:
+        """What stands for the networks, and the device they compute on, in the key of what they made."""
+        return repr([str(self._execution_device), *map(weights_key, networks)])
 
     def _encode(self, seen: torch.Tensor) -> torch.Tensor:
         return self.style_encoder(seen.to(self.style_encoder.dtype)).float()
@@ -123,7 +130,8 @@ class EditEncoding(FacekitPipeline):
                 for i in range(len(places))
             ]
 
-        keys = [digest("encoded", repr(square_key(square, strengths))) for square in squares]
+        weights = self._weights_key(self.aggregation, self.refiner)
+        keys = [digest("encoded", weights, repr(square_key(square, strengths))) for square in squares]
         rows = cache.rows(keys, compute, len(squares))
         if len(set(keys)) == 1:
             rows = rows[:1]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from facekit.conditions.semantics import CLASS_NAMES
 from facekit.faces import align_face
@@ -18,6 +19,7 @@ from facekit.pipelines.inpaint_plan import FaceRegion, Job, plan_job
 from facekit.pipelines.regions import Box, CropRegion
 
 SELF, FRONT = "self", "front"
+SAMPLED = 64
 Exemplars = ImageInput | ExemplarFace | Sequence[ImageInput | ExemplarFace]
 
 
@@ -171,6 +173,24 @@ def digest(*parts: np.ndarray | torch.Tensor | str | None) -> bytes:
         else:
             total.update(repr(part).encode())
     return total.digest()
+
+
+def weights_key(network: nn.Module) -> bytes:
+    """A key that differs where the weights of a network do.
+
+    PyTorch counts changes of a tensor, but not those through `.data`, by which diffusers' averages write. These are
+    known by `SAMPLED` numbers of each tensor: whatever trains, averages or merges changes them too. A change through
+    `.data` of single numbers between them is not seen, nor one while offloading keeps the weights elsewhere.
+    """
+    numbers, told = [], []
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        told.append((name, tensor.dtype, tensor.shape, 0 if tensor.is_inference() else tensor._version))
+        if not tensor.is_meta and tensor.numel():
+            flat = tensor.detach().permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor.detach()
+            # In the order of a channels_last kernel, or as it lies: never a copy of a large tensor.
+            flat = flat if flat.is_contiguous() else tensor.detach()
+            numbers.append(flat.reshape(-1)[:: -(-flat.numel() // SAMPLED)].float())
+    return digest(repr(told), torch.cat(numbers) if numbers else None)
 
 
 def square_key(square: EditSquare, strengths: dict[str, float]) -> bytes:

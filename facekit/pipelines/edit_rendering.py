@@ -218,8 +218,9 @@ class EditRendering(EditEncoding):
             return [(found.codes[0],)]
 
         told = repr((prompt, steps, sorted(options.items())))
+        weights = self._weights_key(self.aggregation, self.refiner, self.prior, guide.model)
         keys = [
-            digest("text", told, codes, repr(square_key(square, settings.strengths)))
+            digest("text", told, weights, codes, repr(square_key(square, settings.strengths)))
             for codes, square in zip(w_plus, squares, strict=True)
         ]
         found = torch.stack([row[0] for row in cache.rows(keys, compute, 1)]).to(w_plus)
