@@ -1,6 +1,6 @@
 """Types of command line arguments that name files and models.
 
-`~` is the home folder wherever a place is named, also in `--output=~/x` and `NAME=~/x`, which shells leave as they are.
+`~` is the home folder wherever a place is named, also behind the `=` of `--output=` and `NAME=`: shells leave it there.
 """
 
 import os

@@ -104,6 +104,14 @@ def test_work_ends_at_the_next_layer() -> None:
     layer(torch.zeros(1))
 
 
+def test_a_compiled_network_is_one_graph_under_a_time_limit() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).requires_grad_(False)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    x = torch.ones(1, 2)
+    with limited_time(60):
+        assert torch.equal(compiled(x), network(x))
+
+
 def test_the_page_works_under_its_limits(url, files) -> None:
     result = np.asarray(Image.open(fill_files(url, files)))
     photo, hole = np.asarray(Image.open(files / "photo.png")), np.asarray(Image.open(files / "mask.png")) > 0

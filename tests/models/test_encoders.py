@@ -142,7 +142,8 @@ def test_half_precision_is_near_float32(network: str, dtype: torch.dtype, image:
     with torch.no_grad():
         full = model(*inputs)
         half = model.to(dtype)(*(x.to(dtype) if torch.is_tensor(x) else x for x in inputs))
-    assert half.dtype == dtype
+    # Codes are computed in float32 whatever is asked for: fine differences of codes are large ones of faces.
+    assert half.dtype == (torch.float32 if network == "encoder" else dtype)
     error = (half.float() - full).norm() / full.norm()
     assert error < (0.05 if dtype == torch.bfloat16 else 0.01)
 
