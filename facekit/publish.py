@@ -10,7 +10,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,9 +163,17 @@ def push(
             undo.callback(
                 _take_back, f"branch {revision}", api.delete_branch, repo_id, branch=revision, repo_type=kind
             )
-        commit = api.create_commit(
-            repo_id, operations, commit_message=message, revision=revision, repo_type=kind
-        )
+        before = api.repo_info(repo_id, revision=revision, repo_type=kind).sha
+        try:
+            commit = api.create_commit(
+                repo_id, operations, commit_message=message, revision=revision, repo_type=kind
+            )
+        except BaseException:
+            # The answer may be what was lost, on its way back from a Hub that has the files.
+            with suppress(Exception):
+                if api.repo_info(repo_id, revision=revision, repo_type=kind).sha != before:
+                    undo.pop_all()
+            raise
         undo.pop_all()
     return commit
 

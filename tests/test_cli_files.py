@@ -17,7 +17,7 @@ from skimage.data import astronaut
 
 from facekit import cli, disk
 from facekit.batch import command as batch
-from facekit.commands.files import name_results, picture_suffixes
+from facekit.commands.files import find_photos, name_results, picture_suffixes
 from facekit.commands.words import own_words
 from tests.tiny_networks import tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
@@ -183,6 +183,13 @@ def test_masks_of_photos_that_differ_in_their_ending(picture: Image.Image, inpai
 def test_names_of_results(photos: list[str], taken: dict[str, str], expected: dict[str, str]) -> None:
     assert name_results(photos, taken) == expected
     assert name_results(photos[::-1], taken) == expected
+
+
+def test_photos_keep_their_order_and_come_once(tmp_path: Path) -> None:
+    first, second = tmp_path / "w.png", tmp_path / "a.png"
+    first.touch()
+    second.touch()
+    assert find_photos([first, second, tmp_path / "." / "w.png"]).photos == [first, second]
 
 
 def test_all_kinds_that_pillow_reads_are_pictures() -> None:

@@ -77,3 +77,11 @@ def test_a_mask_that_does_not_fit_or_is_missing_fails_with_what_is_known_of_the_
     assert inspect("photos/b.png", "--mask", "masks/a.png") == 1
     assert "mask is 200x256 and the photo 60x40: the shapes differ" in capsys.readouterr().err
     assert inspect("photos/b.png", "--mask", "nothing.png") == 2
+
+
+def test_pictures_beyond_pillows_own_limit_are_told_too(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses twice as many
+    assert inspect("photos") == 0
+    assert "picture: JPEG, 200x256" in capsys.readouterr().out

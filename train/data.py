@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from facekit.hub_cache import folder_cache
 from facekit.imaging import as_uint8, load_image
+from facekit.opening import open_picture
 
 # What a training script adds to each picture, e.g. a mask or a damaged copy: it gets the [H, W, 3] uint8 picture
 # and the sample's own random generator, and returns named arrays or tensors.
@@ -246,7 +247,7 @@ def _names_shards(source: Any) -> bool:
 def has_splits(folder: Path) -> bool:
     """Whether a folder says which of its pictures belong to which split: in its README, or by its sub-folders."""
     readme = folder / "README.md"
-    if readme.is_file() and re.match(r"---\n(.*\n)*?configs:", readme.read_text(errors="replace")):
+    if readme.is_file() and re.match(r"---\n((?!---).*\n)*?configs:", readme.read_text(errors="replace")):
         return True
     return any(path.is_dir() and path.name.lower() in SPLITS for path in folder.iterdir())
 
@@ -302,18 +303,17 @@ def read_picture(picture: Picture) -> Image.Image:
     Raises:
         BrokenPicture: no such file, no picture, or a damaged one.
     """
-    if isinstance(picture, Image.Image) and picture.mode == "RGB":
+    if isinstance(picture, Image.Image) and picture.mode == "RGB" and not picture.getexif():
         return picture
     name = name_of(picture) or "picture"
     if isinstance(picture, dict):
         content = picture.get("bytes")
-        picture = picture["path"] if content is None else content
-    if isinstance(picture, bytes):
-        try:
-            picture = Image.open(io.BytesIO(picture))
-        except Exception as error:  # decoders raise what the damage leads them to
-            raise BrokenPicture(f"{name} is no picture that can be read ({error}).") from error
+        picture = picture.get("path") if content is None else content
+    if not picture:
+        raise BrokenPicture(f"{name} is empty: there is no picture.")
     try:
+        if isinstance(picture, bytes):
+            picture = open_picture(io.BytesIO(picture), name)
         return Image.fromarray(as_uint8(load_image(picture, name=name).rgb))
     except (ValueError, FileNotFoundError) as error:
         raise BrokenPicture(str(error)) from error

@@ -21,10 +21,9 @@ from facekit.commands.common import (
     add_provenance_option,
     failure,
     say_skipped,
-    suffix_of,
 )
 from facekit.commands.endings import run_to_end
-from facekit.commands.files import check_writable, numbered, why_too_long
+from facekit.commands.files import check_writable, numbered, suffix_of, why_too_long
 from facekit.commands.restoring import (
     Restored,
     add_restore_options,

@@ -5,12 +5,9 @@ import errno
 import json
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 import facekit
 from facekit.commands.arguments import file_path, hub_name
@@ -20,6 +17,7 @@ from facekit.disk import write_atomically
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
+    from PIL import Image
 
     from facekit.commands.files import Plan
     from facekit.imaging import Photo
@@ -98,21 +96,6 @@ def chosen_faces(text: str) -> str | list[int]:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise UsageError(f"--faces is {text!r}; say all, largest, or numbers such as 0,2") from None
-
-
-def _suffix(photo: Path) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(photo) as image:
-                return suffix_of(image.mode)
-    except Exception:  # whatever is wrong with the file is told when its turn comes
-        return ".png"
-
-
-def suffix_of(mode: str) -> str:
-    """What results of a mode of Pillow's end with: PNG keeps every mode that files have but CMYK."""
-    return ".tif" if mode == "CMYK" else ".png"
 
 
 def pick_device(name: str) -> "torch.device":

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from facekit.commands.arguments import LONGEST_NAME
-from facekit.commands.common import UsageError, _suffix
+from facekit.commands.common import UsageError
 from facekit.disk import nearest, why_not_writable
 
 # Pillow knows these by name only, or hands them to another program.
@@ -75,8 +75,10 @@ def find_photos(arguments: Iterable[Path]) -> Found:
             photos.append(path)
         else:
             raise UsageError(f"{path} does not exist")
-    places = {photo.parent.resolve() / photo.name: photo for photo in reversed(photos)}
-    return Found(list(reversed(places.values())), left_out)
+    places: dict[Path, Path] = {}
+    for photo in photos:
+        places.setdefault(photo.parent.resolve() / photo.name, photo)
+    return Found(list(places.values()), left_out)
 
 
 def sort_out(folder: Path) -> Found:
@@ -159,6 +161,23 @@ def result_stems(photos: Sequence[Path]) -> dict[Path, str]:
             raise UsageError(f"the results of {other} and {photo} would have the same name; run them apart")
     stems = name_results(owners)
     return {photo: stems[photo.name] for photo in photos}
+
+
+def _suffix(photo: Path) -> str:
+    from facekit.opening import open_header
+
+    if not photo.is_file():  # a pipe would be waited for
+        return suffix_of("RGB")
+    try:
+        with open_header(photo, "", None) as image:
+            return suffix_of(image.mode)
+    except Exception:  # whatever is wrong with the file is told when its turn comes
+        return suffix_of("RGB")
+
+
+def suffix_of(mode: str) -> str:
+    """What results of a mode of Pillow's end with: PNG keeps every mode that files have but CMYK."""
+    return ".tif" if mode == "CMYK" else ".png"
 
 
 def numbered(stem: Path, suffix: str, candidates: int) -> list[Path]:

@@ -68,13 +68,13 @@ def run(args: argparse.Namespace) -> int:
         try:
             photo = load_image(path)
             found = inspect(path, photo=photo)
+            entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
         except (OSError, ValueError) as error:
             message = own_words(str(error), args)
             print(f"failed: {path}: {message}", file=sys.stderr)
             entries.append({"photo": str(path), "error": message})
             failed = True
             continue
-        entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
         lines = [
             f"picture: {_in_words(entry['picture'])}",
             f"metadata: {_metadata(found)}",
@@ -107,11 +107,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
     """What the file holds, as the other commands take it."""
-    from PIL import Image
-
+    from facekit.opening import open_header
     from facekit.pipelines.tint import tint_of
 
-    with Image.open(path) as opened:
+    with open_header(path, str(path), None) as opened:
         form, orientation = opened.format, opened.getexif().get(ORIENTATION, 1)
     width, height = photo.size
     tint = tint_of(photo)

@@ -81,18 +81,20 @@ class VerifiedModelMixin(ModelMixin):
         dtype = next((value for value in given if isinstance(value, torch.dtype)), None)
         like = next((value for value in given if isinstance(value, torch.Tensor)), None)
         if like is not None:
-            return self.to(like.device, like.dtype, non_blocking=kwargs.get("non_blocking", False))
+            return self.to(like.device, like.dtype, non_blocking=any(value is True for value in given))
         if dtype is None or getattr(self, "is_quantized", False):
             return super().to(*args, **kwargs)
         check_fits(self, dtype)
         # diffusers' method warns that nothing would stay in float32: it gets the rest of the arguments.
         nn.Module.to(self, dtype)
-        args = tuple(value for value in args if value is not None and not isinstance(value, torch.dtype))
         kwargs = {
             name: value
             for name, value in kwargs.items()
             if name != "dtype" and (name, value) != ("device", None)
         }
+        if any(value is True for value in args):  # non_blocking, which had its place behind the number type
+            kwargs["non_blocking"] = True
+        args = tuple(v for v in args if v is not None and not isinstance(v, torch.dtype | bool))
         return super().to(*args, **kwargs) if args or kwargs else self
 
     def half(self) -> Self:

@@ -204,7 +204,7 @@ def plan_job(
     )
     job.notes += turn_notes([face.face for face in aligned])
     if rest.any():
-        share = f"{rest.sum() / hole.sum():.0%} of the mask lies outside the filled faces' crops: "
+        share = f"{percent(rest.sum() / hole.sum())} of the mask lies outside the filled faces' crops: "
         if beyond_faces == "keep":
             job.notes.append(f"{share}left as it was")
             job.hole = hole = hole & ~rest

@@ -45,6 +45,7 @@ class HubStandIn:
         repositories: repo id -> Repository; of a Space `spaces/ORG/NAME`.
         token: what a client must present for private repositories, and for pushing.
         card_errors: what the Hub's validation says against a card that is pushed; empty accepts it.
+        loses_answers: commits are taken, and the connection breaks before that is said.
         received: large files that were sent, by SHA-256.
         cut_after: the connection is closed at this byte of a large file; None serves it whole.
         cuts_left: how many more answers are cut.
@@ -60,6 +61,7 @@ class HubStandIn:
         self.restore()
         self.answers: Counter[str] = Counter()
         self.card_errors: list[str] = []
+        self.loses_answers = False
         self.received: dict[str, bytes] = {}
         self._servers: list[ThreadingHTTPServer] = []
 
@@ -220,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "lfsFile":
                 files[value["path"]] = self.hub.received[value["oid"]]
         commit = self.hub.repositories[repo_id].commit(files, branch)
+        if self.hub.loses_answers:
+            self.close_connection = True
+            return
         self._send_json({"commitUrl": f"{self._page(repo_id)}/commit/{commit}", "commitOid": commit})
 
     def log_message(self, format: str, *args: object) -> None:

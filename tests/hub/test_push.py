@@ -205,6 +205,19 @@ def test_push_and_load_back(hub: HubStandIn, folder: Path, tmp_path: Path) -> No
     assert repository.commits[repository.names["main"]]["README.md"].endswith(b"More.\n")
 
 
+def test_files_that_arrived_are_not_removed_for_an_answer_that_was_lost(
+    hub: HubStandIn, folder: Path
+) -> None:
+    for revision in ((), ("--revision", "dev")):
+        hub.repositories.pop(REPO, None)
+        hub.loses_answers = True
+        code, words = pushed(hub, folder, *revision)
+        hub.loses_answers = False
+        assert code == 1, words
+        repository = hub.repositories[REPO]
+        assert WEIGHTS in repository.commits[repository.names["dev" if revision else "main"]]
+
+
 def test_a_branch_is_made_or_nothing_is(hub: HubStandIn, folder: Path) -> None:
     hub.repositories.pop(REPO, None)
     # 1. A name that the Hub refuses, or a card: no empty repository stays behind

@@ -116,6 +116,9 @@ def test_networks_take_all_that_pytorch_takes() -> None:
         lambda: network.to(torch.zeros(1, dtype=torch.float16)),
         lambda: network.to(dtype=torch.float16, memory_format=torch.channels_last),
         lambda: network.to(None, torch.float16, non_blocking=True),
+        lambda: network.to(torch.float16, True),
+        lambda: network.to("cpu", torch.float16, True),
+        lambda: network.to(torch.zeros(1, dtype=torch.float16), True),
         lambda: network.type(torch.float16),
     ):
         network.float()

@@ -91,6 +91,8 @@ def test_turned_pictures_stand_upright(tmp_path: Path) -> None:
     pack(tmp_path / "folder", tmp_path / "shard.tar")
     upright = np.asarray(corners())
     assert np.array_equal(np.asarray(read_picture(tmp_path / "folder" / "0.png")), upright)
+    with Image.open(tmp_path / "folder" / "0.png") as opened:
+        assert np.array_equal(np.asarray(read_picture(opened)), upright)
     for data in (tmp_path / "folder", tmp_path / "shard.tar"):
         (image,) = samples(data, 1, size=32)
         assert image[0, 0, 0] > 0.9 and image[2, 0, 0] < -0.9, f"{data.name}: red above on the left"
@@ -136,6 +138,20 @@ def test_nothing_but_broken_pictures(ten: Path) -> None:
         file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(BrokenPicture, match="none of 10 pictures can be read"):
         samples(ten, 1, skip_broken=True)
+
+
+@pytest.mark.parametrize("row", [None, b"", {"path": None, "bytes": None}, b"no picture"])
+def test_a_row_without_a_picture_is_a_broken_one(row: Any) -> None:
+    with pytest.raises(BrokenPicture, match=r"picture is (empty|no image that can be read)"):
+        read_picture(row)
+
+
+def test_shards_may_hold_photos_of_phones(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    (tmp_path / "folder").mkdir()
+    pillow_heif.from_pillow(corners().resize((64, 96))).save(tmp_path / "folder" / "0.heic")
+    content = (tmp_path / "folder" / "0.heic").read_bytes()
+    assert read_picture(content).size == read_picture(tmp_path / "folder" / "0.heic").size == (64, 96)
 
 
 def test_a_missing_column_is_named(ten: Path) -> None:
