@@ -1,6 +1,7 @@
 """Pixels of any Pillow mode to RGB, and new RGB colours back into that mode, at chosen pixels only."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,10 @@ class Palette:
     def of(cls, image: Image.Image) -> "Palette":
         """The palette of a "P" image."""
         mode = "RGBA" if image.palette is not None and image.palette.mode == "RGBA" else "RGB"
-        return cls(mode, bytes(image.getpalette(mode) or b"\0" * len(mode)), image.info.get("transparency"))
+        clear = image.info.get("transparency")
+        return cls(
+            mode, bytes(image.getpalette(mode) or b"\0" * len(mode)), clear if fits_mode(clear, "P") else None
+        )
 
     def colors(self) -> np.ndarray:
         """The table as uint8 `[256, 4]`, transparency in the last column, missing entries black."""
@@ -54,6 +58,17 @@ class Palette:
                 alpha[index] = 255
             transparency = bytes(alpha)
         return Palette(self.mode, table.tobytes(), transparency)
+
+
+def fits_mode(transparency: Any, mode: str) -> bool:
+    """Whether this is Pillow's `transparency` of a picture of this mode: an entry of the palette or the opacity of
+    each, or the one colour, of up to 16 bits a channel, that is see-through."""
+    if mode == "P" and isinstance(transparency, bytes):
+        return True
+    channels = transparency if mode == "RGB" and isinstance(transparency, tuple) else (transparency,)
+    most = 255 if mode == "P" else 65535
+    known = len(channels) == 3 if mode == "RGB" else mode == "P" or (mode in GRAY_MODES and mode != "LA")
+    return known and all(isinstance(level, int) and 0 <= level <= most for level in channels)
 
 
 def to_pillow(pixels: np.ndarray, mode: str, palette: Palette | None = None) -> Image.Image:

@@ -62,7 +62,8 @@ def is_deep(opened: Image.Image) -> bool:
     """Whether a file, opened and not decoded yet, has more than the 8 bits a channel that Pillow gives of it."""
     if opened.mode not in ("RGB", "RGBA", "LA", "CMYK") or getattr(opened, "fp", None) is None:
         return False
-    return ";16" in _layout(opened) or opened.info.get("bit_depth", 8) > 8  # the latter of HEIC
+    depth = opened.info.get("bit_depth")  # of HEIC; a PNG may have a word of that name
+    return ";16" in _layout(opened) or (isinstance(depth, int) and depth > 8)
 
 
 def _layout(opened: Image.Image) -> str:

@@ -9,6 +9,7 @@ from facekit.previews import holds_picture
 
 MAKER_NOTE = 0x927C  # the maker's own block; many cameras keep a preview of the whole picture in it
 PIXEL_SIZE = (0xA002, 0xA003)  # width and height of the picture, in the Exif directory
+_OVERHEAD = 100  # bytes, more than what a block grows by for a comment beside its words
 DIRECTORIES = (IFD.Exif, IFD.GPSInfo)  # those that are kept beside the main one; IFD1 is the thumbnail's
 # Of the main directory what speaks of the picture. All else tells how a file stores it, or holds it once more: layers
 # (37724), previews in sub-directories (330), Photoshop's resources (34377).
@@ -73,14 +74,32 @@ def with_size(data: bytes, width: int, height: int) -> bytes:
     return exif.tobytes()
 
 
-def with_comment(data: bytes | None, comment: str) -> bytes:
-    """An EXIF block, or a new one, whose UserComment is `comment` unless it has one already."""
+def with_comment(data: bytes | None, comment: str, room: int | None = None) -> bytes:
+    """An EXIF block, or a new one, whose UserComment is `comment` unless it has one already.
+
+    Cut where the block would have more than `room` bytes; none where that leaves nothing of the comment.
+    """
     exif = loaded(data or b"")
     details = exif.get_ifd(IFD.Exif)
-    if Base.UserComment not in details:
-        details[Base.UserComment] = b"UNICODE\0" + comment.encode("utf-16-le")
+    if Base.UserComment in details:
+        return exif.tobytes()
+    words = comment.encode("utf-16-le")
+    if room is not None:
+        spare = max(0, room - len(exif.tobytes()) - _OVERHEAD)
+        words = words[: spare // 2 * 2].decode("utf-16-le", "ignore").encode("utf-16-le")
+    if words:
+        details[Base.UserComment] = b"UNICODE\0" + words
         exif[IFD.Exif] = details
     return exif.tobytes()
+
+
+def is_readable(data: bytes) -> bool:
+    """Whether a block can be loaded and written again."""
+    try:
+        loaded(data).tobytes()
+    except Exception:  # Pillow raises what the damage leads it to
+        return False
+    return True
 
 
 def loaded(data: bytes) -> Image.Exif:

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from facekit import deep_color
-from facekit.color_modes import GRAY_MODES, MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
+from facekit.color_modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
 from facekit.exif import with_size
-from facekit.metadata import COMMENT, read_metadata, save_options
+from facekit.metadata import COMMENT, read_metadata, save_options, well_typed
 from facekit.opening import decode_upright, open_header
 from facekit.provenance_metadata import Provenance
 
@@ -210,7 +210,12 @@ def write_picture(
                 deep_color.write_png(opened, picture.pixels, picture.mode, told)
             return
         picture = picture.to_pil()
-    picture.save(file, format=file_format, **save_options(file_format, provenance, picture.info) | options)
+    told = save_options(file_format, provenance, picture.info)
+    typed = well_typed(picture.info, picture.mode)
+    if typed.keys() != picture.info.keys():  # Pillow goes by what is there, of whatever kind it is
+        picture = picture.copy()
+        picture.info = typed
+    picture.save(file, format=file_format, **told | options)
 
 
 def same_pixels(one: Photo, other: Photo) -> bool:
@@ -338,9 +343,6 @@ def _from_pillow(opened: Image.Image, name: str) -> Photo:
     info, notes = read_metadata(opened, image)
     if image.mode not in MODES and not image.mode.startswith("I;16"):
         raise ValueError(f"{name} has the mode {image.mode}. Convert it: image.convert('RGB').")
-    key = image.info.get("transparency")
-    if isinstance(key, int if image.mode in GRAY_MODES else tuple) and image.mode != "P":
-        info["transparency"] = key  # PNG without alpha: one colour is see-through
     if deep is not None:
         found = deep.pixels(image)
         if found is not None:

@@ -3,13 +3,16 @@
 HEIC is read where the package pillow-heif is installed; nothing else knows of it.
 """
 
-import io
 import os
 import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base
+
+from facekit.metadata import well_typed
 
 _PROGRAMS = ("EPS", "WMF")  # files that Pillow would hand to another program, which runs what they say
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -17,6 +20,16 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLE_FORMAT, _FLOATING = 339, 3  # a TIFF's tag for the kind of numbers, and its value for floating ones
 # Phones save pictures with a preview or depth map behind them in these; the first one is the photo.
 _WITH_COMPANIONS = ("MPO", "HEIF")
+# What turns a picture upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _open_lock = threading.Lock()
 
 
@@ -45,18 +58,35 @@ def open_header(path: str | os.PathLike | Image.Image, name: str, max_pixels: in
 
 
 def decode_upright(image: Image.Image, name: str) -> Image.Image:
-    """The pixels of what `open_header` opened, with its EXIF orientation applied.
+    """The pixels of what `open_header` opened, with its EXIF orientation applied; see `well_typed` for its `info`.
 
     Raises:
         ValueError: a corrupt or truncated file.
     """
     try:
         image.load()
-        return ImageOps.exif_transpose(image)
     except MemoryError:
         raise
     except Exception as error:
         raise _broken(name, error) from error
+    upright = _turned(image)
+    upright.info = well_typed(upright.info, upright.mode)
+    return upright
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """A copy, turned as far as the file says so; damage to what it tells beside its pixels takes nothing from them."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow raises what the damage leads it to
+        pass
+    try:
+        turn = _TURNS.get(image.getexif().get(Base.Orientation))  # what it read before the damage
+    except Exception:
+        turn = None
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def open_picture(file: Path | BinaryIO, name: str) -> Image.Image:
@@ -69,8 +99,10 @@ def open_picture(file: Path | BinaryIO, name: str) -> Image.Image:
         return _open_unguarded(file)
     except UnidentifiedImageError as error:
         head = _head(file)
-        if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and _register_heif(name):
-            return open_picture(file, name)
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+            _register_heif(name)
+            with suppress(UnidentifiedImageError):
+                return _open_unguarded(file)
         if head.startswith(_TIFF_STARTS):
             raise ValueError(
                 f"{name} is a TIFF of {_tiff_numbers(file)}, which cannot be read. Save it with 8 or 16 bits a channel."
@@ -116,10 +148,8 @@ def _head(file: Path | BinaryIO, length: int = 12) -> bytes:
     return head
 
 
-def _register_heif(name: str) -> bool:
-    """Let Pillow read HEIC from now on; False where it does already. ValueError without pillow-heif."""
-    if "HEIF" in Image.OPEN:
-        return False
+def _register_heif(name: str) -> None:
+    """Let Pillow read HEIC from now on. ValueError without pillow-heif."""
     try:
         import pillow_heif
     except ImportError as error:
@@ -128,16 +158,15 @@ def _register_heif(name: str) -> bool:
             "Or export it as JPEG."
         ) from error
     pillow_heif.register_heif_opener()
-    return True
 
 
 def _tiff_numbers(file: Path | BinaryIO) -> str:
     """What a TIFF that Pillow does not read holds, as far as its first directory tells."""
     try:
-        content = io.BytesIO(file.read_bytes() if isinstance(file, Path) else file.read())
-        tags = TiffImagePlugin.ImageFileDirectory_v2(content.read(8))
-        content.seek(tags.next)
-        tags.load(content)
+        with open(file, "rb") if isinstance(file, Path) else nullcontext(file) as content:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(content.read(8))
+            content.seek(tags.next)
+            tags.load(content)
         if _FLOATING in tags.get(_SAMPLE_FORMAT, ()):
             return "floating-point numbers"
     except Exception:  # Pillow raises what the damage leads it to

@@ -21,7 +21,7 @@ NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
 LARGEST_PACKET = 1_000_000  # characters; nobody's packet is longer, and a hostile file's is not parsed
-MOST_NODES = 50_000
+MOST_NODES = 50_000  # elements, their ends and attributes together
 _XMLNS = "http://www.w3.org/2000/xmlns/"
 _EMPTY = (
     f'<x:xmpmeta xmlns:x="{NAMESPACES["x"]}"><rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}"></rdf:RDF></x:xmpmeta>'
@@ -58,7 +58,7 @@ _PICTURES = (
 
 
 def cleaned(packet: bytes | str) -> bytes | None:
-    """A packet without previews, turn and size of the old picture, UTF-8; None where it cannot be read."""
+    """A packet without comments, previews, turn and size of the old picture, UTF-8; None where it cannot be read."""
     try:
         document = _parsed(packet)
         _remove_stale(document)
@@ -94,7 +94,7 @@ def merged(packet: bytes | None, properties: Mapping[Name, str], replaced: Colle
 def bounded_text(packet: bytes | str) -> str:
     """A packet's XML from its root on. ValueError where it is too large, has entities or is no UTF-8."""
     text = packet.decode("utf-8") if isinstance(packet, bytes) else packet
-    if len(text) > LARGEST_PACKET or text.count("<") > MOST_NODES:
+    if len(text) > LARGEST_PACKET or text.count("<") + text.count("=") > MOST_NODES:
         raise ValueError("the packet is too large")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # never part of XMP
         raise ValueError("the packet has entities")
@@ -124,8 +124,14 @@ def _remove_stale(document: minidom.Document) -> None:
         return known or holds_picture(value)
 
     for element in document.getElementsByTagName("*"):
-        text = "".join(node.data for node in element.childNodes if node.nodeType == node.TEXT_NODE)
-        if gone(element, text) and element is not document.documentElement:
+        for node in list(element.childNodes):
+            if node.nodeType in (node.COMMENT_NODE, node.PROCESSING_INSTRUCTION_NODE):
+                element.removeChild(node)
+        words = (node.TEXT_NODE, node.CDATA_SECTION_NODE)
+        text = "".join(node.data for node in element.childNodes if node.nodeType in words)
+        if gone(element, text):
+            if element is document.documentElement:
+                raise ValueError("the packet is a picture")
             element.parentNode.removeChild(element)
             continue
         for attribute in list(element.attributes.values()):

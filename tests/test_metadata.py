@@ -1,6 +1,8 @@
 """What files tell: kept from any format to any, without what shows the old picture, and safe to read."""
 
+import base64
 import io
+import struct
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +13,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from facekit import provenance
-from facekit.exif import loaded
+from facekit.exif import loaded, with_comment
 from facekit.imaging import Photo, load_image
 from facekit.provenance import Provenance
 from facekit.provenance_metadata import read_packet, xmp_packet
@@ -36,8 +38,6 @@ def packet(properties: str = "", attributes: str = "") -> bytes:
 
 def thumbnail() -> str:
     """A small JPEG in base64, as XMP has it."""
-    import base64
-
     file = io.BytesIO()
     Image.new("RGB", (16, 16), "red").save(file, "JPEG")
     return base64.b64encode(file.getvalue()).decode()
@@ -76,6 +76,9 @@ def test_our_record_joins_the_packet_of_others() -> None:
         ("<GImage:Data>{}</GImage:Data>", ""),
         ("", 'GImage:Data="{}" GImage:Mime="image/jpeg"'),
         ("<dc:preview>&#xA;{}</dc:preview>", ""),
+        ("<dc:preview><![CDATA[{}]]></dc:preview>", ""),
+        ("<!--{}-->", ""),
+        ("<dc:title>a<?preview {}?></dc:title>", ""),
         ("", 'dc:source="data:image/png;base64,{}"'),
         ("<tiff:Orientation>6</tiff:Orientation>", 'tiff:ImageWidth="40"'),
     ],
@@ -88,6 +91,27 @@ def test_previews_turn_and_size_leave_a_packet(properties: str, attributes: str)
     assert secret[:40] not in kept and "tiff:Orientation" not in kept and "ImageWidth=" not in kept
 
 
+@pytest.mark.parametrize("rows", ["\n", "<!-- -->", "]]><![CDATA["])
+def test_base64_in_short_lines_leaves_a_packet(rows: str) -> None:
+    secret = thumbnail()
+    lines = [secret[start : start + 16] for start in range(0, len(secret), 16)]
+    body = f"<![CDATA[{rows.join(lines)}]]>" if "CDATA" in rows else rows.join(lines)
+    kept = cleaned(packet(f"<dc:preview>{body}</dc:preview>")).decode()
+    assert "© Me 2020" in kept and lines[1] not in kept
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "latin-1"])
+def test_a_picture_in_words_of_exif_goes(encoding: str, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[Base.Artist] = "A. Photographer"
+    tags[Base.XPComment] = thumbnail().encode(encoding)
+    tags[Base.XPTitle] = "Camera data: image/jpeg, Grandma".encode("utf-16-le")
+    tags[IFD.Exif] = {Base.UserComment: b"UNICODE\0" + f"data:image/png;{thumbnail()}".encode(encoding)}
+    picture().save(tmp_path / "a.jpg", exif=tags)
+    kept = loaded(load_image(tmp_path / "a.jpg").info["exif"])
+    assert set(kept) == {Base.Artist, Base.XPTitle}
+
+
 def test_hostile_packets_are_left_out_with_a_note(tmp_path: Path) -> None:
     laughs = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
     deep = packet("<dc:a>" * 20_000 + "</dc:a>" * 20_000)
@@ -95,6 +119,7 @@ def test_hostile_packets_are_left_out_with_a_note(tmp_path: Path) -> None:
         "entities": laughs.encode() + packet("<dc:title>&b;</dc:title>").partition(b"?>")[2],
         "large": packet("x" * LARGEST_PACKET),
         "many": packet("<dc:a/>" * 60_000),
+        "attributes": packet("", " ".join(f'a{number}=""' for number in range(90_000))),
         "deep": deep,
         "cut": packet()[:300],
         "binary": b"\xff\xfe\0",
@@ -192,3 +217,85 @@ def test_a_profile_stays_with_its_own_colours() -> None:
     assert "icc_profile" not in cmyk.in_mode_rgb().info
     rgb = Photo(np.zeros((16, 16, 4), np.uint8), "RGBA", info={"icc_profile": bytes(16) + b"RGB "})
     assert "icc_profile" in rgb.in_mode_rgb().info
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    "word", ["dpi", "icc_profile", "transparency", "xmp", "exif", "text", "Raw profile type exif"]
+)
+@pytest.mark.parametrize("mode", ["RGB", "P", "L", "RGBA"])
+def test_words_named_like_keys_of_pillow_are_words(
+    mode: str, word: str, compressed: bool, tmp_path: Path
+) -> None:
+    words = PngInfo()
+    words.add_text(word, "300 words", zip=compressed)
+    shown = picture().convert(mode)
+    shown.save(tmp_path / "a.png", pnginfo=words)
+    photo = load_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(photo.rgb, np.asarray(shown.convert("RGB")))
+    assert photo.info == ({} if word.startswith("Raw") else {"text": {word: "300 words"}})
+    with Image.open(tmp_path / "a.png") as opened:
+        for given in (photo, opened, photo.to_pil()):
+            for suffix in ("png", "tif", "webp", *(("jpg",) if mode in ("RGB", "L") else ())):
+                provenance.save(given, tmp_path / f"b.{suffix}", RECORD)
+                assert provenance.inspect(tmp_path / f"b.{suffix}").metadata == RECORD
+
+
+def test_a_damaged_block_of_a_png_keeps_no_picture_from_being_read(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png", exif=b"Exif\0\0" + b"garbage!" * 5)
+    photo = load_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(photo.rgb, np.asarray(picture()))
+    assert photo.notes == ("its EXIF block cannot be read and is left out",) and "exif" not in photo.info
+    with Image.open(tmp_path / "a.png") as opened:
+        for suffix in ("png", "jpg", "tif", "webp"):
+            provenance.save(opened, tmp_path / f"b.{suffix}", RECORD)
+            assert load_image(tmp_path / f"b.{suffix}").notes == ()
+
+
+def test_a_word_keeps_no_picture_from_being_turned(tmp_path: Path) -> None:
+    block, words = Image.Exif(), PngInfo()
+    block[Base.Orientation] = 6
+    words.add_text("xmp", "a word")
+    picture().save(tmp_path / "a.png", exif=block, pnginfo=words)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png").rgb, np.rot90(np.asarray(picture()), -1))
+
+
+@pytest.mark.parametrize("resolution", [(0, 0), (5, 0), (2**32 - 1, 1)])
+def test_a_resolution_that_is_none_is_left_out(resolution: tuple[int, int], tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.tif", dpi=(300, 300))
+    content = (tmp_path / "a.tif").read_bytes()
+    known = struct.pack("<II", 300, 1)
+    assert content.count(known) == 2
+    (tmp_path / "b.tif").write_bytes(content.replace(known, struct.pack("<II", *resolution)))
+    photo = load_image(tmp_path / "b.tif")
+    assert "dpi" not in photo.info and load_image(tmp_path / "a.tif").info["dpi"] == (300, 300)
+    for suffix in ("png", "jpg", "tif", "webp"):
+        provenance.save(photo, tmp_path / f"c.{suffix}", RECORD)
+        assert provenance.inspect(tmp_path / f"c.{suffix}").metadata == RECORD
+
+
+def test_long_words_leave_the_block_of_a_jpeg(tmp_path: Path) -> None:
+    block = Image.Exif()
+    block[Base.Artist] = "A. Photographer"
+    told = {"exif": block.tobytes(), "text": {"parameters": "Schön " * 20_000, "Comment": "Grandma"}}
+    provenance.save(Photo(np.asarray(picture()), "RGB", info=told), tmp_path / "a.jpg", RECORD)
+    back = load_image(tmp_path / "a.jpg")
+    exif = loaded(back.info["exif"])
+    assert exif[Base.Artist] == "A. Photographer"
+    assert (
+        exif.get_ifd(IFD.Exif)[Base.UserComment][8:].decode("utf-16-le").startswith("parameters: Schön Schön")
+    )
+    assert 64_000 < len(back.info["exif"]) <= 65_000
+    assert back.info["text"] == {"Comment": "Grandma"}
+
+
+@pytest.mark.parametrize("there", [0, 15_000, 32_300])
+def test_a_long_comment_of_a_jpeg_stands_beside_a_long_block(there: int, tmp_path: Path) -> None:
+    block = Image.Exif()
+    block[Base.Artist] = "A. Photographer"
+    exif = with_comment(block.tobytes(), "x" * there)
+    told = {"exif": exif, "text": {"Comment": "ü" * 40_000, "Title": "Grandma"}}
+    provenance.save(Photo(np.asarray(picture()), "RGB", info=told), tmp_path / "a.jpg", RECORD)
+    back = load_image(tmp_path / "a.jpg")
+    assert loaded(back.info["exif"])[Base.Artist] == "A. Photographer"
+    assert back.info["text"] == {"Comment": "ü" * 32_500}

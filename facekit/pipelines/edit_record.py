@@ -12,7 +12,7 @@ from facekit.conditions.semantics import CLASS_NAMES
 from facekit.faces import Face
 from facekit.faces.detect import TURNS
 from facekit.imaging import MIN_SIDE, Photo
-from facekit.metadata import bounded_words
+from facekit.metadata import made_safe
 from facekit.pipelines.edit_guidance import UNSAID
 from facekit.pipelines.edit_plan import FRONT, SELF
 from facekit.pipelines.edit_script import PICTURES, RECORDED
@@ -146,20 +146,16 @@ def photo_from(entry: dict[str, Any], files: dict[str, bytes], max_pixels: int |
     shape = pixels.shape[2:] if pixels.ndim == 3 else ()
     if shape != ((_CHANNELS[mode],) if mode in _CHANNELS else ()) or min(pixels.shape[:2]) < MIN_SIDE:
         raise ValueError("the photo's pixels do not fit its mode")
-    info: dict[str, Any] = {}
-    for key, value in dict(entry["info"]).items():
-        if key in ("icc_profile", "exif", "xmp"):
-            info[key] = base64.b64decode(value, validate=True)
-        elif key == "text":
-            info[key] = bounded_words(value)[0]
-        elif key == "dpi":
-            info[key] = tuple(float(number) for number in value[:2])
-        elif key == "transparency":
-            info[key] = tuple(int(n) for n in value[:3]) if isinstance(value, list) else int(value)
+    found = dict(entry["info"])
+    for key in found.keys() & {"icc_profile", "exif", "xmp"}:
+        found[key] = base64.b64decode(found[key], validate=True)
+    for key in found.keys() & {"dpi", "transparency"}:
+        found[key] = tuple(found[key]) if isinstance(found[key], list) else found[key]
+    info, notes = made_safe(found, mode)
     palette = palette_from(entry["palette"])
     if (palette is not None) != (mode == "P"):
         raise ValueError("the photo's palette does not fit its mode")
-    return Photo(pixels, mode, palette, info, str(entry["name"])[:200])
+    return Photo(pixels, mode, palette, info, str(entry["name"])[:200], notes)
 
 
 def _typed(pixels: np.ndarray, kind: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Edit sessions: edit after edit, undo, redo, and files that can be opened without trust."""
 
+import base64
 import hashlib
 import io
 import json
@@ -13,13 +14,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 
 from facekit import FaceEditPipeline
+from facekit.exif import MAKER_NOTE, loaded
 from facekit.imaging import Photo, load_image, write_picture
 from facekit.pipelines import edit_store
 from facekit.pipelines.edit_encoding import EditCache
 from facekit.pipelines.edit_script import read_script
 from facekit.pipelines.edit_session import EditSession
+from facekit.xmp import NAMESPACES
 from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 from tests.tiny_networks import box_mask
 
@@ -310,6 +314,38 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, bytes]], Non
         archive.writestr("session.json", json.dumps(manifest))
         for name, content in files.items():
             archive.writestr(name, content)
+
+
+def test_what_a_session_tells_is_cleaned_as_that_of_a_file(
+    pipe: FaceEditPipeline, edited: EditSession, tmp_path: Path
+) -> None:
+    def pack(content: bytes) -> str:
+        return base64.b64encode(content).decode()
+
+    preview = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(preview, "JPEG")
+    block = Image.Exif()
+    block[Base.Artist] = "A. Photographer"
+    block[IFD.Exif] = {MAKER_NOTE: b"Maker\0" + preview.getvalue()}
+    packet = (
+        f'<x:xmpmeta xmlns:x="{NAMESPACES["x"]}"><rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}"><rdf:Description '
+        f'xmlns:d="a:b" d:title="Grandma" d:preview="{pack(preview.getvalue())}"/></rdf:RDF></x:xmpmeta>'
+    )
+    told = {"exif": pack(block.tobytes()), "xmp": pack(packet.encode()), "text": {"Title": "half \ud800"}}
+    damaged = {"exif": pack(b"garbage!" * 5), "xmp": pack(b"<"), "text": 5, "dpi": ["x", 10**400]}
+    wrong = {"dpi": [-1.0, 1e300], "transparency": [1, 2]}
+    for info, kept in ((told, {"exif", "xmp", "text"}), (damaged, set()), (wrong, set())):
+        edited.save(tmp_path / "s.zip")
+        rewrite(tmp_path / "s.zip", _set("photo", "info", value=info), True)
+        photo = EditSession.load(pipe, tmp_path / "s.zip").photo
+        assert set(photo.info) == kept and len(photo.notes) == (2 if info is damaged else 0)
+        for suffix, kind in (("png", "PNG"), ("jpg", "JPEG"), ("tif", "TIFF"), ("webp", "WEBP")):
+            write_picture(photo, tmp_path / f"a.{suffix}", kind)
+        if kept:
+            back = load_image(tmp_path / "a.png")
+            assert loaded(back.info["exif"])[Base.Artist] == "A. Photographer"
+            assert b"\xff\xd8\xff" not in back.info["exif"]
+            assert b"Grandma" in back.info["xmp"] and b"preview" not in back.info["xmp"]
 
 
 def png(array: np.ndarray) -> bytes:
