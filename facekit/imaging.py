@@ -74,7 +74,11 @@ class Photo:
         return self.pixels.dtype == np.uint16 and self.mode in deep_color.PNG_COLORS
 
     def edited(self, rgb: np.ndarray, where: np.ndarray) -> "Photo":
-        """This photo with the colours `rgb` `[H, W, 3]` (number type of `.rgb`) where `where` is True."""
+        """This photo with the colours `rgb` `[H, W, 3]` (number type of `.rgb`) where `where` is True.
+
+        Floating colours are clipped to [0, 1]: resampling may shoot over.
+        """
+        rgb = np.clip(rgb, 0, 1) if rgb.dtype.kind == "f" else rgb
         pixels, palette = write_rgb(self.pixels, self.mode, self.palette, rgb, where)
         edited = replace(self, pixels=pixels, palette=palette)
         return edited._without_key(where & ~self._key()) if "transparency" in self.info else edited
@@ -85,6 +89,7 @@ class Photo:
         Mode, depth, profile and transparency stay; but see `without_steps`.
         """
         base, size = self.without_steps(), (rgb.shape[1], rgb.shape[0])
+        rgb = np.clip(rgb, 0, 1) if rgb.dtype.kind == "f" else rgb
         shown = base.pixels.astype(np.uint16) if base.mode == "I" else base.pixels
         pixels = from_float(resize(as_float(shown), size), shown.dtype).astype(base.pixels.dtype)
         pixels, _ = write_rgb(pixels, base.mode, None, rgb, np.ones(pixels.shape[:2], dtype=bool))

@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Any
 
 from PIL import Image, PngImagePlugin
+from PIL.ExifTags import Base
 
 from facekit.color_modes import fits_mode
 from facekit.exif import is_readable, loaded, with_comment, without_previews
@@ -31,6 +32,7 @@ COMMENT = "Comment"
 TIFF_XMP = 700
 PNG_XMP = "XML:com.adobe.xmp"
 DPI_LIMIT = 1_000_000  # every resolution is lower, and files have no room for any
+SRGB_GAMMA = 1 / 2.2  # as PNG files write it
 _JPEG_BLOCK = 65_000  # bytes that fit into one segment of a JPEG
 _JPEG_DPI = 65_535
 
@@ -43,9 +45,15 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
     found = dict(upright.info)
     if opened.format == "TIFF" or (not found.get("exif") and "Raw profile type exif" in upright.info):
         found["exif"] = opened.getexif()
+    if opened.format == "TIFF" and Base.XResolution not in opened.tag_v2:
+        found.pop("dpi", None)  # Pillow's stand-in for a resolution that the file does not tell
     found["xmp"] = found.get("xmp") or upright.info.get(PNG_XMP)
     found["text"] = _read_words(opened)
-    return made_safe(found, upright.mode)
+    info, notes = made_safe(found, upright.mode)
+    gamma = found.get("gamma")
+    if isinstance(gamma, float) and abs(gamma - SRGB_GAMMA) > 0.01 and "icc_profile" not in info:
+        notes += (f"its gamma of {gamma:.3g} is not kept: viewers that honour it show the result otherwise",)
+    return info, notes
 
 
 def made_safe(found: Mapping[str, Any], mode: str) -> tuple[dict[str, Any], tuple[str, ...]]:

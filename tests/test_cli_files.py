@@ -68,6 +68,7 @@ def fill_a_folder(picture: Image.Image) -> set[str]:
         kind = "JPEG" if name.lower().endswith(("jfif", "jpg", "jpe")) else None
         picture.save(folder / name, format=kind)
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (folder / "circle.png").symlink_to("circle.png")
     (folder / "raw.CR2").write_bytes(b"II*\0" + bytes(100))
     (folder / "Thumbs.db").write_bytes(b"x")
     (folder / "link.png").symlink_to("four.ppm")
@@ -88,6 +89,7 @@ def test_every_file_of_a_folder_is_done_skipped_or_failed(
     assert told.keys() == {file.name for file in Path("photos").iterdir()}
     assert {name for name, entry in told.items() if entry["status"] == "done"} == readable
     assert {name for name, entry in told.items() if entry["status"] == "failed"} == {
+        "circle.png",
         "phone.heic",
         "nowhere.png",
     }
@@ -101,12 +103,12 @@ def test_every_file_of_a_folder_is_done_skipped_or_failed(
         "sub": "sub-folders are not entered",
     }
     printed = capsys.readouterr()
-    assert "8 done, 2 failed, 5 skipped" in printed.out and "skipped: photos/pipe.png: no reg" in printed.err
+    assert "8 done, 3 failed, 5 skipped" in printed.out and "skipped: photos/pipe.png: no reg" in printed.err
 
     # A second run finds every result again.
     times = {file: file.stat().st_mtime_ns for file in Path("out").iterdir()}
     assert inpaint(inpainter, "photos", "-o", "out", "--skip-existing") == 1
-    assert "0 done, 2 failed, 13 skipped" in capsys.readouterr().out
+    assert "0 done, 3 failed, 13 skipped" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in Path("out").iterdir()} == times
 
 
@@ -118,7 +120,7 @@ def test_a_batch_tells_what_it_leaves_out(
     Path("photos/other").symlink_to(Path("elsewhere").resolve())
     assert batch.main(["restore", "photos", "-o", "out", "--model", restorer, "--cpu"]) == 1
     printed = capsys.readouterr()
-    assert "9 done, 2 failed, 5 skipped" in printed.out
+    assert "9 done, 3 failed, 5 skipped" in printed.out
     for line in (
         "skipped: .hidden.png: hidden",
         "skipped: other: links to folders are not followed",
@@ -196,6 +198,15 @@ def test_all_kinds_that_pillow_reads_are_pictures() -> None:
     known = ".avif .bmp .gif .jpeg .jpg .jpe .jfif .jp2 .mpo .png .apng .ppm .pgm .tga .tif .tiff .webp .heic .heif"
     assert set(known.split()) <= picture_suffixes()
     assert not {".eps", ".pdf", ".mpg", ".h5", ".txt", ""} & picture_suffixes()
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999", "1.5", "x"])
+def test_seeds_that_are_none(picture: Image.Image, seed: str, capsys: pytest.CaptureFixture) -> None:
+    picture.save("a.png")
+    for command in (["restore"], ["inpaint", "--mask", "mask.png"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*command, "a.png", "-o", "out", "--seed", seed])
+        assert ended.value.code == 2 and f"{seed} is no seed: whole numbers from 0" in capsys.readouterr().err
 
 
 # Names

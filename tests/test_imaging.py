@@ -370,3 +370,14 @@ def test_other_things_are_refused() -> None:
         load_image(Path(__file__).parent)
     with pytest.raises(ValueError, match="mode F"):
         load_image(Image.new("F", (32, 32)))
+
+
+def test_floating_colours_stay_within_their_range() -> None:
+    photo = load_image(np.full((16, 16, 3), 0.5, np.float32))
+    shot_over = np.full((16, 16, 3), 1.1, np.float32)
+    shot_over[:8] = -0.1
+    edited = photo.edited(shot_over, np.ones((16, 16), bool))
+    enlarged = photo.enlarged(np.tile(shot_over, (2, 2, 1)))
+    for result in (edited, enlarged):
+        assert result.pixels.min() == 0 and result.pixels.max() == 1
+        load_image(result.to_tensor())  # what a pipeline gives it takes

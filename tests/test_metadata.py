@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -299,3 +300,21 @@ def test_a_long_comment_of_a_jpeg_stands_beside_a_long_block(there: int, tmp_pat
     back = load_image(tmp_path / "a.jpg")
     assert loaded(back.info["exif"])[Base.Artist] == "A. Photographer"
     assert back.info["text"] == {"Comment": "ü" * 32_500}
+
+
+def test_a_tiff_without_resolution_gets_none(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.tif")
+    assert "dpi" not in load_image(tmp_path / "a.tif").info
+    picture().save(tmp_path / "b.tif", dpi=(300, 300))
+    assert load_image(tmp_path / "b.tif").info["dpi"] == (300, 300)
+
+
+@pytest.mark.parametrize(("gamma", "told"), [(100_000, True), (45_455, False)])
+def test_a_gamma_that_is_not_kept_is_told(tmp_path: Path, gamma: int, told: bool) -> None:
+    picture().save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    chunk = b"gAMA" + gamma.to_bytes(4)
+    start = 8 + 25  # behind the signature and IHDR
+    chunk = (4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    (tmp_path / "a.png").write_bytes(content[:start] + chunk + content[start:])
+    assert any("its gamma of 1 is not kept" in note for note in load_image(tmp_path / "a.png").notes) == told

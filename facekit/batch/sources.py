@@ -12,7 +12,6 @@ from PIL import Image
 from facekit.commands.common import UsageError
 from facekit.commands.files import name_results, why_no_picture
 from facekit.hub_cache import folder_cache
-from facekit.opening import open_picture
 
 
 class Item(NamedTuple):
@@ -137,6 +136,8 @@ class DatasetSource:
 
     def open(self, item: Item) -> tuple[Path | Image.Image, Item]:
         """The picture of a row; the stem is `INDEX-NAME` where the row knows a file name."""
+        from facekit.opening import open_picture
+
         value: dict[str, Any] | None = self._rows[int(item.key)][self.column]
         if not value:
             raise ValueError(f"row {item.key} has no picture")

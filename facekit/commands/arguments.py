@@ -1,4 +1,4 @@
-"""Types of command line arguments that name files and models.
+"""Types of command line arguments: names of files and models, seeds.
 
 `~` is the home folder wherever a place is named, also behind the `=` of `--output=` and `NAME=`: shells leave it there.
 """
@@ -25,6 +25,13 @@ def file_name(text: str) -> str:
     if longest > LONGEST_NAME:
         raise ArgumentTypeError(f"{text[:20]}... has a name of {longest} bytes; {LONGEST_NAME} are possible")
     return os.path.expanduser(text)
+
+
+def seed_number(text: str) -> int:
+    """A seed, 0 to 2^63 - 1."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise ArgumentTypeError(f"{text} is no seed: whole numbers from 0 to {2**63 - 1}")
+    return int(text)
 
 
 def hub_name(text: str) -> str:

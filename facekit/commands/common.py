@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import facekit
-from facekit.commands.arguments import file_path, hub_name
+from facekit.commands.arguments import file_path, hub_name, seed_number
 from facekit.commands.words import own_words
 from facekit.disk import write_atomically
 
@@ -72,7 +72,9 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
     parser.add_argument(
         "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
     )
-    parser.add_argument("--seed", type=int, default=0, help=f"seed of {seeded}, the same for every photo")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help=f"seed of {seeded}, the same for every photo"
+    )
 
 
 def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import facekit
-from facekit.commands.arguments import file_name, file_path, hub_name, named_place
+from facekit.commands.arguments import file_name, file_path, hub_name, named_place, seed_number
 from facekit.commands.common import UsageError, pick_device
 from facekit.commands.files import check_writable
 
@@ -77,7 +77,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: 256)")
     parser.add_argument("--count", type=int, metavar="N", help="only the first N pictures of each folder")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the inputs and of methods")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the inputs and of methods")
     parser.add_argument(
         "--masks",
         type=file_path,

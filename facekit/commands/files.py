@@ -225,8 +225,8 @@ def plan_outputs(
     stems = result_stems(found.photos)
     outputs = {p: numbered(folder / stems[p], _suffix(p), candidates) for p in found.photos}
     everything = [path for paths in outputs.values() for path in paths]
-    given = {photo.resolve() for photo in found.photos}
-    replaced = [path for path in everything if path.resolve() in given]
+    given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
+    replaced = [path for path in everything if os.path.realpath(path) in given]
     if replaced:
         raise UsageError(f"{replaced[0]} is one of the photos; choose another --output folder")
     long = {photo: reason for photo, paths in outputs.items() if (reason := why_too_long(paths, beside))}

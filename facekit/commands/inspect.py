@@ -26,7 +26,8 @@ examples:
 A picture's size is that of the upright picture; its mode, depth and colour profile are those that results come back in.
 "gray" or "in one tone" (such as sepia): it has no colours of its own, and gets none.
 With --mask: how much of the photo is hole, and which of the mask's pixels count. With --faces, which takes as long as
-all the rest: the faces that the other commands find, numbered as their --faces option numbers them.
+all the rest: the faces that inpaint, exemplar and edit find, numbered as their --faces option numbers them; restore
+also looks for smaller ones, and may count more.
 
 Two labels are looked for: what the file says (IPTC DigitalSourceType, by any program that writes it), and facekit's
 invisible mark in the pixels. That neither is there does not mean that no model was at work. About one unmarked picture

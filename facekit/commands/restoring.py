@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.commands.arguments import hub_name
+from facekit.commands.arguments import hub_name, seed_number
 from facekit.commands.common import UsageError, chosen_faces, load_pipeline, provenance_of, save_picture
 from facekit.commands.words import own_words
 from facekit.hub import starter
@@ -77,7 +77,7 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         metavar="MODEL",
         help="identity encoder (folder or Hub id): the report says how alike each face stayed",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random codes (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the random codes (default: 0)")
     parser.add_argument(
         "--batch-size",
         type=int,

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from facekit.commands.arguments import file_path, named_place
+from facekit.commands.arguments import file_path, named_place, seed_number
 from facekit.commands.common import UsageError
 from facekit.commands.files import check_writable
 
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--count", type=int, metavar="N", help="questions for each participant (default: all)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of choice and order")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of choice and order")
     parser.add_argument("--host", default="127.0.0.1", help="address (default: this computer alone)")
     parser.add_argument("--port", type=int, default=7861, help="port; 0: any free one")
     return parser

@@ -192,7 +192,8 @@ def plan_job(
     alpha = photo.alpha
     if alpha is not None and not alpha[hole].any():
         job.notes.append(
-            "the photo is transparent under the whole mask and stays so: the fill cannot be seen"
+            "the photo is transparent under the whole mask and stays so: the fill cannot be seen. Give the photo "
+            "as it was before the part was erased, and the erased one as its mask"
         )
     job.base = photo.rgb
     if region == "image":
