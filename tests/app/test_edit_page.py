@@ -10,6 +10,7 @@ from tests.app.edit_page import EditPage
 from tests.app.visitor import PHONE, changed, photo_file
 
 
+@pytest.mark.slow
 def test_edits_after_edits_change_their_masks_alone(visit, tmp_path) -> None:
     visitor = visit(EditPage)
     visitor.choose_example_photo()

@@ -376,6 +376,7 @@ def runs(process: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_second_launch_is_refused_and_a_killed_one_goes_on(
     launch: Callable[..., Launch], tmp_path: Path
 ) -> None:
@@ -426,6 +427,7 @@ def test_ctrl_c_ends_all_stages(launch: Callable[..., Launch], tmp_path: Path) -
     assert not any(map(runs, stages)) and not (output / "results.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_stage_that_breaks_stops_only_what_needs_it(launch: Callable[..., Launch], tmp_path: Path) -> None:
     output, only = tmp_path / "out", ("--only", "inpaint", "inpaint-sharp", "restorer-plain")
     first = launch(*only, "--parallel", "2")
