@@ -54,7 +54,7 @@ class Modulation(nn.Module):
 
     def demodulate(self, scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """s [B, in] and W [out, in, k, k] -> d [B, out]."""
-        # Computed anew each time: it costs a hundredth of the convolutions, and no change of W can be missed.
+        # Computed anew each time: it costs two or three hundredths of the network, and no change of W can be missed.
         squares = squared_sums(weight)
         with torch.autocast(scale.device.type, enabled=False):
             return torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
