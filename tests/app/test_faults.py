@@ -169,7 +169,7 @@ def test_a_full_disk_is_said_and_passes(serve, fill, tmp_path) -> None:
     mask.save(tmp_path / "large-mask.png")
     Image.fromarray(pixels).save(tmp_path / "small.jpg", quality=5)
     Image.fromarray(pixels).save(tmp_path / "large.png")
-    limit = 100_000
+    limit = 60_000
     assert (tmp_path / "small.jpg").stat().st_size < limit < (tmp_path / "large.png").stat().st_size
     client = Client(server.url, verbose=False, download_files=str(tmp_path / "results"))
 
