@@ -9,7 +9,7 @@ from PIL import Image
 ALPHA_MODES = ("LA", "RGBA")
 GRAY_MODES = ("1", "L", "LA", "I;16", "I")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I")
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of JFIF, as Pillow weighs
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _inks(rgb: np.ndarray, black: np.ndarray) -> np.ndarray:
 
 
 def _gray(rgb: np.ndarray) -> np.ndarray:
-    gray = rgb.astype(np.float32) @ _LUMA
+    gray = rgb.astype(np.float32) @ LUMA
     return gray if rgb.dtype.kind == "f" else np.rint(gray).astype(rgb.dtype)
 
 

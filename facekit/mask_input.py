@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from facekit.color_modes import LUMA
 from facekit.imaging import MAX_PIXELS, Photo, as_uint8, check_range, open_upright
 
 MaskInput = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
@@ -38,7 +39,6 @@ HUE, HUE_SHARE = 0.125, 0.001
 PHOTO_BUSY, MASK_BUSY = 0.4, 0.1
 SAMPLED_SIDE = 1024  # shares are told from so many rows and columns
 MUCH_GRAY = 0.25  # more than the soft edges of a mask hold
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class _Picture:
     @property
     def luminance(self) -> np.ndarray:
         """Gray `[H, W]`."""
-        return self.tones[..., 0] if self.tones.shape[2] == 1 else self.tones.astype(np.float32) @ _LUMA
+        return self.tones[..., 0] if self.tones.shape[2] == 1 else self.tones.astype(np.float32) @ LUMA
 
     def has_hue(self) -> bool:
         """Whether a part of it is coloured."""

@@ -25,6 +25,7 @@ from facekit.pipelines.edit_plan import FRONT, SELF, plan_faces
 from facekit.pipelines.edit_record import EditStep
 from facekit.pipelines.edit_session import EditSession
 from facekit.pipelines.exemplar_plan import ExemplarFace
+from facekit.pipelines.people import known_faces
 from facekit_demo.candidates import around_faces
 from facekit_demo.common import load_pipeline, model_source, on_gpu, open_photo, preview, sentence
 from facekit_demo.exemplar_faces import THUMBNAIL, ExampleFace
@@ -258,7 +259,7 @@ def parts_of(work: Work) -> np.ndarray:
 
 @on_gpu
 def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
-    options: dict[str, Any] = {"detector": lambda _pixels: faces} if faces else {"aligned": True}
+    options: dict[str, Any] = {"detector": known_faces(faces)} if faces else {"aligned": True}
     try:
         (labels,) = pipeline().semantic_maps(photo, **options)
     except ValueError as error:

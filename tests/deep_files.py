@@ -1,12 +1,23 @@
-"""Files of more than 8 bits a channel, written without the code under test."""
+"""Files of more than 8 bits a channel, and turned ones, written without the code under test."""
 
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+# EXIF orientation -> what makes of an upright picture the one that is stored.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:

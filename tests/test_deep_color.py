@@ -11,7 +11,7 @@ from PIL import Image
 from facekit import provenance
 from facekit.imaging import Photo, load_image, write_picture
 from facekit.provenance import Provenance
-from tests.deep_files import png_chunk, write_deep_png, write_tiff
+from tests.deep_files import TURNS, png_chunk, write_deep_png, write_tiff
 from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
@@ -19,15 +19,6 @@ from tests.tiny_restore import tiny_restore_pipeline
 
 RECORD = Provenance("edited", "facekit 0.1.0")
 MODES = {2: "LA", 3: "RGB", 4: "RGBA"}
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 def noise(channels: int, width: int = 40, height: int = 32) -> np.ndarray:

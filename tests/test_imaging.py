@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from facekit.imaging import as_uint8, load_image, load_images
+from tests.deep_files import TURNS
 
 SIZE = (48, 40)  # width, height
 
@@ -146,17 +147,8 @@ def test_half_precision_tensors_are_taken() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_once(orientation: int, tmp_path: Path) -> None:
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
     upright = colourful()
-    stored = upright.transpose(turns[orientation]) if orientation in turns else upright
+    stored = upright.transpose(TURNS[orientation]) if orientation in TURNS else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "phone.png", exif=exif)

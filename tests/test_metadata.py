@@ -3,7 +3,6 @@
 import base64
 import io
 import struct
-import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +18,7 @@ from facekit.imaging import Photo, load_image
 from facekit.provenance import Provenance
 from facekit.provenance_metadata import read_packet, xmp_packet
 from facekit.xmp import LARGEST_PACKET, NAMESPACES, cleaned
+from tests.deep_files import png_chunk
 
 RECORD = Provenance("edited", "facekit 0.1.0", "org/model", "0123abc")
 DC = "http://purl.org/dc/elements/1.1/"
@@ -313,8 +313,6 @@ def test_a_tiff_without_resolution_gets_none(tmp_path: Path) -> None:
 def test_a_gamma_that_is_not_kept_is_told(tmp_path: Path, gamma: int, told: bool) -> None:
     picture().save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
-    chunk = b"gAMA" + gamma.to_bytes(4)
-    start = 8 + 25  # behind the signature and IHDR
-    chunk = (4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    start, chunk = 8 + 25, png_chunk(b"gAMA", gamma.to_bytes(4))  # behind the signature and IHDR
     (tmp_path / "a.png").write_bytes(content[:start] + chunk + content[start:])
     assert any("its gamma of 1 is not kept" in note for note in load_image(tmp_path / "a.png").notes) == told

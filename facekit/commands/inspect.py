@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from facekit.imaging import Photo
     from facekit.provenance import Inspection
 
-ORIENTATION = 0x0112  # EXIF's tag
-
 EXAMPLES = """\
 examples:
   facekit inspect picture.png
@@ -108,11 +106,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
     """What the file holds, as the other commands take it."""
+    from PIL.ExifTags import Base
+
     from facekit.opening import open_header
     from facekit.pipelines.tint import tint_of
 
     with open_header(path, str(path), None) as opened:
-        form, orientation = opened.format, opened.getexif().get(ORIENTATION, 1)
+        form, orientation = opened.format, opened.getexif().get(Base.Orientation, 1)
     width, height = photo.size
     tint = tint_of(photo)
     bits = {"bool": 1, "int32": 16}.get(photo.pixels.dtype.name, 8 * photo.pixels.dtype.itemsize)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ def detect_faces(
     min_size: float = 32.0,
     min_score: float = 0.7,
     faces: str | Sequence[int] = "all",
-    turned: bool = True,
+    turned: bool | Literal["only"] = True,
 ) -> list[Face]:
     """Detect the faces of one photo.
 
@@ -72,7 +73,8 @@ def detect_faces(
         min_score: smallest score kept.
         faces: "all", "largest", or the indices wanted, in the order wanted.
         turned: where no face is found, or none for sure, look for some in copies turned by 90, 270 and 180
-            degrees; see `Face.turn`. They too are given in pixels of the photo as it is.
+            degrees; see `Face.turn`. They too are given in pixels of the photo as it is. "only" looks at nothing
+            but these copies.
 
     Returns:
         Faces from left to right (or as `faces` orders them); empty when "all" or "largest" finds none.
@@ -94,7 +96,7 @@ def detect_faces(
         raise ValueError(f"min_size must be >= 0 and min_score in [0, 1], got {min_size} and {min_score}")
     _check_selection(faces)
 
-    kept = _find(image, detector, min_size, min_score)
+    kept = [] if turned == "only" else _find(image, detector, min_size, min_score)
     if turned and all(face.score < MIN_SURE_SCORE for face in kept):
         kept = _find_turned(image, detector, min_size, max(min_score, MIN_SURE_SCORE)) or kept
     kept.sort(key=lambda face: face.box[0] + face.box[2])

@@ -118,7 +118,7 @@ def propose_mask(
             f"{photo.name}: no face was found, so no mask can be proposed. Draw the mask, or pass aligned=True "
             "where the whole picture is one aligned face."
         )
-    chosen = detect_faces(picture, faces=faces, detector=known_faces(found))
+    chosen = detect_faces(picture, faces=faces, detector=known_faces(found), turned=False)
     if not chosen:
         raise ValueError(
             'faces is an empty list. Say "all", "largest" or the indices of the faces to recover.'

@@ -1,7 +1,7 @@
 """What the inpainting pipeline will do with each photo, settled before a network runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -276,22 +276,39 @@ def _touched_faces(
     """
     options = {} if detector is None else {"detector": detector}
     picture, count = as_uint8(rgb), 0
-    for turned in (False, True):
-        for prepare in (lambda: picture, lambda: _painted_over(picture, hole)):
-            found = detect_faces(prepare(), turned=turned, **options)
-            count = max(count, len(found))
-            if not found or not (turned or any(face.score >= MIN_SURE_SCORE for face in found)):
-                continue
-            chosen = detect_faces(picture, faces=faces, detector=known_faces(found), turned=False)
-            aligned = [align_face(rgb, face, size) for face in chosen if _centred_inside(face, hole.shape)]
-            owned, rest = _owners(aligned, hole)
-            if owned:
-                return sorted(owned, key=lambda face: face.face.index), rest
+    for found, are_sure in _searches(picture, hole, options):
+        count = max(count, len(found))
+        if not found or not are_sure:
+            continue
+        chosen = detect_faces(picture, faces=faces, detector=known_faces(found), turned=False)
+        aligned = [align_face(rgb, face, size) for face in chosen if _centred_inside(face, hole.shape)]
+        owned, rest = _owners(aligned, hole)
+        if owned:
+            return sorted(owned, key=lambda face: face.face.index), rest
     if count == 0:
         raise ValueError(f"{photo.name}: no face was found. {WITHOUT_FACE if only_faces else WAY_OUT}")
     who = "the face" if count == 1 else f"any of the {count} faces"
     way_out = BESIDE_FACES if only_faces else WAY_OUT
     raise ValueError(f"{photo.name}: the mask does not touch {who}. {way_out}")
+
+
+def _searches(
+    picture: np.ndarray, hole: np.ndarray, options: dict[str, Any]
+) -> Iterator[tuple[list[Face], bool]]:
+    """Faces of the uint8 picture, then of a copy with the hole painted over, and whether they are to be relied on.
+
+    Both are searched upright at first. In the end whatever there is must do, that of turned copies before.
+    """
+    searched = []
+    for prepare in (lambda: picture, lambda: _painted_over(picture, hole)):
+        copy = prepare()
+        found = detect_faces(copy, turned=False, **options)
+        are_sure = any(face.score >= MIN_SURE_SCORE for face in found)
+        searched.append((copy, found, are_sure))
+        yield found, are_sure
+    for copy, found, are_sure in searched:
+        if not are_sure:  # those that are were of no use
+            yield detect_faces(copy, turned="only", **options) or found, True
 
 
 def _painted_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:

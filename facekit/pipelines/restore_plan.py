@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class RestoreJob:
         """The faces that are restored, left to right."""
         return [face.face for face in self.aligned]
 
-    @property
+    @cached_property
     def inputs(self) -> list[np.ndarray]:
         """What the networks see: float32 `[S, S, 3]` in [0, 1] for each face."""
         if self.whole:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facekit.color_modes import LUMA
 from facekit.imaging import Photo, as_float
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # Longer side of the copies on which photos and squares are judged; noise and compression are averaged out in them.
 PHOTO_SIDE, SQUARE_SIDE = 128, 32
 LEVELS = 33  # luminances at which a tone is measured
