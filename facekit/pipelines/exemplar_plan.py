@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from facekit.faces import Face, align_face, detect_faces
-from facekit.imaging import Photo, as_float, as_uint8
+from facekit.imaging import Photo, as_float, as_uint8, resize
 from facekit.mask_input import MaskInput, load_strokes
 from facekit.pipelines.exemplar_masks import Occlusion, occlusion_mask
 from facekit.pipelines.inpaint_plan import FaceRegion, Job, plan_job
 from facekit.pipelines.people import known_faces, turn_notes
-from facekit.pipelines.regions import CropRegion, resize
+from facekit.pipelines.regions import CropRegion
 
 # A stroke is kept where it covers this share of a pixel of the network's picture.
 STROKE_COVER = 0.1

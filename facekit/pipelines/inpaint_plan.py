@@ -21,11 +21,11 @@ from facekit.faces.geometry import (
     smoothstep,
     target_coordinates,
 )
-from facekit.imaging import Photo, as_float, as_uint8, from_float
+from facekit.imaging import Photo, as_float, as_uint8, from_float, resize
 from facekit.mask_input import percent
 from facekit.pipelines import regions
 from facekit.pipelines.people import known_faces, turn_notes
-from facekit.pipelines.regions import CropRegion, Region, crop_regions, resize, surroundings
+from facekit.pipelines.regions import CropRegion, Region, crop_regions, surroundings
 from facekit.pipelines.tint import Tint, tints_of
 from facekit.watermark import mark
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, paste_faces
-from facekit.imaging import Photo, as_float, as_uint8, from_float
+from facekit.imaging import Photo, as_float, as_uint8, from_float, resize
 from facekit.pipelines.people import turn_notes
-from facekit.pipelines.regions import resize
 from facekit.pipelines.tint import Tint, tints_of
 from facekit.watermark import mark
 
