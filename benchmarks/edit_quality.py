@@ -64,12 +64,12 @@ from tqdm import tqdm
 
 from facekit import FaceEditPipeline
 from facekit.conditions.guidance import encoder_input
-from facekit.conditions.masks import centre_mask
 from facekit.conditions.semantics import paint, parse
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
-from facekit.hub import starter
+from facekit.damage.holes import centre_mask
+from facekit.hub.starters import starter
 from facekit.models.face_parser import FaceParser
-from facekit.pipelines.edit_encoding import EditCache
+from facekit.pipelines.edit.encoding import EditCache
 
 EXEMPLARS = 6
 DRAWN = ("sketch", "semantics", "color")

@@ -31,7 +31,7 @@ from facekit.conditions.semantics import load_parser, paint, parse
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.conditions.text import TextGuide
 from facekit.faces import align_face, detect_faces
-from facekit.hub import starter
+from facekit.hub.starters import starter
 
 SIZE = 256
 DRAWN = ("sketch", "semantics", "color")

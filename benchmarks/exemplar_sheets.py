@@ -26,7 +26,7 @@ from skimage.data import astronaut
 
 from facekit import ExemplarInpaintPipeline, sample_faces
 from facekit.faces import align_face, detect_faces
-from facekit.pipelines.exemplar_masks import occlusion_mask
+from facekit.pipelines.exemplar.occlusion import occlusion_mask
 
 SIZE = 256
 EXEMPLARS = 6

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facekit.conditions.masks import centre_mask, ratio_mask
+from facekit.damage.holes import centre_mask, ratio_mask
 from facekit.faces import detect_faces
 from facekit.losses.imagenet import ImageNetDistance
 from facekit.models.imagenet_features import feature_distance

@@ -33,7 +33,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
 
 from facekit import FaceRestorePipeline
-from facekit.conditions.degrade import degrade
+from facekit.damage.degrade import degrade
 
 Restore = Callable[[np.ndarray], np.ndarray]
 

@@ -28,9 +28,9 @@ from facekit import (
     starter,
 )
 from facekit.conditions.guidance import encoder_input
-from facekit.hub import STARTERS
+from facekit.hub.starters import STARTERS
 from facekit.models.layers import NoiseInjection
-from facekit.pipelines.edit_encoding import EditCache
+from facekit.pipelines.edit.encoding import EditCache
 
 Call = Callable[[], Any]
 Build = Callable[[torch.device, torch.dtype], Call]

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from facekit import watermark
+from facekit.provenance import watermark
 
 Treatment = Callable[[np.ndarray], np.ndarray]
 

@@ -1,7 +1,6 @@
-"""`python -m facekit`."""
+"""`python -m facekit` is the `facekit` command."""
 
-import sys
+import runpy
 
-from facekit.cli import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    runpy.run_module("facekit_cli", run_name="__main__", alter_sys=True)

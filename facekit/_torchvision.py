@@ -58,6 +58,3 @@ def mend() -> bool:
             if not is_declared(name):
                 _library.define(schema)
     return _library is not None
-
-
-mend()

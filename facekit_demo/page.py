@@ -6,16 +6,19 @@ from pathlib import Path
 import gradio as gr
 from fastapi import Depends
 
-from facekit_demo import edit, exemplar, inpaint, restore
-from facekit_demo.common import EXAMPLES
-from facekit_demo.limits import Limits
-from facekit_demo.temporary import (
+from facekit_demo.common.limits import Limits
+from facekit_demo.common.running import EXAMPLES
+from facekit_demo.common.temporary import (
     only_own_files,
     own_folder,
     remove_at_termination,
     start_sweeping,
     sweeping_pause,
 )
+from facekit_demo.edit import tab as edit
+from facekit_demo.exemplar import tab as exemplar
+from facekit_demo.inpaint import tab as inpaint
+from facekit_demo.restore import tab as restore
 
 CSS = Path(__file__).with_name("style.css")
 INTRO = """# facekit

@@ -25,7 +25,7 @@ def fsync_or_die(descriptor: int) -> None:
 if __name__ == "__main__":
     os.fsync = fsync_or_die
     if sys.argv[1] == "batch":
-        from facekit.batch.command import main
+        from facekit_cli.batch.command import main
     else:
-        from facekit.cli import main
+        from facekit_cli.main import main
     sys.exit(main(sys.argv[2:]))

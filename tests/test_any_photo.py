@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
-from facekit.imaging import Photo, load_image, write_picture
+from facekit.images.photo import Photo, load_image, write_picture
 from facekit.provenance import Provenance, watermarked
 from tests.tiny_networks import tiny_inpaint_pipeline
 

@@ -1,4 +1,4 @@
-"""`facekit.batch restore`: every photo once, whatever breaks, is killed, or how many processes share the work."""
+"""`facekit_cli.batch restore`: every photo once, whatever breaks, is killed, or how many processes share the work."""
 
 import errno
 import fcntl
@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import FaceRestorePipeline, disk
-from facekit.batch.command import main
-from facekit.batch.journal import Journal
-from facekit.batch.sources import seed_of
+from facekit import FaceRestorePipeline
+from facekit.images import files as disk
+from facekit_cli.batch.command import main
+from facekit_cli.batch.journal import Journal
+from facekit_cli.batch.sources import seed_of
 from tests.tiny_restore import tiny_restore_pipeline
 
 KILLED = Path(__file__).with_name("killed_in_a_write.py")
@@ -323,7 +324,7 @@ def levels_apart(first: Path, second: Path) -> int:
 
 def launch(processes: int, arguments: list[str], **environment: str) -> subprocess.CompletedProcess:
     """Run the batch, several processes the way its help says for a machine without GPU."""
-    command = arguments if arguments[0].endswith(".py") else ["-m", "facekit.batch", *arguments]
+    command = arguments if arguments[0].endswith(".py") else ["-m", "facekit_cli.batch", *arguments]
     if processes > 1:
         launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
         launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]

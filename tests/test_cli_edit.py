@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import cli
+from facekit_cli.main import main
 from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 from tests.tiny_networks import box_mask
 
@@ -42,7 +42,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def facekit(*arguments: object) -> int:
-    return cli.main(["edit", *(str(a) for a in arguments)])
+    return main(["edit", *(str(a) for a in arguments)])
 
 
 def pixels(path: str) -> np.ndarray:
@@ -191,6 +191,6 @@ def test_results_are_labelled(work: Path, model: str) -> None:
 
 def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("facekit.commands.edit.starter", lambda task: asked.append(task) or model)
+    monkeypatch.setattr("facekit_cli.commands.edit.starter", lambda task: asked.append(task) or model)
     assert facekit("photos/a.png", "--mask", "mask.png", "--output", "usual", "--json", "run.json") == 0
     assert asked == ["face-edit"] and json.loads(Path("run.json").read_text())["model"] == model

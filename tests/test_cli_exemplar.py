@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import cli
+from facekit_cli.main import main
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_networks import box_mask
 
@@ -39,7 +39,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def facekit(*arguments: object) -> int:
-    return cli.main(["exemplar", *(str(a) for a in arguments)])
+    return main(["exemplar", *(str(a) for a in arguments)])
 
 
 def settled(folder: Path) -> list[str]:
@@ -143,7 +143,7 @@ def test_wrong_usage_does_nothing(
 
 def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("facekit.commands.exemplar.starter", lambda task: asked.append(task) or model)
+    monkeypatch.setattr("facekit_cli.commands.exemplar.starter", lambda task: asked.append(task) or model)
     line = ("photos/a.png", "--mask", "mask.png", "--exemplar", "star.png", "--output", "usual")
     assert facekit(*line, "--json", "run.json") == 0
     assert asked == ["exemplar-inpaint"] and json.loads(Path("run.json").read_text())["model"] == model

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import cli, disk
-from facekit.batch import command as batch
-from facekit.commands.files import find_photos, name_results, picture_suffixes
-from facekit.commands.words import own_words
+from facekit.images import files as disk
+from facekit_cli.batch import command as batch
+from facekit_cli.main import COMMANDS, build_parser, main
+from facekit_cli.photos import find_photos, name_results, picture_suffixes
+from facekit_cli.words import own_words
 from tests.tiny_networks import tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -49,7 +50,7 @@ def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image.Image:
 
 def inpaint(model: str, *arguments: object) -> int:
     line = ["inpaint", *arguments, "--model", model, "--region", "image", "--steps", 1]
-    return cli.main([str(a) for a in (line if "--mask" in arguments else [*line, "--mask", "mask.png"])])
+    return main([str(a) for a in (line if "--mask" in arguments else [*line, "--mask", "mask.png"])])
 
 
 def names(folder: str | Path) -> set[str]:
@@ -205,7 +206,7 @@ def test_seeds_that_are_none(picture: Image.Image, seed: str, capsys: pytest.Cap
     picture.save("a.png")
     for command in (["restore"], ["inpaint", "--mask", "mask.png"]):
         with pytest.raises(SystemExit) as ended:
-            cli.main([*command, "a.png", "-o", "out", "--seed", seed])
+            main([*command, "a.png", "-o", "out", "--seed", seed])
         assert ended.value.code == 2 and f"{seed} is no seed: whole numbers from 0" in capsys.readouterr().err
 
 
@@ -229,7 +230,7 @@ def test_a_result_with_too_long_a_name_fails_before_the_networks(
         picture.save(f"photos/{name}")
     options = ["--model", restorer, "--candidates", 2, "--save-faces"]
     line = ["restore", *map(str, ["photos", "-o", "out", *options])]
-    assert cli.main([*line, "--json", "r.json"]) == 1
+    assert main([*line, "--json", "r.json"]) == 1
     report = {entry["photo"]: entry for entry in json.loads(Path("r.json").read_text())["photos"]}
     long = report[f"photos/{'x' * 251}.png"]
     assert long["error"].endswith("a name of 259 bytes, and 255 are possible; rename the photo")
@@ -265,7 +266,7 @@ def test_the_home_folder_is_meant_everywhere(
     os.rename("mask.png", "home/mask.png")
     Path("home/model").symlink_to(inpainter)
     line = ["inpaint", "~/a.png", "--mask=~/mask.png", "--output=~/out", "--json=~/r.json", "--model=~/model"]
-    assert cli.main([*line, "--region", "image"]) == 0
+    assert main([*line, "--region", "image"]) == 0
     assert names("home") >= {"out/a.png", "r.json"} and not Path("~").exists()
 
 
@@ -283,7 +284,7 @@ def test_no_place_is_taken_as_it_is() -> None:
     metavars = {"DIR", "FILE", "FOLDER", "MODEL", "OUT", "PHOTO", "PICTURE", "REPORT", "SOURCE", "CHECKPOINT"}
     metavars |= {"NAME=FOLDER", "[NAME=]FOLDER", "KIND=PATH"}
     found = 0
-    for parser in (cli.build_parser(), batch.build_parser()):
+    for parser in (build_parser(), batch.build_parser()):
         for option in options_of(parser):
             if (
                 option.type is Path
@@ -313,7 +314,7 @@ def unwritable(picture: Image.Image) -> Iterator[Path]:
     folder.chmod(0o755)
 
 
-COMMANDS = [
+LINES = [
     ["restore", "a.png", "-o", "HERE", "--model", "missing"],
     ["restore", "a.png", "-o", "out", "--model", "missing", "--json", "HERE/r.json"],
     ["inpaint", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "missing"],
@@ -330,7 +331,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("place", ["below a file", "closed"])
-@pytest.mark.parametrize("line", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("line", LINES, ids=" ".join)
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     line: list[str],
     place: str,
@@ -345,7 +346,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     folder = unwritable / "new" if place == "closed" else Path("a.png/new")
     line = [word.replace("HERE", str(folder)) for word in line]
     before = names(".")
-    run = batch.main if line[0] == "batch" else cli.main
+    run = batch.main if line[0] == "batch" else main
     assert run(line[1:] if line[0] == "batch" else line) == 2
     error = capsys.readouterr().err
     assert (
@@ -361,13 +362,13 @@ def test_a_folder_or_file_in_the_way(
     picture.save("a.png")
     line = ["restore", "a.png", "-o", "out", "--model", "missing"]
     Path("out/a.png").mkdir(parents=True)
-    assert cli.main([*line, "--overwrite"]) == 2
+    assert main([*line, "--overwrite"]) == 2
     assert "out/a.png is a folder, and the result of a photo would have its name" in capsys.readouterr().err
     Path("out/a.png").rmdir()
     Path("out/a-faces").touch()
-    assert cli.main([*line, "--save-faces"]) == 2
+    assert main([*line, "--save-faces"]) == 2
     assert "--output out/a-faces is a file; name a folder" in capsys.readouterr().err
-    assert cli.main([*line, "--json", "out"]) == 2
+    assert main([*line, "--json", "out"]) == 2
     assert "--json out is there and no file" in capsys.readouterr().err
 
 
@@ -401,7 +402,7 @@ def test_animated_files_and_pages(
     for name in ("a.gif", "a.tif", "a.webp"):
         picture.save(name, save_all=True, append_images=[other])
     line = ["a.gif", "a.tif", "a.webp"]
-    for run in (lambda: inpaint(inpainter, *line, "-o", "out"), lambda: cli.main(["inspect", *line])):
+    for run in (lambda: inpaint(inpainter, *line, "-o", "out"), lambda: main(["inspect", *line])):
         assert run() == 1
         failed = [text for text in capsys.readouterr().err.splitlines() if text.startswith("failed: ")]
         assert len(failed) == 3
@@ -429,7 +430,7 @@ def test_too_large_a_photo(
 def test_web_addresses(line: list[str], picture: Image.Image, capsys: pytest.CaptureFixture) -> None:
     picture.save("a.png")
     with pytest.raises(SystemExit) as stop:
-        cli.main(line)
+        main(line)
     assert stop.value.code == 2
     (address,) = [word for word in line if "://" in word]
     assert f"{address} is a web address; " in capsys.readouterr().err
@@ -464,7 +465,7 @@ def start(*command: str, **options: object) -> subprocess.Popen:
         ["facekit", "--help"],
         ["facekit", "evaluate", "--list"],
         ["facekit", "inspect", "a.png"],
-        ["facekit.batch", "restore", "--help"],
+        ["facekit_cli.batch", "restore", "--help"],
     ],
     ids=" ".join,
 )
@@ -491,7 +492,7 @@ def test_ctrl_c_in_a_batch_ends_quietly(picture: Image.Image, restorer: str) -> 
     for number in range(40):
         picture.save(f"photos/{number:02d}.png")
     line = [
-        "facekit.batch",
+        "facekit_cli.batch",
         "restore",
         "photos",
         "-o",
@@ -516,10 +517,10 @@ def test_ctrl_c_in_a_batch_ends_quietly(picture: Image.Image, restorer: str) -> 
 @pytest.mark.parametrize(
     "command",
     [
-        ["facekit.batch", "--help"],
-        ["facekit.batch", "restore", "--help"],
-        ["facekit.evaluation", "--help"],
-        *(["facekit", name, "--help"] for name in cli.COMMANDS),
+        ["facekit_cli.batch", "--help"],
+        ["facekit_cli.batch", "restore", "--help"],
+        ["facekit_cli.evaluation", "--help"],
+        *(["facekit", name, "--help"] for name in COMMANDS),
     ],
     ids=" ".join,
 )

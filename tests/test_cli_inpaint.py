@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import __version__, cli, disk
-from facekit.hub import STARTERS, starter
+from facekit import __version__
+from facekit.hub.starters import STARTERS, starter
+from facekit.images import files as disk
+from facekit_cli.main import main
 from tests.tiny_networks import tiny_inpaint_pipeline
 
 
@@ -43,7 +45,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def facekit(*arguments: object) -> int:
-    return cli.main(["inpaint", *(str(a) for a in arguments)])
+    return main(["inpaint", *(str(a) for a in arguments)])
 
 
 def settled(folder: Path) -> list[str]:
@@ -198,7 +200,7 @@ def test_wrong_usage_does_nothing_and_returns_2(
 )
 def test_the_parser_refuses_incomplete_lines(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        main(arguments)
     assert caught.value.code == 2
 
 
@@ -236,7 +238,7 @@ def test_help_and_wrong_arguments_do_not_wait_for_torch() -> None:
     """The installed command is a script named `facekit`; its process must not import torch to print help."""
     code = (
         "import sys; sys.argv = ['/usr/bin/facekit']\n"
-        "from facekit.cli import main\n"
+        "from facekit_cli.main import main\n"
         "for line in (['--help'], ['inpaint', '--help'], ['restore', '--help'], ['inpaint'], ['restore']):\n"
         "    try:\n        main(line)\n    except SystemExit as stop:\n        print('code', stop.code)\n"
         "print('heavy', sorted({'torch', 'diffusers', 'numpy', 'cv2'} & set(sys.modules)))\n"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 from skimage.data import astronaut
 
-from facekit import cli
+from facekit_cli.main import main
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def inspect(*arguments: object) -> int:
-    return cli.main(["inspect", *(str(argument) for argument in arguments)])
+    return main(["inspect", *(str(argument) for argument in arguments)])
 
 
 def test_a_picture_is_told_as_the_other_commands_take_it(work: Path, capsys: pytest.CaptureFixture) -> None:

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import __version__, cli
-from facekit.commands.common import save_picture
+from facekit import __version__
 from facekit.faces import align_face, detect_faces
-from facekit.imaging import Photo, as_float, load_image
+from facekit.images.photo import Photo, as_float, load_image
+from facekit_cli.common import save_picture
+from facekit_cli.main import main
 from tests.tiny_networks import tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -52,7 +53,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def facekit(*arguments: object) -> int:
-    return cli.main(["restore", *(str(a) for a in arguments)])
+    return main(["restore", *(str(a) for a in arguments)])
 
 
 def settled(folder: str | Path) -> list[str]:
@@ -336,7 +337,7 @@ def test_killed_in_a_write_and_started_again(work: Path, model: str) -> None:
     assert first == "a.png" and part.startswith(".") and part.endswith(".part")
     pixels("out/a.png")
     time = Path("out/a.png").stat().st_mtime_ns
-    assert cli.main([*line, "--skip-existing"]) == 0
+    assert main([*line, "--skip-existing"]) == 0
     assert settled("out") == ["a.png", "b.png", "d.png"]
     assert Path("out/a.png").stat().st_mtime_ns == time
     assert pixels("out/b.png").shape == (220, 200, 3)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from facekit import provenance
-from facekit.imaging import Photo, load_image, write_picture
+from facekit.images.photo import Photo, load_image, write_picture
 from facekit.provenance import Provenance
 from tests.deep_files import TURNS, png_chunk, write_deep_png, write_tiff
 from tests.tiny_edit import tiny_edit_pipeline

@@ -11,8 +11,8 @@ from PIL.ExifTags import GPS, IFD, Base
 from skimage.data import astronaut
 
 from facekit import FaceInpaintPipeline, starter
-from facekit.exif import MAKER_NOTE, PIXEL_SIZE, with_size, without_previews
-from facekit.imaging import load_image
+from facekit.images.exif import MAKER_NOTE, PIXEL_SIZE, with_size, without_previews
+from facekit.images.photo import load_image
 
 SHORT, LONG, UNDEFINED, ASCII = 3, 4, 7, 2
 

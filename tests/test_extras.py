@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-OWN = {"facekit", "facekit_demo", "train", "tests"}
+OWN = {"facekit", "facekit_cli", "facekit_demo", "train", "tests"}
 EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic")  # of the library itself
 NAMED = {"datasets", "transformers"}  # the functions that import them name them where they are missing
 
@@ -97,8 +97,9 @@ def test_a_missing_package_would_be_seen() -> None:
     assert not missing({"skimage": "here"}, closure("train"))
 
 
-def test_plain_installation_imports() -> None:
-    assert not missing(imported(ROOT / "facekit", anywhere=False), closure())
+@pytest.mark.parametrize("package", ["facekit", "facekit_cli"])
+def test_plain_installation_imports(package: str) -> None:
+    assert not missing(imported(ROOT / package, anywhere=False), closure())
 
 
 @pytest.mark.parametrize(
@@ -108,5 +109,6 @@ def test_an_extra_is_complete(place: str, extras: tuple[str, ...]) -> None:
     assert not missing(imported(ROOT / place, anywhere=True), closure(*extras))
 
 
-def test_every_package_that_is_imported_belongs_to_an_extra() -> None:
-    assert not missing(imported(ROOT / "facekit", anywhere=True), closure(*EXTRAS) | NAMED)
+@pytest.mark.parametrize("package", ["facekit", "facekit_cli"])
+def test_every_package_that_is_imported_belongs_to_an_extra(package: str) -> None:
+    assert not missing(imported(ROOT / package, anywhere=True), closure(*EXTRAS) | NAMED)

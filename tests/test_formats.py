@@ -13,8 +13,8 @@ from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 from skimage.data import astronaut
 
-from facekit import cli
-from facekit.imaging import Photo, load_image
+from facekit.images.photo import Photo, load_image
+from facekit_cli.main import main
 from tests.conftest import ROOT
 from tests.deep_files import write_deep_png, write_tiff
 from tests.tiny_edit import tiny_edit_pipeline
@@ -217,7 +217,7 @@ def results(photos: Path) -> Callable[[str], Path]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(photos)
                 options = ["--model", f"{command}-model", "--output", command, "--provenance", "metadata"]
-                assert cli.main([command, "photos", *COMMANDS[command], *options]) == 1  # some are refused
+                assert main([command, "photos", *COMMANDS[command], *options]) == 1  # some are refused
         return out
 
     return run

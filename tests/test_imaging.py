@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facekit.imaging import as_uint8, load_image, load_images
+from facekit.images.photo import as_uint8, load_image, load_images
 from tests.deep_files import TURNS
 
 SIZE = (48, 40)  # width, height

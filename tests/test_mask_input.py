@@ -1,4 +1,4 @@
-"""Masks of every kind mean the hole that the table in `facekit.mask_input` says."""
+"""Masks of every kind mean the hole that the table in `facekit.images.masks` says."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageFilter
 from skimage.data import astronaut
 
-from facekit.imaging import load_images
-from facekit.mask_input import load_mask, load_masks, load_strokes
+from facekit.images.masks import load_mask, load_masks, load_strokes
+from facekit.images.photo import load_images
 
 HEIGHT, WIDTH = 24, 32
 

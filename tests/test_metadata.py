@@ -13,11 +13,11 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from facekit import provenance
-from facekit.exif import loaded, with_comment
-from facekit.imaging import Photo, load_image
+from facekit.images.exif import loaded, with_comment
+from facekit.images.origin import read_packet, xmp_packet
+from facekit.images.photo import Photo, load_image
+from facekit.images.xmp import LARGEST_PACKET, NAMESPACES, cleaned
 from facekit.provenance import Provenance
-from facekit.provenance_metadata import read_packet, xmp_packet
-from facekit.xmp import LARGEST_PACKET, NAMESPACES, cleaned
 from tests.deep_files import png_chunk
 
 RECORD = Provenance("edited", "facekit 0.1.0", "org/model", "0123abc")

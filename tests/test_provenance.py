@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import cli, provenance
-from facekit.imaging import load_image
+from facekit import provenance
+from facekit.images.origin import read_packet, xmp_packet
+from facekit.images.photo import load_image
 from facekit.provenance import Provenance, describe, inspect, save, watermarked
-from facekit.provenance_metadata import read_packet, xmp_packet
+from facekit_cli.main import main
 from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -157,7 +158,7 @@ def test_command_line_labels_by_default(
     def fill(out: str, *options: str, mask: str = "mask.png") -> Path:
         command = ["inpaint", tmp_path / "photo.png", "--mask", tmp_path / mask, "--output", tmp_path / out]
         options = ("--model", str(model), "--region", "image", "--steps", "1", *options)
-        assert cli.main([*map(str, command), *options]) == 0
+        assert main([*map(str, command), *options]) == 0
         return tmp_path / out / "photo.png"
 
     both, told, none = fill("a"), fill("b", "--provenance", "metadata"), fill("c", "--provenance", "none")
@@ -175,7 +176,7 @@ def test_command_line_labels_by_default(
     capsys.readouterr()
     (tmp_path / "broken.png").write_bytes(b"broken")
     files = [str(path) for path in (both, none, tmp_path / "broken.png")]
-    assert cli.main(["inspect", *files, "--json", str(tmp_path / "report.json")]) == 1
+    assert main(["inspect", *files, "--json", str(tmp_path / "report.json")]) == 1
     printed = capsys.readouterr()
     assert "metadata: edited (compositeWithTrainedAlgorithmicMedia) by facekit" in printed.out
     assert "model tiny-model, revision sha256:" in printed.out and "watermark: found around" in printed.out

@@ -11,8 +11,8 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
 import facekit
+from facekit._on_import import PIPELINES
 from facekit.models.verified import VerifiedModelMixin
-from facekit.public import PIPELINES
 
 
 def exported(base: type) -> list[type]:
@@ -69,15 +69,16 @@ def test_base_classes_are_needed_to_load(
         ("ModelMixin", facekit.FaceInpaintPipeline, folder),
     ):
         with monkeypatch.context() as without:
-            without.delattr(facekit, name)
+            without.delattr(facekit.public, name)
+            without.delattr(facekit, name, raising=False)
             with pytest.raises((ValueError, TypeError, AttributeError)):
                 loader.from_pretrained(path)
 
 
 def test_every_pipeline_is_registered() -> None:
-    assert set(exported(DiffusionPipeline)) == set(PIPELINES)
-    for pipeline in PIPELINES:
-        assert getattr(diffusers, pipeline.__name__) is pipeline
+    assert {pipeline.__name__ for pipeline in exported(DiffusionPipeline)} == set(PIPELINES)
+    for name in PIPELINES:
+        assert getattr(diffusers, name) is getattr(facekit, name)
 
 
 def test_every_network_checks_its_downloads() -> None:
@@ -95,29 +96,58 @@ def test_command_help_does_not_import_torch(arguments: list[str]) -> None:
     result = run_python("-X", "importtime", "-m", "facekit", *arguments)
     assert result.returncode == 0 and result.stdout.startswith("usage: facekit")
     imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
-    assert "facekit.cli" in imported
+    assert "facekit_cli.main" in imported
     assert not imported & {"torch", "diffusers", "torchvision", "transformers"}
 
 
-def test_command_process_registers_with_the_first_network() -> None:
+@pytest.mark.parametrize(
+    "module", ["facekit", "facekit.images.photo", "facekit.images.masks", "facekit_cli.main"]
+)
+def test_what_only_reads_pictures_does_not_import_torch(module: str) -> None:
+    result = run_python(
+        "-c", f"import sys, {module}; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    )
+    assert result.returncode == 0, result.stderr
+
+
+ORDERS = {
+    "facekit first": "import facekit\nimport diffusers",
+    "diffusers first": "import diffusers\nimport facekit",
+    "a part of facekit first": "from facekit.pipelines.inpaint import FaceInpaintPipeline\nimport diffusers, facekit",
+    "a command's process": "import sys\nsys.argv = ['/usr/bin/facekit', 'inpaint']\nimport facekit, diffusers",
+}
+
+
+@pytest.mark.parametrize("imports", ORDERS.values(), ids=ORDERS.keys())
+def test_diffusers_knows_facekit_in_every_order_of_imports(imports: str, folder: Path) -> None:
+    result = run_python(
+        "-c",
+        f"""
+{imports}
+loaded = diffusers.DiffusionPipeline.from_pretrained({str(folder)!r})
+assert type(loaded) is facekit.FaceInpaintPipeline is diffusers.FaceInpaintPipeline
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+assert "facekit" in LOADABLE_CLASSES
+assert hasattr(diffusers, "StableDiffusionPipeline") and not hasattr(diffusers, "NoSuchPipeline")
+""",
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_public_names_come_at_the_first_request() -> None:
     result = run_python(
         "-c",
         """
-import sys
-sys.argv = ["/usr/bin/facekit", "inpaint"]
-import facekit.cli
-assert "torch" not in sys.modules
-from facekit.pipelines.inpaint import FaceInpaintPipeline
-import diffusers
-assert diffusers.FaceInpaintPipeline is FaceInpaintPipeline is facekit.FaceInpaintPipeline
-from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
-assert "facekit" in LOADABLE_CLASSES
+import facekit
+assert "starter" in dir(facekit)
 try:
     facekit.NoSuchName
 except AttributeError as error:
     assert "NoSuchName" in str(error)
 else:
     raise SystemExit("an unknown name was found")
+from facekit import *
+assert FaceRestorePipeline is facekit.FaceRestorePipeline
 """,
     )
     assert result.returncode == 0, result.stderr

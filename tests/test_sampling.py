@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from facekit import StyleGAN2Generator, sample_faces, starter
-from facekit.sampling import CODES_FILE, load_style_codes, mix_style_codes
+from facekit.pipelines.sample import CODES_FILE, load_style_codes, mix_style_codes
 
 
 @pytest.fixture

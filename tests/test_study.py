@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from facekit import cli
-from facekit.commands.common import UsageError
-from facekit.study.answers import Answers
-from facekit.study.questions import open_study
-from facekit.study.server import make_server
-from facekit.study.summary import bootstrap_interval, mean_ranks, preferences, summarise, wilson_interval
+from facekit_cli.common import UsageError
+from facekit_cli.main import main
+from facekit_cli.study.answers import Answers
+from facekit_cli.study.questions import open_study
+from facekit_cli.study.server import make_server
+from facekit_cli.study.summary import bootstrap_interval, mean_ranks, preferences, summarise, wilson_interval
 
 COLORS = {"a": "red", "b": "lime", "c": "blue"}
 
@@ -153,17 +153,17 @@ def test_a_summary(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFix
     assert "| b | 1.00 | 1.00 to 1.00 |" in summarise(ranked)
 
     arguments = ["study", "--summary", "--answers", str(tmp_path / "answers")]
-    assert cli.main(arguments) == 2 and "no answers yet" in capsys.readouterr().err
+    assert main(arguments) == 2 and "no answers yet" in capsys.readouterr().err
     study = open_study(folders[:2])
     for number in range(4):
         Answers(tmp_path / "answers").add("anna", study, number, ["a", "b"])
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert "| a over b | 100.00% | 51.01% to 100.00% | 4 |" in capsys.readouterr().out
 
 
 def test_studies_that_are_refused(folders: list[str], tmp_path: Path) -> None:
     for methods in (folders[:1], [folders[0], folders[0]], [folders[0], "x=nowhere"]):
-        assert cli.main(["study", *methods, "--answers", str(tmp_path / "answers")]) == 2
+        assert main(["study", *methods, "--answers", str(tmp_path / "answers")]) == 2
     (tmp_path / "d").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "d" / "other.png")
     with pytest.raises(UsageError, match="no file name is in all"):

@@ -68,7 +68,7 @@ def test_schemas_are_declared_only_where_operators_surely_do_not_load(
     code = f"""
 import runpy, sys
 sys.path.insert(0, {str(tmp_path)!r})
-print(runpy.run_path({str(module)!r})["_library"] is not None)
+print(runpy.run_path({str(module)!r})["mend"]())
 """
     result = run_python(code)
     assert result.returncode == 0, result.stderr

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit.watermark import detect, mark
+from facekit.provenance.watermark import detect, mark
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from facekit import cli
+from facekit_cli.main import main
 
 SIZE = 64
 
 
 def evaluate(*arguments: object) -> int:
     """`facekit evaluate` on 64-pixel pictures, on the CPU."""
-    return cli.main(["evaluate", *(str(a) for a in arguments), "--size", str(SIZE), "--device", "cpu"])
+    return main(["evaluate", *(str(a) for a in arguments), "--size", str(SIZE), "--device", "cpu"])
 
 
 def read_report(folder: Path) -> dict:

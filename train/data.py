@@ -24,9 +24,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm import tqdm
 
-from facekit.hub_cache import folder_cache
-from facekit.imaging import as_uint8, load_image
-from facekit.opening import open_picture
+from facekit.hub.cache import folder_cache
+from facekit.images.opening import open_picture
+from facekit.images.photo import as_uint8, load_image
 
 # What a training script adds to each picture, e.g. a mask or a damaged copy: it gets the [H, W, 3] uint8 picture
 # and the sample's own random generator, and returns named arrays or tensors.

@@ -26,7 +26,7 @@ from torch import Tensor
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.sampling import load_style_codes
+from facekit.pipelines.sample import load_style_codes
 from train.config import read_config
 from train.data import fit_square, is_mixture, to_tensor
 from train.direction_checks import measure_in_pictures, preview_prior, write_sheet

@@ -20,14 +20,14 @@ import facekit  # noqa: F401  first: it mends torchvision, which diffusers impor
 import torch
 from torch import Tensor
 
-from facekit.conditions.masks import MaskSampler
+from facekit.damage.holes import MaskSampler
 from facekit.losses.logistic import logistic_generator_loss
 from facekit.losses.path_length import path_length_penalty, path_lengths
 from facekit.losses.spatial_gradient import SpatialWeights, spatial_gradient
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import mixed_styles
-from facekit.pipelines.exemplar import ExemplarInpaintPipeline
+from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 from train.adversarial import AdversarialStage
 from train.config import read_config
 from train.exemplar_config import ExemplarConfig

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekit.conditions.masks import MaskSampler, brush_mask
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.damage.holes import MaskSampler, brush_mask
 from train.data import Preparation, training_batches
 from train.exemplar_config import ExemplarConfig
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekit.conditions.masks import MaskSampler
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.damage.holes import MaskSampler
 from train.data import ImageSource, fit_square, to_tensor
 from train.scores import distance_within, imagenet_distance, over_pictures, sharpness
 

@@ -17,7 +17,7 @@ from train.family import STAGES, Family, StagePlan, holds
 
 LEAST_MINUTES = 0.05  # a stage must at least be able to begin
 SPACE = 3 * 2**30  # bytes: networks, optimizers and two checkpoints of each stage
-CODES_FILE = "style_codes.safetensors"  # as `facekit.sampling` calls it
+CODES_FILE = "style_codes.safetensors"  # as `facekit.pipelines.sample` calls it
 LOOKED_AT = 12  # pictures in which a face is sought
 
 # Of each script: where the class of its options is, and the networks by name and class that it can go on with.

@@ -15,7 +15,7 @@ import facekit
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.precision import narrow_for_storing
 from facekit.pipelines.base import FacekitPipeline
-from facekit.sampling import CODES_FILE
+from facekit.pipelines.sample import CODES_FILE
 from train import family_sheets as sheets
 from train.data import ImageSource
 from train.family import Family, StagePlan, holds

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from facekit import degrade, sample_faces
-from facekit.conditions.masks import centre_mask, ratio_mask
 from facekit.conditions.semantics import parse
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.damage.holes import centre_mask, ratio_mask
 from facekit.faces import align_face, detect_faces
 from train.family_history import MEASURES, History
 

@@ -23,9 +23,9 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from facekit.conditions.masks import MaskSampler
+from facekit.damage.holes import MaskSampler
 from facekit.convert.imagenet import lite_number, load_efficientnet_lite
-from facekit.hub_errors import unreachable
+from facekit.hub.errors import unreachable
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
 from facekit.models.imagenet_features import FeatureCritic

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from tqdm.auto import tqdm
 
-from facekit.disk import why_not_writable
+from facekit.images.files import why_not_writable
 
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 

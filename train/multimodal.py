@@ -30,7 +30,7 @@ from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator, mixed_styles
-from facekit.pipelines.edit import FaceEditPipeline
+from facekit.pipelines.edit.pipeline import FaceEditPipeline
 from train.adversarial import AdversarialStage
 from train.config import read_config
 from train.exemplar_networks import build_critic

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facekit.conditions.masks import MaskSampler
-from facekit.sampling import CODES_FILE
+from facekit.damage.holes import MaskSampler
+from facekit.pipelines.sample import CODES_FILE
 from train.data import Preparation, training_batches
 from train.exemplar_data import EXEMPLAR_SEED
 from train.modalities import edit_keep, guided_batches

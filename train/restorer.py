@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from facekit.conditions.degrade import degrade_pair
+from facekit.damage.degrade import degrade_pair
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.layers import channels_at

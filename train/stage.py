@@ -17,8 +17,8 @@ from diffusers.training_utils import EMAModel
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from facekit.conditions.degrade import degrade_pair, get_config
-from facekit.hub_errors import explained
+from facekit.damage.degrade import degrade_pair, get_config
+from facekit.hub.errors import explained
 from facekit.schedulers import CodeDiffusionScheduler
 from train.data import Data, ImageSource, Preparation, say_count, to_tensor, training_batches
 from train.loop import LoopConfig, Run, write_folder
@@ -36,7 +36,7 @@ class StageConfig(LoopConfig):
     Attributes:
         data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.ImageSource`.
         flip: mirror half of the pictures.
-        damage: preset of `facekit.conditions.degrade` for the network's input, or "none".
+        damage: preset of `facekit.damage.degrade` for the network's input, or "none".
         damage_probability: share of the pictures that are damaged.
         gradient_clip: largest norm of the gradients of the networks that make pictures or codes; None: any.
     """

@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended, too
     try:
-        from facekit.disk import why_not_writable  # not before: facekit takes seconds to import
+        from facekit.images.files import why_not_writable  # not before: facekit takes seconds to import
 
         family = read_family(options)
         if reason := why_not_writable(family.output):

@@ -30,7 +30,7 @@ from facekit.losses.logistic import logistic_discriminator_loss, logistic_genera
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
-from facekit.sampling import CODES_FILE
+from facekit.pipelines.sample import CODES_FILE
 from train.config import read_config
 from train.data import ImageSource, fit_square, to_tensor
 from train.grow import grow

@@ -226,8 +226,8 @@ def load_parser(source: str | None = None) -> Any:
         ImportError: a network of transformers, which is not installed.
         ValueError: a parser with labels of no known class.
     """
-    from facekit.hub import starter
-    from facekit.hub_errors import explained
+    from facekit.hub.errors import explained
+    from facekit.hub.starters import starter
     from facekit.models.face_parser import FaceParser
 
     if source is None:

@@ -98,7 +98,7 @@ class TextGuide:
             raise ImportError(
                 "editing by text needs transformers: pip install 'transformers>=5.0'"
             ) from error
-        from facekit.hub_errors import unreachable
+        from facekit.hub.errors import unreachable
 
         name = str(name_or_folder)
         try:

@@ -13,9 +13,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 
-from facekit.disk import part_path
-from facekit.hub_cache import check_downloads
-from facekit.hub_errors import explained
+from facekit.hub.cache import check_downloads
+from facekit.hub.errors import explained
+from facekit.images.files import part_path
 from facekit.models.precision import narrow_for_storing
 
 State = dict[str, Tensor]

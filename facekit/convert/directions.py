@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facekit.conditions.directions import FFHQ_EDITS, PrincipalComponents, principal_components
+from facekit.conditions.attributes import FFHQ_EDITS, PrincipalComponents, principal_components
 from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import store, write_folder
 from facekit.models.style_directions import StyleDirections

@@ -25,7 +25,7 @@ from facekit.convert.stylegan2 import multi_style_state
 from facekit.convert.vspbfr import load_identity_encoder
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
-from facekit.pipelines.exemplar import ExemplarInpaintPipeline
+from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 
 GENERATORS = {256: ("EXE_GAN_model_256.pt", "EXE_GAN_model.pt"), 512: ("EXE_GAN_model_512.pt",)}
 STYLE, IDENTITY = "psp_ffhq_encode.pt", "Arcface.pth"

@@ -1,4 +1,1 @@
 """Networks."""
-
-# The `facekit` command imports networks without the package's public names; they bring the registration.
-from facekit import public as _public  # noqa: F401

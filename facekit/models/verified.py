@@ -10,8 +10,8 @@ from diffusers.utils import CONFIG_NAME
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
-from facekit.hub_cache import check_downloads
-from facekit.hub_errors import explained
+from facekit.hub.cache import check_downloads
+from facekit.hub.errors import explained
 from facekit.models.precision import HALVES, check_fits, kept_in_float32
 
 # Maps with which diffusers may lay parts of a network on several devices, or on none.

@@ -11,7 +11,7 @@ from accelerate.hooks import remove_hook_from_module
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError
 
-from facekit.hub_errors import explained
+from facekit.hub.errors import explained
 from facekit.models.precision import check_fits
 from facekit.models.verified import VerifiedModelMixin
 

@@ -11,14 +11,14 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from facekit.faces import Face
-from facekit.imaging import MAX_PIXELS, ImageInput, load_images
-from facekit.mask_input import MaskInput, load_masks
+from facekit.images.masks import MaskInput, load_masks
+from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
+from facekit.images.tensors import check_output_type, deliver, heat_map
 from facekit.models.residual_inference import is_compiled
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines import tones
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.inpaint_plan import Job, plan_job
-from facekit.pipelines.outputs import check_output_type, deliver, heat_map
 from facekit.pipelines.samples import Pictures, check_generators, region_batch, to_squares
 
 Callback = Callable[
@@ -34,7 +34,7 @@ class FaceInpaintOutput(BaseOutput):
         images: the filled photos, one for each photo given. "pil": Pillow images of the photos' own mode,
             size, alpha and depth. "np": float32 `[B, H, W, C]` in [0, 1]. "pt": float32 `[B, C, H, W]` in [0,
             1]. C is that of the photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes
-            differ. "photo": `facekit.imaging.Photo`, which keeps 16-bit colour.
+            differ. "photo": `facekit.images.photo.Photo`, which keeps 16-bit colour.
         steps: with `return_steps`, for each photo a list of its pictures after steps 1 to T; else None.
         residuals: with `return_steps`, for each photo a list of T maps float32 `[H, W]`: how much the step
             changed a pixel, the mean of |residual| over the channels in units of [-1, 1]; 0 outside the hole;
@@ -134,8 +134,8 @@ class FaceInpaintPipeline(FacekitPipeline):
         A photo without colours, gray or toned as sepia is, stays without (`facekit.pipelines.tint`).
 
         Args:
-            image: what `facekit.imaging.load_image` takes, one or a list.
-            mask: what `facekit.mask_input.load_mask` takes, one for all photos or one for each. White is filled;
+            image: what `facekit.images.photo.load_image` takes, one or a list.
+            mask: what `facekit.images.masks.load_mask` takes, one for all photos or one for each. White is filled;
                 the table at the head of that module tells of colours, labels and transparency.
             region: "face": every face that the mask touches is aligned, filled and put back; what the mask
                 covers beyond the faces is filled as in "image", with a note. "image": squares around the
@@ -149,7 +149,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             match_tones: after the last step (and in every returned one) take a step in tone along the rim away,
                 see `facekit.pipelines.tones`; None does what the model's configuration says.
             return_steps: also return every step's picture and residual map.
-            watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
+            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`; command line and demo do.
             generator: source of the noise maps; a list has one for each photo.
             max_batch_size: largest number of squares the network sees at once; results do not depend on it
                 beyond rounding.

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, ffhq_quad, paste_faces
+from facekit.faces import squares as regions
 from facekit.faces.detect import MIN_SURE_SCORE
 from facekit.faces.geometry import (
     bounding_box,
@@ -21,13 +22,12 @@ from facekit.faces.geometry import (
     smoothstep,
     target_coordinates,
 )
-from facekit.imaging import Photo, as_float, as_uint8, from_float, resize
-from facekit.mask_input import percent
-from facekit.pipelines import regions
+from facekit.faces.squares import CropRegion, Region, crop_regions, surroundings
+from facekit.images.masks import percent
+from facekit.images.photo import Photo, as_float, as_uint8, from_float, resize
 from facekit.pipelines.people import known_faces, turn_notes
-from facekit.pipelines.regions import CropRegion, Region, crop_regions, surroundings
 from facekit.pipelines.tint import Tint, tints_of
-from facekit.watermark import mark
+from facekit.provenance.watermark import mark
 
 WAY_OUT = (
     'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
@@ -127,7 +127,7 @@ class Job:
     def painted(self, squares: np.ndarray, watermark: bool = False) -> Photo:
         """The photo with its filled squares float32 `[N, S, S, 3]` in [0, 1]; only the hole changes.
 
-        `watermark`: also draw the invisible mark of `facekit.watermark` there.
+        `watermark`: also draw the invisible mark of `facekit.provenance.watermark` there.
         """
         canvas = self.base.copy()
         for crop, square in zip(self.crops, squares, strict=False):

@@ -12,7 +12,8 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
 from facekit.faces import Face
-from facekit.imaging import MAX_PIXELS, ImageInput, load_images
+from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
+from facekit.images.tensors import check_output_type, deliver
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.layers import to_channels_last
@@ -20,7 +21,6 @@ from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines.base import FacekitPipeline
-from facekit.pipelines.outputs import check_output_type, deliver
 from facekit.pipelines.restore_plan import Background, plan_aligned, plan_photo
 from facekit.pipelines.samples import (
     Pictures,
@@ -166,7 +166,7 @@ class FaceRestorePipeline(FacekitPipeline):
         A photo without colours, gray or toned as sepia is, comes back without (`facekit.pipelines.tint`).
 
         Args:
-            image: what `facekit.imaging.load_image` takes, one or a list.
+            image: what `facekit.images.photo.load_image` takes, one or a list.
             aligned: the photos are aligned faces already (square, any size): no detection, no pasting.
             faces: which faces to restore: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
@@ -185,7 +185,7 @@ class FaceRestorePipeline(FacekitPipeline):
             background: called with each photo's colours `[H, W, 3]` (own depth), returns them enlarged by one
                 factor; the faces are pasted into that.
             return_aligned: also return the aligned faces before and after, and the style prompts.
-            watermark: mark the changed pixels invisibly, see `facekit.watermark`; command line and demo do.
+            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`; command line and demo do.
             max_batch_size: largest number of faces the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
             output_type: "pil", "photo", "np" or "pt", see `FaceRestoreOutput`.

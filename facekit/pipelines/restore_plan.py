@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from facekit.faces import AlignedFace, Face, align_face, detect_faces, paste_faces
-from facekit.imaging import Photo, as_float, as_uint8, from_float, resize
+from facekit.images.photo import Photo, as_float, as_uint8, from_float, resize
 from facekit.pipelines.people import turn_notes
 from facekit.pipelines.tint import Tint, tints_of
-from facekit.watermark import mark
+from facekit.provenance.watermark import mark
 
 Background = Callable[[np.ndarray], np.ndarray]
 
@@ -61,7 +61,7 @@ class RestoreJob:
         """The photo with its restored faces, float32 `[S, S, 3]` in [0, 1] each.
 
         Without a background hook every pixel outside the faces' feathered regions keeps its numbers.
-        `watermark`: draw the invisible mark of `facekit.watermark` into the faces' changed pixels.
+        `watermark`: draw the invisible mark of `facekit.provenance.watermark` into the faces' changed pixels.
         """
         if self.whole:
             picture = resize(restored[0], self.photo.size)

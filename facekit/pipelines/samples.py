@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facekit.imaging import Photo, fitting_profile, from_float
-from facekit.pipelines.outputs import deliver
-from facekit.pipelines.regions import Region
+from facekit.faces.squares import Region
+from facekit.images.photo import Photo, fitting_profile, from_float
+from facekit.images.tensors import deliver
 from facekit.pipelines.tint import Tint, tinted
 
 Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facekit.color_modes import LUMA
-from facekit.imaging import Photo, as_float
+from facekit.images.modes import LUMA
+from facekit.images.photo import Photo, as_float
 
 # Longer side of the copies on which photos and squares are judged; noise and compression are averaged out in them.
 PHOTO_SIDE, SQUARE_SIDE = 128, 32

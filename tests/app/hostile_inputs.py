@@ -139,7 +139,7 @@ def broken_mask(random: np.random.Generator, number: int) -> Any:
 
 def signed(manifest: dict[str, Any]) -> bytes:
     """A manifest whose digest is right, as someone who means harm would write it."""
-    from facekit.pipelines.edit_store import _digest
+    from facekit.pipelines.edit.session.store import _digest
 
     return json.dumps(manifest | {"digest": _digest(manifest)}).encode()
 
@@ -294,10 +294,10 @@ def broken_model(random: np.random.Generator, number: int, model: Path, folder: 
 def cases(folder: Path, model: Path, session: Path) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """Kind, name, and what to call: must raise ValueError or OSError."""
     from facekit import FaceEditPipeline, FaceInpaintPipeline, provenance
-    from facekit.imaging import load_image
-    from facekit.mask_input import load_mask
-    from facekit.pipelines.edit_script import read_script
-    from facekit.pipelines.edit_session import EditSession
+    from facekit.images.masks import load_mask
+    from facekit.images.photo import load_image
+    from facekit.pipelines.edit.session.script import read_script
+    from facekit.pipelines.edit.session.session import EditSession
 
     random = np.random.default_rng(SEED)
     editor, whole = FaceEditPipeline.from_pretrained(session.parent / "editor"), session.read_bytes()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from facekit.faces import Face
-from facekit_demo.detector_view import POINT, seen_pictures, seen_text
+from facekit_demo.common.detector_view import POINT, seen_pictures, seen_text
 
 LANDMARKS = np.array([[130.0, 100], [170, 100], [150, 120], [135, 140], [165, 140]])
 FACE = Face(0, (110, 80, 190, 160), 1.0, LANDMARKS)

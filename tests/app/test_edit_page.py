@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from facekit_demo.gallery import EYES
+from facekit_demo.common.gallery import EYES
 from tests.app.edit_page import EditPage
 from tests.app.visitor import PHONE, changed, photo_file
 

@@ -12,11 +12,11 @@ from skimage import data
 
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.provenance import inspect
-from facekit_demo import edit_result
-from facekit_demo.edit import stop_words
-from facekit_demo.edit_guides import MAX_SLIDERS, Guides
-from facekit_demo.edit_layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
-from facekit_demo.edit_result import STRENGTHS, Wishes, in_page_terms, open_saved, open_work, packed, run_edit
+from facekit_demo.edit import result as edit_result
+from facekit_demo.edit.guides import MAX_SLIDERS, Guides
+from facekit_demo.edit.layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
+from facekit_demo.edit.result import STRENGTHS, Wishes, in_page_terms, open_saved, open_work, packed, run_edit
+from facekit_demo.edit.tab import stop_words
 from tests.app.visitor import changed
 from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 

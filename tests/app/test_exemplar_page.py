@@ -8,8 +8,8 @@ from PIL import Image
 from skimage import data
 
 from facekit.faces import detect_faces
-from facekit.pipelines.exemplar_masks import occlusion_mask
-from facekit_demo.gallery import EYES
+from facekit.pipelines.exemplar.occlusion import occlusion_mask
+from facekit_demo.common.gallery import EYES
 from tests.app.exemplar_page import ExemplarPage
 from tests.app.visitor import PHONE, changed, photo_file
 

@@ -17,7 +17,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from facekit_demo.temporary import PREFIX
+from facekit_demo.common.temporary import PREFIX
 from tests.app.conftest import ROOT, free_port, wait_until_up
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 # app.py after these lines; `_infer` runs in the served process and can be told what to do by the seed.
 TROUBLE = """
 import sys, time
-from facekit_demo import inpaint
+from facekit_demo.inpaint import tab as inpaint
 work = inpaint._infer
 def troubled(image, mask, region, steps, seed, *rest):
     if seed == 13:

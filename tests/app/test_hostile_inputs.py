@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekit.pipelines.edit_session import EditSession
+from facekit.pipelines.edit.session.session import EditSession
 from tests.app import hostile_inputs
 from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_networks import box_mask

@@ -15,8 +15,11 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from facekit_demo import common, inpaint, page, temporary
-from facekit_demo.limits import Limits, check_time, limited_time
+from facekit_demo import page
+from facekit_demo.common import running as common
+from facekit_demo.common import temporary
+from facekit_demo.common.limits import Limits, check_time, limited_time
+from facekit_demo.inpaint import tab as inpaint
 from tests.app.conftest import free_port
 
 WEB = httpx.Client(trust_env=False)

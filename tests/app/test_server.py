@@ -13,9 +13,9 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
-from facekit.imaging import Photo, load_image, write_picture
+from facekit.images.photo import Photo, load_image, write_picture
 from facekit.provenance import inspect
-from facekit_demo.inpaint import painted_mask
+from facekit_demo.inpaint.tab import painted_mask
 from tests.app.conftest import guarded
 from tests.app.visitor import changed
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 from skimage.data import astronaut
 
-from facekit.conditions.degrade import (
+from facekit.damage.degrade import (
     PRESETS,
     Damage,
     DegradeConfig,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from facekit.conditions.gconv_masks import gconv_mask
-from facekit.conditions.masks import MaskSampler
+from facekit.damage.gconv import gconv_mask
+from facekit.damage.holes import MaskSampler
 
 PUBLISHED = {"large_rectangles": 4, "small_rectangles": 9, "large_side": 128, "small_side": 64}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facekit.conditions.masks import (
+from facekit.damage.holes import (
     MaskSampler,
     brush_mask,
     centre_mask,

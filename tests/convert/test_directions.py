@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from facekit import StyleDirections
-from facekit.cli import main
-from facekit.conditions.directions import FFHQ_EDITS, ComponentEdit
+from facekit.conditions.attributes import FFHQ_EDITS, ComponentEdit
 from facekit.convert.directions import load_components, load_directions
+from facekit_cli.main import main
 
 DATA = Path(__file__).parents[1] / "data" / "parity" / "facemug"
 PUBLISHED = DATA / "directions.safetensors"

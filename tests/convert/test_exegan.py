@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from facekit import ExemplarInpaintPipeline
-from facekit.cli import main
 from facekit.convert import exegan
+from facekit_cli.main import main
 from tests.hub.stand_in import HubStandIn, Repository
 from tests.models.style_parity import goldens
 from tests.models.test_multi_style import picture

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from facekit import FaceInpaintPipeline, ForgedPatchDiscriminator, ProjectedDiscriminator
-from facekit.cli import main
 from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.grig import convert, load_part
+from facekit_cli.main import main
 
 DATA = Path(__file__).parents[1] / "data" / "parity"
 BUFFERS = ("weight_u", "weight_v", "running_mean", "running_var", "num_batches_tracked")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from facekit.evaluation.complexity import count
+from facekit_cli.evaluation.complexity import count
 from tests.tiny_evaluation import evaluate, read_report
 
 

@@ -11,13 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekit.commands.common import UsageError
-from facekit.evaluation import methods, runner
-from facekit.evaluation.data import open_pictures
-from facekit.evaluation.inputs import Case, make_case
-from facekit.evaluation.methods import parse_method
-from facekit.evaluation.pairs import pair_by_pose, pair_pictures
-from facekit.evaluation.tables import TABLES
 from facekit.metrics import (
     WeightsUnavailable,
     frechet_distance,
@@ -25,6 +18,13 @@ from facekit.metrics import (
     networks,
     pooled_features,
 )
+from facekit_cli.common import UsageError
+from facekit_cli.evaluation import methods, runner
+from facekit_cli.evaluation.data import open_pictures
+from facekit_cli.evaluation.inputs import Case, make_case
+from facekit_cli.evaluation.methods import parse_method
+from facekit_cli.evaluation.pairs import pair_by_pose, pair_pictures
+from facekit_cli.evaluation.tables import TABLES
 from tests.tiny_evaluation import SIZE, evaluate, read_report
 
 OUTPUTS = [f"{number}.png" for number in range(4)]
@@ -298,7 +298,7 @@ def test_two_processes_share_the_work(data: Path, models: dict[str, str], tmp_pa
     def launched(output: Path, processes: int) -> None:
         command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
         command += ["--num_processes", str(processes), "--num_machines", "1", "--main_process_port", "0"]
-        command += ["-m", "facekit.evaluation", "3.4", "--data", str(data), "--device", "cpu"]
+        command += ["-m", "facekit_cli.evaluation", "3.4", "--data", str(data), "--device", "cpu"]
         command += ["-m", f"ours={models['restore']}", "--output", str(output), "--size", str(SIZE)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
         subprocess.run(command, check=True, timeout=500, env=environment)

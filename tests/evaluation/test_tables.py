@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from facekit.commands.common import UsageError
-from facekit.evaluation.methods import parse_method, rows_of
-from facekit.evaluation.tables import TABLES, find_table
+from facekit_cli.common import UsageError
+from facekit_cli.evaluation.methods import parse_method, rows_of
+from facekit_cli.evaluation.tables import TABLES, find_table
 from tests.tiny_evaluation import evaluate, read_report
 
 NAMES = (

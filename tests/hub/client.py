@@ -15,7 +15,7 @@ import torch
 import facekit
 from facekit.conditions.semantics import load_parser
 from facekit.convert.common import download_files
-from facekit.evaluation.methods import parse_method
+from facekit_cli.evaluation.methods import parse_method
 
 # A broken download is resumed from the last whole chunk; the tests' files are smaller than the usual one.
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1024

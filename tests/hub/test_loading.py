@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
-from facekit.hub_cache import announced_digest, check_downloads
+from facekit.hub.cache import announced_digest, check_downloads
 from tests.hub.stand_in import HubStandIn, Repository
 
 REPO = "facekit/tiny"

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from facekit import cli
-from facekit.publish import plan_push
+from facekit.hub.publish import plan_push
+from facekit_cli.main import main
 from tests.conftest import ROOT
 from tests.hub.stand_in import HubStandIn
 from tests.hub.test_loading import Client, pipeline_files
@@ -69,7 +69,7 @@ def folder(saved: dict[str, bytes], tmp_path: Path) -> Path:
 def test_dry_run_shows_what_would_go(folder: Path, capsys: pytest.CaptureFixture) -> None:
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("[core]")
-    assert cli.main(["push", str(folder), "--repo", REPO, "--dry-run"]) == 0
+    assert main(["push", str(folder), "--repo", REPO, "--dry-run"]) == 0
     *listed, total, left_out, end = capsys.readouterr().out.splitlines()
     shown = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in listed}
     files = {f.relative_to(folder).as_posix(): f.stat().st_size for f in folder.rglob("*") if f.is_file()}
@@ -130,13 +130,13 @@ def test_refused(folder: Path, name: str, capsys: pytest.CaptureFixture) -> None
     assert plan_push(folder).problems == []
     change(folder)
     # Without --dry-run: it must stop before anything is sent.
-    assert cli.main(["push", str(folder), "--repo", REPO]) == 1
+    assert main(["push", str(folder), "--repo", REPO]) == 1
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("place", "repo"), [("missing", REPO), ("tiny", "no-owner"), ("tiny", "a/b/c")])
 def test_wrong_usage(folder: Path, place: str, repo: str) -> None:
-    assert cli.main(["push", str(folder.parent / place), "--repo", repo]) == 2
+    assert main(["push", str(folder.parent / place), "--repo", repo]) == 2
 
 
 @pytest.mark.parametrize("path", sorted(card.parent.name for card in ROOT.glob("hub_cards/*/README.md")))

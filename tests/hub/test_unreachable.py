@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
 
-from facekit.hub_errors import explain
+from facekit.hub.errors import explain
 from tests.conftest import ROOT
 from tests.hub.stand_in import HubStandIn
 from tests.hub.test_loading import Client, LoadError

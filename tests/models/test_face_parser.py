@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from skimage.data import astronaut
 
-from facekit.hub import starter
+from facekit.hub.starters import starter
 from facekit.models.face_parser import FaceParser
 
 

@@ -17,13 +17,13 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from facekit import FaceEditPipeline
-from facekit.exif import MAKER_NOTE, loaded
-from facekit.imaging import Photo, load_image, write_picture
-from facekit.pipelines import edit_store
-from facekit.pipelines.edit_encoding import EditCache
-from facekit.pipelines.edit_script import read_script
-from facekit.pipelines.edit_session import EditSession
-from facekit.xmp import NAMESPACES
+from facekit.images.exif import MAKER_NOTE, loaded
+from facekit.images.photo import Photo, load_image, write_picture
+from facekit.images.xmp import NAMESPACES
+from facekit.pipelines.edit.encoding import EditCache
+from facekit.pipelines.edit.session import store as edit_store
+from facekit.pipelines.edit.session.script import read_script
+from facekit.pipelines.edit.session.session import EditSession
 from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 from tests.tiny_networks import box_mask
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from facekit import ExemplarInpaintPipeline
-from facekit.imaging import load_image
+from facekit.images.photo import load_image
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_networks import box_mask
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facekit.pipelines.regions import (
+from facekit.faces.squares import (
     Box,
     CropRegion,
     bounding_box,

@@ -12,7 +12,7 @@ from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
 
 from facekit import FaceRestorePipeline, starter
-from facekit.conditions.degrade import degrade
+from facekit.damage.degrade import degrade
 from facekit.faces import align_face, detect_faces
 from facekit.losses.imagenet import ImageNetDistance
 

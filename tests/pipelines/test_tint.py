@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageEnhance
 from skimage.data import astronaut, cat, coffee, rocket
 
-from facekit.imaging import load_image
+from facekit.images.photo import load_image
 from facekit.pipelines.tint import tint_of
 from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from facekit.pipelines.edit_record import describe_face, face_from
+from facekit.pipelines.edit.session.record import describe_face, face_from
 from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_networks import box_mask, tiny_inpaint_pipeline

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from facekit import cli
-from facekit.hub import STARTERS
-from facekit.publish_space import plan_space
+from facekit.hub.publish_space import plan_space
+from facekit.hub.starters import STARTERS
+from facekit_cli.main import main
 from tests.hub.stand_in import HubStandIn
 from tests.spaces.test_spaces import ENDPOINTS, ROOT, assert_starts, front_matter, missing_modules
 
@@ -44,11 +44,11 @@ def test_our_spaces_take_packages_and_models_along(name: str) -> None:
 
 
 def test_dry_run_shows_what_would_go(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["push", str(folder), "--repo", REPO, "--space", "--dry-run"]) == 0
+    assert main(["push", str(folder), "--repo", REPO, "--space", "--dry-run"]) == 0
     *listed, total, end = capsys.readouterr().out.splitlines()
     shown = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in listed}
     assert shown["app.py"] == (folder / "app.py").stat().st_size
-    assert shown["facekit/hub.py"] == (ROOT / "facekit" / "hub.py").stat().st_size
+    assert shown["facekit/hub/starters.py"] == (ROOT / "facekit" / "hub" / "starters.py").stat().st_size
     assert f"{len(shown)} files, {sum(shown.values()):,} bytes" in total
     assert end == "dry run: nothing was uploaded"
 
@@ -93,7 +93,7 @@ def test_refused(folder: Path, name: str, capsys: pytest.CaptureFixture) -> None
     change, message = PROBLEMS[name]
     change(folder)
     # Without --dry-run: it must stop before anything is sent.
-    assert cli.main(["push", str(folder), "--repo", REPO, "--space"]) == 1
+    assert main(["push", str(folder), "--repo", REPO, "--space"]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -123,13 +123,13 @@ def unpacked(folder: Path, tmp_path: Path) -> Path:
 
 def test_what_was_pushed_brings_its_own_package_and_model(folder: Path, tmp_path: Path) -> None:
     space = unpacked(folder, tmp_path)
-    words = "import facekit.hub as hub; print(hub.__file__, hub.starter('face-restore'), sep='\\n')"
+    words = "from facekit.hub import starters; print(starters.__file__, starters.starter('face-restore'), sep='\\n')"
     # A script's folder is the first place that Python imports from; for `-c` that is the working directory.
     done = subprocess.run(
         [sys.executable, "-c", words], cwd=space, capture_output=True, text=True, timeout=100
     )
     assert done.stdout.split() == [
-        str(space / "facekit" / "hub.py"),
+        str(space / "facekit" / "hub" / "starters.py"),
         str(space / "hub_cards" / STARTERS["face-restore"]),
     ], done.stderr
 

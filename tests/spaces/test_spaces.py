@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 from skimage import data
 
-from facekit.hub import STARTERS
+from facekit.hub.starters import STARTERS
 from tests.app.conftest import free_port, wait_until_up
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import facekit
-from facekit.publish import plan_push
-from facekit.sampling import CODES_FILE
+from facekit.hub.publish import plan_push
+from facekit.pipelines.sample import CODES_FILE
 from tests.train.tiny_family import SIZE, write_family, write_pictures
 from train.family import Family, plan_stages, share_out
 from train.family_history import MEASURES, chain, is_there, read_history

@@ -15,8 +15,8 @@ from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
-from facekit.pipelines.edit import FaceEditPipeline
-from facekit.sampling import CODES_FILE
+from facekit.pipelines.edit.pipeline import FaceEditPipeline
+from facekit.pipelines.sample import CODES_FILE
 from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facekit.imaging import load_image
+from facekit.images.photo import load_image
 from train.data import BrokenPicture, ImageSource, Preparation, read_picture, training_batches
 
 ORIENTATION = 0x0112

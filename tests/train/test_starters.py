@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekit.hub import starter
+from facekit.hub.starters import starter
 from tests.train.tiny_family import write_autoencoder, write_pictures
 from train import family_checks, starters
 from train.family import STAGES, Family, StagePlan, plan_stages, share_out

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import facekit
-from facekit.publish import plan_push
+from facekit.hub.publish import plan_push
 from train.family import STAGES
 from train.family_sheets import astronaut_face, regions
 from train.loop import checkpoints_of

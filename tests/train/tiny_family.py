@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from facekit import StyleEncoder, StyleGAN2Generator
-from facekit.sampling import CODES_FILE
+from facekit.pipelines.sample import CODES_FILE
 from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_networks import tiny_inpaint_pipeline

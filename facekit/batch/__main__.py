@@ -1,7 +1,0 @@
-"""`python -m facekit.batch`, alone or under `accelerate launch`."""
-
-import sys
-
-from facekit.batch.command import main
-
-sys.exit(main())

@@ -1,0 +1,1 @@
+"""What training and tables do to pictures: holes and degradation."""

@@ -1,0 +1,182 @@
+"""Files of untrusted pictures: opened header first, refused with advice, decoded upright.
+
+HEIC is read where the package pillow-heif is installed; nothing else knows of it.
+"""
+
+import os
+import threading
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base
+
+from facekit.images.metadata import well_typed
+
+_PROGRAMS = ("EPS", "WMF")  # files that Pillow would hand to another program, which runs what they say
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SAMPLE_FORMAT, _FLOATING = 339, 3  # a TIFF's tag for the kind of numbers, and its value for floating ones
+# Phones save pictures with a preview or depth map behind them in these; the first one is the photo.
+_WITH_COMPANIONS = ("MPO", "HEIF")
+# What turns a picture upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_open_lock = threading.Lock()
+
+
+def open_header(path: str | os.PathLike | Image.Image, name: str, max_pixels: int | None) -> Image.Image:
+    """A picture whose size and kind are known and whose pixels are not decoded yet.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, a web address, an empty, corrupt or animated file, no image at all, or more than
+            `max_pixels` pixels.
+    """
+    image = path if isinstance(path, Image.Image) else _open(path, name)
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise ValueError(
+            f"{name} is {width}x{height}, {width * height:,} pixels; the limit is {max_pixels:,}. "
+            "Make it smaller, or raise max_pixels."
+        )
+    frames = 1 if image.format in _WITH_COMPANIONS else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(
+            f"{name} is animated or has pages: {frames} frames. Pick a frame, for example with "
+            "image.seek(0); image = image.copy()."
+        )
+    return image
+
+
+def decode_upright(image: Image.Image, name: str) -> Image.Image:
+    """The pixels of what `open_header` opened, with its EXIF orientation applied; see `well_typed` for its `info`.
+
+    Raises:
+        ValueError: a corrupt or truncated file.
+    """
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _broken(name, error) from error
+    upright = _turned(image)
+    upright.info = well_typed(upright.info, upright.mode)
+    return upright
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """A copy, turned as far as the file says so; damage to what it tells beside its pixels takes nothing from them."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow raises what the damage leads it to
+        pass
+    try:
+        turn = _TURNS.get(image.getexif().get(Base.Orientation))  # what it read before the damage
+    except Exception:
+        turn = None
+    return image.copy() if turn is None else image.transpose(turn)
+
+
+def open_picture(file: Path | BinaryIO, name: str) -> Image.Image:
+    """A picture's header, of a file or of its bytes.
+
+    Raises:
+        ValueError: no picture, or of a kind that cannot be read.
+    """
+    try:
+        return _open_unguarded(file)
+    except UnidentifiedImageError as error:
+        head = _head(file)
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+            _register_heif(name)
+            with suppress(UnidentifiedImageError):
+                return _open_unguarded(file)
+        if head.startswith(_TIFF_STARTS):
+            raise ValueError(
+                f"{name} is a TIFF of {_tiff_numbers(file)}, which cannot be read. Save it with 8 or 16 bits a channel."
+            ) from error
+        raise ValueError(f"{name} is no image that can be read. Use JPEG, PNG, WebP or TIFF.") from error
+    except Exception as error:
+        raise _broken(name, error) from error
+
+
+def _open(path: str | os.PathLike, name: str) -> Image.Image:
+    if str(path).startswith(("http://", "https://")):
+        raise ValueError(f"{name} is a web address. Download it first and pass the file.")
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise FileNotFoundError(f"{name} does not exist.")
+    if file.is_dir():
+        raise ValueError(f"{name} is a folder. Pass its files.")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{name} is empty (0 bytes).")
+    image = open_picture(file, name)
+    if image.format in _PROGRAMS:
+        raise ValueError(f"{name} is a drawing ({image.format}) and no photo. Export it as PNG.")
+    return image
+
+
+def _open_unguarded(file: Path | BinaryIO) -> Image.Image:
+    # Pillow's own bomb guard is a warning at one size and an error at another, both global: ours replaces it.
+    with _open_lock:
+        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = guard
+
+
+def _head(file: Path | BinaryIO, length: int = 12) -> bytes:
+    if isinstance(file, Path):
+        with open(file, "rb") as opened:
+            return opened.read(length)
+    file.seek(0)
+    head = file.read(length)
+    file.seek(0)
+    return head
+
+
+def _register_heif(name: str) -> None:
+    """Let Pillow read HEIC from now on. ValueError without pillow-heif."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ValueError(
+            f"{name} is HEIC, which needs the package pillow-heif: pip install 'facekit[heic]'. "
+            "Or export it as JPEG."
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _tiff_numbers(file: Path | BinaryIO) -> str:
+    """What a TIFF that Pillow does not read holds, as far as its first directory tells."""
+    try:
+        with open(file, "rb") if isinstance(file, Path) else nullcontext(file) as content:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(content.read(8))
+            content.seek(tags.next)
+            tags.load(content)
+        if _FLOATING in tags.get(_SAMPLE_FORMAT, ()):
+            return "floating-point numbers"
+    except Exception:  # Pillow raises what the damage leads it to
+        pass
+    return "an unusual kind"
+
+
+def _broken(name: str, error: Exception) -> Exception:
+    """What to raise for a file that a decoder gave up on; errors of the disk itself stay what they are."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    broken = "truncated" if "truncated" in str(error).lower() or isinstance(error, EOFError) else "corrupt"
+    return ValueError(f"{name} is {broken} and cannot be decoded ({error}). Save it again.")

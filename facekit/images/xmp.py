@@ -1,0 +1,139 @@
+"""XMP packets of untrusted files: what shows or measures the old picture goes, our properties come in, the rest stays.
+
+A packet is RDF in XML. Entities, which could grow without bound, are refused, and so is what is larger than anybody's
+packet. Names keep the prefixes that the file gave them.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+
+from facekit.images.previews import holds_picture
+
+NAMESPACES = {
+    "x": "adobe:ns:meta/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "xmpNote": "http://ns.adobe.com/xmp/note/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+}
+LARGEST_PACKET = 1_000_000  # characters; nobody's packet is longer, and a hostile file's is not parsed
+MOST_NODES = 50_000  # elements, their ends and attributes together
+_XMLNS = "http://www.w3.org/2000/xmlns/"
+_EMPTY = (
+    f'<x:xmpmeta xmlns:x="{NAMESPACES["x"]}"><rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}"></rdf:RDF></x:xmpmeta>'
+)
+
+
+class Name(NamedTuple):
+    """A property by the prefix of `NAMESPACES` and its local name."""
+
+    prefix: str
+    local: str
+
+
+# Previews; turn and size of the file that it stood in; that more of the packet lies elsewhere in that file.
+_STALE = (
+    Name("xmp", "Thumbnails"),
+    Name("tiff", "Orientation"),
+    Name("tiff", "ImageWidth"),
+    Name("tiff", "ImageLength"),
+    Name("exif", "PixelXDimension"),
+    Name("exif", "PixelYDimension"),
+    Name("xmpNote", "HasExtendedXMP"),
+)
+# Second pictures: embedded ones, depth maps and what lies behind the photo in its file.
+_PICTURES = (
+    "http://ns.adobe.com/xap/1.0/g/img/",
+    "http://ns.google.com/photos/1.0/image/",
+    "http://ns.google.com/photos/1.0/depthmap/",
+    "http://ns.google.com/photos/1.0/container/",
+    "http://ns.google.com/photos/dd/1.0/",
+    "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "http://ns.apple.com/HDRGainMap/1.0/",
+)
+
+
+def cleaned(packet: bytes | str) -> bytes | None:
+    """A packet without comments, previews, turn and size of the old picture, UTF-8; None where it cannot be read."""
+    try:
+        document = _parsed(packet)
+        _remove_stale(document)
+        return _packed(document)
+    except (ExpatError, ValueError, RecursionError):
+        return None
+
+
+def merged(packet: bytes | None, properties: Mapping[Name, str], replaced: Collection[Name]) -> bytes:
+    """A packet that `cleaned` gave, or a new one, with `properties`; its own of the names in `replaced` go."""
+    document = _parsed(packet or _EMPTY)
+    (rdf, *_) = document.getElementsByTagNameNS(NAMESPACES["rdf"], "RDF")
+    own = {(NAMESPACES[name.prefix], name.local) for name in replaced}
+    about = ""
+    for description in [node for node in rdf.childNodes if node.nodeType == node.ELEMENT_NODE]:
+        about = about or description.getAttributeNS(NAMESPACES["rdf"], "about")
+        for attribute in list(description.attributes.values()):
+            if (attribute.namespaceURI, attribute.localName) in own:
+                description.removeAttributeNode(attribute)
+        for node in list(description.childNodes):
+            if (node.namespaceURI, node.localName) in own:
+                description.removeChild(node)
+    ours = document.createElementNS(NAMESPACES["rdf"], "rdf:Description")
+    for prefix in ("rdf", *sorted({name.prefix for name in properties})):
+        ours.setAttributeNS(_XMLNS, f"xmlns:{prefix}", NAMESPACES[prefix])
+    ours.setAttributeNS(NAMESPACES["rdf"], "rdf:about", about)
+    for name, value in properties.items():
+        ours.setAttributeNS(NAMESPACES[name.prefix], f"{name.prefix}:{name.local}", value)
+    rdf.insertBefore(ours, rdf.firstChild)
+    return _packed(document)
+
+
+def bounded_text(packet: bytes | str) -> str:
+    """A packet's XML from its root on. ValueError where it is too large, has entities or is no UTF-8."""
+    text = packet.decode("utf-8") if isinstance(packet, bytes) else packet
+    if len(text) > LARGEST_PACKET or text.count("<") + text.count("=") > MOST_NODES:
+        raise ValueError("the packet is too large")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # never part of XMP
+        raise ValueError("the packet has entities")
+    start, end = text.find("<x:xmpmeta"), text.rfind("</x:xmpmeta>")
+    if start >= 0 and end > start:
+        text = text[start : end + len("</x:xmpmeta>")]
+    return text.strip("\0\ufeff \n")
+
+
+def _parsed(packet: bytes | str) -> minidom.Document:
+    document = minidom.parseString(bounded_text(packet).encode())
+    if not document.getElementsByTagNameNS(NAMESPACES["rdf"], "RDF"):
+        raise ValueError("the packet has no RDF")
+    return document
+
+
+def _packed(document: minidom.Document) -> bytes:
+    start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    return f'{start}\n{document.documentElement.toxml()}\n<?xpacket end="w"?>'.encode()
+
+
+def _remove_stale(document: minidom.Document) -> None:
+    stale = {(NAMESPACES[name.prefix], name.local) for name in _STALE}
+
+    def gone(node: minidom.Node, value: str) -> bool:
+        known = (node.namespaceURI, node.localName) in stale or node.namespaceURI in _PICTURES
+        return known or holds_picture(value)
+
+    for element in document.getElementsByTagName("*"):
+        for node in list(element.childNodes):
+            if node.nodeType in (node.COMMENT_NODE, node.PROCESSING_INSTRUCTION_NODE):
+                element.removeChild(node)
+        words = (node.TEXT_NODE, node.CDATA_SECTION_NODE)
+        text = "".join(node.data for node in element.childNodes if node.nodeType in words)
+        if gone(element, text):
+            if element is document.documentElement:
+                raise ValueError("the packet is a picture")
+            element.parentNode.removeChild(element)
+            continue
+        for attribute in list(element.attributes.values()):
+            if gone(attribute, attribute.value):
+                element.removeAttributeNode(attribute)

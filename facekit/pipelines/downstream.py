@@ -1,0 +1,146 @@
+"""Restoration before other programs look at a photo (thesis section 3.4): landmarks and emotions, before and after."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facekit.faces import Face, align_face, detect_faces
+from facekit.faces.detect import Detector
+from facekit.hub.starters import starter
+from facekit.images.photo import ImageInput, Photo, as_uint8, load_image
+from facekit.metrics.networks import emotion_recogniser, fan_landmarks
+from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
+
+FAN = "fan"
+CROP = 224  # pixels, what the emotion networks read
+OWN_OPTIONS = ("num_images", "output_type", "return_dict", "return_aligned")
+
+Landmarks = Callable[[np.ndarray], np.ndarray | None]
+Recogniser = Callable[[Sequence[np.ndarray]], list[str]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RestoredLandmarks:
+    """What a detector finds in a photo before and after its faces were restored.
+
+    Attributes:
+        image: the restored photo.
+        before, after: for each face that was found, from left to right, its points `[P, 2]` float64 in the photo's
+            pixels; 5 points of the face detectors, 68 of FAN. The lists may differ in length.
+        notes: remarks of the pipeline.
+    """
+
+    image: Image.Image
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+    notes: list[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RestoredEmotions:
+    """What an emotion recogniser says of every restored face, before and after.
+
+    Attributes:
+        image: the restored photo.
+        faces: where the faces are, from left to right; empty with `aligned=True`.
+        before, after: for each face the emotion's name.
+        notes: remarks of the pipeline.
+    """
+
+    image: Image.Image
+    faces: list[Face]
+    before: list[str]
+    after: list[str]
+    notes: list[str]
+
+
+def restored_landmarks(
+    photo: ImageInput,
+    pipeline: FaceRestorePipeline | None = None,
+    detector: str | Detector = "mtcnn",
+    find: Landmarks | None = None,
+    **options: Any,
+) -> RestoredLandmarks:
+    """Find landmarks, restore the photo, find them again (thesis section 3.4.1).
+
+    Args:
+        photo: what `facekit.images.photo.load_image` takes.
+        pipeline: None loads the starter model.
+        detector: five points by a detector of `facekit.faces.detect_faces` (a name or a callable), or "fan": 68
+            points of one face by face-alignment's FAN, which the thesis uses (extra `landmarks`).
+        find: a function uint8 `[H, W, 3]` -> points `[P, 2]` or None, in place of the detector.
+        options: of `FaceRestorePipeline.__call__`, for example `aligned=True` or `fidelity`. It looks for the faces
+            to restore by its own option of that kind, the bundled detector.
+
+    Raises:
+        WeightsUnavailable: FAN is asked for and not to be had.
+        ValueError: what the detector or the pipeline refuses; one photo and one result are the rule here.
+    """
+    _check_options(options)
+    picture = load_image(photo)
+    if find is None and detector == FAN:
+        find = fan_landmarks()
+    before = _points(as_uint8(picture.rgb), detector, find)
+    output = _restored(picture, pipeline, options)
+    after = _points(as_uint8(load_image(output.images[0]).rgb), detector, find)
+    return RestoredLandmarks(output.images[0], before, after, list(output.notes or []))
+
+
+def restored_emotions(
+    photo: ImageInput,
+    pipeline: FaceRestorePipeline | None = None,
+    recogniser: Recogniser | None = None,
+    **options: Any,
+) -> RestoredEmotions:
+    """Name the emotion of every face that is restored, before and after (thesis section 3.4.2).
+
+    Both times the recogniser sees the same upright crop of 224 x 224 pixels, placed by the landmarks that the
+    pipeline found.
+
+    Args:
+        photo, pipeline, options: as in `restored_landmarks`.
+        recogniser: faces uint8 `[H, W, 3]` -> names; None is emotiefflib's (extra `emotion`), the successor of the
+            network in the thesis.
+
+    Raises:
+        WeightsUnavailable: emotiefflib or its weights are not to be had; nothing was restored then.
+        ValueError: what the pipeline refuses.
+    """
+    _check_options(options)
+    picture = load_image(photo)
+    recogniser = recogniser or emotion_recogniser()
+    output = _restored(picture, pipeline, options)
+    faces = (output.faces or [[]])[0]
+    sides = [as_uint8(picture.rgb), as_uint8(load_image(output.images[0]).rgb)]
+    if options.get("aligned"):
+        crops = [[np.asarray(Image.fromarray(rgb).resize((CROP, CROP)))] for rgb in sides]
+    else:
+        crops = [[align_face(rgb, face, CROP).image for face in faces] for rgb in sides]
+    before, after = ([str(name) for name in recogniser(crop)] if crop else [] for crop in crops)
+    return RestoredEmotions(output.images[0], faces, before, after, list(output.notes or []))
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    wrong = [name for name in OWN_OPTIONS if name in options]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]} cannot be set here, where one photo gives one result; call the pipeline for more."
+        )
+
+
+def _restored(
+    photo: Photo, pipeline: FaceRestorePipeline | None, options: dict[str, Any]
+) -> FaceRestoreOutput:
+    if pipeline is None:
+        pipeline = FaceRestorePipeline.from_pretrained(starter("face-restore"))
+    return pipeline(photo, **options)
+
+
+def _points(rgb: np.ndarray, detector: str | Detector, find: Landmarks | None) -> list[np.ndarray]:
+    if find is None:
+        return [face.landmarks for face in detect_faces(np.ascontiguousarray(rgb), detector=detector)]
+    points = find(np.ascontiguousarray(rgb))
+    return [] if points is None else [np.asarray(points, np.float64)]

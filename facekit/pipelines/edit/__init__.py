@@ -1,0 +1,1 @@
+"""FACEMUG: local edits by sketch, semantic map, colour, exemplar, text, attribute and pose."""

@@ -1,0 +1,1 @@
+"""One photo, many edits: undo, record, scripts and files of a session."""

@@ -1,0 +1,338 @@
+"""`EditSession`: one photo, edit after edit, with undo, redo, and a file that holds it all."""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facekit.conditions.drawings import SemanticsInput, read_color, read_semantics
+from facekit.faces import Face, detect_faces
+from facekit.images.masks import MaskInput, load_mask
+from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_image, load_images
+from facekit.images.tensors import check_output_type, deliver
+from facekit.pipelines.edit.encoding import CACHE_BYTES, EditCache
+from facekit.pipelines.edit.plan import FRONT, SELF, digest, plan_faces
+from facekit.pipelines.edit.session.record import (
+    EditStep,
+    Patch,
+    describe_face,
+    describe_photo,
+    describe_step,
+    face_from,
+    photo_from,
+    step_from,
+)
+from facekit.pipelines.edit.session.script import check_settings, edits_of
+from facekit.pipelines.edit.session.store import MAX_BYTES, read_session, write_session
+from facekit.pipelines.edit.settings import FaceEditOutput
+from facekit.pipelines.exemplar.plan import ExemplarFace, load_sketches
+
+if TYPE_CHECKING:
+    from facekit.pipelines.edit.pipeline import FaceEditPipeline
+
+
+class EditSession:
+    """Edits one photo again and again; every pixel outside the masks of all edits stays as it was.
+
+    Faces are found once. What the networks make of the masked photo, of guidance and of references is kept, so that
+    an edit that repeats some of it computes only what changed.
+
+    Args:
+        pipeline: a `FaceEditPipeline`; None where edits are made elsewhere and only kept here, see `take`.
+        image: what `facekit.images.photo.load_image` takes.
+        aligned: the photo is one aligned face: no detection.
+        detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
+        max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
+        cache_bytes: how many bytes of encodings to keep.
+        faces: those of the photo, where they are known already; None has them found.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: the photo is refused, or shows no face.
+    """
+
+    def __init__(
+        self,
+        pipeline: "FaceEditPipeline | None",
+        image: ImageInput,
+        *,
+        aligned: bool = False,
+        detector: Any = None,
+        max_pixels: int | None = MAX_PIXELS,
+        cache_bytes: int = CACHE_BYTES,
+        faces: Sequence[Face] | None = None,
+    ) -> None:
+        self.pipeline, self.aligned, self.max_pixels = pipeline, aligned, max_pixels
+        self.original = load_image(image, max_pixels=max_pixels)
+        self.photo, self.cache = self.original, EditCache(cache_bytes)
+        self.steps: list[EditStep] = []
+        self.position = 0
+        self._references: dict[bytes, ExemplarFace] = {}
+        self.faces: list[Face] = []
+        if not aligned:
+            options = {} if detector is None else {"detector": detector}
+            found = detect_faces(as_uint8(self.original.rgb), **options) if faces is None else faces
+            self.faces = list(found)
+            if not self.faces:
+                raise ValueError(
+                    f"{self.original.name}: no face was found. Pass aligned=True where the whole picture is one "
+                    "aligned face."
+                )
+
+    @property
+    def image(self) -> Image.Image:
+        """The photo as it is now."""
+        return self.photo.to_pil()
+
+    @property
+    def history(self) -> list[EditStep]:
+        """The edits that are in effect, first to last."""
+        return self.steps[: self.position]
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return self.position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether an edit was taken back."""
+        return self.position < len(self.steps)
+
+    def edit(
+        self,
+        mask: MaskInput,
+        *,
+        sketch: MaskInput | None = None,
+        semantics: SemanticsInput | None = None,
+        color: ImageInput | None = None,
+        exemplar: ImageInput | ExemplarFace | None = None,
+        pose_from: ImageInput | ExemplarFace | None = None,
+        seed: int | None = None,
+        choice: int = 0,
+        text_guide: Any = None,
+        callback_on_step_end: Callable[..., Any] | None = None,
+        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
+        **settings: Any,
+    ) -> FaceEditOutput:
+        """Edit the photo as it is now; edits that were taken back are forgotten.
+
+        Args:
+            mask, sketch, semantics, color, exemplar, pose_from: as in the pipeline's call, one of each.
+            seed: of all randomness; None draws one, which the history keeps.
+            choice: which of `num_images` candidates to take; `choose` takes another one later.
+            text_guide, callback_on_step_end, output_type: as in the pipeline's call; not kept.
+            settings: further arguments of the pipeline's call, those of
+                `facekit.pipelines.edit.session.script.SETTINGS`.
+
+        Returns:
+            All candidates.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: as the pipeline's call does. The session is as before.
+            ValueError: the session has no pipeline.
+        """
+        check_output_type(output_type)
+        if self.pipeline is None:
+            raise ValueError("this session has no pipeline; it keeps edits that are made elsewhere.")
+        settings = {key: value for key, value in settings.items() if value is not None}
+        settings |= {"seed": secrets.randbelow(2**31) if seed is None else seed, "choice": choice}
+        check_settings(settings)
+        if not 0 <= choice < settings.get("num_images", 1):
+            raise ValueError(
+                f"choice is {choice}; with {settings.get('num_images', 1)} candidates it counts from 0."
+            )
+        try:
+            json.dumps(settings, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"an edit keeps its settings as JSON, which has no place for some ({error})."
+            ) from error
+        if not -(2**63) <= settings["seed"] < 2**64:
+            raise ValueError(f"seed is {settings['seed']}; it must fit 64 bits.")
+        given = {"mask": mask, "sketch": sketch, "semantics": semantics, "color": color}
+        given |= {"exemplar": exemplar, "pose_from": pose_from}
+        call, pictures, notes = self._read(given, settings)
+        output = self.pipeline(
+            self.photo,
+            **call,
+            **{key: value for key, value in settings.items() if key not in ("seed", "choice")},
+            aligned=self.aligned,
+            detector=None if self.aligned else self._known_faces,
+            generator=torch.Generator().manual_seed(settings["seed"]),
+            text_guide=text_guide,
+            callback_on_step_end=callback_on_step_end,
+            cache=self.cache,
+            max_pixels=self.max_pixels,
+            output_type="photo",
+        )
+        notes += output.notes
+        notes += [remark for remark in self.photo.remarks(output_type) if remark not in notes]
+        # References are cut out already; a script that replays them must not look for faces again.
+        if any(isinstance(pictures.get(name), np.ndarray) for name in ("exemplar", "pose_from")):
+            settings["exemplar_aligned"] = True
+            settings.pop("exemplar_face", None)
+        patches = {i: Patch.between(self.photo, new) for i, new in enumerate(output.images)}
+        self.take(EditStep(pictures, settings, notes, patches))
+        return FaceEditOutput(images=deliver(output.images, output_type), faces=output.faces, notes=notes)
+
+    def take(self, step: EditStep) -> None:
+        """Add an edit of the photo as it is now, for example one that another process made.
+
+        Edits that were taken back are forgotten.
+        """
+        del self.steps[self.position :]
+        for earlier in self.steps:
+            # Candidates can be chosen as long as nothing was built on them.
+            earlier.patches = {earlier.choice: earlier.patch}
+        self.steps.append(step)
+        self._move(1)
+
+    def choose(self, index: int) -> Image.Image:
+        """Take another candidate of the last edit. ValueError where there is none, or further edits followed."""
+        last = self.steps[-1] if self.can_undo and not self.can_redo else None
+        if last is None or index not in last.patches:
+            known = "there is no last edit" if last is None else f"it has {sorted(last.patches)}"
+            raise ValueError(f"candidate {index} of the last edit cannot be chosen: {known}.")
+        self.undo()
+        last.settings["choice"] = index
+        return self.redo()
+
+    def undo(self) -> Image.Image:
+        """Take the last edit back. ValueError where there is none."""
+        if not self.can_undo:
+            raise ValueError("there is no edit to undo.")
+        self._move(-1)
+        return self.image
+
+    def redo(self) -> Image.Image:
+        """Do again what was taken back last. ValueError where nothing was."""
+        if not self.can_redo:
+            raise ValueError("there is no edit to redo.")
+        self._move(1)
+        return self.image
+
+    def _move(self, by: int) -> None:
+        step = self.steps[self.position if by > 0 else self.position - 1]
+        self.photo = step.patch.put(self.photo, back=by < 0)
+        self.position += by
+
+    def _known_faces(self, _picture: np.ndarray) -> Sequence[Face]:
+        return self.faces
+
+    def _read(
+        self, given: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray | str], list[str]]:
+        """Arguments for the pipeline, the same as arrays to keep, and notes."""
+        size, limit = self.photo.size, self.max_pixels
+        if given["mask"] is None:
+            raise ValueError("mask is missing. Pass one that marks what may change.")
+        hole, notes = load_mask(given["mask"], size, max_pixels=limit)
+        call: dict[str, Any] = {"mask": hole}
+        kept: dict[str, np.ndarray | str] = {"mask": hole}
+        if given["sketch"] is not None:
+            ((strokes, remarks),) = load_sketches(given["sketch"], [self.photo], limit)
+            call["sketch"] = kept["sketch"] = strokes
+            notes = notes + remarks
+        if given["semantics"] is not None:
+            labels, remarks = read_semantics(given["semantics"], size, hole, max_pixels=limit)
+            call["semantics"] = kept["semantics"] = labels
+            notes = notes + remarks
+        if given["color"] is not None:
+            colors, painted, remarks = read_color(given["color"], size, max_pixels=limit)
+            layer = np.dstack([colors, np.where(painted, 255, 0).astype(np.uint8)])
+            call["color"] = kept["color"] = layer
+            notes = notes + remarks
+        for name, word in (("exemplar", SELF), ("pose_from", FRONT)):
+            reference = given[name]
+            if reference is None:
+                continue
+            if isinstance(reference, str) and reference == word:
+                call[name] = kept[name] = word
+                continue
+            face = self._reference(reference, settings, name)
+            call[name], kept[name] = face, as_uint8(face.image)
+        return call, kept, list(notes)
+
+    def _reference(
+        self, reference: ImageInput | ExemplarFace, settings: Mapping[str, Any], name: str
+    ) -> ExemplarFace:
+        """The face of an exemplar or pose reference, sought once for each picture."""
+        if isinstance(reference, ExemplarFace):
+            return reference
+        photos = load_images(reference, max_pixels=self.max_pixels, name=name)
+        if len(photos) != 1:
+            raise ValueError(f"{name} has {len(photos)} pictures; an edit takes one.")
+        aligned, face = settings.get("exemplar_aligned"), settings.get("exemplar_face", "only")
+        aligned = self.aligned if aligned is None else aligned
+        key = digest(photos[0].pixels, repr((aligned, face)))
+        if key not in self._references:
+            size = self.pipeline.refiner.config.sample_size
+            options = {"aligned": aligned, "face": face, "detector": None, "max_pixels": self.max_pixels}
+            (self._references[key],) = plan_faces(reference, size, name=name, **options)
+        return self._references[key]
+
+    def save(self, path: str | Path) -> None:
+        """Write photo, edits and their pictures as a zip where `path` ends in .zip, else as a folder.
+
+        An earlier session of that name is replaced; the file is complete or as it was. The pipeline's weights are
+        not in it.
+
+        Raises:
+            ValueError: `path` is something else than an earlier session.
+        """
+        entry, files = describe_photo(self.original)
+        edits = []
+        for number, step in enumerate(self.steps, start=1):
+            edit, own = describe_step(step, number)
+            edits.append(edit)
+            files |= own
+        manifest = {"photo": entry, "aligned": self.aligned, "faces": [describe_face(f) for f in self.faces]}
+        write_session(Path(path).expanduser(), manifest | {"position": self.position, "edits": edits}, files)
+
+    @classmethod
+    def load(
+        cls,
+        pipeline: "FaceEditPipeline | None",
+        path: str | Path,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        max_bytes: int = MAX_BYTES,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> "EditSession":
+        """Open what `save` wrote, with the pictures exactly as they were. Nothing of it is run or unpacked.
+
+        Args:
+            max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
+            max_bytes: refuse larger sessions.
+
+        Raises:
+            FileNotFoundError: there is nothing at `path`.
+            ValueError: no session, one that was changed or damaged, or one beyond the limits.
+        """
+        path = Path(path).expanduser()
+        manifest, files = read_session(path, max_bytes)
+        try:
+            photo = photo_from(manifest["photo"], files, max_pixels)
+            aligned, position = manifest["aligned"], manifest["position"]
+            edits = edits_of(manifest, str(path))
+            if not isinstance(aligned, bool) or type(position) is not int or not 0 <= position <= len(edits):
+                raise ValueError("aligned or position is wrong")
+            session = cls(pipeline, photo, aligned=True, max_pixels=max_pixels, cache_bytes=cache_bytes)
+            session.aligned = aligned
+            session.faces = [face_from(entry, index) for index, entry in enumerate(manifest["faces"])]
+            if bool(session.faces) == aligned:
+                raise ValueError("the faces are missing")
+            for edit in edits:
+                step = step_from(edit, files, session.photo, max_pixels)
+                session.steps.append(step)
+                session._move(1)
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+            raise ValueError(f"{path} is no edit session that can be opened: {error}.") from error
+        while session.position > position:
+            session._move(-1)
+        return session

@@ -1,0 +1,138 @@
+"""Settings of an edit, checked before anything is loaded, and what the edit pipeline returns."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from diffusers.utils import BaseOutput
+
+from facekit.faces import Face
+from facekit.images.photo import Photo
+from facekit.pipelines.samples import Pictures
+
+MODALITIES = ("sketch", "semantics", "color", "exemplar", "pose", "attributes", "prompt")
+CANDIDATE_VARIETY = 0.5
+
+
+@dataclass
+class FaceEditOutput(BaseOutput):
+    """What `FaceEditPipeline` returns.
+
+    Attributes:
+        images: the edited photos, one for each pair of photo and exemplar and each candidate (all candidates of
+            the first pair come first). "pil": Pillow images of the photos' own mode, size, alpha and depth.
+            "np": float32 `[B, H, W, C]` in [0, 1]. "pt": float32 `[B, C, H, W]` in [0, 1]. C is that of the
+            photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes differ. "photo": the
+            `facekit.images.photo.Photo` that a next edit can start from, at its own depth.
+        faces: for each pair the faces that were edited, left to right; empty with `aligned=True`.
+        notes: remarks for the user, for example that a part of the guidance lies outside the mask.
+    """
+
+    images: Pictures | list[Photo]
+    faces: list[list[Face]] | None = None
+    notes: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """Numbers of an edit.
+
+    Attributes:
+        strengths: 0 to 1 for each of `MODALITIES`.
+        attributes: attribute -> epsilon of Eq. 6.3.
+        variety: share of random codes, None: 0 for the first candidate, 0.5 for the others.
+        truncation_psi: of random codes.
+        noise: "random", "fixed" or "none".
+        align_pose: whether exemplar and random codes are turned to the photo's pose.
+    """
+
+    strengths: dict[str, float]
+    attributes: dict[str, float]
+    variety: float | None
+    truncation_psi: float
+    noise: Literal["random", "fixed", "none"]
+    align_pose: bool
+
+    @classmethod
+    def checked(
+        cls,
+        strengths: Mapping[str, float] | None,
+        attributes: Mapping[str, float] | None,
+        known_attributes: Sequence[str],
+        variety: float | None,
+        truncation_psi: float,
+        noise: Any,
+        align_pose: bool,
+    ) -> "EditSettings":
+        """Settings that can work.
+
+        Raises:
+            ValueError: with the offending value and what would do.
+        """
+        if noise not in ("random", "fixed", "none"):
+            raise ValueError(f"noise is {noise!r}; choose one of 'random', 'fixed', 'none'.")
+        if variety is not None and not (_is_number(variety) and 0 <= variety <= 1):
+            raise ValueError(
+                f"variety is {variety!r}; it must lie between 0 (no random codes) and 1 (random codes alone)."
+            )
+        if not (_is_number(truncation_psi) and 0 <= truncation_psi < math.inf):
+            raise ValueError(
+                f"truncation_psi is {truncation_psi!r}; it must be 0 (the average) or more, 1 is no truncation."
+            )
+        return cls(
+            check_strengths(strengths),
+            check_attributes(attributes, known_attributes),
+            None if variety is None else float(variety),
+            float(truncation_psi),
+            noise,
+            bool(align_pose),
+        )
+
+    def varieties(self, candidates: Sequence[int]) -> list[float]:
+        """The share of random codes of samples, given which candidate each is."""
+        if self.variety is not None:
+            return [self.variety] * len(candidates)
+        return [CANDIDATE_VARIETY if candidate else 0.0 for candidate in candidates]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_strengths(strengths: Mapping[str, float] | None) -> dict[str, float]:
+    """How much each modality counts, 1 where nothing was said.
+
+    Raises:
+        ValueError: an unknown modality, or a number outside [0, 1].
+    """
+    given = {} if strengths is None else dict(strengths)
+    unknown = [name for name in given if name not in MODALITIES]
+    if unknown:
+        raise ValueError(f"strengths has {unknown[0]!r}; known are {', '.join(MODALITIES)}.")
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(
+                f"the strength of {name} is {value!r}; it must lie between 0 (ignored) and 1 (as trained)."
+            )
+    return dict.fromkeys(MODALITIES, 1.0) | {name: float(value) for name, value in given.items()}
+
+
+def check_attributes(attributes: Mapping[str, float] | None, known: Sequence[str]) -> dict[str, float]:
+    """Attribute names and finite numbers.
+
+    Raises:
+        ValueError: no directions in the model, an unknown name (the message lists the known), or no number.
+    """
+    given = {} if attributes is None else dict(attributes)
+    if given and not known:
+        raise ValueError(
+            "this model has no attribute directions. Load one that has, or pass directions= to from_pretrained."
+        )
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"there is no attribute {name!r}; known are {', '.join(sorted(known))}.")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise ValueError(f"attribute {name} is {value!r}; pass a number, for example 2.0 or -1.5.")
+    return {name: float(value) for name, value in given.items()}

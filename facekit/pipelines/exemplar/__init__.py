@@ -1,0 +1,1 @@
+"""EXE-GAN: holes filled after the manner of an exemplar face."""

@@ -1,0 +1,161 @@
+"""What the exemplar pipeline returns, and what it keeps for repeated edits."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+from PIL import Image
+
+from facekit.faces import Face
+from facekit.images.photo import Photo, from_float
+from facekit.images.tensors import deliver
+from facekit.models.multi_style import EncodedFace
+from facekit.pipelines.exemplar.plan import ExemplarFace, ExemplarJob, same_picture
+from facekit.pipelines.samples import Pictures
+
+
+@dataclass
+class ExemplarCodes:
+    """Exemplars, found and encoded once: pass it as `exemplar` (or `second_exemplar`) as often as wanted.
+
+    Attributes:
+        faces: the exemplars as the style encoder sees them.
+        codes: [E, m, D] float32, the codes n - m to n - 1 of each.
+    """
+
+    faces: list[ExemplarFace]
+    codes: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+
+@dataclass
+class EncodedPhotos:
+    """Photos with their holes, found and encoded once: pass it as `image` as often as wanted.
+
+    Attributes:
+        jobs: the photos, what is filled in them, and what is drawn there.
+        known: all squares [N, 3, S, S] in [-1, 1].
+        holes: [N, 1, S, S], 1 = hole.
+        encoded: what the generator's encoder made of them; None where nothing is to be filled.
+    """
+
+    jobs: list[ExemplarJob]
+    known: torch.Tensor | None = None
+    holes: torch.Tensor | None = None
+    encoded: EncodedFace | None = None
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+
+@dataclass
+class ExemplarInpaintOutput(BaseOutput):
+    """What `ExemplarInpaintPipeline` returns.
+
+    Attributes:
+        images: the filled photos, one for each pair of photo and exemplar and each candidate (all candidates
+            of the first pair come first). "pil": Pillow images of the photos' own mode, size, alpha and
+            depth. "np": float32 `[B, H, W, C]` in [0, 1]. "pt": float32 `[B, C, H, W]` in [0, 1]. C is that of
+            the photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes differ.
+            "photo": `facekit.images.photo.Photo`, which keeps 16-bit colour.
+        faces: for each pair the faces that were filled, left to right; empty with `aligned=True`.
+        similarities: for each entry of `images` a list with the identity similarity (cosine, -1 to 1) of every
+            filled face to its exemplar; None without an identity encoder.
+        exemplars: with `return_exemplars`, the exemplars as the style encoder saw them, `[S, S]`; else None.
+        exemplar_crops: with `return_exemplars`, for each pair a list with the exemplar under each hole,
+            `[S, S]` RGBA and clear elsewhere: the attributes that are taken over; else None.
+        notes: remarks for the user, for example that a mask was empty.
+    """
+
+    images: Pictures
+    faces: list[list[Face]] | None = None
+    similarities: list[list[float]] | None = None
+    exemplars: Pictures | None = None
+    exemplar_crops: list[Pictures] | None = None
+    notes: list[str] | None = None
+
+
+@dataclass
+class ExemplarSweepOutput(BaseOutput):
+    """What `ExemplarInpaintPipeline.sweep` returns.
+
+    Attributes:
+        images: the photo filled once for each crossover, Pillow images.
+        crossovers: codes before this index come from the first exemplar, the others from the second.
+        exemplars: the two exemplars as the style encoder saw them, `[S, S]`.
+        notes: remarks for the user.
+    """
+
+    images: list[Image.Image]
+    crossovers: list[int]
+    exemplars: list[Image.Image]
+    notes: list[str]
+
+    def grid(self, side: int = 256, columns: int | None = None) -> Image.Image:
+        """One picture as in thesis Fig. 5.15: both exemplars, then the results row by row.
+
+        Args:
+            side: largest side of a cell in pixels.
+            columns: cells in a row; all in one row when None.
+        """
+        return picture_grid([*self.exemplars, *self.images], side, columns)
+
+
+def picture_grid(pictures: list[Image.Image], side: int, columns: int | None = None) -> Image.Image:
+    """Pictures, each fitted into a square cell of `side` pixels, row by row on white."""
+    columns = len(pictures) if columns is None else min(columns, len(pictures))
+    if columns < 1 or side < 1:
+        raise ValueError(f"a grid needs a column and a pixel at least, not {columns} and {side}")
+    rows = math.ceil(len(pictures) / columns)
+    grid = Image.new("RGB", (columns * side, rows * side), "white")
+    for place, picture in enumerate(pictures):
+        # Pillow has no way from 16-bit gray to colours.
+        shown = Photo(np.asarray(picture), picture.mode).to_pil() if picture.mode == "I;16" else picture
+        shown = shown.convert("RGB")
+        scale = side / max(shown.size)
+        size = tuple(max(1, round(length * scale)) for length in shown.size)
+        shown = shown.resize(size, Image.Resampling.LANCZOS)
+        row, column = divmod(place, columns)
+        grid.paste(shown, (column * side + (side - size[0]) // 2, row * side + (side - size[1]) // 2))
+    return grid
+
+
+def crops_under_holes(
+    photos: EncodedPhotos, exemplars: ExemplarCodes, pairs: list[tuple[int, int]], output_type: str
+) -> list[Pictures]:
+    """For each pair the exemplar under each hole, RGBA and clear elsewhere."""
+    crops = []
+    for photo, guide in pairs:
+        picture = from_float(exemplars.faces[guide].image, np.uint8)
+        cut = [
+            Photo(np.dstack([picture, np.where(region.hole, 255, 0).astype(np.uint8)]), "RGBA")
+            for region in photos.jobs[photo].job.regions
+        ]
+        crops.append(deliver(cut, output_type) if cut else [])
+    return crops
+
+
+def labelled_notes(
+    photos: EncodedPhotos,
+    first: ExemplarCodes,
+    second: ExemplarCodes | None,
+    pairs: list[tuple[int, int]],
+    output_type: str,
+) -> list[str]:
+    """Everything the user should know, with the pictures' names in front when there are several."""
+    notes = [note for job in photos.jobs for note in job.job.labelled_notes(len(photos), output_type)]
+    for codes in (first, second):
+        for face in codes.faces if codes is not None else ():
+            notes += [f"{face.photo.name}: {note}" if len(codes) > 1 else note for note in face.notes]
+    for photo, guide in pairs:
+        job, face = photos.jobs[photo].job, first.faces[guide]
+        if job.regions and same_picture(job.photo, face.photo):
+            notes.append(
+                f"{face.photo.name} is the photo itself: the hole is filled after what it hides. "
+                "Choose another exemplar to change it"
+            )
+    return notes

@@ -1,0 +1,96 @@
+"""Faces of nobody: pictures that a StyleGAN2 prior makes of random, or of mixed, style codes."""
+
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download
+from PIL import Image
+from safetensors.torch import load_file
+
+from facekit.hub.starters import starter
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.provenance import watermarked_picture
+
+CODES_FILE = "style_codes.safetensors"
+
+
+def mix_style_codes(
+    codes: torch.Tensor, count: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Codes between those of known faces: [M, n, D] -> [count, n, D].
+
+    Each comes from two different faces: interpolated by a random share, or with the codes from a random layer on
+    taken from the second (style mixing). A prior that was trained as an auto-encoder is sampled this way.
+
+    Raises:
+        ValueError: fewer than two faces, or a count below 1.
+    """
+    if codes.ndim != 3 or len(codes) < 2:
+        raise ValueError(f"codes must be [M, n, D] of at least two faces, not {list(codes.shape)}")
+    if count < 1:
+        raise ValueError(f"count is {count}; it must be 1 or more")
+    mixed = []
+    for _ in range(count):
+        first, second = codes[torch.randperm(len(codes), generator=generator)[:2]].float()
+        if torch.rand((), generator=generator) < 0.5:
+            share = torch.rand((), generator=generator)
+        else:
+            crossover = int(torch.randint(1, codes.shape[1], (), generator=generator))
+            share = (torch.arange(codes.shape[1]) >= crossover).float()[:, None]
+        mixed.append(torch.lerp(first, second, share))
+    return torch.stack(mixed)
+
+
+def load_style_codes(source: str | Path) -> torch.Tensor | None:
+    """Codes of training faces that a prior's folder or Hub repository brings, [M, n, D]; None where it has none."""
+    file = Path(source) / CODES_FILE
+    if not Path(source).is_dir():
+        try:
+            file = Path(hf_hub_download(str(source), CODES_FILE))
+        except OSError:
+            return None
+    return load_file(file)["w_plus"] if file.is_file() else None
+
+
+@torch.inference_mode()
+def sample_faces(
+    count: int = 1,
+    source: str | Path | None = None,
+    truncation_psi: float = 0.8,
+    generator: torch.Generator | None = None,
+    device: str | torch.device = "cpu",
+    watermark: bool = False,
+) -> list[Image.Image]:
+    """Pictures of people who do not exist.
+
+    Args:
+        count: how many.
+        source: folder or Hub id of a `StyleGAN2Generator`; None is the bundled starter. Where it brings codes of
+            training faces, those are mixed; otherwise its mapping network makes the codes.
+        truncation_psi: 1 is the full variety, towards 0 the pictures approach the mean face.
+        generator: CPU generator; the same state gives the same pictures.
+        device: where the prior runs.
+        watermark: mark the pictures invisibly, see `facekit.provenance.watermark`.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: a count below 1, or `truncation_psi` outside 0 to 1.
+    """
+    if count < 1 or not 0 <= truncation_psi <= 1:
+        raise ValueError(
+            f"count must be 1 or more and truncation_psi between 0 and 1, not {count} and {truncation_psi}"
+        )
+    source = source or starter("face-prior")
+    prior = StyleGAN2Generator.from_pretrained(source).eval().to(device)
+    codes = load_style_codes(source)
+    pictures = []
+    for _ in range(count):
+        if codes is None:
+            given = {"z": torch.randn(1, prior.config.style_dim, generator=generator).to(device)}
+        else:
+            given = {"w_plus": mix_style_codes(codes, 1, generator).to(device)}
+        image = prior(**given, truncation_psi=truncation_psi, noise="fixed").image[0]
+        pixels = image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
+        picture = Image.fromarray(pixels.cpu().numpy())
+        pictures.append(watermarked_picture(picture) if watermark else picture)
+    return pictures

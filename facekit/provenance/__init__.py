@@ -1,0 +1,174 @@
+"""Marks and recognises what was generated (thesis section 7.3: misuse).
+
+Two labels. In the file: an XMP packet with the IPTC's DigitalSourceType, software, model and revision
+(`facekit.images.origin`), which any program shows and anybody can strip. In the pixels: an invisible mark in the
+edited region alone (`facekit.provenance.watermark`), which outlasts JPEG and resizing. Command line and demo write both
+unless told otherwise; from Python:
+
+    pipeline = facekit.FaceInpaintPipeline.from_pretrained(model)
+    image = pipeline(photo, mask, watermark=True).images[0]
+    provenance.save(image, "filled.png", provenance.describe(pipeline))
+    provenance.inspect("filled.png")
+"""
+
+import functools
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from facekit.images.origin import Kind, Provenance, read_packet
+from facekit.images.photo import MAX_PIXELS, Photo, as_uint8, load_image, write_picture
+from facekit.provenance.watermark import Mark, detect, mark
+from facekit.version import __version__
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+__all__ = ["Inspection", "Provenance", "describe", "inspect", "save", "watermarked", "watermarked_picture"]
+
+# Where huggingface_hub keeps a downloaded revision.
+SNAPSHOT = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
+WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file tells about its origin.
+
+    Attributes:
+        metadata: what its XMP packet says, None without one that speaks of generated content.
+        watermark: what the detector of the invisible mark says.
+    """
+
+    metadata: Provenance | None
+    watermark: Mark
+
+
+def watermarked(photo: Photo, before: Photo | np.ndarray | None = None) -> Photo:
+    """The photo with the invisible mark in the pixels that differ from `before` (a photo or its colours
+    `[H, W, 3]`, of the same size and depth), or in all pixels where `before` is None.
+
+    Pixels that do not differ keep their numbers. A black and white picture (mode "1") has no room for a mark and
+    comes back as it is.
+
+    Raises:
+        ValueError: `before` has another size.
+    """
+    if photo.mode == "1":
+        return photo
+    rgb = photo.rgb
+    if before is None:
+        where = np.ones(rgb.shape[:2], dtype=bool)
+    else:
+        old = before.rgb if isinstance(before, Photo) else before
+        if old.shape != rgb.shape:
+            raise ValueError(
+                f"the photo is {rgb.shape[1]}x{rgb.shape[0]} and the one before the edit "
+                f"{old.shape[1]}x{old.shape[0]}; the mark needs two of one size."
+            )
+        where = (old != rgb).any(-1)
+    return photo.edited(mark(rgb, where), where) if where.any() else photo
+
+
+def watermarked_picture(image: Image.Image | Photo) -> Image.Image | Photo:
+    """A picture that a model made all of, with the invisible mark all over it; of the kind that was given."""
+    marked = watermarked(load_image(image, max_pixels=None))
+    return marked if isinstance(image, Photo) else marked.to_pil()
+
+
+def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kind = "edited") -> Provenance:
+    """The record of pictures by a loaded pipeline or network, or by the model of a name or folder.
+
+    A folder is named by its last part alone, and its revision is the digest of its weights.
+    """
+    software = f"facekit {__version__}"
+    source = pipeline
+    if pipeline is not None and not isinstance(pipeline, str | os.PathLike):
+        source = getattr(pipeline, "name_or_path", None) or pipeline.config.get("_name_or_path")
+    if not source:
+        return Provenance(kind, software)
+    model, revision = _identity(os.fspath(source))
+    return Provenance(kind, software, model, revision)
+
+
+def save(
+    image: Image.Image | Photo,
+    path: str | os.PathLike,
+    provenance: Provenance | None,
+    *,
+    file_format: str | None = None,
+    **options: Any,
+) -> None:
+    """Write a picture with its provenance and all that its `info` tells, see `facekit.images.metadata`.
+
+    Args:
+        image: the picture; a photo keeps its depth.
+        path: file of a suffix that Pillow knows.
+        provenance: from `describe`; None writes none.
+        file_format: Pillow's name of the format; None goes by the suffix.
+        options: for `Image.save`, such as `quality=90`.
+
+    Raises:
+        ValueError: a format that carries no provenance, or 16-bit colour as anything but PNG.
+    """
+    write_picture(image, path, file_format or _format_of(Path(path)), provenance, **options)
+
+
+def inspect(
+    path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS, photo: Photo | None = None
+) -> Inspection:
+    """Both labels of a picture file; `photo` is what `load_image` gives for it, where that is there already.
+
+    Raises:
+        FileNotFoundError, ValueError: whatever `load_image` refuses.
+    """
+    photo = load_image(path, max_pixels=max_pixels) if photo is None else photo
+    return Inspection(read_packet(photo.info.get("xmp")), detect(as_uint8(photo.rgb)))
+
+
+def _format_of(path: Path) -> str:
+    known = Image.registered_extensions()
+    file_format = known.get(path.suffix.lower())
+    if file_format is None:
+        raise ValueError(f"{path.name} has no suffix of a picture format; name it .png, .jpg, .webp or .tif.")
+    return file_format
+
+
+@functools.lru_cache(16)
+def _identity(source: str) -> tuple[str, str | None]:
+    """Name and revision of a model by Hub id or folder."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source, _cached_commit(source)
+    found = SNAPSHOT.search(folder.resolve().as_posix())
+    if found:
+        return found["repo"].replace("--", "/"), found["commit"]
+    digest = hashlib.sha256()
+    files = sorted(folder.rglob(f"*{WEIGHTS}"))
+    for file in files:
+        digest.update(file.relative_to(folder).as_posix().encode())
+        with open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return folder.resolve().name, f"sha256:{digest.hexdigest()[:16]}" if files else None
+
+
+def _cached_commit(repo_id: str) -> str | None:
+    """The commit that a Hub id stands for in the local cache; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    for name in ("model_index.json", "config.json"):
+        try:
+            file = try_to_load_from_cache(repo_id, name)
+        except HFValidationError:
+            return None
+        found = SNAPSHOT.search(Path(file).parent.as_posix()) if isinstance(file, str) else None
+        if found:
+            return found["commit"]
+    return None

@@ -1,0 +1,330 @@
+"""`python -m facekit_cli.batch restore`: the photos of a folder or data set, dealt out to the processes of a launch."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from facekit.version import __version__
+from facekit_cli.arguments import file_path, hub_name
+from facekit_cli.batch.journal import Group, Journal
+from facekit_cli.batch.sources import Item, Source, open_source, seed_of
+from facekit_cli.common import (
+    DTYPES,
+    FATAL,
+    UsageError,
+    add_provenance_option,
+    failure,
+    say_skipped,
+)
+from facekit_cli.endings import run_to_end
+from facekit_cli.photos import check_writable, numbered, suffix_of, why_too_long
+from facekit_cli.restoring import (
+    Restored,
+    add_restore_options,
+    check_restore_options,
+    faces_folder,
+    load_restorer,
+    restore,
+    settings_of,
+)
+from facekit_cli.words import own_words
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from PIL import Image
+
+    from facekit.pipelines.restore import FaceRestorePipeline
+
+EXAMPLES = """\
+examples:
+  python -m facekit_cli.batch restore photos/ --output sharp
+  accelerate launch --num_processes 8 -m facekit_cli.batch restore photos/ --output sharp
+  accelerate launch -m facekit_cli.batch restore OWNER/DATASET --split test --output sharp
+
+Sub-folders keep their places. The same command goes on where a killed run stopped, with any number of processes;
+photos that failed are tried again. OUT/report.jsonl has one line for every photo; while a run is at work, the new
+lines are in OUT/.facekit-batch/part-*.jsonl. A photo's result does not depend on the process that handles it nor
+on restarts (to the last bit on the same kind of device with the same OMP_NUM_THREADS, else up to rounding).
+Several processes may share a GPU, so that one finds faces while another restores. All must see SOURCE and OUT.
+Without GPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m facekit_cli.batch ...
+Exit code 0: all done. 1: photos failed, see the report; the rest is done. 2: wrong usage, nothing done.
+"""
+# Processes wait for the slowest one at the end; nothing else is ever waited for this long.
+LONGEST_WAIT = timedelta(days=30)
+SHOWN_FAILURES = 20
+
+
+class Task(NamedTuple):
+    """Photos that are computed together, and the keys of those whose results are missing."""
+
+    group: Group
+    todo: set[str]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with its one subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="facekit_cli.batch", description="Large folders and data sets on one device or many."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command = commands.add_parser(
+        "restore",
+        help="make damaged faces sharp",
+        description="Restore the faces of all photos of a folder or data set.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("source", type=hub_name, metavar="SOURCE", help="folder, or Hub id of a data set")
+    command.add_argument(
+        "--output", "-o", type=file_path, required=True, metavar="OUT", help="folder for the results"
+    )
+    command.add_argument(
+        "--split", help="split of a data set, `train` by default; with it a folder is read as imagefolder"
+    )
+    command.add_argument("--image-column", metavar="NAME", help="column with the pictures of a data set")
+    command.add_argument(
+        "--overwrite", action="store_true", help="forget what was done in OUT and start over"
+    )
+    command.add_argument("--cpu", action="store_true", help="leave GPUs alone")
+    add_restore_options(command, batch_size=8)
+    add_provenance_option(command)
+    command.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run this process's share and return its exit code; the main process's says how the whole run went."""
+    return run_to_end(
+        lambda: _run(argv), "interrupted; finished files are complete, the same command goes on"
+    )
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    try:
+        check_restore_options(args)
+        state = start_process(args.cpu)
+        journal = Journal(args.output)
+        try:
+            return run(args, state, journal)
+        finally:
+            journal.close()
+            with suppress(Exception):  # the others may be gone
+                state.destroy_process_group()
+    except UsageError as error:
+        print(f"facekit_cli.batch restore: error: {own_words(str(error), args)}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"stopped: {error}. The same command goes on from here.", file=sys.stderr)
+        return 1
+
+
+def start_process(cpu: bool) -> "PartialState":
+    """This process's place among those of the launch, and its device."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
+    world, options = int(os.environ.get("WORLD_SIZE", "1")), {}
+    if world > 1:
+        options["timeout"] = LONGEST_WAIT
+        # Nothing but file names is exchanged: gloo does it everywhere, also when processes share a GPU.
+        cpu = cpu or not torch.accelerator.is_available()
+        if cpu or torch.cuda.is_available():
+            options["backend"] = "gloo"
+    state = PartialState(cpu=cpu, **options)
+    if state.num_processes != world:
+        raise UsageError(
+            f"{world} processes were launched and cannot find each other on {state.device}; say --cpu"
+        )
+    return state
+
+
+def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> int:
+    """Plan, work, merge."""
+    from accelerate.utils import broadcast_object_list
+
+    settings, groups, message = {}, [], [None]
+    source: Source | None = None
+    if state.is_main_process:
+        # 1. One process looks, so that all have the same list
+        try:
+            source = open_source(args.source, args.split, args.image_column, args.output)
+            settings = {"command": "restore", "source": source.name} | _comparable(settings_of(args))
+            journal.check(settings, args.overwrite)
+            check_writable([args.output], "--output")
+            journal.lock(exclusive=True)
+            groups, tasks = plan(source, journal, args.batch_size, args.overwrite)
+            places = {(args.output / item.stem).parent for task in tasks for item in task.group}
+            check_writable(sorted(places), "--output")
+            message = [tasks]
+        except (UsageError, OSError) as error:
+            message = [UsageError(str(error))]
+    broadcast_object_list(message)
+    if isinstance(message[0], UsageError):
+        if state.is_main_process:
+            raise message[0]
+        return 2
+
+    # 2. Load before anything is written
+    tasks = message[0][state.process_index :: state.num_processes]
+    source = source or open_source(args.source, args.split, args.image_column, args.output)
+    pipeline = load_restorer(args, state.device) if tasks else None
+    state.wait_for_everyone()
+    if state.is_main_process:
+        journal.begin(settings | {"facekit": __version__}, groups, args.overwrite)
+        journal.lock(exclusive=False)
+    state.wait_for_everyone()
+
+    # 3. Each its share
+    journal.open_part(state.process_index)
+    journal.lock(exclusive=False)
+    with _progress(tasks, state) as progress:
+        for task in tasks:
+            for entry in work(task, source, pipeline, args):
+                journal.write(entry | {"process": state.process_index})
+            progress.update(len(task.todo))
+
+    # 4. One report
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        return 0
+    keys = [item.key for group in groups for item in group]
+    return _summary(journal, keys, sum(len(task.todo) for task in message[0]), source.left_out, args)
+
+
+def plan(
+    source: Source, journal: Journal, batch_size: int, overwrite: bool = False
+) -> tuple[list[Group], list[Task]]:
+    """All groups of photos, and those with photos still to do.
+
+    Rounding depends on what is computed together. So groups stay as they were first planned, whatever was
+    killed since or lies in the source in addition, and a group is computed whole even for one missing result.
+    """
+    before = [] if overwrite else journal.groups()
+    items = source.items({item.key: item.stem for group in before for item in group})
+    there = {item.key for item in items}
+    groups = [[item for item in group if item.key in there] for group in before]
+    planned = {item.key for group in groups for item in group}
+    new = [item for item in items if item.key not in planned]
+    groups += [new[start : start + batch_size] for start in range(0, len(new), batch_size)]
+    finished = set() if overwrite else journal.finished()
+    tasks = [Task(group, {item.key for item in group} - finished) for group in groups]
+    return groups, [task for task in tasks if task.todo]
+
+
+def work(
+    task: Task, source: Source, pipeline: "FaceRestorePipeline", args: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Restore a group, write its missing results, and give the report's line of each.
+
+    Raises OSError where no file can be written any more.
+    """
+    start = time.perf_counter()
+    for item, outcome in _restore_group(task, source, pipeline, args):
+        entry: dict[str, Any] = {"photo": item.key}
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            paths = numbered(args.output / item.stem, suffix_of(outcome.images[0].mode), args.candidates)
+            outcome.save(paths)
+            names = [path.relative_to(args.output).as_posix() for path in paths]
+            entry |= {"outputs": names} | outcome.entry()
+        except Exception as error:  # whatever is wrong with one photo, the others go on
+            if isinstance(error, OSError) and error.errno in FATAL:
+                raise
+            entry |= failure(own_words(str(error), args) or type(error).__name__)
+        entry["seconds"] = round(time.perf_counter() - start, 3)
+        yield entry
+        start = time.perf_counter()
+
+
+def _restore_group(
+    task: Task, source: Source, pipeline: "FaceRestorePipeline", args: argparse.Namespace
+) -> Iterator[tuple[Item, Restored | Exception]]:
+    """All photos of a group at once; one by one where one of them cannot be restored."""
+    seeds = [seed_of(item.key, args.seed) for item in task.group]
+    if len(task.group) > 1:
+        outcomes = []
+        with suppress(Exception):  # which photo it was, and why, shows below
+            opened = [_open(source, item, args) for item in task.group]
+            results = restore(pipeline, [photo for photo, _ in opened], seeds, args)
+            outcomes = [(item, result) for (_, item), result in zip(opened, results, strict=True)]
+        if outcomes:
+            yield from ((item, result) for item, result in outcomes if item.key in task.todo)
+            return
+    for item, seed in zip(task.group, seeds, strict=True):
+        if item.key not in task.todo:
+            continue
+        try:
+            photo, named = _open(source, item, args)
+            (result,) = restore(pipeline, [photo], [seed], args)
+        except Exception as error:
+            yield item, error
+        else:
+            yield named, result
+
+
+def _open(source: Source, item: Item, args: argparse.Namespace) -> "tuple[Path | Image.Image, Item]":
+    """What `source.open` gives. Raises ValueError as well where the results would have too long a name."""
+    photo, named = source.open(item)
+    paths = numbered(args.output / named.stem, ".png", args.candidates)
+    reason = why_too_long(paths, faces_folder if args.save_faces else None)
+    if reason:
+        raise ValueError(reason)
+    return photo, named
+
+
+def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Local models by their full path."""
+    for name in ("model", "identity"):
+        if settings[name] and Path(settings[name]).is_dir():
+            settings[name] = str(Path(settings[name]).resolve())
+    return settings
+
+
+def _progress(tasks: Sequence[Task], state: "PartialState") -> Any:
+    from tqdm import tqdm
+
+    total = sum(len(task.todo) for task in tasks)
+    label = "restore" if state.num_processes == 1 else f"restore (process 1 of {state.num_processes})"
+    return tqdm(total=total, desc=label, unit="photo", disable=not state.is_main_process, file=sys.stderr)
+
+
+def _summary(
+    journal: Journal, keys: Sequence[str], tried: int, left_out: dict[str, str], args: argparse.Namespace
+) -> int:
+    """Merge the report, say how it went; 0 when every photo is done, else 1."""
+    journal.merge()
+    missing, failed, unchanged = set(keys), {}, 0
+    for entry in journal.entries():
+        if entry["photo"] not in missing:
+            continue  # reported by an earlier run, and no longer in the source
+        missing.remove(entry["photo"])
+        if entry["status"] == "failed":
+            failed[entry["photo"]] = entry["error"]
+        unchanged += entry.get("faces") == 0
+    done = tried - len(failed) - len(missing)
+    skipped = len(keys) - tried
+    print(f"{done} done, {len(failed)} failed, {skipped + len(left_out)} skipped: {args.output}")
+    if skipped:
+        print(f"skipped: {skipped}: done by earlier runs", file=sys.stderr)
+    say_skipped(left_out)
+    if unchanged:
+        print(f"{unchanged} without a restored face came back as they were")
+    for key, error in list(failed.items())[:SHOWN_FAILURES]:
+        print(f"failed: {key}: {error}", file=sys.stderr)
+    if len(failed) > SHOWN_FAILURES:
+        print(f"and {len(failed) - SHOWN_FAILURES} more, see {journal.report}", file=sys.stderr)
+    for key in sorted(missing):
+        print(f"lost: {key}: no process reported it; run the same command again", file=sys.stderr)
+    return 1 if failed or missing else 0

@@ -1,0 +1,167 @@
+"""`facekit convert`: authors' published checkpoints -> folders for `from_pretrained`."""
+
+import argparse
+import sys
+from typing import Any
+
+from facekit_cli.arguments import file_name, file_path, hub_name
+from facekit_cli.common import DTYPES, UsageError
+from facekit_cli.photos import check_writable
+
+EXAMPLES = """\
+examples:
+  facekit convert grig fid_best_model.pth --output grig-ffhq
+  facekit convert grig fid_best_model.pth --output grig-ffhq-fp16 --dtype float16
+  facekit inpaint photo.jpg --mask mask.png --model grig-ffhq --output filled
+  facekit convert vspbfr Wanglong2/VSPBFR --output vspbfr
+  facekit convert vspbfr folder-with-the-four-files --output vspbfr-fp16 --dtype float16
+  facekit convert exegan folder-with-the-files --size 256 --output exegan-256
+  facekit convert exegan EXE_GAN_model_512.pt --style-encoder psp_ffhq_encode.pt --output exegan-512
+  facekit convert directions folder-with-age.pt-and-others --output ffhq-directions
+
+Checkpoint files are opened without running code that they may hold.
+"""
+GRIG_PARTS = ("pipeline", "projected-discriminator", "patch-discriminator")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="turn published checkpoints into model folders",
+        description="Turn an authors' checkpoint into a folder that facekit loads.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    methods = parser.add_subparsers(title="methods", metavar="METHOD", dest="method", required=True)
+    grig = methods.add_parser("grig", help="GRIG (few-shot generative residual image inpainting)")
+    grig.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="the authors' .pth file")
+    grig.add_argument("--part", choices=GRIG_PARTS, default="pipeline", help="what to convert")
+    grig.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
+    vspbfr = methods.add_parser("vspbfr", help="VSPBFR (blind face restoration with visual style prompts)")
+    vspbfr.add_argument(
+        "source",
+        type=hub_name,
+        metavar="SOURCE",
+        help="folder with Arcface.pth, style_encoder_decoder.pt, code_diffuser.pt and restoration_net.pt, "
+        "or a Hub id such as Wanglong2/VSPBFR",
+    )
+    vspbfr.add_argument("--revision", help="branch, tag or commit of the Hub model")
+    exegan = methods.add_parser("exegan", help="EXE-GAN (facial inpainting guided by exemplars)")
+    exegan.add_argument(
+        "source",
+        type=hub_name,
+        metavar="SOURCE",
+        help="folder with EXE_GAN_model_256.pt or EXE_GAN_model_512.pt, psp_ffhq_encode.pt and, if wanted, "
+        "Arcface.pth; or the generator's file; or a Hub id",
+    )
+    exegan.add_argument("--size", type=int, choices=(256, 512), help="which generator, where there are both")
+    exegan.add_argument(
+        "--style-encoder",
+        type=file_name,
+        metavar="FILE",
+        help="psp_ffhq_encode.pt, where it lies elsewhere",
+    )
+    exegan.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
+    exegan.add_argument("--revision", help="branch, tag or commit of the Hub model")
+    directions = methods.add_parser("directions", help="attribute directions of the StyleGAN2 for FFHQ")
+    directions.add_argument(
+        "source",
+        type=file_path,
+        metavar="SOURCE",
+        help="folder with any of age.pt, smile.pt, pose.pt and ffhq_pca.pt, or one .safetensors file of them",
+    )
+    directions.add_argument(
+        "--codes",
+        type=int,
+        choices=(14, 16, 18),
+        default=18,
+        help="style codes of the generator (18: 1024 pixels)",
+    )
+    for method in (grig, vspbfr, exegan, directions):
+        method.add_argument(
+            "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder to write"
+        )
+        method.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
+        method.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; 0 when the folder is written, 1 when the files cannot be read or do not fit."""
+    if args.method == "grig" and not args.checkpoint.is_file():
+        raise UsageError(f"the checkpoint {args.checkpoint} does not exist or is no file")
+    occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
+    if occupied and not (args.overwrite and args.output.is_dir()):
+        raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
+    check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
+
+    try:
+        _CONVERT[args.method](args)
+    except (OSError, ValueError) as error:
+        print(f"not converted: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {args.output}")
+    return 0
+
+
+def _convert_grig(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import grig
+
+    grig.convert(
+        args.checkpoint,
+        args.output,
+        part=args.part,
+        use_ema=not args.raw,
+        dtype=getattr(torch, args.dtype),
+        overwrite=args.overwrite,
+    )
+
+
+def _convert_exegan(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import exegan
+
+    exegan.convert(
+        args.source,
+        args.output,
+        size=args.size,
+        style_encoder=args.style_encoder,
+        use_ema=not args.raw,
+        dtype=getattr(torch, args.dtype),
+        overwrite=args.overwrite,
+        revision=args.revision,
+    )
+
+
+def _convert_vspbfr(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import vspbfr
+
+    vspbfr.convert(
+        args.source,
+        args.output,
+        dtype=getattr(torch, args.dtype),
+        overwrite=args.overwrite,
+        revision=args.revision,
+    )
+
+
+def _convert_directions(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import directions
+
+    directions.convert(args.source, args.output, args.codes, getattr(torch, args.dtype), args.overwrite)
+
+
+_CONVERT = {
+    "grig": _convert_grig,
+    "vspbfr": _convert_vspbfr,
+    "exegan": _convert_exegan,
+    "directions": _convert_directions,
+}

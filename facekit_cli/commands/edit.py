@@ -1,0 +1,314 @@
+"""`facekit edit`: change a masked part of faces by drawings, exemplars, words and sliders."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit.hub.starters import starter
+from facekit.images.files import remove_parts
+from facekit_cli.arguments import file_name, file_path, hub_name
+from facekit_cli.common import (
+    UsageError,
+    add_device_options,
+    add_exemplar_options,
+    add_face_options,
+    add_output_options,
+    chosen_faces,
+    finish,
+    load_pipeline,
+    pick_device,
+    provenance_of,
+    save_picture,
+    work_through,
+)
+from facekit_cli.photos import check_writable, find_photos, matching_files, plan_outputs, result_stems
+
+if TYPE_CHECKING:
+    from facekit.pipelines.edit.pipeline import FaceEditPipeline
+
+EXAMPLES = """\
+examples:
+  facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --output new
+  facekit edit photo.jpg --mask hair.png --semantics map.png --color strokes.png --sketch lines.png
+      --output new --candidates 4
+  facekit edit photo.jpg --mask face.png --pose-from front --strength pose=0.5 --output turned
+  facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --output said
+  facekit edit people/ --script edits/session.json --output replayed
+
+The mask is white (128 or more of 255; a bright colour will do) where the face may change, or painted on a
+transparent layer, or the erased, transparent part of a copy of the photo. Everything outside the mask comes back
+as it was; results are PNG (TIFF for CMYK). Drawings lie on the photo: a sketch is
+strokes; a semantic map has the labels 0 to 18, the palette's colours, or is a transparent layer in these; colours
+are a transparent layer, or a whole picture. Strengths go from 0 to 1, for sketch, semantics, color, exemplar,
+pose, attributes and prompt.
+
+A script is JSON: {"edits": [{"mask": "mask.png", "attributes": {"smile": 2}, "seed": 7}, ...]} with its pictures
+beside it, or a session that was saved (a folder or zip). Its edits are done one after another.
+"""
+
+# Options that are one file for all photos or a folder of files with the photos' names.
+DRAWINGS = ("mask", "sketch", "semantics", "color")
+REFERENCES = {"exemplar": "self", "pose_from": "front"}
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "edit",
+        help="edit a part of faces by drawings, exemplars, words and sliders",
+        description="Edit the part of each face that a mask marks, guided by any mix of what follows.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
+    parser.add_argument(
+        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
+    )
+    parser.add_argument(
+        "--script", type=file_path, metavar="FILE", help="edits to do one after another, instead of one edit"
+    )
+    for name, what in (
+        ("sketch", "strokes"),
+        ("semantics", "a map of classes"),
+        ("color", "colours, as strokes or a picture"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=file_path, help=f"{what}: one for all, or a folder as for masks"
+        )
+    parser.add_argument(
+        "--exemplar",
+        "-e",
+        type=file_name,
+        metavar="PICTURE",
+        help="a face that sets the style, a folder as for masks, or: self (the photo's own face)",
+    )
+    parser.add_argument(
+        "--pose-from",
+        type=file_name,
+        metavar="PICTURE",
+        help="a face whose pose to take, a folder as for masks, or: front (look straight ahead)",
+    )
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="words for CLIP, for example 'a face with blue eyes'"
+    )
+    parser.add_argument("--clip", type=hub_name, metavar="MODEL", help="folder or Hub id of the CLIP model")
+    parser.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="steps of the words' search (default: 200)"
+    )
+    parser.add_argument(
+        "--attribute",
+        "-a",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="how far to go, for example smile=2; may be said again",
+    )
+    parser.add_argument(
+        "--strength",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="how much one kind of guidance counts, for example sketch=0.5; may be said again",
+    )
+    parser.add_argument(
+        "--no-align-pose", action="store_true", help="do not turn the exemplar to the photo's pose"
+    )
+    add_output_options(parser)
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="results for each photo")
+    parser.add_argument(
+        "--variety",
+        type=float,
+        metavar="V",
+        help="0 to 1: share of random codes (default: 0, further candidates 0.5)",
+    )
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        default=1.0,
+        metavar="PSI",
+        help="below 1: random codes nearer the average",
+    )
+    parser.add_argument(
+        "--save-session",
+        type=file_path,
+        metavar="DIR",
+        help="also write each photo's session as DIR/NAME.zip, with its edits and their pictures",
+    )
+    add_exemplar_options(parser, "exemplars and pose references")
+    add_face_options(parser, "codes and noise")
+    add_device_options(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Edit all photos; 0 when all went well, 1 when some failed."""
+    settings = _settings(args)
+    args.model = args.model or starter("face-edit")
+    found = find_photos(args.photos)
+    photos = found.photos
+    script = _script(args)
+    drawings = {}
+    for name in (*DRAWINGS, *REFERENCES):
+        given = getattr(args, name)
+        if given is not None and given != REFERENCES.get(name):
+            drawings[name] = matching_files(photos, Path(given), name.replace("_", " "))
+    plan = plan_outputs(found, args, args.candidates)
+    outputs = plan.outputs
+    sessions = _session_files(args, photos, outputs)
+
+    pipeline, guide = None, None
+    if outputs:
+        pipeline = load_pipeline("FaceEditPipeline", args.model, pick_device(args.device), args.dtype)
+        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        guide = _ready(pipeline, args, settings, script)
+
+    def work(photo: Path) -> dict[str, Any]:
+        if script is None:
+            for name, files in drawings.items():
+                if photo not in files:
+                    raise ValueError(
+                        f"no {name.replace('_', ' ')} named {photo.stem} in {getattr(args, name)}"
+                    )
+            edit = {name: word for name, word in REFERENCES.items() if getattr(args, name) == word}
+            edits = [edit | {name: files[photo] for name, files in drawings.items()} | settings]
+        else:
+            edits = script
+        session = pipeline.edit_session(photo, aligned=args.aligned)
+        notes, images, faces = [], [], 0
+        for edit in edits:
+            edit = edit | {"watermark": args.provenance == "both", "output_type": "photo"}
+            output = session.edit(**edit, text_guide=guide)
+            notes += [note for note in output.notes if note not in notes]
+            images, faces = output.images, len(output.faces[0])
+        images = images if script is None else [session.photo]
+        if photo in sessions:
+            session.save(sessions[photo])
+        for image, path in zip(images, outputs[photo], strict=True):
+            save_picture(image, path, provenance_of(args, pipeline))
+        return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
+
+    details = {
+        photo: {name: str(files[photo]) for name, files in drawings.items() if photo in files}
+        | {"outputs": [str(path) for path in paths]}
+        for photo, paths in outputs.items()
+    }
+    entries = work_through("edit", plan, details, work)
+    told = {key: getattr(args, key) for key in ("model", "device", "dtype")}
+    told |= {"script": str(args.script)} if script is not None else settings
+    return finish("edit", entries, told, args)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `EditSession.edit` but for pictures; refuses what cannot work without importing torch."""
+    if args.candidates < 1:
+        raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
+    if (args.mask is None) == (args.script is None):
+        raise UsageError("say what may change with --mask, or name edits with --script; not both")
+    if args.exemplar_face in ("only", "largest"):
+        face: str | int = args.exemplar_face
+    elif args.exemplar_face.isdecimal():
+        face = int(args.exemplar_face)
+    else:
+        raise UsageError(
+            f"--exemplar-face is {args.exemplar_face!r}; say only, largest, or a number such as 0"
+        )
+    settings = {
+        "attributes": _numbers(args.attribute, "--attribute"),
+        "strengths": _numbers(args.strength, "--strength"),
+        "prompt": args.prompt,
+        "num_inference_steps": args.steps,
+        "align_pose": not args.no_align_pose,
+        "num_images": args.candidates,
+        "variety": args.variety,
+        "truncation_psi": args.truncation,
+        "noise": args.noise,
+        "faces": chosen_faces(args.faces),
+        "exemplar_face": face,
+        "exemplar_aligned": args.aligned or args.exemplar_aligned,
+        "seed": args.seed,
+    }
+    if args.script is not None:
+        guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt")
+        said = [name for name in guided if name != "mask" and getattr(args, name)]
+        if said or args.candidates > 1:
+            option = f"--{said[0].replace('_', '-')}" if said else "--candidates"
+            raise UsageError(f"a script says itself how to edit; leave out {option}")
+    return settings
+
+
+def _numbers(given: Sequence[str], option: str) -> dict[str, float]:
+    """`NAME=NUMBER` as a mapping."""
+    numbers = {}
+    for text in given:
+        name, mark, number = text.partition("=")
+        try:
+            numbers[name.strip()] = float(number)
+        except ValueError:
+            mark = ""
+        if not mark or not name.strip():
+            raise UsageError(f"{option} is {text!r}; say a name and a number, such as smile=2")
+    return numbers
+
+
+def _script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
+    if args.script is None:
+        return None
+    from facekit.images.photo import MAX_PIXELS
+    from facekit.pipelines.edit.session.script import read_script
+
+    try:
+        edits = read_script(args.script, MAX_PIXELS)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    if not edits:
+        raise UsageError(f"{args.script} has no edits")
+    return edits
+
+
+def _session_files(
+    args: argparse.Namespace, photos: Sequence[Path], outputs: Mapping[Path, Any]
+) -> dict[Path, Path]:
+    if args.save_session is None:
+        return {}
+    check_writable([args.save_session], "--save-session")
+    stems = result_stems(photos)
+    files = {photo: args.save_session / f"{stems[photo]}.zip" for photo in outputs}
+    existing = [file for file in files.values() if file.exists()]
+    if existing and not args.overwrite:
+        raise UsageError(f"{existing[0]} exists already; say --overwrite or choose another --save-session")
+    return files
+
+
+def _ready(
+    pipeline: "FaceEditPipeline",
+    args: argparse.Namespace,
+    settings: Mapping[str, Any],
+    script: list[dict[str, Any]] | None,
+) -> Any:
+    """Refuse what no photo could be edited with; returns the guide of a prompt."""
+    from facekit.pipelines.edit.settings import EditSettings
+
+    guide = None
+    try:
+        for edit in [settings] if script is None else script:
+            EditSettings.checked(
+                edit.get("strengths"),
+                edit.get("attributes"),
+                pipeline.attribute_names,
+                edit.get("variety"),
+                edit.get("truncation_psi", 1.0),
+                edit.get("noise", "random"),
+                edit.get("align_pose", True),
+            )
+            prompt = edit.get("prompt")
+            pipeline.check_inputs(
+                edit.get("num_images", 1), 1, edit.get("num_inference_steps", 1), prompt, "photo"
+            )
+            if prompt is not None:
+                guide = pipeline.load_text_guide(args.clip if guide is None else guide, prompt)
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    return guide

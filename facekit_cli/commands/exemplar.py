@@ -1,0 +1,284 @@
+"""`facekit exemplar`: fill holes in faces after another face."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit.hub.starters import starter
+from facekit.images.files import remove_parts
+from facekit_cli.arguments import file_path
+from facekit_cli.common import (
+    UsageError,
+    add_device_options,
+    add_exemplar_options,
+    add_face_options,
+    add_output_options,
+    chosen_faces,
+    finish,
+    load_pipeline,
+    pick_device,
+    provenance_of,
+    save_picture,
+    work_through,
+)
+from facekit_cli.photos import find_photos, matching_files, plan_outputs
+
+if TYPE_CHECKING:
+    from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
+
+EXAMPLES = """\
+examples:
+  facekit exemplar photo.jpg --mask eyes.png --exemplar star.jpg --output new
+  facekit exemplar photo.jpg --mask eyes.png --exemplar a.jpg b.jpg --candidates 2 --output new
+  facekit exemplar people/ --recover glasses --exemplar same-people/ --output seen
+  facekit exemplar photo.jpg --mask hair.png --exemplar a.jpg --second-exemplar b.jpg --sweep --model exegan-256
+      --output mixed
+
+The mask is white (128 or more of 255; a bright colour will do) where the face is to be filled, or painted on a
+transparent layer, or the erased, transparent part of a copy of the photo.
+Everything outside the mask comes back as it was; results are PNG (TIFF for CMYK). With several exemplars or
+candidates results are numbered: all candidates of the first exemplar, then those of the second. A photo's
+result is the same whether it is filled alone or among others. Published models come from: facekit convert exegan
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "exemplar",
+        help="fill holes in faces after another face",
+        description="Fill the part of each face that a mask marks in the manner of an exemplar face.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
+    parser.add_argument(
+        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
+    )
+    parser.add_argument(
+        "--recover",
+        choices=("glasses", "lower_face"),
+        help="fill what glasses or a face mask hide; no mask needed",
+    )
+    parser.add_argument(
+        "--exemplar",
+        "-e",
+        nargs="+",
+        required=True,
+        type=file_path,
+        metavar="PICTURE",
+        help="one picture or several for all photos, or a folder of pictures with the photos' names",
+    )
+    parser.add_argument(
+        "--second-exemplar", type=file_path, metavar="PICTURE", help="a picture to be mixed in"
+    )
+    parser.add_argument(
+        "--style-layers",
+        metavar="K",
+        help="with a second exemplar: codes from K on come from it, or a list such as 4-6,9 (default: half)",
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="write one picture of both exemplars and every crossover"
+    )
+    parser.add_argument(
+        "--exemplar-layers",
+        metavar="LIST",
+        help="codes that come from exemplars, such as 4-13 (default: all)",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="0 to 1: how much the exemplar says (default: 1)"
+    )
+    parser.add_argument(
+        "--sketch", type=file_path, help="strokes drawn into the hole: one for all, or a folder as for masks"
+    )
+    add_output_options(parser)
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="results for each exemplar")
+    parser.add_argument(
+        "--truncation", type=float, default=1.0, metavar="PSI", help="below 1: less variety, fewer failures"
+    )
+    add_exemplar_options(parser, "the exemplars")
+    add_face_options(parser, "codes and noise")
+    add_device_options(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fill all photos; 0 when all went well, 1 when some failed."""
+    _check(args)
+    args.model = args.model or starter("exemplar-inpaint")
+    settings = {
+        "exemplar_layers": _layers(args.exemplar_layers, "--exemplar-layers"),
+        "exemplar_strength": args.strength,
+        "truncation_psi": args.truncation,
+        "noise": args.noise,
+    }
+    photo_settings = {"recover": args.recover, "aligned": args.aligned, "faces": chosen_faces(args.faces)}
+    photo_settings["watermark"] = args.provenance == "both"
+    style_layers = _layers(args.style_layers, "--style-layers", crossover=True)
+    found = find_photos(args.photos)
+    photos = found.photos
+    masks = {} if args.mask is None else matching_files(photos, args.mask, "mask")
+    sketches = {} if args.sketch is None else matching_files(photos, args.sketch, "sketch")
+    exemplars = _exemplars_for(photos, args.exemplar)
+    results = 1 if args.sweep else args.candidates * max(map(len, exemplars.values()))
+    plan = plan_outputs(found, args, results)
+    outputs = plan.outputs
+
+    encode: Callable[[list[Path]], Any] = list
+    second, pipeline = None, None
+    if outputs:
+        pipeline = load_pipeline("ExemplarInpaintPipeline", args.model, pick_device(args.device), args.dtype)
+        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        encode = _encoder(pipeline, args)
+        second = _ready(pipeline, args, settings, style_layers, exemplars, encode)
+
+    def work(photo: Path) -> dict[str, Any]:
+        import torch
+
+        from facekit.provenance import watermarked_picture
+
+        for kind, given, files in (("mask", args.mask, masks), ("sketch", args.sketch, sketches)):
+            if given is not None and photo not in files:
+                raise ValueError(f"no {kind} named {photo.stem} in {given}")
+        if photo not in exemplars:
+            raise ValueError(f"no exemplar named {photo.stem} in {args.exemplar[0]}")
+        call = {
+            "image": photo,
+            "mask": masks.get(photo),
+            "sketch": sketches.get(photo),
+            "exemplar": encode(exemplars[photo]),
+            "second_exemplar": second,
+            "generator": torch.Generator("cpu").manual_seed(args.seed),
+        }
+        if args.sweep:
+            swept = pipeline.sweep(**call, **settings, **photo_settings | {"watermark": False})
+            sheet = swept.grid()
+            if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
+                sheet = watermarked_picture(sheet)
+            save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline))
+            return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
+        output = pipeline(
+            **call,
+            **settings,
+            **photo_settings,
+            style_layers=style_layers,
+            num_images=args.candidates,
+            output_type="photo",
+        )
+        for image, path in zip(output.images, outputs[photo], strict=True):
+            save_picture(image, path, provenance_of(args, pipeline))
+        entry = {"status": "done", "faces": len(output.faces[0]), "notes": output.notes}
+        return entry | ({"similarities": output.similarities} if output.similarities else {})
+
+    details = {
+        photo: {
+            "mask": str(masks.get(photo) or ""),
+            "exemplars": [str(path) for path in exemplars.get(photo, ())],
+            "outputs": [str(path) for path in paths],
+        }
+        for photo, paths in outputs.items()
+    }
+    entries = work_through("exemplar", plan, details, work)
+    told = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
+    return finish("exemplar", entries, told | settings | {"style_layers": style_layers}, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that cannot work, without importing torch."""
+    if args.candidates < 1:
+        raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
+    if args.mask is None and args.recover is None:
+        raise UsageError("say what is to be filled: --mask, or --recover glasses, or --recover lower_face")
+    if args.second_exemplar is None and (args.sweep or args.style_layers is not None):
+        raise UsageError(
+            "--sweep and --style-layers mix two exemplars; name the other with --second-exemplar"
+        )
+    if args.second_exemplar is not None and not args.second_exemplar.is_file():
+        raise UsageError(f"the second exemplar {args.second_exemplar} does not exist or is no file")
+    if args.sweep and (args.candidates > 1 or len(args.exemplar) > 1 or args.style_layers is not None):
+        raise UsageError(
+            "--sweep mixes one exemplar and one other with every crossover: leave out --style-layers, "
+            "--candidates and further exemplars"
+        )
+
+
+def _layers(text: str | None, option: str, crossover: bool = False) -> int | list[int] | None:
+    """`4-6,9` as a list; a single number is a crossover where that is possible."""
+    if text is None:
+        return None
+    try:
+        if crossover and text.isdecimal():
+            return int(text)
+        layers: list[int] = []
+        for part in text.split(","):
+            low, _, high = part.partition("-")
+            layers += range(int(low), int(high or low) + 1)
+    except ValueError:
+        raise UsageError(f"{option} is {text!r}; say numbers such as 4-6,9") from None
+    if not layers:
+        raise UsageError(f"{option} is {text!r}, which names no code; say numbers such as 4-6,9")
+    return layers
+
+
+def _exemplars_for(photos: Sequence[Path], given: Sequence[Path]) -> dict[Path, list[Path]]:
+    if len(given) == 1:
+        return {photo: [file] for photo, file in matching_files(photos, given[0], "exemplar").items()}
+    for path in given:
+        if not path.is_file():
+            raise UsageError(f"the exemplar {path} does not exist or is no file")
+    return {photo: list(given) for photo in photos}
+
+
+def _encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Callable[[list[Path]], Any]:
+    """Encodes exemplars; those that all photos share only once."""
+    if args.exemplar_face in ("only", "largest"):
+        face: str | int = args.exemplar_face
+    elif args.exemplar_face.isdecimal():
+        face = int(args.exemplar_face)
+    else:
+        raise UsageError(
+            f"--exemplar-face is {args.exemplar_face!r}; say only, largest, or a number such as 0"
+        )
+    last: dict[tuple[Path, ...], Any] = {}
+
+    def encode(paths: list[Path]) -> Any:
+        key = tuple(paths)
+        if key not in last:
+            last.clear()
+            last[key] = pipeline.encode_exemplar(
+                paths, aligned=args.aligned or args.exemplar_aligned, face=face
+            )
+        return last[key]
+
+    return encode
+
+
+def _ready(
+    pipeline: "ExemplarInpaintPipeline",
+    args: argparse.Namespace,
+    settings: dict[str, Any],
+    style_layers: int | list[int] | None,
+    exemplars: dict[Path, list[Path]],
+    encode: Callable[[list[Path]], Any],
+) -> Any:
+    """Refuse what no photo could be filled with; returns the codes of the second exemplar."""
+    from facekit.pipelines.exemplar.plan import second_layers
+
+    try:
+        layers = pipeline.check_inputs(
+            **settings, num_images=args.candidates, max_batch_size=1, output_type="photo"
+        )
+        if args.sketch is not None and not pipeline.multi_style_generator.config.use_sketch:
+            raise ValueError("this model takes no sketch")
+        second = None
+        if args.second_exemplar is not None:
+            second_layers(style_layers, layers)
+            second = encode([args.second_exemplar])
+        if len(args.exemplar) > 1 or args.exemplar[0].is_file():
+            encode(next(iter(exemplars.values())))
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    return second

@@ -1,0 +1,214 @@
+"""`facekit inspect`: what facekit sees in a picture and its mask, and whether a model made or changed it."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit_cli.arguments import file_path
+from facekit_cli.common import say_skipped, write_json
+from facekit_cli.photos import check_report, find_photos, matching_files
+from facekit_cli.words import own_words
+
+if TYPE_CHECKING:
+    from facekit.images.photo import Photo
+    from facekit.provenance import Inspection
+
+EXAMPLES = """\
+examples:
+  facekit inspect picture.png
+  facekit inspect folder/ --json origin.json
+  facekit inspect photo.jpg --mask mask.png --faces
+
+A picture's size is that of the upright picture; its mode, depth and colour profile are those that results come back in.
+"gray" or "in one tone" (such as sepia): it has no colours of its own, and gets none.
+With --mask: how much of the photo is hole, and which of the mask's pixels count. With --faces, which takes as long as
+all the rest: the faces that inpaint, exemplar and edit find, numbered as their --faces option numbers them; restore
+also looks for smaller ones, and may count more.
+
+Two labels are looked for: what the file says (IPTC DigitalSourceType, by any program that writes it), and facekit's
+invisible mark in the pixels. That neither is there does not mean that no model was at work. About one unmarked picture
+in 10,000 is taken for marked.
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="tell what pictures and masks hold, and whether a model made or changed them",
+        description="Tell what each picture holds, and read its origin from its file and from its pixels.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="FILE", help="picture files, or folders of them"
+    )
+    parser.add_argument(
+        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
+    )
+    parser.add_argument("--faces", action="store_true", help="also find the faces")
+    parser.add_argument("--json", type=file_path, metavar="REPORT", help="write a report of every picture")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what each picture tells; 0 when all could be read, else 1."""
+    from facekit.images.photo import load_image
+    from facekit.provenance import inspect
+
+    entries: list[dict[str, Any]] = []
+    failed = False
+    paths, left_out = find_photos(args.photos)
+    check_report(args.json)
+    masks = {} if args.mask is None else matching_files(paths, args.mask, "mask")
+    for path in paths:
+        try:
+            photo = load_image(path)
+            found = inspect(path, photo=photo)
+            entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
+        except (OSError, ValueError) as error:
+            message = own_words(str(error), args)
+            print(f"failed: {path}: {message}", file=sys.stderr)
+            entries.append({"photo": str(path), "error": message})
+            failed = True
+            continue
+        lines = [
+            f"picture: {_in_words(entry['picture'])}",
+            f"metadata: {_metadata(found)}",
+            f"watermark: {_watermark(found)}",
+        ]
+        if args.faces:
+            entry["faces"] = _faces(photo)
+            lines += _lines_of_faces(entry["faces"])
+        if args.mask is not None:
+            try:
+                entry["mask"] = _mask(masks.get(path), path, photo, args.mask)
+                lines += _lines_of_mask(entry["mask"])
+            except (OSError, ValueError) as error:
+                message = own_words(str(error), args)
+                print(f"failed: {path}: {message}", file=sys.stderr)
+                entry["mask"] = {"error": message}
+                failed = True
+        print("\n  ".join([str(path), *lines]))
+        entries.append(entry)
+    say_skipped(left_out)
+    entries += [{"photo": str(file), "skipped": reason} for file, reason in left_out.items()]
+    if args.json:
+        try:
+            write_json({"command": "inspect", "photos": entries}, args.json)
+        except OSError as error:
+            print(f"the report {args.json} could not be written: {error}", file=sys.stderr)
+            return 1
+    return 1 if failed else 0
+
+
+def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
+    """What the file holds, as the other commands take it."""
+    from PIL.ExifTags import Base
+
+    from facekit.images.opening import open_header
+    from facekit.pipelines.tint import tint_of
+
+    with open_header(path, str(path), None) as opened:
+        form, orientation = opened.format, opened.getexif().get(Base.Orientation, 1)
+    width, height = photo.size
+    tint = tint_of(photo)
+    bits = {"bool": 1, "int32": 16}.get(photo.pixels.dtype.name, 8 * photo.pixels.dtype.itemsize)
+    return {
+        "format": form,
+        "width": width,
+        "height": height,
+        "mode": photo.mode,
+        "bits": bits,
+        "colors": "many" if tint is None else "tone" if tint.offsets.any() else "gray",
+        "transparency": photo.alpha is not None or "transparency" in photo.info,
+        "profile": _profile(photo.info.get("icc_profile")),
+        "orientation": orientation,
+        "notes": list(photo.notes),
+    }
+
+
+def _profile(content: bytes | None) -> str | None:
+    """Name of a colour profile, "unreadable" for one that is none; None without."""
+    import io
+
+    from PIL import ImageCms
+
+    if not content:
+        return None
+    try:
+        return ImageCms.getProfileDescription(io.BytesIO(content)).strip() or "without a name"
+    except ImageCms.PyCMSError:
+        return "unreadable"
+
+
+def _in_words(picture: dict[str, Any]) -> str:
+    depth = f"{picture['bits']} bit" + ("s" if picture["bits"] > 1 else "")
+    words = [f"{picture['format']}, {picture['width']}x{picture['height']}, mode {picture['mode']}, {depth}"]
+    words += {"many": [], "tone": ["in one tone"], "gray": ["gray"]}[picture["colors"]]
+    words += ["with transparency"] if picture["transparency"] else []
+    words += [f"profile {picture['profile'] or 'none'}"]
+    if picture["orientation"] != 1:
+        words += [f"turned upright (EXIF orientation {picture['orientation']})"]
+    return "; ".join([", ".join(words), *picture["notes"]])
+
+
+def _faces(photo: "Photo") -> list[dict[str, Any]]:
+    from facekit.faces import detect_faces
+    from facekit.images.photo import as_uint8
+
+    return [
+        {
+            "face": face.index,
+            "box": [round(float(value), 1) for value in face.box],
+            "score": round(face.score, 2),
+        }
+        for face in detect_faces(as_uint8(photo.rgb))
+    ]
+
+
+def _lines_of_faces(faces: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for face in faces:
+        left, top, right, bottom = (round(value) for value in face["box"])
+        size, place = f"{right - left}x{bottom - top} pixels", f"{left},{top} to {right},{bottom}"
+        lines.append(f"face {face['face']}: {size}, {place} (score {face['score']:.2f})")
+    return lines or ["faces: none found"]
+
+
+def _mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[str, Any]:
+    """How much of the photo its mask marks as hole, and by which rule."""
+    from facekit.images.masks import read_mask
+
+    if mask is None:
+        raise ValueError(f"no mask named {path.stem} in {given}")
+    reading = read_mask(mask, photo.size)
+    share = float(reading.hole.mean())
+    return {"file": str(mask), "hole": share, "rule": reading.rule, "notes": reading.notes}
+
+
+def _lines_of_mask(mask: dict[str, Any]) -> list[str]:
+    from facekit.images.masks import percent
+
+    line = f"mask {mask['file']}: {percent(mask['hole'])} of the photo is hole ({mask['rule']})"
+    return [line, *(f"  {note}" for note in mask["notes"])]
+
+
+def _metadata(found: "Inspection") -> str:
+    told = found.metadata
+    if told is None:
+        return "nothing about a model"
+    model = f", model {told.model}" if told.model else ""
+    revision = f", revision {told.revision}" if told.revision else ""
+    return f"{told.kind} ({told.source_type.rsplit('/', 1)[-1]}) by {told.software}{model}{revision}"
+
+
+def _watermark(found: "Inspection") -> str:
+    mark = found.watermark
+    score = f"score {mark.score:.1f}, threshold {mark.threshold:.1f}"
+    if not mark.found:
+        return f"not found ({score})"
+    left, top, right, bottom = mark.box
+    return f"found around {left},{top} to {right},{bottom} ({score})"

@@ -1,0 +1,70 @@
+"""`facekit restore`: damaged faces come back sharp."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from facekit.images.files import remove_parts
+from facekit_cli.arguments import file_path
+from facekit_cli.common import add_device_options, add_output_options, finish, pick_device, work_through
+from facekit_cli.photos import find_photos, plan_outputs
+from facekit_cli.restoring import (
+    add_restore_options,
+    check_restore_options,
+    faces_folder,
+    load_restorer,
+    restore,
+    settings_of,
+)
+
+EXAMPLES = """\
+examples:
+  facekit restore photo.jpg --output sharp
+  facekit restore photos/ --output sharp --skip-existing --json report.json
+  facekit restore family.jpg --output sharp --faces 0,2 --candidates 3 --fidelity 0.7
+
+Outside the faces every pixel comes back as it was; results are PNG (TIFF for CMYK). A photo without a face
+comes back as it was, and the report says so. A photo's result is the same whether it is restored alone or
+among others. For sub-folders, data sets and several GPUs see: python -m facekit_cli.batch restore --help
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = subparsers.add_parser(
+        "restore",
+        help="make damaged faces sharp",
+        description="Restore the faces of each photo.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
+    add_output_options(parser)
+    add_restore_options(parser, batch_size=4)
+    add_device_options(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restore all photos; 0 when all went well, 1 when some failed."""
+    check_restore_options(args)
+    beside = faces_folder if args.save_faces else None
+    plan = plan_outputs(find_photos(args.photos), args, args.candidates, beside)
+    pipeline = None
+    if plan.outputs:
+        pipeline = load_restorer(args, pick_device(args.device))
+        paths = [path for results in plan.outputs.values() for path in results]
+        remove_parts(args.output, {path.name for path in paths})
+        for path in paths:
+            remove_parts(faces_folder(path))
+
+    def work(photo: Path) -> dict[str, Any]:
+        (result,) = restore(pipeline, [photo], [args.seed], args)
+        result.save(plan.outputs[photo], args.skip_existing)
+        return result.entry()
+
+    details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in plan.outputs.items()}
+    entries = work_through("restore", plan, details, work)
+    return finish("restore", entries, settings_of(args, pipeline) | {"device": args.device}, args)

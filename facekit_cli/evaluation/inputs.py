@@ -1,0 +1,219 @@
+"""What every method is given, made from the pictures by seed alone: the same for each, in any order.
+
+A picture's randomness comes from the seed, the run, its condition and its own file name, so that a part of a
+collection has the same inputs as the whole.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from facekit.conditions.color import region_means
+from facekit.conditions.drawings import UNSAID
+from facekit.conditions.semantics import CLASS_NAMES
+from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.damage.degrade import degrade
+from facekit.damage.gconv import gconv_mask
+from facekit.damage.holes import centre_mask, ratio_mask
+from facekit.images.files import write_atomically
+from facekit.images.masks import load_mask
+from facekit_cli.common import save_picture
+from facekit_cli.evaluation.data import Pictures
+from facekit_cli.evaluation.pairs import Partners
+from facekit_cli.evaluation.tables import Condition, Table
+
+HOLE_GRAY = 128
+FACE = tuple(
+    CLASS_NAMES.index(name) for name in "skin l_brow r_brow l_eye r_eye eye_g nose mouth u_lip l_lip".split()
+)
+HAIR = CLASS_NAMES.index("hair")
+LEAST_SHARE = 0.01  # a smaller region is no hole worth filling
+CAPTIONS = ("caption", "text", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One picture's inputs; all squares of side S.
+
+    Attributes:
+        name: file name without ending.
+        truth: uint8 [S, S, 3].
+        image: what a method sees: `truth`, damaged, or with the hole in gray.
+        mask: uint8 [S, S], 1 = hole; None in restoration.
+        exemplar: uint8 [S, S, 3].
+        sketch: uint8 [S, S], 1 = stroke.
+        semantics: uint8 [S, S], class numbers, 255 = unsaid.
+        color: uint8 [S, S, 3].
+        prompt: a text.
+        seed: for the method's own randomness.
+    """
+
+    name: str
+    truth: np.ndarray
+    image: np.ndarray
+    mask: np.ndarray | None = None
+    exemplar: np.ndarray | None = None
+    sketch: np.ndarray | None = None
+    semantics: np.ndarray | None = None
+    color: np.ndarray | None = None
+    prompt: str | None = None
+    seed: int = 0
+
+
+def rng_of(seed: int, run: int, *names: str) -> np.random.Generator:
+    """A source of randomness that depends on these alone."""
+    return np.random.default_rng([seed, run, *(zlib.crc32(name.encode()) for name in names)])
+
+
+def make_case(
+    table: Table,
+    condition: Condition,
+    pictures: Pictures,
+    index: int,
+    *,
+    partners: Partners | None = None,
+    modalities: str | None = None,
+    templates: Sequence[Path] = (),
+    seed: int = 0,
+    run: int = 0,
+) -> Case:
+    """The inputs of picture `index`.
+
+    Args:
+        partners: who is whose exemplar, where the table pairs.
+        modalities: such as "Sk+Ma"; without "Ma" everything is hole. None: the condition's hole.
+        templates: pictures of holes (see `facekit.images.masks`) to choose from in a band, instead of drawn ones.
+
+    Raises:
+        ValueError: a modality or hole that the collection has no semantic map or text for.
+    """
+    name = pictures.files[index].stem
+    truth = pictures.read(index)
+    rng = rng_of(seed, run, condition.name, name)
+    given: dict[str, Any] = {"seed": int(rng_of(seed, run, "method", name).integers(2**31))}
+    parts = set(modalities.split("+")) if modalities else set()
+    image = truth
+    if condition.damage is not None:
+        image = degrade(truth, condition.damage, rng)
+    if condition.hole is not None:
+        mask = make_hole(condition, pictures, index, rng, templates)
+        if modalities is not None and "Ma" not in parts:
+            mask = np.ones_like(mask)
+        given["mask"] = mask
+        image = np.where(mask[..., None] > 0, np.uint8(HOLE_GRAY), truth)
+    if partners is not None and (modalities is None or "Ex" in parts):
+        given["exemplar"] = pictures.read(partners[index])
+    if "Sk" in parts:
+        given["sketch"] = sketch_strokes(pencil_sketch(truth))
+    if parts & {"Se", "Co"}:
+        labels = _labels(pictures, index)
+        if "Co" in parts:
+            given["color"] = region_means(truth, labels)
+        if "Se" in parts:
+            given["semantics"] = _shown(labels, table.classes)
+    if "Te" in parts:
+        given["prompt"] = _prompt(pictures, index)
+    return Case(name, truth, image, **given)
+
+
+def make_hole(
+    condition: Condition,
+    pictures: Pictures,
+    index: int,
+    rng: np.random.Generator,
+    templates: Sequence[Path] = (),
+) -> np.ndarray:
+    """The hole of a picture, uint8 [S, S]."""
+    size = pictures.size
+    if condition.hole == "centre":
+        return centre_mask(size)
+    if condition.hole == "band" and templates:
+        return read_template(templates[int(rng.integers(len(templates)))], size)
+    if condition.hole == "band":
+        return ratio_mask(size, condition.low, condition.high, rng)
+    if condition.hole == "free-form":
+        mask = gconv_mask(size, rng)
+        return mask if mask.any() else centre_mask(size)
+    labels = _labels(pictures, index)
+    regions = {
+        "hair": labels == HAIR,
+        "face": np.isin(labels, FACE),
+        "subject": labels != 0,
+    }
+    kinds = [
+        *(kind for kind, region in regions.items() if region.mean() >= LEAST_SHARE),
+        "irregular",
+        "centre",
+    ]
+    kind = kinds[int(rng.integers(len(kinds)))]
+    if kind == "irregular":
+        return ratio_mask(size, 0.5, 0.6, rng)
+    return centre_mask(size) if kind == "centre" else regions[kind].astype(np.uint8)
+
+
+def read_template(file: Path, size: int) -> np.ndarray:
+    """A picture of a hole, see `facekit.images.masks`, as uint8 [size, size]. ValueError where there is none in it."""
+    with Image.open(file) as image:
+        own_size = image.size
+    hole, notes = load_mask(file, own_size)
+    mask = cv2.resize(hole.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
+    if not mask.any():
+        raise ValueError("; ".join([f"the mask {file} has no hole", *notes]))
+    return mask
+
+
+def _labels(pictures: Pictures, index: int) -> np.ndarray:
+    labels = pictures.labels(index)
+    if labels is None:
+        raise ValueError(
+            f"{pictures.files[index].name} has no semantic map, which this table needs; put gray pictures of class "
+            f"numbers into the folder semantic/{pictures.folder.name} beside it"
+        )
+    return labels
+
+
+def _shown(labels: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
+    if classes is None:
+        return labels
+    shown = np.isin(labels, [CLASS_NAMES.index(name) for name in classes])
+    return np.where(shown, labels, UNSAID).astype(np.uint8)
+
+
+def _prompt(pictures: Pictures, index: int) -> str:
+    said = pictures.said(index)
+    for key in CAPTIONS:
+        if isinstance(said.get(key), str) and said[key].strip():
+            return said[key]
+    return "a photo of a face"
+
+
+def export(case: Case, folder: Path) -> None:
+    """Write a case's inputs for other tools: KIND/NAME.png (masks and strokes white on black), and its text."""
+    pictures: Mapping[str, np.ndarray | None] = {
+        "truth": case.truth,
+        "image": case.image,
+        "mask": None if case.mask is None else case.mask * 255,
+        "exemplar": case.exemplar,
+        "sketch": None if case.sketch is None else case.sketch * 255,
+        "semantics": case.semantics,
+        "color": case.color,
+    }
+    for kind, pixels in pictures.items():
+        if pixels is not None:
+            save_picture(Image.fromarray(pixels), folder / kind / f"{case.name}.png")
+    if case.prompt is not None:
+        text = case.prompt.encode()
+        write_atomically(folder / "prompt" / f"{case.name}.txt", lambda file: file.write(text))
+
+
+def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [S, S] or [S, S, 3] -> [side, side, 3]."""
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, 2)
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)

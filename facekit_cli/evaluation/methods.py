@@ -1,0 +1,353 @@
+"""Who takes part in a table: a facekit pipeline, the input itself, or a folder of another tool's outputs.
+
+A method is written `NAME=SOURCE?OPTION=VALUE&OPTION=VALUE`; `NAME=` and the options may be left out. SOURCE is
+
+    input              the damaged picture itself, or the one with the hole in gray
+    face-restore       a starter model by its task
+    FOLDER             with a model_index.json: a pipeline; else the outputs, by file name
+    ORG/NAME           a pipeline on the Hub
+
+Options are arguments of the pipeline's call, such as `fidelity=1` or `num_inference_steps=5`, and `dtype`.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from facekit.hub.starters import STARTERS, starter
+from facekit_cli.common import DTYPES, UsageError
+from facekit_cli.evaluation.data import read_square
+from facekit_cli.evaluation.inputs import Case
+from facekit_cli.evaluation.tables import Table
+from facekit_cli.photos import pictures_in
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["input", "outputs", "pipeline"]
+Run = Callable[[Case], np.ndarray]
+
+# What a pipeline can be asked for, by its class.
+TASKS = {
+    "FaceRestorePipeline": ("restore",),
+    "FaceInpaintPipeline": ("inpaint", "exemplar", "edit"),
+    "ExemplarInpaintPipeline": ("exemplar", "edit"),
+    "FaceEditPipeline": ("inpaint", "exemplar", "edit"),
+}
+# The modalities of a configuration that a pipeline can read; it has no row where there is another.
+READS = {
+    "FaceInpaintPipeline": {"Ma"},
+    "ExemplarInpaintPipeline": {"Ex", "Ma"},
+    "FaceEditPipeline": {"Sk", "Se", "Co", "Ex", "Te", "Ma"},
+}
+# Arguments that the table itself decides.
+OURS = frozenset(
+    "self image mask exemplar sketch semantics color prompt aligned exemplar_aligned generator output_type "
+    "return_dict num_images watermark return_steps return_aligned return_exemplars cache z latents".split()
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        name: its row, and its folder below `outputs`.
+        kind: "input", "outputs" or "pipeline".
+        source: folder or Hub id; empty for "input".
+        pipeline: class of a pipeline.
+        options: arguments for its call.
+        dtype: number type of its networks.
+    """
+
+    name: str
+    kind: Kind
+    source: str = ""
+    pipeline: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def record(self) -> dict[str, Any]:
+        """What its outputs depend on, for a run that goes on."""
+        source = str(Path(self.source).resolve()) if Path(self.source).is_dir() else self.source
+        return {"kind": self.kind, "source": source, "options": dict(self.options), "dtype": self.dtype}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method in one configuration: a line of the table.
+
+    Attributes:
+        label: "EXE-GAN", or "FACEMUG (+Sk+Ma)".
+        method: who.
+        modalities: of an "edit" table, as `Table.modalities` has them.
+        options: arguments that this row adds to the method's.
+    """
+
+    label: str
+    method: Method
+    modalities: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Name of the row's folder of outputs."""
+        return "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in self.label).strip(".") or "_"
+
+
+def parse_method(text: str) -> Method:
+    """A `--method` as the head of this module says.
+
+    Raises:
+        UsageError: an empty source, an option without "=", a folder that is neither, an unknown dtype.
+    """
+    head, _, query = text.partition("?")
+    name, separator, source = head.partition("=")
+    if not separator:
+        name, source = "", head
+    options: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--method {text!r}: the option {part!r} must read NAME=VALUE")
+        options[key] = _value(value)
+    dtype = options.pop("dtype", "float32")
+    if dtype not in DTYPES:
+        raise UsageError(f"--method {text!r}: dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
+    if not source:
+        raise UsageError(f"--method {text!r} names no source; say NAME=FOLDER, NAME=ORG/MODEL or input")
+    if source == "input":
+        return Method(name or "input", "input", options=_none(options, text))
+    if source in STARTERS:
+        source = starter(source)
+    path = Path(source).expanduser()
+    name = name or path.name
+    if (path / "model_index.json").is_file():
+        pipeline = json.loads((path / "model_index.json").read_text())["_class_name"]
+        return Method(name, "pipeline", str(path), pipeline, options, dtype)
+    if path.is_dir():
+        return Method(name, "outputs", str(path), options=_none(options, text))
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return Method(name, "pipeline", source, _class_on_hub(source), options, dtype)
+    raise UsageError(
+        f"--method {text!r}: {source} is no folder, no model on the Hub (ORG/NAME) and no starter "
+        f"({', '.join(sorted(STARTERS))})"
+    )
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _none(options: Mapping[str, Any], text: str) -> dict[str, Any]:
+    if options:
+        raise UsageError(f"--method {text!r}: only pipelines take options, such as {next(iter(options))}")
+    return {}
+
+
+def _class_on_hub(source: str) -> str:
+    from diffusers import DiffusionPipeline
+
+    from facekit.hub.errors import explained
+
+    try:
+        with explained(source):
+            return DiffusionPipeline.load_config(source)["_class_name"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(f"the model {source} cannot be loaded: {error}") from error
+
+
+def rows_of(table: Table, methods: Sequence[Method]) -> list[Row]:
+    """The lines of a table.
+
+    Raises:
+        UsageError: a method twice, a pipeline of another task, an option it does not have or the table sets.
+    """
+    rows: list[Row] = []
+    for method in methods:
+        if method.kind == "pipeline":
+            _check_pipeline(table, method)
+        made = _rows_of_one(table, method)
+        if not made:
+            raise UsageError(
+                f"{method.name}, a {method.pipeline}, reads no configuration of table {table.name}"
+            )
+        rows += made
+    folders = [row.folder for row in rows]
+    for row in rows:
+        if folders.count(row.folder) > 1:
+            raise UsageError(f"two methods are called {row.label}; name them apart, as NAME=SOURCE")
+    return rows
+
+
+def _rows_of_one(table: Table, method: Method) -> list[Row]:
+    if method.kind == "outputs":  # of whatever configuration it was
+        return [Row(method.name, method, next((m for m in table.modalities if "Ma" in m), None))]
+    if method.kind == "input":
+        return [Row(method.name, method, "Ma" if table.modalities else None)]
+    variants: list[tuple[str, dict[str, Any]]] = [("", {})]
+    call = _call_arguments(method.pipeline)
+    if table.options and all(name in call for _, name, _ in table.options):
+        variants = [(f", {label}", {name: value}) for label, name, value in table.options]
+        if any(name in method.options for _, name, _ in table.options):
+            variants = [("", {})]  # the user said which
+    rows = []
+    for modalities in table.modalities or (None,):
+        if modalities is not None and not set(modalities.split("+")) <= READS[method.pipeline]:
+            continue
+        shown = f" (+{modalities})" if modalities and len(table.modalities) > 1 else ""
+        rows += [Row(method.name + shown + label, method, modalities, extra) for label, extra in variants]
+    return rows
+
+
+def _call_arguments(pipeline: str) -> Mapping[str, inspect.Parameter]:
+    from facekit import public
+
+    return inspect.signature(getattr(public, pipeline).__call__).parameters
+
+
+def _check_pipeline(table: Table, method: Method) -> None:
+    if method.pipeline not in TASKS:
+        raise UsageError(f"{method.source} is a {method.pipeline}; known are {', '.join(TASKS)}")
+    if table.task not in TASKS[method.pipeline]:
+        fitting = [name for name, tasks in TASKS.items() if table.task in tasks]
+        raise UsageError(
+            f"{method.name} is a {method.pipeline}, and table {table.name} needs {' or '.join(fitting)}"
+        )
+    known = [name for name in _call_arguments(method.pipeline) if name not in OURS]
+    for name in method.options:
+        if name in OURS:
+            raise UsageError(f"{method.name}: the table sets {name} itself")
+        if name not in known:
+            raise UsageError(
+                f"{method.name}: a {method.pipeline} has no option {name}; it has {', '.join(known)}"
+            )
+
+
+def open_row(row: Row, device: "torch.device", loaded: dict[Any, Any], clip: str | None = None) -> Run:
+    """A function from a case to the row's picture, uint8 [S, S, 3].
+
+    Args:
+        loaded: keeps the last pipeline, and CLIP, from row to row.
+        clip: folder or Hub id of the CLIP that reads texts.
+
+    Raises:
+        WeightsUnavailable: the row needs a CLIP that cannot be had.
+        UsageError: the model cannot be loaded.
+    """
+    if row.method.kind == "input":
+        return lambda case: case.image
+    if row.method.kind == "outputs":
+        raise ValueError("a folder of outputs is read, not run")
+    key = (row.method.source, row.method.dtype)
+    if key not in loaded:
+        from facekit_cli.common import load_pipeline
+
+        for other in [name for name in loaded if name != "text"]:
+            del loaded[other]
+        loaded[key] = load_pipeline(row.method.pipeline, row.method.source, device, row.method.dtype)
+    pipeline = loaded[key]
+    guide = _text_guide(clip, loaded) if row.modalities and "Te" in row.modalities.split("+") else None
+
+    def run(case: Case) -> np.ndarray:
+        import torch
+
+        given = arguments_of(row.method.pipeline, case) | dict(row.method.options) | dict(row.options)
+        if guide is not None:
+            given["text_guide"] = guide
+        generator = torch.Generator("cpu").manual_seed(case.seed)
+        return np.asarray(pipeline(**given, aligned=True, generator=generator).images[0].convert("RGB"))
+
+    return run
+
+
+def _text_guide(clip: str | None, loaded: dict[Any, Any]) -> Any:
+    """CLIP. Raises WeightsUnavailable where it cannot be had, the same at once when asked again."""
+    from facekit.conditions.text import TextGuide
+    from facekit.metrics import WeightsUnavailable
+
+    if "text" not in loaded:
+        try:
+            loaded["text"] = TextGuide.from_pretrained(*([] if clip is None else [clip]))
+        except (OSError, ImportError) as error:
+            loaded["text"] = WeightsUnavailable(str(error))
+    if isinstance(loaded["text"], WeightsUnavailable):
+        raise loaded["text"]
+    return loaded["text"]
+
+
+def arguments_of(pipeline: str, case: Case) -> dict[str, Any]:
+    """A case as arguments of a pipeline's call: what it can read of it."""
+    given: dict[str, Any] = {"image": Image.fromarray(case.image)}
+    if pipeline == "FaceRestorePipeline":
+        return given
+    if case.mask is not None:
+        given["mask"] = Image.fromarray(case.mask * 255)
+    if pipeline == "FaceInpaintPipeline":
+        return given
+    if case.exemplar is not None:
+        given["exemplar"] = Image.fromarray(case.exemplar)
+    if pipeline == "FaceEditPipeline":
+        if case.sketch is not None:
+            given["sketch"] = case.sketch.astype(bool)
+        if case.semantics is not None:
+            given["semantics"] = case.semantics
+        if case.color is not None:
+            given["color"] = Image.fromarray(case.color)
+        if case.prompt is not None:
+            given["prompt"] = case.prompt
+    return given
+
+
+class OutputFolder:
+    """Another tool's outputs: `FOLDER/SET/NAME.*`, or `FOLDER/NAME.*` where a table has one set of inputs."""
+
+    def __init__(self, folder: str | Path, sets: Sequence[str]) -> None:
+        self.folders = {key: Path(folder) / key for key in sets}
+        if len(sets) == 1 and not self.folders[sets[0]].is_dir():
+            self.folders = {sets[0]: Path(folder)}
+
+    def find(self, key: str, names: Sequence[str]) -> list[Path]:
+        """The output of each picture.
+
+        Raises:
+            UsageError: some are missing.
+        """
+        folder = self.folders[key]
+        files = {file.stem: file for file in pictures_in(folder)} if folder.is_dir() else {}
+        missing = [name for name in names if name not in files]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UsageError(
+                f"{folder} lacks the outputs {missing[0]}.png{more}, of {len(names)}; --export-inputs writes the "
+                "inputs that they are to be made from, in the same folders"
+            )
+        return [files[name] for name in names]
+
+
+def read_output(file: Path, case: Case, keep_known: bool) -> np.ndarray:
+    """An output of another tool; with `keep_known` its pixels outside the hole are the original's.
+
+    Raises:
+        ValueError: a picture of another size.
+    """
+    with Image.open(file) as image:
+        width, height = image.size
+    side = case.truth.shape[0]
+    if (width, height) != (side, side):
+        raise ValueError(
+            f"{file} has {width}x{height} pixels and the inputs {side}x{side}; resize it or say --size"
+        )
+    pixels = read_square(file, side)
+    if keep_known and case.mask is not None:
+        return np.where(case.mask[..., None] > 0, pixels, case.truth)
+    return pixels

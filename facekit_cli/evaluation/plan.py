@@ -1,0 +1,140 @@
+"""What a run does: which pictures of which collection, under which condition, by which rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facekit_cli.common import UsageError
+from facekit_cli.evaluation.data import Pictures
+from facekit_cli.evaluation.inputs import Case, make_case
+from facekit_cli.evaluation.methods import Method, OutputFolder, Row, rows_of
+from facekit_cli.evaluation.pairs import Partners, pair_pictures
+from facekit_cli.evaluation.tables import Condition, Table
+from facekit_cli.photos import pictures_in
+
+
+@dataclass(frozen=True, eq=False)
+class InputSet:
+    """One collection under one condition and seed.
+
+    Attributes:
+        key: its folder, such as "faces/10-20" or "all".
+        indices: which pictures of the collection; those without an exemplar are left out.
+        run: number of the seed.
+        templates: pictures of holes for a band, see `make_case`.
+    """
+
+    key: str
+    table: Table
+    pictures: Pictures
+    condition: Condition
+    run: int
+    indices: tuple[int, ...]
+    partners: Partners | None
+    seed: int
+    templates: tuple[Path, ...] = ()
+
+    def case(self, place: int, modalities: str | None = None) -> Case:
+        """The inputs of the picture at `place` of `indices`."""
+        return make_case(
+            self.table,
+            self.condition,
+            self.pictures,
+            self.indices[place],
+            partners=self.partners,
+            modalities=modalities,
+            templates=self.templates,
+            seed=self.seed,
+            run=self.run,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """File names without ending."""
+        return [self.pictures.files[index].stem for index in self.indices]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A table, its rows and its sets of inputs; `given` holds the files of rows that are folders of outputs."""
+
+    table: Table
+    rows: tuple[Row, ...]
+    sets: tuple[InputSet, ...]
+    given: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
+
+    def tasks(self) -> list[tuple[Row, InputSet, int]]:
+        """Everything that pipelines have to make, in the order of rows."""
+        rows = (row for row in self.rows if row.method.kind == "pipeline")
+        return [(row, s, place) for row in rows for s in self.sets for place in range(len(s.indices))]
+
+
+def make_plan(
+    table: Table,
+    data: Sequence[Pictures],
+    methods: Sequence[Method],
+    *,
+    seed: int = 0,
+    runs: int | None = None,
+    masks: Path | None = None,
+) -> Plan:
+    """Settle rows and inputs; nothing is made yet.
+
+    Args:
+        masks: folder with pictures of holes in a subfolder for each band, such as 10-20; None: holes are drawn.
+
+    Raises:
+        UsageError: methods that do not fit, outputs or semantic maps that are missing, pictures that do not pair.
+    """
+    rows = tuple(rows_of(table, methods))
+    if len({pictures.name for pictures in data}) < len(data):
+        raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
+    runs = table.runs if runs is None else runs
+    sets = []
+    templates = {} if masks is None else {c.name: _templates(masks, c) for c in table.conditions}
+    for pictures in data:
+        _check_maps(table, pictures)
+        try:
+            partners = pair_pictures(pictures, table.pairing, seed)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        indices = tuple(i for i in range(len(pictures)) if partners is None or i in partners)
+        for condition in table.conditions:
+            for run in range(runs):
+                parts = [pictures.name] if len(data) > 1 else []
+                parts += [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
+                parts += [f"run-{run + 1}"] if runs > 1 else []
+                key = "/".join(parts) or "all"
+                holes = templates.get(condition.name, ())
+                sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed, holes))
+    plan = Plan(table, rows, tuple(sets))
+    for row in rows:
+        if row.method.kind == "outputs":
+            folder = OutputFolder(row.method.source, [s.key for s in sets])
+            for s in sets:
+                plan.given[row.label, s.key] = folder.find(s.key, s.names)
+    return plan
+
+
+def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:
+    if condition.hole != "band":
+        return ()
+    folder = masks / condition.name.rstrip("%")
+    files = pictures_in(folder) if folder.is_dir() else []
+    if not files:
+        raise UsageError(f"--masks needs pictures of holes for the band {condition.name} in {folder}")
+    return tuple(files)
+
+
+def _check_maps(table: Table, pictures: Pictures) -> None:
+    spoken = {part for modalities in table.modalities for part in modalities.split("+")}
+    mixed = any(condition.hole == "mix" for condition in table.conditions)
+    if not mixed and not spoken & {"Se", "Co"}:
+        return
+    missing = [file.name for file in pictures.files if file.stem not in pictures.maps]
+    if missing:
+        raise UsageError(
+            f"table {table.name} needs semantic maps, and {len(missing)} of {len(pictures)} pictures in "
+            f"{pictures.folder} have none, {missing[0]} for example; put gray pictures of class numbers (the 19 of "
+            f"facekit.conditions.semantics) into {pictures.folder.parent / 'semantic' / pictures.folder.name}"
+        )

@@ -1,0 +1,271 @@
+"""What each table of the thesis measures: one entry of `TABLES` a table, read by all other modules."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Task = Literal["restore", "inpaint", "exemplar", "edit", "complexity"]
+Pairing = Literal["random", "pose"]
+
+# What a table has after the thesis's columns: what each metric brings along. These need no download.
+ADDITIONAL = {
+    "fid": ("fid-lite0", "kid-lite0"),
+    "fid-reference": ("fid-lite0-reference", "kid-lite0-reference"),
+    "lpips": ("imagenet-distance",),
+    "ssim": ("imagenet-distance",),
+}
+ADDITIONAL_NOTE = (
+    "Lite0 and ImageNet distance: additional columns, by features of EfficientNet-Lite0 trained on ImageNet. Compare "
+    "them within such tables, not with FID, KID or LPIPS of other networks."
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to make inputs: a damage preset (`facekit.damage.degrade`), or a kind of hole, or neither.
+
+    Attributes:
+        name: head of its columns; where a table has one condition it is not said.
+        damage: preset of `PRESETS`.
+        hole: "centre", "band" (with `low` and `high`), "free-form" (the training holes of EXE-GAN), or "mix" (one of
+            hair, face, foreground subject, 50-60% irregular, centre: thesis section 6.3.1).
+        low, high: share of the hole.
+    """
+
+    name: str = ""
+    damage: str | None = None
+    hole: Literal["centre", "band", "free-form", "mix"] | None = None
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table or figure.
+
+    Attributes:
+        name: as the command takes it.
+        title: what the thesis measures there.
+        task: what a method is given, see `facekit_cli.evaluation.methods`.
+        metrics: names of `facekit_cli.evaluation.measures.METRICS`.
+        conditions: each a set of inputs, and so a group of columns.
+        pairing: how pictures get an exemplar: another one by chance, or the one of the nearest pose, both ways.
+        modalities: for "edit", the configurations (a row each), of Sk, Se, Co, Ex, Te and Ma joined by +.
+        classes: the semantic classes that "Se" shows; None: all.
+        mean: columns are means over all conditions.
+        runs: sets of inputs (seeds) whose results are averaged.
+        options: call arguments that give a row of its own in addition, as (label, name, value).
+        notes: what a reader must know; the thesis's own data sets, decisions where the thesis says nothing.
+    """
+
+    name: str
+    title: str
+    task: Task
+    metrics: tuple[str, ...]
+    conditions: tuple[Condition, ...] = (Condition(),)
+    pairing: Pairing | None = None
+    modalities: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    mean: bool = False
+    runs: int = 1
+    options: tuple[tuple[str, str, object], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def additional(self) -> tuple[str, ...]:
+        """Metrics of the columns that come after the thesis's own, see `ADDITIONAL`."""
+        brought = (name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
+        return tuple(dict.fromkeys(brought))
+
+
+def _band(low: int) -> Condition:
+    return Condition(f"{low}-{low + 10}%", hole="band", low=low / 100, high=(low + 10) / 100)
+
+
+CENTRE = Condition("Fixed", hole="centre")
+MODERATE = (CENTRE, *map(_band, range(10, 60, 10)))  # the irregular templates end at 60%
+ALL_BANDS = (CENTRE, *map(_band, range(10, 100, 10)))
+HALF = (_band(50),)
+DAMAGED = (Condition(damage="thesis"),)
+FREE_FORM = (Condition(hole="free-form"),)
+MIX = (Condition(hole="mix"),)
+
+TEMPLATES = (
+    "The thesis takes irregular templates of other authors; here the holes of a band are drawn by seed "
+    "(free-form strokes and rectangles whose share is certain to lie in the band)."
+)
+ABLATION = "Variants are models of their own: name one with --method for each."
+REAL_WORLD = "Pictures are taken as they are; give each collection as a --data folder of its own."
+SHOTS = "The thesis also averages over few-shot settings; here each trained model is a row of its own."
+
+_EDIT_METRICS = ("fid", "u-ids", "lpips")
+_REAL = ("fid-reference", "niqe")
+
+_TABLES = (
+    Table(
+        "3.1",
+        "Blind restoration of synthetically damaged faces",
+        "restore",
+        ("fid", "u-ids", "p-ids", "fid-reference", "niqe", "psnr", "ssim"),
+        DAMAGED,
+    ),
+    Table("3.2", "Blind restoration of real photos", "restore", _REAL, notes=(REAL_WORLD,)),
+    Table(
+        "3.3",
+        "Ablation of the restoration framework, real photos",
+        "restore",
+        _REAL,
+        notes=(REAL_WORLD, ABLATION),
+    ),
+    Table("3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED),
+    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED),
+    Table(
+        "fig-4.4",
+        "Few-shot inpainting by share of the hole",
+        "inpaint",
+        ("fid",),
+        MODERATE,
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "fig-4.8",
+        "Inpainting after large-scale training, by share of the hole",
+        "inpaint",
+        ("fid", "lpips"),
+        MODERATE,
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "4.3",
+        "Few-shot inpainting, mean over all shares",
+        "inpaint",
+        ("fid", "lpips"),
+        MODERATE,
+        mean=True,
+        notes=(TEMPLATES, SHOTS),
+    ),
+    Table("4.4", "Complexity of inpainting networks", "complexity", ()),
+    Table("4.5", "Ablation of GRIG", "inpaint", ("fid",), HALF, notes=(TEMPLATES, ABLATION)),
+    Table(
+        "4.6",
+        "GRIG by reasoning steps T",
+        "inpaint",
+        ("fid",),
+        HALF,
+        options=tuple((f"T = {t}", "num_inference_steps", t) for t in (1, 3, 5, 7, 9)),
+        notes=(
+            TEMPLATES,
+            "The thesis trains a model for each T; one model asked for several T is another experiment.",
+        ),
+    ),
+    Table(
+        "5.1",
+        "Inpainting by exemplars against free-form inpainting",
+        "exemplar",
+        ("fid",),
+        ALL_BANDS,
+        pairing="random",
+        notes=(TEMPLATES,),
+    ),
+    Table("5.2", "Complexity of exemplar inpainting networks", "complexity", ()),
+    Table(
+        "5.3",
+        "Ablation of the spatially variant gradient layer",
+        "exemplar",
+        ("fid", "u-ids", "p-ids"),
+        FREE_FORM,
+        pairing="random",
+        runs=5,
+        notes=(ABLATION,),
+    ),
+    Table(
+        "5.4",
+        "Ablation of the attribute and LPIPS losses",
+        "exemplar",
+        ("fid", "u-ids", "p-ids"),
+        FREE_FORM,
+        pairing="random",
+        runs=5,
+        notes=(ABLATION,),
+    ),
+    Table(
+        "5.5",
+        "Ablation of the identity loss: distance to the exemplar",
+        "exemplar",
+        ("idd",),
+        ALL_BANDS,
+        pairing="random",
+        notes=(TEMPLATES, ABLATION),
+    ),
+    Table(
+        "fig-5.6",
+        "Inpainting by exemplars of similar pose",
+        "exemplar",
+        ("fid",),
+        ALL_BANDS,
+        pairing="pose",
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "6.1",
+        "Multimodal editing: sketch, semantic map, text",
+        "edit",
+        _EDIT_METRICS,
+        MIX,
+        modalities=("Se+Te", "Se+Te+Ma", "Sk+Se+Te", "Sk+Se+Te+Ma"),
+    ),
+    Table(
+        "6.2",
+        "Multimodal editing: sketch and semantic map of skin and hair",
+        "edit",
+        _EDIT_METRICS,
+        MIX,
+        modalities=("Sk+Se", "Sk+Se+Ma"),
+        classes=("skin", "hair"),
+    ),
+    Table("6.4", "Editing by sketch", "edit", _EDIT_METRICS, MIX, modalities=("Sk", "Sk+Co", "Sk+Ma")),
+    Table("6.5", "Editing by semantic map", "edit", _EDIT_METRICS, MIX, modalities=("Se", "Se+Co", "Se+Ma")),
+    Table(
+        "6.6",
+        "Ablation of FACEMUG's components",
+        "edit",
+        _EDIT_METRICS,
+        HALF,
+        modalities=("Ma",),
+        notes=(
+            TEMPLATES,
+            ABLATION,
+            "The thesis names no modalities; here the masked picture alone is given.",
+        ),
+    ),
+    Table(
+        "6.7",
+        "Editing by exemplars of similar pose",
+        "edit",
+        ("fid", "lpips"),
+        MIX,
+        pairing="pose",
+        modalities=("Ex+Ma",),
+        notes=("The thesis does not name the holes; here those of section 6.3.1.",),
+    ),
+    Table(
+        "fig-6.14",
+        "Ablation of the latent warper",
+        "edit",
+        _EDIT_METRICS,
+        MODERATE,
+        pairing="random",
+        modalities=("Ex+Ma",),
+        options=(("with warping", "align_pose", True), ("w/o warping", "align_pose", False)),
+        notes=(TEMPLATES,),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
+
+
+def find_table(name: str) -> Table:
+    """The table of that name. Raises ValueError with those there are."""
+    wanted = name.strip().lower().removeprefix("table").removeprefix("-").strip()
+    if wanted not in TABLES:
+        raise ValueError(f"there is no table {name!r}; known are {', '.join(TABLES)}")
+    return TABLES[wanted]

@@ -1,0 +1,296 @@
+"""Which files a command reads and writes: photos among other files, names of results, folders that take them."""
+
+import argparse
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from facekit.images.files import nearest, why_not_writable
+from facekit_cli.arguments import LONGEST_NAME
+from facekit_cli.common import UsageError
+
+# Pillow knows these by name only, or hands them to another program.
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Photos of phones. Without pillow-heif each fails and says what to do, so that none is left out in silence.
+HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Endings, in lower case, of the names of pictures that can be read, HEIF included."""
+    Image.init()
+    kinds = {"MPO", *Image.OPEN} - NOT_DECODED  # Pillow opens MPO as JPEG
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds}
+    return frozenset(known | HEIF_SUFFIXES)
+
+
+def why_no_picture(file: Path) -> str | None:
+    """Why something in a folder is left out; None for a picture, also for one that turns out to be broken."""
+    if file.name.startswith("."):
+        return "hidden"
+    try:
+        mode = file.stat().st_mode
+    except OSError:  # a link to nothing, for example: told when its turn comes
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        return "sub-folders are not entered"
+    if file.suffix.lower() not in picture_suffixes():
+        return "not named like a picture that can be read"
+    return None if stat.S_ISREG(mode) else "no regular file"
+
+
+class Found(NamedTuple):
+    """What was named on the command line: photos, and what lies beside them in folders, with the reason why not."""
+
+    photos: list[Path]
+    left_out: dict[Path, str]
+
+
+def find_photos(arguments: Iterable[Path]) -> Found:
+    """Files as they are, and the pictures directly inside folders, by name; each once, a link beside its target too.
+
+    Raises UsageError where an argument does not exist, or a folder cannot be read or holds no picture.
+    """
+    photos: list[Path] = []
+    left_out: dict[Path, str] = {}
+    for path in arguments:
+        if os.path.isdir(path):
+            inside, beside = sort_out(path)
+            if not inside:
+                endings = sorted({file.suffix.lower() for file in beside if file.suffix})
+                raise UsageError(
+                    f"the folder {path} holds no pictures"
+                    + (f", only {', '.join(endings)} and the like" if endings else "")
+                )
+            photos += inside
+            left_out |= beside
+        elif os.path.exists(path):
+            photos.append(path)
+        else:
+            raise UsageError(f"{path} does not exist")
+    places: dict[Path, Path] = {}
+    for photo in photos:
+        places.setdefault(photo.parent.resolve() / photo.name, photo)
+    return Found(list(places.values()), left_out)
+
+
+def sort_out(folder: Path) -> Found:
+    """What lies directly inside a folder, by name. Raises UsageError where the folder cannot be read."""
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    reasons = {file: why_no_picture(file) for file in files}
+    return Found(
+        [file for file, reason in reasons.items() if reason is None],
+        {file: reason for file, reason in reasons.items() if reason is not None},
+    )
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures directly inside a folder, by name."""
+    return [file for file in sort_out(folder).photos if file.is_file()]
+
+
+def matching_files(photos: Sequence[Path], given: Path, what: str) -> dict[Path, Path]:
+    """The mask (or whatever `what` calls it) of every photo that has one: one file for all, or a folder of files
+    with the photos' names: for `a.jpg` the file `a.jpg` or `a.jpg.png`, else `a` with any ending.
+
+    Raises UsageError where there is no such file, no name in common, or two files fit a photo alike.
+    """
+    if not given.exists():
+        raise UsageError(f"the {what} {given} does not exist")
+    if not given.is_dir():
+        return dict.fromkeys(photos, given)
+    by_stem: dict[str, list[Path]] = {}
+    for file in pictures_in(given):
+        by_stem.setdefault(file.stem, []).append(file)
+    files: dict[Path, Path] = {}
+    for photo in photos:
+        fitting = by_stem.get(photo.name) or by_stem.get(photo.stem, [])
+        if len(fitting) > 1 and len([other for other in photos if other.stem == photo.stem]) > 1:
+            fitting = [file for file in fitting if file.name == photo.name] or fitting
+        if len(fitting) > 1:
+            raise UsageError(f"{fitting[0]} and {fitting[1]} are {what}s of the same name")
+        if fitting:
+            files[photo] = fitting[0]
+    if not files:
+        raise UsageError(f"no {what} in {given} has the name of a photo, for example {photos[0].stem}.png")
+    return files
+
+
+def name_results(names: Iterable[str], taken: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the results of each photo are called, without number and ending.
+
+    `a.jpg` becomes `a`; where `a.png` lies beside it, they become `a.jpg` and `a.png`. Names that differ in case
+    alone count as the same, since they are on many disks.
+
+    Args:
+        names: of photos, or their paths in a folder with `/`.
+        taken: photo -> name that it had before; these stay.
+    """
+    stems = dict(taken or {})
+    new = sorted(set(names) - stems.keys())
+    short = {name: str(PurePosixPath(name).with_suffix("")) for name in new}
+    owners = Counter(stem.casefold() for stem in (*short.values(), *stems.values()))
+    stems |= {name: stem for name, stem in short.items() if owners[stem.casefold()] == 1}
+    used = set(stems.values())
+    for name in new:
+        if name not in stems:
+            stem = name
+            while stem in used:
+                stem += PurePosixPath(name).suffix or "_"
+            stems[name] = stem
+            used.add(stem)
+    return stems
+
+
+def result_stems(photos: Sequence[Path]) -> dict[Path, str]:
+    """`name_results` of photos from anywhere. Raises UsageError where two have the same name."""
+    owners: dict[str, Path] = {}
+    for photo in photos:
+        other = owners.setdefault(photo.name, photo)
+        if other != photo:
+            raise UsageError(f"the results of {other} and {photo} would have the same name; run them apart")
+    stems = name_results(owners)
+    return {photo: stems[photo.name] for photo in photos}
+
+
+def _suffix(photo: Path) -> str:
+    from facekit.images.opening import open_header
+
+    if not photo.is_file():  # a pipe would be waited for
+        return suffix_of("RGB")
+    try:
+        with open_header(photo, "", None) as image:
+            return suffix_of(image.mode)
+    except Exception:  # whatever is wrong with the file is told when its turn comes
+        return suffix_of("RGB")
+
+
+def suffix_of(mode: str) -> str:
+    """What results of a mode of Pillow's end with: PNG keeps every mode that files have but CMYK."""
+    return ".tif" if mode == "CMYK" else ".png"
+
+
+def numbered(stem: Path, suffix: str, candidates: int) -> list[Path]:
+    """`STEM.png`, or with several candidates `STEM-1.png`, `STEM-2.png` and so on."""
+    marks = [""] if candidates == 1 else [f"-{number}" for number in range(1, candidates + 1)]
+    return [stem.with_name(stem.name + mark + suffix) for mark in marks]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each file that was named, or lies in a folder that was.
+
+    Attributes:
+        outputs: photos to work on -> where their results go.
+        skipped: others -> the reason.
+        failed: photos whose results cannot be written -> the reason.
+    """
+
+    outputs: dict[Path, list[Path]]
+    skipped: dict[Path, str]
+    failed: dict[Path, str]
+
+
+def plan_outputs(
+    found: Found,
+    args: argparse.Namespace,
+    candidates: int = 1,
+    beside: Callable[[Path], Path] | None = None,
+) -> Plan:
+    """Where each photo's results go (see `name_results`, `numbered`), `.tif` for CMYK, looked at before any work.
+
+    Args:
+        found: the photos.
+        args: with the options of `add_output_options`.
+        candidates: results of each photo.
+        beside: a folder that is written beside a result.
+
+    Raises:
+        UsageError: two photos would share a result, a result would replace a photo that was given, a result exists
+            and neither `--overwrite` nor `--skip-existing` was said, or a folder cannot be written.
+    """
+    folder = args.output
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output {folder} is a file; name a folder")
+    stems = result_stems(found.photos)
+    outputs = {p: numbered(folder / stems[p], _suffix(p), candidates) for p in found.photos}
+    everything = [path for paths in outputs.values() for path in paths]
+    given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
+    replaced = [path for path in everything if os.path.realpath(path) in given]
+    if replaced:
+        raise UsageError(f"{replaced[0]} is one of the photos; choose another --output folder")
+    long = {photo: reason for photo, paths in outputs.items() if (reason := why_too_long(paths, beside))}
+    existing = [p for photo, paths in outputs.items() if photo not in long for p in paths if p.exists()]
+    if existing and not args.overwrite and not args.skip_existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UsageError(f"{existing[0]}{more} exists already; say --overwrite or --skip-existing")
+    plan = Plan({}, dict(found.left_out), long)
+    for photo, paths in outputs.items():
+        if photo in long:
+            continue
+        if args.skip_existing and all(path.exists() for path in paths):
+            plan.skipped[photo] = "its results exist" if len(paths) > 1 else "its result exists"
+        else:
+            plan.outputs[photo] = paths
+    occupied = [path for path in existing if path.is_dir()]
+    if occupied:
+        raise UsageError(
+            f"{occupied[0]} is a folder, and the result of a photo would have its name; remove it"
+        )
+    if plan.outputs:
+        places = {
+            place for paths in plan.outputs.values() for path in paths for place in _places(path, beside)
+        }
+        check_writable(sorted(places), "--output")
+    check_report(args.json)
+    return plan
+
+
+def _places(path: Path, beside: Callable[[Path], Path] | None) -> list[Path]:
+    """Folders that a result is written to."""
+    return [path.parent] if beside is None else [path.parent, beside(path)]
+
+
+def why_too_long(paths: Sequence[Path], beside: Callable[[Path], Path] | None = None) -> str | None:
+    """Why the file system would refuse a photo's results for their names; None where it would not."""
+    names = [path.name for path in paths] + ([] if beside is None else [beside(path).name for path in paths])
+    longest = max(names, key=lambda name: len(os.fsencode(name)))
+    size, limit = len(os.fsencode(longest)), longest_name(paths[0].parent)
+    if size <= limit:
+        return None
+    return f"its result {longest[:20]}... would have a name of {size} bytes, and {limit} are possible; rename the photo"
+
+
+def longest_name(folder: Path) -> int:
+    """How many bytes a name in a folder may have."""
+    try:
+        return os.pathconf(nearest(folder), "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return LONGEST_NAME
+
+
+def check_writable(folders: Iterable[Path], option: str) -> None:
+    """Write a nameless file where each folder is or will be made. Raises UsageError where that fails."""
+    for folder in {nearest(folder): folder for folder in folders}.values():
+        reason = why_not_writable(folder)
+        if reason:
+            raise UsageError(f"{option} {reason}")
+
+
+def check_report(file: Path | None) -> None:
+    """Refuse a `--json` that cannot be written. Raises UsageError."""
+    if file is None:
+        return
+    if os.path.lexists(file) and not file.is_file():
+        raise UsageError(f"--json {file} is there and no file; name another one")
+    check_writable([file.parent], "--json")

@@ -1,0 +1,315 @@
+"""Photos through `FaceRestorePipeline` and into files: what `facekit restore` and `facekit_cli.batch` share."""
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit.hub.starters import starter
+from facekit_cli.arguments import hub_name, seed_number
+from facekit_cli.common import UsageError, chosen_faces, load_pipeline, provenance_of, save_picture
+from facekit_cli.words import own_words
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from facekit.faces import Face
+    from facekit.images.origin import Provenance
+    from facekit.images.photo import ImageInput, Photo
+    from facekit.models.identity_encoder import IdentityEncoder
+    from facekit.pipelines.restore import FaceRestorePipeline
+
+DETECTORS = ("mtcnn", "retinaface", "scrfd")
+
+
+def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """What `FaceRestorePipeline` offers, as options; those left out keep the pipeline's defaults."""
+    parser.add_argument(
+        "--fidelity",
+        type=float,
+        metavar="F",
+        help="0 to 1: how much of the photo's coarse structure is kept (default: the pipeline's)",
+    )
+    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
+    parser.add_argument(
+        "--min-face-size",
+        type=float,
+        metavar="PIXELS",
+        help="leave smaller faces as they are (default: the pipeline's)",
+    )
+    parser.add_argument(
+        "--detector", choices=DETECTORS, default="mtcnn", help="what finds the faces (default: mtcnn)"
+    )
+    parser.add_argument(
+        "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=1,
+        metavar="N",
+        help="results for each photo: NAME-1.png, NAME-2.png",
+    )
+    parser.add_argument(
+        "--scale",
+        type=int,
+        default=1,
+        metavar="N",
+        help="enlarge the photos N-fold, faces sharp (default: 1)",
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="T", help="denoising steps (default: those the model was trained with)"
+    )
+    parser.add_argument(
+        "--save-faces",
+        action="store_true",
+        help="also write the aligned faces before and after, and the style prompt of every step, to NAME-faces/",
+    )
+    parser.add_argument(
+        "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
+    )
+    parser.add_argument(
+        "--identity",
+        type=hub_name,
+        metavar="MODEL",
+        help="identity encoder (folder or Hub id): the report says how alike each face stayed",
+    )
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the random codes (default: 0)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=batch_size,
+        metavar="N",
+        help=f"faces that the networks see at once (default: {batch_size})",
+    )
+    parser.add_argument(
+        "--max-pixels", type=int, metavar="N", help="refuse larger photos; 0: no limit (default: 200 million)"
+    )
+
+
+def check_restore_options(args: argparse.Namespace) -> None:
+    """Refuse options that cannot work, without importing torch. Raises UsageError."""
+    for option in ("candidates", "scale", "batch_size", "steps"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise UsageError(f"--{option.replace('_', '-')} is {value}; it must be 1 or more")
+    if args.fidelity is not None and not 0 <= args.fidelity <= 1:
+        raise UsageError(f"--fidelity is {args.fidelity:g}; it must lie between 0 and 1")
+    for option in ("min_face_size", "max_pixels"):
+        value = getattr(args, option)
+        if value is not None and not value >= 0:
+            raise UsageError(f"--{option.replace('_', '-')} is {value:g}; it must be 0 or more")
+    if args.aligned and args.scale > 1:
+        raise UsageError("--scale enlarges what is around the faces; with --aligned there is nothing around")
+    chosen_faces(args.faces)
+
+
+def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline":
+    """The pipeline of `--model`, with the encoder of `--identity`.
+
+    Raises UsageError where a model or a detector cannot be loaded, or the model has fewer steps than wanted.
+    """
+    import numpy as np
+
+    from facekit.faces import detect_faces
+
+    components = {} if args.identity is None else {"identity_encoder": _load_identity(args)}
+    model = args.model or starter("face-restore")
+    pipeline = load_pipeline("FaceRestorePipeline", model, device, args.dtype, **components)
+    try:
+        pipeline.scheduler.set_timesteps(args.steps)
+    except ValueError as error:
+        raise UsageError(f"--steps {args.steps}: {error}") from error
+    if not args.aligned:
+        try:
+            detect_faces(np.zeros((64, 64, 3), np.uint8), detector=args.detector)
+        except (ImportError, OSError) as error:
+            raise UsageError(str(error)) from error
+    return pipeline
+
+
+def _load_identity(args: argparse.Namespace) -> "IdentityEncoder":
+    """From a folder or Hub repository of its own, or from a pipeline's (on the Hub: `owner/name/component`)."""
+    import torch
+
+    from facekit.public import IdentityEncoder
+
+    source, place = args.identity, {}
+    if Path(source).is_dir():
+        if (Path(source) / "identity_encoder").is_dir():
+            place = {"subfolder": "identity_encoder"}
+    elif source.count("/") > 1:
+        owner, name, folder = source.split("/", 2)
+        source, place = f"{owner}/{name}", {"subfolder": folder}
+    try:
+        return IdentityEncoder.from_pretrained(source, dtype=getattr(torch, args.dtype), **place)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the identity encoder {args.identity} cannot be loaded: {error}") from error
+
+
+def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None" = None) -> dict[str, Any]:
+    """What decides about the results, for a report; with the pipeline its defaults in place of None."""
+    names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "steps")
+    settings = {
+        name: getattr(args, name)
+        for name in (*names, "save_faces", "identity", "seed", "dtype", "provenance")
+    }
+    if pipeline is not None:
+        defaults = inspect.signature(type(pipeline).__call__).parameters
+        for name in ("fidelity", "min_face_size"):
+            if settings[name] is None:
+                settings[name] = defaults[name].default
+        settings["steps"] = args.steps or len(pipeline.scheduler.timesteps)
+    return {"model": args.model or starter("face-restore")} | settings
+
+
+@dataclass
+class Restored:
+    """What became of one photo; lists of candidates, and in them of faces where there may be several.
+
+    Attributes:
+        images: the results.
+        faces: those that were restored; empty with `--aligned`.
+        notes: remarks in the words of the command line.
+        similarities: identity similarity of every face, None without an identity encoder.
+        before, after: aligned faces, None without `--save-faces`.
+        prompts: alike, a list of pictures for every face.
+        aligned: the photo itself was one aligned face.
+        provenance: what the files say of their origin; None for a photo that came back as it was.
+    """
+
+    images: list["Photo"]
+    faces: list["Face"]
+    notes: list[str]
+    similarities: list[list[float]] | None
+    before: list[list["Photo"]] | None
+    after: list[list["Photo"]] | None
+    prompts: list[list[list["Photo"]]] | None
+    aligned: bool
+    provenance: "Provenance | None" = None
+
+    def entry(self) -> dict[str, Any]:
+        """The photo's part of a report. "faces" 0: it came back as it was."""
+        entry: dict[str, Any] = {"status": "done", "faces": 1 if self.aligned else len(self.faces)}
+        if not self.aligned:
+            entry["boxes"] = [
+                {"face": face.index, "box": [round(float(value), 1) for value in face.box]}
+                for face in self.faces
+            ]
+        if self.similarities is not None:
+            entry["similarities"] = [[round(float(s), 4) for s in row] for row in self.similarities]
+        return entry | {"notes": self.notes}
+
+    def save(self, paths: Sequence[Path], skip_existing: bool = False) -> None:
+        """Write the aligned faces first and the results last: a result that is there is complete."""
+        for number, path in enumerate(paths):
+            if skip_existing and path.exists():
+                continue
+            if self.before is not None:
+                self._save_faces(number, faces_folder(path))
+            save_picture(self.images[number], path, self.provenance)
+
+    def _save_faces(self, number: int, folder: Path) -> None:
+        indices = [face.index for face in self.faces] if not self.aligned else [0]
+        imagined = self.provenance and replace(self.provenance, kind="generated")
+        for place, index in enumerate(indices):
+            save_picture(self.before[number][place], folder / f"{index}-before.png")
+            save_picture(self.after[number][place], folder / f"{index}-after.png", self.provenance)
+            for step, prompt in enumerate(self.prompts[number][place], start=1):
+                save_picture(prompt, folder / f"{index}-prompt-{step}.png", imagined)
+
+
+def faces_folder(result: Path) -> Path:
+    """Where `--save-faces` puts the aligned faces of a result."""
+    return result.with_name(f"{result.stem}-faces")
+
+
+def restore(
+    pipeline: "FaceRestorePipeline",
+    images: Sequence["ImageInput"],
+    seeds: Sequence[int],
+    args: argparse.Namespace,
+) -> list[Restored]:
+    """Restore photos together, each from its own seed.
+
+    Raises whatever the pipeline raises, when one photo cannot be restored.
+    """
+    import torch
+
+    options: dict[str, Any] = {}
+    for name in ("fidelity", "min_face_size"):
+        if getattr(args, name) is not None:
+            options[name] = getattr(args, name)
+    if args.max_pixels is not None:
+        options["max_pixels"] = args.max_pixels or None
+    if args.scale > 1:
+        options["background"] = lambda rgb: _enlarge(rgb, args.scale)
+    output = pipeline(
+        list(images),
+        aligned=args.aligned,
+        faces=chosen_faces(args.faces),
+        detector=args.detector,
+        num_inference_steps=args.steps,
+        num_images=args.candidates,
+        generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        return_aligned=args.save_faces,
+        watermark=args.provenance == "both",
+        max_batch_size=args.batch_size,
+        output_type="photo",
+        **options,
+    )
+    notes = _notes_by_photo(output.notes, images)
+
+    def own(values: list | None, number: int) -> list | None:
+        return None if values is None else values[number * args.candidates : (number + 1) * args.candidates]
+
+    return [
+        Restored(
+            images=own(output.images, number),
+            faces=output.faces[number],
+            notes=[own_words(note, args) for note in notes[number]],
+            similarities=own(output.similarities, number),
+            before=own(output.aligned_inputs, number),
+            after=own(_marked(output.aligned_outputs, args), number),
+            prompts=own(_marked(output.style_prompts, args), number),
+            aligned=args.aligned,
+            provenance=provenance_of(args, pipeline) if args.aligned or output.faces[number] else None,
+        )
+        for number in range(len(images))
+    ]
+
+
+def _marked(pictures: Any, args: argparse.Namespace) -> Any:
+    """Nested lists of pictures that models made, marked where that is wanted."""
+    from facekit.provenance import watermarked_picture
+
+    if pictures is None or args.provenance != "both":
+        return pictures
+    if isinstance(pictures, list):
+        return [_marked(picture, args) for picture in pictures]
+    return watermarked_picture(pictures)
+
+
+def _notes_by_photo(notes: Sequence[str], images: Sequence["ImageInput"]) -> list[list[str]]:
+    """The pipeline's notes sorted by photo; with several photos each begins with the photo's name."""
+    if len(images) == 1:
+        return [list(notes)]
+    sorted_notes: list[list[str]] = [[] for _ in images]
+    names = [str(i) if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images)]
+    for note in notes:
+        owners = [n for n, name in enumerate(names) if note.startswith(f"{name}: ")]
+        if owners:
+            owner = max(owners, key=lambda n: len(names[n]))
+            sorted_notes[owner].append(note.removeprefix(f"{names[owner]}: "))
+    return sorted_notes
+
+
+def _enlarge(rgb: "np.ndarray", factor: int) -> "np.ndarray":
+    """Colours `[H, W, 3]` as `[H factor, W factor, 3]` of the same depth."""
+    from facekit.images.photo import as_float, from_float, resize
+
+    size = (rgb.shape[1] * factor, rgb.shape[0] * factor)
+    return from_float(resize(as_float(rgb), size), rgb.dtype)

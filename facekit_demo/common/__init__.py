@@ -1,0 +1,1 @@
+"""What the tabs share: models, limits, files that are swept, drawing, galleries."""

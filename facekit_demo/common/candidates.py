@@ -1,0 +1,134 @@
+"""The result side of a tab that offers several candidates: before and after, a row to pick from, a download."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from facekit.faces import Face, ffhq_quad
+from facekit_demo.common.widgets import (
+    QUIET,
+    download_button,
+    notes_box,
+    pick_gallery,
+    result_slider,
+    shown_notes,
+    step_gallery,
+)
+
+Captioned = list[tuple[Image.Image, str]]
+MAX_CANDIDATES = 4
+MANY_PIXELS = 25_000_000  # every candidate is a whole photo in memory, so of larger photos there is one
+KEPT = 3600  # seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One result.
+
+    Attributes:
+        path: PNG of the photo's own size, for download.
+        before, after: copies for the screen.
+        thumbnail: the faces that were worked on and what lies between them.
+        steps: how it was done, in pictures.
+    """
+
+    path: str
+    before: Image.Image
+    after: Image.Image
+    thumbnail: Image.Image
+    steps: Captioned = field(default_factory=list)
+
+
+class CandidatePanel:
+    """Lays the result side out inside an open column; picking a candidate works from then on.
+
+    Args:
+        task: what the parts' ids start with.
+        explanation: what the pictures of `Candidate.steps` show.
+        columns: of them in a row.
+        again: text of a button beside the download, shown when there is a result.
+
+    Attributes:
+        components: all that an update of the result side goes to, see `updates`.
+        slider: before and after.
+        download: the button, which also says in whose cache results are.
+        again: the button, or None.
+        picked: state with the path of the candidate that is shown.
+    """
+
+    def __init__(self, task: str, explanation: str, columns: int, again: str | None = None) -> None:
+        gr.Markdown("### Result")
+        notes = notes_box(task)
+        self.slider = result_slider(task)
+        with gr.Column(visible=False) as picking:
+            gr.Markdown("Pick the one you like:", elem_classes="hint")
+            variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
+        with gr.Row():
+            self.download = download_button(task)
+            self.again = gr.Button(again, visible=False, elem_id=f"{task}-again") if again else None
+        with gr.Accordion("How it was done", open=False, visible=False, elem_id=f"{task}-steps") as how:
+            gr.Markdown(explanation, elem_classes="hint")
+            gallery = step_gallery(columns=columns)
+        results = gr.State(None, time_to_live=KEPT)
+        self.picked = gr.State(None, time_to_live=KEPT)
+        self.components = [
+            notes,
+            self.slider,
+            picking,
+            variants,
+            self.download,
+            how,
+            gallery,
+            results,
+            self.picked,
+        ]
+        if self.again is not None:
+            self.components.append(self.again)
+        variants.select(pick, results, [self.slider, self.download, gallery, self.picked], **QUIET)
+
+    def updates(self, candidates: Sequence[Candidate] = (), notes: Sequence[str] = ()) -> list[Any]:
+        """Updates of `components`: the first candidate is shown; called with nothing, the side is cleared."""
+        first = candidates[0] if candidates else None
+        several = len(candidates) > 1
+        pictures = [(one.thumbnail, str(place)) for place, one in enumerate(candidates, 1)]
+        updates = [
+            shown_notes(notes),
+            (first.before, first.after) if first else None,
+            gr.update(visible=several),
+            gr.update(value=pictures if several else [], selected_index=0 if several else None),
+            gr.update(value=first and first.path, visible=first is not None),
+            gr.update(visible=bool(first and first.steps)),
+            first.steps if first else [],
+            list(candidates) or None,
+            first and first.path,
+        ]
+        return updates if self.again is None else [*updates, gr.update(visible=first is not None)]
+
+
+def pick(state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
+    """Show the candidate that was tapped."""
+    if not state:
+        return [gr.skip()] * 4
+    picked = state[event.index]
+    return [(picked.before, picked.after), picked.path, picked.steps, picked.path]
+
+
+def as_many_as_fit(count: int, size: tuple[int, int]) -> tuple[int, list[str]]:
+    """How many candidates of a photo of `size` there are, and what to tell people about it."""
+    if count > 1 and size[0] * size[1] > MANY_PIXELS:
+        return 1, ["The photo is too large for several candidates, so there is one."]
+    return count, []
+
+
+def around_faces(shown: Image.Image, faces: list[Face], scale: float) -> Image.Image:
+    """The part of a screen copy that holds the aligned faces; all of it where there are none."""
+    if not faces:
+        return shown
+    corners = np.concatenate([ffhq_quad(face.landmarks) for face in faces]) * scale
+    low = np.floor(np.maximum(corners.min(axis=0), 0))
+    high = np.ceil(np.minimum(corners.max(axis=0), shown.size))
+    return shown.crop((*(int(value) for value in low), *(int(value) for value in high)))

@@ -1,0 +1,161 @@
+"""Guidance on the Edit tab that is not drawn: an example face, sliders, words, a turned head, strengths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from facekit_demo.common.candidates import KEPT
+from facekit_demo.common.running import friendly
+from facekit_demo.common.widgets import QUIET
+from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
+from facekit_demo.exemplar.faces import (
+    ExampleFace,
+    FaceRow,
+    face_gallery,
+    faces_in,
+    new_row,
+    only_face_in,
+    shown_row,
+    upload_button,
+)
+
+MAX_SLIDERS = 16
+REACH = 3  # how far a slider goes to either side
+STYLES = [("Nothing", "none"), ("The face in the photo", "self"), ("Another face", "other")]
+POSES = [("As it is", "keep"), ("Straight ahead", "front"), ("As in a picture", "picture")]
+
+
+@dataclass(frozen=True)
+class Guides:
+    """What is set beside the drawings, as it comes from the page in the order of `GuidePanels.components`."""
+
+    style: str
+    row: FaceRow | None
+    pose: str
+    pose_path: str | None
+    prompt: str
+    steps: int
+    sliders: Sequence[float]
+    strengths: Sequence[float]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> "Guides":
+        """The values of the page's components."""
+        fixed = values[:6]
+        return cls(*fixed, values[6 : 6 + MAX_SLIDERS], values[6 + MAX_SLIDERS :])
+
+    def wishes(self, names: Sequence[str]) -> dict[str, Any]:
+        """Arguments of `Wishes`, given the model's attributes. Raises ValueError or OSError with advice."""
+        example: ExampleFace | str | None = "self" if self.style == "self" else None
+        if self.style == "other":
+            example = None if self.row is None else self.row.face(0)
+            if example is None:
+                raise ValueError("choose a face as the example: tap one of the row, or use a picture")
+        pose: ExampleFace | str | None = "front" if self.pose == "front" else None
+        if self.pose == "picture":
+            if not self.pose_path:
+                raise ValueError("choose a picture whose pose the face should take")
+            pose = only_face_in(self.pose_path)
+        return {
+            "example": example,
+            "pose": pose,
+            "prompt": self.prompt or "",
+            "steps": self.steps,
+            "attributes": dict(zip(names[:MAX_SLIDERS], self.sliders, strict=False)),
+            "strengths": dict(zip(STRENGTHS, self.strengths, strict=True)),
+        }
+
+
+class GuidePanels:
+    """Lays the panels out inside an open column and wires what they do among themselves.
+
+    Args:
+        task: what the parts' ids start with.
+        queued: options of events that run networks.
+
+    Attributes:
+        components: all that `Guides` is made of.
+        opening: what `opened` updates.
+        stop: the button that ends the words' search.
+    """
+
+    def __init__(self, task: str, queued: dict[str, Any]) -> None:
+        row = gr.State(None, time_to_live=KEPT)
+        with gr.Accordion("Follow a face", open=False, elem_id=f"{task}-example") as example_panel:
+            _hint("The new part takes its style from:")
+            style = gr.Radio(STYLES, value="none", show_label=False, elem_id=f"{task}-style")
+            _hint("These people do not exist. Tap one, or use a picture.")
+            faces = face_gallery(task, "faces")
+            with gr.Row():
+                upload = upload_button(task, "own")
+                others = gr.Button("Other people", size="md", elem_id=f"{task}-others")
+        with gr.Accordion(
+            "Move sliders: age, smile and more", open=False, elem_id=f"{task}-attributes"
+        ) as attributes_panel:
+            _hint("0 changes nothing. They work best together with “The face in the photo” above.")
+            sliders = [
+                gr.Slider(-REACH, REACH, value=0, step=0.1, visible=False, elem_id=f"{task}-slider-{place}")
+                for place in range(MAX_SLIDERS)
+            ]
+        with gr.Accordion("Turn the head", open=False, elem_id=f"{task}-turning"):
+            pose = gr.Radio(POSES, value="keep", show_label=False, elem_id=f"{task}-pose")
+            pose_file = gr.File(
+                label="A picture of a face in that pose",
+                file_types=["image"],
+                height=120,
+                visible=False,
+                elem_id=f"{task}-pose-picture",
+            )
+        with gr.Accordion("Say it in words", open=False, elem_id=f"{task}-words"):
+            prompt = gr.Textbox(
+                show_label=False, placeholder="a face with blue eyes", lines=1, elem_id=f"{task}-prompt"
+            )
+            hint = gr.Markdown(elem_classes="hint", elem_id=f"{task}-words-hint")
+            steps = gr.Slider(STEPS, MAX_STEPS, value=STEPS, step=10, label="Steps", info="More take longer.")
+            self.stop = gr.Button("Stop searching", size="md", elem_id=f"{task}-stop")
+        with gr.Accordion("How much each counts", open=False, elem_id=f"{task}-strengths"):
+            _hint("0 is ignored, 1 is in full.")
+            strengths = [
+                gr.Slider(0, 1, value=1, step=0.05, label=label, elem_id=f"{task}-strength-{name}")
+                for name, label in STRENGTHS.items()
+            ]
+        self.components = [style, row, pose, pose_file, prompt, steps, *sliders, *strengths]
+        self.opening = [attributes_panel, *sliders, hint]
+
+        choice = [row, faces]
+        example_panel.expand(lambda row: shown_row(row or new_row())[:2], row, choice, **QUIET, **queued)
+        faces.select(_choose, row, [row, style], api_visibility="private", show_progress="hidden", **queued)
+        others.click(
+            lambda row: shown_row(row.others())[:2] if row else [gr.skip()] * 2,
+            row,
+            choice,
+            **QUIET,
+            **queued,
+        )
+        upload.upload(_add_own, [upload, row], [*choice, style], **QUIET, **queued)
+        pose.change(lambda said: gr.update(visible=said == "picture"), pose, pose_file, **QUIET)
+
+    def opened(self) -> list[Any]:
+        """Updates of `opening` for a new photo: a slider for each of the model's attributes, set to 0."""
+        names = attribute_names()
+        sliders = [gr.update(label=slider_label(name), value=0, visible=True) for name in names[:MAX_SLIDERS]]
+        sliders += [gr.update(visible=False)] * (MAX_SLIDERS - len(sliders))
+        return [gr.update(visible=bool(names)), *sliders, words_hint()]
+
+
+def _hint(text: str) -> None:
+    gr.Markdown(text, elem_classes="hint")
+
+
+def _choose(row: FaceRow | None, event: gr.SelectData) -> Any:
+    return [row.choose(0, event.index), "other"] if row else [gr.skip()] * 2
+
+
+@friendly
+def _add_own(path: str | None, row: FaceRow | None) -> list[Any]:
+    found = faces_in(path)
+    if len(found) > 1:
+        gr.Warning(f"The picture shows {len(found)} faces. They lead the row now: tap the one you mean.")
+    return [*shown_row((row or new_row()).with_own(found, 0))[:2], "other"]

@@ -1,0 +1,365 @@
+"""The work of the Edit tab: a photo under edits, one edit of it, its history, and its session as a file."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.components.base import Component
+from PIL import Image
+
+from facekit import FaceEditPipeline
+from facekit.conditions.text import DEFAULT_CLIP, TextGuide
+from facekit.faces import Face
+from facekit.hub.errors import explained
+from facekit.images.photo import MAX_PIXELS, Photo
+from facekit.models.style_directions import StyleDirections
+from facekit.pipelines.edit.encoding import EditCache
+from facekit.pipelines.edit.plan import FRONT, SELF, plan_faces
+from facekit.pipelines.edit.session.record import EditStep
+from facekit.pipelines.edit.session.session import EditSession
+from facekit.pipelines.exemplar.plan import ExemplarFace
+from facekit.pipelines.people import known_faces
+from facekit_demo.common.candidates import around_faces
+from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview, sentence
+from facekit_demo.common.temporary import own_folder
+from facekit_demo.exemplar.faces import THUMBNAIL, ExampleFace
+
+MODEL_TASK, MODEL_VARIABLE = "face-edit", "FACEKIT_EDIT_MODEL"
+CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"
+CACHE_BYTES = 256 * 2**20  # of encodings, of all visitors' photos
+MAX_EDITS = 100  # of one photo; all of them can be undone, so all are kept
+SESSION_BYTES = 2**28
+STEPS, MAX_STEPS = 100, 300  # of the words' search, as in the thesis
+# What strengths are called on the page.
+STRENGTHS = {
+    "sketch": "Lines",
+    "semantics": "Parts",
+    "color": "Colours",
+    "exemplar": "Example face",
+    "attributes": "Sliders",
+    "prompt": "Words",
+    "pose": "Turned head",
+}
+
+
+@dataclass(eq=False)
+class Work:
+    """A photo under edits.
+
+    Attributes:
+        session: its edits. It has no pipeline: where networks run (see `on_gpu`), the work itself never comes.
+        stem: what files of it are called.
+        pictures: small copies, of the photo as it came and after each edit; those that were undone too.
+        stop: a file that is there to have the words' search, in whatever process it runs, end with the best that
+            it found.
+    """
+
+    session: EditSession
+    stem: str
+    pictures: list[Image.Image] = field(default_factory=list)
+    stop: Path = field(default_factory=lambda: own_folder() / f"stop-{secrets.token_hex(8)}")
+
+    @property
+    def photo(self) -> Photo:
+        """The photo as it is now."""
+        return self.session.photo
+
+    def take_picture(self) -> None:
+        """Keep a small copy of the photo as it is now; those of edits that are no more go."""
+        shown = preview(self.photo).convert("RGB")
+        face = around_faces(shown, self.session.faces, shown.width / self.photo.size[0])
+        face.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        self.pictures[self.session.position :] = [face]
+
+    def go_to(self, place: int) -> None:
+        """Undo or do again until `place` edits are in effect."""
+        place = min(max(place, 0), len(self.session.steps))
+        while self.session.position > place:
+            self.session.undo()
+        while self.session.position < place:
+            self.session.redo()
+
+
+@dataclass(frozen=True, eq=False)
+class Wishes:
+    """What an edit is to follow.
+
+    Attributes:
+        mask: where the photo may change; white.
+        sketch: lines, white, or None.
+        semantics: labels `[H, W]` or a file of them, or None.
+        color: an RGBA layer or a file, or None.
+        example: a face, "self" for the photo's own, or None.
+        pose: a face, "front", or None.
+        attributes: how far each slider was moved.
+        prompt: words; empty for none.
+        steps: of the words' search.
+        strengths: of `STRENGTHS`.
+        seed: of all randomness.
+    """
+
+    mask: Image.Image
+    sketch: Image.Image | None = None
+    semantics: np.ndarray | str | None = None
+    color: Image.Image | str | None = None
+    example: ExampleFace | str | None = None
+    pose: ExampleFace | str | None = None
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    prompt: str = ""
+    steps: int = STEPS
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+
+def pipeline() -> FaceEditPipeline:
+    """The model, loaded at its first use. For functions `on_gpu` alone."""
+    return load_pipeline(FaceEditPipeline, MODEL_TASK, MODEL_VARIABLE)
+
+
+@lru_cache(maxsize=1)
+def encodings(_pipe: FaceEditPipeline) -> EditCache:
+    """What the networks of a pipeline made of photos and guidance, kept from edit to edit where they run."""
+    return EditCache(CACHE_BYTES)
+
+
+def attribute_names() -> tuple[str, ...]:
+    """The attributes that the model knows. Raises ValueError or OSError where there is no model."""
+    return _names_in(model_source(MODEL_TASK, MODEL_VARIABLE))
+
+
+@lru_cache(maxsize=1)
+def _names_in(source: str) -> tuple[str, ...]:
+    """Read from the model's files, because its networks are not for the page's own process."""
+    with explained(source):
+        if FaceEditPipeline.load_config(source).get("directions", [None])[0] is None:
+            return ()
+        return tuple(StyleDirections.load_config(source, subfolder="directions")["names"])
+
+
+def open_work(path: str | None) -> Work:
+    """A photo that is to be edited. Raises ValueError or OSError with advice, for one without a face too."""
+    photo = open_photo(path)
+    try:
+        work = Work(EditSession(None, photo), Path(path).stem)
+    except ValueError as error:
+        raise ValueError(in_page_terms(str(error))) from error
+    work.take_picture()
+    return work
+
+
+def open_saved(path: str | None) -> Work:
+    """A saved session. Raises ValueError or OSError with advice."""
+    if not path:
+        raise ValueError("choose a session that was saved here, a .zip file")
+    session = EditSession.load(None, path, max_bytes=SESSION_BYTES)
+    # Names of uploads are this short already; an ending has to fit as well.
+    stem = Path(session.original.name).stem.encode(errors="ignore")[:200].decode(errors="ignore")
+    work, place = Work(session, stem or "photo"), session.position
+    for step in range(len(session.steps) + 1):
+        work.go_to(step)
+        work.take_picture()
+    work.go_to(place)
+    return work
+
+
+def packed(work: Work | None, component: Component) -> str:
+    """The session as a .zip in the cache of `component`. ValueError where there is none."""
+    if work is None:
+        raise ValueError("choose a photo first")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{work.stem}-session.zip"
+        work.session.save(path)
+        cached = component.move_resource_to_block_cache(path)
+    if cached is None:
+        raise OSError("the session could not be stored for download")
+    return cached
+
+
+def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) -> list[str]:
+    """Edit the photo as it is now: the work has one more edit then. Gives remarks.
+
+    Raises:
+        ValueError: in the words of the page. The work is as before.
+        OSError: the weights that words need are missing; the message says what to download.
+    """
+    session = work.session
+    if len(session.history) >= MAX_EDITS:
+        raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
+    work.stop.unlink(missing_ok=True)
+    step = _edited(session.photo, session.faces, wishes, work.stop, progress)
+    session.take(step)
+    work.take_picture()
+    return [in_page_terms(note) for note in step.notes]
+
+
+@on_gpu
+def _edited(
+    photo: Photo, faces: Sequence[Face], wishes: Wishes, stop: Path, progress: gr.Progress | None
+) -> EditStep:
+    """The edit, for the session that the photo is of. No faces: the photo is one aligned face.
+
+    The words' search ends once there is a file `stop`.
+    """
+    if progress:
+        progress(0, desc="Getting ready")
+    pipe = pipeline()
+    session = EditSession(pipe, photo, aligned=not faces, faces=faces)
+    session.cache = encodings(pipe)
+
+    def report(searching: Any, step: int, steps: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        searching.interrupt = stop.exists()
+        if progress:
+            progress((step, steps), desc="Following the words", unit="steps")
+        return kwargs
+
+    prompt = wishes.prompt.strip() or None
+    try:
+        guide = text_guide(clip_name()) if prompt else None
+        example = _face(pipe, wishes.example, SELF, "the example")
+        pose = _face(pipe, wishes.pose, FRONT, "the picture of the pose")
+        if progress:
+            progress(0.2, desc="Editing")
+        session.edit(
+            wishes.mask,
+            sketch=wishes.sketch,
+            semantics=wishes.semantics,
+            color=wishes.color,
+            exemplar=example,
+            pose_from=pose,
+            prompt=prompt,
+            attributes={name: float(value) for name, value in wishes.attributes.items() if value},
+            strengths={name: float(value) for name, value in wishes.strengths.items()},
+            num_inference_steps=int(wishes.steps),
+            seed=int(wishes.seed or 0),
+            text_guide=guide,
+            callback_on_step_end=report,
+            watermark=True,
+            output_type="photo",
+        )
+    except ValueError as error:
+        raise ValueError(in_page_terms(str(error))) from error
+    return session.steps[0]
+
+
+def parts_of(work: Work) -> np.ndarray:
+    """The parts of the photo as it is now, labels uint8 `[H, W]`, 255 outside the faces.
+
+    Raises:
+        ValueError: the model has no parser.
+    """
+    return _parts(work.photo, work.session.faces)
+
+
+@on_gpu
+def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
+    options: dict[str, Any] = {"detector": known_faces(faces)} if faces else {"aligned": True}
+    try:
+        (labels,) = pipeline().semantic_maps(photo, **options)
+    except ValueError as error:
+        raise ValueError(in_page_terms(str(error))) from error
+    return labels
+
+
+def _face(
+    pipe: FaceEditPipeline, given: ExampleFace | str | None, word: str, name: str
+) -> ExemplarFace | str | None:
+    """A face as the pipeline takes it; the word and None stay as they are."""
+    if given is None or given == word:
+        return given
+    aligned = given.index is None
+    (face,) = plan_faces(
+        given.source,
+        pipe.refiner.config.sample_size,
+        aligned=aligned,
+        face="only" if aligned else given.index,
+        detector=None,
+        max_pixels=MAX_PIXELS,
+        name=name,
+    )
+    return face
+
+
+def clip_name() -> str:
+    """The model that reads words."""
+    return os.path.expanduser(os.environ.get(CLIP_VARIABLE, "")) or DEFAULT_CLIP
+
+
+@lru_cache(maxsize=1)
+def text_guide(name: str) -> TextGuide:
+    """CLIP as it lies on this computer; the page downloads nothing. OSError says what to download."""
+    try:
+        return TextGuide.from_pretrained(name, local_files_only=True)
+    except ImportError as error:
+        raise OSError(str(error)) from error
+    except OSError as error:
+        raise OSError(in_page_terms(str(error))) from error
+
+
+def words_hint() -> str:
+    """What to say below the words: an example, or what to download first."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    name = clip_name()
+    try:
+        cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:  # a path
+        cached = False
+    if cached or (Path(name) / "config.json").is_file():
+        return "In English and short, such as: a face with blue eyes. This takes a minute or more."
+    return (
+        f"**Words do not work yet**: they need the CLIP model {name}. Run `hf download {name}` (about 600 MB) on the "
+        f"computer that serves this page, or set {CLIP_VARIABLE} to a folder with it."
+    )
+
+
+def slider_label(name: str) -> str:
+    """What the page calls an attribute."""
+    return name.replace("_", " ").capitalize()
+
+
+def pair(work: Work) -> tuple[Image.Image, Image.Image]:
+    """The photo as it came and as it is, for the screen."""
+    return preview(work.session.original), preview(work.session.photo)
+
+
+def in_page_terms(message: str) -> str:
+    """A message of the Python interface, with its options called as on the page."""
+    if "no face was found" in message:
+        return (
+            "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
+        )
+    if "no face parser" in message:
+        return "This model cannot find parts. Paint them yourself."
+    if "does not touch" in message:
+        return "What you painted does not touch a face. Paint over a part of the face."
+    for wording, page in (
+        ("the mask of image is empty, so nothing would be edited.", "Nothing is painted."),
+        ("the sketch lies outside the mask and is ignored", "the lines lie outside the mask and are ignored"),
+        ("of the sketch lies outside the mask and is", "of the lines lie outside the mask and are"),
+        (
+            "the semantic map lies outside the mask and is ignored",
+            "the parts lie outside the mask and are ignored",
+        ),
+        ("of the semantic map lies outside the mask and is", "of the parts lie outside the mask and are"),
+        ("the colour guidance lies outside the mask and is", "the colours lie outside the mask and are"),
+        (
+            "of the colour guidance lies outside the mask and is",
+            "of the colours lie outside the mask and are",
+        ),
+        (", or pass exemplar_aligned=True where the whole picture is one aligned face", ""),
+        (
+            "copy such a folder here and pass its path",
+            f"copy such a folder to the computer that serves this page and set {CLIP_VARIABLE} to its path",
+        ),
+        ("the prompt", "the text"),
+    ):
+        message = message.replace(wording, page)
+    return sentence(ValueError(message))

@@ -1,0 +1,179 @@
+"""The work of the Exemplar tab: from a painted photo and chosen faces to candidates and words on the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components.base import Component
+from PIL import Image
+
+from facekit import ExemplarInpaintPipeline
+from facekit.images.photo import Photo, load_image
+from facekit.pipelines.exemplar.occlusion import Occlusion
+from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
+from facekit.pipelines.inpaint_plan import BESIDE_FACES
+from facekit_demo.common.candidates import MAX_CANDIDATES, Candidate, Captioned, around_faces
+from facekit_demo.common.running import (
+    STEP_SIDE,
+    load_pipeline,
+    made_by,
+    on_gpu,
+    open_photo,
+    preview,
+    save_for_download,
+    seeded,
+    sentence,
+    unnamed,
+)
+from facekit_demo.exemplar.faces import ExampleFace
+
+MODEL_TASK, MODEL_VARIABLE = "exemplar-inpaint", "FACEKIT_EXEMPLAR_MODEL"
+TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set on the page.
+
+    Attributes:
+        share: 0 to 1, how much of the second example is mixed in.
+        count: variations.
+        strength: 0 to 1, how much the examples say.
+        psi: truncation of the random codes.
+        taken: what comes from the examples, a value of `TAKEN`.
+        grain: noise in each pixel.
+        seed: of all randomness.
+    """
+
+    share: float = 0.5
+    count: int = MAX_CANDIDATES
+    strength: float = 1.0
+    psi: float = 1.0
+    taken: str = "all"
+    grain: bool = True
+    seed: int = 0
+
+
+@on_gpu
+def infer(
+    image: Photo,
+    mask: Image.Image | None,
+    first: ExampleFace,
+    second: ExampleFace | None,
+    sketch: Image.Image | None,
+    recover: Occlusion | None,
+    settings: Settings,
+    progress: gr.Progress | None = None,
+) -> tuple[ExemplarInpaintOutput, Captioned]:
+    """Run the pipeline; also gives the pictures that show how it was done.
+
+    Raises:
+        ValueError: in the words of the page.
+    """
+    if not 1 <= settings.count <= MAX_CANDIDATES:
+        raise ValueError(f"variations must lie between 1 and {MAX_CANDIDATES}, got {settings.count}")
+    if not 0 <= settings.share <= 1:
+        raise ValueError(f"the share of the second face must lie between 0 and 1, got {settings.share}")
+    if settings.taken not in (value for _, value in TAKEN):
+        raise ValueError(
+            f"taken is {settings.taken!r}; choose one of {', '.join(value for _, value in TAKEN)}"
+        )
+    if progress:
+        progress(0, desc="Getting ready")
+    pipe = load_pipeline(ExemplarInpaintPipeline, MODEL_TASK, MODEL_VARIABLE)
+    options = {
+        "exemplar_strength": settings.strength,
+        "truncation_psi": settings.psi,
+        "noise": "random" if settings.grain else "none",
+    }
+    try:
+        usual = pipe.check_inputs(None, **options, num_images=1, max_batch_size=1, output_type="pil")
+        layers = taken_layers(usual, settings.taken)
+        codes = [_encoded(pipe, face) for face in (first, second) if face is not None]
+        if progress:
+            progress(0.3, desc="Filling in")
+        output = pipe(
+            image,
+            mask,
+            codes[0],
+            second_exemplar=codes[1] if second is not None else None,
+            style_layers=crossover(layers, settings.share) if second is not None else None,
+            exemplar_layers=layers,
+            watermark=True,
+            output_type="photo",
+            recover=recover,
+            sketch=sketch,
+            num_images=int(settings.count),
+            generator=seeded(settings.seed),
+            return_exemplars=True,
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(in_page_terms(str(error))) from error
+    faces = [(output.exemplars[0], "Example")]
+    if second is not None:
+        faces = [(output.exemplars[0], "First"), (_seen(codes[1]), "Second")]
+    faces += [(crop, "Used part") for crop in output.exemplar_crops[0]]
+    return output, [(preview(picture, STEP_SIDE), text) for picture, text in faces]
+
+
+def _encoded(pipe: ExemplarInpaintPipeline, face: ExampleFace) -> Any:
+    """Codes of an example; picture by picture, because each says its own face."""
+    picture = face.source if face.index is None else unnamed(open_photo(face.source))
+    which = "only" if face.index is None else face.index
+    return pipe.encode_exemplar(picture, aligned=face.index is None, face=which)
+
+
+def _seen(codes: Any) -> Photo:
+    """An encoded example as the style encoder saw it."""
+    return load_image(codes.faces[0].image)
+
+
+def taken_layers(layers: Sequence[int], taken: str) -> list[int]:
+    """Which codes come from the examples: all `layers`, the coarse half, or the fine one (thesis Fig. 5.12)."""
+    layers, half = list(layers), len(layers) // 2
+    return {"all": layers, "shapes": layers[:half], "colours": layers[half:]}[taken]
+
+
+def crossover(layers: Sequence[int], share: float) -> int:
+    """The index from which codes come from the second example (thesis Fig. 5.15): fine ones change over first."""
+    return layers[-1] + 1 - round(share * len(layers)) if layers else 0
+
+
+def candidates_of(
+    output: ExemplarInpaintOutput, steps: Captioned, photo: Photo, stem: str, component: Component
+) -> list[Candidate]:
+    """All candidates of one photo; their files go into the cache of `component`."""
+    before, origin = preview(photo), made_by(MODEL_TASK, MODEL_VARIABLE)
+    faces = (output.faces or [[]])[0]
+    candidates = []
+    for number, image in enumerate(output.images, 1):
+        suffix = f"-{number}" if len(output.images) > 1 else ""
+        path = save_for_download(image, f"{stem}-filled{suffix}.png", component, origin)
+        after = preview(image)
+        thumbnail = around_faces(after, faces, after.width / photo.size[0])
+        candidates.append(Candidate(path, before, after, thumbnail, steps))
+    return candidates
+
+
+def in_page_terms(message: str) -> str:
+    """A message of the Python interface, with its options called as on the page."""
+    message = message.removeprefix("image: ")
+    if message.endswith(BESIDE_FACES):
+        return message.removesuffix(BESIDE_FACES) + "Paint over a part of the face."
+    if "no face was found" in message:
+        return (
+            "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
+        )
+    if "takes no sketch" in message:
+        return "This model takes no lines. Remove them and try again."
+    message = message.replace(
+        "of the sketch lies outside the hole and is ignored",
+        "of the lines lie outside the painted part and are ignored",
+    )
+    message = message.replace("exemplar is the photo itself", "the example is the photo itself")
+    message = message.replace("another exemplar", "another example").replace(
+        "the exemplar's", "the example's"
+    )
+    return sentence(ValueError(message))
