@@ -20,7 +20,7 @@ import facekit  # noqa: F401  first: it mends torchvision, which diffusers impor
 import torch
 from torch import Tensor
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from facekit.losses.logistic import logistic_generator_loss
 from facekit.losses.path_length import path_length_penalty, path_lengths
 from facekit.losses.spatial_gradient import SpatialWeights, spatial_gradient

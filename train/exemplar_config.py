@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from facekit.losses.spatial_gradient import SpatialWeights
 from train.exemplar_losses import ExemplarLosses
 from train.perceptual import PictureLossConfig
@@ -46,7 +46,7 @@ class ExemplarConfig(ExemplarLosses, PictureLossConfig):
         exemplar_jitter: where the exemplar is the picture itself, its codes are those of the picture with brightness,
             contrast and saturation changed by up to this share, so that colours follow the surroundings; not in the
             thesis (0), the starter uses it against seams.
-        masks: options of `facekit.damage.holes.MaskSampler`.
+        masks: options of `facekit.damage.mixtures.MaskSampler`.
         shared_mask: one mask for all samples of a batch (published 256 script).
         spatial_weights: options of `facekit.losses.spatial_gradient.SpatialWeights`.
         spatial_attribute, spatial_perceptual: weigh the gradients of these losses by reverse and confidence masks.

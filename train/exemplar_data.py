@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
-from facekit.damage.holes import MaskSampler, brush_mask
+from facekit.damage.holes import brush_mask
+from facekit.damage.mixtures import MaskSampler
 from train.data import Preparation, training_batches
 from train.exemplar_config import ExemplarConfig
 

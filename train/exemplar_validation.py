@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from train.data import ImageSource, fit_square, to_tensor
 from train.scores import distance_within, imagenet_distance, over_pictures, sharpness
 

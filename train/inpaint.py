@@ -23,7 +23,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from facekit.convert.imagenet import lite_number, load_efficientnet_lite
 from facekit.hub.errors import unreachable
 from facekit.losses.perceptual import ParserLoss

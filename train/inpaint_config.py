@@ -26,7 +26,7 @@ class InpaintConfig(LoopConfig):
         data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.ImageSource`.
         flip: mirror half of the pictures.
         augment: DiffAugment parts on the ground truth, "color,translation" in the published code, "" for none.
-        masks: options of `facekit.damage.holes.MaskSampler`.
+        masks: options of `facekit.damage.mixtures.MaskSampler`.
         reasoning_steps: T of Algorithm 1; Table 4.6 tries 1, 3, 5, 7, 9.
         random_steps: draw the T of each iteration from 1 to `reasoning_steps`, the same in all processes; the
             starter does, which is cheaper and keeps the first step good.

@@ -19,7 +19,8 @@ from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import CLASS_NAMES, load_parser, parse
 from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
-from facekit.damage.holes import MaskSampler, brush_mask, free_form_mask
+from facekit.damage.holes import brush_mask, free_form_mask
+from facekit.damage.mixtures import MaskSampler
 from train.data import (
     Data,
     Picture,

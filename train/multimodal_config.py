@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from train.exemplar_losses import ExemplarLosses
 from train.modalities import GuidanceConfig
 
@@ -31,7 +31,7 @@ class MultimodalConfig(ExemplarLosses, GuidanceConfig):
         bank_start: begin the refiner's new sizes as readers of the prior's maps, see `train.multimodal_prior`.
         guide_size: side at which pictures and modalities are prepared and the encoder reads them; the pictures that
             are trained on are their averages. Default: the refiner's size.
-        masks: options of `facekit.damage.holes.MaskSampler` for the edited regions.
+        masks: options of `facekit.damage.mixtures.MaskSampler` for the edited regions.
         same_image_probability: rho of Algorithm 5: how often the exemplars of a step are the pictures themselves.
         projected_probability: share of those samples whose codes are not the exemplar's but those projected from the
             input, as in an edit without exemplar; not in the thesis, the starter uses it.

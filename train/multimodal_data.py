@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from facekit.pipelines.sample import CODES_FILE
 from train.data import Preparation, training_batches
 from train.exemplar_data import EXEMPLAR_SEED

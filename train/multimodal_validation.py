@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from train.data import ImageSource
 from train.modalities import LabelFolder, ModalityPreparation
 from train.scores import distance_within, imagenet_distance, over_pictures, sharpness

@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 from facekit.losses.imagenet import ImageNetDistance
 from facekit.losses.perceptual import LPIPSLoss
 from facekit.models.residual_inpainter import ResidualInpainter

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from facekit.damage.holes import Rng, Size, _as_rng, _height_width, _integers
+from facekit.damage.holes import Rng, Size, draw_integer, generator_from, height_and_width
 
 NARROWEST = 10  # pixels: the thinnest brush, unless max_width is below
 
@@ -41,7 +41,7 @@ def gconv_mask(
     Raises:
         ValueError: bad size or counts, or rectangles larger than the picture.
     """
-    height, width = _height_width(size)
+    height, width = height_and_width(size)
     counts = {"large_rectangles": large_rectangles, "small_rectangles": small_rectangles, "strokes": strokes}
     counts |= {"max_vertices": max_vertices, "max_length": max_length, "max_width": max_width}
     wrong = [f"{name} {value}" for name, value in counts.items() if value < 0]
@@ -53,13 +53,13 @@ def gconv_mask(
         if limits[0] > height or limits[1] > width:
             raise ValueError(f"rectangles of up to {side} pixels do not fit into a {height}x{width} mask")
         sides.append(limits)
-    rng = _as_rng(rng)
+    rng = generator_from(rng)
     mask = np.zeros((height, width), np.uint8)
-    few = _integers(rng, 0, small_rectangles + 1)
-    for count, limits in zip((_integers(rng, 0, large_rectangles + 1), few), sides, strict=True):
+    few = draw_integer(rng, 0, small_rectangles + 1)
+    for count, limits in zip((draw_integer(rng, 0, large_rectangles + 1), few), sides, strict=True):
         for _ in range(count):
-            h, w = (_integers(rng, 0, limit) for limit in limits)
-            top, left = _integers(rng, 0, height - h), _integers(rng, 0, width - w)
+            h, w = (draw_integer(rng, 0, limit) for limit in limits)
+            top, left = draw_integer(rng, 0, height - h), draw_integer(rng, 0, width - w)
             mask[top : top + h, left : left + w] = 1
     for _ in range(strokes):
         _stroke(mask, rng, max_vertices, max_length, max_width)
@@ -75,14 +75,14 @@ def _stroke(
 ) -> None:
     """Draw one zigzag line into the mask."""
     height, width = mask.shape
-    count = _integers(rng, 0, max_vertices + 1)
-    y, x = _integers(rng, 0, height), _integers(rng, 0, width)
+    count = draw_integer(rng, 0, max_vertices + 1)
+    y, x = draw_integer(rng, 0, height), draw_integer(rng, 0, width)
     brush = 0
     for i in range(count):
-        angle = math.radians(_integers(rng, 0, 361))
+        angle = math.radians(draw_integer(rng, 0, 361))
         angle = 2 * math.pi - angle if i % 2 == 0 else angle
-        length = _integers(rng, 0, max_length + 1)
-        brush = max(_integers(rng, min(NARROWEST, max_width), max_width + 1) // 2 * 2, 1)
+        length = draw_integer(rng, 0, max_length + 1)
+        brush = max(draw_integer(rng, min(NARROWEST, max_width), max_width + 1) // 2 * 2, 1)
         end_y = int(np.clip(y + length * math.cos(angle), 0, height - 1))
         end_x = int(np.clip(x + length * math.sin(angle), 0, width - 1))
         cv2.line(mask, (x, y), (end_x, end_y), 1, brush)

@@ -6,10 +6,8 @@ side of a square or a pair `(height, width)`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -61,14 +59,14 @@ def free_form_mask(
     Raises:
         ValueError: bad size or range, or no mask within the range after 1,000 draws.
     """
-    height, width = _height_width(size)
+    height, width = height_and_width(size)
     low, high = _share_range(hole_range, "hole_range")
-    rng = _as_rng(rng)
+    rng = generator_from(rng)
     scale = min(low + high, 1.0)
     for _ in range(MAX_DRAWS):
         holes = np.zeros((height, width), np.uint8)
         for count, divisor in ((scheme.small_rectangles, 2), (scheme.large_rectangles, 1)):
-            for _ in range(_integers(rng, 0, int(count * scale))):
+            for _ in range(draw_integer(rng, 0, int(count * scale))):
                 top, left, bottom, right = _rectangle(rng, height, width, divisor)
                 holes[top:bottom, left:right] = 1
         holes |= _brush_layer(rng, height, width, int(scheme.strokes * scale))
@@ -106,15 +104,15 @@ def ratio_mask(size: Size = 256, low: float = 0.2, high: float = 0.3, seed: Rng 
     Raises:
         ValueError: bad size or limits.
     """
-    height, width = _height_width(size)
+    height, width = height_and_width(size)
     low, high = _share_range((low, high), "the band (low, high)")
-    rng = _as_rng(seed)
+    rng = generator_from(seed)
     area = height * width
     # The nudge keeps a limit such as 0.3 * 65536 on its own side of the rounding error.
     fewest, most = math.ceil(low * area - 1e-6), math.floor(high * area + 1e-6)
     if fewest > most:
         raise ValueError(f"no whole pixel count of a {height}x{width} mask lies between {low} and {high}")
-    wanted = _integers(rng, max(fewest, min(most, 1)), most + 1)
+    wanted = draw_integer(rng, max(fewest, min(most, 1)), most + 1)
     if wanted > area // 2:
         return 1 - _grow(rng, height, width, area - wanted)
     return _grow(rng, height, width, wanted)
@@ -126,7 +124,7 @@ def centre_mask(size: Size = 256, share: float = 0.25) -> np.ndarray:
     Returns:
         `uint8 [H, W]`, 1 = hole; the default is the half-side square of the published evaluation.
     """
-    height, width = _height_width(size)
+    height, width = height_and_width(size)
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], got {share}")
     hole_height, hole_width = round(height * math.sqrt(share)), round(width * math.sqrt(share))
@@ -159,9 +157,9 @@ def part_mask(size: Size = 256, rng: Rng = None) -> np.ndarray:
     Returns:
         `uint8 [H, W]`, 1 = hole.
     """
-    height, width = _height_width(size)
-    rng = _as_rng(rng)
-    part = list(FACE_PARTS.values())[_integers(rng, 0, len(FACE_PARTS))]
+    height, width = height_and_width(size)
+    rng = generator_from(rng)
+    part = list(FACE_PARTS.values())[draw_integer(rng, 0, len(FACE_PARTS))]
     square = rng.random() < 0.3
     dx, dy = rng.uniform(-PART_SHIFT, PART_SHIFT, 2)
     scale_x, scale_y = rng.uniform(*PART_SCALE, 2)
@@ -173,75 +171,8 @@ def part_mask(size: Size = 256, rng: Rng = None) -> np.ndarray:
     return np.array(layer, dtype=np.uint8)
 
 
-def _gconv(size: Size, rng: Rng, **options: Any) -> np.ndarray:
-    from facekit.damage.gconv import gconv_mask  # which builds on this module
-
-    return gconv_mask(size, rng, **options)
-
-
-GENERATORS: dict[str, Callable[..., np.ndarray]] = {
-    "cmod": lambda size, rng, **options: free_form_mask(size, rng, **options),
-    "brush": lambda size, rng, **options: brush_mask(size, rng, **options),
-    "ratio": lambda size, rng, **options: ratio_mask(size, seed=rng, **options),
-    "centre": lambda size, rng, **options: centre_mask(size, **options),
-    "gconv": _gconv,
-    "part": lambda size, rng, **options: part_mask(size, rng, **options),
-}
-
-
-class MaskSampler:
-    """Draws masks by name, or from a weighted mixture, as a training configuration writes them.
-
-    Args:
-        kind: `"cmod"`, `"brush"`, `"ratio"`, `"centre"`, `"gconv"`, `"part"`; or `"mixture"`.
-        size: side or `(height, width)` in pixels.
-        parts: for a mixture, a list of `{"kind": name, "weight": number, ...options}`; weight defaults to 1.
-        options: passed to the generator (`hole_range`, `low`, `high`, `share`).
-
-    Calling the sampler with a seed or random generator gives one mask `uint8 [H, W]`, 1 = hole.
-    """
-
-    def __init__(
-        self,
-        kind: str = "cmod",
-        size: Size = 256,
-        *,
-        parts: Sequence[Mapping[str, Any]] | None = None,
-        **options: Any,
-    ) -> None:
-        self.kind = kind
-        self.size = _height_width(size)
-        self.options = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
-        self.parts: list[MaskSampler] = []
-        if kind == "mixture":
-            if not parts or options:
-                raise ValueError(
-                    "a mask mixture takes parts=[{'kind': ..., 'weight': ...}, ...] and nothing else"
-                )
-            weights = np.array([part.get("weight", 1.0) for part in parts], dtype=np.float64)
-            if not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() <= 0:
-                raise ValueError(
-                    f"mixture weights must be non-negative with a positive sum, got {weights.tolist()}"
-                )
-            self.cumulative = np.cumsum(weights / weights.sum())
-            for part in parts:
-                self.parts.append(MaskSampler(size=size, **{k: v for k, v in part.items() if k != "weight"}))
-        elif kind not in GENERATORS:
-            raise ValueError(f"unknown mask kind {kind!r}; choose from {', '.join([*GENERATORS, 'mixture'])}")
-        elif parts is not None:
-            raise ValueError(f"parts belong to kind='mixture', not to {kind!r}")
-        else:
-            self(0)  # a wrong option is better refused here than in the middle of an epoch
-
-    def __call__(self, rng: Rng = None) -> np.ndarray:
-        rng = _as_rng(rng)
-        if not self.parts:
-            return GENERATORS[self.kind](self.size, rng, **self.options)
-        index = int(np.searchsorted(self.cumulative, rng.random(), side="right"))
-        return self.parts[min(index, len(self.parts) - 1)](rng)
-
-
-def _as_rng(rng: Rng) -> np.random.Generator | np.random.RandomState:
+def generator_from(rng: Rng) -> np.random.Generator | np.random.RandomState:
+    """A random generator as it is, or a new one from a seed. Raises ValueError for anything else."""
     if isinstance(rng, np.random.Generator | np.random.RandomState):
         return rng
     if rng is None or isinstance(rng, Integral):
@@ -249,7 +180,8 @@ def _as_rng(rng: Rng) -> np.random.Generator | np.random.RandomState:
     raise ValueError(f"expected a seed or a numpy random generator, got {type(rng).__name__}")
 
 
-def _height_width(size: Size) -> tuple[int, int]:
+def height_and_width(size: Size) -> tuple[int, int]:
+    """Both sides in pixels. Raises ValueError unless both are whole numbers of at least 2."""
     pair = (size, size) if isinstance(size, Integral) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, Integral) and side >= 2 for side in pair):
         raise ValueError(
@@ -265,7 +197,7 @@ def _share_range(limits: tuple[float, float], name: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _integers(rng: np.random.Generator | np.random.RandomState, low: int, high: int) -> int:
+def draw_integer(rng: np.random.Generator | np.random.RandomState, low: int, high: int) -> int:
     """Uniform whole number in [low, high); `low` where that range is empty."""
     if high <= low:
         return low
@@ -277,9 +209,9 @@ def _rectangle(
     rng: np.random.Generator | np.random.RandomState, height: int, width: int, divisor: int
 ) -> tuple[int, int, int, int]:
     """Random rectangle (top, left, bottom, right), sides below picture / `divisor`, clipped to it."""
-    w, h = _integers(rng, 0, width // divisor), _integers(rng, 0, height // divisor)
-    x = _integers(rng, -(w // 2), width - w + w // 2)
-    y = _integers(rng, -(h // 2), height - h + h // 2)
+    w, h = draw_integer(rng, 0, width // divisor), draw_integer(rng, 0, height // divisor)
+    x = draw_integer(rng, -(w // 2), width - w + w // 2)
+    y = draw_integer(rng, -(h // 2), height - h + h // 2)
     return max(y, 0), max(x, 0), min(y + h, height), min(x + w, width)
 
 
@@ -287,12 +219,12 @@ def _stroke(
     rng: np.random.Generator | np.random.RandomState, height: int, width: int
 ) -> tuple[list[tuple[int, int]], int]:
     """Vertices (x, y) of one zigzag stroke, and its width in pixels."""
-    count = _integers(rng, MIN_VERTICES, MAX_VERTICES)
+    count = draw_integer(rng, MIN_VERTICES, MAX_VERTICES)
     least = MEAN_TURN - rng.uniform(0, TURN_RANGE)
     greatest = MEAN_TURN + rng.uniform(0, TURN_RANGE)
     angles = rng.uniform(least, greatest, size=count)
     angles[::2] = 2 * math.pi - angles[::2]
-    x, y = _integers(rng, 0, width), _integers(rng, 0, height)
+    x, y = draw_integer(rng, 0, width), draw_integer(rng, 0, height)
     radius = math.hypot(height, width) / 8
     lengths = np.clip(rng.normal(radius, radius // 2, size=count), 0, 2 * radius)
     points = [(x, y)]
@@ -316,7 +248,7 @@ def _brush_layer(
     """Fewer than `limit` strokes on one layer, flipped at random: `uint8 [H, W]`."""
     layer = Image.new("L", (width, height), 0)
     canvas = ImageDraw.Draw(layer)
-    for _ in range(_integers(rng, 0, limit)):
+    for _ in range(draw_integer(rng, 0, limit)):
         _draw_stroke(canvas, *_stroke(rng, height, width))
         rng.random(
             2

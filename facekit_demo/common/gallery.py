@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from facekit.images.photo import load_image
+from facekit_demo.common.damage import damage_photo
 from facekit_demo.common.running import EXAMPLES, SCRATCH
-from facekit_demo.restore.damage import damage_photo
 
 PORTRAIT = (66, 0, 386, 360)  # left, top, right, bottom of the head and shoulders
 PORTRAIT_FACE = 340  # pixels, side of its aligned face once enlarged

@@ -7,10 +7,7 @@ from typing import Any
 import gradio as gr
 
 from facekit_demo.common.candidates import KEPT
-from facekit_demo.common.running import friendly
-from facekit_demo.common.widgets import QUIET
-from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
-from facekit_demo.exemplar.faces import (
+from facekit_demo.common.exemplar_faces import (
     ExampleFace,
     FaceRow,
     face_gallery,
@@ -20,6 +17,9 @@ from facekit_demo.exemplar.faces import (
     shown_row,
     upload_button,
 )
+from facekit_demo.common.running import friendly
+from facekit_demo.common.widgets import QUIET
+from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
 
 MAX_SLIDERS = 16
 REACH = 3  # how far a slider goes to either side

@@ -27,9 +27,9 @@ from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.exemplar.plan import ExemplarFace
 from facekit.pipelines.people import known_faces
 from facekit_demo.common.candidates import around_faces
+from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview, sentence
 from facekit_demo.common.temporary import own_folder
-from facekit_demo.exemplar.faces import THUMBNAIL, ExampleFace
 
 MODEL_TASK, MODEL_VARIABLE = "face-edit", "FACEKIT_EDIT_MODEL"
 CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"

@@ -9,6 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from facekit_demo.common.candidates import KEPT
+from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.gallery import exemplar_examples
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
@@ -65,7 +66,6 @@ from facekit_demo.edit.result import (
     parts_of,
     run_edit,
 )
-from facekit_demo.exemplar.faces import only_face_in
 
 TASK = "edit"
 COLUMNS = 6  # of the history

@@ -14,6 +14,7 @@ from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
 from facekit.pipelines.inpaint_plan import BESIDE_FACES
 from facekit_demo.common.candidates import MAX_CANDIDATES, Candidate, Captioned, around_faces
+from facekit_demo.common.exemplar_faces import ExampleFace
 from facekit_demo.common.running import (
     STEP_SIDE,
     load_pipeline,
@@ -26,7 +27,6 @@ from facekit_demo.common.running import (
     sentence,
     unnamed,
 )
-from facekit_demo.exemplar.faces import ExampleFace
 
 MODEL_TASK, MODEL_VARIABLE = "exemplar-inpaint", "FACEKIT_EXEMPLAR_MODEL"
 TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]

@@ -10,6 +10,15 @@ from PIL import Image
 from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.plan import propose_mask
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
+from facekit_demo.common.exemplar_faces import (
+    FaceRow,
+    face_gallery,
+    faces_in,
+    new_row,
+    only_face_in,
+    shown_row,
+    upload_button,
+)
 from facekit_demo.common.gallery import exemplar_examples
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
@@ -32,15 +41,6 @@ from facekit_demo.common.running import (
     unnamed,
 )
 from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
-from facekit_demo.exemplar.faces import (
-    FaceRow,
-    face_gallery,
-    faces_in,
-    new_row,
-    only_face_in,
-    shown_row,
-    upload_button,
-)
 from facekit_demo.exemplar.result import (
     MODEL_TASK,
     MODEL_VARIABLE,

@@ -11,6 +11,7 @@ from facekit.faces import Face
 from facekit.images.photo import Photo
 from facekit.pipelines.restore import FaceRestoreOutput
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
+from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
 from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, look_at, numbered
 from facekit_demo.common.gallery import restore_examples
@@ -31,7 +32,6 @@ from facekit_demo.common.widgets import (
     photo_chooser,
     seed_number,
 )
-from facekit_demo.restore.damage import PRESETS, damage_photo, face_side
 from facekit_demo.restore.result import candidates_of, in_page_terms
 
 TASK, MODEL_VARIABLE = "face-restore", "FACEKIT_RESTORE_MODEL"

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from facekit.pipelines.inpaint_plan import BESIDE_FACES, WITHOUT_FACE
-from facekit_demo.exemplar.faces import ExampleFace, FaceRow
+from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow
 from facekit_demo.exemplar.result import crossover, in_page_terms, taken_layers
 from tests.app.visitor import changed
 
@@ -26,7 +26,7 @@ def face(index: int | None = None) -> ExampleFace:
 def people(monkeypatch) -> dict[int, tuple[ExampleFace, ...]]:
     """Three generated faces in each batch."""
     batches = {batch: (face(), face(), face()) for batch in range(3)}
-    monkeypatch.setattr("facekit_demo.exemplar.faces.generated_faces", batches.get)
+    monkeypatch.setattr("facekit_demo.common.exemplar_faces.generated_faces", batches.get)
     return batches
 
 

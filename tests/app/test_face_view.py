@@ -6,8 +6,8 @@ from PIL import Image
 
 from facekit.faces import Face
 from facekit.images.photo import load_image
+from facekit_demo.common.damage import damage_photo, face_side
 from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, numbered
-from facekit_demo.restore.damage import damage_photo, face_side
 from facekit_demo.restore.result import in_page_terms
 
 LANDMARKS = np.array([[30.0, 40], [70, 40], [50, 60], [35, 80], [65, 80]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facekit.damage.gconv import gconv_mask
-from facekit.damage.holes import MaskSampler
+from facekit.damage.mixtures import MaskSampler
 
 PUBLISHED = {"large_rectangles": 4, "small_rectangles": 9, "large_side": 128, "small_side": 64}
 

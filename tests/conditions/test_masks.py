@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from facekit.damage.holes import (
-    MaskSampler,
-    brush_mask,
-    centre_mask,
-    free_form_mask,
-    part_mask,
-    ratio_mask,
-)
+from facekit.damage.holes import brush_mask, centre_mask, free_form_mask, part_mask, ratio_mask
+from facekit.damage.mixtures import MaskSampler
 
 BANDS = [(tenth / 10, (tenth + 1) / 10) for tenth in range(10)]
 PUBLISHED_COUNTS = [57396, 42415, 57318, 48954, 59339, 61470, 62804, 59120]
