@@ -69,7 +69,7 @@ from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.damage.holes import centre_mask
 from facekit.hub.starters import starter
 from facekit.models.face_parser import FaceParser
-from facekit.pipelines.edit.encoding import EditCache
+from facekit.pipelines.edit.cache import EditCache
 
 EXEMPLARS = 6
 DRAWN = ("sketch", "semantics", "color")

@@ -30,7 +30,7 @@ from facekit import (
 from facekit.conditions.guidance import encoder_input
 from facekit.hub.starters import STARTERS
 from facekit.models.layers import NoiseInjection
-from facekit.pipelines.edit.encoding import EditCache
+from facekit.pipelines.edit.cache import EditCache
 
 Call = Callable[[], Any]
 Build = Callable[[torch.device, torch.dtype], Call]

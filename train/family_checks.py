@@ -52,7 +52,7 @@ def check(family: Family, plans: Sequence[StagePlan], minutes: float) -> None:
         ValueError: what was asked for cannot work.
         OSError: something is missing: pictures, networks, packages, space.
     """
-    from facekit.convert.imagenet import efficientnet_lite_file
+    from facekit.weights.imagenet import efficientnet_lite_file
 
     check_minutes(plans, minutes)
     check_starts(family, plans)

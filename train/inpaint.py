@@ -24,7 +24,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from facekit.damage.mixtures import MaskSampler
-from facekit.convert.imagenet import lite_number, load_efficientnet_lite
+from facekit.weights.imagenet import lite_number, load_efficientnet_lite
 from facekit.hub.errors import unreachable
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser

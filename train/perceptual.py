@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.losses.identity import IdentityLoss
 from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
 from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
@@ -14,6 +13,7 @@ from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.weights.imagenet import load_efficientnet_lite
 from train.stage import StageConfig, load_component
 
 

@@ -18,7 +18,7 @@ import facekit  # noqa: F401  first: it mends torchvision, which diffusers impor
 import torch
 from torch import Tensor
 
-from facekit.convert.imagenet import load_efficientnet_lite
+from facekit.weights.imagenet import load_efficientnet_lite
 from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.losses.path_length import path_length_penalty, path_lengths

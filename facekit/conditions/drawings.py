@@ -25,16 +25,17 @@ import torch
 from PIL import Image
 
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
-from facekit.faces.squares import Region
-from facekit.images.masks import ASPECT_TOLERANCE, MaskInput, load_mask
+from facekit.faces.squares import Square
+from facekit.images.masks import ASPECT_TOLERANCE, MaskInput, load_mask, load_strokes
 from facekit.images.photo import ImageInput, Photo, as_uint8, load_image, open_upright
-from facekit.pipelines.exemplar.plan import STROKE_COVER, load_sketches
 
 SemanticsInput = MaskInput | Mapping[str, MaskInput | bool]
 UNSAID = 255
 UNSAID_GREY = 222
 # Colours of the palette are at least 85 apart in some channel, so less than half of that is unambiguous.
 PALETTE_TOLERANCE = 40
+# A stroke is kept where it covers this share of a pixel of the network's picture.
+STROKE_COVER = 0.1
 STRAY_SHARE = 0.02  # blended pixels along the edges of painted areas
 
 
@@ -69,20 +70,20 @@ class Guidance:
             kept.painted = _clipped(self.painted, hole, "colour guidance", kept.notes)
         return kept
 
-    def seen_by(self, region: Region) -> "Guidance":
+    def seen_by(self, square: Square) -> "Guidance":
         """The guidance as the network sees it: all maps `[S, S]`, colour float32 in [0, 1], inside the hole."""
         seen = Guidance()
         if self.sketch is not None:
-            seen.sketch = (region.view(self.sketch.astype(np.float32)) >= STROKE_COVER) & region.hole
+            seen.sketch = (square.view(self.sketch.astype(np.float32)) >= STROKE_COVER) & square.hole
         if self.labels is not None:
-            seen.labels = _labels_seen(self.labels, region)
+            seen.labels = _labels_seen(self.labels, square)
         if self.color is not None:
-            cover = np.maximum(region.view(self.painted.astype(np.float32)), 0)
+            cover = np.maximum(square.view(self.painted.astype(np.float32)), 0)
             sums = [
-                region.view(np.where(self.painted, self.color[..., c], 0).astype(np.float32) / 255)
+                square.view(np.where(self.painted, self.color[..., c], 0).astype(np.float32) / 255)
                 for c in range(3)
             ]
-            seen.painted = (cover >= STROKE_COVER) & region.hole
+            seen.painted = (cover >= STROKE_COVER) & square.hole
             mean = np.stack(sums, axis=-1) / np.maximum(cover, STROKE_COVER)[..., None]
             seen.color = np.where(seen.painted[..., None], np.clip(mean, 0, 1), 0).astype(np.float32)
         return seen
@@ -99,15 +100,37 @@ def _clipped(said: np.ndarray, hole: np.ndarray, what: str, notes: list[str]) ->
     return inside
 
 
-def _labels_seen(labels: np.ndarray, region: Region) -> np.ndarray:
+def _labels_seen(labels: np.ndarray, square: Square) -> np.ndarray:
     """At each pixel the class that covers most of it; unsaid where less than half is said."""
-    best = np.full(region.hole.shape, 0.0, dtype=np.float32)
+    best = np.full(square.hole.shape, 0.0, dtype=np.float32)
     seen, total = np.full(best.shape, UNSAID, dtype=np.uint8), np.zeros_like(best)
     for label in np.unique(labels[labels != UNSAID]):
-        cover = region.view((labels == label).astype(np.float32))
+        cover = square.view((labels == label).astype(np.float32))
         seen[cover > best] = label
         best, total = np.maximum(best, cover), total + cover
-    return np.where((total >= 0.5) & region.hole, seen, np.uint8(UNSAID))
+    return np.where((total >= 0.5) & square.hole, seen, np.uint8(UNSAID))
+
+
+def load_sketches(
+    sketch: MaskInput | Sequence[MaskInput] | None, photos: Sequence[Photo], max_pixels: int | None
+) -> list[tuple[np.ndarray, list[str]] | None]:
+    """Strokes bool `[H, W]` for every photo, from one sketch for all or one for each.
+
+    Raises:
+        ValueError: neither one sketch nor as many as photos, or whatever `load_strokes` refuses.
+    """
+    if sketch is None:
+        return [None] * len(photos)
+    sketches = list(sketch) if isinstance(sketch, list | tuple) else [sketch]
+    if len(sketches) not in (1, len(photos)):
+        raise ValueError(
+            f"{len(sketches)} sketches for {len(photos)} photos. Pass one sketch for all, or one for each."
+        )
+    names = [f"sketch {index}" if len(sketches) > 1 else "sketch" for index in range(len(photos))]
+    return [
+        load_strokes(sketches[index % len(sketches)], photo.size, name=name, max_pixels=max_pixels)
+        for index, (photo, name) in enumerate(zip(photos, names, strict=True))
+    ]
 
 
 def read_guidance(

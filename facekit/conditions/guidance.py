@@ -3,6 +3,7 @@
 import torch
 
 NUM_CLASSES = 19
+ENCODER_CHANNELS = 3 + 1 + NUM_CLASSES + 3  # picture, sketch, semantic map, colour
 
 
 def encoder_input(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from facekit.conditions.attributes import FFHQ_EDITS, PrincipalComponents, principal_components
-from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import store, write_folder
 from facekit.models.style_directions import StyleDirections
+from facekit.weights.checkpoints import read_checkpoint
 
 INTERFACEGAN = ("age", "smile", "pose")
 COMPONENTS_FILE = "ffhq_pca.pt"

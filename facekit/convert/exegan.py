@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
-from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import (
     check_options,
     download_files,
@@ -26,6 +25,7 @@ from facekit.convert.vspbfr import load_identity_encoder
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
+from facekit.weights.checkpoints import read_checkpoint
 
 GENERATORS = {256: ("EXE_GAN_model_256.pt", "EXE_GAN_model.pt"), 512: ("EXE_GAN_model_512.pt",)}
 STYLE, IDENTITY = "psp_ffhq_encode.pt", "Arcface.pth"

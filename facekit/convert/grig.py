@@ -8,11 +8,11 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import Rules, State, load_renamed, store, sub_state, write_folder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.weights.checkpoints import read_checkpoint
 
 Part = Literal["pipeline", "projected-discriminator", "patch-discriminator"]
 PARTS: tuple[Part, ...] = ("pipeline", "projected-discriminator", "patch-discriminator")

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
-from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import (
     check_options,
     download_files,
@@ -28,6 +27,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.schedulers import CodeDiffusionScheduler
+from facekit.weights.checkpoints import read_checkpoint
 
 DIFFUSER, RESTORER = "code_diffuser.pt", "restoration_net.pt"
 STYLE, IDENTITY = "style_encoder_decoder.pt", "Arcface.pth"

@@ -8,7 +8,6 @@ import numpy as np
 from .detect import Face
 from .geometry import (
     Box,
-    bounding_box,
     cast,
     invert,
     resample,
@@ -86,7 +85,7 @@ class AlignedFace:
     @property
     def box(self) -> Box:
         """Whole-pixel box (x0, y0, x1, y1) of the crop inside the photo."""
-        return bounding_box(self.quad, *self.photo_shape)
+        return Box.around_points(self.quad, *self.photo_shape)
 
     def to_aligned(self, points: np.ndarray) -> np.ndarray:
         """Photo points [N, 2] -> aligned points [N, 2]."""
@@ -215,7 +214,7 @@ def colour_channels(photo: np.ndarray) -> slice | None:
 def _fade_outside(picture: np.ndarray, to_photo: np.ndarray, photo_shape: tuple[int, int]) -> np.ndarray:
     size = picture.shape[0]
     height, width = photo_shape
-    x, y = target_coordinates(to_photo, (0, 0, size, size))
+    x, y = target_coordinates(to_photo, Box(0, 0, size, size))
     beyond = np.maximum.reduce([-0.5 - x, x - (width - 0.5), -0.5 - y, y - (height - 0.5), np.zeros_like(x)])
     if not beyond.any():
         return picture

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from .detectors import DETECTORS, WORKING_SIDE, Candidate, NamedDetector
-from .geometry import Box, bounding_box, resample, tiles
+from .geometry import Box, resample, tiles
+from .selection import check_selection, select_faces
 
 # Reflected border of that copy: an aligned 256-pixel face touches its frame, and without the border the
 # sliding windows of the cascade never fit around it.
@@ -54,7 +55,7 @@ Detector = Callable[[np.ndarray], Sequence[Face]]
 def detect_faces(
     image: np.ndarray,
     *,
-    detector: str | Detector = "mtcnn",
+    detector: str | Detector | None = None,
     min_size: float = 32.0,
     min_score: float = 0.7,
     faces: str | Sequence[int] = "all",
@@ -64,9 +65,10 @@ def detect_faces(
 
     Args:
         image: [H, W, 3] uint8 RGB, upright (EXIF orientation applied).
-        detector: "mtcnn" (offline; Zhang et al., Joint face detection and alignment using multi-task cascaded
-            convolutional networks, 2016, refined in a second pass), "retinaface" or "scrfd" (extra `faces`),
-            or a callable that takes the photo and returns `Face`s in its pixels (their `index` is ignored).
+        detector: "mtcnn" (offline, and what None means; Zhang et al., Joint face detection and alignment using
+            multi-task cascaded convolutional networks, 2016, refined in a second pass), "retinaface" or "scrfd"
+            (extra `faces`), or a callable that takes the photo and returns `Face`s in its pixels (their `index` is
+            ignored).
         min_size: smallest face, in photo pixels, measured on the shorter side of its box. Named detectors
             look at a copy of at most 1,600 pixels a side, in which "mtcnn" finds no face below 20 pixels, and
             then search the photo part by part where faces of 32 pixels, or of a larger `min_size`, need it.
@@ -88,19 +90,20 @@ def detect_faces(
             f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
         )
         raise ValueError(f"face detection takes a uint8 RGB array [H, W, 3], got {found}")
+    detector = "mtcnn" if detector is None else detector
     if not callable(detector) and detector not in DETECTORS:
         raise ValueError(
             f"detector {detector!r} is unknown; choose one of {sorted(DETECTORS)} or pass a callable"
         )
     if not min_size >= 0 or not 0 <= min_score <= 1:
         raise ValueError(f"min_size must be >= 0 and min_score in [0, 1], got {min_size} and {min_score}")
-    _check_selection(faces)
+    check_selection(faces)
 
     kept = [] if turned == "only" else _find(image, detector, min_size, min_score)
     if turned and all(face.score < MIN_SURE_SCORE for face in kept):
         kept = _find_turned(image, detector, min_size, max(min_score, MIN_SURE_SCORE)) or kept
     kept.sort(key=lambda face: face.box[0] + face.box[2])
-    return _select([replace(face, index=index) for index, face in enumerate(kept)], faces)
+    return select_faces([replace(face, index=index) for index, face in enumerate(kept)], faces)
 
 
 def _find(image: np.ndarray, detector: str | Detector, min_size: float, min_score: float) -> list[Face]:
@@ -146,30 +149,6 @@ def _keep(found: Sequence[Face], min_size: float, min_score: float) -> list[Face
     return kept
 
 
-def _check_selection(faces: str | Sequence[int]) -> None:
-    wrong = ValueError(f'faces must be "all", "largest" or a list of indices from 0, got {faces!r}')
-    if isinstance(faces, str):
-        if faces not in ("all", "largest"):
-            raise wrong
-    elif not isinstance(faces, Sequence) or not all(
-        isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in faces
-    ):
-        raise wrong
-
-
-def _select(found: list[Face], faces: str | Sequence[int]) -> list[Face]:
-    if faces == "all":
-        return found
-    if faces == "largest":
-        return [max(found, key=lambda face: face.area)] if found else []
-    missing = [int(index) for index in faces if not 0 <= index < len(found)]
-    if missing:
-        count = "1 face" if len(found) == 1 else f"{len(found) or 'no'} faces"
-        way_out = f"choose from 0 to {len(found) - 1}" if found else "try a lower min_size or min_score"
-        raise ValueError(f"face {missing[0]} was asked for, but the photo has {count}; {way_out}")
-    return [found[index] for index in dict.fromkeys(int(index) for index in faces)]
-
-
 def _same_face(a: np.ndarray, b: np.ndarray) -> bool:
     eyes = max(np.hypot(*(a[1] - a[0])), np.hypot(*(b[1] - b[0])))
     return bool(np.hypot(*(a.mean(axis=0) - b.mean(axis=0))) < 0.5 * eyes)
@@ -190,9 +169,9 @@ def _find_in_parts(
     smaller: list[Face] = []
     for scale in _finer_scales(detector, max(height, width), max(min_size, SMALLEST_IN_PARTS)):
         margin, added = MARGIN * detector.smallest / scale, []
-        for core in tiles((0, 0, width, height), math.floor(detector.view / scale - 2 * margin)):
+        for core in tiles(Box(0, 0, width, height), math.floor(detector.view / scale - 2 * margin)):
             corners = np.array(core, dtype=float).reshape(2, 2)
-            part = bounding_box(corners, height, width, margin=math.ceil(margin))
+            part = Box.around_points(corners, height, width, margin=math.ceil(margin))
             for face in _search(image, part, scale, detector, min_size, turn):
                 x, y = face.landmarks.mean(axis=0)
                 if not (core[0] <= x < core[2] and core[1] <= y < core[3]):

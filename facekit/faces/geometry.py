@@ -6,14 +6,64 @@ Pixel `(x, y)` has its centre at the whole numbers `(x, y)`; a picture of width 
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
-Box = tuple[int, int, int, int]
 # Side of the cells in which photos are worked on: small enough for the processor's cache.
 TILE = 512
+
+
+class Box(NamedTuple):
+    """Half-open rectangle in whole pixels: columns left..right, rows top..bottom."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def around_points(cls, points: np.ndarray, height: int, width: int, margin: int = 0) -> "Box":
+        """The smallest box around `points` [N, 2] and `margin` pixels more, cut to a picture of that size."""
+        low, high = np.floor(points.min(axis=0)) - margin, np.ceil(points.max(axis=0)) + margin + 1
+        left, right = (int(np.clip(value, 0, width)) for value in (low[0], high[0]))
+        top, bottom = (int(np.clip(value, 0, height)) for value in (low[1], high[1]))
+        return cls(left, top, right, bottom)
+
+    @classmethod
+    def around_mask(cls, mask: np.ndarray) -> "Box | None":
+        """The smallest box around the True pixels of `[H, W]`, None where there are none."""
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows) == 0:
+            return None
+        return cls(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+    @property
+    def side(self) -> int:
+        """The longer side."""
+        return max(self.right - self.left, self.bottom - self.top)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the box in an array `[H, W]`."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def union(self, other: "Box") -> "Box":
+        """The smallest box around both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+    def intersection(self, other: "Box") -> "Box | None":
+        """The pixels that both have, None where there are none."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Box(left, top, right, bottom) if left < right and top < bottom else None
 
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -34,26 +84,11 @@ def shift_target(matrix: np.ndarray, x: int, y: int) -> np.ndarray:
     )
 
 
-def bounding_box(points: np.ndarray, height: int, width: int, margin: int = 0) -> Box:
-    """Whole-pixel box (x0, y0, x1, y1) around `points` [N, 2] and `margin`, cut to the picture."""
-    low, high = np.floor(points.min(axis=0)) - margin, np.ceil(points.max(axis=0)) + margin + 1
-    x0, x1 = (int(np.clip(value, 0, width)) for value in (low[0], high[0]))
-    y0, y1 = (int(np.clip(value, 0, height)) for value in (low[1], high[1]))
-    return x0, y0, x1, y1
-
-
-def intersect(a: Box, b: Box) -> Box | None:
-    """Common part of two boxes, or None."""
-    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
 def tiles(box: Box, side: int = TILE) -> Iterator[Box]:
     """The cells of the fixed grid of `side` pixels that touch `box`, cut to it."""
-    x0, y0, x1, y1 = box
-    for top in range(y0 - y0 % side, y1, side):
-        for left in range(x0 - x0 % side, x1, side):
-            cell = intersect(box, (left, top, left + side, top + side))
+    for top in range(box.top - box.top % side, box.bottom, side):
+        for left in range(box.left - box.left % side, box.right, side):
+            cell = box.intersection(Box(left, top, left + side, top + side))
             if cell is not None:
                 yield cell
 
@@ -104,7 +139,7 @@ def resample(
     """
     scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
-    box = bounding_box(
+    box = Box.around_points(
         transform_points(matrix, corners), *source.shape[:2], margin=3 + math.ceil(2 * max(scale, 1.0))
     )
     if box[0] >= box[2] or box[1] >= box[3]:

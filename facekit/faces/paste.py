@@ -12,7 +12,6 @@ from .geometry import (
     TILE,
     Box,
     cast,
-    intersect,
     resample,
     sample_nearest,
     shift_target,
@@ -234,8 +233,8 @@ def _opacity(layer: _Layer, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarra
     # The distance to the region's edge is needed up to `reach` only, so a window that much wider shows all of
     # it.
     margin, (height, width) = math.ceil(reach) + 2, aligned.photo_shape
-    wide = intersect(
-        (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin), (0, 0, width, height)
+    wide = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin).intersection(
+        Box(0, 0, width, height)
     )
     region = aligned.covers(wide)
     if layer.mask_on_photo:

@@ -1,78 +1,46 @@
-"""Square crops around the holes of a photo, to the network's size and back.
+"""The squares of a photo that networks see, at the network's size, and the way back.
 
-Every crop is a `Region`: what the network sees of it, and how a filled square returns to the photo. Only
-pixels under the region's own part of the hole are ever written.
+A `CropSquare` is cut straight from the photo around a group of holes, a `FaceSquare` is an aligned face. Only pixels
+under a square's own part of the hole are ever written.
 """
 
-from dataclasses import dataclass
+import math
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from facekit.faces.align import AlignedFace, align_face
+from facekit.faces.geometry import Box, invert, resample, shift_target, smoothstep
 from facekit.images.photo import as_float, from_float, resize
 
 CONTEXT = 2.0  # side of a crop in sides of the hole's bounding box
 FEATHER = 2.0  # width of the blend just inside the hole, in pixels of the network's picture
 _LABEL_SIDE = 1024  # holes are grouped on a mask of at most this side
+# Where a hole leaves a face's crop, the fill changes into what lies beyond, in shares of the crop's side: tones
+# over a wide band, details over a narrow one (Burt and Adelson, A multiresolution spline, 1983, with two bands).
+TONE_BAND, DETAIL_BAND = 0.2, 0.06
+TONE_BLUR = 0.03  # standard deviation of the blur that tells tones from details
 
 
-class Region(Protocol):
-    """A square that the network fills: float32 `image` `[S, S, 3]` in [0, 1] and bool `hole` `[S, S]`."""
+class Square(Protocol):
+    """A square that the network sees: float32 `image` `[S, S, 3]` in [0, 1] and bool `hole` `[S, S]` to be filled."""
 
     image: np.ndarray
     hole: np.ndarray
 
-    def paint(self, canvas: np.ndarray, filled: np.ndarray) -> None:
-        """Write the filled square float32 `[S, S, 3]` in [0, 1] into `canvas` `[H, W, 3]` of any depth."""
+    @property
+    def side(self) -> float:
+        """How wide the square is in pixels of the photo."""
+
+    def uncover(self, rgb: np.ndarray) -> np.ndarray:
+        """What the photo `[H, W, 3]` shows in the square with nothing hidden, float32 `[S, S, 3]` in [0, 1]."""
 
     def view(self, values: np.ndarray) -> np.ndarray:
         """A map float32 `[H, W]` of the photo as the network sees it, `[S, S]`; 0 outside the photo."""
 
-    def lay(self, canvas: np.ndarray, values: np.ndarray) -> None:
-        """Write a map float32 `[S, S]` into `canvas` float32 `[H, W]` as it is."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """Half-open rectangle in pixels: columns left..right, rows top..bottom."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def side(self) -> int:
-        """The longer side."""
-        return max(self.right - self.left, self.bottom - self.top)
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Index of the rectangle in an array `[H, W]`."""
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-    def union(self, other: "Box") -> "Box":
-        """The smallest rectangle around both."""
-        return Box(
-            min(self.left, other.left),
-            min(self.top, other.top),
-            max(self.right, other.right),
-            max(self.bottom, other.bottom),
-        )
-
-    def meets(self, other: "Box") -> bool:
-        """Whether the two share a pixel."""
-        apart = self.right <= other.left or other.right <= self.left
-        return not (apart or self.bottom <= other.top or other.bottom <= self.top)
-
-
-def bounding_box(hole: np.ndarray) -> Box | None:
-    """The smallest rectangle around the True pixels of `[H, W]`, None where there are none."""
-    rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    def lay(self, canvas: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
+        """Write a map float32 `[S, S]` into `canvas` float32 `[H, W]`, under the square where `where` is True."""
 
 
 def crop_side(box: Box, size: tuple[int, int], sample_size: int) -> int:
@@ -86,7 +54,7 @@ def group_holes(hole: np.ndarray, sample_size: int) -> list[Box]:
     Holes join one crop where that costs little resolution: when the joint crop is no more than 1.5 times the
     larger of the two, or their rectangles overlap.
     """
-    outer = bounding_box(hole)
+    outer = Box.around_mask(hole)
     if outer is None:
         return []
     inside = hole[outer.slices]
@@ -102,7 +70,7 @@ def group_holes(hole: np.ndarray, sample_size: int) -> list[Box]:
     for label in range(1, count):
         left, top, width, height = (int(n) for n in stats[label, :4])
         around = np.s_[top : top + height, left : left + width]
-        box = bounding_box(coarse[around] & (labels[around] == label))
+        box = Box.around_mask(coarse[around] & (labels[around] == label))
         boxes.append(
             Box(
                 outer.left + (left + box.left) * step,
@@ -121,7 +89,7 @@ def _join(boxes: list[Box], size: tuple[int, int], sample_size: int) -> list[Box
         for index, other in enumerate(done):
             joint = box.union(other)
             sides = (crop_side(box, size, sample_size), crop_side(other, size, sample_size))
-            if box.meets(other) or crop_side(joint, size, sample_size) <= 1.5 * max(sides):
+            if box.intersection(other) is not None or crop_side(joint, size, sample_size) <= 1.5 * max(sides):
                 boxes.append(joint)
                 del done[index]
                 break
@@ -130,8 +98,8 @@ def _join(boxes: list[Box], size: tuple[int, int], sample_size: int) -> list[Box
     return sorted(done, key=lambda box: (box.left, box.top))
 
 
-def surroundings(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Colours float32 `[H, W, 3]` with the hole filled smoothly from the known pixels (pull-push pyramid).
+def fill_smoothly(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Fill the hole in colours float32 `[H, W, 3]` smoothly from the known pixels (pull-push pyramid).
 
     Known pixels stay; a picture without any becomes mid gray. Keeps what a hole hides from leaking into
     shrunk pictures and blends.
@@ -162,14 +130,14 @@ def feather(hole: np.ndarray, width: float) -> np.ndarray:
     return np.clip(distance / (width + 1), 0, 1)
 
 
-class CropRegion:
+class CropSquare:
     """A square of the photo around one group of holes.
 
     Args:
         rgb: the photo `[H, W, 3]` at its own depth.
         hole: all that is unknown in the photo, bool `[H, W]`.
-        own: the part of the hole that this region fills, bool `[H, W]`; only what lies in `box` counts.
-        box: rectangle around the holes that this region fills.
+        own: the part of the hole that this square fills, bool `[H, W]`; only what lies in `box` counts.
+        box: rectangle around the holes that this square fills.
         side: side of the square in photo pixels; where it is longer than the photo is wide or high, the
             picture is continued by reflection.
         sample_size: side S of the network's picture.
@@ -188,7 +156,7 @@ class CropRegion:
             for length, start in zip(inner_size, (self.left, self.top), strict=True)
         )
         unknown = hole[self.inner.slices]
-        self.known = surroundings(as_float(rgb[self.inner.slices]), unknown)
+        self.known = fill_smoothly(as_float(rgb[self.inner.slices]), unknown)
         self.own = np.zeros(unknown.shape, dtype=bool)
         rows = slice(box.top - self.inner.top, box.bottom - self.inner.top)
         columns = slice(box.left - self.inner.left, box.right - self.inner.left)
@@ -202,23 +170,35 @@ class CropRegion:
         self.image = np.pad(np.clip(resize(self.known, self.small), 0, 1), (*pad, (0, 0)), mode="reflect")
         self.hole = np.pad(small_hole, pad, mode="reflect")
 
-    def _large(self, square: np.ndarray) -> np.ndarray:
+    def enlarge(self, square: np.ndarray) -> np.ndarray:
+        """The part of a square `[S, S]` or `[S, S, C]` that shows the photo, at the photo's size."""
         part = square[self.top : self.top + self.small[1], self.left : self.left + self.small[0]]
         return resize(part, (self.own.shape[1], self.own.shape[0]))
 
     def view(self, values: np.ndarray) -> np.ndarray:
-        """See `Region.view`."""
+        """See `Square.view`."""
         return np.pad(resize(values[self.inner.slices], self.small), self.pad)
 
     def paint(self, canvas: np.ndarray, filled: np.ndarray) -> None:
-        """See `Region.paint`."""
-        large = np.clip(self._large(filled), 0, 1)
+        """Write the filled square float32 `[S, S, 3]` in [0, 1] into `canvas` `[H, W, 3]` of any depth."""
+        large = np.clip(self.enlarge(filled), 0, 1)
         blend = self.known + (large - self.known) * self.weight
         canvas[self.inner.slices][self.own] = from_float(blend[self.own], canvas.dtype)
 
-    def lay(self, canvas: np.ndarray, values: np.ndarray) -> None:
-        """See `Region.lay`."""
-        canvas[self.inner.slices][self.own] = self._large(values)[self.own]
+    @property
+    def side(self) -> float:
+        """See `Square.side`."""
+        return float(max(self.own.shape))
+
+    def uncover(self, rgb: np.ndarray) -> np.ndarray:
+        """See `Square.uncover`."""
+        small = np.clip(resize(as_float(rgb[self.inner.slices]), self.small), 0, 1)
+        return np.pad(small, (*self.pad, (0, 0)), mode="reflect")
+
+    def lay(self, canvas: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
+        """See `Square.lay`; of `where` only what this square fills."""
+        inside = self.own & where[self.inner.slices]
+        canvas[self.inner.slices][inside] = self.enlarge(values)[inside]
 
 
 def _place(box: Box, side: int, width: int, height: int) -> tuple[Box, tuple[int, int]]:
@@ -237,10 +217,10 @@ def _place(box: Box, side: int, width: int, height: int) -> tuple[Box, tuple[int
     return Box(starts[0], starts[1], ends[0], ends[1]), (offsets[0], offsets[1])
 
 
-def crop_regions(
+def cut_squares(
     rgb: np.ndarray, hole: np.ndarray, sample_size: int, crop: str = "hole", own: np.ndarray | None = None
-) -> list[CropRegion]:
-    """The regions of one photo: a square around each group of holes (`crop="hole"`) or one for all
+) -> list[CropSquare]:
+    """The squares of one photo: one around each group of holes (`crop="hole"`) or one for all
     (`"whole"`).
 
     `own` restricts what is filled to a part of the hole; the rest of the hole is unknown to the network too.
@@ -248,7 +228,97 @@ def crop_regions(
     own = hole if own is None else own
     size = (hole.shape[1], hole.shape[0])
     if crop == "whole":
-        box = bounding_box(own)
-        return [] if box is None else [CropRegion(rgb, hole, own, box, max(size), sample_size)]
+        box = Box.around_mask(own)
+        return [] if box is None else [CropSquare(rgb, hole, own, box, max(size), sample_size)]
     boxes = group_holes(own, sample_size)
-    return [CropRegion(rgb, hole, own, b, crop_side(b, size, sample_size), sample_size) for b in boxes]
+    return [CropSquare(rgb, hole, own, b, crop_side(b, size, sample_size), sample_size) for b in boxes]
+
+
+def frame_whole(rgb: np.ndarray, sample_size: int) -> CropSquare:
+    """The whole photo `[H, W, 3]` as one square with nothing hidden."""
+    height, width = rgb.shape[:2]
+    nothing, box = np.zeros((height, width), dtype=bool), Box(0, 0, width, height)
+    return CropSquare(rgb, nothing, ~nothing, box, box.side, sample_size)
+
+
+class FaceSquare:
+    """An aligned face, with a hole or without. `paste_faces` takes all faces of a photo back together.
+
+    Args:
+        aligned: the face.
+        hole: what is filled in the photo, bool `[H, W]`; None: nothing is hidden.
+        rest: the part of the hole that lies in no filled face's crop, bool `[H, W]`.
+
+    Attributes:
+        image: float32 `[S, S, 3]` in [0, 1].
+        hole: bool `[S, S]`.
+        aligned: the way back to the photo.
+        seam: distance float32 `[S, S]` in aligned pixels to where the hole leaves the crop; None where it does not.
+    """
+
+    def __init__(
+        self, aligned: AlignedFace, hole: np.ndarray | None = None, rest: np.ndarray | None = None
+    ) -> None:
+        self.aligned = aligned
+        self.image = as_float(aligned.image)
+        self.hole = np.zeros((aligned.size, aligned.size), dtype=bool)
+        if hole is not None:
+            self.hole = aligned.warp(hole.astype(np.float32), "linear") >= 0.5
+        self.seam = None if rest is None else distance_to_seam(aligned, rest)
+
+    def blend(self, canvas: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """The filled square `[S, S, 3]` in [0, 1], led over to what `canvas` `[H, W, 3]` shows beyond the crop.
+
+        Under the hole the canvas must show what the fill is to change into, not the hole's old content.
+        """
+        if self.seam is None:
+            return filled
+        size = self.aligned.size
+        around = as_float(align_face(canvas, self.aligned.face, size).image)
+        difference = around - filled
+        tones = cv2.GaussianBlur(difference, (0, 0), TONE_BLUR * size, borderType=cv2.BORDER_REFLECT)
+        coarse, fine = (
+            1 - smoothstep(self.seam / (band * size))[..., None] for band in (TONE_BAND, DETAIL_BAND)
+        )
+        return np.clip(filled + tones * coarse + (difference - tones) * fine, 0, 1)
+
+    @property
+    def side(self) -> float:
+        """See `Square.side`."""
+        return float(self.aligned.size / np.hypot(*self.aligned.matrix[:, 0]))
+
+    def uncover(self, rgb: np.ndarray) -> np.ndarray:
+        """See `Square.uncover`."""
+        return as_float(align_face(rgb, self.aligned.face, self.aligned.size).image)
+
+    def view(self, values: np.ndarray) -> np.ndarray:
+        """See `Square.view`."""
+        return self.aligned.warp(values, "linear")
+
+    def lay(self, canvas: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
+        """See `Square.lay`."""
+        box = self.aligned.box.slices
+        inside = where[box] & self.aligned.covers(self.aligned.box)
+        canvas[box][inside] = self.aligned.unwarp(values)[box][inside]
+
+
+def distance_to_seam(aligned: AlignedFace, rest: np.ndarray) -> np.ndarray | None:
+    """How far every aligned pixel is from the part of the hole outside all crops, `[S, S]` in aligned pixels.
+
+    Args:
+        rest: that part, bool `[H, W]`.
+
+    Returns:
+        float32, or None where that part does not touch the crop.
+    """
+    size = aligned.size
+    # One pixel of the photo beyond the crop, and one of the crop, are enough to see it.
+    ring = 1 + math.ceil(max(1.0, np.hypot(*aligned.matrix[:, 0])))
+    wide = size + 2 * ring
+    beyond = (
+        resample(rest, shift_target(invert(aligned.matrix), -ring, -ring), wide, wide, border="zero") > 0.1
+    )
+    if not beyond.any():
+        return None
+    distance = cv2.distanceTransform((~beyond).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance[ring:-ring, ring:-ring]

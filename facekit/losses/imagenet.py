@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.losses.adversarial import hinge_discriminator_loss, hinge_generator_loss
 from facekit.models.imagenet_features import ImageNetFeatures, feature_distance
+from facekit.weights.imagenet import load_efficientnet_lite
 
 
 class ImageNetDistance(nn.Module):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from facekit.convert.checkpoints import read_checkpoint
-from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.metrics.errors import WeightsUnavailable
+from facekit.weights.checkpoints import read_checkpoint
+from facekit.weights.imagenet import load_efficientnet_lite
 
 Features = Callable[[np.ndarray], np.ndarray]
 PairDistance = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -19,7 +19,7 @@ class ImageNetFeatures(nn.Module):
     """Six maps of a frozen EfficientNet-Lite, always in float32 and evaluation mode.
 
     Args:
-        classifier: timm's network with trained weights, see `facekit.convert.imagenet.load_efficientnet_lite`.
+        classifier: timm's network with trained weights, see `facekit.weights.imagenet.load_efficientnet_lite`.
     """
 
     def __init__(self, classifier: nn.Module) -> None:

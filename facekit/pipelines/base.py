@@ -1,19 +1,140 @@
-"""Base class of facekit's pipelines: errors of the Hub that say what to do."""
+"""What all pipelines do: load, read photos, run squares through networks in parts, deliver results.
+
+The walk of a call: `load_images` -> `facekit.faces.jobs` (find faces, cut squares) -> `SampleOrder` (order and
+randomness) -> `facekit.images.tensors.to_batch` -> the pipeline's own networks -> `to_pictures` ->
+`FacekitPipeline.finish` (paint or paste, deliver).
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Self
 
+import numpy as np
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_module
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.torch_utils import randn_tensor
 from safetensors import SafetensorError
 
+from facekit.faces.detect import Face
+from facekit.faces.jobs import PhotoJob
 from facekit.hub.errors import explained
+from facekit.images.photo import Photo
+from facekit.images.tensors import masks_to_batch, to_batch
 from facekit.models.precision import check_fits
 from facekit.models.verified import VerifiedModelMixin
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+StepCallback = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
+
+
+@dataclass(frozen=True)
+class SampleOrder:
+    """The samples of a call, one for each square of each result, in the order pair, candidate, square.
+
+    A pair is a photo with its exemplar; without exemplars every photo is a pair of its own.
+
+    Attributes:
+        photos: the photo of each pair.
+        counts: how many squares each photo has.
+        num_images: candidates of each pair.
+        owners: for every sample its pair.
+        sources: alike, its square among the squares of all photos.
+        candidates: alike, which candidate of its pair it belongs to.
+    """
+
+    photos: list[int]
+    counts: list[int]
+    num_images: int
+    owners: list[int]
+    sources: list[int]
+    candidates: list[int]
+
+    @classmethod
+    def of(cls, counts: Sequence[int], num_images: int = 1, photos: Sequence[int] | None = None) -> Self:
+        """The order of photos with `counts` squares each; `photos` of the pairs, by default each photo once."""
+        photos = range(len(counts)) if photos is None else photos
+        first = np.cumsum([0, *counts])
+        rows = [
+            (owner, int(first[photo]) + place, candidate)
+            for owner, photo in enumerate(photos)
+            for candidate in range(num_images)
+            for place in range(counts[photo])
+        ]
+        owners, sources, candidates = (
+            (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+        )
+        return cls(list(photos), list(counts), num_images, owners, sources, candidates)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def results(self) -> Iterator[tuple[int, slice]]:
+        """For every result its photo and its samples."""
+        start = 0
+        for photo in self.photos:
+            for _ in range(self.num_images):
+                yield photo, slice(start, start + self.counts[photo])
+                start += self.counts[photo]
+
+
+def check_generators(
+    generator: Generators, count: int, what: str = "photos"
+) -> torch.Generator | list[torch.Generator] | None:
+    """The source of randomness as a call goes on with it: one, or a list with one for each of `count` photos.
+
+    Raises:
+        TypeError: something else than generators.
+        ValueError: more or fewer of them than photos.
+    """
+    given = list(generator) if isinstance(generator, list | tuple) else generator
+    for one in given if isinstance(given, list) else [given]:
+        if not isinstance(one, torch.Generator | None):
+            raise TypeError(
+                f"generator is a {type(one).__name__}. Pass torch.Generator().manual_seed(SEED), or a list with one "
+                f"for each of the {what}."
+            )
+    if isinstance(given, list) and len(given) != count:
+        raise ValueError(f"{len(given)} generators for {count} {what}. Pass one, or one for each.")
+    return given
+
+
+def check_known_faces(
+    known_faces: Sequence[Sequence[Face]] | None, count: int
+) -> Sequence[Sequence[Face] | None]:
+    """The faces of each of `count` photos that were found before; None where they are to be sought.
+
+    Raises:
+        ValueError: more or fewer lists than photos.
+    """
+    if known_faces is None:
+        return [None] * count
+    if len(known_faces) != count or any(isinstance(found, Face) for found in known_faces):
+        raise ValueError(
+            f"known_faces has {len(known_faces)} entries for {count} photos. Pass a list of faces for each photo."
+        )
+    return known_faces
+
+
+def split_generators(
+    generator: torch.Generator | list[torch.Generator] | None, owners: list[int]
+) -> list[torch.Generator]:
+    """Make one CPU generator for each sample, so that batches and devices do not change what is drawn."""
+    generators = []
+    for owner in owners:
+        source = generator[owner] if isinstance(generator, list) else generator
+        device = "cpu" if source is None else source.device
+        seed = torch.randint(2**62, (1,), generator=source, device=device)
+        generators.append(torch.Generator().manual_seed(int(seed)))
+    return generators
+
+
+def run_in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int) -> torch.Tensor:
+    """Join what `compute` gives for the rows 0 to `count` - 1, at most `most` at a time."""
+    return torch.cat([compute(slice(start, min(start + most, count))) for start in range(0, count, most)])
 
 
 class FacekitPipeline(DiffusionPipeline):
@@ -143,6 +264,12 @@ class FacekitPipeline(DiffusionPipeline):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
 
+    @staticmethod
+    def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+        """Raise ValueError, naming the argument, unless the value is one of the words."""
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
+
     def check_callback_inputs(self, names: Sequence[str]) -> None:
         """Raise ValueError where a callback asks for tensors that this pipeline does not hand out."""
         unknown = [name for name in names if name not in self._callback_tensor_inputs]
@@ -151,3 +278,65 @@ class FacekitPipeline(DiffusionPipeline):
                 f"callback_on_step_end_tensor_inputs has {unknown}; "
                 f"known are {list(self._callback_tensor_inputs)}."
             )
+
+    def call_back(
+        self,
+        callback: StepCallback | None,
+        names: Sequence[str],
+        step: int,
+        timestep: int,
+        **tensors: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """Hand a step's tensors, those of `names`, to the caller's function; gives what it wants changed."""
+        if callback is None:
+            return {}
+        callback_kwargs = {}
+        for name in names:
+            callback_kwargs[name] = tensors[name]
+        return callback(self, step, timestep, callback_kwargs) or {}
+
+    @staticmethod
+    def check_shape(tensor: torch.Tensor | None, shape: tuple[int, ...], name: str) -> None:
+        """Raise ValueError, naming the argument, where a tensor was given that has another shape."""
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{name} has the shape {list(tensor.shape)}; {list(shape)} is needed, one row for each face "
+                "and candidate."
+            )
+
+    def draw_noise(self, shape: tuple[int, ...], generators: list[torch.Generator]) -> torch.Tensor:
+        """Standard normal numbers of `shape`, float32, each row from a generator of its own."""
+        device = self._execution_device
+        if not shape[0]:
+            return torch.empty(shape, device=device)
+        return randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
+
+    @staticmethod
+    def check_finite(images: torch.Tensor, dtype: torch.dtype) -> None:
+        """Raise ValueError where networks of this number type gave NaN or infinity."""
+        if not torch.isfinite(images).all():
+            raise ValueError(
+                f"The networks gave NaN or infinity in {dtype}. "
+                "Load the pipeline with dtype=torch.float32 or torch.bfloat16."
+            )
+
+    def make_batch(self, jobs: Sequence[PhotoJob]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The squares of all photos `[N, 3, S, S]` in [-1, 1] and their holes `[N, 1, S, S]`, 1 = hole; float32."""
+        squares = [square for job in jobs for square in job.squares]
+        pictures = to_batch([square.image for square in squares], self._execution_device)
+        return pictures, masks_to_batch([square.hole for square in squares], self._execution_device)
+
+    def finish(
+        self,
+        jobs: Sequence[PhotoJob],
+        order: SampleOrder,
+        pictures: Sequence[np.ndarray],
+        watermark: bool,
+    ) -> list[Photo]:
+        """The results: each photo with its samples' pictures float32 `[S, S, 3]` in [0, 1] painted into its holes."""
+        return [jobs[photo].paint(pictures[part], watermark) for photo, part in order.results()]
+
+    @staticmethod
+    def collect_notes(jobs: Sequence[PhotoJob], output_type: str) -> list[str]:
+        """The notes of all photos, with the photos' names in front when there are several."""
+        return [note for job in jobs for note in job.label_notes(len(jobs), output_type)]

@@ -1,8 +1,8 @@
 """`FaceInpaintPipeline`: holes in photos are filled, face by face or anywhere (GRIG, thesis Chapter 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,20 +10,22 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from facekit.faces import Face
+from facekit.faces.detect import Detector, Face
+from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.images.masks import MaskInput, load_masks
-from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
-from facekit.images.tensors import check_output_type, deliver, heat_map
+from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, load_images
+from facekit.images.tensors import Pictures, check_output_type, deliver, heat_map, to_pictures
 from facekit.models.residual_inference import is_compiled
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines import tones
-from facekit.pipelines.base import FacekitPipeline
-from facekit.pipelines.inpaint_plan import Job, plan_job
-from facekit.pipelines.samples import Pictures, check_generators, region_batch, to_squares
-
-Callback = Callable[
-    ["FaceInpaintPipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None
-]
+from facekit.pipelines.base import (
+    FacekitPipeline,
+    Generators,
+    SampleOrder,
+    StepCallback,
+    check_generators,
+    check_known_faces,
+)
 
 
 @dataclass
@@ -96,13 +98,8 @@ class FaceInpaintPipeline(FacekitPipeline):
         Raises:
             ValueError: with the offending value and what would do.
         """
-        choices = {
-            "region": (region, ("face", "image")),
-            "crop": (crop, ("hole", "whole")),
-        }
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}.")
+        self.check_choice("region", region, ("face", "image"))
+        self.check_choice("crop", crop, ("hole", "whole"))
         check_output_type(output_type)
         self.check_counts(num_inference_steps=num_inference_steps, max_batch_size=max_batch_size)
         self.check_callback_inputs(callback_on_step_end_tensor_inputs)
@@ -112,26 +109,28 @@ class FaceInpaintPipeline(FacekitPipeline):
         self,
         image: ImageInput | Sequence[ImageInput],
         mask: MaskInput | Sequence[MaskInput],
+        *,
         region: Literal["face", "image"] = "face",
         crop: Literal["hole", "whole"] = "hole",
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
-        detector: Any = None,
+        detector: str | Detector | None = None,
+        known_faces: Sequence[Sequence[Face]] | None = None,
         num_inference_steps: int = 3,
         match_tones: bool | None = None,
         return_steps: bool = False,
+        generator: Generators = None,
         watermark: bool = False,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
         output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callback | None = None,
+        callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("image",),
     ) -> FaceInpaintOutput | tuple:
         """Fill the holes of one photo or several. Pixels outside the mask come back bit-identical.
 
-        A photo without colours, gray or toned as sepia is, stays without (`facekit.pipelines.tint`).
+        A photo without colours, gray or toned as sepia is, stays without (`facekit.images.tint`).
 
         Args:
             image: what `facekit.images.photo.load_image` takes, one or a list.
@@ -145,6 +144,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             aligned: the photos are aligned faces already: no detection, the whole picture is one square.
             faces: which faces to fill: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
+            known_faces: for each photo all its faces, where they were found before: nothing is sought.
             num_inference_steps: reasoning steps T; the published model was trained with 3.
             match_tones: after the last step (and in every returned one) take a step in tone along the rim away,
                 see `facekit.pipelines.tones`; None does what the model's configuration says.
@@ -183,29 +183,32 @@ class FaceInpaintPipeline(FacekitPipeline):
         photos = load_images(image, max_pixels=max_pixels)
         generator = check_generators(generator, len(photos))
         masks = load_masks(mask, photos, max_pixels=max_pixels)
+        known = check_known_faces(known_faces, len(photos))
 
         # 3. Find the faces and cut the squares that the network fills
-        sample_size = self.residual_inpainter.config.sample_size
         jobs = [
-            plan_job(
+            plan_fill(
                 photo,
                 hole,
                 notes,
-                sample_size=sample_size,
-                region="image" if aligned else region,
-                crop="whole" if aligned else crop,
+                sample_size=self.residual_inpainter.config.sample_size,
+                aligned=aligned,
+                region=region,
+                crop=crop,
+                beyond_faces="fill",
                 faces=faces,
                 detector=detector,
+                known_faces=found,
             )
-            for photo, (hole, notes) in zip(photos, masks, strict=True)
+            for photo, (hole, notes), found in zip(photos, masks, known, strict=True)
         ]
-        owners = [index for index, job in enumerate(jobs) for _ in job.regions]
+        owners = [index for index, job in enumerate(jobs) for _ in job.squares]
 
         # 4. Make one batch of them
         history: list[torch.Tensor] = []
         residuals: list[torch.Tensor] = []
         if owners:
-            known, holes = region_batch([r for job in jobs for r in job.regions], self._execution_device)
+            known, holes = self.make_batch(jobs)
             noise_source = [generator[i] for i in owners] if isinstance(generator, list) else generator
             fill = known * (1 - holes)
             network = self.residual_inpainter
@@ -219,13 +222,11 @@ class FaceInpaintPipeline(FacekitPipeline):
                     residual = self._residual(network, fill, holes, noise_source, max_batch_size)
                     fill = (fill + residual) * holes + known * (1 - holes)
 
-                    if callback_on_step_end is not None:
-                        tensors = {"image": fill, "residual": residual, "mask": holes}
-                        callback_kwargs = {}
-                        for key in callback_on_step_end_tensor_inputs:
-                            callback_kwargs[key] = tensors[key]
-                        changed = callback_on_step_end(self, step, step, callback_kwargs) or {}
-                        fill = changed.get("image", fill)
+                    tensors = {"image": fill, "residual": residual, "mask": holes}
+                    names = callback_on_step_end_tensor_inputs
+                    fill = self.call_back(callback_on_step_end, names, step, step, **tensors).get(
+                        "image", fill
+                    )
 
                     if return_steps:
                         residuals.append((residual.abs().mean(1, keepdim=True) * holes).cpu())
@@ -233,11 +234,7 @@ class FaceInpaintPipeline(FacekitPipeline):
                     progress_bar.update()
                     if self.interrupt:
                         break
-            if not torch.isfinite(fill).all():
-                raise ValueError(
-                    f"The network gave NaN or infinity in {self.residual_inpainter.dtype}. "
-                    "Load it with dtype=torch.float32 or torch.bfloat16."
-                )
+            self.check_finite(fill, self.residual_inpainter.dtype)
             if not return_steps:
                 history = [(tones.match_tones(fill, known, holes) if matched else fill).cpu()]
 
@@ -247,15 +244,17 @@ class FaceInpaintPipeline(FacekitPipeline):
         finished = self._paint(jobs, history, count, watermark)
         images = deliver([pictures[-1] for pictures in finished], output_type)
         steps = [deliver(pictures, output_type) for pictures in finished] if return_steps else None
-        maps = self._residual_maps(jobs, residuals, count) if return_steps else None
-        notes = [note for job in jobs for note in job.labelled_notes(len(jobs), output_type)]
+        maps = self._lay_residuals(jobs, residuals, count) if return_steps else None
+        output = FaceInpaintOutput(
+            images=images,
+            steps=steps,
+            residuals=maps,
+            faces=[job.faces for job in jobs],
+            notes=self.collect_notes(jobs, output_type),
+        )
 
         # 7. Let go of the device
         self.maybe_free_model_hooks()
-
-        output = FaceInpaintOutput(
-            images=images, steps=steps, residuals=maps, faces=[job.faces for job in jobs], notes=notes
-        )
         return output if return_dict else output.to_tuple()
 
     def _residual(
@@ -283,28 +282,20 @@ class FaceInpaintPipeline(FacekitPipeline):
             parts.append(residual.float())
         return torch.cat(parts)
 
-    def _paint(self, jobs: list[Job], history: list[torch.Tensor], count: int, watermark: bool) -> list[list]:
-        """For each job its photos after every recorded step."""
+    def _paint(
+        self, jobs: list[PhotoJob], history: list[torch.Tensor], count: int, watermark: bool
+    ) -> list[list[Photo]]:
+        """For each photo what it was after every recorded step."""
+        order = SampleOrder.of([len(job.squares) for job in jobs])
         tints = [tint for job in jobs for tint in job.tints]
-        squares = [np.stack(to_squares(fill, tints)) for fill in history]
-        finished, first = [], 0
-        for job in jobs:
-            last = first + len(job.regions)
-            finished.append(
-                [job.painted(s[first:last], watermark) for s in squares]
-                if job.regions
-                else [job.photo] * count
-            )
-            first = last
-        return finished
+        steps = [self.finish(jobs, order, to_pictures(fill, tints), watermark) for fill in history]
+        steps = steps or [[job.photo for job in jobs]] * count
+        return [list(photos) for photos in zip(*steps, strict=True)]
 
-    def _residual_maps(
-        self, jobs: list[Job], residuals: list[torch.Tensor], count: int
+    def _lay_residuals(
+        self, jobs: list[PhotoJob], residuals: list[torch.Tensor], count: int
     ) -> list[list[np.ndarray]]:
-        maps, first = [], 0
-        for job in jobs:
-            last = first + len(job.regions)
-            steps = [r[first:last, 0].numpy() for r in residuals] or [np.empty((0, 1, 1))] * count
-            maps.append([job.laid(step) for step in steps])
-            first = last
-        return maps
+        """For each photo a map float32 `[H, W]` of every step."""
+        order = SampleOrder.of([len(job.squares) for job in jobs])
+        steps = [residual[:, 0].numpy() for residual in residuals] or [np.empty((0, 1, 1))] * count
+        return [[jobs[photo].lay(step[part]) for step in steps] for photo, part in order.results()]

@@ -1,7 +1,7 @@
 """`FaceRestorePipeline`: damaged faces come back sharp, as the same persons (VSPBFR, thesis Chapter 3)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,33 +9,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
 
-from facekit.faces import Face
+from facekit.faces.detect import Detector, Face
+from facekit.faces.jobs import Background, plan_restoration
 from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
-from facekit.images.tensors import check_output_type, deliver
+from facekit.images.tensors import Pictures, check_output_type, deliver, deliver_squares, to_pictures
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.layers import to_channels_last
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.pipelines.base import FacekitPipeline
-from facekit.pipelines.restore_plan import Background, plan_aligned, plan_photo
-from facekit.pipelines.samples import (
-    Pictures,
+from facekit.pipelines.base import (
+    FacekitPipeline,
+    Generators,
+    SampleOrder,
+    StepCallback,
     check_generators,
-    deliver_squares,
-    in_parts,
-    order_samples,
-    sample_generators,
-    to_squares,
+    check_known_faces,
+    run_in_parts,
+    split_generators,
 )
 from facekit.schedulers import CodeDiffusionScheduler
-
-Callback = Callable[
-    ["FaceRestorePipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None
-]
 
 # The coarse structure that `fidelity` takes from the input: cells a side. Damage of the thesis' ranges leaves
 # it intact; at 32 cells, what 8-fold downsampling leaves of a 256-pixel face, noise came back with it (0.4 dB).
@@ -141,35 +136,38 @@ class FaceRestorePipeline(FacekitPipeline):
     def __call__(
         self,
         image: ImageInput | Sequence[ImageInput],
+        *,
+        fidelity: float = 0.5,
+        background: Background | None = None,
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
-        detector: Any = None,
         min_face_size: float = 32.0,
-        fidelity: float = 0.5,
-        num_inference_steps: int | None = None,
+        detector: str | Detector | None = None,
+        known_faces: Sequence[Sequence[Face]] | None = None,
         num_images: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        num_inference_steps: int | None = None,
+        return_aligned: bool = False,
+        generator: Generators = None,
         latents: torch.Tensor | None = None,
         z: torch.Tensor | None = None,
-        background: Background | None = None,
-        return_aligned: bool = False,
         watermark: bool = False,
         max_batch_size: int = 4,
         max_pixels: int | None = MAX_PIXELS,
         output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callback | None = None,
+        callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> FaceRestoreOutput | tuple:
         """Restore the faces of one photo or several. Pixels outside the faces come back bit-identical.
 
-        A photo without colours, gray or toned as sepia is, comes back without (`facekit.pipelines.tint`).
+        A photo without colours, gray or toned as sepia is, comes back without (`facekit.images.tint`).
 
         Args:
             image: what `facekit.images.photo.load_image` takes, one or a list.
             aligned: the photos are aligned faces already (square, any size): no detection, no pasting.
             faces: which faces to restore: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
+            known_faces: for each photo all its faces, where they were found before: nothing is sought.
             min_face_size: smaller faces are left as they are, with a note; pixels, shorter side of the box.
             fidelity: share of the difference between input and restored face, seen at 16 x 16 cells, that is
                 added back. At 0 the picture is the network's own; at 1 its coarse structure (place, shape,
@@ -222,37 +220,46 @@ class FaceRestorePipeline(FacekitPipeline):
         generator = check_generators(generator, len(photos))
 
         # 3. Find and align the faces
-        size = self.restorer.config.sample_size
-        if aligned:
-            jobs = [plan_aligned(photo, size) for photo in photos]
-        else:
-            enlarges = background is not None
-            jobs = [plan_photo(photo, size, faces, detector, min_face_size, enlarges) for photo in photos]
-        inputs = [face for job in jobs for face in job.inputs]
-        owners, sources = order_samples([len(job.inputs) for job in jobs], num_images)
+        jobs = [
+            plan_restoration(
+                photo,
+                sample_size=self.restorer.config.sample_size,
+                aligned=aligned,
+                faces=faces,
+                detector=detector,
+                known_faces=found,
+                min_face_size=min_face_size,
+                enlarges=background is not None,
+            )
+            for photo, found in zip(photos, check_known_faces(known_faces, len(photos)), strict=True)
+        ]
+        inputs = [square.image for job in jobs for square in job.squares]
+        order = SampleOrder.of([len(job.squares) for job in jobs], num_images)
+        sources = order.sources
 
         # 4. Settle all randomness
-        count, width = len(sources), self.style_encoder.config.style_dim
-        self._check_given(latents, (count, self.style_encoder.config.num_styles, width), "latents")
-        self._check_given(z, (count, self.restorer.config.style_dim), "z")
-        generators = sample_generators(generator, owners)
-        latents, z = self._draw(latents, z, generators, count, device)
+        codes_shape = (len(order), self.style_encoder.config.num_styles, self.style_encoder.config.style_dim)
+        z_shape = (len(order), self.restorer.config.style_dim)
+        self.check_shape(latents, codes_shape, "latents")
+        self.check_shape(z, z_shape, "z")
+        generators = split_generators(generator, order.owners)
+        # Drawn in any case, so that what is drawn afterwards does not depend on what was given.
+        drawn, drawn_z = self.draw_noise(codes_shape, generators), self.draw_noise(z_shape, generators)
+        latents = drawn if latents is None else latents.to(device, torch.float32)
+        z = drawn_z if z is None else z.to(device, torch.float32)
 
         restored, prompts, similarities = [], [], []
-        if count:
+        if inputs:
             # 5. Encode the faces, each once
-            damaged = torch.from_numpy(np.stack(inputs).transpose(0, 3, 1, 2) * np.float32(2) - np.float32(1))
-            damaged = damaged.to(device)
-            codes = in_parts(
-                lambda part: self.style_encoder(damaged[part]).float(),
-                len(inputs),
-                max_batch_size,
+            damaged, _ = self.make_batch(jobs)
+            codes = run_in_parts(
+                lambda part: self.style_encoder(damaged[part]).float(), len(inputs), max_batch_size
             )[sources]
 
             # 6. Denoise codes under them
             history = self._denoise(
                 scheduler,
-                latents,
+                latents * scheduler.init_noise_sigma,
                 codes,
                 generators,
                 callback_on_step_end,
@@ -261,102 +268,55 @@ class FaceRestorePipeline(FacekitPipeline):
 
             # 7. Restore under the clean codes and the prior's features
             samples = damaged[sources]
-            restored = in_parts(
+            restored = run_in_parts(
                 lambda part: self._restore(samples[part], history[-1][part], z[part], generators[part]),
-                count,
+                len(order),
                 max_batch_size,
             )
-            if not torch.isfinite(restored).all():
-                raise ValueError(
-                    f"The networks gave NaN or infinity in {self.restorer.dtype}. "
-                    "Load the pipeline with torch_dtype=torch.float32 or torch.bfloat16."
-                )
+            self.check_finite(restored, self.restorer.dtype)
             restored = keep_coarse_structure(restored, samples, fidelity).clamp(-1, 1)
 
             # 8. How alike did the faces stay?
             if self.identity_encoder is not None:
                 dtype = self.identity_encoder.dtype
-                similarities = in_parts(
+                similarities = run_in_parts(
                     lambda part: self.identity_encoder.similarity(
                         samples[part].to(dtype), restored[part].to(dtype)
                     ),
-                    count,
+                    len(order),
                     max_batch_size,
                 ).tolist()
             if return_aligned:
-                prompts = [self._prompt(step, max_batch_size) for step in history]
+                prompts = [self._draw_prompts(step, max_batch_size) for step in history]
             tints = [tint for job in jobs for tint in job.tints]
-            restored = to_squares(restored, [tints[source] for source in sources])
+            restored = to_pictures(restored, [tints[source] for source in sources])
 
         # 9. Put the faces back into the photos
-        images, per_image, shown_in = [], [], []
-        first = 0
-        for job in jobs:
-            for _ in range(num_images):
-                last = first + len(job.inputs)
-                images.append(job.finished(restored[first:last], background, watermark))
-                per_image.append(slice(first, last))
-                shown_in.append(job.photo)
-                first = last
-        seen = [inputs[source] for source in sources] if return_aligned else []
-        steps = [
-            deliver_squares([step[index] for step in prompts], output_type)
-            for index in (range(count) if return_aligned else ())
-        ]
-        optional = {
-            "similarities": [list(similarities[part]) for part in per_image],
-            "aligned_inputs": [
-                deliver_squares(seen[part], output_type, photo)
-                for part, photo in zip(per_image, shown_in, strict=True)
-            ],
-            "aligned_outputs": [
-                deliver_squares(restored[part], output_type, photo)
-                for part, photo in zip(per_image, shown_in, strict=True)
-            ],
-            "style_prompts": [steps[part] for part in per_image],
-        }
-        wanted = {"similarities"} if self.identity_encoder is not None else set()
+        results = list(order.results())
+        extras: dict[str, Any] = {}
+        if self.identity_encoder is not None:
+            extras["similarities"] = [similarities[part] for _, part in results]
         if return_aligned:
-            wanted |= {"aligned_inputs", "aligned_outputs", "style_prompts"}
+            shown = [inputs[source] for source in sources]
+            steps = [
+                deliver_squares([step[index] for step in prompts], output_type) for index in range(len(order))
+            ]
+            for name, pictures in (("aligned_inputs", shown), ("aligned_outputs", restored)):
+                extras[name] = [
+                    deliver_squares(pictures[part], output_type, jobs[photo].photo) for photo, part in results
+                ]
+            extras["style_prompts"] = [steps[part] for _, part in results]
+        images = [jobs[photo].paste(restored[part], background, watermark) for photo, part in results]
         output = FaceRestoreOutput(
             images=deliver(images, output_type),
             faces=[job.faces for job in jobs],
-            notes=[note for job in jobs for note in job.labelled_notes(len(jobs), output_type)],
-            **{name: value for name, value in optional.items() if name in wanted},
+            notes=self.collect_notes(jobs, output_type),
+            **extras,
         )
 
         # 10. Let go of the device
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
-
-    @staticmethod
-    def _check_given(tensor: torch.Tensor | None, shape: tuple[int, ...], name: str) -> None:
-        if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(
-                f"{name} has the shape {list(tensor.shape)}; {list(shape)} is needed, one row for each face "
-                "and candidate."
-            )
-
-    def _draw(
-        self,
-        latents: torch.Tensor | None,
-        z: torch.Tensor | None,
-        generators: list[torch.Generator],
-        count: int,
-        device: torch.device,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x_T `[N, n, D]` and z `[N, D]`, float32: as given, or drawn."""
-        config = self.style_encoder.config
-        if not count:
-            return torch.empty(0), torch.empty(0)
-        shape = (count, config.num_styles, config.style_dim)
-        drawn = randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
-        style = (count, self.restorer.config.style_dim)
-        drawn_z = randn_tensor(style, generator=generators, device=device, dtype=torch.float32)
-        latents = drawn if latents is None else latents.to(device, torch.float32)
-        return latents * self.scheduler.init_noise_sigma, drawn_z if z is None else z.to(
-            device, torch.float32
-        )
 
     def _denoise(
         self,
@@ -364,7 +324,7 @@ class FaceRestorePipeline(FacekitPipeline):
         latents: torch.Tensor,
         codes: torch.Tensor,
         generators: list[torch.Generator],
-        callback: Callback | None,
+        callback: StepCallback | None,
         callback_inputs: Sequence[str],
     ) -> list[torch.Tensor]:
         """Codes `[N, n, D]` after every denoising step."""
@@ -373,13 +333,9 @@ class FaceRestorePipeline(FacekitPipeline):
             for step, timestep in enumerate(scheduler.timesteps):
                 predicted = self.code_diffuser(latents, timestep, codes).float()
                 latents = scheduler.step(predicted, timestep, latents, generators).prev_sample
-                if callback is not None:
-                    tensors = {"latents": latents, "style_codes": codes}
-                    callback_kwargs = {}
-                    for key in callback_inputs:
-                        callback_kwargs[key] = tensors[key]
-                    changed = callback(self, step, int(timestep), callback_kwargs) or {}
-                    latents = changed.get("latents", latents)
+                tensors = {"latents": latents, "style_codes": codes}
+                changed = self.call_back(callback, callback_inputs, step, int(timestep), **tensors)
+                latents = changed.get("latents", latents)
                 history.append(latents)
                 progress_bar.update()
                 if self.interrupt:
@@ -410,8 +366,8 @@ class FaceRestorePipeline(FacekitPipeline):
         )
         return image.float()
 
-    def _prompt(self, codes: torch.Tensor, max_batch_size: int) -> list[np.ndarray]:
-        """The prior's pictures of codes `[N, n, D]` at the restorer's size, with the prior's stored noise."""
+    def _draw_prompts(self, codes: torch.Tensor, max_batch_size: int) -> list[np.ndarray]:
+        """Let the prior draw pictures of codes `[N, n, D]` at the restorer's size, with the prior's stored noise."""
         size = self.restorer.config.sample_size
 
         def picture(part: slice) -> torch.Tensor:
@@ -420,7 +376,7 @@ class FaceRestorePipeline(FacekitPipeline):
             )
             return F.adaptive_avg_pool2d(image.float(), size)
 
-        return to_squares(in_parts(picture, len(codes), max_batch_size))
+        return to_pictures(run_in_parts(picture, len(codes), max_batch_size))
 
 
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:

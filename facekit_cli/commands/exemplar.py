@@ -265,7 +265,7 @@ def _ready(
     encode: Callable[[list[Path]], Any],
 ) -> Any:
     """Refuse what no photo could be filled with; returns the codes of the second exemplar."""
-    from facekit.pipelines.exemplar.plan import second_layers
+    from facekit.pipelines.exemplar.layers import second_layers
 
     try:
         layers = pipeline.check_inputs(

@@ -109,7 +109,7 @@ def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
     from PIL.ExifTags import Base
 
     from facekit.images.opening import open_header
-    from facekit.pipelines.tint import tint_of
+    from facekit.images.tint import tint_of
 
     with open_header(path, str(path), None) as opened:
         form, orientation = opened.format, opened.getexif().get(Base.Orientation, 1)

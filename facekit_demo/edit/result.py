@@ -17,15 +17,14 @@ from PIL import Image
 from facekit import FaceEditPipeline
 from facekit.conditions.text import DEFAULT_CLIP, TextGuide
 from facekit.faces import Face
+from facekit.faces.references import ReferenceFace, find_references
 from facekit.hub.errors import explained
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.models.style_directions import StyleDirections
-from facekit.pipelines.edit.encoding import EditCache
-from facekit.pipelines.edit.plan import FRONT, SELF, plan_faces
+from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
-from facekit.pipelines.exemplar.plan import ExemplarFace
-from facekit.pipelines.people import known_faces
+from facekit.pipelines.edit.settings import FRONT, SELF
 from facekit_demo.common.candidates import around_faces
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview, sentence
@@ -259,7 +258,7 @@ def parts_of(work: Work) -> np.ndarray:
 
 @on_gpu
 def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
-    options: dict[str, Any] = {"detector": known_faces(faces)} if faces else {"aligned": True}
+    options: dict[str, Any] = {"known_faces": [faces]} if faces else {"aligned": True}
     try:
         (labels,) = pipeline().semantic_maps(photo, **options)
     except ValueError as error:
@@ -269,12 +268,12 @@ def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
 
 def _face(
     pipe: FaceEditPipeline, given: ExampleFace | str | None, word: str, name: str
-) -> ExemplarFace | str | None:
+) -> ReferenceFace | str | None:
     """A face as the pipeline takes it; the word and None stay as they are."""
     if given is None or given == word:
         return given
     aligned = given.index is None
-    (face,) = plan_faces(
+    (face,) = find_references(
         given.source,
         pipe.refiner.config.sample_size,
         aligned=aligned,
@@ -282,6 +281,7 @@ def _face(
         detector=None,
         max_pixels=MAX_PIXELS,
         name=name,
+        rounds=True,
     )
     return face
 

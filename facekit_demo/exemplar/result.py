@@ -9,10 +9,10 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit import ExemplarInpaintPipeline
+from facekit.faces.jobs import BESIDE_FACES
 from facekit.images.photo import Photo, load_image
 from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
-from facekit.pipelines.inpaint_plan import BESIDE_FACES
 from facekit_demo.common.candidates import MAX_CANDIDATES, Candidate, Captioned, around_faces
 from facekit_demo.common.exemplar_faces import ExampleFace
 from facekit_demo.common.running import (

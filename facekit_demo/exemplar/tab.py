@@ -7,8 +7,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from facekit.pipelines.exemplar.occlusion import Occlusion
-from facekit.pipelines.exemplar.plan import propose_mask
+from facekit.pipelines.exemplar.occlusion import Occlusion, propose_mask
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
 from facekit_demo.common.exemplar_faces import (
     FaceRow,

@@ -8,9 +8,9 @@ import gradio as gr
 from PIL import Image
 
 from facekit import FaceInpaintPipeline
+from facekit.faces.jobs import WAY_OUT
 from facekit.images.photo import Photo, load_image
 from facekit.pipelines.inpaint import FaceInpaintOutput
-from facekit.pipelines.inpaint_plan import WAY_OUT
 from facekit_demo.common.gallery import inpaint_examples
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,

@@ -63,7 +63,4 @@ def in_page_terms(message: str) -> str:
     """A message of the Python interface, with its options called as on the page."""
     if message.startswith("no face was found"):
         return "No face was found: the photo is unchanged."
-    if "an aligned face is square" in message:
-        measures = message.split(";")[0].split(" is ")[-1]
-        return f"The picture is {measures}; one face alone must be square. Crop it first."
     return sentence(ValueError(message))

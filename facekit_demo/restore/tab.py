@@ -232,6 +232,9 @@ def _infer(
     """Run the pipeline. `found`: the faces that are known already; without them they are sought."""
     if not 1 <= count <= MAX_CANDIDATES:
         raise ValueError(f"candidates must lie between 1 and {MAX_CANDIDATES}, got {count}")
+    width, height = image.size
+    if whole and width != height:
+        raise ValueError(f"The picture is {width}x{height}; one face alone must be square. Crop it first.")
     if progress:
         progress(0, desc="Getting ready")
     pipe = load_pipeline(FaceRestorePipeline, TASK, MODEL_VARIABLE)
@@ -246,7 +249,7 @@ def _infer(
             image,
             aligned=whole,
             faces=numbers,
-            detector=None if found is None else lambda _: found,
+            known_faces=None if found is None else [found],
             fidelity=fidelity,
             num_images=int(count),
             generator=seeded(seed),

@@ -9,7 +9,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
-from facekit.pipelines.inpaint_plan import BESIDE_FACES, WITHOUT_FACE
+from facekit.faces.jobs import BESIDE_FACES, WITHOUT_FACE
 from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow
 from facekit_demo.exemplar.result import crossover, in_page_terms, taken_layers
 from tests.app.visitor import changed

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from facekit import FaceInpaintPipeline, ForgedPatchDiscriminator, ProjectedDiscriminator
-from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.grig import convert, load_part
+from facekit.weights.checkpoints import read_checkpoint
 from facekit_cli.main import main
 
 DATA = Path(__file__).parents[1] / "data" / "parity"

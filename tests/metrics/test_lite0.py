@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from skimage import data
 
-from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.losses.imagenet import ImageNetDistance
 from facekit.metrics import (
     WeightsUnavailable,
@@ -19,6 +18,7 @@ from facekit.metrics import (
     pooled_features,
 )
 from facekit.metrics.networks import CHUNK, features_of, imagenet_distance, lite0_features
+from facekit.weights.imagenet import load_efficientnet_lite
 
 SIDE = 96
 

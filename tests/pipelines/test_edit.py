@@ -13,6 +13,8 @@ from facekit import FaceEditPipeline
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.conditions.text import TextGuide
+from facekit.faces import detect_faces
+from facekit.pipelines.edit.render import Renderer
 from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 from tests.tiny_networks import box_mask
 
@@ -157,15 +159,15 @@ def test_the_edit_follows_equations_6_1_to_6_3(pipe: FaceEditPipeline) -> None:
 
 @torch.inference_mode()
 def test_pose_is_taken_from_a_face_or_from_a_face_and_its_mirror_image(
-    pipe: FaceEditPipeline, plain: Any, portrait: np.ndarray
+    pipe: FaceEditPipeline, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the renderer is handed, for w^wa = H(w^ta - w^so, w^so) + w^so.
     seen = []
-    render = pipe._render
+    render = Renderer.render
 
-    def spy(w_plus: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def spy(renderer: Renderer, w_plus: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(w_plus)
-        return render(w_plus, *rest)
+        return render(renderer, w_plus, *rest)
 
     small = np.asarray(Image.fromarray(portrait).resize((64, 64)))
     photo, other = (torch.from_numpy(p / np.float32(255))[None] for p in (small, small[::-1].copy()))
@@ -176,18 +178,39 @@ def test_pose_is_taken_from_a_face_or_from_a_face_and_its_mirror_image(
     hole = torch.zeros(1, 1, 64, 64)
     hole[..., 20:40, 20:40] = 1
     options = {"aligned": True, "noise": "none"}
-    pipe._render = spy
-    try:
-        pipe(photo, hole, pose_from=other, **options)
-        pipe(photo, hole, pose_from="front", **options)
-        pipe(photo, hole, exemplar=other, pose_from=photo, **options)
-        pipe(photo, hole, exemplar="self", align_pose=False, **options)
-    finally:
-        del pipe._render
+    monkeypatch.setattr(Renderer, "render", spy)
+    pipe(photo, hole, pose_from=other, **options)
+    pipe(photo, hole, pose_from="front", **options)
+    pipe(photo, hole, exemplar=other, pose_from=photo, **options)
+    pipe(photo, hole, exemplar="self", align_pose=False, **options)
     warp = pipe.latent_warper
     expected = [warp(shown, own), warp(0.5 * own + 0.5 * mirrored, own), warp(own, shown), own]
     for found, wanted in zip(seen, expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=2e-5)
+
+
+def test_an_empty_mask_leaves_the_photo_and_says_so(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    output = pipe([portrait, portrait], [np.zeros_like(eyes), eyes], generator=seed(), output_type="np")
+    np.testing.assert_array_equal(output.images[0], portrait / np.float32(255))
+    assert (output.images[1] != output.images[0]).any()
+    assert output.notes == ["image 0: the mask is empty: the photo comes back as it was"]
+    assert [len(faces) for faces in output.faces] == [0, 1]
+
+
+def test_faces_that_are_known_are_not_sought(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    def never(_photo: np.ndarray) -> list:
+        raise AssertionError("the photo was searched")
+
+    expected = pipe(portrait, eyes, generator=seed(), output_type="np")
+    found = detect_faces(portrait)
+    known = pipe(portrait, eyes, known_faces=[found], detector=never, generator=seed(), output_type="np")
+    np.testing.assert_array_equal(known.images, expected.images)
+    with pytest.raises(ValueError, match="known_faces has 1 entries for 2 photos"):
+        pipe([portrait, portrait], eyes, known_faces=[found])
 
 
 def test_strengths_go_from_nothing_to_all(plain: Any, drawn: dict[str, dict[str, Any]]) -> None:
@@ -315,12 +338,21 @@ def test_guidance_travels_with_the_face(pipe: FaceEditPipeline, portrait: np.nda
         color = moved(drawing["color"], nearest)
         photo = moved(portrait, Image.Resampling.BICUBIC)
         jobs = pipe._plan_photos(
-            photo, mask, sketch, labels, color, aligned=False, faces="all", detector=None, max_pixels=None
+            photo,
+            mask,
+            sketch,
+            labels,
+            color,
+            aligned=False,
+            faces="all",
+            detector=None,
+            known_faces=None,
+            max_pixels=None,
         )
-        seen.append(jobs[0].squares[0])
+        seen.append(jobs[0].drawn[0])
     first, second = seen
     maps = [
-        (first.region.hole, second.region.hole, 0.9),
+        (first.cut.hole, second.cut.hole, 0.9),
         (first.seen.labels == 10, second.seen.labels == 10, 0.75),
         (first.seen.painted, second.seen.painted, 0.75),
         (first.seen.sketch, second.seen.sketch, 0.4),
@@ -380,7 +412,6 @@ def test_text_reports_its_steps_and_can_be_ended(
         ({"semantics": np.zeros((256, 200), np.uint8)}, "semantics is 200x256 and the photo 256x256"),
         ({"color": np.zeros((128, 256, 3), np.uint8)}, "color is 256x128 and the photo 256x256"),
         ({"semantics": [{}, {}]}, "2 semantic maps for 1 photos"),
-        ({"mask": np.zeros((256, 256), bool)}, "the mask of image is empty"),
         ({"mask": None}, "mask is missing"),
         ({"prompt": " "}, "prompt is ' '"),
         ({"variety": 2}, "variety is 2"),

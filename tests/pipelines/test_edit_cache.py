@@ -9,7 +9,7 @@ from diffusers.training_utils import EMAModel
 from skimage.data import astronaut
 from torch import nn
 
-from facekit.pipelines.edit.encoding import EditCache
+from facekit.pipelines.edit.cache import EditCache
 from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
 
 FACE = np.ascontiguousarray(astronaut()[0:256, 100:356])

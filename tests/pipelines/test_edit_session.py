@@ -20,7 +20,7 @@ from facekit import FaceEditPipeline
 from facekit.images.exif import MAKER_NOTE, loaded
 from facekit.images.photo import Photo, load_image, write_picture
 from facekit.images.xmp import NAMESPACES
-from facekit.pipelines.edit.encoding import EditCache
+from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session import store as edit_store
 from facekit.pipelines.edit.session.script import read_script
 from facekit.pipelines.edit.session.session import EditSession

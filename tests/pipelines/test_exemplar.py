@@ -164,7 +164,7 @@ def test_mixing_two_exemplars(
     options = {"aligned": True, "noise": "none", "z": torch.ones(1, 16), "output_type": "np"}
 
     def fill(first: np.ndarray, second: np.ndarray | None = None, **more: Any) -> np.ndarray:
-        return pipe(portrait, eyes, first, second, **options, **more).images[0]
+        return pipe(portrait, eyes, first, second_exemplar=second, **options, **more).images[0]
 
     close = {"atol": 1e-5}
     np.testing.assert_allclose(fill(example, other, style_layers=10), fill(example), **close)
@@ -183,7 +183,7 @@ def test_mixing_two_exemplars(
     assert grid.size == (320, 128)
     assert np.asarray(grid)[:64, :64].std() > 10 and (np.asarray(grid)[64:, 256:] == 255).all()
     # Random codes and noise are the same in all of them.
-    kept = pipe.sweep(portrait, eyes, example, other, [9, 9], seed(3), aligned=True)
+    kept = pipe.sweep(portrait, eyes, example, other, crossovers=[9, 9], generator=seed(3), aligned=True)
     np.testing.assert_array_equal(*map(np.asarray, kept.images))
 
 

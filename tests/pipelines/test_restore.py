@@ -190,8 +190,17 @@ def test_aligned_faces_keep_their_size(pipe: FaceRestorePipeline, portrait: np.n
     assert output.images[0].size == (size, size)
     assert output.faces == [[]]
     assert output.aligned_outputs[0][0].size == (64, 64)
-    with pytest.raises(ValueError, match="an aligned face is square"):
-        pipe(portrait[:, :100], aligned=True)
+
+
+def test_an_aligned_face_that_is_not_square_is_continued(
+    pipe: FaceRestorePipeline, portrait: np.ndarray
+) -> None:
+    narrow = portrait[:, 20:180]
+    output = pipe(narrow, aligned=True, generator=seed(), return_aligned=True, output_type="np")
+    assert output.images.shape == (1, *narrow.shape)
+    assert output.notes[0].startswith("the photo is 160x256, and an aligned face is square")
+    seen = output.aligned_inputs[0][0]
+    np.testing.assert_array_equal(seen[:, :12], seen[:, 13:25][:, ::-1])  # 24 columns of 64 are mirrored
 
 
 def test_aligned_outputs_are_what_is_delivered(pipe: FaceRestorePipeline, portrait: np.ndarray) -> None:

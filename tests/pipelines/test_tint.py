@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 from skimage.data import astronaut, cat, coffee, rocket
 
 from facekit.images.photo import load_image
-from facekit.pipelines.tint import tint_of
+from facekit.images.tint import tint_of
 from tests.tiny_edit import tiny_edit_pipeline
 from tests.tiny_exemplar import tiny_exemplar_pipeline
 from tests.tiny_networks import box_mask, tiny_inpaint_pipeline

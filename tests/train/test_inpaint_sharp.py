@@ -10,10 +10,10 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from facekit.convert import imagenet
-from facekit.convert.imagenet import load_efficientnet_lite
 from facekit.models.imagenet_features import ImageNetFeatures
 from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
+from facekit.weights import imagenet
+from facekit.weights.imagenet import load_efficientnet_lite
 from tests.train.conftest import TINY
 from tests.train.test_two_processes import launch
 from train.config import read_config, read_yaml

@@ -1,15 +1,21 @@
 """`FaceEditPipeline`: local edits of faces by sketch, semantic map, colour, exemplar, text, attribute and pose."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from facekit.conditions.drawings import SemanticsInput
-from facekit.images.masks import MaskInput
-from facekit.images.photo import MAX_PIXELS, ImageInput
-from facekit.images.tensors import check_output_type, deliver
+from facekit.conditions.drawings import UNSAID, SemanticsInput, read_guidance
+from facekit.conditions.semantics import UNLABELLED, parse
+from facekit.faces.align import align_face
+from facekit.faces.detect import Detector, Face, detect_faces
+from facekit.faces.jobs import PhotoJob
+from facekit.faces.references import ReferenceFace, References, find_references, pair_up
+from facekit.faces.squares import FaceSquare, Square, frame_whole
+from facekit.images.masks import MaskInput, load_masks
+from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
+from facekit.images.tensors import check_output_type, deliver, to_batch, to_pictures
 from facekit.models.face_parser import FaceParser
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.layers import to_channels_last
@@ -19,29 +25,29 @@ from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines import tones
-from facekit.pipelines.edit.codes import CodeSources, edited_codes
-from facekit.pipelines.edit.encoding import EditCache
-from facekit.pipelines.edit.plan import FRONT, SELF, Exemplars
-from facekit.pipelines.edit.render import EditRendering
-from facekit.pipelines.edit.settings import EditSettings, FaceEditOutput
-from facekit.pipelines.exemplar.plan import pair_up
-from facekit.pipelines.samples import (
+from facekit.pipelines.base import (
+    FacekitPipeline,
+    Generators,
+    SampleOrder,
+    StepCallback,
     check_generators,
-    in_parts,
-    order_samples,
-    region_batch,
-    sample_generators,
-    to_squares,
+    check_known_faces,
+    run_in_parts,
+    split_generators,
 )
+from facekit.pipelines.edit.cache import EditCache
+from facekit.pipelines.edit.codes import CodeSources, edited_codes
+from facekit.pipelines.edit.encoding import Encoder
+from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, plan_edit, same_face
+from facekit.pipelines.edit.render import Renderer, check_fit
+from facekit.pipelines.edit.settings import FRONT, SELF, EditSettings, FaceEditOutput
 
 if TYPE_CHECKING:
-    from facekit.conditions.text import TextGuide
+    from facekit.conditions.text import TextGuide, TextStep
     from facekit.pipelines.edit.session.session import EditSession
 
-Callback = Callable[["FaceEditPipeline", int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
 
-
-class FaceEditPipeline(EditRendering):
+class FaceEditPipeline(FacekitPipeline):
     """Edits a masked part of a face after any mix of guidance; everything else stays bit-identical.
 
     Lu et al., FACEMUG: a multimodal generative and fusion framework for local facial editing, IEEE TVCG (2024),
@@ -73,6 +79,7 @@ class FaceEditPipeline(EditRendering):
     model_cpu_offload_seq = "face_parser->style_encoder->latent_warper->aggregation->prior->refiner"
     _optional_components = ["face_parser", "directions"]  # noqa: RUF012  diffusers reads a plain list
     _callback_tensor_inputs = ("w_plus",)
+    _text_guide: "tuple[str | None, TextGuide] | None" = None
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class FaceEditPipeline(EditRendering):
         match_tones: bool = False,
     ) -> None:
         super().__init__()
-        self._check_fit(style_encoder, prior, latent_warper, refiner, directions)
+        check_fit(style_encoder, prior, latent_warper, refiner, directions)
         self.register_modules(
             style_encoder=style_encoder,
             prior=prior,
@@ -136,20 +143,22 @@ class FaceEditPipeline(EditRendering):
         self,
         image: ImageInput | Sequence[ImageInput],
         mask: MaskInput | Sequence[MaskInput] | None = None,
+        *,
         sketch: MaskInput | Sequence[MaskInput] | None = None,
         semantics: SemanticsInput | Sequence[SemanticsInput] | None = None,
         color: ImageInput | Sequence[ImageInput] | None = None,
-        exemplar: Exemplars | None = None,
+        exemplar: References | None = None,
         prompt: str | None = None,
         attributes: Mapping[str, float] | None = None,
-        pose_from: Exemplars | None = None,
+        pose_from: References | None = None,
         strengths: Mapping[str, float] | None = None,
         align_pose: bool = True,
         aligned: bool = False,
         exemplar_aligned: bool | None = None,
         faces: str | Sequence[int] = "all",
         exemplar_face: str | int = "only",
-        detector: Any = None,
+        detector: str | Detector | None = None,
+        known_faces: Sequence[Sequence[Face]] | None = None,
         num_images: int = 1,
         variety: float | None = None,
         truncation_psi: float = 1.0,
@@ -158,22 +167,22 @@ class FaceEditPipeline(EditRendering):
         text_guide: "TextGuide | str | None" = None,
         num_inference_steps: int = 200,
         text_options: Mapping[str, Any] | None = None,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        z: torch.Tensor | None = None,
-        callback_on_step_end: Callback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("w_plus",),
-        watermark: bool = False,
         cache: EditCache | None = None,
+        generator: Generators = None,
+        z: torch.Tensor | None = None,
+        watermark: bool = False,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
         output_type: Literal["pil", "photo", "np", "pt"] = "pil",
         return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("w_plus",),
     ) -> FaceEditOutput | tuple:
         """Edit the masked parts of photos. Pixels outside the mask come back bit-identical.
 
         Guidance is drawn on the photo and travels through the same warp as the face. What lies outside the mask is
         ignored, with a note. Every subset of the modalities will do, none too. A photo without colours, gray or toned
-        as sepia is, stays without (`facekit.pipelines.tint`) but where `color` paints some.
+        as sepia is, stays without (`facekit.images.tint`) but where `color` paints some.
 
         Args:
             image: what `facekit.images.photo.load_image` takes, one or a list.
@@ -198,6 +207,7 @@ class FaceEditPipeline(EditRendering):
             exemplar_face: which face of an exemplar or pose reference counts: "only" (several are refused),
                 "largest" or an index.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
+            known_faces: for each photo all its faces, where they were found before: nothing is sought.
             num_images: candidates for each pair of photo and exemplar.
             variety: share of random codes, 0 to 1. None: 0 for the first candidate and 0.5 for the others.
             truncation_psi: below 1 random codes are drawn towards their average.
@@ -248,15 +258,17 @@ class FaceEditPipeline(EditRendering):
         self.interrupt = False
 
         # 2. Read the pictures and find the faces; whatever is wrong with them shows here
-        jobs = self._plan_photos(image, mask, sketch, semantics, color, aligned, faces, detector, max_pixels)
+        jobs = self._plan_photos(
+            image, mask, sketch, semantics, color, aligned, faces, detector, known_faces, max_pixels
+        )
         options = {
             "aligned": aligned if exemplar_aligned is None else exemplar_aligned,
             "face": exemplar_face,
             "detector": detector,
             "max_pixels": max_pixels,
         }
-        exemplars = self._plan_references(exemplar, SELF, options, "exemplar")
-        poses = self._plan_references(pose_from, FRONT, options, "pose_from")
+        exemplars = self._find_references(exemplar, SELF, options, "exemplar")
+        poses = self._find_references(pose_from, FRONT, options, "pose_from")
         pairs = pair_up(len(jobs), len(exemplars)) if exemplars else [(i, None) for i in range(len(jobs))]
         if poses and len(poses) not in (1, len(jobs)):
             raise ValueError(
@@ -265,96 +277,221 @@ class FaceEditPipeline(EditRendering):
         generator = check_generators(generator, len(pairs), "pairs of photo and exemplar")
 
         # 3. Settle order and randomness: pair, candidate, face
-        counts = [job.counted for job in jobs]
-        squares = [square for job in jobs for square in job.squares]
-        starts = [sum(counts[:index]) for index in range(len(counts))]
-        rows = [starts[photo] + place for photo, _ in pairs for place in range(counts[photo])]
-        owners, places = order_samples([counts[photo] for photo, _ in pairs], num_images)
-        sources = [rows[place] for place in places]
-        candidates = [c for photo, _ in pairs for c in range(num_images) for _ in range(counts[photo])]
-        varieties = settings.varieties(candidates)
-        count, device = len(sources), self._execution_device
-        generators = sample_generators(generator, owners)
-        z = self._vectors(z, count, generators)
+        order = SampleOrder.of([len(job.squares) for job in jobs], num_images, [photo for photo, _ in pairs])
+        sources, owners, device = order.sources, order.owners, self._execution_device
+        squares: list[EditSquare] = [square for job in jobs for square in job.drawn]
+        samples = [squares[source] for source in sources]
+        varieties = settings.varieties(order.candidates)
+        z_shape = (len(order), self.prior.config.style_dim)
+        self.check_shape(z, z_shape, "z")
+        generators = split_generators(generator, owners)
+        z = self.draw_noise(z_shape, generators) if z is None else z.to(device)
 
-        # 4. Codes of everything that is given
-        def faces_of(images: Sequence[np.ndarray]) -> torch.Tensor:
-            return self._face_codes(images, cache, max_batch_size)
+        edited = []
+        if samples:
+            encoder = Encoder(self.style_encoder, self.aggregation, self.refiner, device, cache)
+            renderer = Renderer(self.prior, self.refiner)
 
-        turns = pose_from is not None
-        front = isinstance(pose_from, str) and pose_from == FRONT
-        codes = CodeSources(self._projected(squares, wanted, cache, max_batch_size)[sources])
-        if any(varieties):
-            codes.random = self._random_codes(z, settings.truncation_psi)
-        if exemplar is not None:
-            own = isinstance(exemplar, str) and exemplar == SELF
-            shown = [
-                squares[source].own if own else exemplars[pairs[owner][1]].image
-                for source, owner in zip(sources, owners, strict=True)
+            # 4. Codes of everything that is given
+            turns, front = pose_from is not None, isinstance(pose_from, str) and pose_from == FRONT
+            codes = CodeSources(encoder.encode_squares(squares, wanted, max_batch_size)[sources])
+            if any(varieties):
+                codes.random = renderer.draw_codes(z, settings.truncation_psi)
+            if exemplar is not None:
+                own = isinstance(exemplar, str) and exemplar == SELF
+                shown = [
+                    sample.own if own else exemplars[pairs[owner][1]].image
+                    for sample, owner in zip(samples, owners, strict=True)
+                ]
+                codes.exemplar = encoder.encode_faces(shown, max_batch_size)
+                if front:
+                    mirrored = [picture[:, ::-1] for picture in shown]
+                    codes.mirrored_exemplar = encoder.encode_faces(mirrored, max_batch_size)
+            elif turns:
+                codes.own = encoder.encode_faces([sample.own for sample in samples], max_batch_size)
+                if front:
+                    mirrored = [sample.own[:, ::-1] for sample in samples]
+                    codes.mirrored_own = encoder.encode_faces(mirrored, max_batch_size)
+            if turns and not front:
+                given = [poses[pairs[owner][0] % len(poses)].image for owner in owners]
+                codes.pose = encoder.encode_faces(given, max_batch_size)
+
+            # 5. Turn, move and, after a text, optimise them
+            shift = self.directions.shift(settings.attributes).to(device) if settings.attributes else None
+            w_plus = edited_codes(self.latent_warper, codes, settings, varieties, shift)
+            known, holes = (batch[sources] for batch in self.make_batch(jobs))
+            if guide is not None:
+                # Only now, since most edits have no text and CLIP takes seconds to import.
+                from facekit.pipelines.edit.text import TextSearch
+
+                def report(step: "TextStep", codes: torch.Tensor) -> None:
+                    names = callback_on_step_end_tensor_inputs
+                    self.call_back(callback_on_step_end, names, step.step, step.steps, w_plus=codes)
+
+                search = TextSearch(
+                    guide, encoder, renderer, self.progress_bar, lambda: self.interrupt, report
+                )
+                w_plus = search.follow(
+                    prompt,
+                    w_plus,
+                    samples,
+                    (known, holes),
+                    wanted,
+                    num_inference_steps,
+                    dict(text_options or {}),
+                )
+
+            # 6. Render under the edited codes
+            def render(part: slice) -> torch.Tensor:
+                features = encoder.encode_features(samples[part], wanted)
+                return renderer.render(w_plus[part], features, settings.noise, generators[part])
+
+            predicted = run_in_parts(render, len(order), max_batch_size)
+            self.check_finite(predicted, self.refiner.dtype)
+            result = predicted * holes + known * (1 - holes)
+            if self.config.match_tones if match_tones is None else match_tones:
+                result = tones.match_tones(result, known, holes)
+            tints = [tint for job in jobs for tint in job.tints]
+            painted = [
+                paint if wanted["color"] else None for job in jobs for paint in find_strange_paint(job)
             ]
-            codes.exemplar = faces_of(shown)
-            if front:
-                codes.mirrored_exemplar = faces_of([picture[:, ::-1] for picture in shown])
-        elif turns:
-            codes.own = faces_of([squares[source].own for source in sources])
-            if front:
-                codes.mirrored_own = faces_of([squares[source].own[:, ::-1] for source in sources])
-        if turns and not front:
-            given = [poses[pairs[owner][0] % len(poses)].image for owner in owners]
-            codes.pose = faces_of(given)
-
-        # 5. Turn, move and, after a text, optimise them
-        shift = None
-        if settings.attributes:
-            shift = self.directions.shift(settings.attributes).to(device)
-        w_plus = edited_codes(self.latent_warper, codes, settings, varieties, shift)
-        known, holes = region_batch([square.region for square in squares], device)
-        if guide is not None:
-            w_plus = self._follow_text(
-                guide,
-                prompt,
-                w_plus,
-                [squares[source] for source in sources],
-                (known[sources], holes[sources]),
-                settings,
-                cache,
-                num_inference_steps,
-                dict(text_options or {}),
-                (callback_on_step_end, callback_on_step_end_tensor_inputs),
-            )
-
-        # 6. Render under the edited codes
-        def render(part: slice) -> torch.Tensor:
-            encoded = self._encoded([squares[source] for source in sources[part]], wanted, cache)
-            return self._render(w_plus[part], encoded, settings.noise, generators[part])
-
-        predicted = in_parts(render, count, max_batch_size)
-        if not torch.isfinite(predicted).all():
-            raise ValueError(
-                f"The networks gave NaN or infinity in {self.refiner.dtype}. "
-                "Load the pipeline with dtype=torch.float32 or torch.bfloat16."
-            )
-        known, holes = known[sources], holes[sources]
-        result = predicted * holes + known * (1 - holes)
-        if self.config.match_tones if match_tones is None else match_tones:
-            result = tones.match_tones(result, known, holes)
-        tints = [tint for job in jobs for tint in job.job.tints]
-        painted = [paint if wanted["color"] else None for job in jobs for paint in job.strange_paint()]
-        edited = to_squares(result, [tints[s] for s in sources], [painted[s] for s in sources])
+            edited = to_pictures(result, [tints[s] for s in sources], [painted[s] for s in sources])
 
         # 7. Put the squares back into the photos
-        images, start = [], 0
-        for photo, _ in pairs:
-            for _ in range(num_images):
-                filled = np.stack(edited[start : start + counts[photo]])
-                images.append(jobs[photo].job.painted(filled, watermark))
-                start += counts[photo]
         output = FaceEditOutput(
-            images=deliver(images, output_type),
-            faces=[jobs[photo].job.faces for photo, _ in pairs],
-            notes=self._notes(jobs, [*exemplars, *poses], pairs, exemplars, output_type),
+            images=deliver(self.finish(jobs, order, edited, watermark), output_type),
+            faces=[jobs[photo].faces for photo, _ in pairs],
+            notes=self._collect_notes(jobs, exemplars, poses, pairs, output_type),
         )
 
         # 8. Let go of the device
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
+
+    @torch.no_grad()
+    def semantic_maps(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        *,
+        aligned: bool = False,
+        faces: str | Sequence[int] = "all",
+        detector: str | Detector | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> list[np.ndarray]:
+        """The face parser's map of every photo, to be repainted and passed as `semantics`.
+
+        Returns:
+            Labels uint8 `[H, W]` for each photo in the order of `CLASS_NAMES`; 255 (unsaid) outside the faces.
+
+        Raises:
+            ValueError: the model has no face parser, or a photo is refused.
+        """
+        if self.face_parser is None:
+            raise ValueError(
+                "this model has no face parser. Load one that has, or pass face_parser= to from_pretrained."
+            )
+        size, maps = self.refiner.config.sample_size, []
+        for photo in load_images(image, max_pixels=max_pixels):
+            squares: list[Square] = [frame_whole(photo.rgb, size)]
+            if not aligned:
+                found = detect_faces(as_uint8(photo.rgb), faces=faces, detector=detector)
+                squares = [FaceSquare(align_face(photo.rgb, face, size)) for face in found]
+            width, height = photo.size
+            labels = np.full((height, width), UNSAID, dtype=np.uint8)
+            for square in squares:
+                batch = to_batch([square.image], self._execution_device)
+                parsed = torch.as_tensor(parse(self.face_parser, batch))[0].cpu().numpy()
+                _lay_labels(labels, np.where(parsed == UNLABELLED, UNSAID, parsed).astype(np.uint8), square)
+            maps.append(labels)
+        self.maybe_free_model_hooks()
+        return maps
+
+    def load_text_guide(self, text_guide: "TextGuide | str | None", prompt: str) -> "TextGuide":
+        """The text guide that was passed, or loaded by name and kept; it refuses a prompt that it cannot read."""
+        if text_guide is not None and not isinstance(text_guide, str):
+            guide = text_guide
+        elif self._text_guide is not None and self._text_guide[0] == text_guide:
+            guide = self._text_guide[1]
+        else:
+            from facekit.conditions.text import TextGuide
+
+            guide = TextGuide.from_pretrained(*([] if text_guide is None else [text_guide]))
+            self._text_guide = (text_guide, guide)
+        guide.check_prompt(prompt)
+        return guide
+
+    def _plan_photos(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        mask: MaskInput | Sequence[MaskInput] | None,
+        sketch: MaskInput | Sequence[MaskInput] | None,
+        semantics: SemanticsInput | Sequence[SemanticsInput] | None,
+        color: ImageInput | Sequence[ImageInput] | None,
+        aligned: bool,
+        faces: str | Sequence[int],
+        detector: str | Detector | None,
+        known_faces: Sequence[Sequence[Face]] | None,
+        max_pixels: int | None,
+    ) -> list[PhotoJob]:
+        if mask is None:
+            raise ValueError("mask is missing. Pass one that marks what may change.")
+        photos = load_images(image, max_pixels=max_pixels)
+        masks = load_masks(mask, photos, max_pixels=max_pixels)
+        holes = [hole for hole, _ in masks]
+        guidance = read_guidance(photos, holes, sketch, semantics, color, max_pixels)
+        known = check_known_faces(known_faces, len(photos))
+        return [
+            plan_edit(
+                photo,
+                own,
+                drawn,
+                sample_size=self.refiner.config.sample_size,
+                aligned=aligned,
+                faces=faces,
+                detector=detector,
+                known_faces=found,
+            )
+            for photo, own, drawn, found in zip(photos, masks, guidance, known, strict=True)
+        ]
+
+    def _find_references(
+        self, pictures: References | None, word: str, options: dict[str, Any], name: str
+    ) -> list[ReferenceFace]:
+        """Faces of exemplars or pose references; none for the `word` that stands for something else."""
+        if pictures is None or (isinstance(pictures, str) and pictures == word):
+            return []
+        return find_references(pictures, self.refiner.config.sample_size, name=name, rounds=True, **options)
+
+    def _collect_notes(
+        self,
+        jobs: list[PhotoJob],
+        exemplars: list[ReferenceFace],
+        poses: list[ReferenceFace],
+        pairs: list[tuple[int, int | None]],
+        output_type: str,
+    ) -> list[str]:
+        """Notes on photos and references, with the pictures' names in front when there are several."""
+        notes, references = self.collect_notes(jobs, output_type), [*exemplars, *poses]
+        for face in references:
+            notes += [f"{face.photo.name}: {note}" if len(references) > 1 else note for note in face.notes]
+        for photo, guide in pairs:
+            if guide is not None and any(same_face(exemplars[guide].image, s) for s in jobs[photo].drawn):
+                notes.append(
+                    f"{exemplars[guide].photo.name} is the photo itself: the edit is styled after what the mask hides"
+                )
+        return notes
+
+
+def _lay_labels(labels: np.ndarray, parsed: np.ndarray, square: Square) -> None:
+    """Write a map `[S, S]` over the photo's `[H, W]` where nothing is said yet."""
+    everywhere = np.ones(labels.shape, dtype=bool)
+    best, total = np.zeros(labels.shape, dtype=np.float32), np.zeros(labels.shape, dtype=np.float32)
+    found = np.zeros(labels.shape, dtype=np.uint8)
+    for label in np.unique(parsed):
+        cover = np.zeros(labels.shape, dtype=np.float32)
+        values = (parsed == label).astype(np.float32)
+        square.lay(cover, values, everywhere)
+        found[cover > best] = label
+        best, total = np.maximum(best, cover), total + cover
+    free = (labels == UNSAID) & (total >= 0.5)
+    labels[free] = found[free]

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from diffusers.utils import BaseOutput
 
-from facekit.faces import Face
+from facekit.faces.detect import Face
 from facekit.images.photo import Photo
-from facekit.pipelines.samples import Pictures
+from facekit.images.tensors import Pictures
 
+SELF, FRONT = "self", "front"  # words in place of an exemplar and of a pose reference
 MODALITIES = ("sketch", "semantics", "color", "exemplar", "pose", "attributes", "prompt")
 CANDIDATE_VARIETY = 0.5
 

@@ -1,182 +1,161 @@
-"""The first half of `ExemplarInpaintPipeline`: from pictures to codes and features, each made once."""
+"""From photos and exemplars to what the generator's encoders make of them, each made once."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from facekit.images.masks import MaskInput, load_masks
-from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
-from facekit.models.multi_style import EncodedFace
-from facekit.pipelines.base import FacekitPipeline
-from facekit.pipelines.exemplar.occlusion import OCCLUSIONS, Occlusion
-from facekit.pipelines.exemplar.outputs import EncodedPhotos, ExemplarCodes
-from facekit.pipelines.exemplar.plan import load_sketches, plan_exemplar, plan_photo, propose_mask
-from facekit.pipelines.samples import in_parts, region_batch
+from facekit.conditions.drawings import STROKE_COVER
+from facekit.faces.detect import Detector, Face
+from facekit.faces.jobs import PhotoJob, plan_fill
+from facekit.faces.references import ReferenceFace
+from facekit.images.photo import Photo
+from facekit.images.tensors import masks_to_batch, to_batch
+from facekit.models.multi_style import EncodedFace, MultiStyleGenerator
+from facekit.models.style_encoder import StyleEncoder
+from facekit.pipelines.base import run_in_parts
+from facekit.pipelines.exemplar.occlusion import Occlusion, propose_mask
 
-Images = ImageInput | Sequence[ImageInput]
-Masks = MaskInput | Sequence[MaskInput]
+# A face more than this many times as wide as the network's picture comes out softer than its surroundings.
+COARSEST = 4.0
 
 
-class ExemplarEncoding(FacekitPipeline):
-    """Planning and encoding of photos and exemplars.
+@dataclass
+class ExemplarCodes:
+    """Exemplars, found and encoded once: pass it as `exemplar` (or `second_exemplar`) as often as wanted.
 
-    Needs the components `style_encoder`, `multi_style_generator` and (optional) `identity_encoder`.
+    Attributes:
+        faces: the exemplars as the style encoder sees them.
+        codes: [E, m, D] float32, the codes n - m to n - 1 of each.
     """
+
+    faces: list[ReferenceFace]
+    codes: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+
+@dataclass
+class EncodedPhotos:
+    """Photos with their holes, found and encoded once: pass it as `image` as often as wanted.
+
+    Attributes:
+        jobs: the photos, what is filled in them, and what is drawn there.
+        known: all squares [N, 3, S, S] in [-1, 1].
+        holes: [N, 1, S, S], 1 = hole.
+        encoded: what the generator's encoder made of them; None where nothing is to be filled.
+    """
+
+    jobs: list[PhotoJob]
+    known: torch.Tensor | None = None
+    holes: torch.Tensor | None = None
+    encoded: EncodedFace | None = None
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+
+def plan_photo(
+    photo: Photo,
+    mask: tuple[np.ndarray, list[str]] | None,
+    sketch: tuple[np.ndarray, list[str]] | None,
+    *,
+    sample_size: int,
+    aligned: bool,
+    faces: str | Sequence[int],
+    detector: str | Detector | None,
+    known_faces: Sequence[Face] | None,
+    recover: Occlusion | None,
+) -> PhotoJob:
+    """Find what to fill in one photo: the mask, what `recover` proposes, or both together.
+
+    Raises:
+        ValueError: see `plan_fill` and `propose_mask`.
+    """
+    shape = (photo.size[1], photo.size[0])
+    hole, notes = (np.zeros(shape, dtype=bool), []) if mask is None else mask
+    if recover is not None:
+        proposed, known_faces = propose_mask(photo, recover, aligned, faces, detector, known_faces)
+        hole = hole | proposed
+    job = plan_fill(
+        photo,
+        hole,
+        notes,
+        sample_size=sample_size,
+        aligned=aligned,
+        faces=faces,
+        detector=detector,
+        known_faces=known_faces,
+    )
+    for square in job.squares:
+        if square.side > COARSEST * sample_size:
+            job.notes.append(
+                f"a filled face is {square.side:.0f} pixels wide in the photo and {sample_size} in the network: "
+                "it will look softer than its surroundings"
+            )
+    if sketch is None:
+        return job
+    strokes, sketch_notes = sketch
+    job.notes += sketch_notes
+    outside = strokes & ~job.hole
+    if outside.any():
+        share = outside.sum() / strokes.sum()
+        job.notes.append(f"{share:.0%} of the sketch lies outside the hole and is ignored")
+    inside = (strokes & job.hole).astype(np.float32)
+    job.drawn = [(square.view(inside) >= STROKE_COVER) & square.hole for square in job.squares]
+    return job
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The pipeline's networks that read, on the device where they compute.
+
+    Attributes:
+        style_encoder: exemplar -> codes.
+        multi_style_generator: its encoder reads masked photos.
+        device: of the networks.
+    """
+
+    style_encoder: StyleEncoder
+    multi_style_generator: MultiStyleGenerator
+    device: torch.device
 
     @property
     def code_range(self) -> tuple[int, int]:
         """(first, n): codes of index first to n - 1 can come from an exemplar."""
         return self.style_encoder.config.first_style, self.multi_style_generator.num_styles
 
-    def propose_masks(
-        self,
-        image: Images,
-        recover: Occlusion,
-        aligned: bool = False,
-        faces: str | Sequence[int] = "all",
-        detector: Any = None,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> list[np.ndarray]:
-        """Where glasses ("glasses") or a face mask ("lower_face") sit, bool `[H, W]` for each photo.
-
-        The masks follow from five landmarks, for the user to look at and correct. ValueError for another kind, or
-        a photo without a face.
-        """
-        photos = load_images(image, max_pixels=max_pixels)
-        return [propose_mask(photo, recover, aligned, faces, detector)[0] for photo in photos]
-
-    @torch.inference_mode()
-    def encode_exemplar(
-        self,
-        exemplar: Images,
-        aligned: bool = False,
-        face: str | int = "only",
-        detector: Any = None,
-        max_batch_size: int = 8,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> ExemplarCodes:
-        """Find and encode exemplars once, for many calls; arguments and errors as in the call."""
-        self.check_counts(max_batch_size=max_batch_size)
-        planned = self._plan_exemplars(exemplar, aligned, face, detector, max_pixels, "exemplar")
-        self._encode_exemplars(planned, max_batch_size)
-        self.maybe_free_model_hooks()
-        return planned
-
-    @torch.inference_mode()
-    def encode_photo(
-        self,
-        image: Images,
-        mask: Masks | None = None,
-        recover: Occlusion | None = None,
-        sketch: Masks | None = None,
-        aligned: bool = False,
-        faces: str | Sequence[int] = "all",
-        detector: Any = None,
-        max_batch_size: int = 8,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> EncodedPhotos:
-        """Find the holes' faces and encode them once, for many calls; arguments and errors as in the call."""
-        self.check_counts(max_batch_size=max_batch_size)
-        planned = self._plan_photos(image, mask, recover, sketch, aligned, faces, detector, max_pixels)
-        self._encode_photos(planned, max_batch_size)
-        self.maybe_free_model_hooks()
-        return planned
-
-    def _plan_photos(
-        self,
-        image: Images,
-        mask: Masks | None,
-        recover: Occlusion | None,
-        sketch: Masks | None,
-        aligned: bool,
-        faces: str | Sequence[int],
-        detector: Any,
-        max_pixels: int | None,
-    ) -> EncodedPhotos:
-        config = self.multi_style_generator.config
-        if mask is None and recover is None:
-            raise ValueError(
-                f"mask is missing. Pass one, or recover={' or recover='.join(map(repr, OCCLUSIONS))}."
-            )
-        if sketch is not None and not config.use_sketch:
-            raise ValueError(
-                "this model takes no sketch. Load one that was trained with sketches, or leave it out."
-            )
-        photos = load_images(image, max_pixels=max_pixels)
-        masks = [None] * len(photos) if mask is None else load_masks(mask, photos, max_pixels=max_pixels)
-        sketches = load_sketches(sketch, photos, max_pixels)
-        jobs = [
-            plan_photo(
-                photo,
-                hole,
-                strokes,
-                sample_size=config.sample_size,
-                aligned=aligned,
-                faces=faces,
-                detector=detector,
-                recover=recover,
-            )
-            for photo, hole, strokes in zip(photos, masks, sketches, strict=True)
-        ]
-        return EncodedPhotos(jobs)
-
-    def _plan_exemplars(
-        self,
-        exemplar: Images | ExemplarCodes,
-        aligned: bool,
-        face: str | int,
-        detector: Any,
-        max_pixels: int | None,
-        name: str,
-    ) -> ExemplarCodes:
-        first, count = self.code_range
-        if isinstance(exemplar, ExemplarCodes):
-            expected = [len(exemplar), count - first, self.style_encoder.config.style_dim]
-            if exemplar.codes is None or list(exemplar.codes.shape) != expected:
-                raise ValueError(
-                    f"{name} was not encoded by this pipeline; codes of the shape {expected} are needed."
-                )
-            return exemplar
-        if face not in ("only", "largest") and (isinstance(face, bool) or not isinstance(face, int)):
-            raise ValueError(
-                f"exemplar_face is {face!r}; say 'only', 'largest' or an index from left to right."
-            )
-        size = self.multi_style_generator.config.sample_size
-        photos = load_images(exemplar, max_pixels=max_pixels, name=name)
-        return ExemplarCodes([plan_exemplar(photo, size, aligned, face, detector) for photo in photos])
-
-    def _encode_exemplars(self, exemplars: ExemplarCodes, max_batch_size: int) -> None:
+    def encode_exemplars(self, exemplars: ExemplarCodes, max_batch_size: int) -> None:
+        """Fill in the codes, unless they are there."""
         if exemplars.codes is not None:
             return
-        pictures, dtype = self._exemplar_batch(exemplars), self.style_encoder.dtype
+        pictures = to_batch([face.image for face in exemplars.faces], self.device)
+        dtype = self.style_encoder.dtype
 
         def encode(part: slice) -> torch.Tensor:
             return self.style_encoder(pictures[part].to(dtype), styles=self.code_range).float()
 
-        exemplars.codes = in_parts(encode, len(exemplars), max_batch_size)
+        exemplars.codes = run_in_parts(encode, len(exemplars), max_batch_size)
 
-    def _exemplar_batch(self, exemplars: ExemplarCodes) -> torch.Tensor:
-        pictures = np.stack([face.image for face in exemplars.faces]).transpose(0, 3, 1, 2)
-        return torch.from_numpy(pictures * np.float32(2) - np.float32(1)).to(self._execution_device)
-
-    def _encode_photos(self, photos: EncodedPhotos, max_batch_size: int) -> None:
-        regions = [region for job in photos.jobs for region in job.job.regions]
-        if photos.encoded is not None or not regions:
+    def encode_photos(self, photos: EncodedPhotos, max_batch_size: int) -> None:
+        """Fill in squares, holes and features, unless they are there or nothing is to be filled."""
+        squares = [square for job in photos.jobs for square in job.squares]
+        if photos.encoded is not None or not squares:
             return
-        photos.known, photos.holes = region_batch(regions, self._execution_device)
+        photos.known = to_batch([square.image for square in squares], self.device)
+        photos.holes = masks_to_batch([square.hole for square in squares], self.device)
         sketches = None
         if self.multi_style_generator.config.use_sketch:
             drawn = [
                 sketch
                 for job in photos.jobs
-                for sketch in job.sketches
-                or [np.zeros(region.hole.shape, bool) for region in job.job.regions]
+                for sketch in job.drawn or [np.zeros(square.hole.shape, bool) for square in job.squares]
             ]
-            sketches = torch.from_numpy(np.stack(drawn)[:, None].astype(np.float32)).to(photos.holes)
+            sketches = masks_to_batch(drawn, self.device)
         dtype, parts = self.multi_style_generator.dtype, []
-        for start in range(0, len(regions), max_batch_size):
+        for start in range(0, len(squares), max_batch_size):
             part = slice(start, start + max_batch_size)
             _, encoded, _ = self.multi_style_generator(
                 photos.known[part].to(dtype),
@@ -187,13 +166,3 @@ class ExemplarEncoding(FacekitPipeline):
             )
             parts.append(encoded)
         photos.encoded = EncodedFace.join(parts)
-
-    def _similarities(
-        self, result: torch.Tensor, exemplars: ExemplarCodes, guides: list[int], max_batch_size: int
-    ) -> list[float]:
-        pictures, dtype = self._exemplar_batch(exemplars)[guides], self.identity_encoder.dtype
-
-        def compare(part: slice) -> torch.Tensor:
-            return self.identity_encoder.similarity(result[part].to(dtype), pictures[part].to(dtype))
-
-        return in_parts(compare, len(result), max_batch_size).tolist()

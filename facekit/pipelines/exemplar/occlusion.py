@@ -1,11 +1,14 @@
 """Masks for guided recovery (thesis Section 5.4.4): what glasses or a face mask hide, from five landmarks."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from facekit.faces import Face
+from facekit.faces.detect import Detector, Face, detect_faces
+from facekit.faces.selection import select_faces
+from facekit.images.photo import Photo, as_uint8
 
 Occlusion = Literal["glasses", "lower_face"]
 OCCLUSIONS: tuple[Occlusion, ...] = ("glasses", "lower_face")
@@ -78,3 +81,35 @@ def _rounded_rectangle(corners: int = 64) -> np.ndarray:
     return np.array(GLASSES_CENTRE) + np.array(GLASSES_HALF_SIZE) * np.sign(direction) * np.sqrt(
         np.abs(direction)
     )
+
+
+def propose_mask(
+    photo: Photo,
+    kind: Occlusion,
+    aligned: bool,
+    faces: str | Sequence[int],
+    detector: str | Detector | None,
+    known_faces: Sequence[Face] | None = None,
+) -> tuple[np.ndarray, Sequence[Face] | None]:
+    """Where the chosen faces' glasses or face masks are, bool `[H, W]`, and all faces of the photo.
+
+    An aligned photo is not searched: then the faces are `known_faces`.
+
+    Raises:
+        ValueError: another kind, no face (unless `aligned`), or a face index that is not there.
+    """
+    shape = (photo.size[1], photo.size[0])
+    if aligned:
+        return occlusion_mask(kind, None, shape), known_faces
+    found = detect_faces(as_uint8(photo.rgb), detector=detector) if known_faces is None else known_faces
+    if not found:
+        raise ValueError(
+            f"{photo.name}: no face was found, so no mask can be proposed. Draw the mask, or pass aligned=True "
+            "where the whole picture is one aligned face."
+        )
+    chosen = select_faces(found, faces)
+    if not chosen:
+        raise ValueError(
+            'faces is an empty list. Say "all", "largest" or the indices of the faces to recover.'
+        )
+    return np.logical_or.reduce([occlusion_mask(kind, face, shape) for face in chosen]), found

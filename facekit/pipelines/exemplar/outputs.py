@@ -1,55 +1,18 @@
-"""What the exemplar pipeline returns, and what it keeps for repeated edits."""
+"""What the exemplar pipeline returns."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from diffusers.utils import BaseOutput
 from PIL import Image
 
-from facekit.faces import Face
+from facekit.faces.detect import Face
+from facekit.faces.jobs import PhotoJob
+from facekit.faces.references import ReferenceFace
 from facekit.images.photo import Photo, from_float
-from facekit.images.tensors import deliver
-from facekit.models.multi_style import EncodedFace
-from facekit.pipelines.exemplar.plan import ExemplarFace, ExemplarJob, same_picture
-from facekit.pipelines.samples import Pictures
-
-
-@dataclass
-class ExemplarCodes:
-    """Exemplars, found and encoded once: pass it as `exemplar` (or `second_exemplar`) as often as wanted.
-
-    Attributes:
-        faces: the exemplars as the style encoder sees them.
-        codes: [E, m, D] float32, the codes n - m to n - 1 of each.
-    """
-
-    faces: list[ExemplarFace]
-    codes: torch.Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-
-@dataclass
-class EncodedPhotos:
-    """Photos with their holes, found and encoded once: pass it as `image` as often as wanted.
-
-    Attributes:
-        jobs: the photos, what is filled in them, and what is drawn there.
-        known: all squares [N, 3, S, S] in [-1, 1].
-        holes: [N, 1, S, S], 1 = hole.
-        encoded: what the generator's encoder made of them; None where nothing is to be filled.
-    """
-
-    jobs: list[ExemplarJob]
-    known: torch.Tensor | None = None
-    holes: torch.Tensor | None = None
-    encoded: EncodedFace | None = None
-
-    def __len__(self) -> int:
-        return len(self.jobs)
+from facekit.images.tensors import Pictures, deliver
 
 
 @dataclass
@@ -124,38 +87,19 @@ def picture_grid(pictures: list[Image.Image], side: int, columns: int | None = N
     return grid
 
 
-def crops_under_holes(
-    photos: EncodedPhotos, exemplars: ExemplarCodes, pairs: list[tuple[int, int]], output_type: str
+def cut_under_holes(
+    jobs: Sequence[PhotoJob],
+    exemplars: Sequence[ReferenceFace],
+    pairs: Sequence[tuple[int, int]],
+    output_type: str,
 ) -> list[Pictures]:
-    """For each pair the exemplar under each hole, RGBA and clear elsewhere."""
+    """For each pair of photo and exemplar the exemplar under each hole, RGBA and clear elsewhere."""
     crops = []
     for photo, guide in pairs:
-        picture = from_float(exemplars.faces[guide].image, np.uint8)
+        picture = from_float(exemplars[guide].image, np.uint8)
         cut = [
-            Photo(np.dstack([picture, np.where(region.hole, 255, 0).astype(np.uint8)]), "RGBA")
-            for region in photos.jobs[photo].job.regions
+            Photo(np.dstack([picture, np.where(square.hole, 255, 0).astype(np.uint8)]), "RGBA")
+            for square in jobs[photo].squares
         ]
         crops.append(deliver(cut, output_type) if cut else [])
     return crops
-
-
-def labelled_notes(
-    photos: EncodedPhotos,
-    first: ExemplarCodes,
-    second: ExemplarCodes | None,
-    pairs: list[tuple[int, int]],
-    output_type: str,
-) -> list[str]:
-    """Everything the user should know, with the pictures' names in front when there are several."""
-    notes = [note for job in photos.jobs for note in job.job.labelled_notes(len(photos), output_type)]
-    for codes in (first, second):
-        for face in codes.faces if codes is not None else ():
-            notes += [f"{face.photo.name}: {note}" if len(codes) > 1 else note for note in face.notes]
-    for photo, guide in pairs:
-        job, face = photos.jobs[photo].job, first.faces[guide]
-        if job.regions and same_picture(job.photo, face.photo):
-            notes.append(
-                f"{face.photo.name} is the photo itself: the hole is filled after what it hides. "
-                "Choose another exemplar to change it"
-            )
-    return notes

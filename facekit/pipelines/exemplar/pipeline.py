@@ -1,5 +1,6 @@
 """`ExemplarInpaintPipeline`: holes in faces are filled after another face (EXE-GAN, thesis Chapter 5)."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from numbers import Integral
@@ -7,37 +8,42 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
-from facekit.images.masks import MaskInput
-from facekit.images.photo import MAX_PIXELS, ImageInput
-from facekit.images.tensors import check_output_type, deliver
+from facekit.conditions.drawings import load_sketches
+from facekit.faces.detect import Detector, Face
+from facekit.faces.references import find_references, pair_up, same_picture
+from facekit.images.masks import MaskInput, load_masks
+from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
+from facekit.images.tensors import (
+    check_output_type,
+    deliver,
+    deliver_squares,
+    to_batch,
+    to_pictures,
+)
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.multi_style import EncodedFace, MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines import tones
-from facekit.pipelines.exemplar.encoding import ExemplarEncoding, Images, Masks
-from facekit.pipelines.exemplar.occlusion import Occlusion
-from facekit.pipelines.exemplar.outputs import (
-    EncodedPhotos,
-    ExemplarCodes,
-    ExemplarInpaintOutput,
-    ExemplarSweepOutput,
-    crops_under_holes,
-    labelled_notes,
-)
-from facekit.pipelines.exemplar.plan import check_layers, pair_up, second_layers
-from facekit.pipelines.samples import (
+from facekit.pipelines.base import (
+    FacekitPipeline,
+    Generators,
+    SampleOrder,
     check_generators,
-    deliver_squares,
-    in_parts,
-    order_samples,
-    sample_generators,
-    to_squares,
+    check_known_faces,
+    run_in_parts,
+    split_generators,
 )
+from facekit.pipelines.exemplar.encoding import EncodedPhotos, Encoder, ExemplarCodes, plan_photo
+from facekit.pipelines.exemplar.layers import check_layers, second_layers
+from facekit.pipelines.exemplar.occlusion import OCCLUSIONS, Occlusion, propose_mask
+from facekit.pipelines.exemplar.outputs import ExemplarInpaintOutput, ExemplarSweepOutput, cut_under_holes
+
+Images = ImageInput | Sequence[ImageInput]
+Masks = MaskInput | Sequence[MaskInput]
 
 
-class ExemplarInpaintPipeline(ExemplarEncoding):
+class ExemplarInpaintPipeline(FacekitPipeline):
     """Fills holes in faces in the manner of an exemplar face.
 
     Lu et al., Do inpainting yourself: generative facial inpainting guided by exemplars, Neurocomputing 617 (2025).
@@ -69,6 +75,15 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         )
         self.register_to_config(match_tones=match_tones)
 
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """(first, n): codes of index first to n - 1 can come from an exemplar."""
+        return self._encoder.code_range
+
+    @property
+    def _encoder(self) -> Encoder:
+        return Encoder(self.style_encoder, self.multi_style_generator, self._execution_device)
+
     def check_inputs(
         self,
         exemplar_layers: Sequence[int] | None,
@@ -86,8 +101,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         """
         self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
         check_output_type(output_type)
-        if noise not in ("random", "fixed", "none"):
-            raise ValueError(f"noise is {noise!r}; choose one of 'random', 'fixed', 'none'.")
+        self.check_choice("noise", noise, ("random", "fixed", "none"))
         if not isinstance(exemplar_strength, int | float) or not 0 <= exemplar_strength <= 1:
             raise ValueError(
                 f"exemplar_strength is {exemplar_strength!r}; it must lie between 0 (random) and 1 (the exemplar)."
@@ -107,6 +121,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         image: Images | EncodedPhotos,
         mask: Masks | None = None,
         exemplar: Images | ExemplarCodes | None = None,
+        *,
         second_exemplar: Images | ExemplarCodes | None = None,
         style_layers: int | Sequence[int] | None = None,
         exemplar_layers: Sequence[int] | None = None,
@@ -117,13 +132,14 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         exemplar_aligned: bool | None = None,
         faces: str | Sequence[int] = "all",
         exemplar_face: str | int = "only",
-        detector: Any = None,
+        detector: str | Detector | None = None,
+        known_faces: Sequence[Sequence[Face]] | None = None,
         num_images: int = 1,
         truncation_psi: float = 1.0,
         noise: Literal["random", "fixed", "none"] = "random",
         match_tones: bool | None = None,
         return_exemplars: bool = False,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Generators = None,
         z: torch.Tensor | None = None,
         watermark: bool = False,
         max_batch_size: int = 8,
@@ -134,7 +150,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         """Fill the holes of photos after exemplars. Pixels outside the mask come back bit-identical.
 
         A photo without colours, gray or toned as sepia is, stays without, whatever the exemplar's colours are
-        (`facekit.pipelines.tint`).
+        (`facekit.images.tint`).
 
         Args:
             image: what `facekit.images.photo.load_image` takes, one or a list; or what `encode_photo` returned.
@@ -158,6 +174,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             faces: which faces to fill: "all", "largest" or indices from left to right.
             exemplar_face: which face of an exemplar counts: "only" (several are refused), "largest" or an index.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
+            known_faces: for each photo all its faces, where they were found before: nothing is sought.
             num_images: candidates for each pair of photo and exemplar, from different random codes and noise.
             truncation_psi: below 1 random codes are drawn towards their average: less variety, fewer failures.
             noise: per-pixel noise after each convolution: "random", "fixed" (the model's stored maps) or "none".
@@ -207,7 +224,10 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
                 )
             photos = image
         else:
-            photos = self._plan_photos(image, mask, recover, sketch, aligned, faces, detector, max_pixels)
+            photos = self._plan_photos(
+                image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
+            )
+        jobs = photos.jobs
         exemplar_aligned = aligned if exemplar_aligned is None else exemplar_aligned
         options = (exemplar_aligned, exemplar_face, detector, max_pixels)
         first = self._plan_exemplars(exemplar, *options, "exemplar")
@@ -222,38 +242,30 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         generator = check_generators(generator, len(pairs), "pairs of photo and exemplar")
 
         # 3. Settle order and randomness: pair, candidate, face
-        counts = [len(job.job.regions) for job in photos.jobs]
-        starts = [sum(counts[:index]) for index in range(len(counts))]
-        rows = [starts[photo] + place for photo, _ in pairs for place in range(counts[photo])]
-        owners, places = order_samples([counts[photo] for photo, _ in pairs], num_images)
-        sources = [rows[place] for place in places]
-        guides = [pairs[owner][1] for owner in owners]
-        count, width = len(sources), self.multi_style_generator.config.style_dim
-        if z is not None and tuple(z.shape) != (count, width):
-            raise ValueError(
-                f"z has the shape {list(z.shape)}; {[count, width]} is needed, one row for each face and candidate."
-            )
+        order = SampleOrder.of([len(job.squares) for job in jobs], num_images, [photo for photo, _ in pairs])
+        sources, guides = order.sources, [pairs[owner][1] for owner in order.owners]
+        z_shape = (len(order), self.multi_style_generator.config.style_dim)
+        self.check_shape(z, z_shape, "z")
 
         filled, similarities = [], []
-        if count:
+        if sources:
             device = self._execution_device
-            generators = sample_generators(generator, owners)
-            if z is None:
-                z = randn_tensor((count, width), generator=generators, device=device, dtype=torch.float32)
+            generators = split_generators(generator, order.owners)
+            z = self.draw_noise(z_shape, generators) if z is None else z.to(device)
 
             # 4. Encode what is not encoded yet
-            self._encode_exemplars(first, max_batch_size)
-            self._encode_photos(photos, max_batch_size)
+            self._encoder.encode_exemplars(first, max_batch_size)
+            self._encoder.encode_photos(photos, max_batch_size)
             codes = first.codes.to(device)
             if second is not None:
-                self._encode_exemplars(second, max_batch_size)
+                self._encoder.encode_exemplars(second, max_batch_size)
                 others = second.codes.to(device).expand_as(codes)
                 chosen = [layer - self.code_range[0] for layer in from_second]
                 codes = codes.clone()
                 codes[:, chosen] = others[:, chosen]
 
             # 5. Fill under the mixed codes
-            dtype, z = self.multi_style_generator.dtype, z.to(device)
+            dtype = self.multi_style_generator.dtype
             encoded = EncodedFace(
                 photos.encoded.global_code.to(device, dtype),
                 photos.encoded.bottom.to(device, dtype),
@@ -274,12 +286,8 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
                 )
                 return image.float()
 
-            predicted = in_parts(fill, count, max_batch_size)
-            if not torch.isfinite(predicted).all():
-                raise ValueError(
-                    f"The networks gave NaN or infinity in {dtype}. "
-                    "Load the pipeline with dtype=torch.float32 or torch.bfloat16."
-                )
+            predicted = run_in_parts(fill, len(order), max_batch_size)
+            self.check_finite(predicted, dtype)
             known, holes = photos.known.to(device)[sources], photos.holes.to(device)[sources]
             result = predicted * holes + known * (1 - holes)
             if self.config.match_tones if match_tones is None else match_tones:
@@ -287,28 +295,22 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
 
             # 6. How alike are the faces to their exemplars?
             if self.identity_encoder is not None:
-                similarities = self._similarities(result, first, guides, max_batch_size)
-            tints = [tint for job in photos.jobs for tint in job.job.tints]
-            filled = to_squares(result, [tints[source] for source in sources])
+                similarities = self._compare(result, first, guides, max_batch_size)
+            tints = [tint for job in jobs for tint in job.tints]
+            filled = to_pictures(result, [tints[source] for source in sources])
 
         # 7. Put the squares back into the photos
-        images, alike, start = [], [], 0
-        for photo, _ in pairs:
-            job, number = photos.jobs[photo].job, counts[photo]
-            for _ in range(num_images):
-                squares = filled[start : start + number]
-                images.append(job.painted(np.stack(squares), watermark) if number else job.photo)
-                alike.append(similarities[start : start + number])
-                start += number
-        optional = {"similarities": alike} if self.identity_encoder is not None else {}
+        extras: dict[str, Any] = {}
+        if self.identity_encoder is not None:
+            extras["similarities"] = [similarities[part] for _, part in order.results()]
         if return_exemplars:
-            optional["exemplars"] = deliver_squares([face.image for face in first.faces], output_type)
-            optional["exemplar_crops"] = crops_under_holes(photos, first, pairs, output_type)
+            extras["exemplars"] = deliver_squares([face.image for face in first.faces], output_type)
+            extras["exemplar_crops"] = cut_under_holes(jobs, first.faces, pairs, output_type)
         output = ExemplarInpaintOutput(
-            images=deliver(images, output_type),
-            faces=[photos.jobs[photo].job.faces for photo, _ in pairs],
-            notes=labelled_notes(photos, first, second, pairs, output_type),
-            **optional,
+            images=deliver(self.finish(jobs, order, filled, watermark), output_type),
+            faces=[jobs[photo].faces for photo, _ in pairs],
+            notes=self._collect_notes(photos, first, second, pairs, output_type),
+            **extras,
         )
 
         # 8. Let go of the device
@@ -322,6 +324,7 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         mask: MaskInput | None = None,
         exemplar: ImageInput | ExemplarCodes | None = None,
         second_exemplar: ImageInput | ExemplarCodes | None = None,
+        *,
         crossovers: Sequence[int] | None = None,
         generator: torch.Generator | None = None,
         **options: Any,
@@ -344,15 +347,11 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
             raise ValueError(f"a sweep sets {', '.join(taken)} itself; leave it out.")
         if exemplar is None or second_exemplar is None:
             raise ValueError("a sweep mixes two exemplars: pass exemplar and second_exemplar.")
-        most = options.get("max_batch_size", 8)
+        defaults = {name: each.default for name, each in inspect.signature(self.__call__).parameters.items()}
+        settings = defaults | options
+        checked = ("exemplar_layers", "exemplar_strength", "truncation_psi", "noise", "max_batch_size")
         layers = self.check_inputs(
-            options.get("exemplar_layers"),
-            options.get("exemplar_strength", 1.0),
-            options.get("truncation_psi", 1.0),
-            options.get("noise", "random"),
-            num_images=1,
-            max_batch_size=most,
-            output_type="pil",
+            **{name: settings[name] for name in checked}, num_images=1, output_type="pil"
         )
         if not layers:
             raise ValueError("exemplar_layers is empty: there is nothing to mix.")
@@ -362,28 +361,36 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
         for crossover in crossovers:
             second_layers(crossover, layers)
 
-        recover, sketch = options.pop("recover", None), options.pop("sketch", None)
-        aligned, faces = options.pop("aligned", False), options.pop("faces", "all")
-        exemplar_aligned = options.pop("exemplar_aligned", None)
-        exemplar_aligned = aligned if exemplar_aligned is None else exemplar_aligned
-        detector, max_pixels = options.pop("detector", None), options.pop("max_pixels", MAX_PIXELS)
+        reading = ("recover", "sketch", "aligned", "faces", "detector", "known_faces", "max_pixels")
+        recover, sketch, aligned, faces, detector, known_faces, max_pixels = (
+            settings[name] for name in reading
+        )
         photo = image
         if not isinstance(image, EncodedPhotos):
-            photo = self._plan_photos(image, mask, recover, sketch, aligned, faces, detector, max_pixels)
-        given = (exemplar_aligned, options.pop("exemplar_face", "only"), detector, max_pixels)
+            photo = self._plan_photos(
+                image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
+            )
+        elif mask is not None or recover is not None or sketch is not None:
+            raise ValueError(
+                "an encoded photo has its mask and sketch already; leave mask, recover and sketch out."
+            )
+        exemplar_aligned = settings["exemplar_aligned"]
+        exemplar_aligned = aligned if exemplar_aligned is None else exemplar_aligned
+        given = (exemplar_aligned, settings["exemplar_face"], detector, max_pixels)
         first = self._plan_exemplars(exemplar, *given, "exemplar")
         second = self._plan_exemplars(second_exemplar, *given, "second exemplar")
         if (len(photo), len(first), len(second)) != (1, 1, 1):
             raise ValueError("a sweep takes one photo and two exemplars; call it for each pair.")
-        if image is photo and (mask is not None or recover is not None or sketch is not None):
-            raise ValueError(
-                "an encoded photo has its mask and sketch already; leave mask, recover and sketch out."
-            )
+        drawing = {
+            name: value
+            for name, value in options.items()
+            if name not in (*reading, "exemplar_aligned", "exemplar_face")
+        }
 
         for codes in (first, second):
-            self._encode_exemplars(codes, most)
-        self._encode_photos(photo, most)
-        seed = sample_generators(check_generators(generator, 1), [0])[0].initial_seed()
+            self._encoder.encode_exemplars(codes, settings["max_batch_size"])
+        self._encoder.encode_photos(photo, settings["max_batch_size"])
+        seed = split_generators(check_generators(generator, 1), [0])[0].initial_seed()
         images, notes = [], []
         for crossover in crossovers:
             output = self(
@@ -392,9 +399,165 @@ class ExemplarInpaintPipeline(ExemplarEncoding):
                 second_exemplar=second,
                 style_layers=crossover,
                 generator=torch.Generator().manual_seed(seed),
-                **options,
+                **drawing,
             )
             images += output.images
             notes = output.notes
         exemplars = deliver_squares([codes.faces[0].image for codes in (first, second)], "pil")
         return ExemplarSweepOutput(images=images, crossovers=crossovers, exemplars=exemplars, notes=notes)
+
+    def propose_masks(
+        self,
+        image: Images,
+        recover: Occlusion,
+        *,
+        aligned: bool = False,
+        faces: str | Sequence[int] = "all",
+        detector: str | Detector | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> list[np.ndarray]:
+        """Where glasses ("glasses") or a face mask ("lower_face") sit, bool `[H, W]` for each photo.
+
+        The masks follow from five landmarks, for the user to look at and correct. ValueError for another kind, or
+        a photo without a face.
+        """
+        photos = load_images(image, max_pixels=max_pixels)
+        return [propose_mask(photo, recover, aligned, faces, detector)[0] for photo in photos]
+
+    @torch.inference_mode()
+    def encode_exemplar(
+        self,
+        exemplar: Images,
+        *,
+        aligned: bool = False,
+        face: str | int = "only",
+        detector: str | Detector | None = None,
+        max_batch_size: int = 8,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> ExemplarCodes:
+        """Find and encode exemplars once, for many calls; arguments and errors as in the call."""
+        self.check_counts(max_batch_size=max_batch_size)
+        planned = self._plan_exemplars(exemplar, aligned, face, detector, max_pixels, "exemplar")
+        self._encoder.encode_exemplars(planned, max_batch_size)
+        self.maybe_free_model_hooks()
+        return planned
+
+    @torch.inference_mode()
+    def encode_photo(
+        self,
+        image: Images,
+        mask: Masks | None = None,
+        *,
+        recover: Occlusion | None = None,
+        sketch: Masks | None = None,
+        aligned: bool = False,
+        faces: str | Sequence[int] = "all",
+        detector: str | Detector | None = None,
+        known_faces: Sequence[Sequence[Face]] | None = None,
+        max_batch_size: int = 8,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> EncodedPhotos:
+        """Find the holes' faces and encode them once, for many calls; arguments and errors as in the call."""
+        self.check_counts(max_batch_size=max_batch_size)
+        planned = self._plan_photos(
+            image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
+        )
+        self._encoder.encode_photos(planned, max_batch_size)
+        self.maybe_free_model_hooks()
+        return planned
+
+    def _plan_photos(
+        self,
+        image: Images,
+        mask: Masks | None,
+        recover: Occlusion | None,
+        sketch: Masks | None,
+        aligned: bool,
+        faces: str | Sequence[int],
+        detector: str | Detector | None,
+        known_faces: Sequence[Sequence[Face]] | None,
+        max_pixels: int | None,
+    ) -> EncodedPhotos:
+        config = self.multi_style_generator.config
+        if mask is None and recover is None:
+            raise ValueError(
+                f"mask is missing. Pass one, or recover={' or recover='.join(map(repr, OCCLUSIONS))}."
+            )
+        if sketch is not None and not config.use_sketch:
+            raise ValueError(
+                "this model takes no sketch. Load one that was trained with sketches, or leave it out."
+            )
+        photos = load_images(image, max_pixels=max_pixels)
+        masks = [None] * len(photos) if mask is None else load_masks(mask, photos, max_pixels=max_pixels)
+        sketches = load_sketches(sketch, photos, max_pixels)
+        known = check_known_faces(known_faces, len(photos))
+        jobs = [
+            plan_photo(
+                photo,
+                hole,
+                strokes,
+                sample_size=config.sample_size,
+                aligned=aligned,
+                faces=faces,
+                detector=detector,
+                known_faces=found,
+                recover=recover,
+            )
+            for photo, hole, strokes, found in zip(photos, masks, sketches, known, strict=True)
+        ]
+        return EncodedPhotos(jobs)
+
+    def _plan_exemplars(
+        self,
+        exemplar: Images | ExemplarCodes,
+        aligned: bool,
+        face: str | int,
+        detector: str | Detector | None,
+        max_pixels: int | None,
+        name: str,
+    ) -> ExemplarCodes:
+        first, count = self.code_range
+        if isinstance(exemplar, ExemplarCodes):
+            expected = [len(exemplar), count - first, self.style_encoder.config.style_dim]
+            if exemplar.codes is None or list(exemplar.codes.shape) != expected:
+                raise ValueError(
+                    f"{name} was not encoded by this pipeline; codes of the shape {expected} are needed."
+                )
+            return exemplar
+        size = self.multi_style_generator.config.sample_size
+        options = {"aligned": aligned, "face": face, "detector": detector, "max_pixels": max_pixels}
+        return ExemplarCodes(find_references(exemplar, size, name=name, **options))
+
+    def _compare(
+        self, result: torch.Tensor, exemplars: ExemplarCodes, guides: list[int], max_batch_size: int
+    ) -> list[float]:
+        """Identity similarity of each sample `[N, 3, S, S]` to its exemplar."""
+        pictures = to_batch([face.image for face in exemplars.faces], result.device)[guides]
+        dtype = self.identity_encoder.dtype
+
+        def compare(part: slice) -> torch.Tensor:
+            return self.identity_encoder.similarity(result[part].to(dtype), pictures[part].to(dtype))
+
+        return run_in_parts(compare, len(result), max_batch_size).tolist()
+
+    def _collect_notes(
+        self,
+        photos: EncodedPhotos,
+        first: ExemplarCodes,
+        second: ExemplarCodes | None,
+        pairs: list[tuple[int, int]],
+        output_type: str,
+    ) -> list[str]:
+        """Notes on photos and exemplars, with the pictures' names in front when there are several."""
+        notes = self.collect_notes(photos.jobs, output_type)
+        for codes in (first, second):
+            for face in codes.faces if codes is not None else ():
+                notes += [f"{face.photo.name}: {note}" if len(codes) > 1 else note for note in face.notes]
+        for photo, guide in pairs:
+            job, face = photos.jobs[photo], first.faces[guide]
+            if job.squares and same_picture(job.photo, face.photo):
+                notes.append(
+                    f"{face.photo.name} is the photo itself: the hole is filled after what it hides. "
+                    "Choose another exemplar to change it"
+                )
+        return notes

@@ -14,9 +14,9 @@ from facekit.faces.detect import TURNS
 from facekit.images.metadata import made_safe
 from facekit.images.modes import MODES, Palette
 from facekit.images.photo import MIN_SIDE, Photo
-from facekit.pipelines.edit.plan import FRONT, SELF
 from facekit.pipelines.edit.session.script import PICTURES, RECORDED
 from facekit.pipelines.edit.session.store import pack_pixels, unpack_pixels
+from facekit.pipelines.edit.settings import FRONT, SELF
 
 # Kinds of numbers of a photo of each mode; channels follow from the mode's name, but for gray and palettes.
 _KINDS = {"I;16": ("uint16",), "I": ("int32",), "1": ("bool",), "L": ("uint8", "uint16", "float32")}

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from facekit.pipelines.edit.plan import FRONT, SELF
 from facekit.pipelines.edit.session.store import MAX_MANIFEST, parse_json, read_session, unpack_pixels
+from facekit.pipelines.edit.settings import FRONT, SELF
 
 PICTURES = ("mask", "sketch", "semantics", "color", "exemplar", "pose_from")
 SETTINGS = {

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facekit.conditions.drawings import SemanticsInput, read_color, read_semantics
+from facekit.conditions.drawings import SemanticsInput, load_sketches, read_color, read_semantics
 from facekit.faces import Face, detect_faces
+from facekit.faces.references import ReferenceFace, find_references
 from facekit.images.masks import MaskInput, load_mask
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_image, load_images
 from facekit.images.tensors import check_output_type, deliver
-from facekit.pipelines.edit.encoding import CACHE_BYTES, EditCache
-from facekit.pipelines.edit.plan import FRONT, SELF, digest, plan_faces
+from facekit.pipelines.edit.cache import CACHE_BYTES, EditCache, digest
 from facekit.pipelines.edit.session.record import (
     EditStep,
     Patch,
@@ -29,8 +29,7 @@ from facekit.pipelines.edit.session.record import (
 )
 from facekit.pipelines.edit.session.script import check_settings, edits_of
 from facekit.pipelines.edit.session.store import MAX_BYTES, read_session, write_session
-from facekit.pipelines.edit.settings import FaceEditOutput
-from facekit.pipelines.exemplar.plan import ExemplarFace, load_sketches
+from facekit.pipelines.edit.settings import FRONT, SELF, FaceEditOutput
 
 if TYPE_CHECKING:
     from facekit.pipelines.edit.pipeline import FaceEditPipeline
@@ -71,12 +70,11 @@ class EditSession:
         self.photo, self.cache = self.original, EditCache(cache_bytes)
         self.steps: list[EditStep] = []
         self.position = 0
-        self._references: dict[bytes, ExemplarFace] = {}
+        self._references: dict[bytes, ReferenceFace] = {}
         self.faces: list[Face] = []
         if not aligned:
-            options = {} if detector is None else {"detector": detector}
-            found = detect_faces(as_uint8(self.original.rgb), **options) if faces is None else faces
-            self.faces = list(found)
+            rgb = as_uint8(self.original.rgb)
+            self.faces = list(detect_faces(rgb, detector=detector) if faces is None else faces)
             if not self.faces:
                 raise ValueError(
                     f"{self.original.name}: no face was found. Pass aligned=True where the whole picture is one "
@@ -110,8 +108,8 @@ class EditSession:
         sketch: MaskInput | None = None,
         semantics: SemanticsInput | None = None,
         color: ImageInput | None = None,
-        exemplar: ImageInput | ExemplarFace | None = None,
-        pose_from: ImageInput | ExemplarFace | None = None,
+        exemplar: ImageInput | ReferenceFace | None = None,
+        pose_from: ImageInput | ReferenceFace | None = None,
         seed: int | None = None,
         choice: int = 0,
         text_guide: Any = None,
@@ -162,7 +160,7 @@ class EditSession:
             **call,
             **{key: value for key, value in settings.items() if key not in ("seed", "choice")},
             aligned=self.aligned,
-            detector=None if self.aligned else self._known_faces,
+            known_faces=None if self.aligned else [self.faces],
             generator=torch.Generator().manual_seed(settings["seed"]),
             text_guide=text_guide,
             callback_on_step_end=callback_on_step_end,
@@ -221,9 +219,6 @@ class EditSession:
         self.photo = step.patch.put(self.photo, back=by < 0)
         self.position += by
 
-    def _known_faces(self, _picture: np.ndarray) -> Sequence[Face]:
-        return self.faces
-
     def _read(
         self, given: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray | str], list[str]]:
@@ -232,6 +227,12 @@ class EditSession:
         if given["mask"] is None:
             raise ValueError("mask is missing. Pass one that marks what may change.")
         hole, notes = load_mask(given["mask"], size, max_pixels=limit)
+        if not hole.any():
+            why = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
+            raise ValueError(
+                f"the mask of {self.photo.name} is empty, so nothing would be edited.{why} Paint it white (or with "
+                "alpha) where the photo may change."
+            )
         call: dict[str, Any] = {"mask": hole}
         kept: dict[str, np.ndarray | str] = {"mask": hole}
         if given["sketch"] is not None:
@@ -259,10 +260,10 @@ class EditSession:
         return call, kept, list(notes)
 
     def _reference(
-        self, reference: ImageInput | ExemplarFace, settings: Mapping[str, Any], name: str
-    ) -> ExemplarFace:
+        self, reference: ImageInput | ReferenceFace, settings: Mapping[str, Any], name: str
+    ) -> ReferenceFace:
         """The face of an exemplar or pose reference, sought once for each picture."""
-        if isinstance(reference, ExemplarFace):
+        if isinstance(reference, ReferenceFace):
             return reference
         photos = load_images(reference, max_pixels=self.max_pixels, name=name)
         if len(photos) != 1:
@@ -273,7 +274,7 @@ class EditSession:
         if key not in self._references:
             size = self.pipeline.refiner.config.sample_size
             options = {"aligned": aligned, "face": face, "detector": None, "max_pixels": self.max_pixels}
-            (self._references[key],) = plan_faces(reference, size, name=name, **options)
+            (self._references[key],) = find_references(reference, size, name=name, rounds=True, **options)
         return self._references[key]
 
     def save(self, path: str | Path) -> None:

@@ -103,8 +103,8 @@ def tints_of(
     return kept
 
 
-def tinted(picture: np.ndarray, tint: Tint | None, painted: np.ndarray | None = None) -> np.ndarray:
-    """A square float32 `[S, S, 3]` in [0, 1] in the photo's tone; as it is with None.
+def apply_tint(picture: np.ndarray, tint: Tint | None, painted: np.ndarray | None = None) -> np.ndarray:
+    """Give a square float32 `[S, S, 3]` in [0, 1] the photo's tone; with None it stays as it is.
 
     `painted` bool `[S, S]`: where colours were asked for, which stay.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from .checkpoints import read_checkpoint
+from facekit.weights.checkpoints import read_checkpoint
 
 LITE_NUMBERS = (0, 1)
 # What a block's layers are called in the package, and in timm: the first stage has no expansion.

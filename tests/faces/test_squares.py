@@ -5,13 +5,12 @@ import pytest
 
 from facekit.faces.squares import (
     Box,
-    CropRegion,
-    bounding_box,
-    crop_regions,
+    CropSquare,
     crop_side,
+    cut_squares,
     feather,
+    fill_smoothly,
     group_holes,
-    surroundings,
 )
 
 
@@ -47,10 +46,10 @@ def test_a_perfect_fill_returns_to_its_place(
 ) -> None:
     """The true picture, cut like the region and painted back, gives the true photo: nothing shifts."""
     photo, hole = smooth_photo(height, width), with_hole(height, width, box)
-    (region,) = crop_regions(photo, hole, 64, crop)
+    (region,) = cut_squares(photo, hole, 64, crop)
     nothing = np.zeros_like(hole)
-    side = crop_side(bounding_box(hole), (width, height), 64) if crop == "hole" else max(height, width)
-    truth = CropRegion(photo, nothing, nothing, Box(*box), side, 64).image
+    side = crop_side(Box.around_mask(hole), (width, height), 64) if crop == "hole" else max(height, width)
+    truth = CropSquare(photo, nothing, nothing, Box(*box), side, 64).image
     assert region.image.shape == (64, 64, 3) and region.hole.shape == (64, 64)
     canvas = np.zeros_like(photo)
 
@@ -66,7 +65,7 @@ def test_a_perfect_fill_returns_to_its_place(
 
 def test_without_resizing_the_fill_is_taken_number_by_number() -> None:
     photo, hole = smooth_photo(64, 64), with_hole(64, 64, (20, 10, 50, 40))
-    (region,) = crop_regions(photo, hole, 64)
+    (region,) = cut_squares(photo, hole, 64)
     np.testing.assert_array_equal(region.hole, hole)
     filled = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     canvas = photo.copy()
@@ -79,7 +78,7 @@ def test_hidden_pixels_have_no_influence(height: int, width: int, box: tuple[int
     photo, hole = smooth_photo(height, width), with_hole(height, width, box)
     other = photo.copy()
     other[hole] = np.random.default_rng(0).integers(0, 256, (hole.sum(), 3))
-    (a,), (b,) = crop_regions(photo, hole, 64), crop_regions(other, hole, 64)
+    (a,), (b,) = cut_squares(photo, hole, 64), cut_squares(other, hole, 64)
     np.testing.assert_array_equal(a.image, b.image)
     np.testing.assert_array_equal(a.known, b.known)
 
@@ -91,7 +90,7 @@ def test_the_crop_is_twice_the_hole_and_inside_the_photo() -> None:
     assert crop_side(Box(0, 0, 900, 20), size, 256) == 1000
     assert crop_side(Box(0, 0, 20, 20), (100, 80), 256) == 100
     hole = with_hole(800, 1000, (700, 0, 1000, 100))
-    (region,) = crop_regions(smooth_photo(800, 1000), hole, 256)
+    (region,) = cut_squares(smooth_photo(800, 1000), hole, 256)
     assert region.inner == Box(400, 0, 1000, 600)
 
 
@@ -120,7 +119,7 @@ def test_groups_cover_every_hole_once() -> None:
 def test_the_step_at_the_edge_of_a_hole_is_spread_inwards() -> None:
     photo = np.full((400, 400, 3), 100, dtype=np.uint8)
     hole = with_hole(400, 400, (150, 150, 250, 250))
-    (region,) = crop_regions(photo, hole, 64)
+    (region,) = cut_squares(photo, hole, 64)
     canvas = photo.copy()
     region.paint(canvas, np.full((64, 64, 3), 200 / 255, dtype=np.float32))
     profile = canvas[200, 145:180, 0].astype(int)
@@ -134,10 +133,10 @@ def test_the_feather_is_wide_as_asked() -> None:
     assert (feather(np.ones((8, 8), dtype=bool), 4) == 1).all()
 
 
-def test_surroundings_continue_the_known_colours() -> None:
+def test_fill_smoothly_continue_the_known_colours() -> None:
     photo = smooth_photo(120, 160).astype(np.float32) / 255
     hole = with_hole(120, 160, (60, 40, 90, 70))
-    result = surroundings(photo, hole)
+    result = fill_smoothly(photo, hole)
     np.testing.assert_array_equal(result[~hole], photo[~hole])
     assert np.abs(result - photo)[hole].mean() < 0.08
-    assert (surroundings(photo, np.ones_like(hole)) == 0.5).all()
+    assert (fill_smoothly(photo, np.ones_like(hole)) == 0.5).all()

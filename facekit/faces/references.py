@@ -1,0 +1,156 @@
+"""Faces that set the style or the pose of others: found once in a picture and cut out as a photo's faces are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from facekit.faces.align import align_face
+from facekit.faces.detect import Detector, detect_faces
+from facekit.faces.jobs import shape_notes, turn_notes
+from facekit.faces.squares import frame_whole
+from facekit.images.photo import ImageInput, Photo, as_float, as_uint8, from_float, load_images
+
+
+@dataclass
+class ReferenceFace:
+    """An exemplar as the style encoder sees it.
+
+    Attributes:
+        photo: as it came.
+        image: float32 `[S, S, 3]` in [0, 1], the aligned face.
+        side: side of the crop in pixels of the photo.
+        notes: remarks for the user.
+    """
+
+    photo: Photo
+    image: np.ndarray
+    side: float
+    notes: list[str] = field(default_factory=list)
+
+
+References = ImageInput | ReferenceFace | Sequence[ImageInput | ReferenceFace]
+
+
+def find_reference(
+    photo: Photo, size: int, aligned: bool, face: str | int, detector: str | Detector | None
+) -> ReferenceFace:
+    """Find the face of an exemplar and cut it out as the photo's face is cut.
+
+    Args:
+        size: side S of the square.
+        aligned: the picture is one aligned face already.
+        face: "only", "largest" or an index from left to right.
+        detector: see `facekit.faces.detect_faces`.
+
+    Raises:
+        ValueError: no face, several with "only", or an index that is not there.
+    """
+    if aligned:
+        square = frame_whole(photo.rgb, size)
+        notes = shape_notes(photo.size, "the exemplar", "exemplar_aligned")
+        return _note_size(ReferenceFace(photo, square.image, square.side, notes), size)
+    wanted = face if isinstance(face, str) else [face]
+    found = detect_faces(as_uint8(photo.rgb), faces="all" if wanted == "only" else wanted, detector=detector)
+    if not found:
+        raise ValueError(
+            f"{photo.name} shows no face. Choose another picture, or pass exemplar_aligned=True where "
+            "the whole picture is one aligned face."
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f'{photo.name} shows {len(found)} faces. Say which: exemplar_face="largest", or an index '
+            f"from 0 to {len(found) - 1}, counted from the left."
+        )
+    cut = align_face(photo.rgb, found[0], size)
+    side = size / np.hypot(*cut.matrix[:, 0])
+    notes = turn_notes(found, "the exemplar")
+    return _note_size(ReferenceFace(photo, as_float(cut.image), float(side), notes), size)
+
+
+def _note_size(exemplar: ReferenceFace, size: int) -> ReferenceFace:
+    """Add a note where the face is much smaller than the network's picture."""
+    if exemplar.side < size / 2:
+        exemplar.notes.append(
+            f"the exemplar's face is cut from {exemplar.side:.0f} pixels and seen at {size}: "
+            "it shows less detail than the fill could have"
+        )
+    return exemplar
+
+
+def find_references(
+    pictures: References,
+    size: int,
+    *,
+    aligned: bool,
+    face: str | int,
+    detector: str | Detector | None,
+    max_pixels: int | None,
+    name: str,
+    rounds: bool = False,
+) -> list[ReferenceFace]:
+    """Find and cut out the faces of exemplars or pose references; those found before are taken as they are.
+
+    Args:
+        pictures: one or several.
+        size: side S of the squares.
+        aligned, face, detector: see `find_reference`.
+        max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
+        name: how messages call a picture that has no name.
+        rounds: round pixels to whole 8-bit numbers, so that a picture of them says all.
+
+    Raises:
+        FileNotFoundError, TypeError: a picture is missing or of an unknown kind.
+        ValueError: a picture is refused (see `load_image`), shows no face, or several where one is to be chosen.
+    """
+    if face not in ("only", "largest") and (isinstance(face, bool) or not isinstance(face, int)):
+        raise ValueError(f"exemplar_face is {face!r}; say 'only', 'largest' or an index from left to right.")
+    several = isinstance(pictures, list | tuple)
+    if not several and not isinstance(pictures, ReferenceFace):
+        photos = load_images(pictures, max_pixels=max_pixels, name=name)
+    else:
+        given = list(pictures) if several else [pictures]
+        if not given:
+            raise ValueError(f"{name} is an empty list. Pass at least one picture.")
+        photos = [
+            entry
+            if isinstance(entry, ReferenceFace)
+            else load_images(
+                entry, max_pixels=max_pixels, name=f"{name} {index}" if len(given) > 1 else name
+            )[0]
+            for index, entry in enumerate(given)
+        ]
+    faces = []
+    for entry in photos:
+        if isinstance(entry, ReferenceFace):
+            found = entry
+            if found.image.shape != (size, size, 3):
+                raise ValueError(
+                    f"{name} was cut out at {found.image.shape[0]} pixels and this model works at {size}. "
+                    "Pass the picture."
+                )
+        else:
+            found = find_reference(entry, size, aligned, face, detector)
+            if rounds:
+                found = replace(found, image=as_float(from_float(found.image, np.uint8)))
+        faces.append(found)
+    return faces
+
+
+def pair_up(photos: int, exemplars: int) -> list[tuple[int, int]]:
+    """Which photo is filled after which exemplar: one for one, one exemplar for all, or all for one photo.
+
+    Raises:
+        ValueError: neither.
+    """
+    if photos != exemplars and 1 not in (photos, exemplars):
+        raise ValueError(
+            f"{exemplars} exemplars for {photos} photos. Pass one exemplar for all photos, one for each, or several "
+            "for one photo."
+        )
+    return [(i % photos, i % exemplars) for i in range(max(photos, exemplars))]
+
+
+def same_picture(a: Photo, b: Photo) -> bool:
+    """Whether two photos show the same colours, pixel by pixel."""
+    return a.size == b.size and bool(np.array_equal(as_uint8(a.rgb), as_uint8(b.rgb)))
