@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from facekit.hub.cache import check_downloads
 from facekit.hub.errors import explained
-from facekit.images.files import part_path
 from facekit.models.precision import narrow_for_storing
 
 State = dict[str, Tensor]
@@ -193,28 +191,3 @@ def store(network: ModelMixin, dtype: torch.dtype, save: Callable[[], Any]) -> N
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(str, names[:_SHOWN])) + more
-
-
-def write_folder(folder: str | Path, write: Callable[[Path], Any], overwrite: bool = False) -> None:
-    """Let `write` fill a folder beside `folder`, then rename it: `folder` is complete or as it was.
-
-    Raises:
-        FileExistsError: `folder` exists, is not an empty folder, and `overwrite` is not set.
-    """
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
-        raise FileExistsError(f"{folder} exists already; name another folder or allow overwriting")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = part_path(folder)
-    old = part.with_suffix(".old")
-    try:
-        part.mkdir()
-        write(part)
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from facekit.conditions.attributes import FFHQ_EDITS, PrincipalComponents, principal_components
-from facekit.convert.common import store, write_folder
+from facekit.convert.common import store
+from facekit.images.files import write_folder
 from facekit.models.style_directions import StyleDirections
 from facekit.weights.checkpoints import read_checkpoint
 
@@ -107,5 +108,7 @@ def convert(
     """
     directions = load_directions(source, num_styles)
     write_folder(
-        output, lambda folder: store(directions, dtype, lambda: directions.save_pretrained(folder)), overwrite
+        Path(output),
+        lambda folder: store(directions, dtype, lambda: directions.save_pretrained(folder)),
+        overwrite,
     )

@@ -17,11 +17,11 @@ from facekit.convert.common import (
     state_part,
     store,
     sub_state,
-    write_folder,
 )
 from facekit.convert.encoders import style_encoder_state
 from facekit.convert.stylegan2 import multi_style_state
 from facekit.convert.vspbfr import load_identity_encoder
+from facekit.images.files import write_folder
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
@@ -176,4 +176,4 @@ def convert(
         keep("style_encoder", load_style_encoder(content, num_styles, str(files.style)))
         ExemplarInpaintPipeline(**modules).save_config(folder)
 
-    write_folder(output, write, overwrite)
+    write_folder(Path(output), write, overwrite)

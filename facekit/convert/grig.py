@@ -8,7 +8,8 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from facekit.convert.common import Rules, State, load_renamed, store, sub_state, write_folder
+from facekit.convert.common import Rules, State, load_renamed, store, sub_state
+from facekit.images.files import write_folder
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
@@ -205,5 +206,5 @@ def convert(
     network = load_part(checkpoint, part, use_ema)
     saved = FaceInpaintPipeline(residual_inpainter=network) if part == "pipeline" else network
     write_folder(
-        output, lambda folder: store(network, dtype, lambda: saved.save_pretrained(folder)), overwrite
+        Path(output), lambda folder: store(network, dtype, lambda: saved.save_pretrained(folder)), overwrite
     )

@@ -16,10 +16,10 @@ from facekit.convert.common import (
     state_part,
     store,
     sub_state,
-    write_folder,
 )
 from facekit.convert.encoders import code_diffuser_state, identity_encoder_state, style_encoder_state
 from facekit.convert.stylegan2 import generator_state, restorer_state
+from facekit.images.files import write_folder
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.restorer import RestoreAutoEncoder
@@ -145,4 +145,4 @@ def convert(
         keep("style_encoder", load_style_encoder(content, str(files[STYLE])))
         FaceRestorePipeline(**modules).save_config(folder)
 
-    write_folder(output, write, overwrite)
+    write_folder(Path(output), write, overwrite)

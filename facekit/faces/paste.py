@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facekit.images.modes import LUMA
+
 from .align import AlignedFace, check_photo, colour_channels
 from .geometry import (
     TILE,
@@ -23,7 +25,6 @@ from .geometry import (
 Edit = tuple[AlignedFace, np.ndarray] | tuple[AlignedFace, np.ndarray, np.ndarray | None]
 
 WINDOW_FEATHER, MASK_FEATHER = 0.1, 0.01
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(eq=False)

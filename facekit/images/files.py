@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -41,6 +42,35 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def write_folder(folder: Path, write: Callable[[Path], Any], overwrite: bool = False) -> None:
+    """Let `write` fill a folder beside `folder`, then rename it: `folder` is complete or as it was.
+
+    Args:
+        folder: to be written.
+        write: gets the folder to fill; what it raises leaves everything as it was.
+        overwrite: replace a folder that is there.
+
+    Raises:
+        FileExistsError: `folder` exists, is not an empty folder, and `overwrite` is not set.
+    """
+    if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
+        raise FileExistsError(f"{folder} exists already; name another folder or allow overwriting")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = part_path(folder)
+    old = part.with_suffix(".old")
+    try:
+        part.mkdir()
+        write(part)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:

@@ -32,6 +32,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from facekit.images.modes import LUMA
 from facekit.images.photo import as_float, from_float
 
 Plane = Literal["luma", "chroma"]
@@ -70,7 +71,6 @@ FLOOR = 0.7  # gray levels: flat regions are not magnified beyond this
 LIMIT = 1.5  # in units of the local deviation: an edge counts no more than this
 FALSE_ALARMS = 1e-4  # a picture
 CELLS_A_TRIAL = 64  # windows nearer to each other see the same
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 CHROMA_TO_RGB = np.array([0.0, -0.344136, 1.772], dtype=np.float32)  # Cb of JFIF
 RGB_TO_CHROMA = np.array([-0.168736, -0.331264, 0.5], dtype=np.float32)
 

@@ -10,19 +10,18 @@ import io
 import json
 import os
 import re
-import shutil
 import stat
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
 from PIL import Image
 
-from facekit.images.files import part_path
+from facekit.images.files import write_atomically, write_folder
 
 MANIFEST = "session.json"
 FORMAT, VERSION = "facekit-edit-session", 1
@@ -96,28 +95,21 @@ def write_session(path: Path, manifest: dict[str, Any], files: dict[str, bytes])
     zipped = path.suffix.lower() == ".zip"
     if path.exists() and (path.is_dir() == zipped or (path.is_dir() and not _is_session_folder(path))):
         raise ValueError(f"{path} exists and is no edit session. Choose another name.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_path(path)
-    try:
-        if zipped:
-            # PNG is packed already.
-            with zipfile.ZipFile(part, "x", zipfile.ZIP_STORED) as archive:
-                for name, content in files.items():
-                    archive.writestr(name, content)
-            os.replace(part, path)
-            return
+
+    def pack(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is packed already
+            for name, content in files.items():
+                archive.writestr(name, content)
+
+    def fill(folder: Path) -> None:
         for name, content in files.items():
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            (part / name).write_bytes(content)
-        old = part.with_suffix(".old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(part, path)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        part.unlink(missing_ok=True)
-        raise
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+
+    if zipped:
+        write_atomically(path, pack)
+    else:
+        write_folder(path, fill, overwrite=True)
 
 
 def _is_session_folder(path: Path) -> bool:
