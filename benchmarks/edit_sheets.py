@@ -81,7 +81,7 @@ def shown(photo: np.ndarray, mask: np.ndarray, given: dict[str, Any]) -> np.ndar
     picture = np.where(mask[..., None], 255, photo).astype(np.uint8)
     if "semantics" in given:
         said = mask & (given["semantics"] < 255)
-        picture[said] = paint(np.minimum(given["semantics"], 18))[said]
+        picture[said] = paint(given["semantics"])[said]
     if "color" in given:
         said = mask & (given["color"][..., 3] > 0)
         picture[said] = given["color"][said][:, :3]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageFilter
 from skimage.data import astronaut
 
-from facekit.images.masks import load_mask, load_masks, load_strokes
+from facekit.images.masks import load_mask, load_masks
 from facekit.images.photo import load_images
 
 HEIGHT, WIDTH = 24, 32
@@ -255,16 +255,3 @@ def test_a_photo_is_no_mask(hole: np.ndarray, photo: np.ndarray, tmp_path: Path)
     result, (note,) = load_mask(photo[..., 0], (WIDTH, HEIGHT))
     np.testing.assert_array_equal(result, photo[..., 0] >= 128)
     assert "of mask is neither black nor white: 128 and more of 255 is hole" in note
-
-
-def test_strokes_of_a_sketch_are_bright_on_black_and_dark_on_paper(hole: np.ndarray) -> None:
-    for pen in ((0, 0, 0), (255, 0, 0), (0, 0, 255), (60, 60, 200)):
-        strokes, notes = load_strokes(rgb(hole, pen, (250, 248, 240)), (WIDTH, HEIGHT))
-        np.testing.assert_array_equal(strokes, hole)
-        assert notes == ["sketch is mostly white: its dark lines are the strokes"]
-    for chalk in ((255, 255, 255), (0, 0, 255), (255, 0, 0)):
-        strokes, notes = load_strokes(rgb(hole, chalk), (WIDTH, HEIGHT))
-        np.testing.assert_array_equal(strokes, hole)
-        assert notes == []
-    layer = np.dstack([rgb(hole, (0, 0, 0)), np.where(hole, np.uint8(9), np.uint8(0))])
-    np.testing.assert_array_equal(load_strokes(layer, (WIDTH, HEIGHT))[0], hole)

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from facekit.conditions.semantics import MIRRORED, UNLABELLED
+from facekit.conditions.semantics import MIRRORED
 from train.data import ImageSource, fit_square, read_picture, to_tensor
 from train.parser_config import ParserConfig
+
+UNLABELLED = -1  # of these int16 maps, as the losses leave it out; files say 255
 
 
 @dataclass

@@ -1,9 +1,134 @@
-"""Everything that is drawn or shown, as the one tensor that the multimodal style encoder reads."""
+"""What is drawn on a photo to guide an edit: sketch, semantic map, colour; and how the networks see it.
 
+Guidance is read at the photo's size, so that it can travel through the same warp as the face: see `read_sketch` in
+`facekit.conditions.sketch`, `read_semantics` in `facekit.conditions.semantics` and `read_color` in
+`facekit.conditions.color` for what may be given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 import torch
 
-NUM_CLASSES = 19
-ENCODER_CHANNELS = 3 + 1 + NUM_CLASSES + 3  # picture, sketch, semantic map, colour
+from facekit.conditions.color import read_color
+from facekit.conditions.semantics import NUM_CLASSES, UNLABELLED, SemanticsInput, read_semantics
+from facekit.conditions.sketch import COVER, read_sketches, view_strokes
+from facekit.faces.squares import Square
+from facekit.images.masks import MaskInput, one_for_each
+from facekit.images.photo import ImageInput, Photo
+
+ENCODER_CHANNELS = 3 + 1 + NUM_CLASSES + 3  # RGB, sketch, classes, colour
+
+
+@dataclass
+class Guidance:
+    """What is drawn on one photo; None where nothing is.
+
+    Attributes:
+        sketch: strokes bool `[H, W]`.
+        labels: classes uint8 `[H, W]`, 255 = unsaid.
+        color: uint8 `[H, W, 3]`.
+        painted: where `color` says something, bool `[H, W]`.
+        notes: remarks for the user.
+    """
+
+    sketch: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    color: np.ndarray | None = None
+    painted: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def within(self, hole: np.ndarray) -> "Guidance":
+        """Only what lies in the hole bool `[H, W]`, with a note on what does not."""
+        kept = Guidance(notes=list(self.notes))
+        if self.sketch is not None:
+            kept.sketch = _clipped(self.sketch, hole, "sketch", kept.notes)
+        if self.labels is not None:
+            said = _clipped(self.labels != UNLABELLED, hole, "semantic map", kept.notes)
+            kept.labels = np.where(said, self.labels, np.uint8(UNLABELLED))
+        if self.color is not None:
+            kept.color = self.color
+            kept.painted = _clipped(self.painted, hole, "colour guidance", kept.notes)
+        return kept
+
+    def seen_by(self, square: Region) -> "Guidance":
+        """The guidance as the network sees it: all maps `[S, S]`, colour float32 in [0, 1], inside the hole."""
+        seen = Guidance()
+        if self.sketch is not None:
+            seen.sketch = view_strokes(self.sketch, square)
+        if self.labels is not None:
+            seen.labels = _labels_seen(self.labels, square)
+        if self.color is not None:
+            cover = np.maximum(square.view(self.painted.astype(np.float32)), 0)
+            sums = [
+                square.view(np.where(self.painted, self.color[..., c], 0).astype(np.float32) / 255)
+                for c in range(3)
+            ]
+            seen.painted = (cover >= COVER) & square.hole
+            mean = np.stack(sums, axis=-1) / np.maximum(cover, COVER)[..., None]
+            seen.color = np.where(seen.painted[..., None], np.clip(mean, 0, 1), 0).astype(np.float32)
+        return seen
+
+
+def _clipped(said: np.ndarray, hole: np.ndarray, what: str, notes: list[str]) -> np.ndarray:
+    total, inside = said.sum(), said & hole
+    if total == 0:
+        notes.append(f"the {what} is empty and says nothing")
+    elif not inside.any():
+        notes.append(f"the {what} lies outside the mask and is ignored")
+    elif (outside := total - inside.sum()) > 0:
+        notes.append(f"{max(outside / total, 0.01):.0%} of the {what} lies outside the mask and is ignored")
+    return inside
+
+
+def _labels_seen(labels: np.ndarray, square: Region) -> np.ndarray:
+    """At each pixel the class that covers most of it; unsaid where less than half is said."""
+    best = np.full(square.hole.shape, 0.0, dtype=np.float32)
+    seen, total = np.full(best.shape, UNLABELLED, dtype=np.uint8), np.zeros_like(best)
+    for label in np.unique(labels[labels != UNLABELLED]):
+        cover = square.view((labels == label).astype(np.float32))
+        seen[cover > best] = label
+        best, total = np.maximum(best, cover), total + cover
+    return np.where((total >= 0.5) & square.hole, seen, np.uint8(UNLABELLED))
+
+
+def read_guidance(
+    photos: Sequence[Photo],
+    holes: Sequence[np.ndarray],
+    sketch: MaskInput | Sequence[MaskInput] | None,
+    semantics: SemanticsInput | Sequence[SemanticsInput] | None,
+    color: ImageInput | Sequence[ImageInput] | None,
+    max_pixels: int | None,
+) -> list[Guidance]:
+    """The guidance of every photo, each modality once for all photos or one for each, outside the hole ignored.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: see the readers of the three modalities.
+    """
+    sketches = read_sketches(sketch, photos, max_pixels)
+    maps = one_for_each(semantics, len(photos), "semantics", "semantic maps")
+    colors = one_for_each(color, len(photos), "color", "colour pictures")
+    guidance = []
+    for photo, hole, strokes, (map_name, labels), (color_name, paint) in zip(
+        photos, holes, sketches, maps, colors, strict=True
+    ):
+        drawn = Guidance()
+        if strokes is not None:
+            drawn.sketch, notes = strokes
+            drawn.notes += notes
+        if labels is not None:
+            drawn.labels, notes = read_semantics(
+                labels, photo.size, hole, name=map_name, max_pixels=max_pixels
+            )
+            drawn.notes += notes
+        if paint is not None:
+            drawn.color, drawn.painted, notes = read_color(
+                paint, photo.size, name=color_name, max_pixels=max_pixels
+            )
+            drawn.notes += notes
+        guidance.append(drawn.within(hole))
+    return guidance
 
 
 def encoder_input(
@@ -12,7 +137,7 @@ def encoder_input(
     semantics: torch.Tensor | None = None,
     color: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Modalities -> [B, 26, H, W]: RGB, sketch, 19 classes, colour, the order of the published encoder.
+    """Modalities -> [B, ENCODER_CHANNELS, H, W]: RGB, sketch, 19 classes, colour, the published encoder's order.
 
     Args:
         image: [B, 3, H, W] in [-1, 1]: an exemplar, or the masked picture (0 in the hole).

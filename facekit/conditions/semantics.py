@@ -1,9 +1,17 @@
-"""Semantic maps: the 19 classes of a face, painting with a palette, and face parsers.
+"""Semantic maps: the 19 classes of a face, maps that a user drew, the palette, and face parsers.
 
-Maps hold one class number a pixel, -1 where nothing is said. Networks read them one-hot.
+Maps are uint8 `[H, W]`, one class number a pixel, 255 where nothing is said. Networks read them one-hot.
+
+| semantics | read as |
+|---|---|
+| gray picture, integer array or tensor `[H, W]` | labels 0 to 18 in the order of `CLASS_NAMES`; 255 or -1: unlabelled |
+| colour picture, array `[H, W, 3]` | colours of `PALETTE`; gray 222: unlabelled |
+| the same with alpha, array `[H, W, 2 or 4]` | an editor's layer: where alpha > 0 as above, else unlabelled |
+| mapping such as `{"hair": mask}` | class names and masks, later ones on top; True is the whole region to edit |
 """
 
 import logging
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +21,14 @@ from urllib.request import getproxies
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from facekit.images.masks import MaskInput, fit, load_mask
+from facekit.images.opening import read_array
+
 logger = logging.getLogger(__name__)
+
+SemanticsInput = MaskInput | Mapping[str, MaskInput | bool]
 
 # The order of the usual BiSeNet face parser, which the networks read. l_ is the left side of the picture.
 CLASS_NAMES = (
@@ -40,7 +52,8 @@ CLASS_NAMES = (
     "hair",
     "hat",
 )
-UNLABELLED = -1
+NUM_CLASSES = len(CLASS_NAMES)
+UNLABELLED = 255
 # Class of the same part in the mirrored picture.
 MIRRORED = (0, 1, 3, 2, 5, 4, 6, 8, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 # Colours of pictures of maps; networks never see them.
@@ -66,98 +79,148 @@ PALETTE = (
     (255, 0, 255),
 )
 UNLABELLED_COLOR = (222, 222, 222)
-# Two classes differ by 85 in some channel: less than half of that is unambiguous.
-TOLERANCE = 42
+# Colours of two classes differ by 85 in some channel: less than half of that is unambiguous.
+PALETTE_TOLERANCE = 42
+STRAY_SHARE = 0.02  # of a painted map may be blended colours, along the edges of its areas
 # Parsers of the SegFormer kind read pictures of this size, normalised so.
 PARSER_SIZE = 512
 PARSER_MEAN, PARSER_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NETWORKED_PARSER = "jonathandinu/face-parsing"
 
 
+def read_semantics(
+    semantics: SemanticsInput,
+    size: tuple[int, int],
+    hole: np.ndarray,
+    *,
+    name: str = "semantics",
+    max_pixels: int | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """A semantic map as labels uint8 `[H, W]` (255 = unlabelled) of the photo's `size`, and notes.
+
+    Args:
+        semantics: see the table at the head of this module.
+        size: width and height of the photo.
+        hole: bool `[H, W]`, what a class of the value True covers.
+        name: how messages call it; a path calls itself.
+        max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TypeError: another kind than the table names.
+        ValueError: unknown labels, colours or class names (the message lists the known), a size that does not
+            fit, or a picture that is refused.
+    """
+    if isinstance(semantics, Mapping):
+        return _read_masks(semantics, size, hole, name, max_pixels)
+    name = str(semantics) if isinstance(semantics, str | os.PathLike) else name
+    labels, notes = _read_map(read_array(semantics, name, max_pixels), name)
+    labels, resized = fit(labels, size, name)
+    return labels, notes + resized
+
+
+def _read_map(array: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    said = np.ones(array.shape[:2], dtype=bool)
+    if array.ndim == 3 and array.shape[2] in (2, 4):
+        array, said = array[..., :-1], array[..., -1] > 0
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 2:
+        return np.where(said, as_labels(array, name), np.uint8(UNLABELLED)), []
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(
+            f"{name} is {array.dtype} {list(array.shape)}; expected labels [H, W], or colours uint8 [H, W, 3] or "
+            "[H, W, 4]."
+        )
+    return _read_palette(array, said, name)
+
+
+def as_labels(values: np.ndarray, name: str = "the semantic map") -> np.ndarray:
+    """Whole numbers of any type, 255 or -1 where nothing is said -> labels uint8 of the same shape, 255 there.
+
+    Raises:
+        ValueError: numbers that are not whole, or that are no class; the message lists the known.
+    """
+    known = ", ".join(f"{label} {word}" for label, word in enumerate(CLASS_NAMES))
+    if values.dtype.kind not in "ui":
+        raise ValueError(
+            f"{name} has no whole numbers. Pass labels, a palette picture, or for a mask the class that it marks: "
+            f'{{"hair": mask}}. Classes are {known}.'
+        )
+    labels = np.where(values == -1, UNLABELLED, values) if values.dtype.kind == "i" else values
+    wrong = (labels != UNLABELLED) & ((labels < 0) | (labels >= NUM_CLASSES))
+    if wrong.any():
+        found = ", ".join(map(str, np.unique(labels[wrong])[:5].tolist()))
+        *_, y, x = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"{name} has unknown labels ({found}). Known are {known}; {UNLABELLED} is unsaid. The first unknown one is "
+            f"at x={x}, y={y}."
+        )
+    return labels.astype(np.uint8)
+
+
+def _read_palette(rgb: np.ndarray, said: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    labels, strange = match_palette(rgb[said])
+    share = strange.mean() if strange.size else 0.0
+    if share > STRAY_SHARE:
+        colors, counts = np.unique(rgb[said][strange], axis=0, return_counts=True)
+        example = colors[counts.argmax()]
+        y, x = np.argwhere(said & (rgb == example).all(axis=2))[0].tolist()
+        known = ", ".join(f"{word} {color}" for word, color in zip(CLASS_NAMES, PALETTE, strict=True))
+        raise ValueError(
+            f"{share:.0%} of {name} shows colours of no class, for example {tuple(example.tolist())} at x={x}, y={y}. "
+            f"The palette is {known}."
+        )
+    found = np.full(rgb.shape[:2], UNLABELLED, dtype=np.uint8)
+    found[said] = labels
+    notes = [f"{max(share, 0.001):.1%} of {name} shows blended colours and says nothing"] if share else []
+    return found, notes
+
+
+def match_palette(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours uint8 `[..., 3]` -> the labels that they stand for, uint8 `[...]`, and which stand for nothing.
+
+    Unlabelled are gray 222 and the colours, True in the second array, that are none of the palette.
+    """
+    r, g, b = np.moveaxis(colors.astype(np.int32), -1, 0)
+    # Few colours, many pixels: each colour is looked up once.
+    codes, places = np.unique((r << 16) | (g << 8) | b, return_inverse=True)
+    found = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    distance = np.abs(found[:, None] - np.array([*PALETTE, UNLABELLED_COLOR])).max(axis=2, initial=0)
+    nearest, strange = distance.argmin(axis=1), distance.min(axis=1, initial=256) > PALETTE_TOLERANCE
+    labels = np.where(strange | (nearest == NUM_CLASSES), UNLABELLED, nearest).astype(np.uint8)
+    places = places.reshape(colors.shape[:-1])
+    return labels[places], strange[places]
+
+
+def _read_masks(
+    masks: Mapping[str, MaskInput | bool],
+    size: tuple[int, int],
+    hole: np.ndarray,
+    name: str,
+    max_pixels: int | None,
+) -> tuple[np.ndarray, list[str]]:
+    unknown = [word for word in masks if word not in CLASS_NAMES]
+    if unknown:
+        raise ValueError(f"{name} has the class {unknown[0]!r}; known are {', '.join(CLASS_NAMES)}.")
+    labels, notes = np.full((size[1], size[0]), UNLABELLED, dtype=np.uint8), []
+    for word, mask in masks.items():
+        where = hole
+        if mask is not True:
+            where, remarks = load_mask(mask, size, name=f"{name} {word}", max_pixels=max_pixels)
+            notes += remarks
+        labels[where] = CLASS_NAMES.index(word)
+    return labels, notes
+
+
 def paint(labels: np.ndarray) -> np.ndarray:
-    """Labels `[H, W]`, -1 where unlabelled -> uint8 `[H, W, 3]` in the colours of `PALETTE`.
+    """Labels `[H, W]`, 255 or -1 where unlabelled -> uint8 `[H, W, 3]` in the colours of `PALETTE`.
 
     Raises:
         ValueError: labels that are no class.
     """
-    labels = np.asarray(labels)
-    check_labels(labels)
-    return np.array([*PALETTE, UNLABELLED_COLOR], np.uint8)[labels]  # -1 takes the last
-
-
-def check_labels(labels: np.ndarray) -> None:
-    """ValueError when a map has other values than -1 and the classes; the message lists the known."""
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"a semantic map holds whole numbers, not {labels.dtype}")
-    wrong = (labels < UNLABELLED) | (labels >= len(CLASS_NAMES))
-    if wrong.any():
-        y, x = (int(places[0]) for places in np.nonzero(wrong)[-2:])
-        raise ValueError(
-            f"the semantic map has the unknown label {labels[wrong][0]} at x={x}, y={y}; known are "
-            f"{_listed()}, and -1 where nothing is said"
-        )
-
-
-def _listed() -> str:
-    return ", ".join(f"{label} {name}" for label, name in enumerate(CLASS_NAMES))
-
-
-def one_hot(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Labels `[B, H, W]` -> `[B, 19, H, W]` of 0 and 1; all zeros where a label is -1.
-
-    Raises:
-        ValueError: another shape, or labels that are no class.
-    """
-    if labels.ndim != 3 or labels.is_floating_point():
-        raise ValueError(f"labels are whole numbers [B, H, W], not {labels.dtype} {list(labels.shape)}")
-    labels = labels.long()
-    if labels.numel() and (int(labels.min()) < UNLABELLED or int(labels.max()) >= len(CLASS_NAMES)):
-        check_labels(labels.cpu().numpy())
-    classes = torch.arange(len(CLASS_NAMES), device=labels.device)[None, :, None, None]
-    return (labels[:, None] == classes).to(dtype)
-
-
-def labels_from_palette(picture: np.ndarray | Image.Image, tolerance: int = TOLERANCE) -> np.ndarray:
-    """A painted picture -> its labels int16 `[H, W]`, -1 where nothing is painted.
-
-    Args:
-        picture: uint8 `[H, W, 3]`, or `[H, W, 4]` as an editor's layer, which is painted where alpha > 0; or such a
-            Pillow picture. Colours are those of `PALETTE`; grey 222 says nothing.
-        tolerance: how far a colour may be from its palette colour, in the channel that differs most. Up to 42
-            no colour fits two classes; the nearest counts.
-
-    Raises:
-        ValueError: another kind of picture, or a pixel that is no colour of the palette: the message says where, and
-            which colours are known.
-    """
-    if isinstance(picture, Image.Image):
-        clear = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
-        picture = np.asarray(picture.convert("RGBA" if clear else "RGB"))
-    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.dtype != np.uint8:
-        raise ValueError(
-            f"a painted map is an 8-bit picture [H, W, 3] or [H, W, 4], not {picture.dtype} {list(picture.shape)}"
-        )
-    painted = picture[..., 3] > 0 if picture.shape[2] == 4 else np.ones(picture.shape[:2], bool)
-    labels = np.full(picture.shape[:2], UNLABELLED, np.int16)
-    if not painted.any():
-        return labels
-    # Few colours, many pixels: each colour is looked up once.
-    r, g, b = (picture[painted][:, c].astype(np.int32) for c in range(3))
-    codes, place = np.unique((r << 16) | (g << 8) | b, return_inverse=True)
-    colors = np.stack((codes >> 16, codes >> 8 & 255, codes & 255), 1)
-    table = np.array([*PALETTE, UNLABELLED_COLOR])
-    distance = np.abs(colors[:, None] - table[None]).max(2)
-    nearest = distance.argmin(1)
-    unknown = (distance.min(1) > tolerance)[place]
-    if unknown.any():
-        y, x = (int(places[unknown][0]) for places in np.nonzero(painted))
-        known = ", ".join(f"{name} {color}" for name, color in zip(CLASS_NAMES, PALETTE, strict=True))
-        raise ValueError(
-            f"the painted map has the colour {tuple(picture[y, x, :3].tolist())} at x={x}, y={y}, which is none "
-            f"of the palette; known are {known}, and grey {UNLABELLED_COLOR} where nothing is said"
-        )
-    labels[painted] = np.where(nearest == len(CLASS_NAMES), UNLABELLED, nearest)[place]
-    return labels
+    labels = as_labels(np.asarray(labels))
+    return np.array([*PALETTE, UNLABELLED_COLOR], np.uint8)[np.minimum(labels, NUM_CLASSES)]
 
 
 def label_table(id2label: Mapping[Any, str]) -> Tensor:

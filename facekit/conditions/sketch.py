@@ -1,17 +1,65 @@
-"""Sketches of faces: the pencil filter that makes training sketches from photos, and strokes for the networks.
+"""Sketches of faces: strokes that a user drew, and the pencil filter that makes training sketches from photos.
 
 Thesis Section 5.4.3 names the filter (that of pSp's data script). It is written out in whole numbers, so that
 sketches are the same on every machine.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-from PIL import Image
+
+from facekit.faces.squares import Square
+from facekit.images.masks import MaskInput, fit, one_for_each, open_mask, read_tones
+from facekit.images.photo import MAX_PIXELS, Photo
 
 # 8-bit weights of red, green and blue in grey, of 32768.
 GREY = (9798, 19235, 3735)
 STROKE_BELOW = 128  # darker pixels of a sketch are strokes
 PENCIL_WIDTH = 2  # usual width of the pencil filter's strokes at 256 pixels
+COVER = 0.1  # a stroke is kept where it covers this share of a pixel of the network's picture
+
+
+def read_sketch(
+    sketch: MaskInput, size: tuple[int, int], *, name: str = "sketch", max_pixels: int | None = MAX_PIXELS
+) -> tuple[np.ndarray, list[str]]:
+    """The strokes of a sketch as bool `[H, W]` of the photo's `size` (width, height), and notes for the user.
+
+    Strokes are bright on black, in any colour, or painted on a transparent layer. A drawing that is mostly white is
+    taken as dark lines on paper. Arguments and errors are those of `facekit.images.masks.read_mask`.
+    """
+    picture = open_mask(sketch, name, max_pixels)
+    if picture.is_layer():
+        strokes, notes = picture.alpha > 0, []
+    else:
+        strokes, _, notes = read_tones(picture)
+    if strokes.mean() > 0.5:
+        notes = [f"{name} is mostly white: its dark lines are the strokes"]
+        # Lines of a pen in any colour are darker than paper, though one of their channels may be as bright.
+        strokes = ~strokes if picture.is_layer() else picture.luminance < picture.half
+    strokes, resized = fit(strokes, size, name)
+    return strokes, notes + resized
+
+
+def read_sketches(
+    sketch: MaskInput | Sequence[MaskInput] | None, photos: Sequence[Photo], max_pixels: int | None
+) -> list[tuple[np.ndarray, list[str]] | None]:
+    """Strokes bool `[H, W]` and notes for every photo, from one sketch for all or one for each; None where there is
+    none.
+
+    Raises:
+        ValueError: neither one sketch nor as many as photos, or whatever `read_sketch` refuses.
+    """
+    given = one_for_each(sketch, len(photos), "sketch", "sketches")
+    return [
+        None if own is None else read_sketch(own, photo.size, name=name, max_pixels=max_pixels)
+        for (name, own), photo in zip(given, photos, strict=True)
+    ]
+
+
+def view_strokes(strokes: np.ndarray, square: Region) -> np.ndarray:
+    """A photo's strokes bool `[H, W]` as the networks see them in a square, bool `[S, S]`, inside its hole."""
+    return (square.view(strokes.astype(np.float32)) >= COVER) & square.hole
 
 
 def grey_picture(rgb: np.ndarray) -> np.ndarray:
@@ -72,42 +120,6 @@ def thin_strokes(strokes: np.ndarray, size: int, vertical_only: bool = False) ->
         padded = np.pad(strokes, (reach, (0, 0)) if axis == 0 else ((0, 0), reach), constant_values=1)
         strokes = np.lib.stride_tricks.sliding_window_view(padded, size, axis).min(-1)
     return strokes
-
-
-def drawn_strokes(picture: np.ndarray | Image.Image, width: int | None = PENCIL_WIDTH) -> np.ndarray:
-    """What a person drew -> strokes uint8 `[H, W]`, 1 = stroke, as wide as those the networks know.
-
-    Args:
-        picture: uint8 `[H, W, 4]`, an editor's layer with strokes where alpha >= 128; `[H, W, 3]` or `[H, W]`, dark
-            strokes on a bright ground, or bright ones on a dark ground (the rarer is taken for strokes); bool
-            `[H, W]`; or such a Pillow picture.
-        width: of the strokes, in pixels of this picture; lines of any thickness become so wide, and areas that are
-            filled shrink to a line in their middle. None leaves them as they are.
-
-    Raises:
-        ValueError: another kind of picture, or a width below 1.
-    """
-    if isinstance(picture, Image.Image):
-        if picture.mode in ("1", "L", "RGB", "RGBA"):
-            picture = np.asarray(picture)
-        else:
-            clear = picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info
-            picture = np.asarray(picture.convert("RGBA" if clear else "RGB"))
-    shape = list(picture.shape)
-    if picture.dtype == np.bool_ and picture.ndim == 2:
-        strokes = picture.astype(np.uint8)
-    elif picture.dtype == np.uint8 and picture.ndim == 3 and shape[2] == 4:
-        strokes = (picture[..., 3] >= 128).astype(np.uint8)
-    elif picture.dtype == np.uint8 and (picture.ndim == 2 or (picture.ndim == 3 and shape[2] == 3)):
-        grey = picture if picture.ndim == 2 else (picture.astype(np.int32) @ np.array(GREY) + 16384) >> 15
-        strokes = (grey < STROKE_BELOW).astype(np.uint8)
-        if strokes.mean() > 0.5:
-            strokes = 1 - strokes
-    else:
-        raise ValueError(
-            f"a drawing is an 8-bit picture [H, W], [H, W, 3] or [H, W, 4], or bool [H, W]; not {picture.dtype} {shape}"
-        )
-    return strokes if width is None else even_strokes(strokes, width)
 
 
 def even_strokes(strokes: np.ndarray, width: int = PENCIL_WIDTH) -> np.ndarray:

@@ -21,18 +21,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from facekit.images.modes import LUMA
-from facekit.images.photo import MAX_PIXELS, Photo, as_uint8, check_range, is_tensor, open_upright
+from facekit.images.opening import MaskInput, is_tensor, read_array
+from facekit.images.photo import MAX_PIXELS, Photo, as_uint8, check_range
 
-if TYPE_CHECKING:
-    import torch
-
-MaskInput = Union[str, os.PathLike, Image.Image, np.ndarray, "torch.Tensor"]
 ASPECT_TOLERANCE = 0.01
 MOST_LABELS = 32
 DARKEST_LABEL = 0.25  # of white: the darkest colours that the usual palettes give to a class
@@ -60,7 +57,7 @@ class MaskReading:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class MaskPicture:
     """A mask before anything is decided.
 
     Attributes:
@@ -154,34 +151,13 @@ def read_mask(
         ValueError: a file that is no picture, a photo in the place of a mask, wrong dtype, rank or range, NaN, or an
             aspect ratio that does not fit.
     """
-    picture = _open(mask, name, max_pixels)
+    picture = open_mask(mask, name, max_pixels)
     if picture.is_layer():
         hole, rule, notes = picture.alpha > 0, "what is painted on the transparent layer", []
     else:
         hole, rule, notes = _read_opaque(picture)
-    hole, resized = _fit(hole, size, name)
+    hole, resized = fit(hole, size, name)
     return MaskReading(hole, rule, notes + resized)
-
-
-def load_strokes(
-    sketch: MaskInput, size: tuple[int, int], *, name: str = "sketch", max_pixels: int | None = MAX_PIXELS
-) -> tuple[np.ndarray, list[str]]:
-    """The strokes of a sketch as bool `[H, W]` of the photo's `size` (width, height), and notes for the user.
-
-    Strokes are bright on black, in any colour, or painted on a transparent layer. A drawing that is mostly white is
-    taken as dark lines on paper. Arguments and errors are those of `read_mask`.
-    """
-    picture = _open(sketch, name, max_pixels)
-    if picture.is_layer():
-        strokes, notes = picture.alpha > 0, []
-    else:
-        strokes, _, notes = _read_tones(picture)
-    if strokes.mean() > 0.5:
-        notes = [f"{name} is mostly white: its dark lines are the strokes"]
-        # Lines of a pen in any colour are darker than paper, though one of their channels may be as bright.
-        strokes = ~strokes if picture.is_layer() else picture.luminance < picture.half
-    strokes, resized = _fit(strokes, size, name)
-    return strokes, notes + resized
 
 
 def load_masks(
@@ -192,53 +168,37 @@ def load_masks(
     Raises:
         ValueError: neither one mask nor as many as photos, or whatever `load_mask` refuses.
     """
-    several = isinstance(masks, list | tuple) or (
-        (isinstance(masks, np.ndarray) or is_tensor(masks)) and masks.ndim == 4 and masks.shape[0] > 1
-    )
-    masks = list(masks) if several else [masks]
-    if len(masks) not in (1, len(photos)):
-        raise ValueError(
-            f"{len(masks)} masks for {len(photos)} photos. Pass one mask for all, or one for each."
-        )
-    names = [f"mask {i}" if len(masks) > 1 else "mask" for i in range(len(photos))]
-    masks = masks * len(photos) if len(masks) == 1 else masks
+    given = one_for_each(masks, len(photos), "mask", "masks")
     return [
         load_mask(mask, photo.size, name=name, max_pixels=max_pixels)
-        for mask, photo, name in zip(masks, photos, names, strict=True)
+        for (name, mask), photo in zip(given, photos, strict=True)
     ]
 
 
-def _open(mask: MaskInput, name: str, max_pixels: int | None) -> _Picture:
-    if isinstance(mask, str | os.PathLike | Image.Image):
-        label = f"{name} {mask}" if isinstance(mask, str | os.PathLike) else name
-        return _picture(_pillow_pixels(open_upright(mask, label, max_pixels)), name, label)
-    if is_tensor(mask):
-        return _picture(_tensor_pixels(mask, name), name, name)
-    if isinstance(mask, np.ndarray):
-        return _picture(mask, name, name)
-    raise TypeError(f"{name} is a {type(mask).__name__}. Pass a path, Pillow image, numpy array or tensor.")
+def one_for_each(given: Any, count: int, name: str, plural: str) -> list[tuple[str, Any]]:
+    """What was given once for all of `count` photos, or once for each: for every photo what to call it, and itself.
+
+    A list, a tuple, or an array or tensor of four axes whose first is longer than 1 has one for each.
+
+    Raises:
+        ValueError: neither one nor as many as photos.
+    """
+    batched = (isinstance(given, np.ndarray) or is_tensor(given)) and given.ndim == 4 and given.shape[0] > 1
+    values = list(given) if batched or isinstance(given, list | tuple) else [given]
+    if len(values) not in (1, count):
+        raise ValueError(f"{len(values)} {plural} for {count} photos. Pass one for all, or one for each.")
+    if len(values) == 1:
+        return [(name, values[0])] * count
+    return [(f"{name} {index}", value) for index, value in enumerate(values)]
 
 
-def _pillow_pixels(image: Image.Image) -> np.ndarray:
-    clear = "transparency" in image.info
-    if image.mode in ("PA", "La", "RGBa") or (clear and image.mode in ("P", "RGB")):
-        image = image.convert("RGBA")
-    elif clear and image.mode == "L":
-        image = image.convert("LA")
-    elif image.mode in ("P", "CMYK", "YCbCr", "HSV"):
-        image = image.convert("RGB")
-    return np.asarray(image)
+def open_mask(mask: MaskInput, name: str, max_pixels: int | None) -> MaskPicture:
+    """A mask or sketch of any kind before anything is decided; errors are those of `read_mask`."""
+    label = f"{name} {mask}" if isinstance(mask, str | os.PathLike) else name
+    return _picture(read_array(mask, label, max_pixels), name, label)
 
 
-def _tensor_pixels(mask: "torch.Tensor", name: str) -> np.ndarray:
-    shape = tuple(mask.shape)
-    if mask.ndim < 2 or any(length != 1 for length in shape[:-2]):
-        raise ValueError(f"{name} is a tensor of shape {shape}; expected [H, W], [1, H, W] or [1, 1, H, W].")
-    mask = mask.detach().to("cpu").reshape(shape[-2:])
-    return (mask.float() if str(mask.dtype) == "torch.bfloat16" else mask).numpy()  # numpy has no bfloat16
-
-
-def _picture(array: np.ndarray, name: str, label: str) -> _Picture:
+def _picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
     shape = tuple(array.shape)
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= shape[2] <= 4) or 0 in shape:
         raise ValueError(f"{label} is an array of shape {shape}; expected [H, W] or [H, W, 1 to 4].")
@@ -259,18 +219,18 @@ def _picture(array: np.ndarray, name: str, label: str) -> _Picture:
         array = array.astype(np.uint16 if wide else np.uint8, copy=False)
     array = array.reshape(*shape[:2], -1)
     if array.shape[2] in (1, 3):
-        return _Picture(array, None, name, label)
+        return MaskPicture(array, None, name, label)
     alpha = array[..., -1]
     # The same opacity everywhere says nothing.
     says_nothing = alpha.min() == alpha.max() > 0
-    return _Picture(array[..., :-1], None if says_nothing else alpha, name, label)
+    return MaskPicture(array[..., :-1], None if says_nothing else alpha, name, label)
 
 
-def _read_opaque(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
+def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
     """Hole, rule and notes of a mask that is no transparent layer."""
     opaque = picture.opaque
     if not opaque.all():
-        hole, rule, notes = _read_tones(picture)
+        hole, rule, notes = read_tones(picture)
         if picture.busyness() < MASK_BUSY and hole[opaque].any() and not hole[opaque].all():
             return hole & opaque, rule, notes
         share = percent((~opaque).mean())
@@ -283,10 +243,10 @@ def _read_opaque(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
                 "Paint white on black, or on a transparent layer, or erase the part so that it is transparent."
             )
         return _read_hues(picture)
-    return _read_tones(picture)
+    return read_tones(picture)
 
 
-def _read_hues(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
+def _read_hues(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
     """Hole, rule and notes of colours on black."""
     tone = picture.strongest
     # Dark red is a colour that programs paint with; blurred or compressed it lies on both sides of the middle.
@@ -301,7 +261,7 @@ def _read_hues(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
     return bright, "every colour at least half as bright as the brightest", []
 
 
-def _read_tones(picture: _Picture) -> tuple[np.ndarray, str, list[str]]:
+def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
     """Hole, rule and notes of bright on dark."""
     tone, half, white, name = picture.strongest, picture.half, picture.white, picture.name
     bright, rule = tone >= half, f"white: {half:g} and more of {white:g}"
@@ -340,11 +300,16 @@ def percent(share: float) -> str:
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
-def _fit(hole: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray, list[str]]:
-    width, height = size
-    own_width, own_height = hole.shape[1], hole.shape[0]
+def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray, list[str]]:
+    """A mask or map, bool or uint8 `[H, W]` or `[H, W, 4]`, at the photo's (width, height) by nearest neighbour, and
+    a note where it had another size.
+
+    Raises:
+        ValueError: the aspect ratios differ by more than 1%.
+    """
+    (own_height, own_width), (width, height) = values.shape[:2], size
     if (own_width, own_height) == (width, height):
-        return hole, []
+        return values, []
     if abs((own_width / own_height) / (width / height) - 1) > ASPECT_TOLERANCE:
         turned = abs((own_height / own_width) / (width / height) - 1) <= ASPECT_TOLERANCE
         hint = (
@@ -354,8 +319,8 @@ def _fit(hole: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray
         )
         raise ValueError(
             f"{name} is {own_width}x{own_height} and the photo {width}x{height}: the shapes differ. "
-            f"Draw the mask on the photo, or crop one to the other.{hint}"
+            f"Draw it on the photo, or crop one to the other.{hint}"
         )
-    image = Image.fromarray(hole.astype(np.uint8))
-    resized = np.asarray(image.resize((width, height), Image.Resampling.NEAREST)).astype(bool)
-    return resized, [f"{name} of {own_width}x{own_height} was resized to the photo's {width}x{height}"]
+    image = Image.fromarray(values.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+    note = f"{name} of {own_width}x{own_height} was resized to the photo's {width}x{height}"
+    return np.asarray(image).astype(values.dtype), [note]

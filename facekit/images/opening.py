@@ -1,19 +1,25 @@
-"""Files of untrusted pictures: opened header first, refused with advice, decoded upright.
+"""Pictures as they are handed over: untrusted files are opened header first, refused with advice, decoded upright.
 
 HEIC is read where the package pillow-heif is installed; nothing else knows of it.
 """
 
 import os
+import sys
 import threading
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeGuard, Union
 
+import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from facekit.images.metadata import well_typed
 
+if TYPE_CHECKING:  # whoever has no tensors need not wait for torch
+    import torch
+
+MaskInput = Union[str, os.PathLike, Image.Image, np.ndarray, "torch.Tensor"]
 _PROGRAMS = ("EPS", "WMF")  # files that Pillow would hand to another program, which runs what they say
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -72,6 +78,59 @@ def decode_upright(image: Image.Image, name: str) -> Image.Image:
     upright = _turned(image)
     upright.info = well_typed(upright.info, upright.mode)
     return upright
+
+
+def is_tensor(value: object) -> TypeGuard["torch.Tensor"]:
+    """Whether something is a tensor; torch is not imported for it, since who made a tensor has imported it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def read_array(picture: MaskInput, name: str, max_pixels: int | None) -> np.ndarray:
+    """The values of a mask, sketch or map as an array `[H, W]` or `[H, W, C]`, whatever they mean.
+
+    Args:
+        picture: a path or a Pillow image, which is turned upright: palettes and unusual colour spaces become RGB, and
+            a colour that is marked as transparent becomes alpha, the last channel; an array, which comes back as it
+            is; a tensor `[H, W]`, `[1, H, W]` or `[1, 1, H, W]`.
+        name: how messages call it.
+        max_pixels: refuse larger files and images before they are decoded; None lifts the limit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TypeError: none of these kinds.
+        ValueError: anything `open_header` and `decode_upright` refuse, or a tensor of another shape.
+    """
+    if isinstance(picture, str | os.PathLike | Image.Image):
+        return _pillow_array(decode_upright(open_header(picture, name, max_pixels), name))
+    if is_tensor(picture):
+        return _tensor_array(picture, name)
+    if isinstance(picture, np.ndarray):
+        return picture
+    raise TypeError(
+        f"{name} is a {type(picture).__name__}. Pass a path, Pillow image, numpy array or tensor."
+    )
+
+
+def _pillow_array(image: Image.Image) -> np.ndarray:
+    clear = "transparency" in image.info
+    if image.mode in ("PA", "La", "RGBa") or (clear and image.mode in ("P", "RGB")):
+        image = image.convert("RGBA")
+    elif clear and image.mode == "L":
+        image = image.convert("LA")
+    elif image.mode in ("P", "CMYK", "YCbCr", "HSV"):
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def _tensor_array(tensor: "torch.Tensor", name: str) -> np.ndarray:
+    shape = tuple(tensor.shape)
+    if tensor.ndim < 2 or any(length != 1 for length in shape[:-2]):
+        raise ValueError(f"{name} is a tensor of shape {shape}; expected [H, W], [1, H, W] or [1, 1, H, W].")
+    tensor = tensor.detach().to("cpu").reshape(shape[-2:])
+    return (
+        tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    ).numpy()  # numpy has no bfloat16
 
 
 def _turned(image: Image.Image) -> Image.Image:

@@ -6,11 +6,10 @@ exact numbers.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, Union
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from facekit.images import deep_color
 from facekit.images.exif import with_size
 from facekit.images.metadata import COMMENT, read_metadata, save_options, well_typed
 from facekit.images.modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
-from facekit.images.opening import decode_upright, open_header
+from facekit.images.opening import MaskInput, decode_upright, is_tensor, open_header
 from facekit.images.origin import Provenance
 
 if TYPE_CHECKING:  # whoever has no tensors need not wait for torch
@@ -186,13 +185,7 @@ class Photo:
         return torch.from_numpy(np.ascontiguousarray(self.to_numpy().transpose(2, 0, 1)))
 
 
-ImageInput = Union[str, os.PathLike, Image.Image, np.ndarray, "torch.Tensor", Photo]
-
-
-def is_tensor(value: object) -> TypeGuard["torch.Tensor"]:
-    """Whether something is a tensor; torch is not imported for it, since who made a tensor has imported it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+ImageInput = MaskInput | Photo
 
 
 def write_picture(
@@ -281,18 +274,6 @@ def from_float(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.rint(values * np.iinfo(dtype).max).astype(dtype)
 
 
-def open_upright(path: str | os.PathLike | Image.Image, name: str, max_pixels: int | None) -> Image.Image:
-    """A decoded Pillow image with its EXIF orientation applied, refused before decoding where it is too
-    large.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a folder, a web address, an empty, corrupt, truncated or animated file, no image at all,
-            or more than `max_pixels` pixels.
-    """
-    return decode_upright(open_header(path, name, max_pixels), name)
-
-
 def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None) -> Photo:
     """One picture of any supported kind as a `Photo`.
 
@@ -307,7 +288,7 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
     Raises:
         FileNotFoundError: no such file.
         TypeError: none of these kinds.
-        ValueError: anything `open_upright` refuses; smaller than 16 pixels on a side; wrong dtype, rank,
+        ValueError: anything `facekit.images.opening` refuses; smaller than 16 pixels on a side; wrong dtype, rank,
             number of channels or range; NaN or infinity.
     """
     name = name or (str(image) if isinstance(image, str | os.PathLike) else "image")

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from facekit.conditions.color import region_means
-from facekit.conditions.drawings import UNSAID
-from facekit.conditions.semantics import CLASS_NAMES
+from facekit.conditions.semantics import CLASS_NAMES, UNLABELLED
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.damage.degrade import degrade
 from facekit.damage.gconv import gconv_mask
@@ -182,7 +181,7 @@ def _shown(labels: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
     if classes is None:
         return labels
     shown = np.isin(labels, [CLASS_NAMES.index(name) for name in classes])
-    return np.where(shown, labels, UNSAID).astype(np.uint8)
+    return np.where(shown, labels, UNLABELLED).astype(np.uint8)
 
 
 def _prompt(pictures: Pictures, index: int) -> str:

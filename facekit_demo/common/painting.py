@@ -8,7 +8,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from facekit.images.masks import load_mask, load_strokes
+from facekit.conditions.sketch import read_sketch
+from facekit.images.masks import load_mask
 from facekit_demo.common.limits import Limits
 
 BRUSH = "#ff5a3c"
@@ -106,7 +107,7 @@ def open_sketch(path: str | None, size: tuple[int, int]) -> Image.Image | None:
 
     Raises as `open_mask` does.
     """
-    return _read(load_strokes, path, size) if path else None
+    return _read(read_sketch, path, size) if path else None
 
 
 def _read(read: Callable[..., tuple[np.ndarray, list[str]]], path: str, size: tuple[int, int]) -> Image.Image:

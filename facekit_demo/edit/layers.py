@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from facekit.conditions.drawings import PALETTE_TOLERANCE, UNSAID, fit
-from facekit.conditions.semantics import CLASS_NAMES, PALETTE
+from facekit.conditions.semantics import CLASS_NAMES, PALETTE, UNLABELLED, match_palette
+from facekit.images.masks import fit
 from facekit_demo.common.painting import EMPTY_EDITOR, brush_editor, editor_with
 
 # As people call the classes; left and right are those of the picture.
@@ -156,20 +156,19 @@ def painted_parts(painting: dict[str, Any] | None, size: tuple[int, int]) -> np.
     if layer is None:
         return None
     pixels = np.asarray(layer)
-    distance = np.abs(pixels[..., None, :3].astype(np.int16) - np.array(PALETTE, np.int16)).max(axis=-1)
     said = pixels[..., 3] >= 128
-    sure = said & (distance.min(axis=-1) <= PALETTE_TOLERANCE)
+    labels, _ = match_palette(pixels[..., :3])
+    sure = said & (labels != UNLABELLED)
     if not sure.any():
         return None
-    labels = distance.argmin(axis=-1).astype(np.uint8)
     rows, columns = distance_transform_edt(~sure, return_distances=False, return_indices=True)
-    return fit(np.where(said, labels[rows, columns], np.uint8(UNSAID)), size, "parts")[0]
+    return fit(np.where(said, labels[rows, columns], np.uint8(UNLABELLED)), size, "parts")[0]
 
 
 def parts_layer(labels: np.ndarray, shown: Image.Image, mask: Image.Image | None) -> Image.Image:
     """Labels uint8 `[H, W]` of the photo as a layer for the canvas; with a mask only what lies under it."""
     labels, _ = fit(labels, shown.size, "parts")
-    said = labels != UNSAID
+    said = labels != UNLABELLED
     if mask is not None:
         said &= np.asarray(mask.convert("L").resize(shown.size, Image.Resampling.NEAREST)) > 0
     colors = np.array(PALETTE, np.uint8)[np.where(said, labels, 0)]

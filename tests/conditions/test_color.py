@@ -1,6 +1,5 @@
-"""Colour guidance: the reference picture, means against plain loops, super-pixels and strokes."""
+"""Colour guidance: the reference picture, means against plain loops, and strokes that were painted."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
-from skimage.data import astronaut
 
-from facekit.conditions.color import color_tensor, mean_colors, region_means, stroke_map, superpixel_means
+from facekit.conditions.color import color_tensor, mean_colors, read_color, region_means
 from tests.parity_data import PARITY
 
 
@@ -40,47 +38,27 @@ def test_means_round_to_even_and_leave_out_what_is_unlabelled() -> None:
     assert color_tensor(painted)[0, 0, 2] == -1
 
 
-def test_super_pixels_follow_the_picture() -> None:
-    pixels = np.ascontiguousarray(astronaut()[:192:2, 128:320:2])
-    coarse, fine = superpixel_means(pixels, 30), superpixel_means(pixels, 100)
-    errors = [np.abs(made.astype(int) - pixels).mean() for made in (coarse, fine)]
-    flat = np.abs(np.rint(pixels.mean((0, 1))) - pixels).mean()
-    assert errors[1] < errors[0] < flat
-    assert (
-        10 < len(np.unique(coarse.reshape(-1, 3), axis=0)) < len(np.unique(fine.reshape(-1, 3), axis=0)) < 150
-    )
-    with pytest.raises(ValueError, match="at least 1"):
-        superpixel_means(pixels, 0)
-
-
-def test_super_pixels_name_the_package_they_miss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
-    with pytest.raises(ImportError, match="scikit-image"):
-        superpixel_means(np.zeros((8, 8, 3), np.uint8))
-
-
 def test_strokes_are_read_where_they_are_drawn() -> None:
-    layer = np.zeros((4, 6, 4), np.uint8)
+    layer = np.zeros((16, 20, 4), np.uint8)
     layer[..., :3] = 77  # what an editor leaves under transparent pixels
     layer[1, 2:5] = (200, 10, 30, 128)
-    colors, said = stroke_map(layer)
-    assert said.dtype == np.bool_ and said.sum() == 3 and said[1, 2:5].all()
-    assert colors[1, 3].tolist() == [200, 10, 30] and not colors[~said].any()
-    mask = np.zeros((4, 6), bool)
-    mask[:, 4:] = True
-    assert stroke_map(Image.fromarray(layer), mask)[1].sum() == 1
-    everywhere = stroke_map(layer[..., :3])
-    assert everywhere[1].all() and np.array_equal(everywhere[0], layer[..., :3])
+    for given in (layer, Image.fromarray(layer)):
+        colors, said, notes = read_color(given, (20, 16))
+        assert said.dtype == np.bool_ and said.sum() == 3 and said[1, 2:5].all()
+        assert colors[1, 3].tolist() == [200, 10, 30] and not notes
+    colors, said, _ = read_color(layer[..., :3], (20, 16))
+    assert said.all() and np.array_equal(colors, layer[..., :3])
+    _, said, notes = read_color(layer, (40, 32))
+    assert said.sum() == 12 and notes == ["color of 20x16 was resized to the photo's 40x32"]
+    with pytest.raises(ValueError, match="color is 20x16 and the photo 20x20: the shapes differ"):
+        read_color(layer, (20, 20))
 
 
 def test_other_input_is_refused() -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     for wrong in (np.zeros((4, 4), np.uint8), pixels.astype(np.float32)):
-        for call in (lambda x: region_means(x, np.zeros((4, 4), int)), superpixel_means, stroke_map):
-            with pytest.raises(ValueError, match="8-bit"):
-                call(wrong)
+        with pytest.raises(ValueError, match="8-bit"):
+            region_means(wrong, np.zeros((4, 4), int))
     for labels in (np.zeros((4, 5), int), np.zeros((4, 4))):
         with pytest.raises(ValueError, match=r"whole numbers \[4, 4\]"):
             region_means(pixels, labels)
-    with pytest.raises(ValueError, match="mask"):
-        stroke_map(pixels, np.zeros((2, 2), bool))

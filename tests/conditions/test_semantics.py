@@ -1,4 +1,4 @@
-"""Semantic maps: classes, palette, one-hot maps and both kinds of parsers."""
+"""Semantic maps: classes, palette, maps that were drawn, and both kinds of parsers."""
 
 from pathlib import Path
 
@@ -14,13 +14,16 @@ from facekit.conditions.semantics import (
     CLASS_NAMES,
     MIRRORED,
     PALETTE,
+    PALETTE_TOLERANCE,
+    UNLABELLED,
     UNLABELLED_COLOR,
+    SemanticsInput,
     label_table,
-    labels_from_palette,
     load_parser,
-    one_hot,
+    match_palette,
     paint,
     parse,
+    read_semantics,
 )
 from facekit.models.face_parser import FaceParser
 from tests.parity_data import PARITY
@@ -59,58 +62,92 @@ def test_preview_against_the_reference(shared_dir: Path) -> None:
     assert np.array_equal(paint(stored["prep.labels"]), stored["prep.labels_visualised"])
 
 
+def read(given: SemanticsInput, size: tuple[int, int] | None = None) -> tuple[np.ndarray, list[str]]:
+    """A map as of a photo of `size`, by default its own."""
+    width, height = size or (given.size if isinstance(given, Image.Image) else given.shape[1::-1])
+    return read_semantics(given, (width, height), np.zeros((height, width), bool))
+
+
 def test_painting_and_reading_are_inverse() -> None:
-    labels = load_file(PARITY / "facemug" / "encoders.seed0.safetensors")["prep.labels"].astype(np.int16)
-    labels[:40, :40] = -1
+    labels = load_file(PARITY / "facemug" / "encoders.seed0.safetensors")["prep.labels"].copy()
+    labels[:40, :40] = UNLABELLED
     picture = paint(labels)
     assert tuple(picture[0, 0]) == UNLABELLED_COLOR
-    assert np.array_equal(labels_from_palette(picture), labels)
-    assert np.array_equal(labels_from_palette(Image.fromarray(picture)), labels)
+    assert np.array_equal(paint(np.where(labels == UNLABELLED, -1, labels.astype(int))), picture)
     noisy = picture.astype(int) + np.random.default_rng(0).integers(-25, 26, picture.shape)
-    assert np.array_equal(labels_from_palette(noisy.clip(0, 255).astype(np.uint8)), labels)
+    for given in (picture, Image.fromarray(picture), noisy.clip(0, 255).astype(np.uint8)):
+        found, notes = read(given)
+        assert found.dtype == np.uint8 and not notes
+        assert np.array_equal(found, labels)
 
 
 def test_layers_are_read_where_they_are_painted() -> None:
     layer = np.zeros((6, 8, 4), np.uint8)
     layer[1:3, 2:5] = (*PALETTE[17], 255)
     layer[4, 7] = (*PALETTE[0], 1)
-    labels = labels_from_palette(layer)
-    assert labels.dtype == np.int16
-    assert (labels[1:3, 2:5] == 17).all() and labels[4, 7] == 0 and (labels == -1).sum() == 48 - 7
-    assert np.array_equal(labels_from_palette(Image.fromarray(layer)), labels)
-    assert (labels_from_palette(np.zeros((3, 3, 4), np.uint8)) == -1).all()
+    labels, _ = read(layer)
+    assert (labels[1:3, 2:5] == 17).all() and labels[4, 7] == 0 and (labels == UNLABELLED).sum() == 48 - 7
+    assert np.array_equal(read(Image.fromarray(layer))[0], labels)
+    assert (read(np.zeros((3, 3, 4), np.uint8))[0] == UNLABELLED).all()
+    numbers = np.dstack([np.where(labels == UNLABELLED, 0, labels), layer[..., 3]]).astype(np.uint8)
+    for given in (numbers, Image.fromarray(numbers, "LA")):
+        assert np.array_equal(read(given)[0], labels)
 
 
-def test_unknown_colours_are_refused_with_their_place() -> None:
-    picture = np.full((5, 5, 3), 222, np.uint8)
+def test_a_transparent_colour_of_a_file_says_nothing(tmp_path: Path) -> None:
+    picture = np.full((20, 30, 3), PALETTE[17], np.uint8)
+    picture[:, :10] = 1
+    Image.fromarray(picture).save(tmp_path / "map.png", transparency=(1, 1, 1))
+    labels, notes = read_semantics(tmp_path / "map.png", (30, 20), np.zeros((20, 30), bool))
+    assert (labels[:, :10] == UNLABELLED).all() and (labels[:, 10:] == 17).all() and not notes
+
+
+def test_maps_are_resized_by_their_nearest_pixels() -> None:
+    labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    large, notes = read(labels, (8, 6))
+    assert np.array_equal(large, labels.repeat(2, 0).repeat(2, 1))
+    assert notes == ["semantics of 4x3 was resized to the photo's 8x6"]
+    with pytest.raises(
+        ValueError, match=r"semantics is 4x3 and the photo 3x4: the shapes differ.*turned by 90"
+    ):
+        read(labels, (3, 4))
+
+
+def test_few_unknown_colours_say_nothing_and_many_are_refused_with_their_place() -> None:
+    picture = np.full((10, 10, 3), PALETTE[1], np.uint8)
     picture[3, 2] = (128, 128, 128)
-    with pytest.raises(ValueError, match=r"\(128, 128, 128\) at x=2, y=3.*hair \(255, 255, 170\)"):
-        labels_from_palette(picture)
-    assert labels_from_palette(picture, tolerance=255).min() == -1
-    for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3), np.float32)):
-        with pytest.raises(ValueError, match="8-bit picture"):
-            labels_from_palette(wrong)
+    labels, notes = read(picture)
+    assert labels[3, 2] == UNLABELLED and (labels == 1).sum() == 99
+    assert notes == ["1.0% of semantics shows blended colours and says nothing"]
+    picture[3, 2:5] = (128, 128, 128)
+    with pytest.raises(
+        ValueError, match=r"^3% .* example \(128, 128, 128\) at x=2, y=3\..*hair \(255, 255, 170\)"
+    ):
+        read(picture)
+    with pytest.raises(ValueError, match=r"float32 \[5, 5, 3\]; expected labels"):
+        read(np.zeros((5, 5, 3), np.float32))
+
+
+def test_colours_are_told_apart_by_less_than_half_of_what_parts_them() -> None:
+    labels, strange = match_palette(np.array([[213, 42, 42], [212, 43, 43]], np.uint8))
+    assert labels.tolist() == [0, UNLABELLED] and strange.tolist() == [False, True]
+    labels, strange = match_palette(np.array([[UNLABELLED_COLOR]], np.uint8))
+    assert labels.tolist() == [[UNLABELLED]] and not strange.any()
+    palette = np.array(PALETTE, int)
+    apart = np.abs(palette[:, None] - palette).max(2) + 255 * np.eye(19, dtype=int)
+    assert apart.min() > 2 * PALETTE_TOLERANCE >= apart.min() - 2
 
 
 def test_unknown_labels_are_refused() -> None:
     labels = np.zeros((4, 4), np.uint8)
     labels[1, 3] = 19
-    for call in (lambda: paint(labels), lambda: one_hot(torch.from_numpy(labels)[None])):
-        with pytest.raises(ValueError, match=r"unknown label 19 at x=3, y=1; known are 0 background, 1 skin"):
-            call()
+    for call in (paint, read):
+        with pytest.raises(
+            ValueError, match=r"unknown labels \(19\)\. Known are 0 background, 1 .*at x=3, y=1"
+        ):
+            call(labels)
     with pytest.raises(ValueError, match="whole numbers"):
         paint(np.zeros((4, 4), np.float32))
-    with pytest.raises(ValueError, match=r"\[B, H, W\]"):
-        one_hot(torch.zeros(4, 4, dtype=torch.long))
-
-
-def test_one_hot_says_nothing_where_unlabelled() -> None:
-    labels = torch.tensor([[[-1, 0, 18], [5, -1, 1]]])
-    maps = one_hot(labels)
-    assert maps.shape == (1, 19, 2, 3) and maps.dtype == torch.float32
-    assert torch.equal(maps.sum(1), (labels >= 0).float())
-    assert maps[0, 18, 0, 2] == maps[0, 5, 1, 0] == maps[0, 0, 0, 1] == 1
-    assert one_hot(labels, torch.bfloat16).dtype == torch.bfloat16
 
 
 def test_label_numbers_are_mapped_by_name() -> None:

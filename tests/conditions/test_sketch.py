@@ -1,10 +1,12 @@
 """Pencil sketches: the reference pictures bit for bit, a plain loop, and what strokes look like."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from skimage.data import astronaut
@@ -12,14 +14,16 @@ from skimage.morphology import skeletonize
 
 from facekit.conditions.sketch import (
     centre_lines,
-    drawn_strokes,
     even_strokes,
     grey_picture,
     pencil_sketch,
+    read_sketch,
+    read_sketches,
     sketch_strokes,
     smooth,
     thin_strokes,
 )
+from facekit.images.photo import load_images
 from tests.conftest import find_shared
 from tests.parity_data import PARITY
 
@@ -148,15 +152,44 @@ def test_layers_and_pictures_are_read_alike() -> None:
     wanted = drawing(3)
     layer = np.zeros((128, 128, 4), np.uint8)
     layer[wanted == 1] = (250, 240, 230, 255)  # bright strokes of a layer are strokes too
-    dark = np.where(wanted == 1, 20, 255).astype(np.uint8)
-    bright = 255 - dark
-    for picture in (layer, dark, bright, np.dstack([dark] * 3), wanted > 0):
-        assert np.array_equal(drawn_strokes(picture, None), wanted)
-        assert np.array_equal(drawn_strokes(Image.fromarray(picture), None), wanted)
-        assert np.array_equal(drawn_strokes(picture), even_strokes(wanted))
-    assert np.array_equal(drawn_strokes(Image.fromarray(layer).convert("LA"), None), wanted)
-    for wrong in (wanted.astype(np.float32), np.zeros((4, 4, 2), np.uint8)):
-        with pytest.raises(ValueError, match="a drawing is an 8-bit picture"):
-            drawn_strokes(wrong)
-    with pytest.raises(ValueError, match="at least 1"):
-        drawn_strokes(dark, 0)
+    bright = wanted * np.uint8(255)
+    for picture in (layer, bright, np.dstack([bright] * 3), wanted > 0):
+        for given in (picture, Image.fromarray(picture)):
+            strokes, notes = read_sketch(given, (128, 128))
+            assert np.array_equal(strokes, wanted) and not notes
+    assert np.array_equal(read_sketch(Image.fromarray(layer).convert("LA"), (128, 128))[0], wanted)
+    faint = np.dstack([np.zeros((128, 128, 3), np.uint8), wanted * np.uint8(9)])
+    assert np.array_equal(read_sketch(faint, (128, 128))[0], wanted)
+
+
+def test_strokes_are_bright_on_black_or_dark_on_paper() -> None:
+    where = drawing(3) > 0
+
+    def inked(pen: tuple[int, int, int], ground: tuple[int, int, int]) -> np.ndarray:
+        return np.where(where[..., None], np.uint8(pen), np.uint8(ground))
+
+    for pen in ((0, 0, 0), (255, 0, 0), (0, 0, 255), (60, 60, 200)):
+        strokes, notes = read_sketch(inked(pen, (250, 248, 240)), (128, 128))
+        assert np.array_equal(strokes, where)
+        assert notes == ["sketch is mostly white: its dark lines are the strokes"]
+    for chalk in ((255, 255, 255), (0, 0, 255), (255, 0, 0)):
+        strokes, notes = read_sketch(inked(chalk, (0, 0, 0)), (128, 128))
+        assert np.array_equal(strokes, where) and not notes
+
+
+def test_every_photo_has_its_sketch_or_all_have_one() -> None:
+    photos = load_images([np.zeros((128, 128, 3), np.uint8)] * 2)
+    one, other = drawing(1) > 0, drawing(4) > 0
+    assert read_sketches(None, photos, None) == [None, None]
+    pairs: list[tuple[Any, tuple[np.ndarray, np.ndarray]]] = [
+        (one, (one, one)),
+        ([one, other], (one, other)),
+        (torch.from_numpy(np.stack([one, other]))[:, None], (one, other)),
+    ]
+    for given, expected in pairs:
+        found = [entry[0] for entry in read_sketches(given, photos, None) if entry is not None]
+        assert len(found) == 2 and all(map(np.array_equal, found, expected))
+    with pytest.raises(ValueError, match="3 sketches for 2 photos"):
+        read_sketches([one] * 3, photos, None)
+    with pytest.raises(ValueError, match="sketch 1 is 64x128 and the photo 128x128"):
+        read_sketches([one, one[:, ::2]], photos, None)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from facekit.conditions.drawings import UNSAID, SemanticsInput, read_guidance
-from facekit.conditions.semantics import UNLABELLED, parse
+from facekit.conditions.guidance import read_guidance
+from facekit.conditions.semantics import UNLABELLED, SemanticsInput, parse
 from facekit.faces.align import align_face
 from facekit.faces.detect import Detector, Face, detect_faces
 from facekit.faces.jobs import PhotoJob
@@ -190,7 +190,7 @@ class FaceEditPipeline(FacekitPipeline):
                 the mask touches is edited; what it covers beyond the faces' crops stays, with a note.
             sketch: strokes, as a mask is given (thin lines; dark ones on white paper too).
             semantics: label map, palette picture, RGBA layer or `{"hair": mask}`; see
-                `facekit.conditions.drawings`.
+                `facekit.conditions.semantics`.
             color: strokes as an RGBA layer, or a whole picture of colours.
             exemplar: photos whose face sets the style: one for all photos, one for each, or several for one
                 photo; or "self", the photo's own face before the edit.
@@ -397,11 +397,11 @@ class FaceEditPipeline(FacekitPipeline):
                 found = detect_faces(as_uint8(photo.rgb), faces=faces, detector=detector)
                 squares = [FaceSquare(align_face(photo.rgb, face, size)) for face in found]
             width, height = photo.size
-            labels = np.full((height, width), UNSAID, dtype=np.uint8)
+            labels = np.full((height, width), UNLABELLED, dtype=np.uint8)
             for square in squares:
                 batch = to_batch([square.image], self._execution_device)
                 parsed = torch.as_tensor(parse(self.face_parser, batch))[0].cpu().numpy()
-                _lay_labels(labels, np.where(parsed == UNLABELLED, UNSAID, parsed).astype(np.uint8), square)
+                _lay_labels(labels, parsed.astype(np.uint8), square)
             maps.append(labels)
         self.maybe_free_model_hooks()
         return maps
@@ -493,5 +493,5 @@ def _lay_labels(labels: np.ndarray, parsed: np.ndarray, square: Square) -> None:
         square.lay(cover, values, everywhere)
         found[cover > best] = label
         best, total = np.maximum(best, cover), total + cover
-    free = (labels == UNSAID) & (total >= 0.5)
+    free = (labels == UNLABELLED) & (total >= 0.5)
     labels[free] = found[free]

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from facekit.conditions.drawings import UNSAID, Guidance
-from facekit.conditions.semantics import CLASS_NAMES
+from facekit.conditions.guidance import Guidance
+from facekit.conditions.semantics import NUM_CLASSES, UNLABELLED
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.faces.squares import Square
@@ -114,10 +114,10 @@ def network_input(
             if square.seen.sketch is not None:
                 row[0] = square.seen.sketch * strengths["sketch"]
     if strengths["semantics"] and any(square.seen.labels is not None for square in squares):
-        semantics = np.zeros((len(squares), len(CLASS_NAMES), *size), dtype=np.float32)
+        semantics = np.zeros((len(squares), NUM_CLASSES, *size), dtype=np.float32)
         for row, square in zip(semantics, squares, strict=True):
             if square.seen.labels is not None:
-                for label in np.unique(square.seen.labels[square.seen.labels != UNSAID]):
+                for label in np.unique(square.seen.labels[square.seen.labels != UNLABELLED]):
                     row[label] = (square.seen.labels == label) * strengths["semantics"]
     if strengths["color"] and any(square.seen.color is not None for square in squares):
         color = np.zeros((len(squares), 3, *size), dtype=np.float32)

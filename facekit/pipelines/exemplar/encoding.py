@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from facekit.conditions.drawings import STROKE_COVER
+from facekit.conditions.sketch import view_strokes
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.faces.references import ReferenceFace
@@ -103,8 +103,8 @@ def plan_photo(
     if outside.any():
         share = outside.sum() / strokes.sum()
         job.notes.append(f"{share:.0%} of the sketch lies outside the hole and is ignored")
-    inside = (strokes & job.hole).astype(np.float32)
-    job.drawn = [(square.view(inside) >= STROKE_COVER) & square.hole for square in job.squares]
+    inside = strokes & job.hole
+    job.drawn = [view_strokes(inside, square) for square in job.squares]
     return job
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from facekit.conditions.drawings import load_sketches
+from facekit.conditions.sketch import read_sketches
 from facekit.faces.detect import Detector, Face
 from facekit.faces.references import find_references, pair_up, same_picture
 from facekit.images.masks import MaskInput, load_masks
@@ -489,7 +489,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             )
         photos = load_images(image, max_pixels=max_pixels)
         masks = [None] * len(photos) if mask is None else load_masks(mask, photos, max_pixels=max_pixels)
-        sketches = load_sketches(sketch, photos, max_pixels)
+        sketches = read_sketches(sketch, photos, max_pixels)
         known = check_known_faces(known_faces, len(photos))
         jobs = [
             plan_photo(

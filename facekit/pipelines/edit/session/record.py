@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facekit.conditions.drawings import UNSAID
-from facekit.conditions.semantics import CLASS_NAMES
+from facekit.conditions.semantics import CLASS_NAMES, UNLABELLED
 from facekit.faces import Face
 from facekit.faces.detect import TURNS
 from facekit.images.metadata import made_safe
@@ -235,7 +234,7 @@ def step_from(
         fits = picture.shape == expected.get(key, (*picture.shape[:1] * 2, 3))
         if not fits or picture.dtype != (bool if key in ("mask", "sketch") else np.uint8):
             raise ValueError(f"{value} does not fit")
-        if key == "semantics" and ((picture >= len(CLASS_NAMES)) & (picture != UNSAID)).any():
+        if key == "semantics" and ((picture >= len(CLASS_NAMES)) & (picture != UNLABELLED)).any():
             raise ValueError(f"{value} has unknown labels")
         pictures[key] = picture
 

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facekit.conditions.drawings import SemanticsInput, load_sketches, read_color, read_semantics
+from facekit.conditions.color import read_color
+from facekit.conditions.semantics import SemanticsInput, read_semantics
+from facekit.conditions.sketch import read_sketches
 from facekit.faces import Face, detect_faces
 from facekit.faces.references import ReferenceFace, find_references
 from facekit.images.masks import MaskInput, load_mask
@@ -236,7 +238,7 @@ class EditSession:
         call: dict[str, Any] = {"mask": hole}
         kept: dict[str, np.ndarray | str] = {"mask": hole}
         if given["sketch"] is not None:
-            ((strokes, remarks),) = load_sketches(given["sketch"], [self.photo], limit)
+            ((strokes, remarks),) = read_sketches(given["sketch"], [self.photo], limit)
             call["sketch"] = kept["sketch"] = strokes
             notes = notes + remarks
         if given["semantics"] is not None:
