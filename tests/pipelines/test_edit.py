@@ -120,7 +120,7 @@ def test_the_edit_follows_equations_6_1_to_6_3(pipe: FaceEditPipeline) -> None:
     face = torch.round((face + 1) * 127.5) / 127.5 - 1
     hole, strokes = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
     hole[..., 20:50, 10:40] = 1
-    strokes[..., 30, 12:38] = 1
+    strokes[..., 30:32, 12:38] = 1
     semantics = torch.zeros(1, 19, 64, 64)
     semantics[:, 17, 20:30, 10:40] = 1
     color = torch.zeros(1, 3, 64, 64)

@@ -188,7 +188,7 @@ class FaceEditPipeline(FacekitPipeline):
             image: what `facekit.images.photo.load_image` takes, one or a list.
             mask: what `facekit.images.masks.load_mask` takes, one for all photos or one for each. Every face that
                 the mask touches is edited; what it covers beyond the faces' crops stays, with a note.
-            sketch: strokes, as a mask is given (thin lines; dark ones on white paper too).
+            sketch: strokes, as a mask is given (lines of any width; dark ones on white paper too).
             semantics: label map, palette picture, RGBA layer or `{"hair": mask}`; see
                 `facekit.conditions.semantics`.
             color: strokes as an RGBA layer, or a whole picture of colours.

@@ -167,8 +167,8 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             exemplar_strength: below 1 these codes are mixed with random ones.
             recover: "glasses" or "lower_face" propose the mask from landmarks (guided recovery, Section 5.4.4);
                 with a mask too, both are filled.
-            sketch: strokes drawn into the hole, as a mask is given (thin lines; dark ones on white paper too),
-                one for all photos or one for each. Needs a model with a sketch channel (Section 5.4.3).
+            sketch: strokes drawn into the hole, as a mask is given (lines of any width; dark ones on white paper
+                too), one for all photos or one for each. Needs a model with a sketch channel (Section 5.4.3).
             aligned: the photos are aligned faces already: no detection, the whole picture is one square.
             exemplar_aligned: so are the exemplars; None: what `aligned` says.
             faces: which faces to fill: "all", "largest" or indices from left to right.
