@@ -1,6 +1,6 @@
 """Colour guidance: colours that a user painted, and the mean colours of regions, from which the networks learn.
 
-Thesis Section 6.3.1: colour images are painted with the mean colour of each semantic square.
+Thesis Section 6.3.1: colour images are painted with the mean colour of each semantic region.
 
 | color | read as |
 |---|---|
@@ -40,7 +40,7 @@ def region_means(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Args:
         pixels: uint8 `[H, W, 3]`.
-        labels: whole numbers `[H, W]`: all pixels with the same number are one square, wherever they lie. Pixels with
+        labels: whole numbers `[H, W]`: all pixels with the same number are one region, wherever they lie. Pixels with
             a negative number belong to none.
 
     Returns:
@@ -56,7 +56,7 @@ def region_means(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def mean_colors(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colour of each square, float64 `[R, 3]` in the order of their numbers, and each pixel's row, `[H, W]`.
+    """Mean colour of each region, float64 `[R, 3]` in the order of their numbers, and each pixel's row, `[H, W]`.
 
     Arguments and errors are those of `region_means`; negative numbers count as regions here.
     """
@@ -70,9 +70,9 @@ def mean_colors(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
             f"the regions must be whole numbers {list(pixels.shape[:2])}, as large as the picture; got "
             f"{labels.dtype} {list(labels.shape)}"
         )
-    _, square, count = np.unique(labels, return_inverse=True, return_counts=True)
-    region = square.reshape(labels.shape)
-    flat = square.ravel()
+    _, region, count = np.unique(labels, return_inverse=True, return_counts=True)
+    region = region.reshape(labels.shape)
+    flat = region.ravel()
     sums = [np.bincount(flat, pixels[..., c].ravel(), len(count)) for c in range(3)]  # exact: whole numbers
     return np.stack(sums, 1) / count[:, None], region
 

@@ -52,7 +52,7 @@ class Guidance:
             kept.painted = _clipped(self.painted, hole, "colour guidance", kept.notes)
         return kept
 
-    def seen_by(self, square: Region) -> "Guidance":
+    def seen_by(self, square: Square) -> "Guidance":
         """The guidance as the network sees it: all maps `[S, S]`, colour float32 in [0, 1], inside the hole."""
         seen = Guidance()
         if self.sketch is not None:
@@ -82,7 +82,7 @@ def _clipped(said: np.ndarray, hole: np.ndarray, what: str, notes: list[str]) ->
     return inside
 
 
-def _labels_seen(labels: np.ndarray, square: Region) -> np.ndarray:
+def _labels_seen(labels: np.ndarray, square: Square) -> np.ndarray:
     """At each pixel the class that covers most of it; unsaid where less than half is said."""
     best = np.full(square.hole.shape, 0.0, dtype=np.float32)
     seen, total = np.full(best.shape, UNLABELLED, dtype=np.uint8), np.zeros_like(best)

@@ -61,7 +61,7 @@ def read_sketches(
     ]
 
 
-def view_strokes(strokes: np.ndarray, square: Region) -> np.ndarray:
+def view_strokes(strokes: np.ndarray, square: Square) -> np.ndarray:
     """A photo's strokes bool `[H, W]` as the networks see them in a square, bool `[S, S]`, inside its hole and as wide
     as those that they know."""
     inside = (square.view(strokes.astype(np.float32)) >= COVER) & square.hole

@@ -24,7 +24,7 @@ from facekit.conditions.sketch import (
     thin_strokes,
     view_strokes,
 )
-from facekit.faces.squares import crop_regions
+from facekit.faces.squares import cut_squares
 from facekit.images.photo import load_images
 from tests.conftest import find_shared
 from tests.parity_data import PARITY
@@ -164,7 +164,7 @@ def test_networks_see_lines_of_one_width_however_large_the_photo_is() -> None:
         cv2.ellipse(canvas, (side // 2, side // 2), (side // 4, side // 3), 0, 0, 300, 1, max(side // 50, 1))
         hole = np.zeros((side, side), bool)
         hole[side // 8 : -side // 8, side // 8 : -side // 8] = True
-        (square,) = crop_regions(np.zeros((side, side, 3), np.uint8), hole, 256, crop="whole")
+        (square,) = cut_squares(np.zeros((side, side, 3), np.uint8), hole, 256, crop="whole")
         strokes = view_strokes(canvas > 0, square)
         assert strokes.dtype == bool and strokes.shape == (256, 256) and not strokes[~square.hole].any()
         lines = centre_lines(strokes.astype(np.uint8))
