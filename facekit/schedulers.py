@@ -9,6 +9,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
+from facekit.notes import Argument, Refusal
+
 
 @dataclass
 class CodeDiffusionSchedulerOutput(BaseOutput):
@@ -74,9 +76,10 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         total = self.config.num_train_timesteps
         steps = total if num_inference_steps is None else num_inference_steps
         if not 1 <= steps <= total:
-            raise ValueError(
-                f"num_inference_steps must be between 1 and {total}, the number this model was trained with, "
-                f"got {steps}"
+            raise Refusal(
+                "setting",
+                "{argument} must be between 1 and {total}, the number this model was trained with, got {value}",
+                **{"argument": Argument("num_inference_steps"), "total": total, "value": steps},
             )
         spacing = (total - 1) / max(steps - 1, 1)
         chosen = [round(total - 1 - spacing * index) for index in range(steps)]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from facekit.version import __version__
-from facekit_cli.common import UsageError
 from facekit_cli.endings import run_to_end
+from facekit_cli.errors import UsageError
 from facekit_cli.words import own_words
 
 # Modules of facekit_cli.commands with add_parser(subparsers) and run(args) -> int. They import torch and the
@@ -44,5 +44,5 @@ def _run(argv: Sequence[str] | None) -> int:
         return args.run(args)
     except UsageError as error:
         args.command_parser.print_usage(sys.stderr)
-        print(f"{args.command_parser.prog}: error: {own_words(str(error), args)}", file=sys.stderr)
+        print(f"{args.command_parser.prog}: error: {own_words(error, args)}", file=sys.stderr)
         return 2

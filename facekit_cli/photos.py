@@ -14,7 +14,7 @@ from PIL import Image
 
 from facekit.images.files import nearest, why_not_writable
 from facekit_cli.arguments import LONGEST_NAME
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 
 # Pillow knows these by name only, or hands them to another program.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
-from facekit_cli.common import UsageError, chosen_faces, load_pipeline, provenance_of, save_picture
+from facekit_cli.errors import UsageError
+from facekit_cli.models import load_pipeline
+from facekit_cli.options import chosen_faces
+from facekit_cli.results import provenance_of, save_picture
 from facekit_cli.words import own_words
 
 if TYPE_CHECKING:
@@ -122,12 +125,12 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     try:
         pipeline.scheduler.set_timesteps(args.steps)
     except ValueError as error:
-        raise UsageError(f"--steps {args.steps}: {error}") from error
+        raise UsageError(f"--steps {args.steps}: ", error) from error
     if not args.aligned:
         try:
             detect_faces(np.zeros((64, 64, 3), np.uint8), detector=args.detector)
         except (ImportError, OSError) as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(error) from error
     return pipeline
 
 
@@ -147,7 +150,7 @@ def _load_identity(args: argparse.Namespace) -> "IdentityEncoder":
     try:
         return IdentityEncoder.from_pretrained(source, dtype=getattr(torch, args.dtype), **place)
     except (OSError, ValueError) as error:
-        raise UsageError(f"the identity encoder {args.identity} cannot be loaded: {error}") from error
+        raise UsageError(f"the identity encoder {args.identity} cannot be loaded: ", error) from error
 
 
 def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None" = None) -> dict[str, Any]:
@@ -261,7 +264,6 @@ def restore(
         output_type="photo",
         **options,
     )
-    notes = _notes_by_photo(output.notes, images)
 
     def own(values: list | None, number: int) -> list | None:
         return None if values is None else values[number * args.candidates : (number + 1) * args.candidates]
@@ -270,7 +272,7 @@ def restore(
         Restored(
             images=own(output.images, number),
             faces=output.faces[number],
-            notes=[own_words(note, args) for note in notes[number]],
+            notes=[own_words(note.alone, args) for note in output.notes if note.photo in (number, None)],
             similarities=own(output.similarities, number),
             before=own(output.aligned_inputs, number),
             after=own(_marked(output.aligned_outputs, args), number),
@@ -291,20 +293,6 @@ def _marked(pictures: Any, args: argparse.Namespace) -> Any:
     if isinstance(pictures, list):
         return [_marked(picture, args) for picture in pictures]
     return watermarked_picture(pictures)
-
-
-def _notes_by_photo(notes: Sequence[str], images: Sequence["ImageInput"]) -> list[list[str]]:
-    """The pipeline's notes sorted by photo; with several photos each begins with the photo's name."""
-    if len(images) == 1:
-        return [list(notes)]
-    sorted_notes: list[list[str]] = [[] for _ in images]
-    names = [str(i) if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images)]
-    for note in notes:
-        owners = [n for n, name in enumerate(names) if note.startswith(f"{name}: ")]
-        if owners:
-            owner = max(owners, key=lambda n: len(names[n]))
-            sorted_notes[owner].append(note.removeprefix(f"{names[owner]}: "))
-    return sorted_notes
 
 
 def _enlarge(rgb: "np.ndarray", factor: int) -> "np.ndarray":

@@ -1,7 +1,10 @@
-"""What the pipelines say, in the words of a command line: options for arguments, no Python."""
+"""What the library says, in the words of a command line: options for arguments, no Python."""
 
 import argparse
-import re
+from collections.abc import Callable
+
+from facekit.notes import Argument, Kind, Note, Refusal
+from facekit_cli.errors import UsageError
 
 # Arguments of the pipelines whose options have other names; all others differ in `_` and `-` alone.
 OPTIONS = {
@@ -10,40 +13,42 @@ OPTIONS = {
     "num_images": "candidates",
     "num_inference_steps": "steps",
     "strengths": "strength",
-    "torch_dtype": "dtype",
     "truncation_psi": "truncation",
 }
-# What has no counterpart, and what to say instead.
-PYTHON = (
-    (
-        r"Pick a frame\b.*\bimage\.seek.*",
-        "Save the one that you want as a picture of its own, for example with: magick 'FILE[0]' frame.png",
-    ),
-    (r"Convert it: image\.convert\('RGB'\)", "Save it as RGB, for example as PNG"),
-    (r"\btorch\.(?=b?float)", ""),
-    (r"\bLoad (?:the pipeline|it) with (?=(?:torch_)?dtype=)", "Say "),
-    (r",? or pass \w+= to from_pretrained", ""),
-    (r",? or pass token=", ""),
-)
-# Advice that needs an argument; without an option for it nothing is left to say.
-ADVICE = r",? or raise {0}\b| Raise {0}\."
+# Ways out that in Python are a line of code; empty where the command line has none.
+ADVICE: dict[Kind, str] = {
+    "animated": "Save the one that you want as a picture of its own, for example with: magick 'FILE[0]' frame.png",
+    "mode-unknown": "Save it as RGB, for example as PNG",
+    "not-finite": "Pass --dtype float32 or bfloat16",
+    "beyond-dtype": "Pass --dtype bfloat16 or float32",
+    "no-face-parser": "Name a --model that has one",
+    "no-directions": "Name a --model that has some",
+}
 
 
-def own_words(text: str, args: argparse.Namespace) -> str:
-    """A message with the options that the command of `args` has in place of arguments."""
-    for python, words in PYTHON:
-        text = re.sub(python, words, text, flags=re.DOTALL)
-    if not hasattr(args, "max_pixels"):
-        text = re.sub(ADVICE.format("max_pixels"), "", text)
-    options = {name: name for name in vars(args)} | OPTIONS
-    for name, option in options.items():
-        if hasattr(args, option):
-            text = _with_option(text, name, f"--{option.replace('_', '-')}")
-    return re.sub(r"\b([Pp])ass (?=--)", lambda found: "Say " if found[1] == "P" else "say ", text)
+def own_words(said: str | Exception, args: argparse.Namespace) -> str:
+    """A note or an error with the options that the command of `args` has in place of arguments."""
+    if isinstance(said, UsageError):
+        return "".join(own_words(part, args) for part in said.parts)
+    if not isinstance(said, Note | Refusal):
+        return str(said) or type(said).__name__
+    message = said.message
+    text = message.say(_option_of(args), ADVICE.get(message.kind))
+    if isinstance(said, Refusal) and not text.endswith((".", "!", "?")):
+        text = f"{text}."
+    return f"{message.subject}: {text}" if message.subject else text
 
 
-def _with_option(text: str, name: str, option: str) -> str:
-    argument = rf"(?<![\w/.-]){re.escape(name)}"  # not as a part of a file's name
-    text = re.sub(rf"{argument}=True\b", option, text)
-    text = re.sub(rf"{argument}=(['\"]?)([\w.-]*\w)\1", rf"{option} \2", text)
-    return re.sub(rf"{argument}(?![\w/=-]|\.\w)", option, text) if "_" in name else text
+def _option_of(args: argparse.Namespace) -> Callable[[Argument], str | None]:
+    def name(argument: Argument) -> str | None:
+        option = OPTIONS.get(argument.name, argument.name)
+        if not hasattr(args, option):
+            return None
+        text = f"--{option.replace('_', '-')}"
+        if argument.value is None or argument.value is True:
+            return text
+        return (
+            f"{text} {argument.value:g}" if isinstance(argument.value, float) else f"{text} {argument.value}"
+        )
+
+    return name

@@ -19,7 +19,6 @@ from facekit.images import files as disk
 from facekit_cli.batch import command as batch
 from facekit_cli.main import COMMANDS, build_parser, main
 from facekit_cli.photos import find_photos, name_results, picture_suffixes
-from facekit_cli.words import own_words
 from tests.tiny_networks import tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 
@@ -373,26 +372,6 @@ def test_a_folder_or_file_in_the_way(
 
 
 # Words
-
-
-def test_messages_name_options_and_no_python() -> None:
-    restore = argparse.Namespace(
-        aligned=False, min_face_size=None, max_pixels=None, dtype="float32", candidates=1
-    )
-    few = argparse.Namespace(json=None)
-    for said, args, expected in (
-        ("no face: pass aligned=True", restore, "no face: say --aligned"),
-        ("below min_face_size=32: left", restore, "below --min-face-size 32: left"),
-        ("Load the pipeline with torch_dtype=torch.float32 or torch.bfloat16.", restore,
-         "Say --dtype float32 or bfloat16."),
-        ("num_images is 0; it must be", restore, "--candidates is 0; it must be"),
-        ("the limit is 9. Make it smaller, or raise max_pixels.", restore,
-         "the limit is 9. Make it smaller, or raise --max-pixels."),
-        ("the limit is 9. Make it smaller, or raise max_pixels.", few, "the limit is 9. Make it smaller."),
-        ("photos/max_pixels.png is broken", restore, "photos/max_pixels.png is broken"),
-        ("log in with `hf auth login` or pass token=.", few, "log in with `hf auth login`."),
-    ):  # fmt: skip
-        assert own_words(said, args) == expected
 
 
 def test_animated_files_and_pages(

@@ -15,8 +15,8 @@ from skimage.data import astronaut
 from facekit import __version__
 from facekit.faces import align_face, detect_faces
 from facekit.images.photo import Photo, as_float, load_image
-from facekit_cli.common import save_picture
 from facekit_cli.main import main
+from facekit_cli.results import save_picture
 from tests.tiny_networks import tiny_inpaint_pipeline
 from tests.tiny_restore import tiny_restore_pipeline
 

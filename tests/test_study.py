@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.main import main
 from facekit_cli.study.answers import Answers
 from facekit_cli.study.questions import open_study

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from facekit.images.masks import fit
 from facekit.images.photo import ImageInput, as_uint8, load_image
+from facekit.notes import Note
 
 
 def read_color(
     color: ImageInput, size: tuple[int, int], *, name: str = "color", max_pixels: int | None = None
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+) -> tuple[np.ndarray, np.ndarray, list[Note]]:
     """Colours uint8 `[H, W, 3]`, where they were said bool `[H, W]`, both of the photo's `size`, and notes.
 
     Raises:

@@ -17,6 +17,7 @@ from facekit.conditions.sketch import COVER, read_sketches, view_strokes
 from facekit.faces.squares import Square
 from facekit.images.masks import MaskInput, one_for_each
 from facekit.images.photo import ImageInput, Photo
+from facekit.notes import Note
 
 ENCODER_CHANNELS = 3 + 1 + NUM_CLASSES + 3  # RGB, sketch, classes, colour
 
@@ -37,19 +38,19 @@ class Guidance:
     labels: np.ndarray | None = None
     color: np.ndarray | None = None
     painted: np.ndarray | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def within(self, hole: np.ndarray) -> "Guidance":
         """Only what lies in the hole bool `[H, W]`, with a note on what does not."""
         kept = Guidance(notes=list(self.notes))
         if self.sketch is not None:
-            kept.sketch = _clipped(self.sketch, hole, "sketch", kept.notes)
+            kept.sketch = _clip(self.sketch, hole, "sketch", kept.notes)
         if self.labels is not None:
-            said = _clipped(self.labels != UNLABELLED, hole, "semantic map", kept.notes)
+            said = _clip(self.labels != UNLABELLED, hole, "semantic map", kept.notes)
             kept.labels = np.where(said, self.labels, np.uint8(UNLABELLED))
         if self.color is not None:
             kept.color = self.color
-            kept.painted = _clipped(self.painted, hole, "colour guidance", kept.notes)
+            kept.painted = _clip(self.painted, hole, "colour guidance", kept.notes)
         return kept
 
     def seen_by(self, square: Square) -> "Guidance":
@@ -58,7 +59,7 @@ class Guidance:
         if self.sketch is not None:
             seen.sketch = view_strokes(self.sketch, square)
         if self.labels is not None:
-            seen.labels = _labels_seen(self.labels, square)
+            seen.labels = _view_labels(self.labels, square)
         if self.color is not None:
             cover = np.maximum(square.view(self.painted.astype(np.float32)), 0)
             sums = [
@@ -71,18 +72,22 @@ class Guidance:
         return seen
 
 
-def _clipped(said: np.ndarray, hole: np.ndarray, what: str, notes: list[str]) -> np.ndarray:
+def _clip(said: np.ndarray, hole: np.ndarray, drawing: str, notes: list[Note]) -> np.ndarray:
+    """The part of a drawing bool `[H, W]` in the hole; a note tells what is lost."""
     total, inside = said.sum(), said & hole
     if total == 0:
-        notes.append(f"the {what} is empty and says nothing")
+        notes.append(Note("drawing-empty", "the {drawing} is empty and says nothing", drawing=drawing))
     elif not inside.any():
-        notes.append(f"the {what} lies outside the mask and is ignored")
+        what = "the {drawing} lies outside the mask and is ignored"
+        notes.append(Note("drawing-outside", what, drawing=drawing))
     elif (outside := total - inside.sum()) > 0:
-        notes.append(f"{max(outside / total, 0.01):.0%} of the {what} lies outside the mask and is ignored")
+        what = "{share} of the {drawing} lies outside the mask and is ignored"
+        share = f"{max(outside / total, 0.01):.0%}"
+        notes.append(Note("drawing-partly-outside", what, share=share, drawing=drawing))
     return inside
 
 
-def _labels_seen(labels: np.ndarray, square: Square) -> np.ndarray:
+def _view_labels(labels: np.ndarray, square: Square) -> np.ndarray:
     """At each pixel the class that covers most of it; unsaid where less than half is said."""
     best = np.full(square.hole.shape, 0.0, dtype=np.float32)
     seen, total = np.full(best.shape, UNLABELLED, dtype=np.uint8), np.zeros_like(best)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from facekit.images.masks import MaskInput, fit, load_mask
 from facekit.images.opening import read_array
+from facekit.notes import Note
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def read_semantics(
     *,
     name: str = "semantics",
     max_pixels: int | None = None,
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[Note]]:
     """A semantic map as labels uint8 `[H, W]` (255 = unlabelled) of the photo's `size`, and notes.
 
     Args:
@@ -119,7 +120,7 @@ def read_semantics(
     return labels, notes + resized
 
 
-def _read_map(array: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+def _read_map(array: np.ndarray, name: str) -> tuple[np.ndarray, list[Note]]:
     said = np.ones(array.shape[:2], dtype=bool)
     if array.ndim == 3 and array.shape[2] in (2, 4):
         array, said = array[..., :-1], array[..., -1] > 0
@@ -159,7 +160,7 @@ def as_labels(values: np.ndarray, name: str = "the semantic map") -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _read_palette(rgb: np.ndarray, said: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+def _read_palette(rgb: np.ndarray, said: np.ndarray, name: str) -> tuple[np.ndarray, list[Note]]:
     labels, strange = match_palette(rgb[said])
     share = strange.mean() if strange.size else 0.0
     if share > STRAY_SHARE:
@@ -173,7 +174,8 @@ def _read_palette(rgb: np.ndarray, said: np.ndarray, name: str) -> tuple[np.ndar
         )
     found = np.full(rgb.shape[:2], UNLABELLED, dtype=np.uint8)
     found[said] = labels
-    notes = [f"{max(share, 0.001):.1%} of {name} shows blended colours and says nothing"] if share else []
+    what = "{share:.1%} of {name} shows blended colours and says nothing"
+    notes = [Note("reading", what, share=max(share, 0.001), name=name)] if share else []
     return found, notes
 
 
@@ -199,7 +201,7 @@ def _read_masks(
     hole: np.ndarray,
     name: str,
     max_pixels: int | None,
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[Note]]:
     unknown = [word for word in masks if word not in CLASS_NAMES]
     if unknown:
         raise ValueError(f"{name} has the class {unknown[0]!r}; known are {', '.join(CLASS_NAMES)}.")

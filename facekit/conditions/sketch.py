@@ -12,6 +12,7 @@ import numpy as np
 from facekit.faces.squares import Square
 from facekit.images.masks import MaskInput, fit, one_for_each, open_mask, read_tones
 from facekit.images.photo import MAX_PIXELS, Photo
+from facekit.notes import Note
 
 # 8-bit weights of red, green and blue in grey, of 32768.
 GREY = (9798, 19235, 3735)
@@ -26,7 +27,7 @@ COVER = 0.1  # a stroke is kept where it covers this share of a pixel of the net
 
 def read_sketch(
     sketch: MaskInput, size: tuple[int, int], *, name: str = "sketch", max_pixels: int | None = MAX_PIXELS
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[Note]]:
     """The strokes of a sketch as bool `[H, W]` of the photo's `size` (width, height), and notes for the user.
 
     Strokes are bright on black, in any colour, or painted on a transparent layer. A drawing that is mostly white is
@@ -38,7 +39,7 @@ def read_sketch(
     else:
         strokes, _, notes = read_tones(picture)
     if strokes.mean() > 0.5:
-        notes = [f"{name} is mostly white: its dark lines are the strokes"]
+        notes = [Note("reading", "{name} is mostly white: its dark lines are the strokes", name=name)]
         # Lines of a pen in any colour are darker than paper, though one of their channels may be as bright.
         strokes = ~strokes if picture.is_layer() else picture.luminance < picture.half
     strokes, resized = fit(strokes, size, name)
@@ -47,7 +48,7 @@ def read_sketch(
 
 def read_sketches(
     sketch: MaskInput | Sequence[MaskInput] | None, photos: Sequence[Photo], max_pixels: int | None
-) -> list[tuple[np.ndarray, list[str]] | None]:
+) -> list[tuple[np.ndarray, list[Note]] | None]:
     """Strokes bool `[H, W]` and notes for every photo, from one sketch for all or one for each; None where there is
     none.
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facekit.notes import Refusal
+
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTokenizer
 
@@ -128,13 +130,12 @@ class TextGuide:
     def check_prompt(self, prompt: str) -> None:
         """Raise ValueError, with the limit, where CLIP cannot read this text."""
         if not isinstance(prompt, str) or not prompt.strip():
-            raise ValueError(f"the prompt must be a text such as 'a smiling face', not {prompt!r}")
+            problem = f"must be a text such as 'a smiling face', not {prompt!r}"
+            raise Refusal("prompt", "the prompt {problem}", problem=problem)
         count = len(self.tokenizer(prompt)["input_ids"])
         if count > self.max_tokens:
-            raise ValueError(
-                f"the prompt has {count} tokens with its marks of start and end; this CLIP reads at most "
-                f"{self.max_tokens}. Say it in fewer words."
-            )
+            problem = f"has {count} tokens with its marks of start and end; this CLIP reads at most {self.max_tokens}"
+            raise Refusal("prompt", "the prompt {problem}", "Say it in fewer words", problem=problem)
 
     @torch.no_grad()
     def text_embedding(self, prompt: str) -> Tensor:
@@ -209,9 +210,8 @@ class TextGuide:
             target = self.text_embedding(prompt)
             text = target - self.text_embedding(source_prompt)
             if text.square().sum() < EPSILON:
-                raise ValueError(
-                    f"the prompt {prompt!r} says to CLIP what {source_prompt!r} says: no direction"
-                )
+                problem = f"{prompt!r} says to CLIP what {source_prompt!r} says: no direction"
+                raise Refusal("prompt", "the prompt {problem}", problem=problem)
             with torch.no_grad():
                 before = self.image_embedding(render(anchor))
             text, target = text.to(before.device), target.to(before.device)

@@ -27,17 +27,12 @@ from facekit.faces.squares import (
 from facekit.images.masks import percent
 from facekit.images.photo import Photo, as_float, as_uint8, from_float, resize
 from facekit.images.tint import Tint, tints_of
+from facekit.notes import Argument, Note, Refusal
 from facekit.provenance.watermark import mark
 
 # What a user's hook gives for a photo's colours `[H, W, 3]` (own depth): the same enlarged by one factor.
 Background = Callable[[np.ndarray], np.ndarray]
 
-WAY_OUT = (
-    'Use region="image" for a hole anywhere, or aligned=True where the whole picture is one aligned face.'
-)
-# Pipelines that fill faces alone have no `region`.
-WITHOUT_FACE = "Pass aligned=True where the whole picture is one aligned face."
-BESIDE_FACES = "Mark a part of a face."
 LARGE_HOLE = 0.5  # of the photo: beyond this, white and black may have been mixed up
 SMALLEST_DETECTED = 20.0
 # Eye distance in units of the eye-to-mouth distance: about 1 from the front, below this nearly in profile.
@@ -65,7 +60,7 @@ class PhotoJob:
     crops: list[CropSquare] = field(default_factory=list)
     face_squares: list[FaceSquare] = field(default_factory=list)
     drawn: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     @property
     def squares(self) -> list[Square]:
@@ -162,36 +157,37 @@ class PhotoJob:
             pixels = mark(pixels, (pixels != large).any(-1))
         return self.photo.enlarged(pixels)
 
-    def label_notes(self, count: int, output_type: str) -> list[str]:
-        """Notes of the photo and the job, with the photo's name in front when there are several photos."""
+    def label_notes(self, place: int, count: int, output_type: str) -> list[Note]:
+        """Notes of the photo in this place and the job; with the photo's name in front when there are several."""
         notes = [*self.photo.remarks(output_type), *self.notes]
-        return [f"{self.photo.name}: {note}" for note in notes] if count > 1 else notes
+        return [note.about(self.photo.name, place) for note in notes] if count > 1 else notes
 
 
-def turn_notes(faces: Sequence[Face], name: str = "the photo") -> list[str]:
+def turn_notes(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
     """What is to be said of faces that lie on their side or stand on their head."""
     turns = {90: "90 degrees clockwise", 180: "180 degrees", 270: "90 degrees counterclockwise"}
+    what = "{name} is not upright: its faces were found in a copy turned by {turn}"
     return [
-        f"{name} is not upright: its faces were found in a copy turned by {turns[turn]}"
+        Note("photo-turned", what, name=name, turn=turns[turn])
         for turn in sorted({face.turn for face in faces} - {0})
     ]
 
 
-def shape_notes(size: tuple[int, int], name: str = "the photo", argument: str = "aligned") -> list[str]:
+def shape_notes(size: tuple[int, int], name: str = "the photo", argument: str = "aligned") -> list[Note]:
     """What is to be said of a picture of (width, height) that is taken as an aligned face and is not square."""
     width, height = size
     if width == height:
         return []
-    return [
-        f"{name} is {width}x{height}, and an aligned face is square: the network sees it continued by reflection. "
-        f"Leave out {argument}=True to have the face found"
-    ]
+    what = "{name} is {width}x{height}, and an aligned face is square: the network sees it continued by reflection"
+    advice = "Leave out {aligned} to have the face found"
+    values = {"name": name, "width": width, "height": height, "aligned": Argument(argument, True)}
+    return [Note("aligned-not-square", what, advice, **values)]
 
 
 def plan_fill(
     photo: Photo,
     hole: np.ndarray,
-    notes: list[str],
+    notes: list[Note],
     *,
     sample_size: int,
     aligned: bool,
@@ -224,20 +220,29 @@ def plan_fill(
     """
     job = PhotoJob(photo, hole, notes=list(notes))
     if not hole.any():
-        job.notes.append("the mask is empty: the photo comes back as it was")
+        job.notes.append(Note("mask-empty", "the mask is empty: the photo comes back as it was"))
         return job
     if hole.all():
-        job.notes.append("the mask covers the whole picture: the result is invented from nothing")
+        job.notes.append(
+            Note("mask-covers-all", "the mask covers the whole picture: the result is invented from nothing")
+        )
     elif hole.mean() > LARGE_HOLE:
         job.notes.append(
-            f"the mask's hole is {percent(hole.mean())} of the photo: white is filled, black is kept. "
-            "Invert the mask if the reverse was meant"
+            Note(
+                "mask-large",
+                "the mask's hole is {share} of the photo: white is filled, black is kept",
+                "Invert the mask if the reverse was meant",
+                share=percent(hole.mean()),
+            )
         )
     alpha = photo.alpha
     if alpha is not None and not alpha[hole].any():
         job.notes.append(
-            "the photo is transparent under the whole mask and stays so: the fill cannot be seen. Give the photo "
-            "as it was before the part was erased, and the erased one as its mask"
+            Note(
+                "mask-under-transparency",
+                "the photo is transparent under the whole mask and stays so: the fill cannot be seen",
+                "Give the photo as it was before the part was erased, and the erased one as its mask",
+            )
         )
     job.base = photo.rgb
     if aligned:
@@ -251,12 +256,14 @@ def plan_fill(
     )
     job.notes += turn_notes([face.face for face in aligned])
     if rest.any():
-        share = f"{percent(rest.sum() / hole.sum())} of the mask lies outside the filled faces' crops: "
+        what = "{share} of the mask lies outside the filled faces' crops: "
+        share = percent(rest.sum() / hole.sum())
         if beyond_faces == "keep":
-            job.notes.append(f"{share}left as it was")
+            job.notes.append(Note("mask-beyond-faces", what + "left as it was", share=share))
             job.hole = hole = hole & ~rest
         else:
-            job.notes.append(f'{share}filled as with region="image"')
+            what += "filled as with {region}"
+            job.notes.append(Note("mask-beyond-faces", what, share=share, region=Argument("region", "image")))
             under = rest.copy()
             for face in aligned:
                 _reach_under(under, face, hole, rest)
@@ -309,11 +316,16 @@ def _touched_faces(
         owned, rest = _assign(aligned, hole)
         if owned:
             return sorted(owned, key=lambda face: face.face.index), rest
+    aligned_way = "{aligned} where the whole picture is one aligned face"
+    anywhere = "Use {region} for a hole anywhere, or " + aligned_way
+    arguments = {"region": Argument("region", "image"), "aligned": Argument("aligned", True)}
     if count == 0:
-        raise ValueError(f"{photo.name}: no face was found. {WITHOUT_FACE if only_faces else WAY_OUT}")
+        advice = "Pass " + aligned_way if only_faces else anywhere
+        raise Refusal("no-face", "no face was found", advice, photo.name, **arguments)
     who = "the face" if count == 1 else f"any of the {count} faces"
-    way_out = BESIDE_FACES if only_faces else WAY_OUT
-    raise ValueError(f"{photo.name}: the mask does not touch {who}. {way_out}")
+    advice = "Mark a part of a face" if only_faces else anywhere
+    what = "the mask does not touch {who}"
+    raise Refusal("mask-beside-faces", what, advice, photo.name, who=who, count=count, **arguments)
 
 
 def _search(
@@ -418,7 +430,8 @@ def plan_restoration(
     mode = photo.without_steps().mode
     if enlarges and mode != photo.mode:
         few = "black and white has" if photo.mode == "1" else "its palette has"
-        job.notes.append(f"{few} no colours for an enlarged picture: the mode {photo.mode} becomes {mode}")
+        what = "{few} no colours for an enlarged picture: the mode {old} becomes {new}"
+        job.notes.append(Note("enlarged-mode", what, few=few, old=photo.mode, new=mode))
     rgb = photo.rgb
     limit = min(min_face_size, SMALLEST_DETECTED)
     if known_faces is None:
@@ -428,25 +441,33 @@ def plan_restoration(
     if not found:
         outcome = "is only enlarged" if enlarges else "comes back as it was"
         job.notes.append(
-            f"no face was found: the photo {outcome}. For a picture that is one aligned face pass aligned=True"
+            Note(
+                "no-face",
+                "no face was found: the photo {outcome}",
+                "For a picture that is one aligned face pass {aligned}",
+                outcome=outcome,
+                aligned=Argument("aligned", True),
+            )
         )
     job.notes += turn_notes(found)
     for face in sorted(found, key=lambda face: face.index):
         side = min(face.box[2] - face.box[0], face.box[3] - face.box[1])
         if side < min_face_size:
-            job.notes.append(
-                f"face {face.index} is {side:.0f} pixels wide, below min_face_size={min_face_size:g}: {left}"
-            )
+            what = "face {face} is {side:.0f} pixels wide, below {limit}: {left}"
+            least = Argument("min_face_size", float(min_face_size))
+            job.notes.append(Note("face-small", what, face=face.index, side=side, limit=least, left=left))
             continue
         try:
             job.face_squares.append(FaceSquare(align_face(rgb, face, sample_size)))
         except ValueError as error:
-            job.notes.append(f"face {face.index} cannot be aligned ({error}): {left}")
+            what = "face {face} cannot be aligned ({why}): {left}"
+            job.notes.append(Note("face-not-alignable", what, face=face.index, why=str(error), left=left))
             continue
         eyes, mouth = face.landmarks[:2], face.landmarks[3:5].mean(axis=0)
         ratio = np.hypot(*(eyes[1] - eyes[0])) / max(np.hypot(*(mouth - eyes.mean(axis=0))), 1e-6)
         if ratio < PROFILE_RATIO:
-            job.notes.append(f"face {face.index} is turned far to the side: check the result")
+            what = "face {face} is turned far to the side: check the result"
+            job.notes.append(Note("face-in-profile", what, face=face.index))
     return job
 
 

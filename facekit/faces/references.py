@@ -10,6 +10,7 @@ from facekit.faces.detect import Detector, detect_faces
 from facekit.faces.jobs import shape_notes, turn_notes
 from facekit.faces.squares import frame_whole
 from facekit.images.photo import ImageInput, Photo, as_float, as_uint8, from_float, load_images
+from facekit.notes import Argument, Note, Refusal
 
 
 @dataclass
@@ -26,7 +27,7 @@ class ReferenceFace:
     photo: Photo
     image: np.ndarray
     side: float
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 References = ImageInput | ReferenceFace | Sequence[ImageInput | ReferenceFace]
@@ -53,14 +54,20 @@ def find_reference(
     wanted = face if isinstance(face, str) else [face]
     found = detect_faces(as_uint8(photo.rgb), faces="all" if wanted == "only" else wanted, detector=detector)
     if not found:
-        raise ValueError(
-            f"{photo.name} shows no face. Choose another picture, or pass exemplar_aligned=True where "
-            "the whole picture is one aligned face."
+        raise Refusal(
+            "no-face-in-reference",
+            "{name} shows no face",
+            "Choose another picture, or pass {aligned} where the whole picture is one aligned face",
+            name=photo.name,
+            aligned=Argument("exemplar_aligned", True),
         )
     if len(found) > 1:
-        raise ValueError(
-            f'{photo.name} shows {len(found)} faces. Say which: exemplar_face="largest", or an index '
-            f"from 0 to {len(found) - 1}, counted from the left."
+        raise Refusal(
+            "several-faces-in-reference",
+            "{name} shows {count} faces",
+            'Say which: {face}="largest", or an index from 0 to {last}, counted from the left',
+            **{"name": photo.name, "count": len(found), "last": len(found) - 1},
+            face=Argument("exemplar_face"),
         )
     cut = align_face(photo.rgb, found[0], size)
     side = size / np.hypot(*cut.matrix[:, 0])
@@ -71,10 +78,11 @@ def find_reference(
 def _note_size(exemplar: ReferenceFace, size: int) -> ReferenceFace:
     """Add a note where the face is much smaller than the network's picture."""
     if exemplar.side < size / 2:
-        exemplar.notes.append(
-            f"the exemplar's face is cut from {exemplar.side:.0f} pixels and seen at {size}: "
-            "it shows less detail than the fill could have"
+        what = (
+            "the exemplar's face is cut from {side:.0f} pixels and seen at {size}: it shows less detail than the fill "
+            "could have"
         )
+        exemplar.notes.append(Note("reference-small", what, side=exemplar.side, size=size))
     return exemplar
 
 

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from facekit.faces.detect import Face
 
 
-def parse_selection(text: str) -> str | list[int]:
+def parse_selection(text: str, name: str = "faces") -> str | list[int]:
     """What somebody typed, "all", "largest" or numbers such as "0,2", as `detect_faces` takes it.
+
+    `name` is what messages call it.
 
     Raises:
         ValueError: none of these.
@@ -20,7 +22,7 @@ def parse_selection(text: str) -> str | list[int]:
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
-        raise ValueError(f"{text!r} names no faces; say all, largest, or numbers such as 0,2") from None
+        raise ValueError(f"{name} is {text!r}; say all, largest, or numbers such as 0,2") from None
 
 
 def check_selection(faces: str | Sequence[int]) -> None:

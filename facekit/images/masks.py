@@ -29,6 +29,7 @@ from PIL import Image
 from facekit.images.modes import LUMA
 from facekit.images.opening import MaskInput, is_tensor, read_array
 from facekit.images.photo import MAX_PIXELS, Photo, as_uint8, check_range
+from facekit.notes import Note
 
 ASPECT_TOLERANCE = 0.01
 MOST_LABELS = 32
@@ -53,7 +54,7 @@ class MaskReading:
 
     hole: np.ndarray
     rule: str
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class MaskPicture:
 
 def load_mask(
     mask: MaskInput, size: tuple[int, int], *, name: str = "mask", max_pixels: int | None = MAX_PIXELS
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[Note]]:
     """One mask as bool `[H, W]` of the photo's `size` (width, height), and notes for the user; see `read_mask`."""
     reading = read_mask(mask, size, name=name, max_pixels=max_pixels)
     return reading.hole, reading.notes
@@ -162,7 +163,7 @@ def read_mask(
 
 def load_masks(
     masks: MaskInput | Sequence[MaskInput], photos: Sequence[Photo], *, max_pixels: int | None = MAX_PIXELS
-) -> list[tuple[np.ndarray, list[str]]]:
+) -> list[tuple[np.ndarray, list[Note]]]:
     """A hole for every photo, from one mask for all or one for each (a list or a `[B, 1, H, W]` tensor).
 
     Raises:
@@ -226,7 +227,7 @@ def _picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
     return MaskPicture(array[..., :-1], None if says_nothing else alpha, name, label)
 
 
-def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
+def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     """Hole, rule and notes of a mask that is no transparent layer."""
     opaque = picture.opaque
     if not opaque.all():
@@ -234,7 +235,8 @@ def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
         if picture.busyness() < MASK_BUSY and hole[opaque].any() and not hole[opaque].all():
             return hole & opaque, rule, notes
         share = percent((~opaque).mean())
-        note = f"{picture.name} is opaque with a transparent part, {share} of it: that part is the hole"
+        what = "{name} is opaque with a transparent part, {share} of it: that part is the hole"
+        note = Note("reading", what, name=picture.name, share=share)
         return ~opaque, "the transparent part of an opaque picture", [note]
     if picture.has_hue():
         if picture.busyness() > PHOTO_BUSY:
@@ -246,7 +248,7 @@ def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
     return read_tones(picture)
 
 
-def _read_hues(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
+def _read_hues(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     """Hole, rule and notes of colours on black."""
     tone = picture.strongest
     # Dark red is a colour that programs paint with; blurred or compressed it lies on both sides of the middle.
@@ -256,12 +258,12 @@ def _read_hues(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
         return (
             labels,
             "every colour but black",
-            [f"{picture.name} has labels in colour: all but black are hole"],
+            [Note("reading", "{name} has labels in colour: all but black are hole", name=picture.name)],
         )
     return bright, "every colour at least half as bright as the brightest", []
 
 
-def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
+def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     """Hole, rule and notes of bright on dark."""
     tone, half, white, name = picture.strongest, picture.half, picture.white, picture.name
     bright, rule = tone >= half, f"white: {half:g} and more of {white:g}"
@@ -269,7 +271,8 @@ def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
     if largest >= half:
         some = _sampled(tone)
         gray = ((some > white / 8) & (some < white * 7 / 8)).mean()
-        note = f"{percent(gray)} of {name} is neither black nor white: {half:g} and more of {white:g} is hole"
+        what = "{share} of {name} is neither black nor white: {half:g} and more of {white:g} is hole"
+        note = Note("reading", what, share=percent(gray), name=name, half=half, white=white)
         return bright, rule, [note] if gray > MUCH_GRAY else []
     if largest == 0:
         return bright, rule, []
@@ -279,12 +282,19 @@ def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[str]]:
         values = np.unique(tone)
         if len(values) <= MOST_LABELS:
             told = ", ".join(f"{value:g}" for value in values[:6]) + (" and more" if len(values) > 6 else "")
-            return tone > 0, "every value but 0", [f"{name} has the values {told}: all but 0 are hole"]
+            note = Note(
+                "reading", "{name} has the values {values}: all but 0 are hole", name=name, values=told
+            )
+            return tone > 0, "every value but 0", [note]
         if (tone[tone > 0] > largest * 7 / 8).mean() > 0.5:
             rule = f"at least half of its brightest value, {largest:g} of {white:g}"
-            return tone >= largest / 2, rule, [f"{name} is dark: hole is {rule}"]
-    note = f"the brightest value of {name} is {largest:g} of {white:g}, and hole begins at {half:g}: paint it white"
-    return bright, rule, [note]
+            return (
+                tone >= largest / 2,
+                rule,
+                [Note("reading", "{name} is dark: hole is {rule}", name=name, rule=rule)],
+            )
+    what = "the brightest value of {name} is {largest:g} of {white:g}, and hole begins at {half:g}: paint it white"
+    return bright, rule, [Note("reading", what, name=name, largest=largest, white=white, half=half)]
 
 
 def _sampled(pixels: np.ndarray) -> np.ndarray:
@@ -300,7 +310,7 @@ def percent(share: float) -> str:
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
-def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray, list[str]]:
+def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray, list[Note]]:
     """A mask or map, bool or uint8 `[H, W]` or `[H, W, 4]`, at the photo's (width, height) by nearest neighbour, and
     a note where it had another size.
 
@@ -322,5 +332,6 @@ def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarra
             f"Draw it on the photo, or crop one to the other.{hint}"
         )
     image = Image.fromarray(values.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-    note = f"{name} of {own_width}x{own_height} was resized to the photo's {width}x{height}"
+    what = "{name} of {own} was resized to the photo's {photo}"
+    note = Note("resized", what, name=name, own=f"{own_width}x{own_height}", photo=f"{width}x{height}")
     return np.asarray(image).astype(values.dtype), [note]

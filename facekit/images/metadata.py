@@ -24,6 +24,7 @@ from facekit.images.modes import fits_mode
 from facekit.images.origin import Provenance, xmp_packet
 from facekit.images.previews import holds_picture
 from facekit.images.xmp import cleaned
+from facekit.notes import Note
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 LARGEST_TEXT = 1_000_000  # characters of all words of a file together
@@ -37,7 +38,7 @@ _JPEG_BLOCK = 65_000  # bytes that fit into one segment of a JPEG
 _JPEG_DPI = 65_535
 
 
-def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, Any], tuple[str, ...]]:
+def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, Any], tuple[Note, ...]]:
     """Of a decoded picture, and the same turned upright, what goes on with an edited copy; and notes on what cannot.
 
     What shows the old picture (thumbnails, previews) is left out without a note.
@@ -52,35 +53,36 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
     info, notes = made_safe(found, upright.mode)
     gamma = found.get("gamma")
     if isinstance(gamma, float) and abs(gamma - SRGB_GAMMA) > 0.01 and "icc_profile" not in info:
-        notes += (f"its gamma of {gamma:.3g} is not kept: viewers that honour it show the result otherwise",)
+        what = "its gamma of {gamma:.3g} is not kept: viewers that honour it show the result otherwise"
+        notes += (Note("metadata-lost", what, gamma=gamma),)
     return info, notes
 
 
-def made_safe(found: Mapping[str, Any], mode: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def made_safe(found: Mapping[str, Any], mode: str) -> tuple[dict[str, Any], tuple[Note, ...]]:
     """Of what anybody may have written by the keys of this module, for a picture of this mode, what can be kept and
     shows no old picture; and notes on what cannot be read."""
     typed = well_typed(found, mode)
     info = {key: typed[key] for key in ("icc_profile", "dpi") if typed.get(key)}
     if "transparency" in typed and mode != "P":  # a palette has it
         info["transparency"] = typed["transparency"]
-    notes: list[str] = []
+    notes: list[Note] = []
     if found.get("exif"):
         kept = without_previews(found["exif"]) if isinstance(found["exif"], bytes | Image.Exif) else None
         if kept:
             info["exif"] = kept
         elif kept is None:
-            notes.append("its EXIF block cannot be read and is left out")
+            notes.append(Note("metadata-lost", "its EXIF block cannot be read and is left out"))
     if found.get("xmp"):
         kept = cleaned(found["xmp"]) if isinstance(found["xmp"], bytes | str) else None
         if kept is None:
-            notes.append("its XMP packet cannot be read and is left out")
+            notes.append(Note("metadata-lost", "its XMP packet cannot be read and is left out"))
         else:
             info["xmp"] = kept
     text, whole = bounded_words(found["text"]) if isinstance(found.get("text"), Mapping) else ({}, True)
     if text:
         info["text"] = text
     if not whole:
-        notes.append("it holds too much text, which is left out in part")
+        notes.append(Note("metadata-lost", "it holds too much text, which is left out in part"))
     return info, tuple(notes)
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from facekit.images.metadata import well_typed
+from facekit.notes import Argument, Refusal
 
 if TYPE_CHECKING:  # whoever has no tensors need not wait for torch
     import torch
@@ -50,15 +51,21 @@ def open_header(path: str | os.PathLike | Image.Image, name: str, max_pixels: in
     image = path if isinstance(path, Image.Image) else _open(path, name)
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
-        raise ValueError(
-            f"{name} is {width}x{height}, {width * height:,} pixels; the limit is {max_pixels:,}. "
-            "Make it smaller, or raise max_pixels."
+        raise Refusal(
+            "too-large",
+            "{name} is {width}x{height}, {pixels:,} pixels; the limit is {most:,}",
+            "Make it smaller, or raise {limit}",
+            **{"name": name, "width": width, "height": height, "pixels": width * height, "most": max_pixels},
+            limit=Argument("max_pixels"),
         )
     frames = 1 if image.format in _WITH_COMPANIONS else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ValueError(
-            f"{name} is animated or has pages: {frames} frames. Pick a frame, for example with "
-            "image.seek(0); image = image.copy()."
+        raise Refusal(
+            "animated",
+            "{name} is animated or has pages: {frames} frames",
+            "Pick a frame, for example with image.seek(0); image = image.copy()",
+            name=name,
+            frames=frames,
         )
     return image
 

@@ -21,6 +21,7 @@ from facekit.images.metadata import COMMENT, read_metadata, save_options, well_t
 from facekit.images.modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
 from facekit.images.opening import MaskInput, decode_upright, is_tensor, open_header
 from facekit.images.origin import Provenance
+from facekit.notes import Argument, Note, Refusal
 
 if TYPE_CHECKING:  # whoever has no tensors need not wait for torch
     import torch
@@ -54,7 +55,7 @@ class Photo:
     palette: Palette | None = None
     info: dict[str, Any] = field(default_factory=dict)
     name: str = "image"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -136,11 +137,16 @@ class Photo:
             self.pixels[hit] ^= 1
         return self
 
-    def remarks(self, output_type: str) -> list[str]:
+    def remarks(self, output_type: str) -> list[Note]:
         """Notes on loading, and on what a result of this type ("pil", "photo", "np", "pt") cannot hold."""
         if output_type != "pil" or not self.is_deep:
             return list(self.notes)
-        lost = '16-bit colour: output_type="pil" gives 8 bits, "photo", "np" and "pt" keep all'
+        lost = Note(
+            "depth-reduced",
+            "16-bit colour: {type} gives 8 bits",
+            '"photo", "np" and "pt" keep all',
+            type=Argument("output_type", "pil"),
+        )
         return [*self.notes, lost]
 
     @property
@@ -308,7 +314,13 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{name} is {width}x{height}; at least {MIN_SIDE} pixels on a side are needed.")
     if max_pixels is not None and width * height > max_pixels:
-        raise ValueError(f"{name} is {width}x{height}; the limit is {max_pixels:,} pixels. Raise max_pixels.")
+        raise Refusal(
+            "too-large",
+            "{name} is {width}x{height}; the limit is {most:,} pixels",
+            "Make it smaller, or raise {limit}",
+            **{"name": name, "width": width, "height": height, "most": max_pixels},
+            limit=Argument("max_pixels"),
+        )
     return photo
 
 
@@ -340,13 +352,19 @@ def _from_pillow(opened: Image.Image, name: str) -> Photo:
     image = decode_upright(opened, name)
     info, notes = read_metadata(opened, image)
     if image.mode not in MODES and not image.mode.startswith("I;16"):
-        raise ValueError(f"{name} has the mode {image.mode}. Convert it: image.convert('RGB').")
+        raise Refusal(
+            "mode-unknown",
+            "{name} has the mode {mode}",
+            "Convert it: image.convert('RGB')",
+            name=name,
+            mode=image.mode,
+        )
     if deep is not None:
         found = deep.pixels(image)
         if found is not None:
             return Photo(*found, info=info, name=name, notes=notes)
         info.pop("transparency", None)  # a colour of 16 bits
-        notes += ("it has more than 8 bits a channel, of which 8 are read",)
+        notes += (Note("depth-reduced", "it has more than 8 bits a channel, of which 8 are read"),)
     pixels = np.array(image)
     if image.mode.startswith("I;16"):
         return Photo(pixels.astype(np.uint16), "I;16", info=info, name=name, notes=notes)
@@ -356,7 +374,7 @@ def _from_pillow(opened: Image.Image, name: str) -> Photo:
             "Scale it to 16 bits first."
         )
     if image.mode == "CMYK":
-        notes += ("CMYK: new pixels are converted without the colour profile",)
+        notes += (Note("colours-converted", "CMYK: new pixels are converted without the colour profile"),)
     palette = Palette.of(image) if image.mode == "P" else None
     return Photo(pixels, image.mode, palette, info, name, notes)
 

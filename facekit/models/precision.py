@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from facekit.notes import Refusal
+
 HALVES = (torch.float16, torch.bfloat16)
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _SHOWN = 5
@@ -50,9 +52,14 @@ def check_fits(network: nn.Module, dtype: torch.dtype) -> None:
     large = [path for path, _, tensor in _tensors(network) if path not in kept and not fits(tensor, dtype)]
     if large:
         more = f" and {len(large) - _SHOWN} more" if len(large) > _SHOWN else ""
-        raise ValueError(
-            f"{type(network).__name__} does not fit {dtype}: {', '.join(large[:_SHOWN])}{more} hold numbers beyond "
-            f"{torch.finfo(dtype).max:g}. Use torch.bfloat16 or torch.float32."
+        raise Refusal(
+            "beyond-dtype",
+            "{network} does not fit {dtype}: {tensors} hold numbers beyond {most:g}",
+            "Use torch.bfloat16 or torch.float32",
+            network=type(network).__name__,
+            dtype=dtype,
+            tensors=", ".join(large[:_SHOWN]) + more,
+            most=torch.finfo(dtype).max,
         )
 
 

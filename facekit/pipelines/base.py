@@ -26,6 +26,7 @@ from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
 from facekit.models.precision import check_fits
 from facekit.models.verified import VerifiedModelMixin
+from facekit.notes import Argument, Note, Refusal
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 StepCallback = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
@@ -262,13 +263,16 @@ class FacekitPipeline(DiffusionPipeline):
         """Raise ValueError, naming the argument, where a count is no whole number of 1 or more."""
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
+                what = "{argument} is {value!r}; it must be a whole number, 1 or more."
+                raise Refusal("setting", what, argument=Argument(name), value=value)
 
     @staticmethod
     def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         """Raise ValueError, naming the argument, unless the value is one of the words."""
         if value not in choices:
-            raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
+            what = "{argument} is {value!r}; choose one of {choices}."
+            known = ", ".join(map(repr, choices))
+            raise Refusal("setting", what, argument=Argument(name), value=value, choices=known)
 
     def check_callback_inputs(self, names: Sequence[str]) -> None:
         """Raise ValueError where a callback asks for tensors that this pipeline does not hand out."""
@@ -315,9 +319,11 @@ class FacekitPipeline(DiffusionPipeline):
     def check_finite(images: torch.Tensor, dtype: torch.dtype) -> None:
         """Raise ValueError where networks of this number type gave NaN or infinity."""
         if not torch.isfinite(images).all():
-            raise ValueError(
-                f"The networks gave NaN or infinity in {dtype}. "
-                "Load the pipeline with dtype=torch.float32 or torch.bfloat16."
+            raise Refusal(
+                "not-finite",
+                "The networks gave NaN or infinity in {dtype}",
+                "Load the pipeline with dtype=torch.float32 or torch.bfloat16",
+                dtype=dtype,
             )
 
     def make_batch(self, jobs: Sequence[PhotoJob]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -337,6 +343,8 @@ class FacekitPipeline(DiffusionPipeline):
         return [jobs[photo].paint(pictures[part], watermark) for photo, part in order.results()]
 
     @staticmethod
-    def collect_notes(jobs: Sequence[PhotoJob], output_type: str) -> list[str]:
+    def collect_notes(jobs: Sequence[PhotoJob], output_type: str) -> list[Note]:
         """The notes of all photos, with the photos' names in front when there are several."""
-        return [note for job in jobs for note in job.label_notes(len(jobs), output_type)]
+        return [
+            note for place, job in enumerate(jobs) for note in job.label_notes(place, len(jobs), output_type)
+        ]

@@ -20,6 +20,7 @@ from facekit.models.layers import to_channels_last
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.notes import Argument, Refusal
 from facekit.pipelines.base import (
     FacekitPipeline,
     Generators,
@@ -122,13 +123,15 @@ class FaceRestorePipeline(FacekitPipeline):
             ValueError: with the offending value and what would do.
         """
         if not isinstance(fidelity, int | float) or not 0 <= fidelity <= 1:
-            raise ValueError(
-                f"fidelity is {fidelity!r}; it must lie between 0 (the network's picture) and 1 (the input's "
-                "coarse structure)."
+            what = (
+                "{argument} is {value!r}; it must lie between 0 (the network's picture) and 1 (the input's coarse "
+                "structure)."
             )
+            raise Refusal("setting", what, argument=Argument("fidelity"), value=fidelity)
         self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
         if not min_face_size >= 0:
-            raise ValueError(f"min_face_size is {min_face_size!r}; it must be a number of pixels, 0 or more.")
+            what = "{argument} is {value!r}; it must be a number of pixels, 0 or more."
+            raise Refusal("setting", what, argument=Argument("min_face_size"), value=min_face_size)
         check_output_type(output_type)
         self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 

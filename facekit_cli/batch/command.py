@@ -14,15 +14,10 @@ from facekit.version import __version__
 from facekit_cli.arguments import file_path, hub_name
 from facekit_cli.batch.journal import Group, Journal
 from facekit_cli.batch.sources import Item, Source, open_source, seed_of
-from facekit_cli.common import (
-    DTYPES,
-    FATAL,
-    UsageError,
-    add_provenance_option,
-    failure,
-    say_skipped,
-)
 from facekit_cli.endings import run_to_end
+from facekit_cli.errors import UsageError
+from facekit_cli.loop import FATAL, failure, say_skipped
+from facekit_cli.options import DTYPES, add_provenance_option
 from facekit_cli.photos import check_writable, numbered, suffix_of, why_too_long
 from facekit_cli.restoring import (
     Restored,
@@ -118,7 +113,7 @@ def _run(argv: Sequence[str] | None) -> int:
             with suppress(Exception):  # the others may be gone
                 state.destroy_process_group()
     except UsageError as error:
-        print(f"facekit_cli.batch restore: error: {own_words(str(error), args)}", file=sys.stderr)
+        print(f"facekit_cli.batch restore: error: {own_words(error, args)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         raise
@@ -168,7 +163,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
             check_writable(sorted(places), "--output")
             message = [tasks]
         except (UsageError, OSError) as error:
-            message = [UsageError(str(error))]
+            message = [UsageError(error)]
     broadcast_object_list(message)
     if isinstance(message[0], UsageError):
         if state.is_main_process:
@@ -242,7 +237,7 @@ def work(
         except Exception as error:  # whatever is wrong with one photo, the others go on
             if isinstance(error, OSError) and error.errno in FATAL:
                 raise
-            entry |= failure(own_words(str(error), args) or type(error).__name__)
+            entry |= failure(error) | {"error": own_words(error, args)}
         entry["seconds"] = round(time.perf_counter() - start, 3)
         yield entry
         start = time.perf_counter()

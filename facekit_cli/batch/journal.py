@@ -17,7 +17,8 @@ from typing import Any, TextIO
 
 from facekit.images.files import remove_parts, write_atomically
 from facekit_cli.batch.sources import Item
-from facekit_cli.common import UsageError, write_json
+from facekit_cli.errors import UsageError
+from facekit_cli.results import write_json
 
 Group = list[Item]
 Entry = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from PIL import Image
 
 from facekit.hub.cache import folder_cache
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.photos import name_results, why_no_picture
 
 
@@ -116,7 +116,7 @@ class DatasetSource:
             rows = datasets.load_dataset(name, split=split or "train", cache_dir=cache)
         except Exception as error:  # it lets errors of its many readers through
             missing = "" if local else f"{name} is no folder here, and "
-            raise UsageError(f"{missing}the data set cannot be loaded: {error}") from error
+            raise UsageError(f"{missing}the data set cannot be loaded: ", error) from error
         images = [key for key, kind in rows.features.items() if isinstance(kind, datasets.Image)]
         if column is None and len(images) != 1:
             found = f"columns with pictures: {', '.join(images)}" if images else "no column with pictures"

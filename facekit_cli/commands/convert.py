@@ -5,7 +5,8 @@ import sys
 from typing import Any
 
 from facekit_cli.arguments import file_name, file_path, hub_name
-from facekit_cli.common import DTYPES, UsageError
+from facekit_cli.errors import UsageError
+from facekit_cli.options import DTYPES
 from facekit_cli.photos import check_writable
 
 EXAMPLES = """\

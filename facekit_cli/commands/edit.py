@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any
 from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_name, file_path, hub_name
-from facekit_cli.common import (
-    UsageError,
+from facekit_cli.errors import UsageError
+from facekit_cli.loop import finish, work_through
+from facekit_cli.models import load_pipeline, pick_device
+from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
     add_face_options,
     add_output_options,
     chosen_faces,
-    finish,
-    load_pipeline,
-    pick_device,
-    provenance_of,
-    save_picture,
-    work_through,
 )
 from facekit_cli.photos import check_writable, find_photos, matching_files, plan_outputs, result_stems
+from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
     from facekit.pipelines.edit.pipeline import FaceEditPipeline
@@ -262,7 +259,7 @@ def _script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     try:
         edits = read_script(args.script, MAX_PIXELS)
     except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(error) from error
     if not edits:
         raise UsageError(f"{args.script} has no edits")
     return edits
@@ -310,5 +307,5 @@ def _ready(
             if prompt is not None:
                 guide = pipeline.load_text_guide(args.clip if guide is None else guide, prompt)
     except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(error) from error
     return guide

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from facekit.version import __version__
 from facekit_cli.arguments import file_name, file_path, hub_name, named_place, seed_number
-from facekit_cli.common import UsageError, pick_device
+from facekit_cli.errors import UsageError
+from facekit_cli.models import pick_device
 from facekit_cli.photos import check_writable
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         table = find_table(args.table)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(error) from error
     _check(args, table)
     if table.task == "complexity":
         return _complexity(args, table)

@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any
 from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_path
-from facekit_cli.common import (
-    UsageError,
+from facekit_cli.errors import UsageError
+from facekit_cli.loop import finish, work_through
+from facekit_cli.models import load_pipeline, pick_device
+from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
     add_face_options,
     add_output_options,
     chosen_faces,
-    finish,
-    load_pipeline,
-    pick_device,
-    provenance_of,
-    save_picture,
-    work_through,
 )
 from facekit_cli.photos import find_photos, matching_files, plan_outputs
+from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
     from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
@@ -280,5 +277,5 @@ def _ready(
         if len(args.exemplar) > 1 or args.exemplar[0].is_file():
             encode(next(iter(exemplars.values())))
     except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(error) from error
     return second

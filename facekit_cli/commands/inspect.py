@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit_cli.arguments import file_path
-from facekit_cli.common import say_skipped, write_json
+from facekit_cli.loop import say_skipped
 from facekit_cli.photos import check_report, find_photos, matching_files
+from facekit_cli.results import write_json
 from facekit_cli.words import own_words
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             found = inspect(path, photo=photo)
             entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
         except (OSError, ValueError) as error:
-            message = own_words(str(error), args)
+            message = own_words(error, args)
             print(f"failed: {path}: {message}", file=sys.stderr)
             entries.append({"photo": str(path), "error": message})
             failed = True
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 entry["mask"] = _mask(masks.get(path), path, photo, args.mask)
                 lines += _lines_of_mask(entry["mask"])
             except (OSError, ValueError) as error:
-                message = own_words(str(error), args)
+                message = own_words(error, args)
                 print(f"failed: {path}: {message}", file=sys.stderr)
                 entry["mask"] = {"error": message}
                 failed = True

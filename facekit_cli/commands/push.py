@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from facekit_cli.arguments import file_path
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 
 EXAMPLES = """\
 examples:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         check_repo_id(args.repo)
         plan = (plan_space if args.space else plan_push)(args.folder)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(error) from error
     width = max((len(f"{upload.size:,}") for upload in plan.uploads), default=1)
     for upload in plan.uploads:
         print(f"{upload.size:>{width},}  {upload.path}")

@@ -6,7 +6,9 @@ from typing import Any
 
 from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_path
-from facekit_cli.common import add_device_options, add_output_options, finish, pick_device, work_through
+from facekit_cli.loop import finish, work_through
+from facekit_cli.models import pick_device
+from facekit_cli.options import add_device_options, add_output_options
 from facekit_cli.photos import find_photos, plan_outputs
 from facekit_cli.restoring import (
     add_restore_options,

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from facekit_cli.arguments import file_path, named_place, seed_number
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.photos import check_writable
 
 EXAMPLES = """\
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             print(summarise(answers.all()), end="")
         except ValueError as error:
-            raise UsageError(f"{args.answers}: {error}") from error
+            raise UsageError(f"{args.answers}: ", error) from error
         return 0
 
     from facekit_cli.study.questions import open_study
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         server = make_server(study, answers, args.host, args.port)
     except (OSError, OverflowError) as error:
-        raise UsageError(f"the page cannot be opened at {args.host}:{args.port}: {error}") from error
+        raise UsageError(f"the page cannot be opened at {args.host}:{args.port}: ", error) from error
     with server:
         print(
             f"{len(study.pictures)} pictures, {len(study.methods)} methods: http://{args.host}:{server.server_port}/"

@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.methods import Method
 from facekit_cli.evaluation.report import Report
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from facekit.images.photo import as_uint8, load_image
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.photos import pictures_in
 
 

@@ -22,10 +22,10 @@ from facekit.damage.gconv import gconv_mask
 from facekit.damage.holes import centre_mask, ratio_mask
 from facekit.images.files import write_atomically
 from facekit.images.masks import load_mask
-from facekit_cli.common import save_picture
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.pairs import Partners
 from facekit_cli.evaluation.tables import Condition, Table
+from facekit_cli.results import save_picture
 
 HOLE_GRAY = 128
 FACE = tuple(

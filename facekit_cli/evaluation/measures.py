@@ -17,7 +17,7 @@ from facekit.metrics import (
     score_landmarks,
     ssim,
 )
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 
 UNAVAILABLE = "weights not available"
 FEATURE_METRICS = ("fid", "fid-reference", "u-ids", "p-ids")  # those that look through --features
@@ -142,7 +142,7 @@ class Networks:
             except WeightsUnavailable as error:
                 self._kept[name] = error
             except (OSError, ValueError) as error:
-                raise UsageError(f"the network of {name} cannot be loaded: {error}") from error
+                raise UsageError(f"the network of {name} cannot be loaded: ", error) from error
         if isinstance(self._kept[name], WeightsUnavailable):
             raise self._kept[name]
         return self._kept[name]

@@ -21,10 +21,11 @@ import numpy as np
 from PIL import Image
 
 from facekit.hub.starters import STARTERS, starter
-from facekit_cli.common import DTYPES, UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case
 from facekit_cli.evaluation.tables import Table
+from facekit_cli.options import DTYPES
 from facekit_cli.photos import pictures_in
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _class_on_hub(source: str) -> str:
         with explained(source):
             return DiffusionPipeline.load_config(source)["_class_name"]
     except (OSError, KeyError, ValueError) as error:
-        raise UsageError(f"the model {source} cannot be loaded: {error}") from error
+        raise UsageError(f"the model {source} cannot be loaded: ", error) from error
 
 
 def rows_of(table: Table, methods: Sequence[Method]) -> list[Row]:
@@ -250,7 +251,7 @@ def open_row(row: Row, device: "torch.device", loaded: dict[Any, Any], clip: str
         raise ValueError("a folder of outputs is read, not run")
     key = (row.method.source, row.method.dtype)
     if key not in loaded:
-        from facekit_cli.common import load_pipeline
+        from facekit_cli.models import load_pipeline
 
         for other in [name for name in loaded if name != "text"]:
             del loaded[other]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.inputs import Case, make_case
 from facekit_cli.evaluation.methods import Method, OutputFolder, Row, rows_of
@@ -97,7 +97,7 @@ def make_plan(
         try:
             partners = pair_pictures(pictures, table.pairing, seed)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(error) from error
         indices = tuple(i for i in range(len(pictures)) if partners is None or i in partners)
         for condition in table.conditions:
             for run in range(runs):

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from facekit.images.files import write_atomically
-from facekit_cli.common import save_picture
 from facekit_cli.evaluation.inputs import thumbnail
+from facekit_cli.results import save_picture
 
 THUMBNAIL = 160
 LABEL_HEIGHT = 18

@@ -20,12 +20,14 @@ from facekit.images.files import remove_parts
 from facekit.images.origin import Provenance
 from facekit.metrics import WeightsUnavailable
 from facekit.provenance import describe
-from facekit_cli.common import FATAL, UsageError, save_picture, write_json
+from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case, export
 from facekit_cli.evaluation.measures import UNAVAILABLE, Cell, Measurer, Networks, Results, mean_cell
 from facekit_cli.evaluation.methods import Row, Run, open_row, read_output
 from facekit_cli.evaluation.plan import InputSet, Plan
+from facekit_cli.loop import FATAL
+from facekit_cli.results import save_picture, write_json
 
 if TYPE_CHECKING:
     import torch

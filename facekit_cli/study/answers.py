@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facekit_cli.common import UsageError, write_json
+from facekit_cli.errors import UsageError
+from facekit_cli.results import write_json
 from facekit_cli.study.questions import Question, Study
 
 NAME = re.compile(r"[\w-]{1,40}", re.ASCII)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.photos import pictures_in
 
 Kind = Literal["2afc", "ranking"]

@@ -21,14 +21,16 @@ from facekit.faces.references import ReferenceFace, find_references
 from facekit.hub.errors import explained
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.models.style_directions import StyleDirections
+from facekit.notes import Kind
 from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
 from facekit_demo.common.candidates import around_faces
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
-from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview, sentence
+from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.temporary import own_folder
+from facekit_demo.common.words import NO_FACE, page_words
 
 MODEL_TASK, MODEL_VARIABLE = "face-edit", "FACEKIT_EDIT_MODEL"
 CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"
@@ -148,7 +150,7 @@ def open_work(path: str | None) -> Work:
     try:
         work = Work(EditSession(None, photo), Path(path).stem)
     except ValueError as error:
-        raise ValueError(in_page_terms(str(error))) from error
+        raise ValueError(page_words(error, WORDS)) from error
     work.take_picture()
     return work
 
@@ -195,7 +197,7 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
     step = _edited(session.photo, session.faces, wishes, work.stop, progress)
     session.take(step)
     work.take_picture()
-    return [in_page_terms(note) for note in step.notes]
+    return [page_words(note, WORDS) for note in step.notes]
 
 
 @on_gpu
@@ -243,7 +245,7 @@ def _edited(
             output_type="photo",
         )
     except ValueError as error:
-        raise ValueError(in_page_terms(str(error))) from error
+        raise ValueError(page_words(error, WORDS)) from error
     return session.steps[0]
 
 
@@ -262,7 +264,7 @@ def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
     try:
         (labels,) = pipeline().semantic_maps(photo, **options)
     except ValueError as error:
-        raise ValueError(in_page_terms(str(error))) from error
+        raise ValueError(page_words(error, WORDS)) from error
     return labels
 
 
@@ -299,7 +301,12 @@ def text_guide(name: str) -> TextGuide:
     except ImportError as error:
         raise OSError(str(error)) from error
     except OSError as error:
-        raise OSError(in_page_terms(str(error))) from error
+        if Path(name).is_dir():
+            raise
+        raise OSError(
+            f"Words need the CLIP model {name}, which is not on the computer that serves this page. Run "
+            f"`hf download {name}` there (about 600 MB), or set {CLIP_VARIABLE} to a folder with it."
+        ) from error
 
 
 def words_hint() -> str:
@@ -330,36 +337,15 @@ def pair(work: Work) -> tuple[Image.Image, Image.Image]:
     return preview(work.session.original), preview(work.session.photo)
 
 
-def in_page_terms(message: str) -> str:
-    """A message of the Python interface, with its options called as on the page."""
-    if "no face was found" in message:
-        return (
-            "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
-        )
-    if "no face parser" in message:
-        return "This model cannot find parts. Paint them yourself."
-    if "does not touch" in message:
-        return "What you painted does not touch a face. Paint over a part of the face."
-    for wording, page in (
-        ("the mask of image is empty, so nothing would be edited.", "Nothing is painted."),
-        ("the sketch lies outside the mask and is ignored", "the lines lie outside the mask and are ignored"),
-        ("of the sketch lies outside the mask and is", "of the lines lie outside the mask and are"),
-        (
-            "the semantic map lies outside the mask and is ignored",
-            "the parts lie outside the mask and are ignored",
-        ),
-        ("of the semantic map lies outside the mask and is", "of the parts lie outside the mask and are"),
-        ("the colour guidance lies outside the mask and is", "the colours lie outside the mask and are"),
-        (
-            "of the colour guidance lies outside the mask and is",
-            "of the colours lie outside the mask and are",
-        ),
-        (", or pass exemplar_aligned=True where the whole picture is one aligned face", ""),
-        (
-            "copy such a folder here and pass its path",
-            f"copy such a folder to the computer that serves this page and set {CLIP_VARIABLE} to its path",
-        ),
-        ("the prompt", "the text"),
-    ):
-        message = message.replace(wording, page)
-    return sentence(ValueError(message))
+# Notes and refusals that the page words in its own way.
+WORDS: dict[Kind, str] = {
+    "no-face": NO_FACE,
+    "no-face-parser": "This model cannot find parts. Paint them yourself.",
+    "mask-beside-faces": "What you painted does not touch a face. Paint over a part of the face.",
+    "mask-empty": "Nothing is painted.",
+    "drawing-empty": "the {drawing} are empty and say nothing",
+    "drawing-outside": "the {drawing} lie outside the mask and are ignored",
+    "drawing-partly-outside": "{share} of the {drawing} lie outside the mask and are ignored",
+    "no-face-in-reference": "{name} shows no face. Choose another picture",
+    "prompt": "the text {problem}",
+}

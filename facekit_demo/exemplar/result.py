@@ -9,8 +9,8 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit import ExemplarInpaintPipeline
-from facekit.faces.jobs import BESIDE_FACES
 from facekit.images.photo import Photo, load_image
+from facekit.notes import Kind
 from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
 from facekit_demo.common.candidates import MAX_CANDIDATES, Candidate, Captioned, around_faces
@@ -24,9 +24,9 @@ from facekit_demo.common.running import (
     preview,
     save_for_download,
     seeded,
-    sentence,
     unnamed,
 )
+from facekit_demo.common.words import NO_FACE, page_words
 
 MODEL_TASK, MODEL_VARIABLE = "exemplar-inpaint", "FACEKIT_EXEMPLAR_MODEL"
 TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]
@@ -110,7 +110,7 @@ def infer(
             **options,
         )
     except ValueError as error:
-        raise ValueError(in_page_terms(str(error))) from error
+        raise ValueError(page_words(error, WORDS)) from error
     faces = [(output.exemplars[0], "Example")]
     if second is not None:
         faces = [(output.exemplars[0], "First"), (_seen(codes[1]), "Second")]
@@ -157,23 +157,17 @@ def candidates_of(
     return candidates
 
 
-def in_page_terms(message: str) -> str:
-    """A message of the Python interface, with its options called as on the page."""
-    message = message.removeprefix("image: ")
-    if message.endswith(BESIDE_FACES):
-        return message.removesuffix(BESIDE_FACES) + "Paint over a part of the face."
-    if "no face was found" in message:
-        return (
-            "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
-        )
-    if "takes no sketch" in message:
-        return "This model takes no lines. Remove them and try again."
-    message = message.replace(
-        "of the sketch lies outside the hole and is ignored",
-        "of the lines lie outside the painted part and are ignored",
-    )
-    message = message.replace("exemplar is the photo itself", "the example is the photo itself")
-    message = message.replace("another exemplar", "another example").replace(
-        "the exemplar's", "the example's"
-    )
-    return sentence(ValueError(message))
+# Notes and refusals that the page words in its own way.
+WORDS: dict[Kind, str] = {
+    "mask-beside-faces": "the mask does not touch {who}. Paint over a part of the face",
+    "no-face": NO_FACE,
+    "no-sketch-channel": "This model takes no lines. Remove them and try again.",
+    "drawing-partly-outside": "{share} of the {drawing} lie outside the painted part and are ignored",
+    "reference-is-photo": (
+        "the example is the photo itself: the hole is filled after what it hides. Choose another example to change it"
+    ),
+    "reference-small": (
+        "the example's face is cut from {side:.0f} pixels and seen at {size}: it shows less detail than the fill "
+        "could have"
+    ),
+}

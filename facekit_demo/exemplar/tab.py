@@ -40,13 +40,14 @@ from facekit_demo.common.running import (
     unnamed,
 )
 from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
+from facekit_demo.common.words import page_words
 from facekit_demo.exemplar.result import (
     MODEL_TASK,
     MODEL_VARIABLE,
     TAKEN,
+    WORDS,
     Settings,
     candidates_of,
-    in_page_terms,
     infer,
 )
 
@@ -184,7 +185,7 @@ def build_tab() -> None:
         try:
             proposed, _ = propose_mask(image, kind, False, "all", None)
         except ValueError as error:
-            raise ValueError(in_page_terms(str(error))) from error
+            raise ValueError(page_words(error, WORDS)) from error
         own = strokes_of(painting, image.size)
         mask = proposed if own is None else proposed | (np.asarray(own) > 0)
         return painted(preview(image), Image.fromarray(mask.astype(np.uint8) * 255))
@@ -242,7 +243,7 @@ def build_tab() -> None:
             unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
         )
         candidates = candidates_of(output, steps, image, Path(photo_path).stem, result.download)
-        return result.updates(candidates, [*remarks, *map(in_page_terms, output.notes)])
+        return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
     @friendly
     def fill_files(
@@ -277,7 +278,7 @@ def build_tab() -> None:
             save_for_download(picture, f"{Path(photo).stem}-filled-{number}.png", result.download, origin)
             for number, picture in enumerate(output.images, 1)
         ]
-        return paths, "\n".join(map(in_page_terms, output.notes))
+        return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
     shown = photo.upload(show_photo, [photo, row], [*editing, *choice, *outcome], **QUIET, **queued)

@@ -8,8 +8,8 @@ import gradio as gr
 from PIL import Image
 
 from facekit import FaceInpaintPipeline
-from facekit.faces.jobs import WAY_OUT
 from facekit.images.photo import Photo, load_image
+from facekit.notes import Kind
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.gallery import inpaint_examples
 from facekit_demo.common.painting import (
@@ -45,9 +45,17 @@ from facekit_demo.common.widgets import (
     shown_notes,
     step_gallery,
 )
+from facekit_demo.common.words import page_words
 
 TASK, MODEL_VARIABLE = "face-inpaint", "FACEKIT_INPAINT_MODEL"
 REGIONS = [("A face", "face"), ("Anything else", "image")]
+ELSE = f"“{REGIONS[1][0]}”"
+# Notes and refusals that the page words in its own way.
+WORDS: dict[Kind, str] = {
+    "no-face": f"No face was found. Choose {ELSE} and try again.",
+    "mask-beside-faces": f"the mask does not touch {{who}}. Choose {ELSE} and try again.",
+    "mask-beyond-faces": f"{{share}} of the mask lies outside the filled faces' crops: filled as with {ELSE}",
+}
 MAX_STEPS = 9
 STEPS_PIXELS = 25_000_000  # every step keeps a whole photo in memory, so larger photos go without
 
@@ -126,7 +134,7 @@ def build_tab() -> None:
         origin = made_by(TASK, MODEL_VARIABLE)
         path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download, origin)
         pictures = _step_pictures(output)
-        notes = [_in_page_terms(note) for note in output.notes]
+        notes = [page_words(note, WORDS) for note in output.notes]
         return _outcome(notes, (preview(image), preview(filled)), path, pictures)
 
     @friendly
@@ -202,15 +210,7 @@ def _infer(
             callback_on_step_end=report,
         )
     except ValueError as error:
-        if progress is None:
-            raise
-        raise ValueError(_in_page_terms(str(error).removeprefix("image: "))) from error
-
-
-def _in_page_terms(message: str) -> str:
-    """A message of the Python interface, with its options called as on the page."""
-    other = f"“{REGIONS[1][0]}”"
-    return message.replace(WAY_OUT, f"Choose {other} and try again.").replace('region="image"', other)
+        raise ValueError(page_words(error, WORDS)) from error
 
 
 def _step_pictures(output: FaceInpaintOutput) -> list[tuple[Image.Image, str]]:

@@ -3,10 +3,11 @@
 from gradio.components.base import Component
 
 from facekit.images.photo import Photo
+from facekit.notes import Kind
 from facekit.pipelines.restore import FaceRestoreOutput
 from facekit.provenance import Provenance
 from facekit_demo.common.candidates import Candidate, Captioned, around_faces
-from facekit_demo.common.running import STEP_SIDE, preview, save_for_download, sentence
+from facekit_demo.common.running import STEP_SIDE, preview, save_for_download
 
 
 def candidates_of(
@@ -59,8 +60,5 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def in_page_terms(message: str) -> str:
-    """A message of the Python interface, with its options called as on the page."""
-    if message.startswith("no face was found"):
-        return "No face was found: the photo is unchanged."
-    return sentence(ValueError(message))
+# Notes and refusals that the page words in its own way.
+WORDS: dict[Kind, str] = {"no-face": "No face was found: the photo is unchanged."}

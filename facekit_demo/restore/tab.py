@@ -8,6 +8,7 @@ import gradio as gr
 
 from facekit import FaceRestorePipeline
 from facekit.faces import Face
+from facekit.faces.selection import parse_selection
 from facekit.images.photo import Photo
 from facekit.pipelines.restore import FaceRestoreOutput
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
@@ -32,7 +33,8 @@ from facekit_demo.common.widgets import (
     photo_chooser,
     seed_number,
 )
-from facekit_demo.restore.result import candidates_of, in_page_terms
+from facekit_demo.common.words import page_words
+from facekit_demo.restore.result import WORDS, candidates_of
 
 TASK, MODEL_VARIABLE = "face-restore", "FACEKIT_RESTORE_MODEL"
 
@@ -156,20 +158,20 @@ def build_tab() -> None:
         output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress)
         origin = made_by(TASK, MODEL_VARIABLE)
         candidates = candidates_of(output, image, Path(state.path).stem, download, numbers, origin)
-        return result.updates(candidates, [*remarks, *map(in_page_terms, output.notes)])
+        return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
     @friendly
     def restore_files(
         photo: str, faces: str, fidelity: float, candidates: int, seed: int
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
-        output = _infer(unnamed(image), chosen_faces(faces), None, False, fidelity, candidates, seed)
+        output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
         origin = made_by(TASK, MODEL_VARIABLE) if output.faces[0] else None
         paths = [
             save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download, origin)
             for number, picture in enumerate(output.images, 1)
         ]
-        return paths, "\n".join(output.notes)
+        return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     opened = photo.upload(show_photo, photo, looked + outcome, **QUIET, **queued)
     opened.failure(
@@ -206,16 +208,6 @@ def build_tab() -> None:
             ),
             **queued,
         )
-
-
-def chosen_faces(text: str) -> str | list[int]:
-    """What a program wrote as `faces`. Raises ValueError where it is neither a known word nor numbers."""
-    if text in ("all", "largest"):
-        return text
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise ValueError(f"faces is {text!r}; say all, largest, or numbers such as 0,2") from None
 
 
 @on_gpu
@@ -259,7 +251,7 @@ def _infer(
             callback_on_step_end=report,
         )
     except ValueError as error:
-        raise ValueError(in_page_terms(str(error).removeprefix("image: "))) from error
+        raise ValueError(page_words(error, WORDS)) from error
 
 
 def _looking(state: WorkingPhoto | None) -> list[Any]:

@@ -9,9 +9,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
-from facekit.faces.jobs import BESIDE_FACES, WITHOUT_FACE
 from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow
-from facekit_demo.exemplar.result import crossover, in_page_terms, taken_layers
+from facekit_demo.exemplar.result import crossover, taken_layers
 from tests.app.visitor import changed
 
 LAYERS = list(range(4, 14))
@@ -66,24 +65,6 @@ def test_share_of_the_second_face_is_a_crossover() -> None:
 def test_what_comes_from_the_example() -> None:
     assert taken_layers(LAYERS, "all") == LAYERS
     assert taken_layers(LAYERS, "shapes") + taken_layers(LAYERS, "colours") == LAYERS
-
-
-@pytest.mark.parametrize(
-    ("message", "shown"),
-    [
-        (f"image: the mask does not touch the face. {BESIDE_FACES}", "Paint over a part of the face."),
-        (f"image: no face was found. {WITHOUT_FACE}", "No face was found in the photo."),
-        ("this model takes no sketch. Load one.", "takes no lines"),
-        (
-            "30% of the sketch lies outside the hole and is ignored",
-            "30% of the lines lie outside the painted",
-        ),
-        ("exemplar is the photo itself: filled. Choose another exemplar", "The example is the photo itself"),
-    ],
-)
-def test_messages_are_in_the_words_of_the_page(message, shown) -> None:
-    assert shown in in_page_terms(message)
-    assert "region=" not in in_page_terms(message) and "exemplar" not in in_page_terms(message)
 
 
 @pytest.fixture(scope="module")

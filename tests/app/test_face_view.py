@@ -8,7 +8,6 @@ from facekit.faces import Face
 from facekit.images.photo import load_image
 from facekit_demo.common.damage import damage_photo, face_side
 from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, numbered
-from facekit_demo.restore.result import in_page_terms
 
 LANDMARKS = np.array([[30.0, 40], [70, 40], [50, 60], [35, 80], [65, 80]])
 
@@ -91,11 +90,3 @@ def test_a_photo_too_large_to_damage_is_refused() -> None:
     photo = load_image(Image.new("L", (10_000, 6_000)))
     with pytest.raises(ValueError, match="10000x6000"):
         damage_photo(photo, 100, 0.5, "thesis", 0)
-
-
-def test_messages_speak_the_pages_language() -> None:
-    assert (
-        in_page_terms("no face was found: x. pass aligned=True")
-        == "No face was found: the photo is unchanged."
-    )
-    assert in_page_terms("face 1 is turned far to the side: check the result").startswith("Face 1 is turned")

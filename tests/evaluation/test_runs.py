@@ -18,7 +18,7 @@ from facekit.metrics import (
     networks,
     pooled_features,
 )
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.evaluation import methods, runner
 from facekit_cli.evaluation.data import open_pictures
 from facekit_cli.evaluation.inputs import Case, make_case

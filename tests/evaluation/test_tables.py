@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facekit_cli.common import UsageError
+from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.methods import parse_method, rows_of
 from facekit_cli.evaluation.tables import TABLES, find_table
 from tests.tiny_evaluation import evaluate, read_report

@@ -24,6 +24,7 @@ from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines import tones
 from facekit.pipelines.base import (
     FacekitPipeline,
@@ -387,8 +388,11 @@ class FaceEditPipeline(FacekitPipeline):
             ValueError: the model has no face parser, or a photo is refused.
         """
         if self.face_parser is None:
-            raise ValueError(
-                "this model has no face parser. Load one that has, or pass face_parser= to from_pretrained."
+            raise Refusal(
+                "no-face-parser",
+                "this model has no face parser",
+                "Load one that has, or pass {parser}= to from_pretrained",
+                parser=Argument("face_parser"),
             )
         size, maps = self.refiner.config.sample_size, []
         for photo in load_images(image, max_pixels=max_pixels):
@@ -469,16 +473,15 @@ class FaceEditPipeline(FacekitPipeline):
         poses: list[ReferenceFace],
         pairs: list[tuple[int, int | None]],
         output_type: str,
-    ) -> list[str]:
+    ) -> list[Note]:
         """Notes on photos and references, with the pictures' names in front when there are several."""
         notes, references = self.collect_notes(jobs, output_type), [*exemplars, *poses]
         for face in references:
-            notes += [f"{face.photo.name}: {note}" if len(references) > 1 else note for note in face.notes]
+            notes += [note.about(face.photo.name) if len(references) > 1 else note for note in face.notes]
         for photo, guide in pairs:
             if guide is not None and any(same_face(exemplars[guide].image, s) for s in jobs[photo].drawn):
-                notes.append(
-                    f"{exemplars[guide].photo.name} is the photo itself: the edit is styled after what the mask hides"
-                )
+                what = "{name} is the photo itself: the edit is styled after what the mask hides"
+                notes.append(Note("reference-is-photo", what, name=exemplars[guide].photo.name))
         return notes
 
 

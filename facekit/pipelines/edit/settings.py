@@ -10,6 +10,7 @@ from diffusers.utils import BaseOutput
 from facekit.faces.detect import Face
 from facekit.images.photo import Photo
 from facekit.images.tensors import Pictures
+from facekit.notes import Argument, Refusal
 
 SELF, FRONT = "self", "front"  # words in place of an exemplar and of a pose reference
 MODALITIES = ("sketch", "semantics", "color", "exemplar", "pose", "attributes", "prompt")
@@ -72,14 +73,21 @@ class EditSettings:
             ValueError: with the offending value and what would do.
         """
         if noise not in ("random", "fixed", "none"):
-            raise ValueError(f"noise is {noise!r}; choose one of 'random', 'fixed', 'none'.")
+            what = "{argument} is {value!r}; choose one of 'random', 'fixed', 'none'."
+            raise Refusal("setting", what, argument=Argument("noise"), value=noise)
         if variety is not None and not (_is_number(variety) and 0 <= variety <= 1):
-            raise ValueError(
-                f"variety is {variety!r}; it must lie between 0 (no random codes) and 1 (random codes alone)."
+            raise Refusal(
+                "setting",
+                "{argument} is {value!r}; it must lie between 0 (no random codes) and 1 (random codes alone).",
+                argument=Argument("variety"),
+                value=variety,
             )
         if not (_is_number(truncation_psi) and 0 <= truncation_psi < math.inf):
-            raise ValueError(
-                f"truncation_psi is {truncation_psi!r}; it must be 0 (the average) or more, 1 is no truncation."
+            raise Refusal(
+                "setting",
+                "{argument} is {value!r}; it must be 0 (the average) or more, 1 is no truncation.",
+                argument=Argument("truncation_psi"),
+                value=truncation_psi,
             )
         return cls(
             check_strengths(strengths),
@@ -127,8 +135,11 @@ def check_attributes(attributes: Mapping[str, float] | None, known: Sequence[str
     """
     given = {} if attributes is None else dict(attributes)
     if given and not known:
-        raise ValueError(
-            "this model has no attribute directions. Load one that has, or pass directions= to from_pretrained."
+        raise Refusal(
+            "no-directions",
+            "this model has no attribute directions",
+            "Load one that has, or pass {directions}= to from_pretrained",
+            directions=Argument("directions"),
         )
     for name, value in given.items():
         if name not in known:

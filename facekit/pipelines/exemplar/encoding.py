@@ -14,6 +14,7 @@ from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
 from facekit.models.multi_style import EncodedFace, MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
+from facekit.notes import Note
 from facekit.pipelines.base import run_in_parts
 from facekit.pipelines.exemplar.occlusion import Occlusion, propose_mask
 
@@ -91,10 +92,11 @@ def plan_photo(
     )
     for square in job.squares:
         if square.side > COARSEST * sample_size:
-            job.notes.append(
-                f"a filled face is {square.side:.0f} pixels wide in the photo and {sample_size} in the network: "
-                "it will look softer than its surroundings"
+            what = (
+                "a filled face is {side:.0f} pixels wide in the photo and {size} in the network: it will look softer "
+                "than its surroundings"
             )
+            job.notes.append(Note("fill-soft", what, side=square.side, size=sample_size))
     if sketch is None:
         return job
     strokes, sketch_notes = sketch
@@ -102,7 +104,8 @@ def plan_photo(
     outside = strokes & ~job.hole
     if outside.any():
         share = outside.sum() / strokes.sum()
-        job.notes.append(f"{share:.0%} of the sketch lies outside the hole and is ignored")
+        what = "{share} of the {drawing} lies outside the hole and is ignored"
+        job.notes.append(Note("drawing-partly-outside", what, share=f"{share:.0%}", drawing="sketch"))
     inside = strokes & job.hole
     job.drawn = [view_strokes(inside, square) for square in job.squares]
     return job

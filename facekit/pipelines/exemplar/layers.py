@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from numbers import Integral
 
+from facekit.notes import Argument, Refusal
+
 
 def check_layers(layers: Sequence[int], known: Sequence[int], name: str) -> list[int]:
     """Indices of codes in order. ValueError, naming the argument, for one that is not among `known`."""
     wrong = [i for i in layers if isinstance(i, bool) or not isinstance(i, Integral) or i not in known]
     if wrong:
-        raise ValueError(
-            f"{name} has {wrong[0]!r}; the codes that an exemplar gives here are "
-            f"{', '.join(map(str, known)) or 'none'}."
+        raise Refusal(
+            "setting",
+            "{argument} has {value!r}; the codes that an exemplar gives here are {known}.",
+            argument=Argument(name),
+            value=wrong[0],
+            known=", ".join(map(str, known)) or "none",
         )
     return sorted({int(i) for i in layers})
 
@@ -31,8 +36,10 @@ def second_layers(style_layers: int | Sequence[int] | None, layers: Sequence[int
         return check_layers(style_layers, layers, "style_layers")
     low, high = (layers[0], layers[-1] + 1) if layers else (0, 0)
     if not low <= style_layers <= high:
-        raise ValueError(
-            f"the crossover style_layers is {style_layers}; it must lie between {low} (all codes from the second "
-            f"exemplar) and {high} (all from the first)."
+        raise Refusal(
+            "setting",
+            "the crossover {argument} is {value}; it must lie between {low} (all codes from the second exemplar) and "
+            "{high} (all from the first).",
+            **{"argument": Argument("style_layers"), "value": style_layers, "low": low, "high": high},
         )
     return [layer for layer in layers if layer >= style_layers]

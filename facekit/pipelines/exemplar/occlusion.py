@@ -9,6 +9,7 @@ import numpy as np
 from facekit.faces.detect import Detector, Face, detect_faces
 from facekit.faces.selection import select_faces
 from facekit.images.photo import Photo, as_uint8
+from facekit.notes import Argument, Refusal
 
 Occlusion = Literal["glasses", "lower_face"]
 OCCLUSIONS: tuple[Occlusion, ...] = ("glasses", "lower_face")
@@ -103,9 +104,12 @@ def propose_mask(
         return occlusion_mask(kind, None, shape), known_faces
     found = detect_faces(as_uint8(photo.rgb), detector=detector) if known_faces is None else known_faces
     if not found:
-        raise ValueError(
-            f"{photo.name}: no face was found, so no mask can be proposed. Draw the mask, or pass aligned=True "
-            "where the whole picture is one aligned face."
+        raise Refusal(
+            "no-face",
+            "no face was found, so no mask can be proposed",
+            "Draw the mask, or pass {aligned} where the whole picture is one aligned face",
+            photo.name,
+            aligned=Argument("aligned", True),
         )
     chosen = select_faces(found, faces)
     if not chosen:

@@ -24,6 +24,7 @@ from facekit.images.tensors import (
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.multi_style import EncodedFace, MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
+from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines import tones
 from facekit.pipelines.base import (
     FacekitPipeline,
@@ -103,12 +104,18 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         check_output_type(output_type)
         self.check_choice("noise", noise, ("random", "fixed", "none"))
         if not isinstance(exemplar_strength, int | float) or not 0 <= exemplar_strength <= 1:
-            raise ValueError(
-                f"exemplar_strength is {exemplar_strength!r}; it must lie between 0 (random) and 1 (the exemplar)."
+            raise Refusal(
+                "setting",
+                "{argument} is {value!r}; it must lie between 0 (random) and 1 (the exemplar).",
+                argument=Argument("exemplar_strength"),
+                value=exemplar_strength,
             )
         if not isinstance(truncation_psi, int | float) or not 0 <= truncation_psi < math.inf:
-            raise ValueError(
-                f"truncation_psi is {truncation_psi!r}; it must be 0 (the average) or more, 1 is no truncation."
+            raise Refusal(
+                "setting",
+                "{argument} is {value!r}; it must be 0 (the average) or more, 1 is no truncation.",
+                argument=Argument("truncation_psi"),
+                value=truncation_psi,
             )
         first, count = self.code_range
         if exemplar_layers is None:
@@ -484,8 +491,10 @@ class ExemplarInpaintPipeline(FacekitPipeline):
                 f"mask is missing. Pass one, or recover={' or recover='.join(map(repr, OCCLUSIONS))}."
             )
         if sketch is not None and not config.use_sketch:
-            raise ValueError(
-                "this model takes no sketch. Load one that was trained with sketches, or leave it out."
+            raise Refusal(
+                "no-sketch-channel",
+                "this model takes no sketch",
+                "Load one that was trained with sketches, or leave it out",
             )
         photos = load_images(image, max_pixels=max_pixels)
         masks = [None] * len(photos) if mask is None else load_masks(mask, photos, max_pixels=max_pixels)
@@ -547,17 +556,16 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         second: ExemplarCodes | None,
         pairs: list[tuple[int, int]],
         output_type: str,
-    ) -> list[str]:
+    ) -> list[Note]:
         """Notes on photos and exemplars, with the pictures' names in front when there are several."""
         notes = self.collect_notes(photos.jobs, output_type)
         for codes in (first, second):
             for face in codes.faces if codes is not None else ():
-                notes += [f"{face.photo.name}: {note}" if len(codes) > 1 else note for note in face.notes]
+                notes += [note.about(face.photo.name) if len(codes) > 1 else note for note in face.notes]
         for photo, guide in pairs:
             job, face = photos.jobs[photo], first.faces[guide]
             if job.squares and same_picture(job.photo, face.photo):
-                notes.append(
-                    f"{face.photo.name} is the photo itself: the hole is filled after what it hides. "
-                    "Choose another exemplar to change it"
-                )
+                what = "{name} is the photo itself: the hole is filled after what it hides"
+                advice = "Choose another exemplar to change it"
+                notes.append(Note("reference-is-photo", what, advice, name=face.photo.name))
         return notes

@@ -18,6 +18,7 @@ from facekit.faces.references import ReferenceFace, find_references
 from facekit.images.masks import MaskInput, load_mask
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_image, load_images
 from facekit.images.tensors import check_output_type, deliver
+from facekit.notes import Argument, Refusal
 from facekit.pipelines.edit.cache import CACHE_BYTES, EditCache, digest
 from facekit.pipelines.edit.session.record import (
     EditStep,
@@ -78,9 +79,12 @@ class EditSession:
             rgb = as_uint8(self.original.rgb)
             self.faces = list(detect_faces(rgb, detector=detector) if faces is None else faces)
             if not self.faces:
-                raise ValueError(
-                    f"{self.original.name}: no face was found. Pass aligned=True where the whole picture is one "
-                    "aligned face."
+                raise Refusal(
+                    "no-face",
+                    "no face was found",
+                    "Pass {aligned} where the whole picture is one aligned face",
+                    self.original.name,
+                    aligned=Argument("aligned", True),
                 )
 
     @property
@@ -230,10 +234,12 @@ class EditSession:
             raise ValueError("mask is missing. Pass one that marks what may change.")
         hole, notes = load_mask(given["mask"], size, max_pixels=limit)
         if not hole.any():
-            why = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
-            raise ValueError(
-                f"the mask of {self.photo.name} is empty, so nothing would be edited.{why} Paint it white (or with "
-                "alpha) where the photo may change."
+            raise Refusal(
+                "mask-empty",
+                "the mask of {name} is empty, so nothing would be edited{why}",
+                "Paint it white (or with alpha) where the photo may change",
+                name=self.photo.name,
+                why="".join(f". {note[0].upper()}{note[1:]}" for note in notes),
             )
         call: dict[str, Any] = {"mask": hole}
         kept: dict[str, np.ndarray | str] = {"mask": hole}

@@ -1,0 +1,50 @@
+"""The device and the pipeline of a command."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facekit_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+
+
+def pick_device(name: str) -> "torch.device":
+    """The torch device of `--device`. Raises UsageError where it is not there."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the device {name!r} cannot be used here: {reason}") from error
+    return device
+
+
+def load_pipeline(
+    name: str, model: str, device: "torch.device", dtype: str, **components: Any
+) -> "DiffusionPipeline":
+    """A pipeline class of facekit, by name, with its networks on the device; no progress bars of its own.
+
+    Raises UsageError where the model cannot be loaded or is another pipeline's.
+    """
+    import torch
+
+    from facekit import public
+
+    try:
+        index = Path(model, "model_index.json")
+        found = json.loads(index.read_text())["_class_name"] if index.is_file() else name
+        if found != name:
+            raise ValueError(f"it is a {found}, and a {name} is needed")
+        pipeline = getattr(public, name).from_pretrained(model, dtype=getattr(torch, dtype), **components)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"the model {model} cannot be loaded: ", error) from error
+    pipeline.set_progress_bar_config(disable=True)
+    # diffusers warns that float16 fails on processors; facekit's networks work there.
+    return pipeline.to(device, silence_dtype_warnings=True)

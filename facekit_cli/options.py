@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+import argparse
+
+from facekit.faces.selection import parse_selection
+from facekit_cli.arguments import file_path, hub_name, seed_number
+from facekit_cli.errors import UsageError
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """`--output`, `--overwrite`, `--skip-existing`, `--json`."""
+    parser.add_argument(
+        "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder for the results"
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="leave out photos whose result exists")
+    parser.add_argument("--json", type=file_path, metavar="FILE", help="write a report of every photo")
+    add_provenance_option(parser)
+
+
+def add_provenance_option(parser: argparse.ArgumentParser) -> None:
+    """`--provenance`."""
+    parser.add_argument(
+        "--provenance",
+        choices=("both", "metadata", "none"),
+        default="both",
+        help="label results as edited: in the file and by an invisible mark in the changed pixels (default), "
+        "in the file alone, or not at all",
+    )
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """`--device`, `--dtype`."""
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: the best there is)"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+
+
+def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
+    """`--aligned`, `--faces`, `--model`, `--seed`; `seeded` is what the seed decides."""
+    parser.add_argument(
+        "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
+    )
+    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
+    parser.add_argument(
+        "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
+    )
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help=f"seed of {seeded}, the same for every photo"
+    )
+
+
+def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:
+    """`--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` names what the first speaks of."""
+    parser.add_argument(
+        "--exemplar-aligned", action="store_true", help=f"{references} are aligned faces, too"
+    )
+    parser.add_argument(
+        "--exemplar-face", default="only", help="only, largest, or a number from the left (default: only)"
+    )
+    parser.add_argument(
+        "--noise", choices=("random", "fixed", "none"), default="random", help="noise in each pixel"
+    )
+
+
+def chosen_faces(text: str) -> str | list[int]:
+    """`--faces` as the pipelines take it. Raises UsageError where it is none of the three forms."""
+    try:
+        return parse_selection(text, "--faces")
+    except ValueError as error:
+        raise UsageError(error) from None

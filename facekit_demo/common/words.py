@@ -1,0 +1,32 @@
+"""What the library says, in the words of the page: by the kind of a message, without names of Python's arguments."""
+
+from collections.abc import Mapping
+
+from facekit.notes import Kind, Note, Refusal
+from facekit_demo.common.running import sentence
+
+NO_FACE = "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
+
+
+def page_words(said: str | Exception, words: Mapping[Kind, str]) -> str:
+    """A note or an error as a sentence of a tab.
+
+    Args:
+        said: of the library; notes of a saved session are plain texts.
+        words: the tab's own words for some kinds, with the names of the message's values in braces. For all others
+            the message speaks, but for advice that names arguments.
+    """
+    if not isinstance(said, Note | Refusal):
+        return sentence(ValueError(said) if isinstance(said, str) else said)
+    message = said.message
+    values = {
+        key: DRAWINGS.get(value, value) if key == "drawing" else value
+        for key, value in message.values.items()
+    }
+    own = words.get(message.kind)
+    text = own.format_map(values) if own is not None else message.say(lambda _argument: None)
+    return sentence(ValueError(text))
+
+
+# What the page calls what is drawn.
+DRAWINGS = {"sketch": "lines", "semantic map": "parts", "colour guidance": "colours"}
