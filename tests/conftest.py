@@ -9,6 +9,20 @@ import facekit  # noqa: F401  mends torchvision, before a test module imports di
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record",
+        action="store_true",
+        help="write tests/data/recorded anew, for the tests that compare with it, instead of comparing",
+    )
+
+
+@pytest.fixture(scope="session")
+def recording(request: pytest.FixtureRequest) -> bool:
+    """Whether results are recorded anew."""
+    return request.config.getoption("--record")
+
+
 def find_shared() -> Path | None:
     """The folder with face images and full goldens beside a developer's checkout, if it is there."""
     folder = ROOT.parent / "shared"
