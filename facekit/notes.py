@@ -65,7 +65,7 @@ class Argument:
         if self.value is None:
             return self.name
         value = f"{self.value:g}" if isinstance(self.value, float) else repr(self.value)
-        return f"{self.name}={value}"
+        return f'{self.name}="{self.value}"' if isinstance(self.value, str) else f"{self.name}={value}"
 
 
 @dataclass(frozen=True)

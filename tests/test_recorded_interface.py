@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from facekit import public
-from facekit.batch import command as batch
-from facekit.cli import build_parser
-from facekit.pipelines.edit_session import EditSession
+from facekit.pipelines.edit.session.session import EditSession
+from facekit_cli.batch import command as batch
+from facekit_cli.main import build_parser
 from tests.train.test_stage_configs import STAGES
 from train.directions import DirectionsConfig
 from train.inpaint_config import InpaintConfig

@@ -33,10 +33,11 @@ from facekit import (
     starter,
 )
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
+from facekit.conditions.sketch import read_sketch
 from facekit.faces import align_face, detect_faces
-from facekit.imaging import Photo, load_image
-from facekit.mask_input import load_strokes, read_mask
-from facekit.pipelines.edit_session import EditSession
+from facekit.images.masks import read_mask
+from facekit.images.photo import Photo, load_image
+from facekit.pipelines.edit.session.session import EditSession
 from tests.tiny_edit import tiny_text_guide
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
@@ -555,7 +556,7 @@ def readings() -> dict[str, Any]:
     size = (256, 256)
     masks = {name: told(lambda mask=mask: read_mask(mask, size)) for name, mask in eyes_alike().items()}
     drawn = {"lines": lines(), "on_paper": 255 - lines(), "layer": layer(lines() > 0, (0, 0, 255))}
-    return masks | {f"sketch {n}": told(lambda s=s: load_strokes(s, size)) for n, s in drawn.items()}
+    return masks | {f"sketch {n}": told(lambda s=s: read_sketch(s, size)) for n, s in drawn.items()}
 
 
 REFUSALS: dict[str, tuple[str, dict[str, Any]]] = {
