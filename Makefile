@@ -19,7 +19,7 @@ help:
 	@echo "make test     the tests, except the slow ones"
 	@echo "make slow     the slow tests"
 	@echo "make bench    the speed table"
-	@echo "make lint     style check;  make format  puts the style right"
+	@echo "make lint     style and types;  make format  puts the style right"
 	@echo "make clean    removes the environment $(VENV), so that the next command makes it anew"
 	@echo "Each makes its environment first where it is missing (PYTHON=, now $(PYTHON))."
 
@@ -52,6 +52,7 @@ slow: $(STAMP)
 lint: $(STAMP)
 	$(RUFF) check .
 	$(RUFF) format --check .
+	"$(PY)" -m mypy
 
 format: $(STAMP)
 	$(RUFF) check --fix .

@@ -10,6 +10,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 PIPELINES = ("ExemplarInpaintPipeline", "FaceEditPipeline", "FaceInpaintPipeline", "FaceRestorePipeline")
 LOADERS = ["save_pretrained", "from_pretrained"]
@@ -18,8 +19,9 @@ LOADERS = ["save_pretrained", "from_pretrained"]
 def offer_pipelines() -> None:
     """Let the bare `DiffusionPipeline.from_pretrained` find facekit's pipelines: it takes them off `diffusers`."""
     diffusers = sys.modules["diffusers"]
+    kind: Any = type(diffusers)
 
-    class WithFacekit(type(diffusers)):
+    class WithFacekit(kind):
         def __getattr__(self, name: str) -> object:
             if name in PIPELINES:
                 from facekit import public
@@ -67,7 +69,9 @@ class _Then(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
         self.loader.exec_module(module)
         self.function()
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
@@ -29,6 +30,7 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
     square root ("scaled_linear"), and the posterior mean without noise ("zero").
     """
 
+    config: Any  # of diffusers' FrozenDict, whose values are attributes, too
     order = 1
     init_noise_sigma = 1.0
 

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -18,6 +18,8 @@ from facekit.models.precision import narrow_for_storing
 
 State = dict[str, Tensor]
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+
+Network = TypeVar("Network", bound=ModelMixin)
 
 _SHOWN = 5
 
@@ -130,7 +132,7 @@ def load_renamed(model: nn.Module, state: Mapping[str, Tensor], rules: Rules, so
     model.load_state_dict(renamed)
 
 
-def load_exactly(build: Callable[[], ModelMixin], convert: Callable[[], State], source: str) -> ModelMixin:
+def load_exactly(build: Callable[[], Network], convert: Callable[[], State], source: str) -> Network:
     """A network that holds a published state dict, in evaluation mode, without a second copy of the weights.
 
     Args:
@@ -169,6 +171,11 @@ def load_exactly(build: Callable[[], ModelMixin], convert: Callable[[], State], 
         raise ValueError(f"{source} does not fit {type(network).__name__}. " + ". ".join(found))
     network.load_state_dict(state, assign=True)
     return network.eval()
+
+
+def empty(network: ModelMixin) -> ModelMixin:
+    """The network without its weights: what a pipeline needs of it to write its `model_index.json`."""
+    return network.to("meta")  # type: ignore[arg-type]  # diffusers' wrapper of `to` hides `self`
 
 
 def store(network: ModelMixin, dtype: torch.dtype, save: Callable[[], Any]) -> None:

@@ -117,7 +117,7 @@ def code_diffuser_state(state: Mapping[str, torch.Tensor]) -> State:
     for key, value in state.items():
         block = re.fullmatch(r"att_mapper\.(\d+)\.(.+)\.(weight|bias)", key)
         ours = block and next((name for rule, name in _TACC if re.fullmatch(rule, block[2])), None)
-        if not ours:
+        if block is None or ours is None:
             raise ValueError(f"key {key!r} does not belong to the published layout of the code diffuser")
         renamed[f"blocks.{block[1]}.{ours}.{block[3]}"] = value
     return renamed

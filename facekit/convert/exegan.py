@@ -12,6 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from facekit.convert.common import (
     check_options,
     download_files,
+    empty,
     latent_average,
     load_exactly,
     state_part,
@@ -162,7 +163,7 @@ def convert(
 
         def keep(name: str, network: ModelMixin) -> None:
             store(network, dtype, lambda: network.save_pretrained(folder / name))
-            modules[name] = network.to("meta")
+            modules[name] = empty(network)
             gc.collect()
 
         if files.identity is not None:

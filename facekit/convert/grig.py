@@ -204,7 +204,9 @@ def convert(
     from facekit.pipelines.inpaint import FaceInpaintPipeline
 
     network = load_part(checkpoint, part, use_ema)
-    saved = FaceInpaintPipeline(residual_inpainter=network) if part == "pipeline" else network
+    saved = (
+        FaceInpaintPipeline(residual_inpainter=network) if isinstance(network, ResidualInpainter) else network
+    )
     write_folder(
         Path(output), lambda folder: store(network, dtype, lambda: saved.save_pretrained(folder)), overwrite
     )

@@ -11,6 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from facekit.convert.common import (
     check_options,
     download_files,
+    empty,
     latent_average,
     load_exactly,
     state_part,
@@ -132,7 +133,7 @@ def convert(
             stays = isinstance(network, CodeDiffuser)
             kind = torch.float32 if stays else dtype
             store(network, kind, lambda: network.save_pretrained(folder / name))
-            modules[name] = network.to("meta")
+            modules[name] = empty(network)
             gc.collect()
 
         # The small files first: what does not fit shows early.

@@ -113,9 +113,8 @@ def compress(image: np.ndarray, quality: int, swap_red_blue: bool = False) -> np
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(ordered), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     if not done:
         raise OSError("the JPEG encoder refused the picture")
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    decoded = decoded if swap_red_blue else decoded[..., ::-1]
-    return decoded.astype(np.float32) / 255.0
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return (decoded if swap_red_blue else decoded[..., ::-1]).astype(np.float32) / 255.0
 
 
 def to_gray(image: np.ndarray, swap_red_blue: bool = False) -> np.ndarray:

@@ -176,8 +176,11 @@ def align_face(photo: np.ndarray, face_or_landmarks: Face | np.ndarray, size: in
     check_photo(photo)
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 16 <= size <= 4096:
         raise ValueError(f"size must be a whole number from 16 to 4096, got {size!r}")
-    face = face_or_landmarks if isinstance(face_or_landmarks, Face) else None
-    quad = ffhq_quad(face_or_landmarks if face is None else face.landmarks)
+    if isinstance(face_or_landmarks, Face):
+        face, landmarks = face_or_landmarks, face_or_landmarks.landmarks
+    else:
+        face, landmarks = None, face_or_landmarks
+    quad = ffhq_quad(landmarks)
     centre = quad.mean(axis=0)
     height, width = photo.shape[:2]
     if not (-0.5 <= centre[0] <= width - 0.5 and -0.5 <= centre[1] <= height - 0.5):

@@ -45,7 +45,7 @@ def actual_digests(file: Path, length: int) -> list[str]:
         if form == "git blob":
             digest.update(b"blob %d\0" % file.stat().st_size)
         with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, lambda digest=digest: digest).hexdigest())
+            digests.append(hashlib.file_digest(stream, digest.copy).hexdigest())
     return digests
 
 
@@ -70,10 +70,10 @@ def check_downloads(folder: Path) -> None:
             told |= {len(announced)} | _HUB_LENGTHS
         else:
             wrong.append((file, actual[0], announced))
-    for file, actual, announced in wrong:
+    for file, found, announced in wrong:
         if len(announced) not in told:
             continue
-        message = f"{file} is damaged: its digest is {actual}, the Hub announced {announced}. "
+        message = f"{file} is damaged: its digest is {found}, the Hub announced {announced}. "
         try:
             (file.parent / os.readlink(file)).unlink()
             file.unlink()

@@ -106,7 +106,8 @@ def unreachable(error: BaseException) -> str | None:
 
 def _causes(error: BaseException) -> list[BaseException]:
     """The error and all that led to it."""
-    causes, waiting = [], [error]
+    causes: list[BaseException] = []
+    waiting = [error]
     while waiting:
         cause = waiting.pop(0)
         if not any(cause is known for known in causes):
@@ -139,7 +140,7 @@ def _way(http: list[BaseException]) -> tuple[str, str]:
     url = urlsplit(constants.ENDPOINT)
     for cause in http:
         try:
-            url = urlsplit(str(cause.request.url))
+            url = urlsplit(str(cause.request.url))  # type: ignore[attr-defined]  # caught below where there is none
         except (AttributeError, RuntimeError):  # some of the library's errors know no request
             continue
         break

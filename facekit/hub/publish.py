@@ -310,7 +310,7 @@ def card_problems(card: "ModelCard") -> list[str]:
                 check_repo_id(entry if "/" in str(entry) else f"any/{entry}")
             except (TypeError, ValueError):
                 problems.append(f"{name} has {entry!r}, which is no name on the Hub")
-    for result in card.data.eval_results or []:
+    for result in getattr(card.data, "eval_results", None) or []:
         if isinstance(result.metric_value, bool) or not isinstance(result.metric_value, int | float):
             problems.append(f"the result {result.metric_type} is {result.metric_value!r}, not a number")
     return problems

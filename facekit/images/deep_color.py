@@ -34,10 +34,11 @@ class DeepFile:
 
     def __init__(self, opened: Image.Image) -> None:
         self.opened, self.layout = opened, _layout(opened)
-        place = opened.fp.tell()
-        opened.fp.seek(0)
-        self.content = opened.fp.read()
-        opened.fp.seek(place)
+        file: BinaryIO = opened.fp  # type: ignore[attr-defined]  # `is_deep` has seen it: opened files have one
+        place = file.tell()
+        file.seek(0)
+        self.content = file.read()
+        file.seek(place)
 
     def pixels(self, upright: Image.Image) -> tuple[np.ndarray, str] | None:
         """The pixels uint16 `[H, W, C]` and their mode, upright; None where OpenCV reads anything else than Pillow's
@@ -51,7 +52,8 @@ class DeepFile:
         shown = np.asarray(upright.convert("RGBA") if upright.mode == "LA" else upright)
         pixels = read[..., [2, 1, 0, 3][: shown.shape[2]]] if read.shape[2] >= shown.shape[2] else read
         if self.opened.format != "TIFF":  # those OpenCV turns upright itself
-            pixels = _TURNS.get(self.opened.getexif().get(Base.Orientation), lambda p: p)(pixels)
+            turn = _TURNS.get(self.opened.getexif().get(Base.Orientation, 1))
+            pixels = pixels if turn is None else turn(pixels)
         if pixels.shape != shown.shape or not _agrees(pixels, shown):
             return None
         mode = "LA" if self.layout.startswith("LA") else upright.mode

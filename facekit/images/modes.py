@@ -86,8 +86,11 @@ def to_pillow(pixels: np.ndarray, mode: str, palette: Palette | None = None) -> 
 
 
 def rgb_from(pixels: np.ndarray, mode: str, palette: Palette | None = None) -> np.ndarray:
-    """Pixels of `mode` as RGB `[H, W, 3]`, in the same number type; transparency is left out, not blended."""
-    if mode == "P":
+    """Pixels of `mode` as RGB `[H, W, 3]`, in the same number type; transparency is left out, not blended.
+
+    `palette` is the colour table of a "P" image, and None in every other mode.
+    """
+    if palette is not None:
         return palette.colors()[pixels][..., :3]
     if mode in ("CMYK", "YCbCr", "HSV"):
         return np.asarray(to_pillow(pixels, mode).convert("RGB"))
@@ -103,7 +106,7 @@ def rgb_from(pixels: np.ndarray, mode: str, palette: Palette | None = None) -> n
 
 def alpha_from(pixels: np.ndarray, mode: str, palette: Palette | None = None) -> np.ndarray | None:
     """The opacity `[H, W]` in the pixels' number type, or None where the mode has none or all is opaque."""
-    if mode == "P":
+    if palette is not None:
         table = palette.colors()[:, 3]
         return None if table.min() == 255 else table[pixels]
     return pixels[..., -1] if mode in ALPHA_MODES else None
@@ -132,7 +135,7 @@ def write_rgb(
     rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     patch, inside, target = rgb[box], where[box], pixels[box]
-    if mode == "P":
+    if palette is not None:
         return _write_palette(pixels, palette, rgb, where, box)
     if mode == "CMYK":
         target[inside] = _inks(patch[inside], target[inside][:, 3])

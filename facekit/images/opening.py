@@ -149,7 +149,7 @@ def _turned(image: Image.Image) -> Image.Image:
     except Exception:  # Pillow raises what the damage leads it to
         pass
     try:
-        turn = _TURNS.get(image.getexif().get(Base.Orientation))  # what it read before the damage
+        turn = _TURNS.get(image.getexif().get(Base.Orientation, 1))  # what it read before the damage
     except Exception:
         turn = None
     return image.copy() if turn is None else image.transpose(turn)

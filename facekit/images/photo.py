@@ -222,7 +222,7 @@ def write_picture(
             told = save_options(file_format, provenance, picture.carried) | options
             if "transparency" in picture.info:
                 told["transparency"] = picture.info["transparency"]
-            with nullcontext(file) if hasattr(file, "write") else open(file, "wb") as opened:
+            with open(file, "wb") if isinstance(file, str | os.PathLike) else nullcontext(file) as opened:
                 deep_color.write_png(opened, picture.pixels, picture.mode, told)
             return
         picture = picture.to_pil()
@@ -334,14 +334,18 @@ def load_images(
     Raises:
         ValueError: an empty list, or whatever `load_image` refuses; messages name the place in the list.
     """
-    batched = (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 4
-    if not batched and not isinstance(images, list | tuple):
+    several: Sequence[ImageInput]
+    if isinstance(images, list | tuple):
+        several = images
+    elif (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 4:
+        several = list(images)
+    else:
         label = None if isinstance(images, str | os.PathLike) else name
-        return [load_image(images, max_pixels=max_pixels, name=label)]
-    if len(images) == 0:
+        return [load_image(images, max_pixels=max_pixels, name=label)]  # type: ignore[arg-type]  # refuses the rest
+    if len(several) == 0:
         raise ValueError(f"{name} is an empty list. Pass at least one picture.")
     photos = []
-    for index, image in enumerate(images):
+    for index, image in enumerate(several):
         label = str(image) if isinstance(image, str | os.PathLike) else f"{name} {index}"
         photos.append(load_image(image, max_pixels=max_pixels, name=label))
     return photos

@@ -113,7 +113,8 @@ def _parsed(packet: bytes | str) -> minidom.Document:
 
 def _packed(document: minidom.Document) -> bytes:
     start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    return f'{start}\n{document.documentElement.toxml()}\n<?xpacket end="w"?>'.encode()
+    root = document.getElementsByTagName("*")[0]
+    return f'{start}\n{root.toxml()}\n<?xpacket end="w"?>'.encode()
 
 
 def _remove_stale(document: minidom.Document) -> None:
@@ -127,10 +128,10 @@ def _remove_stale(document: minidom.Document) -> None:
         for node in list(element.childNodes):
             if node.nodeType in (node.COMMENT_NODE, node.PROCESSING_INSTRUCTION_NODE):
                 element.removeChild(node)
-        words = (node.TEXT_NODE, node.CDATA_SECTION_NODE)
-        text = "".join(node.data for node in element.childNodes if node.nodeType in words)
+        # CDATA sections are texts, too.
+        text = "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text))
         if gone(element, text):
-            if element is document.documentElement:
+            if element.parentNode is None or element is document.documentElement:
                 raise ValueError("the packet is a picture")
             element.parentNode.removeChild(element)
             continue

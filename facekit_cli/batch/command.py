@@ -129,7 +129,8 @@ def start_process(cpu: bool) -> "PartialState":
     from accelerate.utils import parse_flag_from_env
 
     cpu = cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
-    world, options = int(os.environ.get("WORLD_SIZE", "1")), {}
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    options: dict[str, Any] = {}
     if world > 1:
         options["timeout"] = LONGEST_WAIT
         # Nothing but file names is exchanged: gloo does it everywhere, also when processes share a GPU.
@@ -148,7 +149,9 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     """Plan, work, merge."""
     from accelerate.utils import broadcast_object_list
 
-    settings, groups, message = {}, [], [None]
+    settings: dict[str, Any] = {}
+    groups: list[Group] = []
+    message: list[Any] = [None]  # what the main process tells the others: all tasks, or why there are none
     source: Source | None = None
     if state.is_main_process:
         # 1. One process looks, so that all have the same list
@@ -185,7 +188,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     journal.lock(exclusive=False)
     with _progress(tasks, state) as progress:
         for task in tasks:
-            for entry in work(task, source, pipeline, args):
+            for entry in work(task, source, pipeline, args):  # type: ignore[arg-type]  # loaded where there are tasks
                 journal.write(entry | {"process": state.process_index})
             progress.update(len(task.todo))
 

@@ -135,6 +135,8 @@ class Journal:
 
     def write(self, entry: Entry) -> None:
         """Any process: add a line to its part of the report."""
+        if self._part is None:
+            raise RuntimeError("call open_part before write")
         self._part.write(json.dumps(entry) + "\n")
         self._part.flush()
 

@@ -48,7 +48,7 @@ class FolderSource:
 
     def __init__(self, folder: Path, output: Path) -> None:
         self.folder, self.output = folder, output.resolve()
-        self.left_out = {}
+        self.left_out: dict[str, str] = {}
         self.name = str(folder.resolve())
         if self.folder.resolve() == self.output:
             raise UsageError(f"the results would lie among the photos of {folder}; name another --output")
@@ -108,7 +108,7 @@ class DatasetSource:
                 f"{name} is no folder; to read it as a data set the package datasets is needed: "
                 "pip install datasets"
             ) from error
-        self.left_out = {}
+        self.left_out: dict[str, str] = {}
         local = Path(name).is_dir()
         self.name = f"{Path(name).resolve() if local else name} split {split or 'train'}"
         try:
@@ -146,9 +146,11 @@ class DatasetSource:
             name = re.sub(r"[^\w.-]+", "_", PurePosixPath(path.replace("\\", "/")).stem)[:80]
             name = name.encode(errors="ignore")[:160].decode(errors="ignore")  # of names in bytes
             item = Item(item.key, f"{item.key}-{name}" if name else item.key)
-        if content is None:
-            return (Path(path), item) if Path(path).is_file() else (self._feature.decode_example(value), item)
-        return open_picture(io.BytesIO(content), f"row {item.key}"), item
+        if content is not None:
+            return open_picture(io.BytesIO(content), f"row {item.key}"), item
+        if path and Path(path).is_file():
+            return Path(path), item
+        return self._feature.decode_example(value), item
 
 
 def open_source(name: str, split: str | None, column: str | None, output: Path) -> Source:
