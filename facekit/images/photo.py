@@ -272,12 +272,12 @@ def as_float(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
-def from_float(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def from_float(values: np.ndarray, dtype: np.dtype | type[np.generic]) -> np.ndarray:
     """float [0, 1] numbers in the depth `dtype` (uint8, uint16 or float32), clipped and rounded."""
     values = np.clip(values, 0, 1)
     if np.dtype(dtype).kind == "f":
         return values.astype(dtype)
-    return np.rint(values * np.iinfo(dtype).max).astype(dtype)
+    return np.rint(values * np.iinfo(np.dtype(dtype)).max).astype(dtype)
 
 
 def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: str | None = None) -> Photo:

@@ -1,5 +1,6 @@
 """Base class of facekit's networks: `from_pretrained` that refuses damaged downloads."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,11 +28,13 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
     """
 
     config: Any  # of diffusers' FrozenDict, whose values are attributes, too
-    config_name = CONFIG_NAME
-    _no_split_modules: ClassVar[list[str]] = []
+    config_name = CONFIG_NAME  # type: ignore[assignment]  # diffusers' types know only the None of its bases
+    _no_split_modules: ClassVar[list[str]] = []  # type: ignore[misc, assignment]  # the same
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+    def from_pretrained(  # type: ignore[override]  # nothing can be loaded from None
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> Self:
         """Load a network from a folder or from the Hub; all arguments are those of diffusers.
 
         In half precision the network is what `to` makes of the one in float32.
@@ -47,13 +50,13 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
         if dtype not in HALVES or spread or kwargs.get("quantization_config") is not None:
             return cls._load(pretrained_model_name_or_path, **kwargs)
         kwargs.pop("torch_dtype", None)
-        loaded = cls._load(pretrained_model_name_or_path, **kwargs | {"dtype": torch.float32})
+        loaded: Any = cls._load(pretrained_model_name_or_path, **kwargs | {"dtype": torch.float32})
         if isinstance(loaded, tuple):  # with output_loading_info
-            return loaded[0].to(dtype), *loaded[1:]
+            return loaded[0].to(dtype), *loaded[1:]  # type: ignore[return-value]  # as diffusers does
         return loaded.to(dtype)
 
     @classmethod
-    def _load(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+    def _load(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
         subfolder = kwargs.get("subfolder") or ""
         folder = Path(pretrained_model_name_or_path, subfolder)
         if folder.is_dir():
@@ -74,7 +77,7 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
             if isinstance(config, str):
                 check_downloads(Path(config).parent)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]  # diffusers' wrapper hides `self`
         """`torch.nn.Module.to`; in half precision batch norm and `_keep_in_fp32_modules` stay in float32.
 
         Raises:

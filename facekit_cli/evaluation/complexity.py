@@ -63,12 +63,12 @@ def count(build: Callable[[], nn.Module], call: Callable[[nn.Module], Any]) -> C
     return Complexity(parameters, counter.get_total_flops() // 2)
 
 
-def _inpaint(network: nn.Module) -> Any:
+def _inpaint(network: Any) -> Any:
     side = network.config.sample_size
     return network(torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side))
 
 
-def _multi_style(network: nn.Module) -> Any:
+def _multi_style(network: Any) -> Any:
     side, config = network.config.sample_size, network.config
     strokes = torch.zeros(1, 1, side, side) if config.use_sketch else None
     return network(
@@ -81,7 +81,7 @@ def _multi_style(network: nn.Module) -> Any:
     )
 
 
-def _encode(network: nn.Module) -> Any:
+def _encode(network: Any) -> Any:
     side = network.config.sample_size
     return network(torch.zeros(1, network.config.in_channels, side, side))
 
@@ -97,6 +97,7 @@ def table(name: str, methods: list[Method]) -> Report:
     from facekit.models.style_encoder import StyleEncoder
 
     rows: list[tuple[str, Complexity, str, str]] = []
+    notes: tuple[str, ...]
     if name == "4.4":
         pipeline, notes, title = "FaceInpaintPipeline", NOTES, "Complexity of inpainting networks"
         rows += _steps("GRIG", count(ResidualInpainter, _inpaint), ("31.76", "20.47"), ("31.76", "61.41"))

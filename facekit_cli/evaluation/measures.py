@@ -246,20 +246,20 @@ class Measurer:
         features = self.networks.get(network)
         if results.count < 2:
             raise NotMeasured("two pictures needed", "a distribution needs two pictures or more")
-        if known.reference and results.reference is None:
+        reference = results.reference if known.reference else None
+        if known.reference and reference is None:
             raise NotMeasured(
                 "no reference", f"the unpaired {known.name} needs other real pictures: say --reference FOLDER"
             )
         if network not in own:
             own[network] = features(results.output, results.count)
-        if known.reference:
-            reference = results.reference
+        if reference is None:
+            real = self._once(network, results.key, lambda: features(results.truth, results.count))
+        else:
             name = f"{len(reference)} of {results.key.split('/')[0]}"
             real = self._once(
                 f"{network} reference", name, lambda: features(lambda i: reference[i](), len(reference))
             )
-        else:
-            real = self._once(network, results.key, lambda: features(results.truth, results.count))
         if known.title in DISTANCES:
             return DISTANCES[known.title](real, own[network])
         if "ids" not in own:

@@ -55,7 +55,7 @@ def pose_of(points: np.ndarray) -> np.ndarray:
     """Yaw, pitch and roll, each as a number that grows with the angle, from five landmarks [5, 2]."""
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
     across, down = points[1] - points[0], mouth - eyes
-    width, height = max(np.linalg.norm(across), 1e-6), max(np.linalg.norm(down), 1e-6)
+    width, height = max(float(np.linalg.norm(across)), 1e-6), max(float(np.linalg.norm(down)), 1e-6)
     nose = points[2] - eyes
     return np.array([nose @ across / width**2, nose @ down / height**2, np.arctan2(across[1], across[0])])
 

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Report:
         return f"# {self.heading}: {self.title}\n\n{body}\n" + (f"\n{notes}" if notes else "")
 
     def _best(self) -> list[set[int]]:
-        best = []
+        best: list[set[int]] = []
         for column, better in enumerate(self.better):
             values = [row[column] for row in self.numbers]
             known = [value for value in values if value is not None]
@@ -97,8 +98,7 @@ class Report:
         """Write `table.md`, `table.csv` and `table.json`; returns their paths."""
         texts = {"table.md": self.markdown(), "table.csv": self.csv(), "table.json": self.json()}
         for name, text in texts.items():
-            content = text.encode()
-            write_atomically(folder / name, lambda file, content=content: file.write(content))
+            write_atomically(folder / name, methodcaller("write", text.encode()))
         return [folder / name for name in texts]
 
 

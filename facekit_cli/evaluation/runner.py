@@ -242,8 +242,8 @@ def grouped(plan: Plan) -> Iterator[tuple[list[str], Sequence[InputSet]]]:
         head = [s.pictures.name] if several_data else []
         head += [s.condition.name] if several_conditions else []
         groups.setdefault(tuple(head), []).append(s)
-    for head, sets in groups.items():
-        yield [part + ":" for part in head], sets
+    for parts, sets in groups.items():
+        yield [part + ":" for part in parts], sets
 
 
 def sheet_lines(
