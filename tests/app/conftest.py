@@ -16,9 +16,9 @@ import torch
 
 from facekit import FaceInpaintPipeline, ResidualInpainter
 from tests.app.visitor import Visitor
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_restore import tiny_restore_pipeline
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.restore import tiny_restore_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180

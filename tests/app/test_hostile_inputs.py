@@ -12,8 +12,8 @@ import pytest
 
 from facekit.pipelines.edit.session.session import EditSession
 from tests.app import hostile_inputs
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_networks import box_mask
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.inpaint import box_mask
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from facekit.conditions.color import color_tensor, mean_colors, read_color, region_means
-from tests.parity_data import PARITY
+from tests.helpers.parity_data import PARITY
 
 
 def test_reference_colours_bit_for_bit() -> None:

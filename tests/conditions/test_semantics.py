@@ -26,7 +26,7 @@ from facekit.conditions.semantics import (
     read_semantics,
 )
 from facekit.models.face_parser import FaceParser
-from tests.parity_data import PARITY
+from tests.helpers.parity_data import PARITY
 
 # The labels of jonathandinu/face-parsing: the order of CelebAMask-HQ's own list.
 SEGFORMER_NAMES = (

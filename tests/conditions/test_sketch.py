@@ -27,7 +27,7 @@ from facekit.conditions.sketch import (
 from facekit.faces.squares import cut_squares
 from facekit.images.photo import load_images
 from tests.conftest import find_shared
-from tests.parity_data import PARITY
+from tests.helpers.parity_data import PARITY
 
 
 @pytest.fixture(scope="module")

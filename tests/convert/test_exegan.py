@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from facekit import ExemplarInpaintPipeline
 from facekit.convert import exegan
 from facekit_cli.main import main
+from tests.helpers.parity_data import PARITY, fill, filled
 from tests.hub.stand_in import HubStandIn, Repository
 from tests.models.style_parity import goldens
 from tests.models.test_multi_style import picture
-from tests.parity_data import PARITY, fill, filled
 
 FOLDER = PARITY / "exegan"
 NAMES = ("EXE_GAN_model_256.pt", "EXE_GAN_model_512.pt", "psp_ffhq_encode.pt")

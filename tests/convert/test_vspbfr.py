@@ -13,7 +13,7 @@ from facekit.convert import vspbfr
 from facekit.convert.common import check_options
 from facekit.weights.checkpoints import read_checkpoint
 from facekit_cli.main import main
-from tests.parity_data import PARITY, fill, filled
+from tests.helpers.parity_data import PARITY, fill, filled
 
 
 class Hostile:

@@ -10,10 +10,10 @@ from facekit import IdentityEncoder, StyleEncoder
 from facekit.convert.encoders import identity_encoder_state
 from facekit.losses.identity import IdentityLoss
 from facekit.losses.spatial_gradient import SpatialWeights, spatial_gradient
+from tests.helpers.parity_data import filled
 from tests.models.style_parity import PARITY, assert_close, goldens
 from tests.models.test_encoder_parity import build_encoder
 from tests.models.test_multi_style import assert_golden, picture
-from tests.parity_data import filled
 
 
 @pytest.fixture(scope="module")

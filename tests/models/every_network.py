@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import tiny_inpainter
-from tests.tiny_restore import tiny_restore_pipeline
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import tiny_inpainter
+from tests.tiny.restore import tiny_restore_pipeline
 
 Call = Callable[[nn.Module], torch.Tensor]
 Made = tuple[nn.Module, Call]

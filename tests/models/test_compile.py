@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.models.every_network import NETWORKS
-from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
+from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
 
 
 class Counter:

@@ -14,7 +14,7 @@ from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.schedulers import CodeDiffusionScheduler
-from tests.parity_data import PARITY, filled
+from tests.helpers.parity_data import PARITY, filled
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 

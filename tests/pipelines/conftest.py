@@ -5,7 +5,7 @@ import pytest
 from skimage.data import astronaut
 
 from facekit import FaceInpaintPipeline
-from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
+from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline
-from tests.four_pipelines import NAMES, call, faces, tiny_pipeline
-from tests.tiny_edit import tiny_text_guide
+from tests.helpers.four_pipelines import NAMES, call, faces, tiny_pipeline
+from tests.tiny.edit import tiny_text_guide
 
 WORDS = ("interrupt", "_interrupt")
 

@@ -15,8 +15,8 @@ from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.conditions.text import TextGuide
 from facekit.faces import detect_faces
 from facekit.pipelines.edit.render import Renderer
-from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny_networks import box_mask
+from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny.inpaint import box_mask
 
 FIVE = ("sketch", "semantics", "color", "exemplar", "prompt")
 

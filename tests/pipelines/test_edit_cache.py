@@ -10,7 +10,7 @@ from skimage.data import astronaut
 from torch import nn
 
 from facekit.pipelines.edit.cache import EditCache
-from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
 
 FACE = np.ascontiguousarray(astronaut()[0:256, 100:356])
 HOLE = np.zeros((256, 256), np.uint8)

@@ -24,8 +24,8 @@ from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session import store as edit_store
 from facekit.pipelines.edit.session.script import read_script
 from facekit.pipelines.edit.session.session import EditSession
-from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny_networks import box_mask
+from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny.inpaint import box_mask
 
 
 @pytest.fixture(scope="module")

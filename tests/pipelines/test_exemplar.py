@@ -10,8 +10,8 @@ from PIL import Image
 
 from facekit import ExemplarInpaintPipeline
 from facekit.images.photo import load_image
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import box_mask
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import box_mask
 
 
 def seed(number: int = 0) -> torch.Generator:

@@ -7,8 +7,8 @@ from skimage.data import astronaut
 from facekit import ExemplarInpaintPipeline
 from facekit.faces import align_face, detect_faces
 from facekit.pipelines.exemplar.occlusion import occlusion_mask
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import box_mask
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import box_mask
 
 
 @pytest.fixture(scope="module")

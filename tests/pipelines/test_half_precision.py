@@ -11,10 +11,10 @@ import torch
 from skimage.data import astronaut
 from torch import nn
 
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import tiny_inpaint_pipeline
-from tests.tiny_restore import tiny_restore_pipeline
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import tiny_inpaint_pipeline
+from tests.tiny.restore import tiny_restore_pipeline
 
 FACE = np.ascontiguousarray(astronaut()[0:256, 100:356])
 HOLE = np.zeros((256, 256), np.uint8)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from facekit import FaceInpaintPipeline
 from facekit.pipelines.inpaint import FaceInpaintOutput
-from tests.tiny_networks import box_mask, tiny_inpaint_pipeline, tiny_inpainter
+from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline, tiny_inpainter
 
 
 def noise(seed: int = 0) -> torch.Generator:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
-from tests.four_pipelines import NAMES, call, tiny_pipeline
+from tests.helpers.four_pipelines import NAMES, call, tiny_pipeline
 
 CHECKS = Path(__file__).with_name("on_second_device.py")
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.four_pipelines import HOLE, NAMES, call, faces, tiny_pipeline
+from tests.helpers.four_pipelines import HOLE, NAMES, call, faces, tiny_pipeline
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,10 +12,10 @@ from skimage.data import astronaut, cat, coffee, rocket
 
 from facekit.images.photo import load_image
 from facekit.images.tint import tint_of
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
-from tests.tiny_restore import tiny_restore_pipeline
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
+from tests.tiny.restore import tiny_restore_pipeline
 
 LUMA = np.array([0.299, 0.587, 0.114])
 SLOPES, STARTS = np.array([1.0, 0.86, 0.67]), np.array([15, 10, 5])

@@ -9,10 +9,10 @@ import torch
 from skimage.data import astronaut
 
 from facekit.pipelines.edit.session.record import describe_face, face_from
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
-from tests.tiny_restore import tiny_restore_pipeline
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
+from tests.tiny.restore import tiny_restore_pipeline
 
 PIPELINES = {
     "restore": tiny_restore_pipeline,

@@ -1,4 +1,4 @@
-"""`facekit inspect`: what it says of pictures, faces and masks; `tests/test_provenance.py` has the labels."""
+"""`facekit inspect`: what it says of pictures, faces and masks; `tests/provenance` has the labels."""
 
 import json
 from pathlib import Path

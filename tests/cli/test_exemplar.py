@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit_cli.main import main
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import box_mask
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import box_mask
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from facekit.images.origin import read_packet, xmp_packet
 from facekit.images.photo import Photo, load_image
 from facekit.images.xmp import LARGEST_PACKET, NAMESPACES, cleaned
 from facekit.provenance import Provenance
-from tests.deep_files import png_chunk
+from tests.helpers.deep_files import png_chunk
 
 RECORD = Provenance("edited", "facekit 0.1.0", "org/model", "0123abc")
 DC = "http://purl.org/dc/elements/1.1/"

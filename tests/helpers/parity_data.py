@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-PARITY = Path(__file__).resolve().parent / "data" / "parity"
+PARITY = Path(__file__).resolve().parents[1] / "data" / "parity"
 
 _spec = importlib.util.spec_from_file_location("parity_fill", PARITY / "fill.py")
 fill = importlib.util.module_from_spec(_spec)

@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit_cli.main import main
-from tests.tiny_edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny_networks import box_mask
+from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny.inpaint import box_mask
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from facekit_cli.evaluation.complexity import count
-from tests.tiny_evaluation import evaluate, read_report
+from tests.helpers.evaluation import evaluate, read_report
 
 
 def test_a_convolution_by_hand() -> None:

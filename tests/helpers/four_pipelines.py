@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from facekit.pipelines.base import FacekitPipeline
-from tests.tiny_edit import tiny_edit_pipeline
-from tests.tiny_exemplar import tiny_exemplar_pipeline
-from tests.tiny_networks import box_mask, tiny_inpaint_pipeline
-from tests.tiny_restore import tiny_restore_pipeline
+from tests.tiny.edit import tiny_edit_pipeline
+from tests.tiny.exemplar import tiny_exemplar_pipeline
+from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
+from tests.tiny.restore import tiny_restore_pipeline
 
 NAMES = ("restore", "inpaint", "exemplar", "edit")
 SIDE = 64

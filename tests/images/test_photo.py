@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from facekit.images.photo import as_uint8, load_image, load_images
-from tests.deep_files import TURNS
+from tests.helpers.deep_files import TURNS
 
 SIZE = (48, 40)  # width, height
 

@@ -8,7 +8,7 @@ import pytest
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.methods import parse_method, rows_of
 from facekit_cli.evaluation.tables import TABLES, find_table
-from tests.tiny_evaluation import evaluate, read_report
+from tests.helpers.evaluation import evaluate, read_report
 
 NAMES = (
     "3.1 3.2 3.3 3.4 3.5 4.3 4.4 4.5 4.6 fig-4.4 fig-4.8 5.1 5.2 5.3 5.4 5.5 fig-5.6 6.1 6.2 6.4 6.5 6.6 6.7 fig-6.14"

@@ -25,7 +25,7 @@ from facekit_cli.evaluation.inputs import Case, make_case
 from facekit_cli.evaluation.methods import parse_method
 from facekit_cli.evaluation.pairs import pair_by_pose, pair_pictures
 from facekit_cli.evaluation.tables import TABLES
-from tests.tiny_evaluation import SIZE, evaluate, read_report
+from tests.helpers.evaluation import SIZE, evaluate, read_report
 
 OUTPUTS = [f"{number}.png" for number in range(4)]
 
