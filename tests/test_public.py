@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 import facekit
 from facekit._on_import import PIPELINES
 from facekit.models.verified import VerifiedModelMixin
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 
 def exported(base: type) -> list[type]:
@@ -24,16 +25,7 @@ def exported(base: type) -> list[type]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A tiny pipeline on disk."""
-    network = facekit.ResidualInpainter(
-        sample_size=64,
-        stem_channels=4,
-        encoder_channels=(4, 8, 8),
-        dim=8,
-        num_blocks=(1, 1, 1, 1),
-        num_refinement_blocks=1,
-        num_heads=(1, 1, 1, 1),
-    )
-    facekit.FaceInpaintPipeline(network).save_pretrained(tmp_path)
+    tiny_inpaint_pipeline().save_pretrained(tmp_path)
     return tmp_path
 
 

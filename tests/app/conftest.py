@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
-from facekit import FaceInpaintPipeline, ResidualInpainter
 from tests.app.visitor import Visitor
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
@@ -53,17 +54,7 @@ def free_port() -> int:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved inpainting pipeline with a small random network."""
     folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    network = ResidualInpainter(
-        sample_size=64,
-        stem_channels=4,
-        encoder_channels=(4, 8, 8),
-        dim=4,
-        num_blocks=(1, 1, 1, 1),
-        num_refinement_blocks=1,
-        num_heads=(1, 1, 1, 1),
-    )
-    FaceInpaintPipeline(network).save_pretrained(folder)
+    tiny_inpaint_pipeline().save_pretrained(folder)
     return folder
 
 

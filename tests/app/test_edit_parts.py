@@ -20,7 +20,8 @@ from facekit_demo.edit.layers import fogged, layer_of, painted_colors, painted_p
 from facekit_demo.edit.result import STRENGTHS, WORDS, Wishes, open_saved, open_work, packed, run_edit
 from facekit_demo.edit.tab import stop_words
 from tests.app.visitor import changed
-from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny.networks import tiny_text_guide
+from tests.tiny.pipelines import tiny_edit_pipeline
 
 BOX = np.s_[84:125, 174:276]  # the astronaut's eyes
 HAIR, SKIN = CLASS_NAMES.index("hair"), CLASS_NAMES.index("skin")

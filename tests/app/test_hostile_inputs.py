@@ -12,8 +12,8 @@ import pytest
 
 from facekit.pipelines.edit.session.session import EditSession
 from tests.app import hostile_inputs
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_edit_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,9 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit_cli.main import main
-from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.networks import tiny_text_guide
+from tests.tiny.pipelines import tiny_edit_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit_cli.main import main
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_exemplar_pipeline
 
 
 @pytest.fixture(scope="module")

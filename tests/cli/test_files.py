@@ -19,8 +19,7 @@ from facekit.images import files as disk
 from facekit_cli.batch import command as batch
 from facekit_cli.main import COMMANDS, build_parser, main
 from facekit_cli.photos import find_photos, name_results, picture_suffixes
-from tests.tiny.inpaint import tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from facekit import __version__
 from facekit.hub.starters import STARTERS, starter
 from facekit.images import files as disk
 from facekit_cli.main import main
-from tests.tiny.inpaint import tiny_inpaint_pipeline
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,7 @@ from facekit.faces import align_face, detect_faces
 from facekit.images.photo import Photo, as_float, load_image
 from facekit_cli.main import main
 from facekit_cli.results import save_picture
-from tests.tiny.inpaint import tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
 
 KILLED = Path(__file__).parents[1] / "helpers" / "killed_in_a_write.py"
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from facekit import FaceInpaintPipeline, ResidualInpainter
 from facekit.hub.cache import announced_digest, check_downloads
 from tests.hub.stand_in import HubStandIn, Repository
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 REPO = "facekit/tiny"
 PRIVATE = "facekit/tiny-private"
@@ -66,18 +66,9 @@ class Client:
 
 def pipeline_files(folder: Path, mark: float) -> dict[str, bytes]:
     """A tiny real pipeline in both precisions; the first number of its weights tells which one it is."""
-    network = ResidualInpainter(
-        sample_size=64,
-        stem_channels=4,
-        encoder_channels=(4, 8, 8),
-        dim=8,
-        num_blocks=(1, 1, 1, 1),
-        num_refinement_blocks=1,
-        num_heads=(1, 1, 1, 1),
-    )
+    pipeline = tiny_inpaint_pipeline()
     with torch.no_grad():
-        next(network.parameters()).fill_(mark)
-    pipeline = FaceInpaintPipeline(network)
+        next(pipeline.residual_inpainter.parameters()).fill_(mark)
     pipeline.save_pretrained(folder)
     pipeline.to(torch.float16).save_pretrained(folder, variant="fp16")
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}

@@ -15,7 +15,7 @@ from PIL.ExifTags import Base
 
 from facekit.images.photo import Photo, load_image, write_picture
 from facekit.provenance import Provenance, watermarked
-from tests.tiny.inpaint import tiny_inpaint_pipeline
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 FIXED = {"deadline": None, "derandomize": True, "database": None}
 RECORDS = (None, Provenance("edited", "facekit 0.1.0", "org/model"))

@@ -12,10 +12,13 @@ from facekit import provenance
 from facekit.images.photo import Photo, load_image, write_picture
 from facekit.provenance import Provenance
 from tests.helpers.deep_files import TURNS, png_chunk, write_deep_png, write_tiff
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 RECORD = Provenance("edited", "facekit 0.1.0")
 MODES = {2: "LA", 3: "RGB", 4: "RGBA"}

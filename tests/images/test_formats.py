@@ -17,10 +17,13 @@ from facekit.images.photo import Photo, load_image
 from facekit_cli.main import main
 from tests.conftest import ROOT
 from tests.helpers.deep_files import write_deep_png, write_tiff
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 SIDE = 96
 HOLE = box_mask((SIDE, SIDE), (30, 30, 60, 70))

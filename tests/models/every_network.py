@@ -5,10 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import tiny_inpainter
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 Call = Callable[[nn.Module], torch.Tensor]
 Made = tuple[nn.Module, Call]
@@ -25,7 +27,7 @@ def random(*shape: int) -> torch.Tensor:
 def inpainter() -> Made:
     noise = [random(1, 1, 32, 32)] * 2
     given = random(1, 3, 64, 64), torch.ones(1, 1, 64, 64), noise
-    return tiny_inpainter(), lambda network: network(*given)
+    return tiny_inpaint_pipeline().residual_inpainter, lambda network: network(*given)
 
 
 def folded_inpainter() -> Made:

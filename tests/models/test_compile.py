@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.masks import box_mask
 from tests.models.every_network import NETWORKS
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 
 class Counter:

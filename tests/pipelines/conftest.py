@@ -5,7 +5,8 @@ import pytest
 from skimage.data import astronaut
 
 from facekit import FaceInpaintPipeline
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 
 @pytest.fixture(scope="session")

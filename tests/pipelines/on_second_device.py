@@ -10,7 +10,7 @@ from facekit import ExemplarInpaintPipeline, FaceEditPipeline
 from facekit.pipelines.base import FacekitPipeline
 from tests.helpers.four_pipelines import HOLE, NAMES, call, faces, tiny_pipeline
 from tests.helpers.second_device import DEVICE, second_device
-from tests.tiny.edit import tiny_text_guide
+from tests.tiny.networks import tiny_text_guide
 
 MODES = ("enable_model_cpu_offload", "enable_sequential_cpu_offload")
 

@@ -7,7 +7,7 @@ import torch
 
 from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline
 from tests.helpers.four_pipelines import NAMES, call, faces, tiny_pipeline
-from tests.tiny.edit import tiny_text_guide
+from tests.tiny.networks import tiny_text_guide
 
 WORDS = ("interrupt", "_interrupt")
 

@@ -9,8 +9,8 @@ from skimage.data import astronaut
 from facekit import ExemplarInpaintPipeline, FaceEditPipeline, FaceInpaintPipeline
 from facekit.faces import AlignedFace, align_face, detect_faces
 from tests.conftest import ROOT
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_exemplar_pipeline, tiny_inpaint_pipeline
 
 STARTERS = {
     "inpaint": (FaceInpaintPipeline, "face-inpaint-starter-256"),

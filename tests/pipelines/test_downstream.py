@@ -11,7 +11,7 @@ import facekit
 from facekit import restored_emotions, restored_landmarks
 from facekit.faces import Face
 from facekit.metrics.errors import WeightsUnavailable
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import tiny_restore_pipeline
 
 
 @pytest.fixture(scope="module")

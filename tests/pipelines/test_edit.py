@@ -15,8 +15,9 @@ from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.conditions.text import TextGuide
 from facekit.faces import detect_faces
 from facekit.pipelines.edit.render import Renderer
-from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.networks import tiny_text_guide
+from tests.tiny.pipelines import tiny_edit_pipeline
 
 FIVE = ("sketch", "semantics", "color", "exemplar", "prompt")
 

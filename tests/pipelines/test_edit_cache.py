@@ -10,7 +10,8 @@ from skimage.data import astronaut
 from torch import nn
 
 from facekit.pipelines.edit.cache import EditCache
-from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
+from tests.tiny.networks import tiny_text_guide
+from tests.tiny.pipelines import tiny_edit_pipeline
 
 FACE = np.ascontiguousarray(astronaut()[0:256, 100:356])
 HOLE = np.zeros((256, 256), np.uint8)

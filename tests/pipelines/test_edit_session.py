@@ -24,8 +24,9 @@ from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session import store as edit_store
 from facekit.pipelines.edit.session.script import read_script
 from facekit.pipelines.edit.session.session import EditSession
-from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.networks import tiny_text_guide
+from tests.tiny.pipelines import tiny_edit_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from PIL import Image
 
 from facekit import ExemplarInpaintPipeline
 from facekit.images.photo import load_image
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_exemplar_pipeline
 
 
 def seed(number: int = 0) -> torch.Generator:

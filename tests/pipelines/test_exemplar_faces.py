@@ -7,8 +7,8 @@ from skimage.data import astronaut
 from facekit import ExemplarInpaintPipeline
 from facekit.faces import align_face, detect_faces
 from facekit.pipelines.exemplar.occlusion import occlusion_mask
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_exemplar_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,12 @@ import torch
 from skimage.data import astronaut
 from torch import nn
 
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 FACE = np.ascontiguousarray(astronaut()[0:256, 100:356])
 HOLE = np.zeros((256, 256), np.uint8)

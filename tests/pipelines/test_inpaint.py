@@ -10,7 +10,8 @@ from PIL import Image
 
 from facekit import FaceInpaintPipeline
 from facekit.pipelines.inpaint import FaceInpaintOutput
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline, tiny_inpainter
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 
 def noise(seed: int = 0) -> torch.Generator:
@@ -63,7 +64,7 @@ def test_the_steps_follow_equation_4_1(pipe: FaceInpaintPipeline) -> None:
     known = torch.rand(1, 3, 64, 64, generator=noise(1)) * 2 - 1
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 20:50, 10:40] = 1
-    network, source = tiny_inpainter(), noise(5)
+    network, source = tiny_inpaint_pipeline().residual_inpainter, noise(5)
     fill = known * (1 - mask)
     with torch.no_grad():
         for _ in range(3):

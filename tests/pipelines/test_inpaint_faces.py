@@ -7,7 +7,7 @@ from skimage.data import astronaut
 
 from facekit import FaceInpaintPipeline
 from facekit.faces import align_face, detect_faces
-from tests.tiny.inpaint import box_mask
+from tests.helpers.masks import box_mask
 
 EYES = (190, 85, 255, 115)  # left, top, right, bottom on the portrait
 

@@ -10,9 +10,7 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import tiny_edit_pipeline, tiny_exemplar_pipeline, tiny_restore_pipeline
 
 FACE = np.ascontiguousarray(astronaut()[0:256, 100:356])
 HOLE = np.zeros((256, 256), np.uint8)

@@ -15,7 +15,7 @@ from skimage.data import astronaut
 from facekit import FaceRestorePipeline
 from facekit.faces import Face, align_face, detect_faces
 from facekit.pipelines.restore import FaceRestoreOutput, keep_coarse_structure
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import tiny_restore_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,13 @@ from skimage.data import astronaut, cat, coffee, rocket
 
 from facekit.images.photo import load_image
 from facekit.images.tint import tint_of
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 LUMA = np.array([0.299, 0.587, 0.114])
 SLOPES, STARTS = np.array([1.0, 0.86, 0.67]), np.array([15, 10, 5])

@@ -9,10 +9,13 @@ import torch
 from skimage.data import astronaut
 
 from facekit.pipelines.edit.session.record import describe_face, face_from
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 PIPELINES = {
     "restore": tiny_restore_pipeline,

@@ -13,8 +13,8 @@ from facekit.images.origin import read_packet, xmp_packet
 from facekit.images.photo import load_image
 from facekit.provenance import Provenance, describe, inspect, save, watermarked
 from facekit_cli.main import main
-from tests.tiny.inpaint import box_mask, tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
 
 RECORD = Provenance("edited", "facekit 0.1.0", "org/mod&el", "0123abc")
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"

@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 
 from facekit import StyleEncoder, StyleGAN2Generator
 from facekit.pipelines.sample import CODES_FILE
-from tests.tiny.edit import tiny_edit_pipeline
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 from train.family import Family
 
 SIZE = 64

@@ -11,10 +11,13 @@ from skimage.data import astronaut
 
 from facekit.metrics import WeightsUnavailable, networks
 from tests.helpers.evaluation import SIZE
-from tests.tiny.edit import tiny_edit_pipeline, tiny_text_guide
-from tests.tiny.exemplar import tiny_exemplar_pipeline
-from tests.tiny.inpaint import tiny_inpaint_pipeline
-from tests.tiny.restore import tiny_restore_pipeline
+from tests.tiny.networks import tiny_text_guide
+from tests.tiny.pipelines import (
+    tiny_edit_pipeline,
+    tiny_exemplar_pipeline,
+    tiny_inpaint_pipeline,
+    tiny_restore_pipeline,
+)
 
 LANDMARKS = [[22.0, 26.0], [42.0, 26.0], [32.0, 36.0], [25.0, 46.0], [39.0, 46.0]]
 
