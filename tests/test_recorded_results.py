@@ -24,7 +24,6 @@ import pytest
 import torch
 from PIL import Image
 from skimage.data import astronaut
-from tests.tiny.networks import tiny_text_guide
 
 from facekit import (
     ExemplarInpaintPipeline,
@@ -39,6 +38,7 @@ from facekit.faces import align_face, detect_faces
 from facekit.images.masks import read_mask
 from facekit.images.photo import Photo, load_image
 from facekit.pipelines.edit.session.session import EditSession
+from tests.tiny.networks import tiny_text_guide
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 PICTURES, FACTS = FOLDER / "results.npz", FOLDER / "results.json"

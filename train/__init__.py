@@ -1,1 +1,1 @@
-"""Training: one launchable script per network, over the shared loop, data and configuration modules."""
+"""Training: a package for each network, launched by `-m train.NAME`, over `engine`, `data` and `starts`."""

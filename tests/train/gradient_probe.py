@@ -1,18 +1,16 @@
 """Run by the two-process test, alone and under `accelerate launch`: one iteration, and what it saw and did."""
 
-# ruff: noqa: I001
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-import facekit  # noqa: F401
 import torch
 from safetensors.torch import save_file
 
-from train.config import read_config
-from train.inpaint import InpaintConfig, InpaintTrainer
+import facekit  # noqa: F401
+from train.engine.config import read_config
+from train.inpaint.config import InpaintConfig
+from train.inpaint.trainer import InpaintTrainer
 
 
 def run(config: InpaintConfig, result: Path) -> None:

@@ -1,23 +1,20 @@
 """A stage whose steps last as long as it is told, alone and under `accelerate launch`: which precision does it take?"""
 
-# ruff: noqa: I001
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-import facekit  # noqa: F401
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from train.config import read_config
-from train.precision import launch
-from train.stage import Stage, StageConfig
+import facekit  # noqa: F401
+from train.engine.config import read_config
+from train.engine.precision import launch
+from train.engine.stage import Stage, StageConfig
 
 
 class Tint(ModelMixin, ConfigMixin):
@@ -45,7 +42,7 @@ class TimedTrainer(Stage):
         for batch in batches:
             loss = (batch["image"].mean((0, 2, 3)) - self.tint.network.colour).square().mean()
             self.accelerator.backward(loss)
-            self.run.record(loss=loss / 0 if half and self.bf16_breaks else loss)
+            self.run.curves.record(loss=loss / 0 if half and self.bf16_breaks else loss)
         self.update(self.tint)
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:

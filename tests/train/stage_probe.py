@@ -1,22 +1,23 @@
 """Run by the two-process tests of the stages, alone and under `accelerate launch`: what a run saw and did."""
 
-# ruff: noqa: I001
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-import facekit  # noqa: F401
 import torch
 from safetensors.torch import save_file
 
-from train.config import read_config
-from train.exemplar import ExemplarConfig, ExemplarTrainer
-from train.multimodal import MultimodalConfig, MultimodalTrainer
-from train.prior import PriorConfig, PriorTrainer
-from train.restorer import RestorerConfig, RestorerTrainer
-from train.stage import Learner, Stage
+import facekit  # noqa: F401
+from train.engine.config import read_config
+from train.engine.stage import Learner, Stage
+from train.exemplar.config import ExemplarConfig
+from train.exemplar.trainer import ExemplarTrainer
+from train.multimodal.config import MultimodalConfig
+from train.multimodal.trainer import MultimodalTrainer
+from train.prior.config import PriorConfig
+from train.prior.trainer import PriorTrainer
+from train.restorer.config import RestorerConfig
+from train.restorer.trainer import RestorerTrainer
 
 STAGES = {
     "prior": (PriorTrainer, PriorConfig),

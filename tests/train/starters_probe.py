@@ -1,6 +1,6 @@
 """`train.starters` with stages that only wait: what the launcher does, without training.
 
-    python starters_probe.py --data ... --output ...
+    PYTHONPATH=ROOT:ROOT/tests/train python -m starters_probe --data ... --output ...
 
 Each stage writes a line into OUTPUT/stages/NAME/launches.txt, then waits for a file in there: `end` lets it finish,
 `fail` break.
@@ -15,9 +15,8 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from train import family, starters
+from train.starters import __main__ as starters
+from train.starters import family
 
 
 def wait(config: Path) -> None:
@@ -42,8 +41,8 @@ if __name__ == "__main__":
     # The jobs that a shell runs in the background, tests among them, begin with Ctrl-C switched off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, stage in family.STAGES.items():
-        family.STAGES[name] = dataclasses.replace(stage, script=str(Path(__file__).resolve()))
+        family.STAGES[name] = dataclasses.replace(stage, module="starters_probe")
     starters.check = lambda *_: None
     # In place of the module, which takes seconds to import.
-    sys.modules["train.family_results"] = types.SimpleNamespace(write_results=write_results)  # type: ignore[assignment]
+    sys.modules["train.starters.results"] = types.SimpleNamespace(write_results=write_results)  # type: ignore[assignment]
     starters.main()

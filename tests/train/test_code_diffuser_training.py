@@ -12,8 +12,9 @@ from facekit.models.code_diffuser import CodeDiffuser
 from facekit.schedulers import CodeDiffusionScheduler
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config
-from train.code_diffuser import CodeDiffuserConfig, CodeDiffuserTrainer
-from train.config import read_config
+from train.code_diffuser.config import CodeDiffuserConfig
+from train.code_diffuser.trainer import CodeDiffuserTrainer
+from train.engine.config import read_config
 
 train = partial(tiny_stages.run, CodeDiffuserTrainer, CodeDiffuserConfig)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from train.config import read_config, read_yaml
-from train.inpaint_config import InpaintConfig
+from train.engine.config import read_config, read_yaml
+from train.inpaint.config import InpaintConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 
@@ -44,7 +44,7 @@ def test_missing_value_is_named() -> None:
         read_config(Options, [])
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("inpaint-*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("inpaint/*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path: Path) -> None:
     config = InpaintConfig(data="folder", output_dir="runs/x", **read_yaml(path))
     assert config.max_steps > 0

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from train.augment import diff_augment, parse_policy
-from train.config import read_config
-from train.data import ImageSource, Positions, Preparation, fit_square, read_picture, training_batches
-from train.directions import DirectionsConfig
-from train.inpaint import InpaintTrainer
-from train.inpaint_config import InpaintConfig
-from train.modalities import LabelFolder
-from train.parser_config import ParserConfig
-from train.stage import StageConfig
+from train.data.augment import diff_augment, parse_policy
+from train.data.images import ImageSource, Positions, Preparation, fit_square, read_picture, training_batches
+from train.data.label_maps import LabelFolder
+from train.directions.config import DirectionsConfig
+from train.engine.config import read_config
+from train.engine.stage import StageConfig
+from train.inpaint.config import InpaintConfig
+from train.inpaint.trainer import InpaintTrainer
+from train.parser.config import ParserConfig
 
 
 def batches(folder: object, count: int, **options: object) -> list[dict[str, torch.Tensor]]:

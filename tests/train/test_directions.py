@@ -9,8 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from facekit import StyleDirections, StyleEncoder, StyleGAN2Generator
-from train.direction_checks import preview_prior
-from train.direction_fits import (
+from train.directions.__main__ import main
+from train.directions.checks import preview_prior
+from train.directions.config import Attribute, DirectionsConfig
+from train.directions.face_labels import face_labels, geometry, said, without
+from train.directions.fits import (
     CodeSpace,
     boundary_step,
     factorised_directions,
@@ -18,8 +21,6 @@ from train.direction_fits import (
     ranking_quality,
     style_layer_weights,
 )
-from train.directions import Attribute, DirectionsConfig, main
-from train.face_labels import face_labels, geometry, said, without
 
 
 @pytest.fixture(scope="module")

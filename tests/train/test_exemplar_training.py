@@ -20,10 +20,11 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_stages import EXEMPLAR, curve, same, tiny_exemplar_guides, write_config
-from train.config import read_config
-from train.exemplar import ExemplarConfig, ExemplarTrainer
-from train.exemplar_grow import grow_generator
-from train.exemplar_prior import start_from_prior
+from train.engine.config import read_config
+from train.exemplar.config import ExemplarConfig
+from train.exemplar.trainer import ExemplarTrainer
+from train.starts.from_prior import start_from_prior
+from train.starts.grow_exemplar import grow_generator
 
 train = partial(tiny_stages.run, ExemplarTrainer, ExemplarConfig)
 PUBLISHED: dict[str, Any] = {

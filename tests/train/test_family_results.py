@@ -15,11 +15,11 @@ import facekit
 from facekit.hub.publish import plan_push
 from facekit.pipelines.sample import CODES_FILE
 from tests.train.tiny_family import SIZE, write_family, write_pictures
-from train.family import Family, plan_stages, share_out
-from train.family_history import MEASURES, chain, is_there, read_history
-from train.family_kinds import KINDS
-from train.family_results import in_half, write_results
-from train.family_sheets import astronaut_face, regions, save_curves
+from train.starters.family import Family, plan_stages, share_out
+from train.starters.history import MEASURES, chain, is_there, read_history
+from train.starters.kinds import KINDS
+from train.starters.results import in_half, write_results
+from train.starters.sheets import astronaut_face, regions, save_curves
 
 NAMES = [kind.name(SIZE) for kind in KINDS]
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, write_config
-from train.data import ImageSource, read_picture
-from train.prior import PriorConfig, PriorTrainer
+from train.data.images import ImageSource, read_picture
+from train.prior.config import PriorConfig
+from train.prior.trainer import PriorTrainer
 
 NAMES = ("a.png", "b.PNG", "on-the-train.png", "validation of bread.jpg", "test.webp", "deep/er/c.jpeg")
 

@@ -9,7 +9,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR
-from train.grow import grow
+from train.starts.grow import grow
 
 
 def test_grown_generator_begins_with_its_old_picture_enlarged() -> None:

@@ -16,9 +16,11 @@ from facekit.weights import imagenet
 from facekit.weights.imagenet import load_efficientnet_lite
 from tests.train.conftest import TINY
 from tests.train.test_two_processes import launch
-from train.config import read_config, read_yaml
-from train.inpaint import InpaintConfig, InpaintTrainer, load_backbone
-from train.validation import ValidationSet
+from train.engine.config import read_config, read_yaml
+from train.inpaint.config import InpaintConfig
+from train.inpaint.networks import load_backbone
+from train.inpaint.trainer import InpaintTrainer
+from train.inpaint.validation import ValidationSet
 
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 SHARP = {
@@ -233,13 +235,13 @@ def test_perfect_fills_score_perfectly(tmp_path: Path, sharp_config: Path, pictu
     assert metrics["mae"] == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("preset, number", [("inpaint-published", 0), ("inpaint-thesis", 1)])
+@pytest.mark.parametrize("preset, number", [("published", 0), ("thesis", 1)])
 def test_backbones_come_from_the_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, preset: str, number: int
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    network = ProjectedDiscriminator(**read_yaml(CONFIGS / f"{preset}.yaml")["projected"])
+    network = ProjectedDiscriminator(**read_yaml(CONFIGS / f"inpaint/{preset}.yaml")["projected"])
     load_backbone(network)
     name = f"tf_efficientnet_lite{number}"
     assert network.config.backbone == name

@@ -19,10 +19,11 @@ from facekit import FaceInpaintPipeline
 from facekit.losses.adversarial import forged_patch_discriminator_loss, soft_patch_labels
 from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
 from facekit.models.face_parser import FaceParser
-from train.config import read_config
-from train.inpaint import InpaintConfig, InpaintTrainer
+from train.engine.config import read_config
+from train.inpaint.config import InpaintConfig
+from train.inpaint.trainer import InpaintTrainer
 
-SCRIPT = Path(__file__).resolve().parents[2] / "train" / "inpaint.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(config: Path, output: Path, *options: str) -> dict[str, torch.Tensor]:
@@ -85,7 +86,8 @@ def test_killed_in_the_middle_of_a_save(tmp_path: Path, tiny_config: Path) -> No
     options = ["--max_steps", "6", "--checkpoint_every", "1"]
     command = [
         sys.executable,
-        str(SCRIPT),
+        "-m",
+        "train.inpaint",
         "--config",
         str(tiny_config),
         "--output_dir",
@@ -97,7 +99,7 @@ def test_killed_in_the_middle_of_a_save(tmp_path: Path, tiny_config: Path) -> No
     caught = False
     for _ in range(4):
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         while process.poll() is None:
             names = os.listdir(checkpoints) if checkpoints.exists() else []

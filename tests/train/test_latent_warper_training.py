@@ -13,8 +13,9 @@ from facekit.models.latent_warper import LatentWarper
 from tests.train import tiny_stages
 from tests.train.tiny_faces import tiny_edit_guides
 from tests.train.tiny_stages import curve, same, write_config
-from train.config import read_config
-from train.latent_warper import LatentWarperConfig, LatentWarperTrainer, augmented, rescaled
+from train.engine.config import read_config
+from train.latent_warper.config import LatentWarperConfig
+from train.latent_warper.trainer import LatentWarperTrainer, augmented, rescaled
 
 train = partial(tiny_stages.run, LatentWarperTrainer, LatentWarperConfig)
 
@@ -90,7 +91,7 @@ def test_codes_and_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
         offsets = trainer.warper.network.offsets((target - source)[i : i + 1], source[i : i + 1])
         expected += (offsets + source[i : i + 1] - own[i : i + 1]).square().mean().item() / len(betas)
     trainer.iteration([batch])
-    sums = trainer.run._sums
+    sums = trainer.run.curves._sums
     assert float(sums["warper_attribute"][0]) == pytest.approx(expected, rel=1e-4)
     assert float(sums["loss_warper"][0]) == pytest.approx(0.1 * expected, rel=1e-4)
 

@@ -10,8 +10,8 @@ import pytest
 from tests.train import tiny_stages
 from tests.train.precision_probe import TimedTrainer
 from tests.train.tiny_stages import curve, write_config
-from train.loop import LoopConfig
-from train.stage import StageConfig
+from train.engine.run import LoopConfig
+from train.engine.stage import StageConfig
 
 train = partial(tiny_stages.run, TimedTrainer, StageConfig)
 

@@ -15,11 +15,14 @@ from facekit.models.style_encoder import StyleEncoder
 from tests.train import tiny_stages
 from tests.train.tiny_faces import label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
-from train.config import read_config
-from train.data import read_picture, to_tensor
-from train.modalities import LabelFolder, ModalityConfig, ModalityPreparation, edit_keep, one_hot, ruled_keep
-from train.modality_networks import widen_input
-from train.style_encoder import StyleEncoderConfig, StyleEncoderTrainer
+from train.data.images import read_picture, to_tensor
+from train.data.label_maps import LabelFolder, one_hot
+from train.data.modalities import ModalityPreparation, edit_keep, ruled_keep
+from train.engine.config import read_config
+from train.engine.options import ModalityConfig
+from train.starts.widen import widen_input
+from train.style_encoder.config import StyleEncoderConfig
+from train.style_encoder.trainer import StyleEncoderTrainer
 
 train = partial(tiny_stages.run, StyleEncoderTrainer, StyleEncoderConfig)
 

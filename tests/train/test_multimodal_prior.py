@@ -5,8 +5,8 @@ import torch
 
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
-from train.multimodal_prior import start_from_bank
-from train.quiet import quieten_styles
+from train.starts.from_bank import start_from_bank
+from train.starts.quiet import quieten_styles
 
 SHAPE = {"style_dim": 8, "channel_base": 256, "max_channels": 12}
 

@@ -21,9 +21,9 @@ from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
-from train.config import read_config
-from train.multimodal import MultimodalTrainer
-from train.multimodal_config import MultimodalConfig
+from train.engine.config import read_config
+from train.multimodal.config import MultimodalConfig
+from train.multimodal.trainer import MultimodalTrainer
 
 train = partial(tiny_stages.run, MultimodalTrainer, MultimodalConfig)
 

@@ -14,12 +14,13 @@ from facekit.models.imagenet_features import ImageNetFeatures
 from tests.train import tiny_stages
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
 from tests.train.tiny_stages import EXEMPLAR, curve, tiny_exemplar_guides, write_config
-from train import scores
-from train.adversarial import AdversarialStage
-from train.config import read_config
-from train.exemplar import ExemplarConfig, ExemplarTrainer
-from train.multimodal import MultimodalTrainer
-from train.multimodal_config import MultimodalConfig
+from train.engine import scores
+from train.engine.config import read_config
+from train.engine.critic import AdversarialStage
+from train.exemplar.config import ExemplarConfig
+from train.exemplar.trainer import ExemplarTrainer
+from train.multimodal.config import MultimodalConfig
+from train.multimodal.trainer import MultimodalTrainer
 
 NATURAL: dict[str, Any] = {
     "perceptual": "efficientnet",

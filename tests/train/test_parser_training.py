@@ -16,9 +16,9 @@ from facekit.conditions.semantics import CLASS_NAMES, PALETTE, paint
 from facekit.models.face_parser import FaceParser
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, write_config
-from train.config import read_config
-from train.parser import ParserConfig, ParserTrainer, dice_loss, one_cycle
-from train.parser_data import (
+from train.engine.config import read_config
+from train.parser.config import ParserConfig
+from train.parser.data import (
     PairPreparation,
     PairSource,
     class_weights,
@@ -28,7 +28,8 @@ from train.parser_data import (
     recolour,
     soften,
 )
-from train.parser_validation import confusion, group_ious
+from train.parser.trainer import ParserTrainer, dice_loss, one_cycle
+from train.parser.validation import confusion, group_ious
 
 train = partial(tiny_stages.run, ParserTrainer, ParserConfig)
 PARSER = {"sample_size": 32, "channels": [8, 16, 16]}

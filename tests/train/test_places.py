@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.config import read_config
-from train.data import ImageSource, read_picture
-from train.inpaint import main
-from train.inpaint_config import InpaintConfig
-from train.parser_config import ParserConfig
-from train.parser_data import PairSource
+from train.data.images import ImageSource, read_picture
+from train.engine.config import read_config
+from train.inpaint.__main__ import main
+from train.inpaint.config import InpaintConfig
+from train.parser.config import ParserConfig
+from train.parser.data import PairSource
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_a_local_folder_needs_no_cache(pictures: Path, tmp_path: Path) -> None:
             Image.open(file).save(tmp_path / "faces" / split / file.name)
     (tmp_path / "file").touch()
     code = (
-        "import sys; from train.data import ImageSource, read_picture; "
+        "import sys; from train.data.images import ImageSource, read_picture; "
         "source = ImageSource(sys.argv[1], 'validation'); "
         "print(source.count(), *(read_picture(p).size for p in source.first_pictures(5)))"
     )
@@ -125,7 +125,8 @@ def test_ctrl_c_ends_quietly_and_keeps_checkpoints(tiny_config: Path, tmp_path: 
     line = ["--config", tiny_config, "--output_dir", folder, "--max_steps", 100000, "--num_workers", 1]
     line += ["--checkpoint_every", 1 if kept else 100000, "--keep_checkpoints", 2]
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train" / "inpaint.py", *map(str, line)],
+        [sys.executable, "-m", "train.inpaint", *map(str, line)],
+        cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,

@@ -27,20 +27,18 @@ from tests.train.tiny_stages import (
     weights,
     write_config,
 )
-from train import (
-    code_diffuser,
-    exemplar,
-    inpaint,
-    latent_warper,
-    multimodal,
-    prior,
-    restorer,
-    style_encoder,
-)
-from train.config import read_config
-from train.loop import LoopConfig
-from train.precision import choose_precision, launch
-from train.stage import StageConfig
+from train.code_diffuser import __main__ as code_diffuser
+from train.engine.config import read_config
+from train.engine.precision import choose_precision, launch
+from train.engine.run import LoopConfig
+from train.engine.stage import StageConfig
+from train.exemplar import __main__ as exemplar
+from train.inpaint import __main__ as inpaint
+from train.latent_warper import __main__ as latent_warper
+from train.multimodal import __main__ as multimodal
+from train.prior import __main__ as prior
+from train.restorer import __main__ as restorer
+from train.style_encoder import __main__ as style_encoder
 
 PROBE = Path(__file__).with_name("precision_probe.py")
 

@@ -12,8 +12,9 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, curve, same, write_config
-from train.discriminator_augment import DiscriminatorAugment, random_affine, random_color
-from train.prior import PriorConfig, PriorTrainer
+from train.data.critic_augment import DiscriminatorAugment, random_affine, random_color
+from train.prior.config import PriorConfig
+from train.prior.trainer import PriorTrainer
 
 train = partial(tiny_stages.run, PriorTrainer, PriorConfig)
 

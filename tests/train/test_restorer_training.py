@@ -14,7 +14,8 @@ from facekit.models.smart import SMART
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config
-from train.restorer import RestorerConfig, RestorerTrainer, chroma_distance
+from train.restorer.config import RestorerConfig
+from train.restorer.trainer import RestorerTrainer, chroma_distance
 
 train = partial(tiny_stages.run, RestorerTrainer, RestorerConfig)
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from facekit.losses.imagenet import ImageNetDistance
-from train.scores import distance_within, grown, laplacian_energy, sharpness
+from train.engine.scores import distance_within, grown, laplacian_energy, sharpness
 
 
 def test_energy_of_fine_detail() -> None:

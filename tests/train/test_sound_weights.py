@@ -11,9 +11,11 @@ import torch
 
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, weights, write_config
-from train.inpaint import InpaintConfig, InpaintTrainer
-from train.loop import checkpoints_of
-from train.prior import PriorConfig, PriorTrainer
+from train.engine.checkpoints import checkpoints_of
+from train.inpaint.config import InpaintConfig
+from train.inpaint.trainer import InpaintTrainer
+from train.prior.config import PriorConfig
+from train.prior.trainer import PriorTrainer
 
 STAGES: dict[str, tuple[type[Any], type[Any]]] = {
     "prior": (PriorTrainer, PriorConfig),

@@ -17,10 +17,12 @@ from PIL import Image
 
 from facekit.hub.starters import starter
 from tests.train.tiny_family import write_autoencoder, write_pictures
-from train import family_checks, starters
-from train.family import STAGES, Family, StagePlan, plan_stages, share_out
-from train.family_checks import OPTIONS, read_options_of
+from train.starters import __main__ as starters
+from train.starters import checks as family_checks
+from train.starters.checks import OPTIONS, read_options_of
+from train.starters.family import STAGES, Family, StagePlan, plan_stages, share_out
 
+ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).with_name("starters_probe.py")
 SIZES = (64, 128, 256)
 
@@ -141,7 +143,7 @@ def test_every_stage_has_a_valid_configuration(size: int, validation: str | None
             None,
             int(plan.name.rpartition("-")[2]) if plan.name.endswith(("64", "128")) else size,
         )
-    assert {plan.script for plan in plans} == set(OPTIONS)
+    assert {plan.module for plan in plans} == set(OPTIONS)
 
 
 def test_the_codes_fit_the_prior_of_every_size() -> None:
@@ -285,7 +287,7 @@ def test_other_subjects_are_allowed_with_a_note(
 
 
 def test_one_picture_of_a_face_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from train.family_sheets import astronaut_face
+    from train.starters.sheets import astronaut_face
 
     (tmp_path / "FACES").mkdir()
     gray = Image.fromarray(np.asarray(Image.fromarray(astronaut_face(64)).convert("L")))
@@ -322,7 +324,11 @@ class Launch:
         argv = ["--data", "FACES", "--output", str(output), "--size", "64", "--minutes", "60", *options]
         with open(self.said, "w") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", str(PROBE), *argv], stdout=said, stderr=said, start_new_session=True
+                [sys.executable, "-u", str(PROBE), *argv],
+                env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{PROBE.parent}"},
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
 
     def text(self) -> str:

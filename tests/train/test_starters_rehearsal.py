@@ -17,9 +17,9 @@ from PIL import Image
 
 import facekit
 from facekit.hub.publish import plan_push
-from train.family import STAGES
-from train.family_sheets import astronaut_face, regions
-from train.loop import checkpoints_of
+from train.engine.checkpoints import checkpoints_of
+from train.starters.family import STAGES
+from train.starters.sheets import astronaut_face, regions
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64

@@ -17,8 +17,9 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR, curve, same, tiny_prior, write_config
-from train.config import read_config
-from train.style_encoder import StyleEncoderConfig, StyleEncoderTrainer
+from train.engine.config import read_config
+from train.style_encoder.config import StyleEncoderConfig
+from train.style_encoder.trainer import StyleEncoderTrainer
 
 train = partial(tiny_stages.run, StyleEncoderTrainer, StyleEncoderConfig)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).with_name("gradient_probe.py")
 
 
@@ -20,7 +21,7 @@ def launch(processes: int, result: Path, options: list[str], probe: Path = PROBE
         launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
         launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         command = [*launcher, "--main_process_port", "0", *command]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300, check=False
     )

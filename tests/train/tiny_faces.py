@@ -12,7 +12,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR
 
-# A tiny run of `train/multimodal.py`, but for `style_encoder`, `prior` and `semantics_folder`.
+# A tiny run of `train.multimodal`, but for `style_encoder`, `prior` and `semantics_folder`.
 MULTIMODAL: dict[str, Any] = {
     "aggregation": {"channels": 4},
     "refiner": {"global_dim": 8, "dropout": 0.0},

@@ -18,7 +18,7 @@ from tests.tiny.pipelines import (
     tiny_inpaint_pipeline,
     tiny_restore_pipeline,
 )
-from train.family import Family
+from train.starters.family import Family
 
 SIZE = 64
 LOSSES = [

@@ -1,4 +1,4 @@
-"""Runs of all stages over `train.stage` on networks that take seconds."""
+"""Runs of all stages over `train.engine.stage` on networks that take seconds."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.schedulers import CodeDiffusionScheduler
-from train.config import read_config
-from train.stage import Stage, StageConfig
+from train.engine.config import read_config
+from train.engine.stage import Stage, StageConfig
 
 PRIOR = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "num_mapping_layers": 2}
 DISCRIMINATOR = {"channel_base": 128, "max_channels": 16, "stddev_group": 2}
@@ -77,7 +77,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def tiny_prior(folder: Path) -> Path:
-    """A generator with a mean style, and its discriminator, as `train/prior.py` writes them."""
+    """A generator with a mean style, and its discriminator, as `train.prior` writes them."""
     torch.manual_seed(0)
     prior = StyleGAN2Generator(**PRIOR)
     prior.latent_avg.copy_(prior.mean_style(64).expand_as(prior.latent_avg))
@@ -95,7 +95,7 @@ def tiny_guides(folder: Path) -> Path:
     return folder
 
 
-# A tiny run of `train/exemplar.py`, but for its `style_encoder`.
+# A tiny run of `train.exemplar`, but for its `style_encoder`.
 EXEMPLAR: dict[str, Any] = {
     "multi_style_generator": {
         "sample_size": 16,

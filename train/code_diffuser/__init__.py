@@ -1,0 +1,1 @@
+"""VSPBFR's code diffuser (thesis 3.2.4)."""

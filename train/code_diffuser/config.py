@@ -1,0 +1,51 @@
+"""Options of the code diffuser's training."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from facekit.schedulers import CodeDiffusionScheduler
+from train.engine.picture_losses import PictureLossConfig
+
+
+@dataclass(kw_only=True)
+class CodeDiffuserConfig(PictureLossConfig):
+    """Options of the code diffuser's training; defaults are the thesis's (section 3.3.1).
+
+    Attributes:
+        prior, style_encoder: folders or Hub ids of the frozen networks.
+        diffuser: options of the network; codes and steps follow from encoder and scheduler.
+        objective: "thesis": predict the noise added to the codes of the true face at a random step (Eq. 3.8), and
+            compare the picture of the codes that a whole chain from noise ends with; "published": predict the clean
+            codes, through the whole chain from the noised codes of the damaged face (L1).
+        scheduler: options of `CodeDiffusionScheduler`; default: what belongs to the objective.
+        code_weight: weight of the loss on codes.
+        size: side of the pictures that are compared; the prior's are averaged down to it. Default: the smaller of
+            encoder and prior.
+    """
+
+    prior: str
+    style_encoder: str
+    diffuser: dict[str, Any] = field(default_factory=dict)
+    objective: str = "thesis"
+    scheduler: dict[str, Any] | None = None
+    code_weight: float = 1.0
+    damage: str = "thesis"
+    size: int | None = None
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    perceptual_weight: float = 0.1
+    identity_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(objective=("thesis", "published"))
+        if self.adversarial_weight > 0 and self.critic == "stylegan2":
+            raise ValueError("this stage trains no StyleGAN2 discriminator: say --critic projected")
+        prediction = self.make_scheduler().config.prediction_type
+        if prediction != ("epsilon" if self.objective == "thesis" else "sample"):
+            raise ValueError(f"the {self.objective} objective cannot train a prediction of {prediction!r}")
+
+    def make_scheduler(self) -> CodeDiffusionScheduler:
+        if self.scheduler is not None:
+            return CodeDiffusionScheduler(**self.scheduler)
+        return CodeDiffusionScheduler() if self.objective == "thesis" else CodeDiffusionScheduler.published()

@@ -1,0 +1,110 @@
+"""The code diffuser's training: networks of one run, and what happens in an iteration."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from train.code_diffuser.config import CodeDiffuserConfig
+from train.engine.picture_losses import PictureLosses
+from train.engine.stage import Stage, load_component
+
+
+class CodeDiffuserTrainer(Stage):
+    """Networks of one run, and what happens in an iteration."""
+
+    config: CodeDiffuserConfig
+
+    def build(self) -> None:
+        config = self.config
+        self.prior = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
+        self.style_encoder = self.use(load_component(StyleEncoder, config.style_encoder, "style_encoder"))
+        self.scheduler = config.make_scheduler()
+        codes = {name: self.style_encoder.config[name] for name in ("num_styles", "style_dim")}
+        steps = {"num_train_timesteps": self.scheduler.config.num_train_timesteps}
+        self.diffuser = self.learn(
+            CodeDiffuser(**(codes | steps | config.diffuser)), config.learning_rate, config.betas
+        )
+        self.size = config.size or min(self.prior.config.sample_size, self.style_encoder.config.sample_size)
+        critic = None
+        if "feature_matching" in (config.perceptual, config.perceptual_substitute):
+            critic = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
+            if critic.config.sample_size != self.size:
+                raise ValueError(
+                    f"the discriminator reads pictures of {critic.config.sample_size}, the run's are {self.size}"
+                )
+        self.losses = PictureLosses(config, critic, self.device, self.run.say)
+        self.feature_critic = self.learn_feature_critic(self.losses)
+
+    @torch.no_grad()
+    def codes(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Codes of the damaged and of the true face, [B, N, D] each."""
+        return self.style_encoder(batch["damaged"]).float(), self.style_encoder(batch["image"]).float()
+
+    def chain(self, noisy: Tensor, condition: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """All denoising steps, with gradient -> clean codes."""
+        for timestep in self.scheduler.timesteps:
+            predicted = self.diffuser.network(noisy, timestep, condition).float()
+            noisy = self.scheduler.step(predicted, timestep, noisy, generators).prev_sample
+        return noisy
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        with self.frozen(*([self.feature_critic.network] if self.feature_critic else [])):
+            for batch in batches:
+                with self.accelerator.autocast():
+                    loss, terms = self._loss(batch)
+                self.accelerator.backward(loss / len(batches))
+                self.run.curves.record(
+                    loss_diffuser=loss, **{f"diffuser_{name}": value for name, value in terms.items()}
+                )
+        self.update(self.diffuser, clip=self.config.gradient_clip)
+        self.update_feature_critic(self.feature_critic, self.losses)
+
+    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        config, generators = self.config, self.generators(batch["position"], 0)
+        condition, target = self.codes(batch)
+        noise = self.normal(generators, *target.shape[1:])
+        total_steps = self.scheduler.config.num_train_timesteps
+        clean = None
+        if config.objective == "thesis":
+            drawn = [int(rng.integers(total_steps)) for rng in self.rngs(batch["position"], 1)]
+            timesteps = torch.tensor(drawn, device=self.device)
+            noisy = self.scheduler.add_noise(target, noise, timesteps)
+            codes_loss = F.mse_loss(self.diffuser.network(noisy, timesteps, condition).float(), noise)
+            if self.losses.active:
+                clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
+        else:
+            last = torch.full((len(target),), total_steps - 1, device=self.device)
+            clean = self.chain(self.scheduler.add_noise(condition, noise, last), condition, generators)
+            codes_loss = F.l1_loss(clean, target)
+        terms = {"codes": codes_loss}
+        total = config.code_weight * codes_loss
+        if clean is not None and self.losses.active:
+            more, pictures = self.losses(self.picture(clean, generators), batch["image"])
+            total, terms = total + more, terms | pictures
+        return total, terms
+
+    def picture(self, codes: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
+        """The prior's picture of codes at the training size; with its stored noise where no generators are given."""
+        noise = "fixed" if generators is None else "random"
+        image = self.prior(w_plus=codes, noise=noise, generator=generators).image.float()
+        return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
+
+    def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Damaged, pictures of its codes, of the denoised and of the true face's codes, truth."""
+        few = {name: value[:8] for name, value in batch.items()}
+        generators = self.generators(few["position"], 2)
+        condition, target = self.codes(few)
+        clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
+        pictures = [self.picture(codes) for codes in (condition, clean, target)]
+        return [few["damaged"], *pictures, few["image"]]
+
+    def write_networks(self, folder: Path) -> None:
+        self.averaged(self.diffuser).cpu().save_pretrained(folder / "code_diffuser")
+        self.scheduler.save_pretrained(folder / "scheduler")

@@ -1,0 +1,101 @@
+"""Label maps: where they come from, a folder or a parser, and what is made of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facekit.conditions.color import color_tensor, region_means
+from facekit.conditions.semantics import CLASS_NAMES, load_parser, parse
+from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
+from train.data.images import Data, is_mixture
+
+if TYPE_CHECKING:
+    from train.engine.options import GuidanceConfig
+
+NUM_CLASSES = len(CLASS_NAMES)
+UNKNOWN = 255  # label of a pixel of which nothing is said
+# Brows, eyes and ears: mirroring a picture exchanges their sides.
+MIRRORED = np.arange(256, dtype=np.uint8)
+MIRRORED[:NUM_CLASSES] = MIRRORED_CLASSES
+
+
+class LabelFolder:
+    """Label maps beside the pictures of a folder.
+
+    Raises:
+        ValueError: the folder of maps is missing, or the pictures come from several folders.
+    """
+
+    def __init__(self, data: Data, folder: str | None) -> None:
+        if is_mixture(data):
+            raise ValueError(
+                "label maps are found by the picture's place in one data folder; for a mixture say --semantics parser "
+                "or none"
+            )
+        self.data = Path(str(data)).resolve()
+        self.folder = Path(folder) if folder is not None else self.data / "semantic"
+        if not self.folder.is_dir():
+            raise ValueError(
+                f"{self.folder} is no folder of label maps: name one by --semantics_folder, or say --semantics parser "
+                "or none"
+            )
+
+    def read(self, name: str, size: tuple[int, int]) -> np.ndarray:
+        """The map of a picture of `data` by its file and its width and height, uint8 [H, W].
+
+        ValueError where there is none or it is wrong.
+        """
+        source = Path(name)
+        try:
+            path = self.folder / source.resolve().relative_to(self.data).with_suffix(".png")
+        except ValueError:
+            raise ValueError(
+                "label maps are found by the picture's place in the data folder: data must be one"
+            ) from None
+        if not path.is_file():
+            raise ValueError(f"{path}, the label map of {source.name}, is missing")
+        with Image.open(path) as opened:
+            labels = np.array(opened)
+        if labels.ndim != 2 or labels.shape[::-1] != size:
+            raise ValueError(
+                f"{path} is {list(labels.shape)}; the picture's indices, {list(size[::-1])}, are needed"
+            )
+        if labels[labels != UNKNOWN].max(initial=0) >= NUM_CLASSES:
+            raise ValueError(
+                f"{path} has labels above {NUM_CLASSES - 1}: maps are to hold BiSeNet's class indices"
+            )
+        return labels
+
+
+def color_map(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
+    """Mean colours of the regions, [3, H, W] in [-1, 1], 0 where the label is unknown."""
+    return color_tensor(region_means(pixels, labels), labels != UNKNOWN)
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    """Labels [B, S, S] -> float [B, 19, S, S], all zero where unknown."""
+    classes = torch.arange(NUM_CLASSES, dtype=labels.dtype, device=labels.device)
+    return (labels[:, None] == classes[:, None, None]).float()
+
+
+class Labeller:
+    """Adds `labels` and `color` to a batch on the device, where semantics come from a parser."""
+
+    def __init__(self, config: "GuidanceConfig", device: torch.device) -> None:
+        self.parser: Any = None
+        if config.semantics == "parser":
+            self.parser = load_parser(config.face_parser).to(device).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.parser is None:
+            return batch
+        image = batch["image"]
+        labels = parse(self.parser, image).to(torch.uint8)
+        pixels = image.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+        colors = [color_map(p, own) for p, own in zip(pixels, labels.cpu().numpy(), strict=True)]
+        return batch | {"labels": labels, "color": torch.stack(colors).to(image)}

@@ -1,0 +1,1 @@
+"""Attribute directions of a prior (thesis Eq. 6.3)."""

@@ -1,0 +1,80 @@
+"""Boundaries between labelled codes, for every attribute that the options name."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from train.directions.config import DirectionsConfig
+from train.directions.fits import CodeSpace, boundary_step, fit_boundary, ranking_quality
+from train.directions.labels import column
+
+
+class Boundaries:
+    """Boundaries between labelled codes, and the directions across them.
+
+    Args:
+        rows: M labels.
+        codes: `w_plus` [M, n, D], and where there are mirrored pictures `w_plus_mirrored`.
+
+    ValueError for labels and codes that do not belong together, and for attributes with too few examples.
+    """
+
+    def __init__(
+        self, config: DirectionsConfig, rows: list[dict[str, Any]], codes: dict[str, Tensor]
+    ) -> None:
+        if len(rows) != len(codes["w_plus"]):
+            raise ValueError(f"there are {len(codes['w_plus'])} codes for {len(rows)} rows of labels")
+        self.config = config
+        held = torch.tensor([bool(row.get("held_out")) for row in rows])
+        mirrored = codes.get("w_plus_mirrored") if config.mirror else None
+        every = codes["w_plus"] if mirrored is None else torch.cat([codes["w_plus"], mirrored])
+        twice = 1 if mirrored is None else 2
+        learns = (~held).repeat(twice)
+        space = CodeSpace.fit(self._ranged(every[learns]), config.components)
+        self.space, spots = space, space.coordinates(self._ranged(every))
+        self.weights: dict[str, Tensor] = {}
+        self.report: dict[str, dict[str, Any]] = {}
+        for name, attribute in config.attributes.items():
+            values = column(rows, attribute.column or name)
+            if mirrored is not None:
+                other = {"same": values, "negate": -values}.get(attribute.mirror, values * float("nan"))
+                values = torch.cat([values, other])
+            positive, used = attribute.sides(values)
+            fitted, judged = used & learns, used & ~learns
+            try:
+                self.weights[name] = fit_boundary(spots[fitted], positive[fitted], config.penalty)
+            except ValueError as error:
+                raise ValueError(f"attribute {name!r}: {error}") from error
+            scores = spots @ self.weights[name]
+            self.report[name] = {
+                "positive": int((positive & fitted).sum()),
+                "negative": int((~positive & fitted).sum()),
+                "held_out": int(judged.sum()),
+                "auc_fitted": ranking_quality(scores[fitted], positive[fitted]),
+                "auc_held_out": ranking_quality(scores[judged], positive[judged]),
+            }
+
+    def _ranged(self, codes: Tensor) -> Tensor:
+        return codes if self.config.code_range is None else codes[:, slice(*self.config.code_range)]
+
+    def directions(self, num_styles: int) -> dict[str, Tensor]:
+        """[n, D] for each attribute that is wanted as a direction."""
+        found = {}
+        for name, attribute in self.config.attributes.items():
+            if not attribute.output:
+                continue
+            others = [self.weights[other] for other in attribute.hold]
+            try:
+                step = boundary_step(self.space, self.weights[name], others, self.config.geometry)
+            except ValueError as error:
+                raise ValueError(f"attribute {name!r}: {error}") from error
+            direction = step.new_zeros(num_styles, step.shape[1])
+            direction[slice(*(self.config.code_range or (0, num_styles)))] = attribute.scale * step
+            found[name] = direction
+        return found
+
+    def scores(self, codes: Tensor) -> dict[str, Tensor]:
+        """Score of each attribute in standard deviations, [M]."""
+        spots = self.space.coordinates(self._ranged(codes))
+        return {name: spots @ (weights / weights.norm()) for name, weights in self.weights.items()}

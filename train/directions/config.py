@@ -1,0 +1,137 @@
+"""Options of the search for directions."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from train.data.images import is_mixture
+from train.directions.fits import GEOMETRIES
+
+METHODS = ("boundary", "factorise", "pca")
+MIRRORS = ("same", "negate", "leave out")
+
+
+@dataclass(kw_only=True)
+class Attribute:
+    """One attribute of `method: boundary`.
+
+    Attributes:
+        column: its column in the labels; default: its name.
+        low, high: values up to `low` are one side of the boundary, from `high` on the other; what lies between is
+            left out. Columns of true and false need neither.
+        share: instead of both, so large a part of the values at either end.
+        mirror: what a mirrored picture's value is: "same", "negate", or "leave out" to use none.
+        hold: attributes that shall not move along.
+        scale: times this; 1 is a standard deviation of the attribute's score.
+        output: false for one that is only there to be held by others.
+    """
+
+    column: str | None = None
+    low: float | None = None
+    high: float | None = None
+    share: float | None = None
+    mirror: str = "same"
+    hold: list[str] = field(default_factory=list)
+    scale: float = 1.0
+    output: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mirror not in MIRRORS:
+            raise ValueError(f"mirror must be one of {', '.join(MIRRORS)}, not {self.mirror!r}")
+        if (self.low is None) != (self.high is None) or (self.share is not None and self.low is not None):
+            raise ValueError("an attribute takes low and high, or share, or none of them")
+        if self.share is not None and not 0 < self.share <= 0.5:
+            raise ValueError(f"share must lie in 0..0.5, not {self.share}")
+
+    def sides(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [M], NaN where unknown -> which are positive, and which are on either side at all; bool [M]."""
+        low, high = self.low, self.high
+        if self.share is not None:
+            known = values[values.isfinite()]
+            low, high = (float(known.quantile(q)) for q in (self.share, 1 - self.share))
+        low, high = (0.0, 1.0) if low is None else (low, high)
+        positive = values >= high
+        return positive, positive | (values <= low)
+
+
+@dataclass(kw_only=True)
+class DirectionsConfig:
+    """Options.
+
+    Attributes:
+        output_dir: folder of the results.
+        method: "boundary" (between labelled codes), "factorise" (eigenvectors of the prior's style weights) or "pca"
+            (principal components of codes).
+        prior: folder or Hub id of the generator. Needed to factorise; for the rest it draws `sheet.png` and, with an
+            encoder, measures what the directions do in pictures.
+        encoder: folder or Hub id of the style encoder that reads `data`.
+        data: folder of pictures; the labels' `file_name` counts from there.
+        labels: JSON lines with `file_name` (where there is `data`), columns of numbers or truth values, null where
+            unknown, and `held_out`: true for rows that only judge.
+        codes: .safetensors with `w_plus` [M, n, D] instead of pictures, in the order of the labels; with
+            `w_plus_mirrored`, mirrored pictures count too. For pca, default: the prior's known codes, else `samples`
+            codes of its mapping network.
+        attributes: name -> options, see `Attribute`.
+        mirror: encode mirrored pictures too.
+        components: principal components that a boundary may use; fewer are steadier with few labels.
+        penalty: of the boundary's weights.
+        geometry: "population" or "plain", see `train.directions.fits.boundary_step`.
+        code_range: [first, end): other codes are left alone.
+        layers: codes to factorise.
+        count: directions of factorise and pca, named factor_1... and component_1...
+        scale: norm of a factorised direction in each code, and standard deviations of a principal component.
+        samples: random codes for pca.
+        add_to: folder or Hub id of directions to which the new ones are added; equal names are replaced.
+        seed: of random codes.
+        batch_size: pictures encoded at once.
+        measured_faces, sheet_faces: held-out (else first) faces for the measurement in pictures and for `sheet.png`.
+        preview_size: side of the pictures for both.
+    """
+
+    output_dir: str
+    method: str = "boundary"
+    prior: str | None = None
+    encoder: str | None = None
+    data: str | None = None
+    labels: str | None = None
+    codes: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    mirror: bool = True
+    components: int = 100
+    penalty: float = 0.03
+    geometry: str = "population"
+    code_range: tuple[int, int] | None = None
+    layers: tuple[int, ...] = (2, 3, 4, 5)
+    count: int = 10
+    scale: float = 1.0
+    samples: int = 10_000
+    add_to: str | None = None
+    seed: int = 0
+    batch_size: int = 16
+    measured_faces: int = 8
+    sheet_faces: int = 3
+    preview_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", METHODS), ("geometry", GEOMETRIES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if is_mixture(self.data):
+            raise ValueError("labels name files of one folder: data cannot be a mixture")
+        self.attributes = {name: Attribute(**(options or {})) for name, options in self.attributes.items()}
+        if self.method == "factorise" and self.prior is None:
+            raise ValueError("factorising needs prior, whose weights it reads")
+        if self.method == "pca" and self.codes is None and self.prior is None:
+            raise ValueError("pca needs codes, or a prior that makes some")
+        if self.method == "boundary":
+            if not self.attributes or self.labels is None:
+                raise ValueError("a boundary needs labels, and attributes that say which columns to use")
+            if (self.codes is None) == (self.data is None or self.encoder is None):
+                raise ValueError("a boundary needs codes, or both data and encoder")
+            for name, attribute in self.attributes.items():
+                unknown = sorted(set(attribute.hold) - set(self.attributes) | {name} & set(attribute.hold))
+                if unknown:
+                    raise ValueError(
+                        f"{name} cannot hold {unknown}; attributes: {', '.join(self.attributes)}"
+                    )

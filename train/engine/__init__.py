@@ -1,0 +1,1 @@
+"""What every training runs on: the loop, checkpoints, curves, options, critics, losses on pictures, validation."""

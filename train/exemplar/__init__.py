@@ -1,0 +1,1 @@
+"""EXE-GAN, exemplar-guided inpainting (thesis chapter 5)."""

@@ -1,0 +1,100 @@
+"""The networks that EXE-GAN training starts from, and whether they fit each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+from facekit.models.multi_style import MultiStyleGenerator
+from facekit.models.style_encoder import StyleEncoder
+from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from train.engine.stage import load_component
+from train.exemplar.config import ExemplarConfig
+from train.starts.from_prior import start_from_prior
+from train.starts.grow import grow
+from train.starts.grow_exemplar import grow_generator
+from train.starts.quiet import quieten_styles
+
+
+def build_generator(
+    config: ExemplarConfig, encoder: StyleEncoder, say: Callable[[str], None]
+) -> MultiStyleGenerator:
+    """A new generator for the encoder's codes, or that of `init_from`: with a sketch channel where one is asked for,
+    and grown to a larger `sample_size`.
+
+    Raises:
+        ValueError: the generator of `init_from` is another than the options say, or it reads sketches and the run has
+            none.
+    """
+    options: dict[str, Any] = {"style_dim": encoder.config.style_dim, "use_sketch": config.sketch}
+    options |= config.multi_style_generator
+    if config.init_from is None:
+        generator = MultiStyleGenerator(**options)
+        if config.quiet_styles:
+            # The exemplar's and random codes speak softly, the global code not at all.
+            quieten_styles(generator, range(generator.config.style_dim), share=0.2)
+        if config.prior is not None:
+            start_from_prior(generator, load_component(StyleGAN2Generator, config.prior, "prior"))
+    else:
+        generator = load_component(MultiStyleGenerator, config.init_from, "multi_style_generator")
+        if config.sketch and not generator.config.use_sketch:
+            generator = generator.sketch_variant()
+        size = options.pop("sample_size", generator.config.sample_size)
+        for name, value in config.multi_style_generator.items():
+            if name != "sample_size" and generator.config.get(name) != value:
+                raise ValueError(
+                    f"{config.init_from} has {name} {generator.config.get(name)}, the options say {value}"
+                )
+        if size != generator.config.sample_size:
+            small, generator = generator, generator.from_config({**generator.config, "sample_size": size})
+            grow_generator(small, generator)
+            if config.prior is not None:
+                prior = load_component(StyleGAN2Generator, config.prior, "prior")
+                start_from_prior(generator, prior, first_level=len(small.levels))
+            say(f"generator: grown from {small.config.sample_size} to {size} pixels")
+    if generator.config.use_sketch != config.sketch:
+        wanted = str(generator.config.use_sketch).lower()
+        raise ValueError(f"the generator has use_sketch {wanted}: say --sketch {wanted}")
+    return generator
+
+
+def build_critic(
+    config: ExemplarConfig, generator: MultiStyleGenerator, say: Callable[[str], None]
+) -> StyleGAN2Discriminator:
+    """The discriminator of `init_from`, grown where the generator is, or a new one as wide as the generator."""
+    if config.init_from is not None:
+        try:
+            old = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
+        except OSError:
+            say(f"{config.init_from} has no discriminator: it starts afresh")
+        else:
+            if old.config.sample_size == generator.config.sample_size:
+                return old
+            large = old.from_config({**old.config, "sample_size": generator.config.sample_size})
+            grow(old, large)
+            return large
+    same = {name: generator.config[name] for name in ("sample_size", "channel_base", "max_channels")}
+    return StyleGAN2Discriminator(**(same | config.discriminator))
+
+
+def choose_layers(config: ExemplarConfig, encoder: StyleEncoder, generator: MultiStyleGenerator) -> list[int]:
+    """phi of Eq. 5.1 as indices of codes, which the generator is told to start from.
+
+    Raises:
+        ValueError: the encoder does not give these codes, or codes of another measure.
+    """
+    count, given = generator.num_styles, encoder.config
+    if given.num_styles < count or given.style_dim != generator.config.style_dim:
+        raise ValueError(
+            f"the style encoder gives {given.num_styles} codes of {given.style_dim} numbers, the generator reads "
+            f"{count} of {generator.config.style_dim}"
+        )
+    layers = config.exemplar_layers
+    layers = range(generator.config.first_exemplar_style, count) if layers is None else layers
+    layers = sorted(set(layers))
+    if not given.first_style <= layers[0] <= layers[-1] < count:
+        raise ValueError(
+            f"exemplar_layers are {layers[0]} to {layers[-1]}; generator and style encoder share the codes "
+            f"{given.first_style} to {count - 1}"
+        )
+    generator.register_to_config(first_exemplar_style=layers[0])
+    return layers

@@ -1,0 +1,90 @@
+"""Scores of an exemplar-guided generator on held-out faces with fixed masks."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.damage.mixtures import MaskSampler
+from train.data.images import ImageSource, fit_square, to_tensor
+from train.engine.scores import distance_within, imagenet_distance, over_pictures, sharpness
+
+if TYPE_CHECKING:
+    from train.exemplar.trainer import ExemplarTrainer
+
+
+def attribute_distance(codes: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """Distance of style codes [B, m, D], [B]: mean norm over the m codes (Eq. 5.7), or mean square ("mse")."""
+    difference = codes.float() - wanted.float()
+    return difference.norm(dim=2).mean(1) if kind == "norm" else difference.square().mean((1, 2))
+
+
+class ExemplarValidation:
+    """The first pictures of a split, each with its own fixed mask, filled after itself and after the next one.
+
+    Raises:
+        ValueError: with fewer than two pictures.
+        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+    """
+
+    def __init__(self, trainer: "ExemplarTrainer") -> None:
+        self.trainer, config = trainer, trainer.config
+        source = ImageSource(
+            config.validation_data, config.validation_split, image_column=config.image_column
+        )
+        pictures = source.first_pictures(config.validation_images)
+        if len(pictures) < 2:
+            raise ValueError("validation fills faces after one another: it needs two pictures or more")
+        masks = MaskSampler(size=trainer.size, **config.validation_masks)
+        self.pictures: list[dict[str, Tensor]] = []
+        for i, given in enumerate(pictures):
+            pixels = fit_square(given, trainer.size, None)
+            mask = masks(np.random.default_rng([7, i])).astype(np.float32)
+            picture = {"image": to_tensor(pixels)[None], "mask": torch.from_numpy(mask)[None, None]}
+            if config.sketch:
+                strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
+                picture["sketch"] = torch.from_numpy(strokes)[None, None]
+            self.pictures.append(picture | {"position": torch.tensor([i])})
+        self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
+        with torch.no_grad():
+            images = [picture["image"].to(trainer.device) for picture in self.pictures]
+            self.codes = torch.cat([trainer.codes(image) for image in images])
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Scores over all pictures, shared by all processes, and rows of this one's first pictures.
+
+        Returns:
+            Of the picture filled after itself the means of `psnr` (dB) and, where its weights are installed, `imagenet`
+            (ImageNet distance in and next to the hole), and `sharpness`, the median share of the truth's fine detail
+            that the hole has. Of the one filled after the next face the means of `attribute`, how far its codes are
+            from that face's, and `match`, the share of the other faces whose codes are farther.
+            Rows: masked, next face, filled after it, filled after itself, truth.
+        """
+        trainer, count = self.trainer, len(self.pictures)
+        network, accelerator = trainer.averaged(trainer.generator), trainer.accelerator
+        table, rows = torch.zeros(count, 5), []
+        for i in range(accelerator.process_index, count, accelerator.num_processes):
+            batch: dict[str, Any] = {name: x.to(trainer.device) for name, x in self.pictures[i].items()}
+            own, other = self.codes[i : i + 1], (i + 1) % count
+            itself = trainer.filled(network, batch, own)
+            after = trainer.filled(network, batch, self.codes[other : other + 1])
+            made = trainer.used(trainer.codes(after)).expand(count, -1, -1)
+            kind = trainer.config.attribute_distance
+            distances = attribute_distance(made, trainer.used(self.codes), kind)
+            farther = (distances > distances[other]).float().sum() / (count - 1)
+            error = (itself - batch["image"]).square().mean().item() / 4  # of pictures in [0, 1]
+            psnr = -10 * np.log10(max(error, 1e-10))
+            fine = sharpness(itself, batch["image"], batch["mask"]).item()
+            seen = 0.0
+            if self.distance is not None:
+                seen = distance_within(self.distance, itself, batch["image"], batch["mask"]).item()
+            table[i] = torch.tensor([psnr, distances[other].item(), farther.item(), fine, seen])
+            if len(rows) < 8:
+                masked, guide = batch["image"] * (1 - batch["mask"]), self.pictures[other]["image"]
+                rows.append((masked, guide.to(masked), after, itself, batch["image"]))
+        names = ("psnr", "attribute", "match", "sharpness", *(["imagenet"] if self.distance else []))
+        metrics = over_pictures(accelerator, table, names)
+        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]

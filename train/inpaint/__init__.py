@@ -1,0 +1,1 @@
+"""GRIG, few-shot generative residual inpainting (thesis chapter 4)."""

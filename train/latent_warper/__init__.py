@@ -1,0 +1,1 @@
+"""FACEMUG's latent warper (thesis 6.2.2, Algorithm 4)."""

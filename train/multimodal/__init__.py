@@ -1,0 +1,1 @@
+"""FACEMUG's aggregation and refinement (thesis chapter 6, Algorithm 5)."""

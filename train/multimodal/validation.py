@@ -1,0 +1,92 @@
+"""Scores of aggregation and refiner on held-out faces with fixed masks."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facekit.damage.mixtures import MaskSampler
+from train.data.images import ImageSource
+from train.data.label_maps import LabelFolder
+from train.data.modalities import ModalityPreparation
+from train.engine.scores import distance_within, imagenet_distance, over_pictures, sharpness
+
+if TYPE_CHECKING:
+    from train.multimodal.trainer import MultimodalTrainer
+
+
+class MultimodalValidation:
+    """The first pictures of a split, each with its own fixed mask, filled three ways.
+
+    Codes of the picture itself and all modalities in the hole; the same modalities with projected codes, as an edit
+    without an exemplar; nothing at all.
+
+    Raises:
+        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+    """
+
+    WAYS = ("psnr", "psnr_guided", "psnr_alone")
+
+    def __init__(self, trainer: "MultimodalTrainer") -> None:
+        self.trainer, config = trainer, trainer.config
+        source = ImageSource(
+            config.validation_data, config.validation_split, image_column=config.image_column
+        )
+        size = trainer.guide_size
+        masks = MaskSampler(size=size, **config.validation_masks)
+        labels = None
+        if config.semantics == "folder":
+            labels = LabelFolder(config.validation_data, config.validation_semantics)
+        prepare = ModalityPreparation(size, 0, flip=False, labels=labels)
+        self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
+        self.pictures: list[dict[str, Tensor]] = []
+        for i, picture in enumerate(source.first_pictures(config.validation_images)):
+            sample = prepare(picture, i)
+            sample["mask"] = torch.from_numpy(masks(np.random.default_rng([7, i])).astype(np.float32))[None]
+            sample["position"] = torch.tensor(i)
+            self.pictures.append({name: value[None] for name, value in sample.items()})
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Mean PSNR (dB) of each way, shared by all processes, and rows of this one's first pictures.
+
+        With it, of the first two ways together, `sharpness` (the share of the truth's fine detail that the hole has,
+        median over the pictures) and, where its weights are installed, `imagenet` (mean ImageNet distance in and next
+        to the hole).
+
+        Rows: masked with strokes, colours, the three fills, truth.
+        """
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        networks = trainer.averaged(trainer.aggregation), trainer.averaged(trainer.refiner)
+        table, rows = torch.zeros(len(self.pictures), len(self.WAYS) + 2), []
+        for i in range(accelerator.process_index, len(self.pictures), accelerator.num_processes):
+            batch: dict[str, Any] = trainer.to_device(self.pictures[i])
+            fills = []
+            for k, way in enumerate(self.WAYS):
+                ready = self.ready(batch, way)
+                fills.append(trainer.filled(*networks, ready, None).clamp(-1, 1))
+                error = (fills[-1] - ready["image"]).square().mean().item() / 4  # of pictures in [0, 1]
+                table[i, k] = -10 * np.log10(max(error, 1e-10))
+                if k < 2:
+                    table[i, -2] += sharpness(fills[-1], ready["image"], ready["mask"]).item() / 2
+                    if self.distance is not None:
+                        seen = distance_within(self.distance, fills[-1], ready["image"], ready["mask"])
+                        table[i, -1] += seen.item() / 2
+                if k == 0:
+                    drawn = ready["image"] * (1 - ready["mask"]) + 2 * ready["sketch"], ready["color"]
+            if len(rows) < 8:
+                rows.append((*drawn, *fills, ready["image"]))
+        names = (*self.WAYS, "sharpness", *(["imagenet"] if self.distance else []))
+        metrics = over_pictures(accelerator, table, names)
+        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
+
+    def ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:
+        """What the networks are given."""
+        trainer, mask = self.trainer, batch["mask"]
+        given = torch.zeros_like(mask) if way == "psnr_alone" else mask
+        ready = trainer.reduced(batch | {"keep": torch.cat([1 - mask, given, given, given], 1)})
+        projected = trainer.encoder(ready.pop("view")).float()
+        codes = trainer.codes(batch["image"]) if way == "psnr" else projected
+        bank_codes = projected if trainer.config.bank_codes == "projected" else codes
+        return ready | {"codes": codes, "bank": trainer.bank(bank_codes, batch["position"])}

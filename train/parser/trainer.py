@@ -1,0 +1,158 @@
+"""The face parser's training: the network, its data, and what happens in an iteration."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facekit.conditions.semantics import CLASS_NAMES
+from facekit.models.face_parser import FaceParser
+from train.data.images import to_tensor, training_batches
+from train.engine.stage import Stage, load_component
+from train.parser.config import ParserConfig
+from train.parser.data import PairPreparation, PairSource, class_weights
+from train.parser.validation import confusion, group_ious, painted
+
+
+def one_cycle(step: int, max_steps: int, warm_up: float) -> float:
+    """Share of the highest learning rate in a step, from 1 on: a line up from a 25th, half a cosine down to zero."""
+    top = max(warm_up * max_steps, 1.0)
+    if step <= top:
+        return 0.04 + 0.96 * step / top
+    return 0.5 + 0.5 * math.cos(math.pi * (step - top) / max(max_steps - top, 1.0))
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - Dice overlap of each picture's classes, `[B]`: mean over the classes that its map has.
+
+    Args:
+        logits: `[B, C, H, W]`.
+        labels: `[B, H, W]`, -1 where unlabelled.
+    """
+    known = (labels >= 0)[:, None]
+    wanted = F.one_hot(labels.clamp_min(0), logits.shape[1]).movedim(3, 1).to(logits.dtype) * known
+    chance = logits.softmax(1) * known
+    both, total = (chance * wanted).sum((2, 3)), (chance + wanted).sum((2, 3))
+    present = (wanted.sum((2, 3)) > 0).to(logits.dtype)
+    return ((1 - 2 * both / total.clamp_min(1.0)) * present).sum(1) / present.sum(1).clamp_min(1.0)
+
+
+class ParserTrainer(Stage):
+    """The parser, its data, and what happens in an iteration."""
+
+    config: ParserConfig
+
+    def build(self) -> None:
+        config = self.config
+        if config.init_from is not None:
+            parser = load_component(FaceParser, config.init_from, "face_parser")
+        else:
+            parser = FaceParser(**config.parser)
+        if parser.config.num_classes != len(CLASS_NAMES):
+            raise ValueError(
+                f"the parser must have {len(CLASS_NAMES)} classes, not {parser.config.num_classes}"
+            )
+        self.size = parser.config.sample_size
+        self.source = PairSource(config, config.data, config.split, config.exclude)
+        self.weights = class_weights(self.source, config.balance, config.largest_weight).to(self.device)
+        parser = parser.to(memory_format=torch.channels_last)
+        self.parser = self.learn(parser, config.learning_rate, config.betas, optimizer=torch.optim.AdamW)
+        for group in self.parser.optimizer.param_groups:
+            group["weight_decay"] = config.weight_decay
+        self.held_out = None
+        if config.validation_data is not None:
+            # Scored with every picture of the split, whoever made it.
+            self.held_out = PairSource(config, config.validation_data, config.validation_split, {})
+        self.run.say(f"{len(self.source)} pictures to train on, {len(self.held_out or [])} to validate on")
+
+    def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
+        """`image` [B, 3, S, S] in [-1, 1], `labels` [B, S, S] (-1: unlabelled), `score` [B], `position` [B]."""
+        alone = start is not None
+        return training_batches(
+            self.source,  # type: ignore[arg-type]
+            PairPreparation(self.size, self.config),  # type: ignore[arg-type]
+            batch_size=self.config.batch_size,
+            start=self.run.samples_seen if start is None else start,
+            rank=0 if alone else self.accelerator.process_index,
+            world=1 if alone else self.accelerator.num_processes,
+            num_workers=self.config.num_workers,
+        )
+
+    def iteration(self, batches: list[dict[str, Any]]) -> None:
+        config = self.config
+        share = one_cycle(self.run.step, config.max_steps, config.warm_up)
+        for group in self.parser.optimizer.param_groups:
+            group["lr"] = config.learning_rate * share
+        for batch in batches:
+            with self.accelerator.autocast():
+                logits = self.parser.network.working_logits(batch["image"])
+            logits, labels, score = logits.float(), batch["labels"], batch["score"]
+            each = F.cross_entropy(logits, labels, self.weights, ignore_index=-1, reduction="none")
+            known = (labels >= 0).sum((1, 2)).clamp_min(1)
+            entropy, dice = each.sum((1, 2)) / known, dice_loss(logits, labels)
+            # A map that is trusted less weighs less.
+            entropy, dice = ((loss * score).sum() / score.sum() for loss in (entropy, dice))
+            loss = entropy + config.dice_weight * dice
+            self.accelerator.backward(loss / len(batches))
+            right = (logits.detach().argmax(1) == labels).sum() / known.sum()
+            self.run.curves.record(loss=loss, cross_entropy=entropy, dice=dice, accuracy=right)
+        self.run.curves.record(learning_rate=config.learning_rate * share)
+        self.update(self.parser)
+
+    # Results
+
+    def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Pictures, their maps, what the parser makes of them."""
+        image, labels = batch["image"][:8], batch["labels"][:8]
+        self.parser.network.eval()
+        logits = self.parser.network(image)
+        self.parser.network.train()
+        return [image, painted(labels).to(image), painted(logits.argmax(1)).to(image)]
+
+    @torch.no_grad()
+    def finished(self) -> FaceParser:
+        """The network as it is written: the classes' weights (partly) taken back from its logits."""
+        network = self.averaged(self.parser)
+        last = network.head[0]
+        # Four channels a class, one for each pixel of a block.
+        last.bias -= self.config.correction * self.weights.log().repeat_interleave(4)
+        return network
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """IoU of each group over all held-out pictures at their own size, and rows of the first eight.
+
+        Pixels of all pictures are counted together, as many times as their maps are trusted.
+        """
+        network, accelerator = self.finished(), self.accelerator
+        table = torch.zeros(len(CLASS_NAMES), len(CLASS_NAMES), dtype=torch.float32)
+        rows: list[list[Tensor]] = [[], [], []]
+        for pair in self.held_out.pairs[accelerator.process_index :: accelerator.num_processes]:
+            pixels, labels = pair.read(size=256)
+            image = to_tensor(pixels)[None].to(self.device)
+            with accelerator.autocast():
+                predicted = network(image).argmax(1).cpu()
+            truth = torch.from_numpy(labels).long()[None]
+            table += pair.score * confusion(predicted, truth).float()
+            if len(rows[0]) < 8:
+                for row, one in zip(rows, (image.cpu(), painted(truth), painted(predicted)), strict=True):
+                    row.append(one[0])
+        table = accelerator.reduce(table.to(self.device), "sum").cpu()
+        return group_ious(table), [torch.stack(row) for row in rows]
+
+    def after_step(self) -> None:
+        config, run = self.config, self.run
+        if self.held_out is None or not run.is_time(config.validate_every):
+            return
+        metrics, rows = self.score()
+        run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
+        run.write_images("validation", rows)
+        run.say(f"step {run.step}: mean IoU {metrics['miou']:.3f}")
+        run.keep_best(metrics, "miou", self.write_networks)
+
+    def write_networks(self, folder: Path) -> None:
+        self.finished().cpu().save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""StyleGAN2, the facial prior behind restoration and editing."""

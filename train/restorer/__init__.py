@@ -1,0 +1,1 @@
+"""VSPBFR's restoration auto-encoder (thesis 3.2.4)."""

@@ -1,0 +1,89 @@
+"""Options of the restorer's training."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from train.engine.picture_losses import PictureLossConfig
+
+# Thesis Table 3.3: what each variant changes.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "a": {},  # the code diffuser, which is not an option of the restorer
+    "b": {"use_smart": False},
+    "c": {"use_style_codes": False},
+    "d": {"use_prior_features": False},
+}
+
+
+@dataclass(kw_only=True)
+class RestorerConfig(PictureLossConfig):
+    """Options of the restorer's training; defaults are the thesis's (section 3.3.1).
+
+    Attributes:
+        prior, style_encoder, code_diffuser: folders or Hub ids of the frozen networks; the diffuser's holds
+            `scheduler` too. Without `code_diffuser` only ablation a can run.
+        prompts: False trains without codes and features (zeros), a first stage that needs no other network:
+            `restorer` must then say the whole shape, and the codes' influence starts at zero for the next stage.
+        restorer, discriminator: options of the two networks.
+        discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
+        init_from: folder or Hub id of a restorer to start from. Options in `restorer` that leave the shapes alone
+            (`dropout`, `residual`) may differ from its own.
+        quiet_styles: begin with style layers that modulate almost nothing, see `train.starts.quiet`.
+        ablation: "a" to "d" of Table 3.3.
+        betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
+        r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
+        l1_weight: pixel loss, not in the thesis; the starter uses it.
+        chroma_weight: the same of colour alone, see `chroma_distance`; not in the thesis, the starter uses it against
+            coloured fringes, which critics mind little.
+        style_mixing: probability that an update's random styles come from two z.
+        ema_decay, ema_min_decay: decay per step of the averaged restorer, and its least value in early steps.
+        validation_data, validation_split, validation_images: pictures that are damaged by a fixed draw and scored.
+        best_metric: "psnr", "ssim" or "imagenet" (ImageNet distance); its best weights are kept in `best/`.
+    """
+
+    prior: str | None = None
+    style_encoder: str | None = None
+    code_diffuser: str | None = None
+    prompts: bool = True
+    restorer: dict[str, Any] = field(default_factory=dict)
+    discriminator: dict[str, Any] = field(default_factory=dict)
+    discriminator_from: str | None = None
+    quiet_styles: bool = False
+    init_from: str | None = None
+    ablation: str = "none"
+    damage: str = "thesis"
+    learning_rate: float = 2e-4
+    discriminator_learning_rate: float | None = None
+    betas: tuple[float, float] = (0.5, 0.999)
+    discriminator_betas: tuple[float, float] | None = None
+    perceptual_weight: float = 0.5
+    identity_weight: float = 0.1
+    adversarial_weight: float = 1.0
+    l1_weight: float = 0.0
+    chroma_weight: float = 0.0
+    r1_weight: float = 10.0
+    r1_every: int = 16
+    style_mixing: float = 0.5
+    ema_decay: float = 0.997784
+    ema_min_decay: float = 0.997784
+    validation_data: str | None = None
+    validation_split: str = "validation"
+    validation_images: int = 16
+    best_metric: str = "psnr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(ablation=tuple(ABLATIONS), best_metric=("psnr", "ssim", "imagenet"))
+        if self.damage == "none":
+            raise ValueError("the restorer learns to undo damage: choose a preset for damage")
+        given = [self.prior, self.style_encoder, self.code_diffuser]
+        if not self.prompts:
+            if any(given) or self.ablation != "none":
+                raise ValueError(
+                    "prompts: false takes no prior, style_encoder and code_diffuser, and no ablation"
+                )
+            return
+        if self.prior is None or self.style_encoder is None:
+            raise ValueError("name --prior and --style_encoder, or say --prompts false")
+        if (self.code_diffuser is None) != (self.ablation == "a"):
+            raise ValueError("ablation a is the one without code_diffuser, all others need it")

@@ -1,0 +1,262 @@
+"""The words of a family's model cards, from what its stages tell."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard
+
+from train.starters.family import STAGES, Family
+from train.starters.history import MEASURES, History, number, stage_table
+from train.starters.kinds import PRIOR, Kind
+
+INVENTED = "Not for identifying people or for claims about how somebody looks: what it paints is invented."
+# What the loss terms are called in the curves, and in words; {critic} is the run's image-level discriminator.
+TERMS = {
+    "l1": "L1",
+    "pixel": "L1 in the hole",
+    "l2": "L2",
+    "chroma": "distance of colour alone",
+    "imagenet": "ImageNet distance (feature maps of EfficientNet-Lite0 compared)",
+    "lpips": "LPIPS",
+    "feature_matching": "feature matching on the discriminator",
+    "adversarial": "adversarial loss of {critic}",
+    "mixing": "adversarial loss on mixed codes",
+    "patch": "adversarial loss of a small forged-patch discriminator",
+    "parser": "distance of a face parser's maps",
+    "identity": "identity loss",
+    "codes": "difference of style codes",
+    "teacher": "squared distance from the style codes of the whole picture",
+    "attribute": "distance of style codes",
+    "delta": "norm of the codes' offsets",
+}
+CRITICS = {
+    "projected": "projected critics (small critics with hinge losses on those maps of EfficientNet-Lite0)",
+    "stylegan2": "a StyleGAN2 discriminator",
+    "grig": "GRIG's projected discriminator",
+}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the family was trained on.
+
+    Attributes:
+        counts: pictures used of each folder, by the last part of its name.
+        weights: how often each is drawn, in the same order; they need not sum to 1.
+        left_out: pictures that were excluded.
+        excluded: by which values of which columns.
+        validation: last part of the name of the held-out pictures' folder, and their number; None without.
+    """
+
+    counts: list[tuple[str, int]]
+    weights: list[float]
+    left_out: int = 0
+    excluded: dict[str, list[Any]] = field(default_factory=dict)
+    validation: tuple[str, int] | None = None
+
+    def in_words(self) -> str:
+        parts = [f"`{name}`, {count:,} pictures" for name, count in self.counts]
+        if len(parts) > 1:
+            total = sum(self.weights)
+            parts = [
+                f"{part}, {weight / total:.0%} of the draws"
+                for part, weight in zip(parts, self.weights, strict=True)
+            ]
+        text = "; ".join(parts) + "."
+        if self.excluded:
+            named = [f"{column} {', '.join(map(str, values))}" for column, values in self.excluded.items()]
+            text += f" Left out by their metadata: {'; '.join(named)} ({self.left_out:,} pictures)."
+        text += " Mirrored at random."
+        return text
+
+
+def losses_in_words(history: History) -> str:
+    """The loss terms of a stage, "none written" where it ended before its first line of curves."""
+    critic = CRITICS.get(str(history.config.get("critic", "stylegan2")), "a discriminator")
+    words = [text.format(critic=critic) for term, text in TERMS.items() if term in history.terms]
+    words += [f"`{term}`" for term in sorted(history.terms - set(TERMS) - {"target", "source"})]
+    return ", ".join(words) or "too short for a line of curves"
+
+
+def hub_name(name: str) -> str:
+    """A folder's name as the Hub allows names of data sets."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:90] or "pictures"
+
+
+def beginnings(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -> list[str]:
+    """Where networks came from that these stages did not train from scratch."""
+    found = []
+    for chain in chains:
+        first = chain[0]
+        if first.given is not None:
+            found.append(f"`{first.stage}` went on from the networks of `{first.given}`.")
+        elif first.before is not None:
+            found.append(f"`{first.stage}` went on from those of stage `{first.before}`.")
+    trained = {history.stage for chain in chains for history in chain}
+    for stage in needed_stages(kind):
+        if stage in family.starts and stage not in trained:
+            found.append(f"In place of stage `{stage}`: the networks of `{last_part(family.starts[stage])}`.")
+    if (
+        "autoencoder" in needed_stages(kind)
+        and "autoencoder" not in kind.finals
+        and "autoencoder" not in family.starts
+    ):
+        found.append(f"Prior and RGB style encoder: those of `{PRIOR.name(family.size)}`.")
+    return found
+
+
+def needed_stages(kind: Kind) -> list[str]:
+    """Stages whose networks are in a model or were beside it when it was trained."""
+    needs = (need for stage in kind.completing for need in STAGES[stage].needs)
+    return list(dict.fromkeys([*kind.completing, *kind.finals, *needs]))
+
+
+def datasets_of(kind: Kind, family: Family, pictures: Pictures, trained: bool) -> list[str]:
+    """Names of data sets for the front matter: the pictures', or, where all networks were given, those in their cards.
+
+    Where that says nothing, the pictures' again, since the Hub asks for some.
+    """
+    names = [hub_name(folder) for folder, _ in pictures.counts]
+    if not trained:
+        folders = [family.starts[stage] for stage in needed_stages(kind) if stage in family.starts]
+        cards = [folder / "README.md" for folder in folders if (folder / "README.md").is_file()]
+        told = [name for file in cards for name in ModelCard.load(file).data.get("datasets") or []]
+        names = told or names
+    return list(dict.fromkeys(names))
+
+
+def results_of(kind: Kind, size: int, pictures: Pictures, last: History) -> list[dict[str, Any]]:
+    """`model-index` of a card: the scores of the networks that it holds, if any were written."""
+    scores = last.kept_scores()
+    if not scores or pictures.validation is None:
+        return []
+    folder, count = pictures.validation
+    count = min(count, int(last.config.get("validation_images", count)))
+    metrics = [
+        {"type": name, "value": float(number(value)), "name": MEASURES[name].label}
+        for name, value in scores.items()
+    ]
+    told = {
+        "task": {"type": kind.pipeline_tag, "name": f"validation of stage {last.stage}"},
+        "dataset": {"type": hub_name(folder), "name": f"{count} held-out pictures of {folder}"},
+        "metrics": metrics,
+    }
+    return [{"name": kind.name(size), "results": [told]}]
+
+
+def card(
+    kind: Kind,
+    family: Family,
+    pictures: Pictures,
+    chains: Sequence[Sequence[History]],
+    megabytes: float,
+    parameters: int,
+    curves: bool,
+    faces: str,
+    codes: bool,
+) -> str:
+    """The whole README.md of a model.
+
+    Args:
+        chains: the stages behind each of the kind's networks, in order; none where the networks were given.
+        megabytes, parameters: of all its networks.
+        curves: whether `curves.png` was drawn.
+        faces: what the contact sheet shows beside the photo, in words.
+        codes: whether codes of faces lie beside the weights.
+    """
+    name, histories = kind.name(family.size), [history for chain in chains for history in chain]
+    front: dict[str, Any] = {
+        "license": family.license,
+        "library_name": "diffusers",
+        "pipeline_tag": kind.pipeline_tag,
+        "tags": ["facekit", "face", *kind.tags],
+        "datasets": datasets_of(kind, family, pictures, bool(histories)),
+    }
+    own = next((chain for chain in reversed(chains) if chain[-1].stage == kind.finals[-1]), None)
+    if own is not None and (results := results_of(kind, family.size, pictures, own[-1])):
+        front["model-index"] = results
+    what = kind.what.format(size=family.size, codes="lie" if codes else "are missing")
+    text = [
+        f"# {name}",
+        f"{what} {parameters / 1e6:.1f} million parameters, {megabytes:.1f} MB (half "
+        "precision on disk, float32 in memory). Made by `python -m train.starters` of facekit.",
+        f"```python\n{kind.use.format(name=name)}\n```",
+        "![samples](samples.png)",
+        f"*{kind.shown.format(faces=faces)}*",
+        "## Training",
+        f"- **Data**: {pictures.in_words()}" if histories else "- None of its networks was trained here.",
+        *_training(kind, chains, family),
+    ]
+    if curves:
+        text += ["![curves](curves.png)", "The raw curves are in `training/`."]
+    text += [
+        "## Scores",
+        *_scores(histories, pictures),
+        "## Limits",
+        f"{kind.limits} It is a small network: the pictures above show what it does, the curves whether it was still "
+        "learning. It knows faces aligned as those that it was trained on, and who is rare among them is served worse. "
+        f"{INVENTED}",
+    ]
+    if family.license == "other":
+        text.append(
+            "The licence says `other`: it is for whoever publishes the model to say what the pictures' terms allow."
+        )
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n" + _joined(text)
+
+
+def _training(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -> list[str]:
+    """Lines of a list: stages with their minutes and pictures, losses, where networks came from."""
+    lines = []
+    for history in (history for chain in chains for history in chain):
+        config = history.config
+        data = folder_names(config.get("data"))
+        other = "" if data in ([], folder_names(family.data)) else f", on {' and '.join(data)}"
+        lines.append(
+            f"- **{history.stage}**: {history.steps:,} steps of {config.get('batch_size', '?')}, {history.pictures:,} "
+            f"pictures seen{other}, {history.minutes:.1f} minutes, {precision_in_words(config)}. "
+            f"Losses: {losses_in_words(history)}."
+        )
+    lines += [f"- {line}" for line in beginnings(kind, chains, family)]
+    return lines
+
+
+def precision_in_words(config: dict[str, Any]) -> str:
+    return {"bf16": "bfloat16", "fp16": "float16"}.get(str(config.get("mixed_precision")), "float32")
+
+
+def _scores(histories: Sequence[History], pictures: Pictures) -> list[str]:
+    """A table of the stages' scores and what its columns mean."""
+    scored = [history for history in histories if history.scores()]
+    if not scored:
+        return ["No held-out pictures were scored."]
+    used = [name for name in MEASURES if any(name in history.scores() for history in scored)]
+    where = "" if pictures.validation is None else f" of `{pictures.validation[0]}`"
+    text = f"Scores on held-out pictures{where}, the last value / the best one: "
+    text += "; ".join(f"`{name}`: {MEASURES[name].label}" for name in used) + ". "
+    kept = [f"of `{history.stage}` those of the best `{history.kept}`" for history in scored if history.kept]
+    text += f"The model has the last networks of each stage{''.join(f', but {each}' for each in kept)}."
+    return [stage_table(scored).rstrip("\n"), text]
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Paragraphs with an empty line between them, but none between the items of a list."""
+    text = ""
+    for before, part in zip(("", *parts), parts, strict=False):
+        gap = "\n" if before.startswith("- ") and part.startswith("- ") else "\n\n" if before else ""
+        text += gap + part
+    return text + "\n"
+
+
+def folder_names(data: Any) -> list[str]:
+    """The last parts of the names of a run's folders of pictures."""
+    folders = data if isinstance(data, (list, dict)) else [data] if data else []
+    return [last_part(folder) for folder in folders]
+
+
+def last_part(folder: str | Path) -> str:
+    """The last part of a folder's name, whatever else stands before it."""
+    return Path(folder).resolve().name

@@ -1,0 +1,57 @@
+"""Locks on folders: one launch at a time, and no stage trained twice at once."""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.starters.family import Family, StagePlan
+
+
+def lock(folder: Path) -> int | None:
+    """A descriptor of the file `lock` in a folder, locked; None where another process holds it.
+
+    The lock ends with the last process that has the descriptor, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def sign(descriptor: int, process: int) -> None:
+    """Write into a lock whose it is."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(process).encode(), 0)
+
+
+def signed(folder: Path) -> str:
+    """Whose the lock of a folder is, in words."""
+    return f"process {(folder / 'lock').read_text() or 'unknown'}"
+
+
+def lock_family(family: Family, plans: Sequence[StagePlan]) -> int:
+    """The lock of a launch. OSError where another launch, or a stage that one left behind, is at work."""
+    descriptor = lock(family.output)
+    if descriptor is None:
+        raise OSError(
+            f"another launch is at work in {family.output} ({signed(family.output)}): wait for it, or stop it"
+        )
+    for plan in plans:
+        if not plan.is_done:
+            if (own := lock(plan.folder)) is None:
+                raise OSError(still_running(plan))
+            os.close(own)
+    sign(descriptor, os.getpid())
+    return descriptor
+
+
+def still_running(plan: StagePlan) -> str:
+    return (
+        f"stage {plan.name} is still being trained ({signed(plan.folder)}), since an earlier launch was killed without "
+        f"its stages: wait until it ends, or end it; then the same command goes on (see {plan.folder})"
+    )

@@ -1,0 +1,1 @@
+"""What a training begins from: grown, widened and quiet networks, and the prior's."""
