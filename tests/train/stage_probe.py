@@ -47,8 +47,7 @@ def run(trainer: Stage, result: Path) -> None:
 
         learner.optimizer.step = step
 
-    learners = [value for value in vars(trainer).values() if isinstance(value, Learner)]
-    for learner in learners:
+    for learner in trainer.learners:
         watch(learner)
     positions, iteration = [], trainer.iteration
 
@@ -58,7 +57,7 @@ def run(trainer: Stage, result: Path) -> None:
 
     trainer.iteration = noted  # type: ignore[method-assign]
     trainer.train()
-    for i, learner in enumerate(learners):
+    for i, learner in enumerate(trainer.learners):
         found |= {f"weight.{i}.{k}": v.contiguous() for k, v in learner.network.state_dict().items()}
     save_file(found | {"positions": torch.cat(positions)}, result)
 

@@ -126,11 +126,11 @@ def test_gradients_are_weighed_where_the_thesis_says(tmp_path: Path, config: Pat
             switches = dict.fromkeys(("spatial_attribute", "spatial_perceptual"), spatial)
             options = alone | {weight: 1.0, "same_image_probability": 1} | switches
             trainer = trainer_of(config, tmp_path / f"{weight}-{spatial}", **options)
-            batch = trainer.prepared(next(trainer.batches()), same=True)
+            batch = trainer.prepare(next(trainer.batches()), same=True)
             batch["exemplar"] = batch["image"].flip(0)
             torch.manual_seed(0)
             image = torch.rand_like(batch["image"]).requires_grad_()
-            trainer._generator_loss(batch, image, True)[0].backward()
+            trainer.generator_loss(batch, image, True)[0].backward()
             gradients[spatial] = image.grad
         weights = SpatialWeights(kernel_size=8, sigma=3.0)
         expected = gradients[False] * (1 if mask is None else getattr(weights, mask)(batch["mask"]))
@@ -141,15 +141,15 @@ def test_gradients_are_weighed_where_the_thesis_says(tmp_path: Path, config: Pat
 
 def test_exemplars_and_masks(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path / "sampled", batch_size=10, flip=False)
-    batch = trainer.prepared(next(trainer.batches()), same=False)
+    batch = trainer.prepare(next(trainer.batches()), same=False)
     pictures, exemplars = ({x.numpy().tobytes() for x in batch[name]} for name in ("image", "exemplar"))
     assert pictures == exemplars and len(pictures) == 10  # an epoch of either
     assert not torch.equal(batch["image"], batch["exemplar"])
     assert len({float(share) for share in batch["mask"].mean((1, 2, 3))}) > 1
-    itself = trainer.prepared(next(trainer.batches()), same=True)
+    itself = trainer.prepare(next(trainer.batches()), same=True)
     assert torch.equal(itself["exemplar"], itself["image"])
     trainer = trainer_of(config, tmp_path / "reversed", exemplars="reversed", shared_mask=True, batch_size=4)
-    batch = trainer.prepared(next(trainer.batches()), same=False)
+    batch = trainer.prepare(next(trainer.batches()), same=False)
     assert torch.equal(batch["exemplar"], batch["image"].flip(0))
     assert all(torch.equal(mask, batch["mask"][0]) for mask in batch["mask"])
 
@@ -166,10 +166,10 @@ def test_a_parser_may_look_where_no_other_perceptual_loss_does(tmp_path: Path, c
     options = {"perceptual": "none", "parser": tmp_path / "parser", "parser_weight": 2.0}
     trainer = trainer_of(config, tmp_path / "run", **options, same_image_probability=0.5)
     trainer.run.step = 1
-    batch = trainer.prepared(next(trainer.batches(0)), True)
+    batch = trainer.prepare(next(trainer.batches(0)), True)
     image = batch["image"].roll(3, -1).requires_grad_(True)
-    total, terms = trainer._generator_loss(batch, image, True)
-    alone = trainer._generator_loss(batch, image, False)
+    total, terms = trainer.generator_loss(batch, image, True)
+    alone = trainer.generator_loss(batch, image, False)
     assert terms["parser"] > 0 and "parser" not in alone[1]
     assert (total - alone[0]).item() == pytest.approx(2 * terms["parser"].item(), rel=1e-4)
     with pytest.raises(ValueError, match="parser_weight needs a network"):
@@ -368,11 +368,11 @@ def test_prior_of_another_measure_is_refused() -> None:
 def test_jitter_changes_the_exemplar_alone(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path / "run", exemplar_jitter=0.3)
     batch = next(iter(trainer.batches(0)))
-    relit = trainer.prepared(batch, True)
+    relit = trainer.prepare(batch, True)
     assert relit["image"] is batch["image"] and (relit["exemplar"] - batch["image"]).abs().mean() > 0.02
     assert relit["exemplar"].abs().max() <= 1
-    torch.testing.assert_close(trainer.prepared(batch, True)["exemplar"], relit["exemplar"])
-    assert trainer.prepared(batch, False)["exemplar"] is batch["exemplar"]
+    torch.testing.assert_close(trainer.prepare(batch, True)["exemplar"], relit["exemplar"])
+    assert trainer.prepare(batch, False)["exemplar"] is batch["exemplar"]
     with pytest.raises(ValueError, match="exemplar_jitter"):
         trainer_of(config, tmp_path / "bad", exemplar_jitter=1.5)
 
@@ -382,7 +382,7 @@ def test_some_steps_take_fewer_codes(tmp_path: Path, config: Path) -> None:
     batch, seen = next(iter(trainer.batches(0))), set()
     for step in range(40):
         trainer.run.step = step
-        layers = trainer.prepared(batch, False)["layers"]
+        layers = trainer.prepare(batch, False)["layers"]
         assert layers == trainer.layers[len(trainer.layers) - len(layers) :]
         seen.add(len(layers))
     assert {0, len(trainer.layers)} < seen

@@ -14,8 +14,9 @@ from tests.train import tiny_stages
 from tests.train.tiny_faces import tiny_edit_guides
 from tests.train.tiny_stages import curve, same, write_config
 from train.engine.config import read_config
+from train.latent_warper.augment import augment, rescale
 from train.latent_warper.config import LatentWarperConfig
-from train.latent_warper.trainer import LatentWarperTrainer, augmented, rescaled
+from train.latent_warper.trainer import LatentWarperTrainer
 
 train = partial(tiny_stages.run, LatentWarperTrainer, LatentWarperConfig)
 
@@ -75,7 +76,7 @@ def test_codes_and_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
     own, target, source = trainer.task(image, positions, scale)
     rngs = trainer.rngs(positions, 0)
     betas = [float(rng.random()) for rng in rngs]
-    other_colours = augmented(image, rngs, scale)
+    other_colours = augment(image, rngs, scale)
     zeros = torch.zeros(1, 23, 32, 32)
     expected = 0.0
     for i, beta in enumerate(betas):
@@ -112,7 +113,7 @@ def test_pictures_are_rendered_only_for_losses_on_them(
 
 def test_augmented_pictures() -> None:
     images = torch.rand(4, 3, 32, 32) - 0.5
-    result = augmented(images, [np.random.default_rng(i) for i in range(4)], 1.0)
+    result = augment(images, [np.random.default_rng(i) for i in range(4)], 1.0)
     for before, after in zip(images, result, strict=True):
         covered = (after == 0).all(0)
         assert covered.sum() == 16 * 16
@@ -121,7 +122,7 @@ def test_augmented_pictures() -> None:
         assert not torch.allclose(before[:, ~covered], after[:, ~covered])
     ramp = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)
     for scale in (0.9375, 1.0, 1.0625):
-        resized = rescaled(ramp, scale)
+        resized = rescale(ramp, scale)
         assert resized.shape == ramp.shape
         slope = (resized[0, 0, 16, 20] - resized[0, 0, 16, 12]) / (ramp[0, 0, 16, 20] - ramp[0, 0, 16, 12])
         assert slope.item() == pytest.approx(1 / scale, abs=0.01)

@@ -59,7 +59,7 @@ def trainer_of(config: Path, output: Path, **options: Any) -> MultimodalTrainer:
 def prepared(trainer: MultimodalTrainer, same: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """A batch as it is read and as the networks get it."""
     raw = trainer.to_device(next(trainer.batches()))
-    return raw, trainer.prepared(raw, same)
+    return raw, trainer.prepare(raw, same)
 
 
 def test_learns_and_writes_networks(tmp_path: Path, config: Path, pictures: Path) -> None:
@@ -132,8 +132,8 @@ def test_codes_between_the_exemplar_and_random_ones(tmp_path: Path, config: Path
     """Eq. 6.20: w = alpha w^e + (1 - alpha) w^z, and w^z changes from one z to another at one code."""
     trainer = trainer_of(config, tmp_path, batch_size=4)
     own, positions = torch.full((4, 6, 8), 3.0), torch.arange(4)
-    codes = trainer.diversified(own, positions)
-    zero = trainer.diversified(torch.zeros_like(own), positions)
+    codes = trainer.diversify(own, positions)
+    zero = trainer.diversify(torch.zeros_like(own), positions)
     alphas = ((codes - zero) / 3.0)[:, 0, 0]
     assert ((alphas > 0) & (alphas < 1)).all() and len(set(alphas.tolist())) == 4
     z = trainer.normal(trainer.generators(positions, 6), 2, 8)
@@ -158,7 +158,7 @@ def test_codes_of_known_faces_instead_of_random_ones(tmp_path: Path, config: Pat
         folder / "prior" / CODES_FILE,
     )
     trainer = trainer_of(config, tmp_path / "run", random_codes="faces", prior=folder, batch_size=4)
-    assert trainer.diversified(torch.zeros(4, 6, 8), torch.arange(4)).abs().max() <= 2
+    assert trainer.diversify(torch.zeros(4, 6, 8), torch.arange(4)).abs().max() <= 2
 
 
 def test_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
@@ -167,7 +167,7 @@ def test_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
     _, batch = prepared(trainer, True)
     torch.manual_seed(0)
     image = torch.where(batch["mask"] > 0, torch.rand_like(batch["image"]), batch["image"])
-    loss, terms = trainer._generator_loss(batch, image, True)
+    loss, terms = trainer.generator_loss(batch, image, True)
     seen = torch.cat([image, torch.zeros(2, 23, 16, 16)], 1)
     difference = trainer.encoder(seen) - batch["codes"]
     attribute = float(difference.square().sum()) / difference.numel()
@@ -180,14 +180,14 @@ def test_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(value, rel=1e-4), name
     assert loss.item() == pytest.approx(0.3 * attribute + 5 * l1 + 0.2 * adversarial, rel=1e-4)
-    without = trainer._generator_loss(batch, image, False)[1]
+    without = trainer.generator_loss(batch, image, False)[1]
     assert without.keys() == {"attribute", "adversarial"}, "another face says nothing about pixels"
 
 
 def test_projected_codes_for_a_share(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path, projected_probability=1)
     raw, batch = prepared(trainer, True)
-    view = trainer.reduced(raw)["view"]
+    view = trainer.reduce(raw)["view"]
     torch.testing.assert_close(batch["codes"], trainer.encoder(view))
 
 

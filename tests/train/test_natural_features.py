@@ -76,7 +76,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path: Path, pictures: Path, guides:
 
 
 def batch_of(trainer: Any, same: bool) -> dict[str, Any]:
-    return trainer.prepared(trainer.to_device(next(trainer.batches(0))), same)
+    return trainer.prepare(trainer.to_device(next(trainer.batches(0))), same)
 
 
 def test_learns_resumes_and_keeps_the_best(tmp_path: Path, tiny: Tiny, pictures: Path) -> None:
@@ -150,13 +150,13 @@ def test_features_and_critics_stand_once(tmp_path: Path, tiny: Tiny) -> None:
 def test_critics_look_on_while_pictures_are_learned(tmp_path: Path, tiny: Tiny) -> None:
     trainer: Any = tiny.trainer(tmp_path)
     seen = []
-    step = trainer.update_feature_critic
+    step = trainer.perceptual.update_critic
 
     def watched(*arguments: Any) -> None:
         seen.extend(p.grad for p in trainer.feature_critic.network.parameters())
         step(*arguments)
 
-    trainer.update_feature_critic = watched
+    trainer.perceptual.update_critic = watched
     trainer.step_on([next(trainer.batches())])
     assert seen and all(gradient is None for gradient in seen)
 
@@ -173,7 +173,7 @@ def test_losses_as_by_formula(tmp_path: Path, tiny: Tiny) -> None:
     def gradient(loss: torch.Tensor) -> torch.Tensor:
         return torch.autograd.grad(loss, image)[0]
 
-    total, terms = trainer._generator_loss(batch, image, True)
+    total, terms = trainer.generator_loss(batch, image, True)
     distance, _ = trainer.perceptual(image, batch["image"], adversarial=False)
     judged, _ = trainer.perceptual.judge(image, batch["image"])
     torch.testing.assert_close(total, 0.5 * terms["imagenet"] + 0.2 * terms["adversarial"])
@@ -182,7 +182,7 @@ def test_losses_as_by_formula(tmp_path: Path, tiny: Tiny) -> None:
     found, wanted = gradient(total), gradient(distance) * weight + gradient(judged)
     near = {"rtol": 1e-4, "atol": 1e-4 * wanted.abs().max().item()}
     torch.testing.assert_close(found, wanted, **near)
-    other, terms = trainer._generator_loss(batch, image, False)
+    other, terms = trainer.generator_loss(batch, image, False)
     judged, _ = trainer.perceptual.judge(image, batch["image"])
     assert terms.keys() == {"adversarial"}
     torch.testing.assert_close(gradient(other), gradient(judged), **near)

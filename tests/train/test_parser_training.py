@@ -217,7 +217,7 @@ def test_finished_parser_takes_weights_back(tmp_path: Path, yaml: Path) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         trainer = ParserTrainer(read_config(ParserConfig, [*argv, correction]))
         with torch.no_grad():
-            found.append(trainer.finished()(image))
+            found.append(trainer.finish()(image))
     gap = trainer.weights.log()[None, :, None, None].expand_as(image[:, :1].expand(-1, 19, -1, -1))
     assert torch.allclose(found[0] - found[1], gap, atol=1e-5) and gap.std() > 0.1
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from facekit.losses.imagenet import ImageNetDistance
-from train.engine.scores import distance_within, grown, laplacian_energy, sharpness
+from train.engine.scores import distance_within, laplacian_energy, sharpness, widen_mask
 
 
 def test_energy_of_fine_detail() -> None:
@@ -36,8 +36,8 @@ def test_masks_grow_on_every_side() -> None:
     mask[..., 8, 8] = 1
     wanted = torch.zeros_like(mask)
     wanted[..., 5:12, 5:12] = 1
-    assert torch.equal(grown(mask, 3), wanted)
-    assert torch.equal(grown(mask, 0), mask)
+    assert torch.equal(widen_mask(mask, 3), wanted)
+    assert torch.equal(widen_mask(mask, 0), mask)
 
 
 def test_distance_of_the_hole_alone() -> None:

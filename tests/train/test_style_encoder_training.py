@@ -190,7 +190,7 @@ def test_mixtures_lie_between_neighbours(tmp_path: Path, joint: Path) -> None:
     argv = ["--config", str(joint), "--output_dir", str(tmp_path / "run")]
     trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
     codes = torch.stack([torch.zeros(6, 8), torch.ones(6, 8)])
-    shares = {tuple(trainer.mixed(codes, torch.tensor([p, p + 1]))[0, :, 0].tolist()) for p in range(20)}
+    shares = {tuple(trainer.mix_codes(codes, torch.tensor([p, p + 1]))[0, :, 0].tolist()) for p in range(20)}
     interpolated = [share for share in shares if len(set(share)) == 1]
     exchanged = [share for share in shares if set(share) == {0.0, 1.0}]
     assert interpolated

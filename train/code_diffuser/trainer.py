@@ -14,6 +14,7 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.code_diffuser.config import CodeDiffuserConfig
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, load_component
+from train.engine.streams import CodeDiffuser as Stream
 
 
 class CodeDiffuserTrainer(Stage):
@@ -40,7 +41,7 @@ class CodeDiffuserTrainer(Stage):
                     f"the discriminator reads pictures of {critic.config.sample_size}, the run's are {self.size}"
                 )
         self.losses = PictureLosses(config, critic, self.device, self.run.say)
-        self.feature_critic = self.learn_feature_critic(self.losses)
+        self.feature_critic = self.losses.learn_critic(self)
 
     @torch.no_grad()
     def codes(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ class CodeDiffuserTrainer(Stage):
         return noisy
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
-        with self.frozen(*([self.feature_critic.network] if self.feature_critic else [])):
+        with self.freeze(*([self.feature_critic.network] if self.feature_critic else [])):
             for batch in batches:
                 with self.accelerator.autocast():
                     loss, terms = self._loss(batch)
@@ -64,16 +65,16 @@ class CodeDiffuserTrainer(Stage):
                     loss_diffuser=loss, **{f"diffuser_{name}": value for name, value in terms.items()}
                 )
         self.update(self.diffuser, clip=self.config.gradient_clip)
-        self.update_feature_critic(self.feature_critic, self.losses)
+        self.losses.update_critic(self, self.feature_critic)
 
     def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        config, generators = self.config, self.generators(batch["position"], 0)
+        config, generators = self.config, self.generators(batch["position"], Stream.CHAIN)
         condition, target = self.codes(batch)
         noise = self.normal(generators, *target.shape[1:])
         total_steps = self.scheduler.config.num_train_timesteps
         clean = None
         if config.objective == "thesis":
-            drawn = [int(rng.integers(total_steps)) for rng in self.rngs(batch["position"], 1)]
+            drawn = [int(rng.integers(total_steps)) for rng in self.rngs(batch["position"], Stream.TIMESTEP)]
             timesteps = torch.tensor(drawn, device=self.device)
             noisy = self.scheduler.add_noise(target, noise, timesteps)
             codes_loss = F.mse_loss(self.diffuser.network(noisy, timesteps, condition).float(), noise)
@@ -99,12 +100,12 @@ class CodeDiffuserTrainer(Stage):
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
         """Damaged, pictures of its codes, of the denoised and of the true face's codes, truth."""
         few = {name: value[:8] for name, value in batch.items()}
-        generators = self.generators(few["position"], 2)
+        generators = self.generators(few["position"], Stream.SAMPLE_GRID)
         condition, target = self.codes(few)
         clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
         pictures = [self.picture(codes) for codes in (condition, clean, target)]
         return [few["damaged"], *pictures, few["image"]]
 
     def write_networks(self, folder: Path) -> None:
-        self.averaged(self.diffuser).cpu().save_pretrained(folder / "code_diffuser")
+        self.copy_average(self.diffuser).cpu().save_pretrained(folder / "code_diffuser")
         self.scheduler.save_pretrained(folder / "scheduler")

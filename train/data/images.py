@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -367,6 +367,29 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
 
 
+class PictureSource(Protocol):
+    """What samples are drawn from: `ImageSource`, or anything with such rows.
+
+    Attributes:
+        image_column, skip_broken: as those of `ImageSource`.
+    """
+
+    image_column: str
+    skip_broken: bool
+
+    def load(self) -> Any:
+        """Rows: indexable, with their number as `num_rows`, or iterable when they stream."""
+        ...
+
+
+class Prepare(Protocol):
+    """What makes a sample of an entry of the image column and the sample's number."""
+
+    seed: int
+
+    def __call__(self, picture: Any, position: int) -> dict[str, Any]: ...
+
+
 class Samples:
     """Prepared pictures by sample number; what cannot be read ends the run, or is skipped.
 
@@ -375,11 +398,11 @@ class Samples:
         prepare: gets the picture of a sample and its number.
     """
 
-    def __init__(self, source: ImageSource, rows: Any, prepare: Preparation) -> None:
+    def __init__(self, source: PictureSource, rows: Any, prepare: Prepare) -> None:
         self.rows, self.prepare = rows, prepare
         self.column, self.skip_broken = source.image_column, source.skip_broken
 
-    def prepared(self, pictures: Iterator[Picture], most: int, position: int) -> dict[str, Any]:
+    def prepare_first(self, pictures: Iterator[Picture], most: int, position: int) -> dict[str, Any]:
         """Sample number `position`: of the first picture of at most `most` that can be read.
 
         `skipped` names those before it, and what is wrong with them, a line each.
@@ -406,7 +429,7 @@ class IndexedSamples(Samples, Dataset):
     Each epoch is a permutation of its own. A mixture has no epochs: each sample is drawn by itself.
     """
 
-    def __init__(self, source: ImageSource, rows: Any, prepare: Preparation) -> None:
+    def __init__(self, source: PictureSource, rows: Any, prepare: Prepare) -> None:
         super().__init__(source, rows, prepare)
         self._epoch, self._order = -1, np.arange(len(rows))
 
@@ -425,14 +448,14 @@ class IndexedSamples(Samples, Dataset):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         following = (self._picture(number) for number in itertools.count(position))
-        return self.prepared(following, len(self.rows), position)
+        return self.prepare_first(following, len(self.rows), position)
 
 
 class StreamedSamples(Samples, IterableDataset):
     """The positions of one process over a dataset that can only be read from its start."""
 
     def __init__(
-        self, source: ImageSource, rows: Any, prepare: Preparation, positions: Callable[[], Iterator[int]]
+        self, source: PictureSource, rows: Any, prepare: Prepare, positions: Callable[[], Iterator[int]]
     ) -> None:
         super().__init__(source, rows, prepare)
         self.positions = positions
@@ -461,7 +484,7 @@ class StreamedSamples(Samples, IterableDataset):
         for position in self.positions():
             while number < position:
                 number, row = next(rows)
-            yield self.prepared(following(), MANY_BROKEN, position)
+            yield self.prepare_first(following(), MANY_BROKEN, position)
 
 
 def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
@@ -500,8 +523,8 @@ class Positions(Sequence[int]):
 
 
 def training_batches(
-    source: ImageSource,
-    prepare: Preparation,
+    source: PictureSource,
+    prepare: Prepare,
     *,
     batch_size: int,
     start: int = 0,

@@ -3,7 +3,7 @@
 Every picture comes with all modalities; `keep` [4, S, S] says where the encoder's input shows each of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,11 @@ from train.data.images import (
     name_of,
     read_picture,
     to_tensor,
-    training_batches,
 )
 from train.data.label_maps import MIRRORED, LabelFolder, color_map, one_hot
 
 if TYPE_CHECKING:
     from train.engine.options import ModalityConfig
-    from train.engine.stage import Stage
 
 MODALITIES = ("image", "sketch", "semantics", "color")  # the order of `keep`
 ENCODER_CHANNELS = 26
@@ -119,7 +117,7 @@ class ModalityPreparation(Preparation):
         return sample
 
 
-def shown(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
+def hide(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
     """The modalities of a batch where `keep` [B, 4, S, S] is 1: image, sketch, semantics, color; absent ones None."""
     parts = {name: keep[:, i : i + 1].float() for i, name in enumerate(MODALITIES)}
     labels = batch.get("labels")
@@ -133,26 +131,13 @@ def shown(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
 
 def encoder_view(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
     """The encoder's 26 channels [B, 26, S, S] of a batch under keep masks."""
-    return encoder_input(**shown(batch, keep))
+    return encoder_input(**hide(batch, keep))
 
 
-def guided_batches(
-    stage: "Stage",
-    size: int,
-    draw: Callable[[int, np.random.Generator], dict[str, Any]],
-    start: int | None = None,
-    seed: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Batches of a stage whose config is a `GuidanceConfig`, as `Stage.batches`, prepared by `ModalityPreparation`."""
-    config: Any = stage.config
+def prepare_guided(
+    config: Any, size: int, draw: Callable[[int, np.random.Generator], dict[str, Any]]
+) -> ModalityPreparation:
+    """The preparation of a stage whose options are a `GuidanceConfig`; `draw`: see `ModalityPreparation`."""
     labels = LabelFolder(config.data, config.semantics_folder) if config.semantics == "folder" else None
     options = {"flip": config.flip, "labels": labels, "thin_sketch": config.thin_sketch, "draw": draw}
-    return training_batches(
-        config.source(),
-        ModalityPreparation(size, config.seed if seed is None else seed, **options),
-        batch_size=config.batch_size,
-        start=stage.run.samples_seen if start is None else start,
-        rank=stage.accelerator.process_index if start is None else 0,
-        world=stage.accelerator.num_processes if start is None else 1,
-        num_workers=config.num_workers,
-    )
+    return ModalityPreparation(size, config.seed, **options)

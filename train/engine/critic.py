@@ -1,33 +1,145 @@
-"""What EXE-GAN's and FACEMUG's trainers do alike: their losses on pictures, and the discriminator's updates."""
+"""Discriminators that learn beside a generator: their step, R1, and what they are shown.
+
+`AdversarialStage` is what EXE-GAN's and FACEMUG's trainers do alike around them.
+"""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from facekit.losses.logistic import logistic_discriminator_loss, r1_penalty
+from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
+from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.models.imagenet_features import ImageNetFeatures
 from train.data.critic_augment import DiscriminatorAugment
 from train.engine.options import ExemplarLosses
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Learner, Stage
+from train.engine.streams import CriticView
+
+
+def collect_r1(
+    stage: Stage, critic: nn.Module, real: Tensor, weight: float, every: int, batches: int = 1
+) -> Tensor:
+    """Collect the gradients of R1 (Mescheder et al. 2018) -> the penalty: mean squared gradient of D at real samples.
+
+    The loss is gamma / 2 times the penalty (thesis Eq. 3.14), times the steps from one such update to the next
+    (StyleGAN2's lazy regularisation).
+
+    Args:
+        real: samples as the critic reads them; the gradient is taken there.
+        weight: gamma.
+        batches: over so many batches gradients are averaged.
+    """
+    real = real.detach().requires_grad_(True)
+    penalty = r1_penalty(critic(real), real)
+    stage.accelerator.backward(weight / 2 * every * penalty / batches)
+    return penalty
+
+
+class Critic:
+    """A discriminator of pictures that learns.
+
+    Args:
+        learner: of a StyleGAN2 discriminator, or of critics on ImageNet features (with `natural`), which have no R1.
+        augment: what it is shown of a picture; None: the picture.
+        natural: gives those features.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        learner: Learner,
+        augment: DiscriminatorAugment | None = None,
+        natural: ImageNetFeatures | None = None,
+    ) -> None:
+        self.stage, self.learner, self.augment, self.natural = stage, learner, augment, natural
+
+    @property
+    def network(self) -> Any:
+        return self.learner.network
+
+    def show(self, images: Tensor, positions: Tensor, view: CriticView) -> Tensor:
+        """What it sees of pictures [B, 3, S, S] that belong to numbered samples."""
+        if self.augment is None:
+            return images
+        return self.augment(images, self.stage.rngs(positions, view))
+
+    def score(self, images: Tensor, positions: Tensor, view: CriticView) -> list[Tensor]:
+        """What it thinks of them: one [B, 1], or a map of each critic on features."""
+        shown = self.show(images, positions, view)
+        if self.natural is not None:
+            return self.network(self.natural(shown))
+        return [self.network(shown).float()]
+
+    def generator_loss(self, images: Tensor, positions: Tensor) -> Tensor:
+        """The adversarial loss of whoever made the pictures."""
+        scores = self.score(images, positions, CriticView.JUDGED)
+        return (
+            logistic_generator_loss(*scores) if self.natural is None else multi_hinge_generator_loss(scores)
+        )
+
+    def update(self, batches: Sequence[dict[str, Any]], fakes: Sequence[Sequence[Tensor]]) -> None:
+        """One step on the batches' `image` and on what was made beside each, without gradients; R1 when it is due.
+
+        The loss is the mean over the kinds of made pictures.
+        """
+        stage, config, signs = self.stage, self.stage.config, []
+        for batch, made in zip(batches, fakes, strict=True):
+            image, position = batch["image"], batch["position"]
+            with stage.accelerator.autocast():
+                on_real = self.score(image, position, CriticView.REAL)
+                on_fakes = [self.score(fake, position, CriticView.FAKE) for fake in made]
+                loss = torch.stack([self._loss(on_real, on_fake) for on_fake in on_fakes]).mean()
+            stage.accelerator.backward(loss / len(batches))
+            signs.append(on_real[0].detach().sign().mean())
+            every = [score for on_fake in on_fakes for score in on_fake]
+            stage.run.curves.record(
+                loss_discriminator=loss, score_real=_mean(on_real), score_fake=_mean(every)
+            )
+        stage.update(self.learner)
+        if self.natural is None and config.r1_weight > 0 and stage.is_due(config.r1_every):
+            for batch in batches:
+                # Taken at the augmented pictures: resampling has no second derivative.
+                image = self.show(batch["image"], batch["position"], CriticView.REAL)
+                penalty = collect_r1(
+                    stage, self.network, image, config.r1_weight, config.r1_every, len(batches)
+                )
+                stage.run.curves.record(r1=penalty)
+            stage.update(self.learner)
+        if self.augment is not None and self.augment.kind == "ada":
+            sign = stage.accelerator.reduce(torch.stack(signs).mean(), "mean")
+            self.augment.observe(sign.item(), stage.run.samples_per_step, config.augment_every)
+            stage.run.curves.record(augment_probability=self.augment.probability, mean_sign=sign)
+
+    def _loss(self, on_real: list[Tensor], on_fake: list[Tensor]) -> Tensor:
+        if self.natural is None:
+            return logistic_discriminator_loss(*on_real, *on_fake)
+        return multi_hinge_discriminator_loss(on_real, on_fake)
+
+
+def _mean(scores: list[Tensor]) -> Tensor:
+    return torch.stack([score.mean() for score in scores]).mean()
 
 
 class AdversarialStage(Stage):
     """A stage whose configuration has the options of `ExemplarLosses` and `PictureLossConfig`.
 
+    A subclass says what its attribute loss compares (`attribute_distance`), and may weigh gradients
+    (`weigh_perceptual`).
+
     Attributes:
         critic: the StyleGAN2 discriminator that learns, or None.
         feature_critic: the critics on ImageNet features that learn, or None.
-        augment: what it is shown of a picture.
         perceptual, identity: the two losses.
     """
 
     config: ExemplarLosses
-    critic: Learner | None
+    critic: Critic | None
     feature_critic: Learner | None
-    augment: DiscriminatorAugment
     perceptual: PictureLosses
     identity: PictureLosses
 
@@ -44,16 +156,16 @@ class AdversarialStage(Stage):
             perceptual.perceptual = "none"
         self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say)
         self.identity = PictureLosses(identity, None, self.device, self.run.say)
-        self.feature_critic = self.learn_feature_critic(self.perceptual)
+        self.feature_critic = self.perceptual.learn_critic(self)
         if config.identity_weight > 0 and config.identity_encoder is None:
             self.run.say("no identity_encoder is named: this run has no identity loss")
 
     @property
     def judges(self) -> list[Any]:
         """The networks that only look on while pictures are learned."""
-        return [learner.network for learner in (self.critic, self.feature_critic) if learner is not None]
+        return [judge.network for judge in (self.critic, self.feature_critic) if judge is not None]
 
-    def compared(self, image: Tensor, view: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def compare(self, image: Tensor, view: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Perceptual and projected adversarial loss of pictures that have a truth.
 
         `view` are the same pictures with other gradients (`spatial_gradient`), which the distance alone looks at.
@@ -64,45 +176,42 @@ class AdversarialStage(Stage):
         judged, more = self.perceptual.judge(image, target)
         return distance + judged, terms | more
 
-    def on_device(self, values: Any) -> Tensor:
-        """Numbers drawn on the host as a tensor on the device; copying them does not wait for the device's work."""
-        drawn = torch.as_tensor(np.asarray(values))
-        if drawn.is_floating_point():
-            drawn = drawn.float()
-        if self.device.type == "cuda":  # only there can a copy be left to run by itself
-            return drawn.pin_memory().to(self.device, non_blocking=True)
-        return drawn.to(self.device)
+    def weigh_perceptual(self, batch: dict[str, Any], image: Tensor) -> Tensor:
+        """The pictures as the perceptual loss sees them: their gradients may be weighed."""
+        return image
 
-    def seen(self, images: Tensor, positions: Tensor, stream: int) -> Tensor:
-        """What the discriminator is shown of them."""
-        return self.augment(images, self.rngs(positions, 30 + stream))
+    def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
+        """How far the codes of the pictures are from those they were made with; None where there is none to compare."""
+        raise NotImplementedError
 
-    def update_critic(self, batches: list[dict[str, Any]], fakes: list[Tensor]) -> None:
-        """One step on the batches' `image` and on `fakes`, made of each; then R1 when it is due."""
-        if self.critic is None:
-            return
-        config, critic, signs = self.config, self.critic.network, []
-        for batch, fake in zip(batches, fakes, strict=True):
-            image, position = batch["image"], batch["position"]
-            with self.accelerator.autocast():
-                on_real = critic(self.seen(image, position, 0)).float()
-                on_fake = critic(self.seen(fake, position, 1)).float()
-                loss = logistic_discriminator_loss(on_real, on_fake)
-            self.accelerator.backward(loss / len(batches))
-            signs.append(on_real.detach().sign().mean())
-            self.run.curves.record(
-                loss_discriminator=loss, score_real=on_real.mean(), score_fake=on_fake.mean()
-            )
-        self.update(self.critic)
-        if config.r1_weight > 0 and self.is_due(config.r1_every):
-            for batch in batches:
-                # Taken at the augmented pictures: resampling has no second derivative.
-                image = self.seen(batch["image"], batch["position"], 0).detach().requires_grad_(True)
-                penalty = r1_penalty(critic(image), image)
-                self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
-                self.run.curves.record(r1=penalty)
-            self.update(self.critic)
-        if config.augment == "ada":
-            sign = self.accelerator.reduce(torch.stack(signs).mean(), "mean")
-            self.augment.observe(sign.item(), self.run.samples_per_step, config.augment_every)
-            self.run.curves.record(augment_probability=self.augment.probability, mean_sign=sign)
+    def generator_loss(
+        self, batch: dict[str, Any], image: Tensor, same: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 5.8 and 6.24: the loss of filled pictures [B, 3, S, S], and its unweighted terms by name.
+
+        Args:
+            same: whether the exemplars are the pictures themselves, so that the fill has a truth.
+        """
+        config = self.config
+        total, terms = image.new_zeros(()), {}
+        if self.identity.active:
+            exemplar = F.adaptive_avg_pool2d(batch["exemplar"], image.shape[-1])
+            total, terms = self.identity(image, exemplar)
+        if same and config.has_perceptual:
+            loss, named = self.compare(image, self.weigh_perceptual(batch, image), batch["image"])
+        else:
+            loss, named = self.perceptual.judge(image, batch["image"])
+        total, terms = total + loss, terms | named
+        distance = self.attribute_distance(batch, image) if config.attribute_weight > 0 else None
+        if distance is not None:
+            terms["attribute"] = distance
+            total = total + config.attribute_weight * distance
+        if config.adversarial_weight > 0 and config.critic == "stylegan2":
+            terms["adversarial"] = self.critic.generator_loss(image, batch["position"])
+            total = total + config.adversarial_weight * terms["adversarial"]
+        if same and config.l1_weight > 0:
+            area = batch["mask"].sum((1, 2, 3)).clamp_min(1) * image.shape[1]
+            # Outside the hole both are the same.
+            terms["l1"] = ((image - batch["image"]).abs().sum((1, 2, 3)) / area).mean()
+            total = total + config.l1_weight * terms["l1"]
+        return total, terms

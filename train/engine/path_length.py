@@ -1,7 +1,10 @@
-"""The running mean that path-length regularisation pulls towards (Karras et al. 2020)."""
+"""Path-length regularisation of a generator (Karras et al. 2020), in an update of its own."""
 
 import torch
 from torch import Tensor
+
+from facekit.losses.path_length import path_length_penalty, path_lengths
+from train.engine.stage import Stage
 
 
 class MeanLength(torch.nn.Module):
@@ -15,3 +18,21 @@ class MeanLength(torch.nn.Module):
         """Move towards a new mean length and return where it stands."""
         self.value.lerp_(length, decay)
         return self.value.clone()
+
+
+def regularize_path(
+    stage: Stage, mean_length: MeanLength, image: Tensor, w_plus: Tensor, direction: Tensor
+) -> None:
+    """Collect the gradients that pull path lengths towards their mean.
+
+    Args:
+        image: [B, 3, S, S], made of the codes `w_plus` [B, n, D].
+        direction: N(0, 1), shaped as `image`.
+    """
+    config = stage.config
+    lengths = path_lengths(image, w_plus, direction)
+    mean = stage.accelerator.reduce(lengths.detach().mean(), "mean")
+    mean = mean_length.follow(mean, config.path_decay)
+    penalty = path_length_penalty(lengths, mean)
+    stage.accelerator.backward(config.path_weight * config.path_every * penalty)
+    stage.run.curves.record(path_length=mean, path_penalty=penalty)

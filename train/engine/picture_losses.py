@@ -1,4 +1,4 @@
-"""What the trainers of style encoder, code diffuser and restorer compare pictures with."""
+"""What trainers compare and judge pictures with: perceptual, identity, parser and projected adversarial loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.weights.imagenet import load_efficientnet_lite
-from train.engine.stage import StageConfig, load_component
+from train.engine.stage import Learner, Stage, StageConfig, load_component
 
 
 @dataclass(kw_only=True)
@@ -90,7 +90,7 @@ class PictureLosses:
         critic: the discriminator that feature matching reads; `None` where the run has none.
 
     Attributes:
-        feature_critic: the critics on ImageNet features, to be trained on `critic_loss` after each update of what
+        feature_critic: the critics on ImageNet features, to be updated (`update_critic`) after each update of what
             makes the pictures; `None` where the run has none.
 
     Raises:
@@ -137,6 +137,22 @@ class PictureLosses:
         if config.has_projected_critic:
             self.feature_critic = FeatureCritic(channels=config.critic_channels).to(device)
         self._shown: list[tuple[list[Tensor], list[Tensor]]] = []
+
+    def learn_critic(self, stage: Stage) -> Learner | None:
+        """Train the critics on ImageNet features as a part of a stage; None where the run has none."""
+        if self.feature_critic is None:
+            return None
+        return stage.learn(self.feature_critic, self.config.critic_learning_rate, (0.0, 0.99))
+
+    def update_critic(self, stage: Stage, learner: Learner | None) -> None:
+        """One step of the critics on ImageNet features, on what they judged since the last one."""
+        if learner is None:
+            return
+        values = self.critic_losses()
+        for value in values:
+            stage.accelerator.backward(value / len(values))
+            stage.run.curves.record(loss_feature_critic=value)
+        stage.update(learner)
 
     @property
     def active(self) -> bool:

@@ -221,19 +221,14 @@ class Run:
         """Pictures of this step, see `Curves.write_images`."""
         self.curves.write_images(name, rows, self.step)
 
-    def keep_best(self, metrics: dict[str, float], name: str, write: Callable[[Path], None]) -> bool:
-        """Let `write(folder)` fill `best/` when metric `name` is the best so far.
-
-        Higher is better for psnr, ssim and miou.
-        """
-        value = metrics[name]
+    def keep_best(self, metric: str, value: float, better: str, write: Callable[[Path], None]) -> bool:
+        """Let `write(folder)` fill `best/` when a metric's value is the best so far; `better`: "higher" or "lower"."""
         if not np.isfinite(value):
             return False
-        higher = name in ("psnr", "ssim", "miou")
-        best = self.best.get(name)
-        if best is not None and (value <= best if higher else value >= best):
+        best = self.best.get(metric)
+        if best is not None and (value <= best if better == "higher" else value >= best):
             return False
-        self.best[name] = value
+        self.best[metric] = value
         if self.is_main:
             write_folder(self.folder / "best", write)
         return True

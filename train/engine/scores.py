@@ -25,7 +25,7 @@ def sharpness(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
     return made / wanted.clamp_min(1e-12)
 
 
-def grown(mask: Tensor, pixels: int) -> Tensor:
+def widen_mask(mask: Tensor, pixels: int) -> Tensor:
     """A mask [B, 1, H, W] widened by so many pixels on every side."""
     return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
 
@@ -58,5 +58,11 @@ def over_pictures(accelerator: Accelerator, table: Tensor, names: Sequence[str])
 @torch.no_grad()
 def distance_within(distance: ImageNetDistance, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """ImageNet distance of pictures [B, 3, H, W] in and next to the holes of `mask` [B, 1, H, W], [B]."""
-    near = grown(mask, 9)  # features see a little beyond their place
+    near = widen_mask(mask, 9)  # features see a little beyond their place
     return feature_distance(distance.features(image), distance.features(target), near)
+
+
+def code_distance(codes: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """Distance of style codes [B, m, D], [B]: mean norm over the m codes (Eq. 5.7), or mean square ("mse")."""
+    difference = codes.float() - wanted.float()
+    return difference.norm(dim=2).mean(1) if kind == "norm" else difference.square().mean((1, 2))

@@ -1,4 +1,4 @@
-"""What the trainers of prior, style encoder, code diffuser and restorer share.
+"""A stage of training: networks that learn, numbered randomness, batches, and the run around an iteration.
 
 Every random choice belongs to a numbered sample, so that a run is the same after a restart and, beyond rounding
 and batch statistics, over any number of processes.
@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,12 +23,21 @@ from torch import Tensor, nn
 from facekit.damage.degrade import degrade_pair, get_config
 from facekit.hub.errors import explained
 from facekit.schedulers import CodeDiffusionScheduler
-from train.data.images import Data, ImageSource, Preparation, say_count, to_tensor, training_batches
+from train.data.images import (
+    Data,
+    ImageSource,
+    Picture,
+    PictureSource,
+    Preparation,
+    Prepare,
+    say_count,
+    to_tensor,
+    training_batches,
+)
+from train.engine import streams
 from train.engine.checkpoints import write_folder
 from train.engine.run import LoopConfig, Run
-
-if TYPE_CHECKING:
-    from train.engine.picture_losses import PictureLosses
+from train.engine.validation import Validation, validate
 
 Network = TypeVar("Network", bound=ModelMixin)
 
@@ -73,6 +82,11 @@ class StageConfig(LoopConfig):
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self, name) for name in names})
 
+    def held_out(self, count: int) -> list[Picture]:
+        """The first `count` pictures of the validation's split."""
+        source = ImageSource(self.validation_data, self.validation_split, image_column=self.image_column)
+        return source.first_pictures(count)
+
     def check_choices(self, **choices: tuple[str, ...]) -> None:
         """ValueError when an option is none of its choices."""
         for name, allowed in choices.items():
@@ -111,14 +125,15 @@ class Stage:
         self.config, self.run = config, Run(config)
         self.accelerator = self.run.accelerator
         self.device = self.accelerator.device
-        self._averages: list[EMAModel] = []
+        self.learners: list[Learner] = []
         # Equal weights everywhere at the start; afterwards each process draws from its own stream again.
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.build()
         self.resumed = self.run.resume()
-        for average in self._averages:
-            average.to(self.device)
+        for learner in self.learners:
+            if learner.average is not None:
+                learner.average.to(self.device)
 
     def build(self) -> None:
         raise NotImplementedError
@@ -133,8 +148,9 @@ class Stage:
         """Fill the folder; called in one process, when the others may have ended."""
         raise NotImplementedError
 
-    def after_step(self) -> None:
-        """Called in every process after each step, for validation."""
+    def build_validation(self) -> Validation | None:
+        """Held-out pictures and how they are scored; None where the run scores nothing."""
+        return None
 
     # Networks
 
@@ -160,14 +176,14 @@ class Stage:
                 network.parameters(), decay=float(average[0]), min_decay=float(average[1]), foreach=True
             )
             self.accelerator.register_for_checkpointing(kept)
-            self._averages.append(kept)
-        return Learner(network, made, kept)
+        self.learners.append(Learner(network, made, kept))
+        return self.learners[-1]
 
     def use(self, network: Network) -> Network:
         """A network that only helps: on the device, frozen, in evaluation mode."""
         return network.to(self.device).requires_grad_(False).eval()
 
-    def averaged(self, learner: Learner) -> Any:
+    def copy_average(self, learner: Learner) -> Any:
         """A copy with averaged parameters, or as trained where none are kept; buffers are the trained ones."""
         network = type(learner.network).from_config(learner.network.config)
         network.load_state_dict(learner.network.state_dict())
@@ -176,7 +192,7 @@ class Stage:
         return network.to(self.device).requires_grad_(False).eval()
 
     @contextlib.contextmanager
-    def frozen(self, *networks: nn.Module) -> Iterator[None]:
+    def freeze(self, *networks: nn.Module) -> Iterator[None]:
         """Gradients flow through these networks, but are not collected for them."""
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         for parameter in parameters:
@@ -208,22 +224,6 @@ class Stage:
             if learner.average is not None:
                 learner.average.step(learner.network.parameters())
 
-    def learn_feature_critic(self, losses: "PictureLosses") -> Learner | None:
-        """Train the critics on ImageNet features that `losses` has, if it has any."""
-        if losses.feature_critic is None:
-            return None
-        return self.learn(losses.feature_critic, losses.config.critic_learning_rate, (0.0, 0.99))
-
-    def update_feature_critic(self, learner: Learner | None, losses: "PictureLosses") -> None:
-        """One step of the critics on ImageNet features, on what they judged since the last one."""
-        if learner is None:
-            return
-        values = losses.critic_losses()
-        for value in values:
-            self.accelerator.backward(value / len(values))
-            self.run.curves.record(loss_feature_critic=value)
-        self.update(learner)
-
     def is_due(self, every: int) -> bool:
         """Whether something done every so many steps, the first included, is due; 0 means never."""
         return every > 0 and (self.run.step - 1) % every == 0
@@ -231,8 +231,10 @@ class Stage:
     # Numbered randomness
 
     def rngs(self, positions: Tensor, stream: int) -> list[np.random.Generator]:
-        """One random stream a sample; `stream` tells the uses within a step apart."""
-        return [np.random.default_rng([self.config.seed, p, 100 + stream]) for p in positions.tolist()]
+        """One random stream a sample; `stream` (see `train.engine.streams`) tells the uses within a step apart."""
+        return [
+            np.random.default_rng([self.config.seed, p, streams.SAMPLE + stream]) for p in positions.tolist()
+        ]
 
     def generators(self, positions: Tensor, stream: int) -> "Generators":
         """The same for tensors, on the device; on an accelerator one stream for the whole batch."""
@@ -247,20 +249,17 @@ class Stage:
 
     def step_rng(self, stream: int) -> np.random.Generator:
         """A choice for a whole step, the same in all processes."""
-        return np.random.default_rng([self.config.seed, self.run.step, 200 + stream])
+        return np.random.default_rng([self.config.seed, self.run.step, streams.STEP + stream])
 
     def seed_layers(self) -> None:
         """Dropout draws from the global stream, which a restart leaves elsewhere: it starts anew in each step."""
-        words = [self.config.seed, self.run.step, 300, self.accelerator.process_index]
+        words = [self.config.seed, self.run.step, streams.LAYERS, self.accelerator.process_index]
         torch.manual_seed(int(np.random.default_rng(words).integers(2**62)))
 
     # Data
 
-    def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """This process's batches from where the run stands (or from a sample number, as if it were alone).
-
-        `image` [B, 3, S, S] in [-1, 1]; with damage also `damaged`, of the same shape.
-        """
+    def preparation(self) -> Preparation:
+        """What is made of each picture that is read."""
         config = self.config
 
         def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -269,26 +268,52 @@ class Stage:
             damaged, target = degrade_pair(pixels, config.damage, rng)
             return {"damaged": to_tensor(damaged), "image": to_tensor(target)}
 
+        extras = None if config.damage == "none" else damage
+        return Preparation(self.size, config.seed, flip=config.flip, extras=extras)
+
+    def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
+        """This process's batches from where the run stands (or from a sample number, as if it were alone).
+
+        `image` [B, 3, S, S] in [-1, 1]; with damage also `damaged`, of the same shape.
+        """
+        return self.read_batches(self.config.source(), self.preparation(), start)
+
+    def read_batches(
+        self, source: PictureSource, prepare: Prepare, start: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Batches of any source under any preparation, shared out as those of `batches`."""
+        alone = start is not None
         return training_batches(
-            config.source(),
-            Preparation(
-                self.size, config.seed, flip=config.flip, extras=None if config.damage == "none" else damage
-            ),
-            batch_size=config.batch_size,
-            start=self.run.samples_seen if start is None else start,
-            rank=self.accelerator.process_index if start is None else 0,
-            world=self.accelerator.num_processes if start is None else 1,
-            num_workers=config.num_workers,
+            source,
+            prepare,
+            batch_size=self.config.batch_size,
+            start=start if alone else self.run.samples_seen,
+            rank=0 if alone else self.accelerator.process_index,
+            world=1 if alone else self.accelerator.num_processes,
+            num_workers=self.config.num_workers,
         )
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved = self.moved(batch)
+        moved = self.move(batch)
         moved.setdefault("damaged", moved["image"])
         return moved
 
-    def moved(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def move(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch on the device, but for `position`, which seeds random streams: reading it there would wait."""
-        return {name: value if name == "position" else value.to(self.device) for name, value in batch.items()}
+        return {name: value if name == "position" else self.on_device(value) for name, value in batch.items()}
+
+    def on_device(self, values: Any) -> Tensor:
+        """Numbers on the host as a tensor on the device, floats as float32.
+
+        Copying does not wait for the device's work: from ordinary memory a GPU copies only once it has done all that it
+        was given before.
+        """
+        tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values))
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
     # The run
 
@@ -301,11 +326,13 @@ class Stage:
 
     def train(self) -> None:
         config, run = self.config, self.run
+        validation = self.build_validation()
         say_count(run, config.source())
         batches = self.batches()
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
-            self.after_step()
+            if validation is not None and run.is_time(config.validate_every):
+                validate(run, validation, self.write_networks)
             if run.is_time(config.sample_every) and run.is_main:
                 with torch.no_grad():
                     run.write_images("train", self.sample_rows(group[0]))

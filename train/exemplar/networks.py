@@ -6,11 +6,9 @@ from typing import Any
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from train.engine.stage import load_component
 from train.exemplar.config import ExemplarConfig
 from train.starts.from_prior import start_from_prior
-from train.starts.grow import grow
 from train.starts.grow_exemplar import grow_generator
 from train.starts.quiet import quieten_styles
 
@@ -55,25 +53,6 @@ def build_generator(
         wanted = str(generator.config.use_sketch).lower()
         raise ValueError(f"the generator has use_sketch {wanted}: say --sketch {wanted}")
     return generator
-
-
-def build_critic(
-    config: ExemplarConfig, generator: MultiStyleGenerator, say: Callable[[str], None]
-) -> StyleGAN2Discriminator:
-    """The discriminator of `init_from`, grown where the generator is, or a new one as wide as the generator."""
-    if config.init_from is not None:
-        try:
-            old = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
-        except OSError:
-            say(f"{config.init_from} has no discriminator: it starts afresh")
-        else:
-            if old.config.sample_size == generator.config.sample_size:
-                return old
-            large = old.from_config({**old.config, "sample_size": generator.config.sample_size})
-            grow(old, large)
-            return large
-    same = {name: generator.config[name] for name in ("sample_size", "channel_base", "max_channels")}
-    return StyleGAN2Discriminator(**(same | config.discriminator))
 
 
 def choose_layers(config: ExemplarConfig, encoder: StyleEncoder, generator: MultiStyleGenerator) -> list[int]:

@@ -1,6 +1,6 @@
 """Scores of an exemplar-guided generator on held-out faces with fixed masks."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -8,17 +8,12 @@ from torch import Tensor
 
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.damage.mixtures import MaskSampler
-from train.data.images import ImageSource, fit_square, to_tensor
-from train.engine.scores import distance_within, imagenet_distance, over_pictures, sharpness
+from train.data.images import fit_square, to_tensor
+from train.engine.scores import code_distance, distance_within, imagenet_distance, over_pictures, sharpness
+from train.engine.validation import join_rows, own_share
 
 if TYPE_CHECKING:
     from train.exemplar.trainer import ExemplarTrainer
-
-
-def attribute_distance(codes: Tensor, wanted: Tensor, kind: str) -> Tensor:
-    """Distance of style codes [B, m, D], [B]: mean norm over the m codes (Eq. 5.7), or mean square ("mse")."""
-    difference = codes.float() - wanted.float()
-    return difference.norm(dim=2).mean(1) if kind == "norm" else difference.square().mean((1, 2))
 
 
 class ExemplarValidation:
@@ -29,12 +24,12 @@ class ExemplarValidation:
         OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
     """
 
+    better: ClassVar[dict[str, str]] = {"psnr": "higher", "attribute": "lower", "imagenet": "lower"}
+
     def __init__(self, trainer: "ExemplarTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        source = ImageSource(
-            config.validation_data, config.validation_split, image_column=config.image_column
-        )
-        pictures = source.first_pictures(config.validation_images)
+        self.best = config.best_metric
+        pictures = config.held_out(config.validation_images)
         if len(pictures) < 2:
             raise ValueError("validation fills faces after one another: it needs two pictures or more")
         masks = MaskSampler(size=trainer.size, **config.validation_masks)
@@ -47,7 +42,7 @@ class ExemplarValidation:
                 strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
                 picture["sketch"] = torch.from_numpy(strokes)[None, None]
             self.pictures.append(picture | {"position": torch.tensor([i])})
-        self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
+        self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
         with torch.no_grad():
             images = [picture["image"].to(trainer.device) for picture in self.pictures]
             self.codes = torch.cat([trainer.codes(image) for image in images])
@@ -64,16 +59,16 @@ class ExemplarValidation:
             Rows: masked, next face, filled after it, filled after itself, truth.
         """
         trainer, count = self.trainer, len(self.pictures)
-        network, accelerator = trainer.averaged(trainer.generator), trainer.accelerator
+        network, accelerator = trainer.copy_average(trainer.generator), trainer.accelerator
         table, rows = torch.zeros(count, 5), []
-        for i in range(accelerator.process_index, count, accelerator.num_processes):
+        for i in own_share(accelerator, count):
             batch: dict[str, Any] = {name: x.to(trainer.device) for name, x in self.pictures[i].items()}
             own, other = self.codes[i : i + 1], (i + 1) % count
-            itself = trainer.filled(network, batch, own)
-            after = trainer.filled(network, batch, self.codes[other : other + 1])
-            made = trainer.used(trainer.codes(after)).expand(count, -1, -1)
+            itself = trainer.fill_with(network, batch, own)
+            after = trainer.fill_with(network, batch, self.codes[other : other + 1])
+            made = trainer.pick_codes(trainer.codes(after)).expand(count, -1, -1)
             kind = trainer.config.attribute_distance
-            distances = attribute_distance(made, trainer.used(self.codes), kind)
+            distances = code_distance(made, trainer.pick_codes(self.codes), kind)
             farther = (distances > distances[other]).float().sum() / (count - 1)
             error = (itself - batch["image"]).square().mean().item() / 4  # of pictures in [0, 1]
             psnr = -10 * np.log10(max(error, 1e-10))
@@ -86,5 +81,4 @@ class ExemplarValidation:
                 masked, guide = batch["image"] * (1 - batch["mask"]), self.pictures[other]["image"]
                 rows.append((masked, guide.to(masked), after, itself, batch["image"]))
         names = ("psnr", "attribute", "match", "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = over_pictures(accelerator, table, names)
-        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
+        return over_pictures(accelerator, table, names), join_rows(rows)

@@ -362,7 +362,9 @@ class InpaintTrainer:
                 metrics, rows = validation.score(network, self.reasoning_steps, run.accelerator)
                 run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
                 run.write_images("validation", rows)
-                run.keep_best(metrics, config.best_metric, self.write_pipeline)
+                name = config.best_metric
+                better = "higher" if name in ("psnr", "ssim") else "lower"
+                run.keep_best(name, metrics[name], better, self.write_pipeline)
         if run.is_main:
             write_folder(run.folder / "pipeline", self.write_pipeline)
             run.say(f"wrote {run.folder / 'pipeline'}")

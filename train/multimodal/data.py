@@ -1,8 +1,7 @@
-"""What Algorithm 5 reads: pictures with holes and modalities in them, and the exemplars beside them."""
+"""What Algorithm 5 reads: pictures with holes and modalities in them, and codes of known faces."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,22 +10,12 @@ from torch import Tensor
 
 from facekit.damage.mixtures import MaskSampler
 from facekit.pipelines.sample import CODES_FILE
-from train.data.images import Preparation, training_batches
-from train.data.modalities import edit_keep, guided_batches
-from train.exemplar.data import EXEMPLAR_SEED
-
-if TYPE_CHECKING:
-    from train.multimodal.trainer import MultimodalTrainer
+from train.data.modalities import ModalityPreparation, edit_keep, prepare_guided
+from train.multimodal.config import MultimodalConfig
 
 
-def edit_batches(trainer: "MultimodalTrainer", start: int | None = None) -> Iterator[dict[str, Any]]:
-    """Endless batches, see `train.data.modalities.guided_batches`, all at the guide size.
-
-    Yields:
-        Beside the modalities `mask` [B, 1, S, S], 1 = to be edited, `keep` [B, 4, S, S], and `exemplar`, as the image,
-        where it may be another one.
-    """
-    config, size = trainer.config, trainer.guide_size
+def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
+    """Pictures with their modalities, `mask` [1, S, S], 1 = to be edited, and `keep` [4, S, S]."""
     masks = MaskSampler(size=size, **config.masks)
 
     def draw(position: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -34,21 +23,7 @@ def edit_batches(trainer: "MultimodalTrainer", start: int | None = None) -> Iter
         keep = edit_keep(mask, config.modality_threshold, rng)
         return {"mask": torch.from_numpy(mask.astype(np.float32))[None], "keep": torch.from_numpy(keep)}
 
-    pictures = guided_batches(trainer, size, draw, start)
-    if config.same_image_probability == 1:
-        return pictures
-    exemplars = training_batches(
-        config.source(),
-        Preparation(size, config.seed + EXEMPLAR_SEED, flip=config.flip),
-        batch_size=config.batch_size,
-        num_workers=config.num_workers,
-        start=trainer.run.samples_seen if start is None else start,
-        rank=trainer.accelerator.process_index if start is None else 0,
-        world=trainer.accelerator.num_processes if start is None else 1,
-    )
-    return (
-        picture | {"exemplar": other["image"]} for picture, other in zip(pictures, exemplars, strict=True)
-    )
+    return prepare_guided(config, size, draw)
 
 
 def known_codes(prior: str) -> Tensor:

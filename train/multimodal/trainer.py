@@ -11,23 +11,26 @@ from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import load_parser
-from facekit.losses.logistic import logistic_generator_loss
 from facekit.models.face_parser import FaceParser
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator, mixed_styles
 from facekit.pipelines.edit.pipeline import FaceEditPipeline
+from train.data.exemplars import EXEMPLAR_SEED, pair_exemplars
+from train.data.images import Preparation
 from train.data.label_maps import Labeller
 from train.data.modalities import encoder_view
-from train.engine.critic import AdversarialStage
-from train.engine.stage import Learner, lazy_options, load_component
-from train.exemplar.networks import build_critic
-from train.exemplar.validation import attribute_distance
+from train.engine.critic import AdversarialStage, Critic
+from train.engine.scores import code_distance
+from train.engine.stage import lazy_options, load_component
+from train.engine.streams import Multimodal as Stream
+from train.engine.streams import MultimodalStep as Choice
 from train.multimodal.config import MultimodalConfig
-from train.multimodal.data import edit_batches, known_codes
+from train.multimodal.data import known_codes, prepare_edits
 from train.multimodal.networks import build_networks, check_guides
 from train.multimodal.validation import MultimodalValidation
+from train.starts.critic import build_critic
 
 
 class MultimodalTrainer(AdversarialStage):
@@ -50,28 +53,39 @@ class MultimodalTrainer(AdversarialStage):
         average = (config.ema_decay, config.ema_min_decay)
         self.aggregation = self.learn(aggregation, config.learning_rate, config.betas, average)
         self.refiner = self.learn(refiner, config.learning_rate, config.betas, average)
-        self.critic: Learner | None = None
+        augment = config.make_augment()
+        self.critic: Critic | None = None
         if config.needs_critic:
             rate = config.discriminator_learning_rate or config.learning_rate
             betas = config.discriminator_betas or config.betas
             every = config.r1_every if config.lazy_rates and config.r1_weight > 0 else 0
-            critic = build_critic(config, refiner, self.run.say)
-            self.critic = self.learn(critic, **lazy_options(rate, betas, every))
+            same = {name: refiner.config[name] for name in ("sample_size", "channel_base", "max_channels")}
+            critic = build_critic(same | config.discriminator, config.init_from, self.run.say)
+            self.critic = Critic(self, self.learn(critic, **lazy_options(rate, betas, every)), augment)
         self.build_losses()
-        self.augment = config.make_augment()
-        self.accelerator.register_for_checkpointing(self.augment)
+        self.accelerator.register_for_checkpointing(augment)
 
     # Data
 
+    def preparation(self) -> Preparation:
+        return prepare_edits(self.config, self.guide_size)
+
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """See `train.multimodal.data.edit_batches`."""
-        return edit_batches(self, start)
+        """As `Stage.batches`, all at the guide size.
+
+        Beside what `prepare_edits` adds, `exemplar`, as the image, where it may be another one.
+        """
+        config, pictures = self.config, super().batches(start)
+        if config.same_image_probability == 1:
+            return pictures
+        others = Preparation(self.guide_size, config.seed + EXEMPLAR_SEED, flip=config.flip)
+        return pair_exemplars(pictures, self.read_batches(config.source(), others, start))
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return self.labeller(self.moved(batch))
+        return self.labeller(self.move(batch))
 
     @torch.no_grad()
-    def prepared(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
+    def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
         """Lines 5 to 29: what the learning networks are given.
 
         `image` [B, 3, S, S], `mask` [B, 1, S, S], the modalities as they read them, `exemplar` at the guide size,
@@ -81,24 +95,24 @@ class MultimodalTrainer(AdversarialStage):
         keep = batch["keep"]
         if not same:
             keep = torch.cat([keep[:, :1], torch.zeros_like(keep[:, 1:])], 1)
-        ready = self.reduced(batch | {"keep": keep})
+        ready = self.reduce(batch | {"keep": keep})
         with self.accelerator.autocast():
             own = self.codes(exemplar)
             projected = self.encoder(ready.pop("view")).float()
             if same:
                 swap = [
                     rng.random() < self.config.projected_probability
-                    for rng in self.rngs(batch["position"], 8)
+                    for rng in self.rngs(batch["position"], Stream.PROJECTED)
                 ]
                 codes = torch.where(self.on_device(swap)[:, None, None], projected, own)
             elif self.config.ablation == "d":
                 codes = own
             else:
-                codes = self.diversified(own, batch["position"])
+                codes = self.diversify(own, batch["position"])
             bank = self.bank(projected if self.config.bank_codes == "projected" else codes, batch["position"])
         return ready | {"exemplar": exemplar, "codes": codes, "bank": bank}
 
-    def reduced(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def reduce(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`view`, what the encoder reads at the guide size, and everything the refiner's side needs at its own."""
         step = self.guide_size // self.size
         view = encoder_view(batch, batch["keep"])
@@ -117,32 +131,35 @@ class MultimodalTrainer(AdversarialStage):
         """Style codes [B, t, D] of whole pictures: all other modalities are absent."""
         return self.encoder(encoder_input(image)).float()
 
-    def diversified(self, own: Tensor, positions: Tensor) -> Tensor:
+    def diversify(self, own: Tensor, positions: Tensor) -> Tensor:
         """Eq. 6.20: alpha times the exemplar's codes [B, t, D] and the rest of mixed random codes."""
         count = own.shape[1]
-        crossover = int(self.step_rng(11).integers(1, count))
+        crossover = int(self.step_rng(Choice.CROSSOVER).integers(1, count))
         if self.faces is None:
-            z = self.normal(self.generators(positions, 6), 2, self.prior.config.style_dim)
+            z = self.normal(self.generators(positions, Stream.RANDOM_CODES), 2, self.prior.config.style_dim)
             mixed = mixed_styles(self.prior.mapping, list(z.unbind(1)), count, crossover).float()
         else:
-            pairs = [rng.integers(len(self.faces), size=2).tolist() for rng in self.rngs(positions, 6)]
+            pairs = [
+                rng.integers(len(self.faces), size=2).tolist()
+                for rng in self.rngs(positions, Stream.RANDOM_CODES)
+            ]
             first, second = self.faces[self.on_device(pairs).T]
             mixed = torch.cat([first[:, :crossover], second[:, crossover:count]], 1)
-        shares = [float(rng.random()) for rng in self.rngs(positions, 7)]
+        shares = [float(rng.random()) for rng in self.rngs(positions, Stream.SHARE)]
         return torch.lerp(mixed, own, self.on_device(shares)[:, None, None])
 
     def bank(self, codes: Tensor, positions: Tensor) -> list[Tensor]:
         """The prior's maps of codes, up to the refiner's size."""
-        generators, level = self.generators(positions, 9), self.count // 2 - 1
+        generators, level = self.generators(positions, Stream.BANK), self.count // 2 - 1
         output = self.prior(w_plus=codes, generator=generators, stop_at=level, feature_layer="conv")
         return output.features
 
     def fill(self, batch: dict[str, Any], stream: int) -> Tensor:
         """I_out [B, 3, S, S] (Eq. 6.1) of the networks that learn."""
         generators = self.generators(batch["position"], stream)
-        return self.filled(self.aggregation.network, self.refiner.network, batch, generators)
+        return self.fill_with(self.aggregation.network, self.refiner.network, batch, generators)
 
-    def filled(self, aggregation: Any, refiner: Any, batch: dict[str, Any], generators: Any) -> Tensor:
+    def fill_with(self, aggregation: Any, refiner: Any, batch: dict[str, Any], generators: Any) -> Tensor:
         """The same of any networks; without generators with the stored noise."""
         names = ("image", "mask", "sketch", "semantics", "color")
         features = aggregation(*(batch[name] for name in names))
@@ -154,93 +171,57 @@ class MultimodalTrainer(AdversarialStage):
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         # r > rho: other faces.
-        same = bool(self.step_rng(0).random() <= self.config.same_image_probability)
-        batches = [self.prepared(batch, same) for batch in batches]
+        same = bool(self.step_rng(Choice.SAME).random() <= self.config.same_image_probability)
+        batches = [self.prepare(batch, same) for batch in batches]
         fakes = self._update_generator(batches, same)
-        self.update_critic(batches, fakes)
+        if self.critic is not None:
+            self.critic.update(batches, [[fake] for fake in fakes])
 
     def _update_generator(self, batches: list[dict[str, Any]], same: bool) -> list[Tensor]:
         """One step of aggregation and refiner -> the pictures it was taken on."""
         fakes = []
-        with self.frozen(*self.judges):
+        with self.freeze(*self.judges):
             for batch in batches:
                 with self.accelerator.autocast():
-                    fake = self.fill(batch, 1)
-                    loss, terms = self._generator_loss(batch, fake, same)
+                    fake = self.fill(batch, Stream.FAKE)
+                    loss, terms = self.generator_loss(batch, fake, same)
                 if loss.requires_grad:
                     self.accelerator.backward(loss / len(batches))
                 fakes.append(fake.detach())
                 named = {f"generator_{name}": value for name, value in terms.items()}
                 self.run.curves.record(loss_generator=loss, **named)
         self.update(self.aggregation, self.refiner, clip=self.config.gradient_clip)
-        self.update_feature_critic(self.feature_critic, self.perceptual)
+        self.perceptual.update_critic(self, self.feature_critic)
         return fakes
 
-    def _generator_loss(
-        self, batch: dict[str, Any], image: Tensor, same: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 6.24, for the two networks that paint."""
-        config = self.config
-        total, terms = image.new_zeros(()), {}
-        if self.identity.active:
-            exemplar = F.adaptive_avg_pool2d(batch["exemplar"], image.shape[-1])
-            total, terms = self.identity(image, exemplar)
-        if same and config.has_perceptual:
-            loss, named = self.compared(image, image, batch["image"])
-            total, terms = total + loss, terms | named
-        else:
-            loss, named = self.perceptual.judge(image, batch["image"])
-            total, terms = total + loss, terms | named
-        if config.attribute_weight > 0:
-            # Eq. 6.21
-            distance = attribute_distance(self.codes(image), batch["codes"], config.attribute_distance)
-            terms["attribute"] = distance.mean()
-            total = total + config.attribute_weight * terms["attribute"]
-        if config.adversarial_weight > 0 and config.critic == "stylegan2":
-            scores = self.critic.network(self.seen(image, batch["position"], 2))
-            terms["adversarial"] = logistic_generator_loss(scores.float())
-            total = total + config.adversarial_weight * terms["adversarial"]
-        if same and config.l1_weight > 0:
-            area = batch["mask"].sum((1, 2, 3)).clamp_min(1) * image.shape[1]
-            # Outside the hole both are the same.
-            terms["l1"] = ((image - batch["image"]).abs().sum((1, 2, 3)) / area).mean()
-            total = total + config.l1_weight * terms["l1"]
-        return total, terms
+    def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
+        """Eq. 6.21."""
+        return code_distance(self.codes(image), batch["codes"], self.config.attribute_distance).mean()
 
     # Results
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
         """Masked with strokes, colours, filled by the averaged networks, truth."""
-        few = self.prepared({name: value[:8] for name, value in batch.items()}, True)
-        networks = self.averaged(self.aggregation), self.averaged(self.refiner)
-        filled = self.filled(*networks, few, self.generators(few["position"], 5)).clamp(-1, 1)
+        few = self.prepare({name: value[:8] for name, value in batch.items()}, True)
+        networks = self.copy_average(self.aggregation), self.copy_average(self.refiner)
+        filled = self.fill_with(*networks, few, self.generators(few["position"], Stream.SAMPLE_GRID)).clamp(
+            -1, 1
+        )
         masked = few["image"] * (1 - few["mask"]) + 2 * few["sketch"]
         return [masked, few["color"], filled, few["image"]]
 
-    def train(self) -> None:
-        self.validation = MultimodalValidation(self) if self.config.validation_data is not None else None
-        super().train()
-
-    def after_step(self) -> None:
-        config, run = self.config, self.run
-        if self.validation is None or not run.is_time(config.validate_every):
-            return
-        metrics, rows = self.validation.score()
-        run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
-        run.write_images("validation", rows)
-        # `keep_best` knows by its name that a higher PSNR is better.
-        name = "psnr" if config.best_metric.startswith("psnr") else config.best_metric
-        run.keep_best({name: metrics[config.best_metric]}, name, self.write_networks)
+    def build_validation(self) -> MultimodalValidation | None:
+        return None if self.config.validation_data is None else MultimodalValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         if self.config.latent_warper is not None:
             self.whole_pipeline().save_pretrained(folder)
         for name in ("aggregation", "refiner"):
-            self.averaged(getattr(self, name)).cpu().save_pretrained(folder / name)
+            self.copy_average(getattr(self, name)).cpu().save_pretrained(folder / name)
         copy.deepcopy(self.encoder).cpu().save_pretrained(folder / "style_encoder")
         copy.deepcopy(self.prior).cpu().save_pretrained(folder / "prior")
         if self.critic is not None:
-            self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
+            self.copy_average(self.critic.learner).cpu().save_pretrained(folder / "discriminator")
 
     def whole_pipeline(self) -> FaceEditPipeline:
         """The pipeline around the averaged networks."""
@@ -254,8 +235,8 @@ class MultimodalTrainer(AdversarialStage):
             style_encoder=self.encoder,
             prior=self.prior,
             latent_warper=load_component(LatentWarper, str(config.latent_warper), "latent_warper"),
-            aggregation=self.averaged(self.aggregation),
-            refiner=self.averaged(self.refiner),
+            aggregation=self.copy_average(self.aggregation),
+            refiner=self.copy_average(self.refiner),
             face_parser=parser,
             directions=directions,
         )

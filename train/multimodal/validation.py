@@ -1,16 +1,16 @@
 """Scores of aggregation and refiner on held-out faces with fixed masks."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facekit.damage.mixtures import MaskSampler
-from train.data.images import ImageSource
 from train.data.label_maps import LabelFolder
 from train.data.modalities import ModalityPreparation
 from train.engine.scores import distance_within, imagenet_distance, over_pictures, sharpness
+from train.engine.validation import join_rows, own_share
 
 if TYPE_CHECKING:
     from train.multimodal.trainer import MultimodalTrainer
@@ -27,21 +27,20 @@ class MultimodalValidation:
     """
 
     WAYS = ("psnr", "psnr_guided", "psnr_alone")
+    better: ClassVar[dict[str, str]] = dict.fromkeys(WAYS, "higher") | {"imagenet": "lower"}
 
     def __init__(self, trainer: "MultimodalTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        source = ImageSource(
-            config.validation_data, config.validation_split, image_column=config.image_column
-        )
+        self.best = config.best_metric
         size = trainer.guide_size
         masks = MaskSampler(size=size, **config.validation_masks)
         labels = None
         if config.semantics == "folder":
             labels = LabelFolder(config.validation_data, config.validation_semantics)
         prepare = ModalityPreparation(size, 0, flip=False, labels=labels)
-        self.distance = imagenet_distance(trainer.device, needed=config.best_metric == "imagenet")
+        self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
         self.pictures: list[dict[str, Tensor]] = []
-        for i, picture in enumerate(source.first_pictures(config.validation_images)):
+        for i, picture in enumerate(config.held_out(config.validation_images)):
             sample = prepare(picture, i)
             sample["mask"] = torch.from_numpy(masks(np.random.default_rng([7, i])).astype(np.float32))[None]
             sample["position"] = torch.tensor(i)
@@ -58,14 +57,14 @@ class MultimodalValidation:
         Rows: masked with strokes, colours, the three fills, truth.
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
-        networks = trainer.averaged(trainer.aggregation), trainer.averaged(trainer.refiner)
+        networks = trainer.copy_average(trainer.aggregation), trainer.copy_average(trainer.refiner)
         table, rows = torch.zeros(len(self.pictures), len(self.WAYS) + 2), []
-        for i in range(accelerator.process_index, len(self.pictures), accelerator.num_processes):
+        for i in own_share(accelerator, len(self.pictures)):
             batch: dict[str, Any] = trainer.to_device(self.pictures[i])
             fills = []
             for k, way in enumerate(self.WAYS):
-                ready = self.ready(batch, way)
-                fills.append(trainer.filled(*networks, ready, None).clamp(-1, 1))
+                ready = self.make_ready(batch, way)
+                fills.append(trainer.fill_with(*networks, ready, None).clamp(-1, 1))
                 error = (fills[-1] - ready["image"]).square().mean().item() / 4  # of pictures in [0, 1]
                 table[i, k] = -10 * np.log10(max(error, 1e-10))
                 if k < 2:
@@ -78,14 +77,13 @@ class MultimodalValidation:
             if len(rows) < 8:
                 rows.append((*drawn, *fills, ready["image"]))
         names = (*self.WAYS, "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = over_pictures(accelerator, table, names)
-        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
+        return over_pictures(accelerator, table, names), join_rows(rows)
 
-    def ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:
+    def make_ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:
         """What the networks are given."""
         trainer, mask = self.trainer, batch["mask"]
         given = torch.zeros_like(mask) if way == "psnr_alone" else mask
-        ready = trainer.reduced(batch | {"keep": torch.cat([1 - mask, given, given, given], 1)})
+        ready = trainer.reduce(batch | {"keep": torch.cat([1 - mask, given, given, given], 1)})
         projected = trainer.encoder(ready.pop("view")).float()
         codes = trainer.codes(batch["image"]) if way == "psnr" else projected
         bank_codes = projected if trainer.config.bank_codes == "projected" else codes

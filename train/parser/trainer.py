@@ -11,11 +11,10 @@ from torch import Tensor
 
 from facekit.conditions.semantics import CLASS_NAMES
 from facekit.models.face_parser import FaceParser
-from train.data.images import to_tensor, training_batches
 from train.engine.stage import Stage, load_component
 from train.parser.config import ParserConfig
 from train.parser.data import PairPreparation, PairSource, class_weights
-from train.parser.validation import confusion, group_ious, painted
+from train.parser.validation import ParserValidation, paint_maps
 
 
 def one_cycle(step: int, max_steps: int, warm_up: float) -> float:
@@ -71,16 +70,7 @@ class ParserTrainer(Stage):
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
         """`image` [B, 3, S, S] in [-1, 1], `labels` [B, S, S] (-1: unlabelled), `score` [B], `position` [B]."""
-        alone = start is not None
-        return training_batches(
-            self.source,  # type: ignore[arg-type]
-            PairPreparation(self.size, self.config),  # type: ignore[arg-type]
-            batch_size=self.config.batch_size,
-            start=self.run.samples_seen if start is None else start,
-            rank=0 if alone else self.accelerator.process_index,
-            world=1 if alone else self.accelerator.num_processes,
-            num_workers=self.config.num_workers,
-        )
+        return self.read_batches(self.source, PairPreparation(self.size, self.config), start)
 
     def iteration(self, batches: list[dict[str, Any]]) -> None:
         config = self.config
@@ -111,48 +101,19 @@ class ParserTrainer(Stage):
         self.parser.network.eval()
         logits = self.parser.network(image)
         self.parser.network.train()
-        return [image, painted(labels).to(image), painted(logits.argmax(1)).to(image)]
+        return [image, paint_maps(labels).to(image), paint_maps(logits.argmax(1)).to(image)]
 
     @torch.no_grad()
-    def finished(self) -> FaceParser:
+    def finish(self) -> FaceParser:
         """The network as it is written: the classes' weights (partly) taken back from its logits."""
-        network = self.averaged(self.parser)
+        network = self.copy_average(self.parser)
         last = network.head[0]
         # Four channels a class, one for each pixel of a block.
         last.bias -= self.config.correction * self.weights.log().repeat_interleave(4)
         return network
 
-    @torch.no_grad()
-    def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """IoU of each group over all held-out pictures at their own size, and rows of the first eight.
-
-        Pixels of all pictures are counted together, as many times as their maps are trusted.
-        """
-        network, accelerator = self.finished(), self.accelerator
-        table = torch.zeros(len(CLASS_NAMES), len(CLASS_NAMES), dtype=torch.float32)
-        rows: list[list[Tensor]] = [[], [], []]
-        for pair in self.held_out.pairs[accelerator.process_index :: accelerator.num_processes]:
-            pixels, labels = pair.read(size=256)
-            image = to_tensor(pixels)[None].to(self.device)
-            with accelerator.autocast():
-                predicted = network(image).argmax(1).cpu()
-            truth = torch.from_numpy(labels).long()[None]
-            table += pair.score * confusion(predicted, truth).float()
-            if len(rows[0]) < 8:
-                for row, one in zip(rows, (image.cpu(), painted(truth), painted(predicted)), strict=True):
-                    row.append(one[0])
-        table = accelerator.reduce(table.to(self.device), "sum").cpu()
-        return group_ious(table), [torch.stack(row) for row in rows]
-
-    def after_step(self) -> None:
-        config, run = self.config, self.run
-        if self.held_out is None or not run.is_time(config.validate_every):
-            return
-        metrics, rows = self.score()
-        run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
-        run.write_images("validation", rows)
-        run.say(f"step {run.step}: mean IoU {metrics['miou']:.3f}")
-        run.keep_best(metrics, "miou", self.write_networks)
+    def build_validation(self) -> ParserValidation | None:
+        return None if self.held_out is None else ParserValidation(self, self.held_out)
 
     def write_networks(self, folder: Path) -> None:
-        self.finished().cpu().save_pretrained(folder)
+        self.finish().cpu().save_pretrained(folder)

@@ -1,10 +1,18 @@
 """How far a parser agrees with label maps: intersection over union."""
 
+from typing import TYPE_CHECKING, ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from facekit.conditions.semantics import CLASS_NAMES, paint
+from train.data.images import to_tensor
+from train.engine.validation import own_share
+from train.parser.data import PairSource
+
+if TYPE_CHECKING:
+    from train.parser.trainer import ParserTrainer
 
 # Brows, eyes and lips are each one group: sides are a matter of position.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -40,7 +48,44 @@ def group_ious(table: Tensor) -> dict[str, float]:
     return ious | {"miou": float(np.mean(list(ious.values())))}
 
 
-def painted(labels: Tensor) -> Tensor:
+def paint_maps(labels: Tensor) -> Tensor:
     """Maps `[B, H, W]` -> their preview pictures `[B, 3, H, W]` in [-1, 1]."""
     pictures = np.stack([paint(one) for one in labels.cpu().numpy()])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class ParserValidation:
+    """All pictures of a split for which a good enough map exists."""
+
+    best = "miou"
+    better: ClassVar[dict[str, str]] = {"miou": "higher"}
+
+    def __init__(self, trainer: "ParserTrainer", source: PairSource) -> None:
+        self.trainer, self.pairs = trainer, source.pairs
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """IoU of each group over all held-out pictures at their own size, and rows of the first eight.
+
+        Pixels of all pictures are counted together, as many times as their maps are trusted.
+        """
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        network = trainer.finish()
+        table = torch.zeros(len(CLASS_NAMES), len(CLASS_NAMES), dtype=torch.float32)
+        rows: list[list[Tensor]] = [[], [], []]
+        for i in own_share(accelerator, len(self.pairs)):
+            pixels, labels = self.pairs[i].read(size=256)
+            image = to_tensor(pixels)[None].to(trainer.device)
+            with accelerator.autocast():
+                predicted = network(image).argmax(1).cpu()
+            truth = torch.from_numpy(labels).long()[None]
+            table += self.pairs[i].score * confusion(predicted, truth).float()
+            if len(rows[0]) < 8:
+                for row, one in zip(
+                    rows, (image.cpu(), paint_maps(truth), paint_maps(predicted)), strict=True
+                ):
+                    row.append(one[0])
+        table = accelerator.reduce(table.to(trainer.device), "sum").cpu()
+        scores = group_ious(table)
+        trainer.run.say(f"step {trainer.run.step}: mean IoU {scores['miou']:.3f}")
+        return scores, [torch.stack(row) for row in rows if row]

@@ -111,9 +111,6 @@ def read_history(family: Family, stage: str) -> History | None:
     kept = None
     if family.result(stage).name == "best":
         kept = next(iter(state["best"]), None)
-        # This stage tells the loop of its score by a name that means "higher is better".
-        if STAGES[stage].module == "train.multimodal":
-            kept = config.get("best_metric", kept)
     return History(
         stage=stage,
         minutes=state.get("minutes", 0.0),

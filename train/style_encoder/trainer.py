@@ -1,8 +1,6 @@
 """The style encoder's training: encoder (and generator) of one run, and what happens in an iteration."""
 
 import itertools
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +9,24 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from facekit.conditions.guidance import encoder_input
 from facekit.losses.codes import CodePool, LatentDiscriminator, delta_loss
-from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
+from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.sample import CODES_FILE
-from train.data.images import ImageSource, fit_square, to_tensor
+from train.data.images import Preparation
 from train.data.label_maps import Labeller
-from train.data.modalities import ENCODER_CHANNELS, EncoderKeep, encoder_view, guided_batches
+from train.data.modalities import ENCODER_CHANNELS, EncoderKeep, encoder_view, prepare_guided
+from train.engine.critic import Critic, collect_r1
 from train.engine.picture_losses import PictureLosses
-from train.engine.scores import imagenet_distance, over_pictures, sharpness
-from train.engine.stage import Network, Stage, lazy_options, load_component
-from train.starts.grow import grow
+from train.engine.stage import Stage, lazy_options, load_component
+from train.engine.streams import POOL_STEP
+from train.engine.streams import StyleEncoder as Stream
+from train.starts.critic import build_critic, grow_to
 from train.starts.widen import widen_input
 from train.style_encoder.config import OPTIMIZERS, StyleEncoderConfig
+from train.style_encoder.validation import EncoderValidation
 
 
 class StyleEncoderTrainer(Stage):
@@ -36,7 +36,8 @@ class StyleEncoderTrainer(Stage):
 
     def build(self) -> None:
         config = self.config
-        self.critic = self.latent_critic = self.teacher = None
+        self.critic: Critic | None = None
+        self.latent_critic = self.teacher = None
         if config.teacher is not None:
             self.teacher = self.use(load_component(StyleEncoder, config.teacher, "style_encoder"))
         if config.modalities:
@@ -61,7 +62,7 @@ class StyleEncoderTrainer(Stage):
                 f"the discriminator reads pictures of {judge.config.sample_size}, the run's are {self.size}"
             )
         self.losses = PictureLosses(config, judge, self.device, self.run.say)
-        self.feature_critic = self.learn_feature_critic(self.losses)
+        self.feature_critic = self.losses.learn_critic(self)
         if config.latent_weight > 0:
             dim = self.generator.config.style_dim
             self.latent_critic = self.learn(
@@ -88,7 +89,7 @@ class StyleEncoderTrainer(Stage):
         if config.init_from is not None:
             prior = load_component(StyleGAN2Generator, config.init_from, "prior")
             size = config.prior.get("sample_size", prior.config.sample_size)
-            prior = self._grown(prior, size)
+            prior = grow_to(prior, size, self.run.say)
         else:
             prior = StyleGAN2Generator(**config.prior)
         average = (config.ema_decay, config.ema_min_decay) if config.ema_decay > 0 else None
@@ -96,29 +97,12 @@ class StyleEncoderTrainer(Stage):
         self.generator = self.prior.network
         if not config.needs_critic:
             return None
-        critic = self._build_critic(prior.config.sample_size)
+        options = {"sample_size": prior.config.sample_size} | config.discriminator
+        critic = build_critic(options, config.init_from, self.run.say)
         rate = config.discriminator_learning_rate or config.learning_rate
-        self.critic = self.learn(critic, **lazy_options(rate, config.betas, config.r1_every))
+        learner = self.learn(critic, **lazy_options(rate, config.betas, config.r1_every))
+        self.critic = Critic(self, learner)
         return critic
-
-    def _build_critic(self, size: int) -> StyleGAN2Discriminator:
-        config = self.config
-        if config.init_from is not None:
-            try:
-                critic = load_component(StyleGAN2Discriminator, config.init_from, "discriminator")
-            except OSError:
-                self.run.say(f"{config.init_from} has no discriminator: it starts afresh")
-            else:
-                return self._grown(critic, size)
-        return StyleGAN2Discriminator(**({"sample_size": size} | config.discriminator))
-
-    def _grown(self, network: Network, size: int) -> Network:
-        if network.config.sample_size == size:
-            return network
-        large = type(network).from_config({**network.config, "sample_size": size})
-        grow(network, large)
-        self.run.say(f"{type(network).__name__}: grown from {network.config.sample_size} to {size} pixels")
-        return large
 
     def _build_encoder(self) -> StyleEncoder:
         config, generator = self.config, self.generator
@@ -134,17 +118,17 @@ class StyleEncoderTrainer(Stage):
 
     # Data
 
-    def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """As `Stage.batches`; with `modalities` also what `train.data.modalities.ModalityPreparation` adds."""
+    def preparation(self) -> Preparation:
+        """As that of `Stage`; with `modalities` it adds them, see `train.data.modalities.ModalityPreparation`."""
         if not self.config.modalities:
-            return super().batches(start)
-        return guided_batches(self, self.size, EncoderKeep(self.config, self.size), start)
+            return super().preparation()
+        return prepare_guided(self.config, self.size, EncoderKeep(self.config, self.size))
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`damaged` is what the encoder reads."""
         if not self.config.modalities:
             return super().to_device(batch)
-        batch = self.labeller(self.moved(batch))
+        batch = self.labeller(self.move(batch))
         return batch | {"damaged": encoder_view(batch, batch["keep"])}
 
     # Codes and pictures
@@ -170,10 +154,10 @@ class StyleEncoderTrainer(Stage):
         image = self.generator(w_plus=codes, generator=self.generators(positions, stream)).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
-    def mixed(self, codes: Tensor, positions: Tensor) -> Tensor:
+    def mix_codes(self, codes: Tensor, positions: Tensor) -> Tensor:
         """Codes between those of neighbours in the batch: interpolated, or exchanged from some layer on."""
         weights = []
-        for rng in self.rngs(positions, 2):
+        for rng in self.rngs(positions, Stream.MIXING):
             if rng.random() < 0.5:
                 weights.append(torch.full((codes.shape[1],), float(rng.random())))
             else:
@@ -187,10 +171,12 @@ class StyleEncoderTrainer(Stage):
         if self.latent_critic is not None:
             self._update_latent_critic(batches)
         if self.critic is not None:
-            self._update_critic(batches)
+            with torch.no_grad(), self.accelerator.autocast():
+                fakes = [self._fake(batch) for batch in batches]
+            self.critic.update(batches, fakes)
         judges = (self.critic, self.latent_critic, self.feature_critic)
         helpers = [learner.network for learner in judges if learner is not None]
-        with self.frozen(*helpers):
+        with self.freeze(*helpers):
             for batch in batches:
                 with self.accelerator.autocast():
                     loss, terms = self._encoder_loss(batch)
@@ -200,7 +186,16 @@ class StyleEncoderTrainer(Stage):
                 )
         learners = [self.encoder, *([self.prior] if self.config.joint else [])]
         self.update(*learners, clip=self.config.gradient_clip)
-        self.update_feature_critic(self.feature_critic, self.losses)
+        self.losses.update_critic(self, self.feature_critic)
+
+    def _fake(self, batch: dict[str, Any]) -> list[Tensor]:
+        """What the picture discriminator is shown as made: reconstructions, and pictures of mixed codes."""
+        codes, position = self.codes(batch), batch["position"]
+        fakes = [self.picture(codes, position, Stream.PICTURE)]
+        if self.config.mixing_weight > 0:
+            mixed = self.mix_codes(codes, position)
+            fakes.append(self.picture(mixed, position, Stream.MIXED_PICTURE))
+        return fakes
 
     def _encoder_loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         config, image, position = self.config, batch["image"], batch["position"]
@@ -213,10 +208,10 @@ class StyleEncoderTrainer(Stage):
         if config.compares_pictures:
             if self.feature_critic is not None and config.mixing_weight > 0:
                 # One pass for both kinds of pictures.
-                both = torch.cat([codes, self.mixed(codes, position)])
-                output, between = self.picture(both, position.repeat(2), 0).chunk(2)
+                both = torch.cat([codes, self.mix_codes(codes, position)])
+                output, between = self.picture(both, position.repeat(2), Stream.PICTURE).chunk(2)
             else:
-                output = self.picture(codes, position, 0)
+                output = self.picture(codes, position, Stream.PICTURE)
             image = F.adaptive_avg_pool2d(image, output.shape[-1])
             features = self.critic.network.features(output) if adversarial else None
             total, terms = self.losses(output, image, features, between)
@@ -244,49 +239,24 @@ class StyleEncoderTrainer(Stage):
                 terms["adversarial"] = logistic_generator_loss(critic.decide(features[-1]).float())
                 total = total + config.adversarial_weight * terms["adversarial"]
             if config.mixing_weight > 0:
-                between = self.picture(self.mixed(codes, position), position, 1)
+                between = self.picture(self.mix_codes(codes, position), position, Stream.MIXED_PICTURE)
                 terms["mixing"] = logistic_generator_loss(critic(between).float())
                 total = total + config.mixing_weight * terms["mixing"]
         return total, terms
 
-    def _update_critic(self, batches: list[dict[str, Any]]) -> None:
-        """The picture discriminator of joint training."""
-        config, critic = self.config, self.critic.network
-        for batch in batches:
-            position = batch["position"]
-            with self.accelerator.autocast():
-                with torch.no_grad():
-                    codes = self.codes(batch)
-                    fakes = [self.picture(codes, position, 0)]
-                    if config.mixing_weight > 0:
-                        fakes.append(self.picture(self.mixed(codes, position), position, 1))
-                on_real = critic(batch["image"]).float()
-                losses = [logistic_discriminator_loss(on_real, critic(fake).float()) for fake in fakes]
-                loss = torch.stack(losses).mean()
-            self.accelerator.backward(loss / len(batches))
-            self.run.curves.record(loss_discriminator=loss)
-        self.update(self.critic)
-        if config.r1_weight > 0 and self.is_due(config.r1_every):
-            for batch in batches:
-                image = batch["image"].detach().requires_grad_(True)
-                penalty = r1_penalty(critic(image), image)
-                self.accelerator.backward(config.r1_weight / 2 * config.r1_every * penalty / len(batches))
-                self.run.curves.record(r1=penalty)
-            self.update(self.critic)
-
     def _update_latent_critic(self, batches: list[dict[str, Any]]) -> None:
         """Codes of the mapping network against codes of the encoder, both through their pools."""
         config, critic = self.config, self.latent_critic.network
-        chooser = torch.Generator().manual_seed(int(self.step_rng(0).integers(2**62)))
+        chooser = torch.Generator().manual_seed(int(self.step_rng(POOL_STEP).integers(2**62)))
         for batch in batches:
             position = batch["position"]
             with torch.no_grad():
-                z = self.normal(self.generators(position, 3), self.generator.config.style_dim)
+                z = self.normal(self.generators(position, Stream.MAPPING), self.generator.config.style_dim)
                 real = self.generator.mapping(z).float()
                 fake = self.codes(batch).float()
                 fake = fake if self.stage is None else fake[:, : self.stage + 1]
             real, fake = (
-                self._shown(name, codes, chooser)
+                self._exchange(name, codes, chooser)
                 for name, codes in (("real", real), ("fake", fake.flatten(0, 1)))
             )
             loss = logistic_discriminator_loss(critic(real), critic(fake))
@@ -294,13 +264,11 @@ class StyleEncoderTrainer(Stage):
             self.run.curves.record(loss_latent_discriminator=loss)
         self.update(self.latent_critic)
         if config.latent_r1_weight > 0 and self.is_due(config.latent_r1_every):
-            real = real.requires_grad_(True)
-            penalty = r1_penalty(critic(real), real)
-            self.accelerator.backward(config.latent_r1_weight / 2 * config.latent_r1_every * penalty)
+            penalty = collect_r1(self, critic, real, config.latent_r1_weight, config.latent_r1_every)
             self.run.curves.record(latent_r1=penalty)
             self.update(self.latent_critic)
 
-    def _shown(self, name: str, codes: Tensor, chooser: torch.Generator) -> Tensor:
+    def _exchange(self, name: str, codes: Tensor, chooser: torch.Generator) -> Tensor:
         """This process's part of what the pool gives for the codes of all processes: the pools stay equal."""
         rank, count = self.accelerator.process_index, len(codes)
         return self.pools[name].exchange(self.accelerator.gather(codes), chooser)[
@@ -309,65 +277,17 @@ class StyleEncoderTrainer(Stage):
 
     # Results
 
-    def train(self) -> None:
-        self.validation, self.distance = self.validation_pictures(), None
-        if self.validation:
-            self.distance = imagenet_distance(self.device)
-        super().train()
-
-    def validation_pictures(self) -> list[Tensor]:
-        """Held-out pictures [1, 3, S, S] at the training size."""
-        config = self.config
-        if config.validation_data is None:
-            return []
-        source = ImageSource(
-            config.validation_data, config.validation_split, image_column=config.image_column
-        )
-        return [
-            to_tensor(fit_square(picture, self.size, None))[None]
-            for picture in source.first_pictures(config.validation_images)
-        ]
-
-    def after_step(self) -> None:
-        if not self.validation or not self.run.is_time(self.config.validate_every):
-            return
-        metrics, rows = self.score()
-        self.run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
-        self.run.write_images("validation", rows)
-        self.run.keep_best(metrics, "psnr" if self.distance is None else "imagenet", self.write_networks)
-
-    @torch.no_grad()
-    def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over the held-out pictures, and rows of the first ones: truth, and the picture of its codes.
-
-        Means of `psnr` (dB) and, where its weights are installed, `imagenet`; `sharpness` is the median share of the
-        truth's energy of fine detail.
-        """
-        encoder = self.measured_encoder()
-        generator = self.averaged(self.prior) if self.config.joint else self.generator
-        count, table, rows = len(self.validation), torch.zeros(len(self.validation), 3), []
-        for i in range(self.accelerator.process_index, count, self.accelerator.num_processes):
-            image = self.validation[i].to(self.device)
-            codes = encoder(encoder_input(image) if self.config.modalities else image)
-            made = generator(w_plus=codes[:, : generator.num_styles], noise="fixed").image.float()
-            made = F.adaptive_avg_pool2d(made, self.size).clamp(-1, 1)
-            error = (made - image).square().mean().item() / 4  # of pictures in [0, 1]
-            distance = self.distance(made, image).item() if self.distance else 0.0
-            psnr = -10 * math.log10(max(error, 1e-10))
-            table[i] = torch.tensor([psnr, sharpness(made, image).item(), distance])
-            if len(rows) < 8:
-                rows.append((image, made))
-        names = ("psnr", "sharpness", *(["imagenet"] if self.distance else []))
-        metrics = over_pictures(self.accelerator, table, names)
-        return metrics, [torch.cat(row) for row in zip(*rows, strict=True)]
-
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
         """Input, reconstruction, truth; in joint training also mixtures."""
         positions = batch["position"][:8]
         self.encoder.network.eval()
         codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
         self.encoder.network.train()
-        rows = [batch["damaged"][:8], self.picture(codes, positions, 0), batch["image"][:8]]
+        rows = [
+            batch["damaged"][:8],
+            self.picture(codes, positions, Stream.PICTURE),
+            batch["image"][:8],
+        ]
         if self.config.modalities:
             # Strokes in white over the picture, region colours below.
             read, made, truth = rows
@@ -376,13 +296,18 @@ class StyleEncoderTrainer(Stage):
             first = [F.interpolate(row, (side, side), mode="area") for row in first]
             return [*first[:2], made, first[2]]
         return (
-            [*rows, self.picture(self.mixed(codes, positions), positions, 1)] if self.config.joint else rows
+            [
+                *rows,
+                self.picture(self.mix_codes(codes, positions), positions, Stream.MIXED_PICTURE),
+            ]
+            if self.config.joint
+            else rows
         )
 
     @torch.no_grad()
-    def measured_encoder(self) -> StyleEncoder:
+    def measure_encoder(self) -> StyleEncoder:
         """The averaged encoder, its batch statistics measured anew: the trained ones belong to other weights."""
-        encoder = self.averaged(self.encoder)
+        encoder = self.copy_average(self.encoder)
         if self.encoder.average is None or self.config.statistics_batches == 0:
             return encoder
         norms = [part for part in encoder.modules() if isinstance(part, torch.nn.BatchNorm2d)]
@@ -405,11 +330,14 @@ class StyleEncoderTrainer(Stage):
             ]
         )
 
+    def build_validation(self) -> EncoderValidation | None:
+        return None if self.config.validation_data is None else EncoderValidation(self)
+
     def write_networks(self, folder: Path) -> None:
-        encoder = self.measured_encoder()
+        encoder = self.measure_encoder()
         if self.config.joint:
             prior, codes = (
-                self.averaged(self.prior),
+                self.copy_average(self.prior),
                 self.known_codes(encoder)[:, : self.prior.network.num_styles],
             )
             prior.latent_avg.copy_(codes.mean(0))
@@ -417,5 +345,5 @@ class StyleEncoderTrainer(Stage):
             kept = codes[: self.config.latent_kept].half().cpu().contiguous()
             save_file({"w_plus": kept}, folder / "prior" / CODES_FILE)
             if self.critic is not None:
-                self.averaged(self.critic).cpu().save_pretrained(folder / "discriminator")
+                self.copy_average(self.critic.learner).cpu().save_pretrained(folder / "discriminator")
         encoder.cpu().save_pretrained(folder / "style_encoder")

@@ -1,0 +1,42 @@
+"""Scores of a latent warper on held-out faces."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.data.images import fit_square, to_tensor
+from train.engine.validation import own_share
+
+if TYPE_CHECKING:
+    from train.latent_warper.trainer import LatentWarperTrainer
+
+FIRST = 2**40  # the pictures' numbers begin where no training sample's are
+
+
+class WarperValidation:
+    """The first pictures of a split, each with a task of its own that never changes."""
+
+    best = "attribute"
+    better: ClassVar[dict[str, str]] = {"attribute": "lower"}
+
+    def __init__(self, trainer: "LatentWarperTrainer") -> None:
+        self.trainer, config = trainer, trainer.config
+        self.pictures = [
+            to_tensor(fit_square(picture, trainer.size, None))
+            for picture in config.held_out(config.validation_images)
+        ]
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Mean squares: `attribute` of the warped codes' errors, `target` and `source` of what they are made of."""
+        trainer = self.trainer
+        network, sums = trainer.copy_average(trainer.warper), torch.zeros(4)
+        for i in own_share(trainer.accelerator, len(self.pictures)):
+            image = self.pictures[i][None].to(trainer.device)
+            own, target, source = trainer.task(image, torch.tensor([FIRST + i]), 1.0)
+            errors = [F.mse_loss(codes, own).item() for codes in (network(target, source), target, source)]
+            sums += torch.tensor([*errors, 1.0])
+        totals = trainer.accelerator.reduce(sums.to(trainer.device), "sum").tolist()
+        return {name: totals[k] / totals[3] for k, name in enumerate(("attribute", "target", "source"))}, []

@@ -1,0 +1,43 @@
+"""The restorer that training starts from, and what stands in for networks that a first stage does without."""
+
+from typing import Any
+
+from torch import Tensor
+
+from facekit.models.layers import channels_at
+from facekit.models.restorer import RestoreAutoEncoder
+
+
+def style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
+    """Which numbers of a style vector are the style codes' (none without them), which the random style's."""
+    size = restorer.config.style_dim
+    first = size if restorer.config.use_style_codes else 0
+    return range(first), range(first, first + size)
+
+
+def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
+    """The same weights under other options that leave the shapes alone: `dropout`, `residual`.
+
+    One that becomes residual begins as the identity. RuntimeError when shapes differ.
+    """
+    if all(restorer.config[name] == value for name, value in options.items()):
+        return restorer
+    changed = RestoreAutoEncoder.from_config({**restorer.config, **options})
+    changed.load_state_dict(restorer.state_dict())
+    if changed.config.residual and not restorer.config.residual:
+        changed.silence_rgb()
+    return changed
+
+
+def no_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
+    """Zeros in the place of codes and features, `image` [B, 3, S, S]."""
+    config, batch = restorer.config, image.shape[0]
+    features = [image.new_zeros(())] + [
+        image.new_zeros(()).expand(
+            batch, channels_at(4 * 2**k, config.channel_base, config.max_channels), *side
+        )
+        for k in range(1, restorer.num_levels + 1)
+        for side in [(4 * 2**k, 4 * 2**k)]
+    ]
+    codes = image.new_zeros(batch, restorer.num_styles, config.style_dim)
+    return {"style_codes": codes, "features": features}

@@ -1,0 +1,62 @@
+"""Scores of a restorer on held-out faces with fixed damage."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from facekit.damage.degrade import degrade_pair
+from train.data.images import fit_square, to_tensor
+from train.engine.scores import imagenet_distance, over_pictures, sharpness
+from train.engine.streams import Restorer as Stream
+from train.engine.validation import join_rows, own_share
+
+if TYPE_CHECKING:
+    from train.restorer.trainer import RestorerTrainer
+
+
+class RestorerValidation:
+    """The first pictures of a split, each damaged by a draw of its own that never changes.
+
+    Raises:
+        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+    """
+
+    better: ClassVar[dict[str, str]] = {"psnr": "higher", "ssim": "higher", "imagenet": "lower"}
+
+    def __init__(self, trainer: "RestorerTrainer") -> None:
+        self.trainer, config = trainer, trainer.config
+        self.best = config.best_metric
+        self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
+        self.pictures: list[dict[str, Any]] = []
+        for i, picture in enumerate(config.held_out(config.validation_images)):
+            pixels = fit_square(picture, trainer.size, None)
+            damaged, target = degrade_pair(pixels, config.damage, np.random.default_rng([7, i]))
+            pair = {"image": to_tensor(target)[None], "damaged": to_tensor(damaged)[None]}
+            self.pictures.append(pair | {"position": torch.tensor([i])})
+
+    @torch.no_grad()
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Scores over all pictures, shared by all processes, and rows of this one's first ones.
+
+        Means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`; `sharpness` is the median share
+        of the truth's energy of fine detail. Rows: damaged, restored, truth.
+        """
+        trainer, count = self.trainer, len(self.pictures)
+        network, table, rows = trainer.copy_average(trainer.restorer), torch.zeros(count, 4), []
+        for i in own_share(trainer.accelerator, count):
+            batch = trainer.to_device(self.pictures[i])
+            prompts = trainer.prompts(batch, Stream.VALIDATION_PROMPTS)
+            generators = trainer.generators(batch["position"], Stream.VALIDATION)
+            image = network(batch["damaged"], **prompts, generator=generators).image.float().clamp(-1, 1)
+            a, b = (x[0].permute(1, 2, 0).add(1).div(2).cpu().numpy() for x in (image, batch["image"]))
+            psnr = -10 * np.log10(max(float(np.square(a - b).mean()), 1e-10))
+            ssim = structural_similarity(a, b, channel_axis=2, data_range=1.0)
+            fine = sharpness(image, batch["image"]).item()
+            distance = self.distance(image, batch["image"]).item() if self.distance else 0.0
+            table[i] = torch.tensor([psnr, ssim, fine, distance])
+            rows.append((batch["damaged"], image, batch["image"]))
+        names = ("psnr", "ssim", "sharpness", *(["imagenet"] if self.distance else []))
+        return over_pictures(trainer.accelerator, table, names), join_rows(rows[:8])
