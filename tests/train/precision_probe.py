@@ -49,7 +49,7 @@ class TimedTrainer(Stage):
         return [batch["image"]]
 
     def write_networks(self, folder: Path) -> None:
-        self.averaged(self.tint).save_pretrained(folder / "tint")
+        self.copy_average(self.tint).save_pretrained(folder / "tint")
         (folder / "precision.txt").write_text(str(self.config.mixed_precision))
 
 

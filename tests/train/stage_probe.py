@@ -12,6 +12,8 @@ from train.engine.config import read_config
 from train.engine.stage import Learner, Stage
 from train.exemplar.config import ExemplarConfig
 from train.exemplar.trainer import ExemplarTrainer
+from train.inpaint.config import InpaintConfig
+from train.inpaint.trainer import InpaintTrainer
 from train.multimodal.config import MultimodalConfig
 from train.multimodal.trainer import MultimodalTrainer
 from train.prior.config import PriorConfig
@@ -22,27 +24,31 @@ from train.restorer.trainer import RestorerTrainer
 STAGES = {
     "prior": (PriorTrainer, PriorConfig),
     "restorer": (RestorerTrainer, RestorerConfig),
+    "inpaint": (InpaintTrainer, InpaintConfig),
     "exemplar": (ExemplarTrainer, ExemplarConfig),
     "multimodal": (MultimodalTrainer, MultimodalConfig),
 }
 
 
-def run(trainer: Stage, result: Path) -> None:
-    """All steps; the updates' gradients in the first one, positions and final weights go to `result`."""
+def run(trainer: Stage, result: Path, *, first_only: bool) -> None:
+    """All steps; the updates' gradients in the first one, positions and final weights go to `result`.
+
+    `first_only`: of each network's first update alone. Adam's first update is nearly a sign: rounding decides it where
+    a gradient is nearly zero, so the gradients of two runs agree less after it, unless the learning rate is tiny.
+    """
     found: dict[str, torch.Tensor] = {}
-    step_of = {}
+    updated: list[Learner] = []
 
     def watch(learner: Learner) -> None:
         optimizer_step = learner.optimizer.step
 
         def step() -> None:
-            if trainer.run.step == 1:
-                number = len(step_of)
-                step_of[number] = learner
+            if trainer.run.step == 1 and not (first_only and learner in updated):
                 for i, parameter in enumerate(learner.network.parameters()):
                     if parameter.grad is not None:
                         gradient = parameter.grad.clone(memory_format=torch.contiguous_format)
-                        found[f"gradient.{number}.{i}"] = gradient
+                        found[f"gradient.{len(updated)}.{i}"] = gradient
+                updated.append(learner)
             optimizer_step()
 
         learner.optimizer.step = step
@@ -63,8 +69,10 @@ def run(trainer: Stage, result: Path) -> None:
 
 
 if __name__ == "__main__":
-    trainer_class, config_class = STAGES[Path(sys.argv[1]).stem.split("-")[0]]
+    stage = Path(sys.argv[1]).stem.split("-")[0]
+    trainer_class, config_class = STAGES[stage]
     run(
         trainer_class(read_config(config_class, sys.argv[2:])),
         Path(sys.argv[1]).with_suffix(f".{os.environ.get('RANK', '0')}.safetensors"),
+        first_only=stage == "inpaint",
     )

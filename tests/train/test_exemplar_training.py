@@ -284,11 +284,10 @@ def test_two_processes_equal_one(tmp_path: Path, pictures: Path, guides: Path, o
     options |= {"spatial_weights": EXEMPLAR["spatial_weights"], "path_batch_shrink": 1}
     options |= {"max_steps": 2, "learning_rate": 1e-5, "same_image_probability": 1, "sketch": True}
     config = write_config(tmp_path, pictures, **(EXEMPLAR | frozen | options))
-    probe = Path(__file__).with_name("stage_probe.py")
     for processes, batch in ((1, 4), (2, 2)):
         result = tmp_path / f"exemplar-{processes}"
         output = ["--output_dir", str(tmp_path / f"run{processes}"), "--batch_size", str(batch)]
-        launch(processes, result, ["--config", str(config), *output], probe)
+        launch(processes, result, ["--config", str(config), *output])
         ExemplarInpaintPipeline.from_pretrained(tmp_path / f"run{processes}" / "pipeline")
     alone = load_file(tmp_path / "exemplar-1.0.safetensors")
     ranks = [load_file(tmp_path / f"exemplar-2.{rank}.safetensors") for rank in (0, 1)]

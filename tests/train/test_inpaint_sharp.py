@@ -1,6 +1,7 @@
 """GRIG training on ImageNet features: the distance, its critics, one pass for both, and where the weights come from."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from facekit.weights.imagenet import load_efficientnet_lite
 from tests.train.conftest import TINY
 from tests.train.test_two_processes import launch
 from train.engine.config import read_config, read_yaml
+from train.engine.stage import Learner
 from train.inpaint.config import InpaintConfig
 from train.inpaint.networks import load_backbone
 from train.inpaint.trainer import InpaintTrainer
-from train.inpaint.validation import ValidationSet
+from train.inpaint.validation import InpaintValidation
 
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 SHARP = {
@@ -94,7 +96,7 @@ def test_each_picture_passes_the_features_once(
     trainer = trainer_of(sharp_config, tmp_path / "run", update_order=order)
     trainer.run.step = 1
     generated: list[int] = []
-    trainer.raw_generator.register_forward_hook(lambda module, inputs, out: generated.append(len(out)))
+    trainer.generator.network.register_forward_hook(lambda module, inputs, out: generated.append(len(out)))
     trainer.step_on([next(trainer.batches())])
     # The truth once for both reasoning steps, each completed picture once, with gradients.
     assert passes == [(2, False), (2, True), (2, True)]
@@ -118,7 +120,7 @@ def test_critics_need_no_patches_and_no_distance(
 def test_critics_start_with_their_own_rates(tmp_path: Path, sharp_config: Path) -> None:
     def rates(**options: object) -> list[float]:
         trainer = trainer_of(sharp_config, tmp_path / "run", **options)
-        return [optimizer.param_groups[0]["lr"] for _, optimizer in trainer.critics]
+        return [critic.optimizer.param_groups[0]["lr"] for critic in trainer.critics]
 
     assert rates() == [1e-3, TINY["learning_rate"]]
     assert rates(discriminator_learning_rate=0.5) == [0.5, 0.5]
@@ -136,19 +138,17 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, sharp_config: P
 
 def first_gradients(trainer: InpaintTrainer, batches: int) -> list[list[torch.Tensor]]:
     """Gradients of every network's first update, the generator's first; no network changes."""
-    found: dict[int, list[torch.Tensor]] = {}
+    found: dict[Learner, list[torch.Tensor]] = {}
 
-    def keep(optimizer: torch.optim.Optimizer) -> None:
-        found[id(optimizer)] = [p.grad.clone() for p in optimizer.param_groups[0]["params"]]
-        optimizer.zero_grad()
+    def keep(learner: Learner) -> None:
+        found[learner] = [p.grad.clone() for p in learner.network.parameters() if p.grad is not None]
 
-    trainer._step = keep  # type: ignore[method-assign]
+    for learner in trainer.learners:
+        learner.optimizer.step = partial(keep, learner)
     trainer.run.step = 1
     stream = trainer.batches()
-    trainer.iteration([next(stream) for _ in range(batches)])
-    return [
-        found[id(optimizer)] for optimizer in (trainer.generator_optimizer, *dict(trainer.critics).values())
-    ]
+    trainer.step_on([next(stream) for _ in range(batches)])
+    return [found[learner] for learner in trainer.learners]
 
 
 @pytest.mark.parametrize("order", ["thesis", "published"])
@@ -160,7 +160,7 @@ def test_accumulated_gradients_are_those_of_a_larger_batch(
     found = []
     for size, batches in ((4, 1), (2, 2)):
         trainer = trainer_of(sharp_config, tmp_path / str(size), batch_size=size, **options)
-        for network in (trainer.raw_generator, *trainer.losses.networks):
+        for network in (trainer.generator.network, *trainer.losses.networks):
             network.eval()
         found.append(first_gradients(trainer, batches))
     for one, other in zip(*found, strict=True):
@@ -209,12 +209,12 @@ def test_validation_says_how_near_and_how_sharp(tmp_path: Path, sharp_config: Pa
     assert trainer.run.best["imagenet"] == min(trainer.run.best["imagenet"], *found["validation_imagenet"])
     assert (tmp_path / "run" / "best").is_dir()
 
-    checks = trainer.validation_set()
-    assert isinstance(checks, ValidationSet)
-    network = trainer.averaged_generator()
-    together, rows = checks.score(network, 2, trainer.run.accelerator)
+    checks = trainer.build_validation()
+    assert isinstance(checks, InpaintValidation)
+    network = trainer.copy_generator()
+    together, rows = checks.score_network(network, 2)
     checks.batch_size = 2
-    apart, _ = checks.score(network, 2, trainer.run.accelerator)
+    apart, _ = checks.score_network(network, 2)
     assert together == pytest.approx(apart, rel=1e-4)
     assert all(row.shape == (5, 3, 64, 64) for row in rows)
 
@@ -222,14 +222,14 @@ def test_validation_says_how_near_and_how_sharp(tmp_path: Path, sharp_config: Pa
 def test_perfect_fills_score_perfectly(tmp_path: Path, sharp_config: Path, pictures: Path) -> None:
     options = {"validation_data": pictures, "validation_split": "train", "validation_images": 3}
     trainer = trainer_of(sharp_config, tmp_path / "run", **options)
-    checks = trainer.validation_set()
+    checks = trainer.build_validation()
     assert checks is not None
     truth = torch.stack(checks.pictures)
 
     def perfect(composite: torch.Tensor, mask: torch.Tensor, generator: object) -> torch.Tensor:
         return truth - composite
 
-    metrics, _ = checks.score(perfect, 1, trainer.run.accelerator)  # type: ignore[arg-type]
+    metrics, _ = checks.score_network(perfect, 1)  # type: ignore[arg-type]
     assert metrics["imagenet"] == pytest.approx(0, abs=1e-6)
     assert metrics["sharpness"] == pytest.approx(1, rel=1e-3)
     assert metrics["mae"] == pytest.approx(0, abs=1e-6)

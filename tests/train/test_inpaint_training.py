@@ -181,7 +181,7 @@ def test_measured_statistics_are_those_of_the_data(tmp_path: Path, tiny_config: 
     options = ["--freeze_batch_statistics", "true", "--reasoning_steps", "1"]
     AcceleratorState._reset_state(reset_partial_state=True)
     trainer = InpaintTrainer(read_config(InpaintConfig, [*argv, *options]))
-    network, seen = trainer.raw_generator, []
+    network, seen = trainer.generator.network, []
     first = next(part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d))
     hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean(dim=(0, 2, 3))))
     trainer.measure_statistics(network)

@@ -284,12 +284,11 @@ def test_ends_with_a_whole_pipeline_where_a_warper_is_named(
 @pytest.mark.slow
 @pytest.mark.parametrize("same_image", [0, 1])
 def test_two_processes_equal_one(tmp_path: Path, config: Path, same_image: int) -> None:
-    probe = Path(__file__).with_name("stage_probe.py")
     steps = ["--max_steps", "2", "--learning_rate", "1e-5", "--same_image_probability", str(same_image)]
     for processes, batch in ((1, 4), (2, 2)):
         output = ["--output_dir", str(tmp_path / f"run{processes}"), "--batch_size", str(batch)]
         result = tmp_path / f"multimodal-{processes}"
-        launch(processes, result, ["--config", str(config), *steps, *output], probe)
+        launch(processes, result, ["--config", str(config), *steps, *output])
         MultimodalAggregation.from_pretrained(tmp_path / f"run{processes}" / "pipeline" / "aggregation")
     alone = load_file(tmp_path / "multimodal-1.0.safetensors")
     ranks = [load_file(tmp_path / f"multimodal-2.{rank}.safetensors") for rank in (0, 1)]

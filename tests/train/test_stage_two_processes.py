@@ -8,8 +8,6 @@ from safetensors.torch import load_file
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, tiny_guides, write_config
 
-PROBE = Path(__file__).with_name("stage_probe.py")
-
 
 def options_of(stage: str, folder: Path) -> dict[str, object]:
     """Batch statistics (minibatch deviation), a part of the batch and dropout would depend on how it is shared."""
@@ -31,7 +29,7 @@ def test_two_processes_equal_one(tmp_path: Path, pictures: Path, stage: str) -> 
     for processes, batch in ((1, 4), (2, 2)):
         result = tmp_path / f"{stage}-{processes}"
         output = ["--output_dir", str(tmp_path / f"run{processes}"), "--batch_size", str(batch)]
-        launch(processes, result, ["--config", str(config), *output], PROBE)
+        launch(processes, result, ["--config", str(config), *output])
         assert (tmp_path / f"run{processes}" / "pipeline" / stage).is_dir()
     alone = load_file(tmp_path / f"{stage}-1.0.safetensors")
     ranks = [load_file(tmp_path / f"{stage}-2.{rank}.safetensors") for rank in (0, 1)]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
-PROBE = Path(__file__).with_name("gradient_probe.py")
+PROBE = Path(__file__).with_name("stage_probe.py")
 
 
 def launch(processes: int, result: Path, options: list[str], probe: Path = PROBE) -> None:
@@ -53,10 +53,10 @@ def assert_trained_as_one(
 @pytest.mark.parametrize("extra", [[], ["--gradient_accumulation_steps", "2", "--update_order", "published"]])
 def test_two_processes_equal_one(tmp_path: Path, tiny_config: Path, extra: list[str]) -> None:
     options = ["--config", str(tiny_config), "--max_steps", "2", "--freeze_batch_statistics", "true", *extra]
-    launch(1, tmp_path / "one", [*options, "--output_dir", str(tmp_path / "run1"), "--batch_size", "4"])
-    launch(2, tmp_path / "two", [*options, "--output_dir", str(tmp_path / "run2"), "--batch_size", "2"])
-    alone = load_file(tmp_path / "one.0.safetensors")
-    ranks = [load_file(tmp_path / f"two.{rank}.safetensors") for rank in (0, 1)]
+    launch(1, tmp_path / "inpaint-1", [*options, "--output_dir", str(tmp_path / "run1"), "--batch_size", "4"])
+    launch(2, tmp_path / "inpaint-2", [*options, "--output_dir", str(tmp_path / "run2"), "--batch_size", "2"])
+    alone = load_file(tmp_path / "inpaint-1.0.safetensors")
+    ranks = [load_file(tmp_path / f"inpaint-2.{rank}.safetensors") for rank in (0, 1)]
 
     # The second pass of accumulation pairs other samples, the average over all of them is the same.
     assert_trained_as_one(alone, ranks, gradients=50)

@@ -29,7 +29,7 @@ WORDS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class Trainer(Protocol):
-    """What is timed and launched: `train.engine.stage.Stage` and `train.inpaint.InpaintTrainer`."""
+    """What is timed and launched, see `train.engine.stage.Stage`."""
 
     run: Run
 

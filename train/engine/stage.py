@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.training_utils import EMAModel
 from diffusers.utils.torch_utils import randn_tensor
@@ -76,6 +77,10 @@ class StageConfig(LoopConfig):
             )
         if self.damage != "none":
             get_config(self.damage)
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise ValueError(
+                f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
+            )
 
     def source(self) -> ImageSource:
         """Where the training pictures come from; ValueError for a mixture that cannot be read."""
@@ -102,7 +107,7 @@ class Generators(list[torch.Generator]):
         self.batch = batch
 
 
-@dataclass
+@dataclass(eq=False)
 class Learner:
     """A network that is trained, its optimizer, and its averaged parameters where they are kept."""
 
@@ -167,7 +172,8 @@ class Stage:
         # One kernel for all parameters where there is one.
         fused = {"fused": True} if optimizer is torch.optim.Adam and self.device.type == "cuda" else {}
         options = {"lr": learning_rate, "betas": tuple(map(float, betas))} | fused
-        made = self.accelerator.prepare_optimizer(optimizer(network.parameters(), **options))  # type: ignore[arg-type]
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        made = self.accelerator.prepare_optimizer(optimizer(parameters, **options))  # type: ignore[arg-type]
         self.run.checkpoints.watch(network, made)
         self.accelerator.register_for_checkpointing(network)
         kept = None
@@ -185,7 +191,9 @@ class Stage:
 
     def copy_average(self, learner: Learner) -> Any:
         """A copy with averaged parameters, or as trained where none are kept; buffers are the trained ones."""
-        network = type(learner.network).from_config(learner.network.config)
+        # Where the weights of `init_from` lay on this machine is nobody's business.
+        config = {key: value for key, value in learner.network.config.items() if key != "_name_or_path"}
+        network = type(learner.network).from_config(config)
         network.load_state_dict(learner.network.state_dict())
         if learner.average is not None:
             learner.average.copy_to(network.parameters())
@@ -223,6 +231,12 @@ class Stage:
             learner.optimizer.zero_grad(set_to_none=True)
             if learner.average is not None:
                 learner.average.step(learner.network.parameters())
+
+    def share_buffers(self, *networks: nn.Module) -> None:
+        """Give every process the first one's running statistics, which each keeps over its own batches."""
+        if self.accelerator.num_processes > 1:
+            for network in networks:
+                broadcast([buffer for buffer in network.buffers() if buffer.is_floating_point()])
 
     def is_due(self, every: int) -> bool:
         """Whether something done every so many steps, the first included, is due; 0 means never."""

@@ -103,5 +103,6 @@ class LatentWarper(IntEnum):
     PICTURE = 1
 
 
+REASONING = 4  # [seed, 4, step]: how many reasoning steps GRIG takes in a step
 SCALE_STEP = 0  # the latent warper's one choice for a whole step
 POOL_STEP = 0  # the style encoder's: which codes its pools exchange

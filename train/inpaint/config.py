@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from train.data.augment import parse_policy
-from train.data.images import Data
-from train.engine.run import LoopConfig
+from train.engine.stage import StageConfig
 
 # Thesis Table 4.5: what each variant changes.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -19,12 +18,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(kw_only=True)
-class InpaintConfig(LoopConfig):
+class InpaintConfig(StageConfig):
     """Options of GRIG training; defaults are the thesis's (section 4.3.1), the published code's are named.
 
     Attributes:
-        data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.images.ImageSource`.
-        flip: mirror half of the pictures.
         augment: DiffAugment parts on the ground truth, "color,translation" in the published code, "" for none.
         masks: options of `facekit.damage.mixtures.MaskSampler`.
         reasoning_steps: T of Algorithm 1; Table 4.6 tries 1, 3, 5, 7, 9.
@@ -46,7 +43,6 @@ class InpaintConfig(LoopConfig):
         pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
         parser_weight: of the distance of a face parser's maps, not in the thesis; the starter uses it.
         parser: folder or Hub id of that parser.
-        gradient_clip: largest norm of the generator's gradients; None: any.
         discriminator_learning_rate: None: the generator's, and 1e-3 for the critics of `critic: projected`.
         patch_learning_rate: of the patch discriminator alone; None: that of the other discriminator.
         backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
@@ -64,14 +60,6 @@ class InpaintConfig(LoopConfig):
         best_metric: "psnr", "ssim", "mae", "lpips" or "imagenet"; its best weights are kept in `best/`.
     """
 
-    data: Data
-    split: str = "train"
-    streaming: bool = False
-    shots: int | None = None
-    exclude: dict[str, list[Any]] = field(default_factory=dict)
-    image_column: str = "image"
-    skip_broken: bool = False
-    flip: bool = True
     augment: str = "color,translation"
     masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
     reasoning_steps: int = 3
@@ -94,7 +82,6 @@ class InpaintConfig(LoopConfig):
     learning_rate: float = 2e-4
     discriminator_learning_rate: float | None = None
     patch_learning_rate: float | None = None
-    gradient_clip: float | None = None
     betas: tuple[float, float] = (0.5, 0.999)
     ema_decay: float = 0.999
     ema_min_decay: float = 0.999
@@ -115,25 +102,20 @@ class InpaintConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices = {
-            "ablation": tuple(ABLATIONS),
-            "update_order": ("thesis", "published"),
-            "perceptual": ("lpips", "efficientnet", "feature_matching", "none"),
-            "perceptual_substitute": ("efficientnet", "feature_matching", "none"),
-            "perceptual_reduction": ("mean", "sum"),
-            "critic": ("grig", "projected"),
-            "backbone_init": ("pretrained", "published", "random"),
-            "best_metric": ("psnr", "ssim", "mae", "lpips", "imagenet"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        self.check_choices(
+            ablation=tuple(ABLATIONS),
+            update_order=("thesis", "published"),
+            perceptual=("lpips", "efficientnet", "feature_matching", "none"),
+            perceptual_substitute=("efficientnet", "feature_matching", "none"),
+            perceptual_reduction=("mean", "sum"),
+            critic=("grig", "projected"),
+            backbone_init=("pretrained", "published", "random"),
+            best_metric=("psnr", "ssim", "mae", "lpips", "imagenet"),
+        )
+        if self.damage != "none":
+            raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
         if self.parser_weight > 0 and self.parser is None:
             raise ValueError("parser_weight needs a network: name its folder or Hub id as parser")
-        if self.gradient_clip is not None and self.gradient_clip <= 0:
-            raise ValueError(
-                f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
-            )
         if not 1 <= self.reasoning_steps <= 100:
             raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
         parse_policy(self.augment)

@@ -45,7 +45,7 @@ class Shown:
     features: list[Tensor]
     wanted: list[Tensor]
 
-    def detached(self) -> "Shown":
+    def detach(self) -> "Shown":
         """The same, cut off from the generator: what a discriminator learns from."""
         return replace(self, image=self.image.detach(), features=[x.detach() for x in self.features])
 
@@ -166,7 +166,6 @@ class InpaintLosses:
         self.patch = PatchLoss(patch, labels) if patch is not None else None
         self.critics: list[nn.Module] = [loss for loss in (self.projected, self.patch) if loss is not None]
         self.networks = [loss.discriminator for loss in self.critics]
-        self._trained = [p for network in self.networks for p in network.parameters() if p.requires_grad]
         self.parser = parser
         self.lpips: LPIPSLoss | None = None
         if perceptual == "lpips":
@@ -195,11 +194,6 @@ class InpaintLosses:
     def maps(self, image: Tensor) -> list[Tensor]:
         """ImageNet maps of pictures [B, 3, H, W], with gradient if they have one; empty where no loss reads them."""
         return [] if self.imagenet is None else self.imagenet.features(image)
-
-    def train_networks(self, on: bool) -> None:
-        """Let the discriminators collect gradients, or spare the generator's step that work."""
-        for parameter in self._trained:
-            parameter.requires_grad_(on)
 
     def generator_loss(self, shown: Shown) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 4.6: the loss, and its unweighted terms by name."""
@@ -232,9 +226,9 @@ class InpaintLosses:
         if matching:
             terms["feature_matching"] = torch.stack(distances).mean()
         elif self.lpips is not None:
-            terms["lpips"] = self._reduced(self.lpips(image, target).float())
+            terms["lpips"] = self._reduce(self.lpips(image, target).float())
         elif self.perceptual == "efficientnet":
-            terms["imagenet"] = self._reduced(feature_distance(shown.features, shown.wanted))
+            terms["imagenet"] = self._reduce(feature_distance(shown.features, shown.wanted))
         for name in ("feature_matching", "lpips", "imagenet"):
             if name in terms:
                 total = total + self.weights.perceptual * terms[name]
@@ -247,6 +241,6 @@ class InpaintLosses:
             total = total + self.weights.pixel * terms["pixel"]
         return total, {f"generator_{name}": value for name, value in terms.items()}
 
-    def _reduced(self, distances: Tensor) -> Tensor:
+    def _reduce(self, distances: Tensor) -> Tensor:
         """Distances of a batch, [B] -> one number."""
         return distances.sum() if self.reduction == "sum" else distances.mean()

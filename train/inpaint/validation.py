@@ -1,54 +1,65 @@
 """Scores of an inpainting network on held-out pictures with fixed masks."""
 
+from typing import TYPE_CHECKING, ClassVar
+
 import numpy as np
 import torch
-from accelerate import Accelerator
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from facekit.damage.mixtures import MaskSampler
-from facekit.losses.imagenet import ImageNetDistance
-from facekit.losses.perceptual import LPIPSLoss
 from facekit.models.residual_inpainter import ResidualInpainter
-from train.data.images import ImageSource, fit_square, to_tensor
-from train.engine.scores import distance_within, sharpness
+from train.data.images import fit_square, to_tensor
+from train.engine.scores import distance_within, imagenet_distance, sharpness
+from train.engine.validation import own_share
 from train.inpaint.losses import fill_step
+
+if TYPE_CHECKING:
+    from train.inpaint.trainer import InpaintTrainer
 
 MEANS = ("psnr", "ssim", "mae", "lpips", "imagenet")
 
 
-class ValidationSet:
-    """The first `count` pictures of a split, each with its own fixed mask (seeded by its number).
+class InpaintValidation:
+    """The first pictures of a split, each with its own fixed mask (seeded by its number).
 
-    Args:
-        lpips_loss, distance: measured too where they are given; on the device that scores.
+    Attributes:
         batch_size: pictures that a process completes at once.
+
+    Raises:
+        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        masks: MaskSampler,
-        *,
-        size: int,
-        count: int,
-        lpips_loss: LPIPSLoss | None = None,
-        distance: ImageNetDistance | None = None,
-        batch_size: int = 8,
-    ) -> None:
+    better: ClassVar[dict[str, str]] = {
+        "psnr": "higher",
+        "ssim": "higher",
+        "mae": "lower",
+        "lpips": "lower",
+        "imagenet": "lower",
+    }
+    batch_size = 8
+
+    def __init__(self, trainer: "InpaintTrainer") -> None:
+        self.trainer, config = trainer, trainer.config
+        self.best = config.best_metric
+        masks = MaskSampler(size=trainer.size, **config.validation_masks)
         self.pictures = [
-            to_tensor(fit_square(picture, size, None)) for picture in source.first_pictures(count)
+            to_tensor(fit_square(picture, trainer.size, None))
+            for picture in config.held_out(config.validation_images)
         ]
         self.masks = [
             torch.from_numpy(np.asarray(masks(np.random.default_rng([7, i])), np.float32))[None]
             for i in range(len(self.pictures))
         ]
-        self.lpips, self.distance, self.batch_size = lpips_loss, distance, batch_size
+        self.lpips = trainer.losses.lpips
+        self.distance = trainer.losses.imagenet or imagenet_distance(trainer.device, self.best == "imagenet")
+
+    def score(self) -> tuple[dict[str, float], list[Tensor]]:
+        """Those of the averaged generator, see `score_network`."""
+        return self.score_network(self.trainer.copy_generator(), self.trainer.reasoning_steps)
 
     @torch.inference_mode()
-    def score(
-        self, network: ResidualInpainter, steps: int, accelerator: Accelerator, shown: int = 8
-    ) -> tuple[dict[str, float], list[Tensor]]:
+    def score_network(self, network: ResidualInpainter, steps: int) -> tuple[dict[str, float], list[Tensor]]:
         """Scores after `steps` reasoning steps: the work is shared by all processes, each gets all pictures' scores.
 
         Returns:
@@ -57,9 +68,8 @@ class ValidationSet:
             `sharpness`, the median share of the original's energy of fine detail that the hole has.
             Beside them, rows for a sample grid: masked, completed, original (this process's pictures).
         """
-        device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
-        count = len(self.pictures)
-        own = range(rank, count, world)
+        accelerator, count = self.trainer.accelerator, len(self.pictures)
+        device, own = accelerator.device, own_share(accelerator, count)
         # Each process fills in the rows of its own pictures; the sum over the processes is the whole table.
         table = torch.zeros(count, len(MEANS) + 1, device=device)
         rows: list[list[Tensor]] = [[], [], []]
@@ -78,7 +88,7 @@ class ValidationSet:
                 [self._means(filled, image, mask), sharpness(filled, image, mask)[:, None]], dim=1
             )
             for row, pictures in zip(rows, (image * (1 - mask), filled, image), strict=True):
-                row.extend(pictures[: shown - len(row)])
+                row.extend(pictures[: 8 - len(row)])
         scores = accelerator.reduce(table, "sum").cpu().numpy()
         metrics = {name: float(scores[:, k].mean()) for k, name in enumerate(MEANS)}
         for name, measure in (("lpips", self.lpips), ("imagenet", self.distance)):
