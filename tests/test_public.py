@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 
 import facekit
 from facekit._on_import import PIPELINES
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
 from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 

@@ -17,8 +17,8 @@ from facekit.pipelines.edit.session.session import EditSession
 from facekit_cli.batch import command as batch
 from facekit_cli.main import build_parser
 from tests.train.test_stage_configs import STAGES
-from train.directions import DirectionsConfig
-from train.inpaint_config import InpaintConfig
+from train.directions.config import DirectionsConfig
+from train.inpaint.config import InpaintConfig
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 

@@ -9,8 +9,8 @@ from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from facekit.models.layers import pixel_norm
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.linear import pixel_norm
 
 
 class ModulationMLP(nn.Module):

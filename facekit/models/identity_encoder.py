@@ -6,7 +6,7 @@ from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
 
 
 class Bottleneck(nn.Module):

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 
-from .spectral import SpectralConv2d
-from .verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.spectral import SpectralConv2d
 
 # Blocks of the classifier behind each map after the stem's: maps at 1/2, 1/2, 1/4, 1/8, 1/16 and 1/32 of the side.
 PARTS = ((0, 1), (1, 2), (2, 3), (3, 5), (5, 7))

@@ -9,8 +9,8 @@ from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from facekit.models.base import VerifiedModelMixin
 from facekit.models.code_diffuser import ModulationMLP
-from facekit.models.verified import VerifiedModelMixin
 
 
 class CodeModulationBlock(nn.Module):

@@ -12,10 +12,10 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from facekit.models.layers import ConvLayer, EqualizedLinear, Generators, channels_at, num_latents
-from facekit.models.modulated import StyledConv, ToRGB, add_
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Generators, channels_at, num_latents
+from facekit.models.layers.modulated import StyledConv, ToRGB, add_
 from facekit.models.stylegan2 import MappingNetwork, SynthesisLevel, mixed_styles
-from facekit.models.verified import VerifiedModelMixin
 
 Noise = Literal["random", "fixed", "none"] | Sequence[torch.Tensor]
 

@@ -8,9 +8,9 @@ from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from facekit.models.layers import ConvLayer, EqualizedConv2d
-from facekit.models.modulated import add_
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.linear import ConvLayer, EqualizedConv2d
+from facekit.models.layers.modulated import add_
 
 # How far the picture's border reaches into the scores of an empty modality, in pixels.
 BORDER = 3

@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 
-from .residual_blocks import LEAK
-from .spectral import SpectralConv2d
-from .verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.residual import LEAK
+from facekit.models.layers.spectral import SpectralConv2d
 
 KERNEL = 4
 PADDING = 1

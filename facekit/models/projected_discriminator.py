@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 
-from .residual_blocks import LEAK, upsample
-from .spectral import SpectralConv2d
-from .verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.residual import LEAK, upsample
+from facekit.models.layers.spectral import SpectralConv2d
 
 # Blocks of the classifier that make up the four stages, and the smallest picture it was made for.
 STAGES = ((0, 2), (2, 3), (3, 5), (5, 7))

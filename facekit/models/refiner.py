@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
-from facekit.models.bands import empty_map, runs_in_bands
-from facekit.models.layers import (
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.fast.bands import empty_map, runs_in_bands
+from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
     EqualizedLinear,
@@ -19,9 +20,8 @@ from facekit.models.layers import (
     leaky_relu,
     num_latents,
 )
-from facekit.models.modulated import ModulatedConv2d, StyledConv, ToRGB, add_
-from facekit.models.resample import FIRFilter
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB, add_
+from facekit.models.layers.resample import FIRFilter
 
 Noise = Literal["random", "fixed", "none"] | Sequence[torch.Tensor]
 

@@ -8,11 +8,19 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from .residual_blocks import LEAK, AOTBlock, ConvGLU, DownBlock, NoiseUpBlock, SkipExcitation, UpBlock
-from .residual_inference import fold, is_compiled
-from .restormer import ShuffleDown, ShuffleUp, transformer_stage
-from .spectral import SpectralConv2d
-from .verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.fast.residual import fold, is_compiled
+from facekit.models.layers.residual import (
+    LEAK,
+    AOTBlock,
+    ConvGLU,
+    DownBlock,
+    NoiseUpBlock,
+    SkipExcitation,
+    UpBlock,
+)
+from facekit.models.layers.restormer import ShuffleDown, ShuffleUp, transformer_stage
+from facekit.models.layers.spectral import SpectralConv2d
 
 SIZE_FACTOR = 64
 

@@ -12,11 +12,11 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from facekit.models.layers import EqualizedLinear, Generators, channels_at, num_latents
-from facekit.models.modulated import StyledConv, ToRGB, add_
-from facekit.models.smart import SMART, MultiDilationConv
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.linear import EqualizedLinear, Generators, channels_at, num_latents
+from facekit.models.layers.modulated import StyledConv, ToRGB, add_
+from facekit.models.layers.smart import SMART, MultiDilationConv
 from facekit.models.stylegan2 import MappingNetwork, mixed_styles
-from facekit.models.verified import VerifiedModelMixin
 
 
 @dataclass

@@ -6,7 +6,7 @@ import torch
 from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
 
 
 class StyleDirections(VerifiedModelMixin, ConfigMixin):

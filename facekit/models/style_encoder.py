@@ -12,8 +12,8 @@ from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from facekit.models.ir_se import IRSEBackbone
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.ir_se import IRSEBackbone
 
 # Up to this many output positions a float32 convolution of stride 2 spends much of its time on rearranging weights;
 # a matrix product over gathered patches reads them once (1.3 to 10 times as fast). Half precision gains less.

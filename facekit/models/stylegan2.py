@@ -10,9 +10,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.utils import BaseOutput
 from torch import nn
 
-from facekit.models.layers import EqualizedLinear, Generators, channels_at, num_latents, pixel_norm
-from facekit.models.modulated import StyledConv, ToRGB
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.linear import EqualizedLinear, Generators, channels_at, num_latents, pixel_norm
+from facekit.models.layers.modulated import StyledConv, ToRGB
 
 
 class MappingNetwork(VerifiedModelMixin, ConfigMixin):

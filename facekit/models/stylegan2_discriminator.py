@@ -7,8 +7,14 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
-from facekit.models.layers import ConvLayer, EqualizedLinear, channels_at, minibatch_stddev, num_latents
-from facekit.models.verified import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.linear import (
+    ConvLayer,
+    EqualizedLinear,
+    channels_at,
+    minibatch_stddev,
+    num_latents,
+)
 
 
 class ResidualDownBlock(nn.Module):

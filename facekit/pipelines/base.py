@@ -24,8 +24,8 @@ from facekit.faces.jobs import PhotoJob
 from facekit.hub.errors import explained
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
+from facekit.models.base import VerifiedModelMixin
 from facekit.models.precision import check_fits
-from facekit.models.verified import VerifiedModelMixin
 from facekit.notes import Argument, Note, Refusal
 
 Generators = torch.Generator | Sequence[torch.Generator] | None

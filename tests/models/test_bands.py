@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from facekit.models import bands
-from facekit.models.layers import to_channels_last
-from facekit.models.modulated import StyledConv
-from facekit.models.smart import SMART, MultiDilationConv
+from facekit.models.fast import bands
+from facekit.models.layers.linear import to_channels_last
+from facekit.models.layers.modulated import StyledConv
+from facekit.models.layers.smart import SMART, MultiDilationConv
 from facekit.models.stylegan2 import StyleGAN2Generator
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from facekit.models.latent_warper import CodeModulationBlock, LatentWarper
-from facekit.models.layers import ConvLayer, NoiseInjection
-from facekit.models.modulated import ModulatedConv2d, StyledConv
+from facekit.models.layers.linear import ConvLayer, NoiseInjection
+from facekit.models.layers.modulated import ModulatedConv2d, StyledConv
 from facekit.models.multimodal import MultimodalAggregation, ResidualBlock
 from facekit.models.refiner import RefinementAutoEncoder, StyleFusion
 from facekit.models.style_directions import StyleDirections
@@ -258,8 +258,8 @@ def test_refinement(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     actual = network(features, codes, bank, noise="fixed")
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
     # Large maps go band by band, and the bank, which others hold too, stays as it was.
-    monkeypatch.setattr("facekit.models.bands.BANDS_FROM_BYTES", 1)
-    monkeypatch.setattr("facekit.models.bands.BAND_BYTES", 512)
+    monkeypatch.setattr("facekit.models.fast.bands.BANDS_FROM_BYTES", 1)
+    monkeypatch.setattr("facekit.models.fast.bands.BAND_BYTES", 512)
     actual = network(features, codes, bank, noise="fixed")
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(bank, kept, strict=True))

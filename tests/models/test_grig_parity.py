@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from facekit.convert.grig import load_generator, load_patch_discriminator, load_projected_discriminator
-from facekit.models.residual_blocks import upsample
+from facekit.models.layers.residual import upsample
 
 DATA = Path(__file__).parents[1] / "data" / "parity"
 STEPS = (1, 2, 3)

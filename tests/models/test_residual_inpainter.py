@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from facekit import ForgedPatchDiscriminator, ProjectedDiscriminator, ResidualInpainter
-from facekit.models.spectral import SpectralConv2d, initialize_normal
+from facekit.models.layers.spectral import SpectralConv2d, initialize_normal
 
 TINY = {
     "sample_size": 64,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facekit.models.layers import (
+from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
     EqualizedLinear,
@@ -17,9 +17,9 @@ from facekit.models.layers import (
     num_latents,
     pixel_norm,
 )
-from facekit.models.modulated import ModulatedConv2d, StyledConv, ToRGB
-from facekit.models.resample import FIRFilter, blur_by_sums
-from facekit.models.smart import SMART, MultiDilationConv
+from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB
+from facekit.models.layers.resample import FIRFilter, blur_by_sums
+from facekit.models.layers.smart import SMART, MultiDilationConv
 
 from .style_parity import textbook_modulated_conv, textbook_resample
 

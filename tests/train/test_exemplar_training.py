@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from facekit import ExemplarInpaintPipeline
 from facekit.losses.spatial_gradient import SpatialWeights
 from facekit.models.face_parser import FaceParser
+from facekit.models.layers.resample import FIRFilter
 from facekit.models.multi_style import MultiStyleGenerator
-from facekit.models.resample import FIRFilter
 from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch

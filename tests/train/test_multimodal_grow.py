@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from facekit.models.layers.resample import FIRFilter
 from facekit.models.refiner import RefinementAutoEncoder
-from facekit.models.resample import FIRFilter
 from train.starts.grow_refiner import grow_refiner
 
 TINY = {"style_dim": 6, "channel_base": 64, "max_channels": 8, "in_channels": 3, "global_dim": 5}

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from facekit import FaceRestorePipeline
+from facekit.models.layers.smart import SMART
 from facekit.models.restorer import RestoreAutoEncoder
-from facekit.models.smart import SMART
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config

@@ -13,10 +13,10 @@ from facekit.damage.mixtures import MaskSampler
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
 from facekit.models.imagenet_features import FeatureCritic
+from facekit.models.layers.spectral import initialize_normal
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
-from facekit.models.spectral import initialize_normal
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from train.data.augment import diff_augment, parse_policy
 from train.data.images import Preparation, to_tensor

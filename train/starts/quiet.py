@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from facekit.models.modulated import Modulation
+from facekit.models.layers.modulated import Modulation
 
 
 @torch.no_grad()

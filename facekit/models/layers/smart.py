@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facekit.models.bands import band_limits, empty_map, runs_in_bands, take_rows
-from facekit.models.layers import (
+from facekit.models.fast.bands import band_limits, empty_map, runs_in_bands, take_rows
+from facekit.models.layers.linear import (
     ACTIVATION_GAIN,
     EqualizedConv2d,
     FusedLeakyReLU,
@@ -18,7 +18,7 @@ from facekit.models.layers import (
     leaky_relu_into,
     widened,
 )
-from facekit.models.modulated import FOLD_FROM_PIXELS, Modulation, add_, fold, split_scale
+from facekit.models.layers.modulated import FOLD_FROM_PIXELS, Modulation, add_, fold, split_scale
 
 DILATIONS = (1, 2, 4, 8)
 

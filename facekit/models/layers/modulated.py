@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facekit.models.bands import band_limits, empty_map, runs_in_bands, take_rows
-from facekit.models.layers import (
+from facekit.models.fast.bands import band_limits, empty_map, runs_in_bands, take_rows
+from facekit.models.layers.linear import (
     ACTIVATION_GAIN,
     EqualizedLinear,
     FusedLeakyReLU,
@@ -25,7 +25,7 @@ from facekit.models.layers import (
     leaky_relu_into,
     widened,
 )
-from facekit.models.resample import FIRFilter
+from facekit.models.layers.resample import FIRFilter
 
 # From this many pixels on, one image is computed with the folded form.
 FOLD_FROM_PIXELS = 64 * 64

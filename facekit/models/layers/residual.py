@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .spectral import SpectralConv2d
+from facekit.models.layers.spectral import SpectralConv2d
 
 LEAK = 0.2
 

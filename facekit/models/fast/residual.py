@@ -7,8 +7,16 @@ import torch.nn.functional as F
 from diffusers.utils.torch_utils import is_compiled_module
 from torch import Tensor, nn
 
-from .residual_blocks import LEAK, AOTBlock, ConvGLU, ConvNorm, DownBlock, SkipExcitation, standardize
-from .spectral import SpectralConv2d
+from facekit.models.layers.residual import (
+    LEAK,
+    AOTBlock,
+    ConvGLU,
+    ConvNorm,
+    DownBlock,
+    SkipExcitation,
+    standardize,
+)
+from facekit.models.layers.spectral import SpectralConv2d
 
 
 class PlainConv(nn.Module):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from facekit.models.resample import FIRFilter
+from facekit.models.layers.resample import FIRFilter
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)
