@@ -29,7 +29,7 @@ from facekit import (
 )
 from facekit.conditions.guidance import encoder_input
 from facekit.hub.starters import STARTERS
-from facekit.models.layers.linear import NoiseInjection
+from facekit.models.layers.noise import NoiseInjection
 from facekit.pipelines.edit.cache import EditCache
 
 Call = Callable[[], Any]

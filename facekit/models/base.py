@@ -1,4 +1,4 @@
-"""Base class of facekit's networks: `from_pretrained` that refuses damaged downloads."""
+"""Base class of facekit's networks: `from_pretrained` that refuses damaged downloads, `to`, and `fold`."""
 
 import os
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from torch import nn
 
 from facekit.hub.cache import check_downloads
 from facekit.hub.errors import explained
+from facekit.models.fast.fold import fold_parts
 from facekit.models.precision import HALVES, check_fits, kept_in_float32
 
 # Maps with which diffusers may lay parts of a network on several devices, or on none.
@@ -102,6 +103,15 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
             kwargs["non_blocking"] = True
         args = tuple(v for v in args if v is not None and not isinstance(v, torch.dtype | bool))
         return super().to(*args, **kwargs) if args or kwargs else self
+
+    @torch.no_grad()
+    def fold(self) -> Self:
+        """The same function in its inference form, for calls without gradients (see `facekit.models.fast`).
+
+        It shares the network's weights, unless a network says otherwise. Layers that were hooked, compiled or replaced
+        stay as they are. The network itself where there is nothing to fold.
+        """
+        return fold_parts(self)
 
     def half(self) -> Self:
         """`to(torch.float16)`."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,44 +13,12 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Generators, channels_at, num_latents
-from facekit.models.layers.modulated import StyledConv, ToRGB, add_
+from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Sum, channels_at, num_latents
+from facekit.models.layers.modulated import StyledConv, ToRGB
+from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.unet import EncodedFace, EncoderLevel
 from facekit.models.stylegan2 import MappingNetwork, SynthesisLevel, mixed_styles
-
-Noise = Literal["random", "fixed", "none"] | Sequence[torch.Tensor]
-
-
-class EncodedFace(NamedTuple):
-    """What the encoder G_en makes of masked faces; one row serves any number of style codes.
-
-    Attributes:
-        global_code: c [B, global_dim] (thesis: the global style of the input image).
-        bottom: [B, C, 4, 4], the decoder's input.
-        skips: kept maps, 8x8 first, the sample size last.
-    """
-
-    global_code: torch.Tensor
-    bottom: torch.Tensor
-    skips: list[torch.Tensor]
-
-    def rows(self, index: Sequence[int]) -> "EncodedFace":
-        """The faces `index` of the batch, in that order; one row for all where they are all the same."""
-        index = list(index)
-        if len(set(index)) == 1:
-            index = index[:1]
-        if index == list(range(len(self.bottom))):
-            return self
-        return EncodedFace(self.global_code[index], self.bottom[index], [skip[index] for skip in self.skips])
-
-    @classmethod
-    def join(cls, parts: Sequence["EncodedFace"]) -> "EncodedFace":
-        """One batch of several."""
-        if len(parts) == 1:
-            return parts[0]
-        codes, bottoms, skips = zip(*parts, strict=True)
-        return cls(
-            torch.cat(codes), torch.cat(bottoms), [torch.cat(maps) for maps in zip(*skips, strict=True)]
-        )
 
 
 @dataclass
@@ -62,15 +30,6 @@ class MultiStyleOutput(BaseOutput):
     image: torch.Tensor | None
     encoded: EncodedFace
     w_plus: torch.Tensor | None
-
-
-class EncoderLevel(nn.Module):
-    """3x3 convolution at one resolution (kept for the decoder), then one that halves it."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = ConvLayer(in_channels, in_channels, 3)
-        self.down = ConvLayer(in_channels, out_channels, 3, downsample=True)
 
 
 class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
@@ -125,10 +84,10 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         self.conv = StyledConv(channels[0], channels[0], width)
         self.to_rgb = ToRGB(channels[0], width)
         self.levels = nn.ModuleList(SynthesisLevel(narrow, wide, width) for narrow, wide in steps)
+        self.merge = Sum()
         self.register_buffer("latent_avg", torch.zeros(style_dim))
         self.noise_sizes = [4 * 2 ** ((index + 1) // 2) for index in range(2 * num_levels + 1)]
-        for index, size in enumerate(self.noise_sizes):
-            self.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
+        store_noise(self, self.noise_sizes)
 
     @torch.no_grad()
     def mean_style(self, num_samples: int = 4096, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -203,6 +162,7 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         mixed[:, layers] = given
         return mixed
 
+    @fold_without_gradients
     def forward(
         self,
         image: torch.Tensor | None = None,
@@ -247,7 +207,7 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         if encode_only:
             output = MultiStyleOutput(image=None, encoded=encoded, w_plus=None)
             return output if return_dict else (None, encoded, None)
-        maps = self._noise_maps(noise)
+        maps = noise_maps(self, noise, self.noise_sizes)
         if w_plus is None:
             if z is None:
                 rows = len(encoded.bottom) if style_codes is None else len(style_codes)
@@ -273,20 +233,6 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         output = MultiStyleOutput(image=picture, encoded=encoded, w_plus=w_plus)
         return output if return_dict else (picture, encoded, w_plus)
 
-    def _noise_maps(self, noise: Noise) -> list[torch.Tensor | None]:
-        count = len(self.noise_sizes)
-        if not isinstance(noise, str):
-            if len(noise) != count:
-                raise ValueError(f"{count} noise maps are needed, {len(noise)} were given")
-            return list(noise)
-        if noise == "random":
-            return [None] * count
-        if noise == "fixed":
-            return [self.get_buffer(f"noise_{index}") for index in range(count)]
-        if noise == "none":
-            return [self.latent_avg.new_zeros(1).expand(1, 1, size, size) for size in self.noise_sizes]
-        raise ValueError(f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}")
-
     def _encode(self, image: torch.Tensor, mask: torch.Tensor, sketch: torch.Tensor | None) -> EncodedFace:
         dtype = self.to_global.weight.dtype
         image, mask = image.to(dtype), mask.to(dtype)
@@ -302,7 +248,7 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         x = self.bottleneck(x)
         code = self.to_global(x.flatten(1))
         code = F.dropout(code, self.config.dropout, self.training)
-        x = add_(x, self.from_global(code).view_as(x))
+        x = self.merge(x, self.from_global(code).view_as(x))
         return EncodedFace(code, x, skips[::-1])
 
     def _decode(
@@ -313,13 +259,14 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         generator: Generators,
     ) -> torch.Tensor:
         batch, count, _ = w_plus.shape
+        # Eq. 5.2: [w_i, c], of which the affine map A_i in style layer i makes v_i (`Modulation`).
         styles = torch.cat([w_plus, encoded.global_code[:, None].expand(batch, count, -1)], 2)
         x = encoded.bottom.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.conv(x, styles[:, 0], maps[0], generator)
         rgb = self.to_rgb(x, styles[:, 1])
         for index, (level, skip) in enumerate(zip(self.levels, encoded.skips, strict=True)):
             latent = 2 * index + 1
-            x = add_(level.up(x, styles[:, latent], maps[latent], generator), skip)
+            x = self.merge(level.up(x, styles[:, latent], maps[latent], generator), skip)
             x = level.conv(x, styles[:, latent + 1], maps[latent + 1], generator)
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)
         return rgb

@@ -9,8 +9,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.layers.linear import ConvLayer, EqualizedConv2d
-from facekit.models.layers.modulated import add_
+from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.linear import ConvLayer, EqualizedConv2d, Sum, WeightedSum
 
 # How far the picture's border reaches into the scores of an empty modality, in pixels.
 BORDER = 3
@@ -27,10 +27,11 @@ class ResidualBlock(nn.Module):
         self.conv1 = ConvLayer(in_channels, middle, 3)
         self.conv2 = ConvLayer(middle, out_channels, 3, activate=activate)
         self.skip = EqualizedConv2d(in_channels, out_channels, 1)
+        self.merge = Sum()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gain = 1 / math.sqrt(2)
-        return add_(self.conv2(self.conv1(x), gain), self.skip(x, gain))
+        return self.merge(self.conv2(self.conv1(x), gain), self.skip(x, gain))
 
 
 class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
@@ -52,6 +53,7 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
             {name: ResidualBlock(width, channels, channels) for name, width in widths.items()}
         )
         self.score = ResidualBlock(channels, channels, 1, activate=False)
+        self.merge = WeightedSum()
 
     def check_inputs(
         self, image: torch.Tensor, mask: torch.Tensor, given: dict[str, torch.Tensor | None]
@@ -65,6 +67,7 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
             if tensor is not None and list(tensor.shape) != expected:
                 raise ValueError(f"{name} must have the shape {expected}, not {list(tensor.shape)}")
 
+    @fold_without_gradients
     def forward(
         self,
         image: torch.Tensor,
@@ -103,16 +106,10 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
                 score = self.score(feature)
             features.append(feature)
             scores.append(score.expand(image.shape[0], -1, -1, -1))
-        # Eq. 6.16
+        # Eq. 6.16: at every pixel the scores B_k become shares, exp(B_k) / sum_j exp(B_j).
         weights = torch.cat(scores, 1).float().softmax(1).to(dtype).split(1, 1)
-        # Eq. 6.17
-        total = features[0] * weights[0]
-        for feature, weight in zip(features[1:], weights[1:], strict=True):
-            if torch.is_grad_enabled():
-                total = torch.addcmul(total, feature, weight)
-            else:
-                total.addcmul_(feature, weight)
-        return total
+        # Eq. 6.17: F^a is the sum of the features, each times its share.
+        return self.merge(features, weights)
 
     def empty(self, name: str, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Feature map [1, channels, H, W] and scores [1, 1, H, W] that the modality `name` has when all is zero.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,108 +10,20 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.fast.bands import empty_map, runs_in_bands
+from facekit.models.fast.fold import fold_without_gradients
 from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
     EqualizedLinear,
-    Generators,
+    Sum,
     channels_at,
-    leaky_relu,
     num_latents,
 )
-from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB, add_
+from facekit.models.layers.modulated import StyledConv, ToRGB
+from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
 from facekit.models.layers.resample import FIRFilter
-
-Noise = Literal["random", "fixed", "none"] | Sequence[torch.Tensor]
-
-
-class EncodedFeatures(NamedTuple):
-    """What the refinement encoder makes of aggregated features; one row serves any number of codes.
-
-    Attributes:
-        global_code: c [B, global_dim].
-        bottom: F_0^de [B, C, 4, 4], the decoder's input.
-        skips: F_(n-1)^en, F_(n-3)^en, ... F_1^en: 4x4 first, the sample size last.
-    """
-
-    global_code: torch.Tensor
-    bottom: torch.Tensor
-    skips: list[torch.Tensor]
-
-
-class GateConv(nn.Module):
-    """Style layer without noise and activation: modulated 3x3 convolution and bias, [B, C, H, W] -> the same."""
-
-    def __init__(self, channels: int, style_dim: int) -> None:
-        super().__init__()
-        self.conv = ModulatedConv2d(channels, channels, 3, style_dim)
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """`style` is [B, style_dim]."""
-        return self.conv(x, style, bias=self.bias)
-
-
-class StyleFusion(nn.Module):
-    """Style fusion block, Eq. 6.7 and 6.8: maps of decoder, encoder and prior [B, C, H, W] -> [B, C, H, W].
-
-    The decoder's map gates and shifts the encoder's; the prior's own gate then decides, pixel by pixel, between
-    the prior's map and that.
-    """
-
-    def __init__(self, channels: int, style_dim: int) -> None:
-        super().__init__()
-        self.gate = GateConv(channels, style_dim)
-        self.shift = GateConv(channels, style_dim)
-        self.prior_gate = GateConv(channels, style_dim)
-
-    def forward(
-        self, decoded: torch.Tensor, encoded: torch.Tensor, prior: torch.Tensor, style: torch.Tensor
-    ) -> torch.Tensor:
-        """`style` [B, style_dim] is w_(i+1); `encoded` has one row or B. None of the maps is changed."""
-        if runs_in_bands(decoded, *decoded.shape[1:]):
-            return self._in_bands(decoded, encoded, prior, style)
-        gates = self.gate(decoded, style), self.shift(decoded, style), self.prior_gate(prior, style)
-        return fuse(*gates, encoded, prior)
-
-    def _in_bands(
-        self, decoded: torch.Tensor, encoded: torch.Tensor, prior: torch.Tensor, style: torch.Tensor
-    ) -> torch.Tensor:
-        out = empty_map(decoded, *decoded.shape[1:])
-        layers = ((self.gate, decoded), (self.shift, decoded), (self.prior_gate, prior))
-        for index in range(decoded.shape[0]):
-            one = slice(index, index + 1)
-            own = encoded[one] if encoded.shape[0] > 1 else encoded
-            bands = [layer.conv.rows(x[one], style[one], 1.0, layer.bias) for layer, x in layers]
-            for (start, stop, gate), (_, _, shift), (_, _, prior_gate) in zip(*bands, strict=True):
-                rows = slice(start, stop)
-                out[one, :, rows] = fuse(gate, shift, prior_gate, own[:, :, rows], prior[one, :, rows])
-        return out
-
-
-def fuse(
-    gate: torch.Tensor,
-    shift: torch.Tensor,
-    prior_gate: torch.Tensor,
-    encoded: torch.Tensor,
-    prior: torch.Tensor,
-) -> torch.Tensor:
-    """Eq. 6.7 and 6.8 after their style layers; without gradients the first three maps are used up."""
-    if torch.is_grad_enabled():
-        fused = (torch.sigmoid(gate) + 1) * encoded + leaky_relu(shift)
-        return torch.lerp(fused, prior, torch.sigmoid(prior_gate))
-    fused = leaky_relu(shift).add_(encoded).addcmul_(gate.sigmoid_(), encoded)
-    return fused.lerp_(prior, prior_gate.sigmoid_())
-
-
-class EncoderLevel(nn.Module):
-    """3x3 convolution at one resolution (kept for the decoder), then one that halves it."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = ConvLayer(in_channels, in_channels, 3)
-        self.down = ConvLayer(in_channels, out_channels, 3, downsample=True)
+from facekit.models.layers.style_fusion import StyleFusion
+from facekit.models.layers.unet import EncodedFace, EncoderLevel
 
 
 class DecoderLevel(nn.Module):
@@ -178,10 +90,10 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         if skips:
             self.to_rgb = nn.ModuleList(ToRGB(exit_, width) for exit_ in channels)
             self.fir = FIRFilter()
+            self.merge = Sum()
         else:
             self.to_rgb = EqualizedConv2d(channels[-1], 3, 1, bias=True)
-        for index, size in enumerate(self.noise_sizes):
-            self.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
+        store_noise(self, self.noise_sizes)
 
     @property
     def noise_sizes(self) -> list[int]:
@@ -218,20 +130,7 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
                     f"prior feature {k} must have the shape {expected}, not {list(bank[k].shape)}"
                 )
 
-    def _noise_maps(self, noise: Noise) -> list[torch.Tensor | None]:
-        count = self.num_styles
-        if not isinstance(noise, str):
-            if len(noise) != count:
-                raise ValueError(f"{count} noise maps are needed, {len(noise)} were given")
-            return list(noise)
-        if noise == "random":
-            return [None] * count
-        if noise == "fixed":
-            return [self.get_buffer(f"noise_{index}") for index in range(count)]
-        if noise == "none":
-            return [self.noise_0.new_zeros(1).expand(1, 1, size, size) for size in self.noise_sizes]
-        raise ValueError(f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}")
-
+    @fold_without_gradients
     def forward(
         self,
         features: torch.Tensor | None,
@@ -239,9 +138,9 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         bank: Sequence[torch.Tensor] | None,
         noise: Noise = "random",
         generator: Generators = None,
-        encoded: EncodedFeatures | None = None,
+        encoded: EncodedFace | None = None,
         encode_only: bool = False,
-    ) -> torch.Tensor | EncodedFeatures:
+    ) -> torch.Tensor | EncodedFace:
         """Aggregated features, codes and prior features -> I_pred [B, 3, S, S], about [-1, 1], not clamped.
 
         The edited picture of Eq. 6.1 is I_pred inside the mask and the photo outside; that is the caller's part.
@@ -266,12 +165,12 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         if encoded is None:
             self.check_features(features)
         self.check_guides(len(features) if encoded is None else len(encoded.bottom), w_plus, bank)
-        maps = self._noise_maps(noise)
+        maps = noise_maps(self, noise, self.noise_sizes)
         if encoded is None:
             encoded = self.encode(features)
         return self._decode(encoded, w_plus[:, : self.num_styles], bank, maps, generator)
 
-    def encode(self, features: torch.Tensor) -> EncodedFeatures:
+    def encode(self, features: torch.Tensor) -> EncodedFace:
         """F^a [B, in_channels, S, S] -> global code, the decoder's input and the kept maps. ValueError as above."""
         self.check_features(features)
         dtype = self.to_global.weight.dtype
@@ -284,17 +183,17 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
             x = level.down(x)
             if self.config.skips:
                 features = self.fir.blur(features, 1, stride=2)
-                x = add_(x, self.stems[index](features))
+                x = self.merge(x, self.stems[index](features))
         x = self.kept(x)
         skips.append(x)
         x = self.bottleneck(x)
         code = self.to_global(x.flatten(1))
         code = F.dropout(code, self.config.dropout, self.training)
-        return EncodedFeatures(code, self.conv(x), skips[::-1])
+        return EncodedFace(code, self.conv(x), skips[::-1])
 
     def _decode(
         self,
-        encoded: EncodedFeatures,
+        encoded: EncodedFace,
         w_plus: torch.Tensor,
         bank: Sequence[torch.Tensor],
         maps: list[torch.Tensor | None],

@@ -9,7 +9,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.fast.residual import fold, is_compiled
+from facekit.models.fast.fold import is_compiled
 from facekit.models.layers.residual import (
     LEAK,
     AOTBlock,
@@ -250,7 +250,7 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
         moved = any(p.is_meta for p in self.parameters()) or any(
             hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook")
         )
-        return self if self.training or moved or is_compiled(self) else fold(self)
+        return self if self.training or moved or is_compiled(self) else super().fold()
 
     def _check_shapes(self, image: Tensor, mask: Tensor, noise: list[Tensor] | None) -> None:
         if image.ndim != 4 or image.shape[1] != 3:

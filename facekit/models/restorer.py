@@ -13,8 +13,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.layers.linear import EqualizedLinear, Generators, channels_at, num_latents
-from facekit.models.layers.modulated import StyledConv, ToRGB, add_
+from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, num_latents
+from facekit.models.layers.modulated import StyledConv, ToRGB
+from facekit.models.layers.noise import Generators
 from facekit.models.layers.smart import SMART, MultiDilationConv
 from facekit.models.stylegan2 import MappingNetwork, mixed_styles
 
@@ -96,6 +98,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         self.conv = layer(channels[0], channels[0], decoder_dim)
         self.to_rgb = ToRGB(channels[0], decoder_dim)
         self.decoder = nn.ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
+        self.merge = Sum()
         if residual:
             self.silence_rgb()
 
@@ -146,6 +149,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
                     f"prior feature {k} must have the shape {expected}, not {list(features[k].shape)}"
                 )
 
+    @fold_without_gradients
     def forward(
         self,
         image: torch.Tensor,
@@ -181,7 +185,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         x, skips = self.encode(image.to(dtype), styles, generator)
         code = self.to_global(x.flatten(1))
         code = F.dropout(code, self.config.dropout, self.training)
-        x = add_(x, self.from_global(code).view_as(x))
+        x = self.merge(x, self.from_global(code).view_as(x))
         styles = torch.cat([styles, code[:, None].expand(-1, self.num_styles, -1)], 2)
         output = self.decode(x, styles, skips, features, generator)
         if self.config.residual:
@@ -191,14 +195,14 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
     def encode(
         self, image: torch.Tensor, styles: torch.Tensor, generator: Generators = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Image -> map [B, C, 4, 4] and the kept maps, largest first; one style for a level's layers."""
+        """Image -> F_N [B, C, 4, 4] and the kept maps, largest first (Eq. 3.5); one style for a level's layers."""
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
         skips = []
         for index, level in enumerate(self.encoder):
             style = styles[:, self.num_styles - 1 - 2 * index]
-            x = level.smart(x, style, generator=generator)
+            x = level.smart(x, style, generator=generator)  # i odd
             skips.append(x)
-            x = level.down(x, style, generator=generator)
+            x = level.down(x, style, generator=generator)  # i even
         return self.bottleneck(x), skips
 
     def decode(
@@ -209,14 +213,18 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         features: Sequence[torch.Tensor] | None = None,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """Map [B, C, 4, 4], styles, kept maps and prior features -> image; `skips` is emptied on the way."""
+        """Map [B, C, 4, 4], styles, kept maps and prior features -> image (Eq. 3.6).
+
+        `skips` is emptied on the way.
+        """
         x = self.conv(x, styles[:, 0], generator=generator)
         rgb = self.to_rgb(x, styles[:, 1])
         for index, level in enumerate(self.decoder, start=1):
             latent = 2 * index - 1
-            x = level.up(x, styles[:, latent], generator=generator)
+            x = level.up(x, styles[:, latent], generator=generator)  # i odd
+            # f(F^de, F^en, F^s): the sum of what decoder, encoder and prior have at this size.
             prior = features[index].to(x.dtype) if self.config.use_prior_features else None
-            x = add_(x, skips.pop(), prior)
-            x = level.smart(x, styles[:, latent + 1], generator=generator)
+            x = self.merge(x, skips.pop(), prior)
+            x = level.smart(x, styles[:, latent + 1], generator=generator)  # i even
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)
         return rgb

@@ -13,6 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.fast.fold import fold_without_gradients
 from facekit.models.layers.ir_se import IRSEBackbone
 
 # Up to this many output positions a float32 convolution of stride 2 spends much of its time on rearranging weights;
@@ -47,8 +48,7 @@ class StyleHeads(nn.Module):
     def forward(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Codes of the heads `start` to `stop - 1`: [B, C, S, S] -> [B, stop - start, D]."""
         weight, bias = self.weights[0][start:stop].flatten(0, 1), self.biases[0][start:stop].flatten()
-        first = strided_conv(match_dtype(x, weight), weight, bias)
-        maps = F.leaky_relu_(first) if not torch.is_grad_enabled() else F.leaky_relu(first)
+        maps = F.leaky_relu(strided_conv(match_dtype(x, weight), weight, bias))
         codes = []
         for index, head in zip(range(start, stop), maps.chunk(stop - start, 1), strict=True):
             for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
@@ -143,6 +143,7 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
         image = match_dtype(self.resize(image), self.backbone.stem[0].weight)
         return self.backbone(image.contiguous(memory_format=torch.channels_last))
 
+    @fold_without_gradients
     def forward(
         self,
         image: torch.Tensor,

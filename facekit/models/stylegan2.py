@@ -11,8 +11,10 @@ from diffusers.utils import BaseOutput
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.layers.linear import EqualizedLinear, Generators, channels_at, num_latents, pixel_norm
+from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.linear import EqualizedLinear, channels_at, num_latents, pixel_norm
 from facekit.models.layers.modulated import StyledConv, ToRGB
+from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
 
 
 class MappingNetwork(VerifiedModelMixin, ConfigMixin):
@@ -111,9 +113,8 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
             SynthesisLevel(narrow, wide, style_dim) for narrow, wide in pairwise(channels)
         )
         self.register_buffer("latent_avg", torch.zeros(self.num_styles, style_dim))
-        for index in range(2 * self.num_levels + 1):
-            size = 4 * 2 ** ((index + 1) // 2)
-            self.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
+        self.noise_sizes = [4 * 2 ** ((index + 1) // 2) for index in range(2 * self.num_levels + 1)]
+        store_noise(self, self.noise_sizes)
 
     @torch.no_grad()
     def mean_style(self, num_samples: int = 4096, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -146,28 +147,14 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
             w_plus = torch.lerp(self.latent_avg.to(w_plus.dtype).expand_as(w_plus), w_plus, truncation_psi)
         return w_plus
 
-    def _noise_maps(self, noise: str | Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
-        count = 2 * self.num_levels + 1
-        if isinstance(noise, str):
-            if noise not in ("random", "fixed", "none"):
-                raise ValueError(
-                    f"noise is 'random', 'fixed', 'none' or a list of {count} maps, not {noise!r}"
-                )
-            if noise == "random":
-                return [None] * count
-            maps = [self.get_buffer(f"noise_{i}") for i in range(count)]
-            return maps if noise == "fixed" else [torch.zeros_like(one) for one in maps]
-        if len(noise) != count:
-            raise ValueError(f"{count} noise maps are needed, {len(noise)} were given")
-        return list(noise)
-
+    @fold_without_gradients
     def forward(
         self,
         z: torch.Tensor | Sequence[torch.Tensor] | None = None,
         w_plus: torch.Tensor | None = None,
         crossover: int | None = None,
         truncation_psi: float = 1.0,
-        noise: str | Sequence[torch.Tensor] = "random",
+        noise: Noise = "random",
         generator: Generators = None,
         stop_at: int | None = None,
         feature_layer: Literal["up", "conv"] = "up",
@@ -193,7 +180,7 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
             raise ValueError(f"feature_layer must be 'up' or 'conv', not {feature_layer!r}")
         if stop_at is not None and not 0 <= stop_at <= self.num_levels:
             raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
-        maps = self._noise_maps(noise)
+        maps = noise_maps(self, noise, self.noise_sizes)
         w_plus = self.styles(z, w_plus, crossover, truncation_psi)
         if codes_only:
             return (

@@ -15,7 +15,7 @@ from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, load_images
 from facekit.images.tensors import Pictures, check_output_type, deliver, heat_map, to_pictures
-from facekit.models.fast.residual import is_compiled
+from facekit.models.fast.fold import is_compiled
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines import tones
 from facekit.pipelines.base import (

@@ -15,8 +15,8 @@ from facekit.faces.jobs import Background, plan_restoration
 from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
 from facekit.images.tensors import Pictures, check_output_type, deliver, deliver_squares, to_pictures
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.fast.fold import to_channels_last
 from facekit.models.identity_encoder import IdentityEncoder
-from facekit.models.layers.linear import to_channels_last
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator

@@ -7,8 +7,8 @@ import torch
 
 from facekit.convert.encoders import code_diffuser_state, style_encoder_state
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.fast.ir_se import conv_norm
 from facekit.models.identity_encoder import IdentityEncoder
-from facekit.models.layers.ir_se import conv_norm
 from facekit.models.style_encoder import PATCH_PRODUCT_LIMIT, StyleEncoder, strided_conv
 
 

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from facekit.models.latent_warper import CodeModulationBlock, LatentWarper
-from facekit.models.layers.linear import ConvLayer, NoiseInjection
+from facekit.models.layers.linear import ConvLayer
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv
+from facekit.models.layers.noise import NoiseInjection
+from facekit.models.layers.style_fusion import StyleFusion
 from facekit.models.multimodal import MultimodalAggregation, ResidualBlock
-from facekit.models.refiner import RefinementAutoEncoder, StyleFusion
+from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_directions import StyleDirections
 from facekit.models.stylegan2 import StyleGAN2Generator
 

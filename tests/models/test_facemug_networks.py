@@ -15,7 +15,7 @@ from facekit import (
     StyleGAN2Generator,
 )
 from facekit.conditions.guidance import encoder_input
-from facekit.models.layers.linear import NoiseInjection
+from facekit.models.layers.noise import NoiseInjection
 
 TINY = {"sample_size": 32, "style_dim": 16, "channel_base": 256, "max_channels": 16}
 REFINER = TINY | {"in_channels": 8, "global_dim": 24}

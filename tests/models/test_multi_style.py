@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from facekit import MultiStyleGenerator, StyleGAN2Discriminator
 from facekit.convert.stylegan2 import discriminator_state, multi_style_state
 from facekit.losses.path_length import path_length_penalty, path_lengths
-from facekit.models.layers.linear import NoiseInjection
+from facekit.models.layers.noise import NoiseInjection
 
 from .style_parity import PARITY, assert_close, draw, fill, goldens
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facekit.convert.stylegan2 import restorer_state
-from facekit.models.layers.linear import NoiseInjection
+from facekit.models.layers.noise import NoiseInjection
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 

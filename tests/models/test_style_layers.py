@@ -1,4 +1,4 @@
-"""Layers of the style-based networks against their definitions, written out plainly here."""
+"""Layers of the style-based networks, and their inference forms, against definitions written out plainly here."""
 
 import math
 
@@ -7,17 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from facekit.models.fast.fold import fold
+from facekit.models.fast.modulated import blur
 from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
     EqualizedLinear,
-    NoiseInjection,
     channels_at,
     minibatch_stddev,
     num_latents,
     pixel_norm,
 )
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB
+from facekit.models.layers.noise import NoiseInjection
 from facekit.models.layers.resample import FIRFilter, blur_by_sums
 from facekit.models.layers.smart import SMART, MultiDilationConv
 
@@ -104,7 +106,7 @@ def test_fir_filter_against_zero_insertion() -> None:
     torch.testing.assert_close(fir.blur(x, 1, stride=2), textbook_resample(x, down=2, pad=(1, 1)))
     gain, bias = torch.randn(3), torch.randn(3)
     expected = textbook_resample(x, gain=4, pad=(1, 1)) * gain.view(1, 3, 1, 1) + bias.view(1, 3, 1, 1)
-    torch.testing.assert_close(fir.blur(x, 1, 4.0, gain, bias), expected)
+    torch.testing.assert_close(blur(fir, x, 1, 4.0, gain, bias), expected)
     assert not FIRFilter().state_dict()
 
 
@@ -182,9 +184,10 @@ def test_styled_conv_is_the_textbook_one(resample: str | None, batch: int, size:
     torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
     with torch.inference_mode():
         kept = x.clone()
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            actual = layer(x.contiguous(memory_format=memory_format), style, noise)
-            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+        for form in (layer, fold(layer)):
+            for memory_format in (torch.contiguous_format, torch.channels_last):
+                actual = form(x.contiguous(memory_format=memory_format), style, noise)
+                torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
         assert torch.equal(x, kept), "the input was overwritten"
     assert actual.is_contiguous(memory_format=torch.channels_last)
 
@@ -195,7 +198,7 @@ def test_large_maps_are_up_sampled_in_four_phases(batch: int) -> None:
     x, style, noise = torch.randn(batch, 4, 128, 136), torch.randn(batch, 5), torch.randn(batch, 1, 256, 272)
     expected = textbook_styled(layer, x, style, noise)
     with torch.inference_mode():
-        torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fold(layer)(x, style, noise), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -210,7 +213,7 @@ def test_smart_is_the_textbook_one(batch: int, size: int) -> None:
     expected = textbook_smart(layer, x, style, noise)
     torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
     with torch.inference_mode():
-        torch.testing.assert_close(layer(x, style, noise), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fold(layer)(x, style, noise), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_multi_dilation_conv() -> None:
@@ -222,6 +225,8 @@ def test_multi_dilation_conv() -> None:
     fused = F.conv2d(torch.cat(parts, 1), layer.fusion.weight / math.sqrt(8))
     expected = activation(activation(fused, layer.fusion_activate.bias), layer.activate.bias)
     torch.testing.assert_close(layer(x), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(fold(layer)(x), expected)
     with pytest.raises(ValueError, match="6 output channels"):
         MultiDilationConv(3, 6, 3)
 
@@ -233,6 +238,8 @@ def test_to_rgb(batch: int) -> None:
     expected = textbook_modulated_conv(x, layer.weight, style_scale(layer, style), demodulate=False)
     expected = expected + layer.bias.view(1, 3, 1, 1) + textbook_resample(below, gain=4, up=2, pad=(2, 1))
     torch.testing.assert_close(layer(x, style, below), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(fold(layer)(x, style, below), expected)
 
 
 @pytest.mark.parametrize("resample", [None, "up", "down"])
@@ -284,11 +291,13 @@ def test_half_precision_stays_close(dtype: torch.dtype, batch: int, size: int, k
     for strength in (1.0, 3000.0):
         style = strength * torch.randn(batch, 8)
         expected = layer(x, style, noise)
-        half = layer.to(dtype)(x.to(dtype), style.to(dtype), noise.to(dtype))
+        layer.to(dtype)
+        for form in (layer, fold(layer)):
+            half = form(x.to(dtype), style.to(dtype), noise.to(dtype))
+            assert half.dtype == dtype and half.isfinite().all()
+            error = (half.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+            assert error < (0.02 if dtype == torch.bfloat16 else 0.004)
         layer.float()
-        assert half.dtype == dtype and half.isfinite().all()
-        error = (half.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
-        assert error < (0.02 if dtype == torch.bfloat16 else 0.004)
 
 
 def test_autocast_keeps_demodulation_in_float32() -> None:
@@ -305,14 +314,15 @@ def test_autocast_keeps_demodulation_in_float32() -> None:
 
 def test_weights_changed_in_place_are_used_at_once() -> None:
     layer = give_values(StyledConv(4, 4, 3)).eval()
+    fast = fold(layer)
     x, style, noise = torch.randn(1, 4, 8, 8), torch.randn(1, 3), torch.randn(1, 1, 8, 8)
     with torch.inference_mode():
-        before = layer(x, style, noise)
+        before = fast(x, style, noise)
     with torch.no_grad():
         layer.conv.weight[0] *= 7
         layer.conv.weight[1, 0] *= 9
     with torch.inference_mode():
-        after = layer(x, style, noise)
+        after = fast(x, style, noise)
     torch.testing.assert_close(after, textbook_styled(layer, x, style, noise), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(before, after)
 

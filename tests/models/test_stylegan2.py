@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from facekit.convert.stylegan2 import discriminator_state, generator_state
-from facekit.models.layers.linear import NoiseInjection
+from facekit.models.layers.noise import NoiseInjection
 from facekit.models.stylegan2 import MappingNetwork, StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 

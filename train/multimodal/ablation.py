@@ -5,7 +5,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from facekit.models.layers.linear import ConvLayer, leaky_relu
-from facekit.models.refiner import GateConv, RefinementAutoEncoder
+from facekit.models.layers.style_fusion import GateConv
+from facekit.models.refiner import RefinementAutoEncoder
 
 
 class AdditionFusion(nn.Module):

@@ -1,1 +1,5 @@
-"""Inference forms of the networks' layers: the same functions, computed faster."""
+"""Inference forms of layers: the same functions as in `facekit.models.layers`, computed faster without gradients.
+
+`network.fold()` gives a network made of them (`fold.py`). Most are views of the layer they stand for (`view.py`): they
+share its weights, now and later. GRIG's blocks become snapshots (`residual.py`).
+"""

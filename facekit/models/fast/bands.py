@@ -27,7 +27,7 @@ HUGE_PAGES_FROM_BYTES = 16 * 2**20
 
 def runs_in_bands(x: torch.Tensor, channels: int, height: int, width: int) -> bool:
     """Whether a layer from `x` [B, C, H, W] to [B, channels, height, width] is computed in bands."""
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     largest = max(x.numel() // max(x.shape[0], 1), channels * height * width)
     return largest * x.element_size() >= BANDS_FROM_BYTES

@@ -1,10 +1,10 @@
-"""Inference form of GRIG's generator: spectral and batch norms folded into plain channels_last convolutions."""
+"""GRIG's blocks with their spectral and batch norms folded into plain channels_last convolutions.
 
-import copy
+Unlike views these forms hold weights of their own: a snapshot, as the folding takes longer than a call may wait.
+"""
 
 import torch
 import torch.nn.functional as F
-from diffusers.utils.torch_utils import is_compiled_module
 from torch import Tensor, nn
 
 from facekit.models.layers.residual import (
@@ -130,44 +130,17 @@ class FoldedExcitation(nn.Module):
         return target * gate[:, :, None, None]
 
 
-FOLDED = {
+def fold_plain(conv: nn.Conv2d) -> nn.Module:
+    """A convolution with its kernel in channels_last, where that makes a difference."""
+    return conv if conv.groups > 1 or conv.kernel_size == (1, 1) else PlainConv(conv, conv.weight, conv.bias)
+
+
+FORMS = {
     DownBlock: FoldedDown,
     AOTBlock: FoldedAOT,
     ConvGLU: FoldedConvGLU,
     ConvNorm: lambda block: fold_norms(block.conv, block.norm)[0],
     SkipExcitation: FoldedExcitation,
     SpectralConv2d: fold_convolution,
+    nn.Conv2d: fold_plain,
 }
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Whether `torch.compile(module)` gave the module, or `module.compile()` was called on it."""
-    return is_compiled_module(module) or module._compiled_call_impl is not None
-
-
-def is_as_built(module: nn.Module) -> bool:
-    """Whether a module is of facekit or PyTorch and calling it does what its class says.
-
-    Not so where somebody hooked, compiled, parametrised or replaced it, as adapters, offloading and casting do.
-    """
-    known = type(module).__module__.startswith(("facekit.models.", "torch.nn.modules."))
-    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-    return known and not hooked and not is_compiled(module)
-
-
-@torch.no_grad()
-def fold(module: nn.Module) -> nn.Module:
-    """The inference form of a module; what has nothing to fold shares its parameters with the original.
-
-    Parts that are not as they were built stay in their place as they are.
-    """
-    if not is_as_built(module):
-        return module
-    if type(module) in FOLDED and all(map(is_as_built, module.modules())):
-        return FOLDED[type(module)](module).eval()
-    if isinstance(module, nn.Conv2d) and module.groups == 1 and module.kernel_size != (1, 1):
-        return PlainConv(module, module.weight, module.bias)
-    folded = copy.copy(module)
-    folded._modules = {name: fold(child) for name, child in module._modules.items()}
-    folded.training = False
-    return folded

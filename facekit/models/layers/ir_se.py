@@ -44,9 +44,24 @@ class IRSEBlock(nn.Module):
             shortcut = self.shortcut(x)
         else:
             shortcut = x[:, :, :: self.stride, :: self.stride]
-        y = self.activation(self.conv1(self.norm1(x)))
-        y = conv_norm(y, self.conv2, self.norm2)
+        y = self.convolve(x)
         return torch.addcmul(shortcut, y, self.gate(y))
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        """The unit's path beside the shortcut, before the gate."""
+        y = self.activation(self.conv1(self.norm1(x)))
+        return self.norm2(self.conv2(y))
+
+
+class Stem(nn.Sequential):
+    """3x3 convolution, batch normalisation, activation: [B, in, S, S] -> [B, out, S, S]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.PReLU(out_channels),
+        )
 
 
 class IRSEBackbone(nn.Module):
@@ -64,11 +79,7 @@ class IRSEBackbone(nn.Module):
         reduction: int,
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(stem_channels),
-            nn.PReLU(stem_channels),
-        )
+        self.stem = Stem(in_channels, stem_channels)
         self.stages = nn.ModuleList()
         width = stem_channels
         for stage_channels, depth in zip(channels, num_blocks, strict=True):
@@ -79,22 +90,7 @@ class IRSEBackbone(nn.Module):
             self.stages.append(blocks)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        conv, norm, activation = self.stem
-        maps = [activation(conv_norm(x, conv, norm))]
+        maps = [self.stem(x)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[2], maps[3], maps[4]
-
-
-def conv_norm(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
-    """norm(conv(x)); in evaluation without gradients the normalisation is folded into the convolution.
-
-    Folding costs one pass over the weights and saves two over the map: done where the map is larger.
-    """
-    folds = not (norm.training or torch.is_grad_enabled())
-    out_elements = x.numel() // conv.in_channels * conv.out_channels // conv.stride[0] ** 2
-    if not folds or out_elements < conv.weight.numel():
-        return norm(conv(x))
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    bias = norm.bias - norm.running_mean * scale
-    return F.conv2d(x, conv.weight * scale[:, None, None, None], bias, conv.stride, conv.padding)

@@ -1,15 +1,15 @@
-"""Layers that every style-based network here shares: equalised learning rate, activation, noise, statistics.
+"""Layers that every style-based network here shares: equalised learning rate, activation, sums, statistics.
 
 Karras et al., "Progressive Growing of GANs" (equalised learning rate, pixel norm, minibatch deviation) and
-"Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2: activation with gain, noise injection).
-Modulated convolutions are in `modulated.py`, FIR resampling in `resample.py`.
+"Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2: activation with gain).
+Modulated convolutions are in `modulated.py`, noise in `noise.py`, FIR resampling in `resample.py`.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
 from facekit.models.layers.resample import FIRFilter
@@ -17,41 +17,10 @@ from facekit.models.layers.resample import FIRFilter
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)
 
-Generators = torch.Generator | list[torch.Generator] | None
-
 
 def leaky_relu(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU of slope 0.2, in place where no gradient is recorded: `x` must be the caller's own."""
-    return F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
-
-
-def leaky_relu_into(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Write leaky ReLU of slope 0.2 of `x` to `out`, of the same shape; no gradient is recorded, `x` may change."""
-    if x.dtype == out.dtype:
-        torch.ops.aten.leaky_relu.out(x, LEAKY_SLOPE, out=out)
-    else:
-        out.copy_(leaky_relu(x))
-
-
-def widened(x: torch.Tensor) -> torch.Tensor:
-    """A convolution's half-precision result in float32, for the passes that follow it, on a CPU without gradients.
-
-    They are no slower there, and the map is rounded once instead of after every pass.
-    """
-    if torch.is_grad_enabled() or x.device.type != "cpu":
-        return x
-    return x.float()
-
-
-def to_channels_last(module: nn.Module) -> None:
-    """Lay a network's kernels [out, in, k, k] out, in place, as convolutions of channels_last maps read them.
-
-    It saves copying them at every call. Kernels that are stacked ([n, out, in, k, k]) are used in matrix products,
-    as they lie. Values, shapes, and what `save_pretrained` writes stay the same.
-    """
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    """Leaky ReLU of slope 0.2."""
+    return F.leaky_relu(x, LEAKY_SLOPE)
 
 
 def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
@@ -201,37 +170,27 @@ class ConvLayer(nn.Module):
         return leaky_relu(self.conv(x, gain, self.activate.scaled_bias(gain)))
 
 
-class NoiseInjection(nn.Module):
-    """x + strength * n with one learned strength and noise n [B, 1, H, W] shared by the channels."""
+class Sum(nn.Module):
+    """A map plus others of its shape (or one row for all); those that are None do not count.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.strength = nn.Parameter(torch.zeros(1))
+    A layer of its own so that its inference form may add in place: the first map must be the caller's own.
+    """
 
-    def scaled_noise(
-        self,
-        x: torch.Tensor,
-        noise: torch.Tensor | None = None,
-        generator: Generators = None,
-        gain: float = 1.0,
-    ) -> torch.Tensor:
-        """gain * strength * n for the map `x` [B, C, H, W], n drawn from N(0, 1) when `noise` is None.
+    def forward(self, x: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:
+        for term in terms:
+            if term is not None:
+                x = x + term
+        return x
 
-        ValueError when `noise` does not fit the map.
-        """
-        # A strength of zero is no case of its own: looking at it would wait for the device and end a compiled graph.
-        shape = (x.shape[0], 1, *x.shape[2:])
-        if noise is None:
-            # Drawn in float32 whatever the network's precision, so that a seed means the same picture.
-            noise = randn_tensor(shape, generator=generator, device=x.device, dtype=torch.float32)
-        elif noise.shape[-2:] != x.shape[2:] or noise.shape[0] not in (1, x.shape[0]):
-            raise ValueError(f"noise of shape {tuple(noise.shape)} was given for a layer that needs {shape}")
-        return (noise * (self.strength * gain)).to(x.dtype)
 
-    def forward(
-        self, x: torch.Tensor, noise: torch.Tensor | None = None, generator: Generators = None
-    ) -> torch.Tensor:
-        return x + self.scaled_noise(x, noise, generator)
+class WeightedSum(nn.Module):
+    """Maps [B or 1, C, H, W], each times its weights [B, 1, H, W], added up -> [B, C, H, W]."""
+
+    def forward(self, maps: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        total = maps[0] * weights[0]
+        for one, weight in zip(maps[1:], weights[1:], strict=True):
+            total = torch.addcmul(total, one, weight)
+        return total
 
 
 def channels_at(resolution: int, channel_base: int = 32768, max_channels: int = 512) -> int:

@@ -34,12 +34,11 @@ class _Blur(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, kernel: torch.Tensor, gain: float | None, padding: int, stride: int
+        ctx: Any, x: torch.Tensor, kernel: torch.Tensor, gain: float, padding: int, stride: int
     ) -> torch.Tensor:
-        """`gain`: the filter's, where it is the same in all channels."""
         ctx.save_for_backward(kernel)
         ctx.gain, ctx.padding, ctx.stride, ctx.size = gain, padding, stride, x.shape
-        if x.device.type != "cpu" and gain is not None:
+        if x.device.type != "cpu":
             return blur_by_sums(x, gain, padding, stride)
         return F.conv2d(x, kernel, padding=padding, stride=stride, groups=x.shape[1])
 
@@ -69,28 +68,15 @@ class FIRFilter(nn.Module):
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
         self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
 
-    def blur(
-        self,
-        x: torch.Tensor,
-        padding: int | tuple[int, int],
-        gain: float = 1.0,
-        channel_gain: torch.Tensor | None = None,
-        bias: torch.Tensor | None = None,
-        stride: int = 1,
-    ) -> torch.Tensor:
+    def blur(self, x: torch.Tensor, padding: int, gain: float = 1.0, stride: int = 1) -> torch.Tensor:
         """[B, C, H, W] -> [B, C, H + 2p - 3, W + 2p - 3]: filter after zero padding p, times `gain`.
 
-        `padding`: p, or one for rows and one for columns (only without gradients). With `stride` 2 only every
-        second pixel of that is computed. `channel_gain` [C] and `bias` [C] ride along at no cost.
+        With `stride` 2 only every second pixel of that is computed.
         """
-        kernel = self.kernel.to(x.dtype) * gain
-        if channel_gain is None:
-            kernel = kernel.expand(x.shape[1], 1, 4, 4)
-        else:
-            kernel = (kernel * channel_gain.view(-1, 1, 1, 1)).to(x.dtype)
-        if x.requires_grad and bias is None and not kernel.requires_grad:
-            return _Blur.apply(x, kernel, gain if channel_gain is None else None, padding, stride)
-        return F.conv2d(x, kernel, bias, stride=stride, padding=padding, groups=x.shape[1])
+        kernel = (self.kernel.to(x.dtype) * gain).expand(x.shape[1], 1, 4, 4)
+        if x.requires_grad:
+            return _Blur.apply(x, kernel, gain, padding, stride)
+        return F.conv2d(x, kernel, stride=stride, padding=padding, groups=x.shape[1])
 
     def upsample(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] -> [B, C, 2H, 2W]: zero insertion, then the filter with sum 4."""

@@ -10,7 +10,8 @@ from torch import nn
 from facekit.conditions.guidance import encoder_input
 from facekit.images.tensors import to_batch
 from facekit.models.multimodal import MultimodalAggregation
-from facekit.models.refiner import EncodedFeatures, RefinementAutoEncoder
+from facekit.models.layers.unet import EncodedFace
+from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines.edit.cache import EditCache, Row, digest, weights_key
 from facekit.pipelines.edit.plan import EditSquare, network_input
@@ -68,7 +69,7 @@ class Encoder:
     def _encode(self, seen: torch.Tensor) -> torch.Tensor:
         return self.style_encoder(seen.to(self.style_encoder.dtype)).float()
 
-    def encode_features(self, squares: Sequence[EditSquare], strengths: dict[str, float]) -> EncodedFeatures:
+    def encode_features(self, squares: Sequence[EditSquare], strengths: dict[str, float]) -> EncodedFace:
         """What aggregation and refinement encoder make of squares; one row where all are the same."""
 
         def compute(places: list[int]) -> list[Row]:
@@ -94,7 +95,7 @@ class Encoder:
         if len(set(keys)) == 1:
             rows = rows[:1]
         global_code, bottom, *skips = (torch.cat(tensors) for tensors in zip(*rows, strict=True))
-        return EncodedFeatures(global_code, bottom, skips)
+        return EncodedFace(global_code, bottom, skips)
 
     @staticmethod
     def key_of_square(square: EditSquare, strengths: dict[str, float]) -> bytes:

@@ -17,8 +17,8 @@ from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
 from facekit.images.tensors import check_output_type, deliver, to_batch, to_pictures
 from facekit.models.face_parser import FaceParser
+from facekit.models.fast.fold import to_channels_last
 from facekit.models.latent_warper import LatentWarper
-from facekit.models.layers.linear import to_channels_last
 from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_directions import StyleDirections

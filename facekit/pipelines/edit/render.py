@@ -7,7 +7,8 @@ from torch import Tensor
 
 from facekit.conditions.guidance import ENCODER_CHANNELS
 from facekit.models.latent_warper import LatentWarper
-from facekit.models.refiner import EncodedFeatures, RefinementAutoEncoder
+from facekit.models.layers.unet import EncodedFace
+from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
@@ -31,7 +32,7 @@ class Renderer:
         return codes.float()
 
     def render(
-        self, w_plus: Tensor, encoded: EncodedFeatures, noise: str, generators: list[torch.Generator] | None
+        self, w_plus: Tensor, encoded: EncodedFace, noise: str, generators: list[torch.Generator] | None
     ) -> Tensor:
         """Draw I_pred [B, 3, S, S] float32 under codes [B, n, D] and the refinement encoder's features."""
         _, bank, _ = self.prior(

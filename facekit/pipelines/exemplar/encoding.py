@@ -12,7 +12,8 @@ from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.faces.references import ReferenceFace
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
-from facekit.models.multi_style import EncodedFace, MultiStyleGenerator
+from facekit.models.layers.unet import EncodedFace
+from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.notes import Note
 from facekit.pipelines.base import run_in_parts

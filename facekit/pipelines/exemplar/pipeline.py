@@ -22,7 +22,8 @@ from facekit.images.tensors import (
     to_pictures,
 )
 from facekit.models.identity_encoder import IdentityEncoder
-from facekit.models.multi_style import EncodedFace, MultiStyleGenerator
+from facekit.models.layers.unet import EncodedFace
+from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder
 from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines import tones

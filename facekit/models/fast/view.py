@@ -1,0 +1,22 @@
+"""Inference forms that share everything with the layer they stand for."""
+
+from typing import Self
+
+from torch import nn
+
+
+class View:
+    """A layer under another `forward`: `FastLayer(layer)`, with `class FastLayer(View, Layer)`.
+
+    Both have one and the same `__dict__`. Whatever changes in the layer, by loading, moving, another number type or
+    new parameters, has changed in its view: there is nothing to fold anew.
+    """
+
+    def __new__(cls, layer: nn.Module | None = None) -> Self:
+        view = super().__new__(cls)
+        if layer is not None:  # a copy gets its attributes later
+            object.__setattr__(view, "__dict__", layer.__dict__)
+        return view
+
+    def __init__(self, layer: nn.Module) -> None:
+        """Nothing to do: the layer was initialised."""
