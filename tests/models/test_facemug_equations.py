@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facekit.models.latent_warper import CodeModulationBlock, LatentWarper
+from facekit.models.latent_warper import LatentWarper
+from facekit.models.layers.code_blocks import CodeModulationBlock
 from facekit.models.layers.linear import ConvLayer
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv
 from facekit.models.layers.noise import NoiseInjection

@@ -1,5 +1,6 @@
 """`fold`: a network's layers in their inference forms, and the one place where the form of a call is chosen."""
 
+import operator
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -31,9 +32,21 @@ def is_as_built(module: nn.Module) -> bool:
 
     Not so where somebody hooked, compiled, parametrised or replaced it, as adapters, offloading and casting do.
     """
-    known = type(module).__module__.startswith(("facekit.models.", "torch.nn.modules."))
-    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-    return known and not hooked and module._compiled_call_impl is None
+    changed = (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or "forward" in module.__dict__
+        or module._compiled_call_impl is not None
+    )
+    return not changed and type(module).__module__.startswith(("facekit.models.", "torch.nn.modules."))
+
+
+def is_wholly_as_built(module: nn.Module) -> bool:
+    """`is_as_built` for a module and all of its parts."""
+    for part in module._modules.values():
+        if part is not None and not is_wholly_as_built(part):
+            return False
+    return is_as_built(module)
 
 
 def fold(module: nn.Module) -> nn.Module:
@@ -41,18 +54,18 @@ def fold(module: nn.Module) -> nn.Module:
 
     Parts that are not as they were built stay in their place as they are.
     """
+    form = FORMS.get(type(module))
+    if form is not None and is_wholly_as_built(module):
+        return form(module)
     if isinstance(module, View) or not is_as_built(module):
         return module
-    form = FORMS.get(type(module))
-    if form is not None and all(map(is_as_built, module.modules())):
-        return form(module)
     return fold_parts(module)
 
 
 def fold_parts(module: nn.Module) -> nn.Module:
     """The same module made of folded parts; it shares its own parameters and buffers. Itself where nothing folds."""
     parts = {name: None if part is None else fold(part) for name, part in module._modules.items()}
-    if all(part is module._modules[name] for name, part in parts.items()):
+    if all(map(operator.is_, parts.values(), module._modules.values())):
         return module
     folded = object.__new__(type(module))
     folded.__dict__.update(vars(module), _modules=parts)
