@@ -122,7 +122,7 @@ def _find_turned(
         if callable(detector):
             height, width = image.shape[:2]
             copy = np.ascontiguousarray(np.rot90(image, -turn // 90))
-            found = [_turned_back(face, turn, width, height) for face in detector(copy)]
+            found = [_turn_face_back(face, turn, width, height) for face in detector(copy)]
         else:
             found = _find_in_whole(image, DETECTORS[detector], min_size, turn)
         kept = _keep(found, min_size, min_score)
@@ -255,7 +255,13 @@ def _turn_back(points: np.ndarray, turn: int, width: int, height: int) -> np.nda
     return np.stack(places[turn], axis=1)
 
 
-def _turned_back(face: Face, turn: int, width: int, height: int) -> Face:
+def _as_box(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Four numbers (x0, y0, x1, y1) as a face's box."""
+    x0, y0, x1, y1 = (float(value) for value in values)
+    return x0, y0, x1, y1
+
+
+def _turn_face_back(face: Face, turn: int, width: int, height: int) -> Face:
     """A face that was found in a copy of the photo [height, width] turned clockwise."""
     corners = _turn_back(np.array(face.box).reshape(2, 2), turn, width, height)
     box = tuple(float(value) for value in np.sort(corners, axis=0).reshape(4))

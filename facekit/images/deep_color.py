@@ -97,7 +97,7 @@ def write_png(file: BinaryIO, pixels: np.ndarray, mode: str, options: dict[str, 
     for kind, content in _chunks(frame.getvalue()):
         if kind == b"IHDR":
             content = struct.pack(">IIBB", width, height, 16, PNG_COLORS[mode]) + content[10:]
-        for part in _packed(pixels) if kind == b"IDAT" else (content,):
+        for part in _pack(pixels) if kind == b"IDAT" else (content,):
             PngImagePlugin.putchunk(file, kind, part)
 
 
@@ -110,7 +110,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += 12 + length
 
 
-def _packed(pixels: np.ndarray) -> Iterator[bytes]:
+def _pack(pixels: np.ndarray) -> Iterator[bytes]:
     """A PNG's stream of rows, each as differences to the pixel on the left (filter 1).
 
     The lower bytes are noise: looking for more than runs makes files no smaller and takes four times as long.

@@ -52,7 +52,7 @@ def without_previews(block: bytes | Image.Exif) -> bytes | None:
     new = Image.Exif()
     try:
         with warnings.catch_warnings(action="ignore"):
-            old = block if isinstance(block, Image.Exif) else loaded(block)
+            old = block if isinstance(block, Image.Exif) else load_exif(block)
             new.update(_bare({tag: old[tag] for tag in DESCRIBING if tag in old}))
             for place in DIRECTORIES:
                 kept = _bare(old.get_ifd(place))
@@ -65,7 +65,7 @@ def without_previews(block: bytes | Image.Exif) -> bytes | None:
 
 def with_size(data: bytes, width: int, height: int) -> bytes:
     """An EXIF block that `without_previews` gave, for a picture of another size: the block's own follows."""
-    exif = loaded(data)
+    exif = load_exif(data)
     details = exif.get_ifd(IFD.Exif)
     known = {tag: side for tag, side in zip(PIXEL_SIZE, (width, height), strict=True) if tag in details}
     if all(details[tag] == side for tag, side in known.items()):
@@ -79,7 +79,7 @@ def with_comment(data: bytes | None, comment: str, room: int | None = None) -> b
 
     Cut where the block would have more than `room` bytes; none where that leaves nothing of the comment.
     """
-    exif = loaded(data or b"")
+    exif = load_exif(data or b"")
     details = exif.get_ifd(IFD.Exif)
     if Base.UserComment in details:
         return exif.tobytes()
@@ -96,13 +96,13 @@ def with_comment(data: bytes | None, comment: str, room: int | None = None) -> b
 def is_readable(data: bytes) -> bool:
     """Whether a block can be loaded and written again."""
     try:
-        loaded(data).tobytes()
+        load_exif(data).tobytes()
     except Exception:  # Pillow raises what the damage leads it to
         return False
     return True
 
 
-def loaded(data: bytes) -> Image.Exif:
+def load_exif(data: bytes) -> Image.Exif:
     """A block's tags; of an empty one none."""
     exif = Image.Exif()
     if data:

@@ -19,11 +19,11 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 from PIL.ExifTags import Base
 
-from facekit.images.exif import is_readable, loaded, with_comment, without_previews
+from facekit.images.exif import is_readable, load_exif, with_comment, without_previews
 from facekit.images.modes import fits_mode
 from facekit.images.origin import Provenance, xmp_packet
 from facekit.images.previews import holds_picture
-from facekit.images.xmp import cleaned
+from facekit.images.xmp import clean_packet
 from facekit.notes import Note
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -50,7 +50,7 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
         found.pop("dpi", None)  # Pillow's stand-in for a resolution that the file does not tell
     found["xmp"] = found.get("xmp") or upright.info.get(PNG_XMP)
     found["text"] = _read_words(opened)
-    info, notes = made_safe(found, upright.mode)
+    info, notes = make_safe(found, upright.mode)
     gamma = found.get("gamma")
     if isinstance(gamma, float) and abs(gamma - SRGB_GAMMA) > 0.01 and "icc_profile" not in info:
         what = "its gamma of {gamma:.3g} is not kept: viewers that honour it show the result otherwise"
@@ -58,7 +58,7 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
     return info, notes
 
 
-def made_safe(found: Mapping[str, Any], mode: str) -> tuple[dict[str, Any], tuple[Note, ...]]:
+def make_safe(found: Mapping[Any, Any], mode: str) -> tuple[dict[str, Any], tuple[Note, ...]]:
     """Of what anybody may have written by the keys of this module, for a picture of this mode, what can be kept and
     shows no old picture; and notes on what cannot be read."""
     typed = well_typed(found, mode)
@@ -73,12 +73,12 @@ def made_safe(found: Mapping[str, Any], mode: str) -> tuple[dict[str, Any], tupl
         elif kept is None:
             notes.append(Note("metadata-lost", "its EXIF block cannot be read and is left out"))
     if found.get("xmp"):
-        kept = cleaned(found["xmp"]) if isinstance(found["xmp"], bytes | str) else None
+        kept = clean_packet(found["xmp"]) if isinstance(found["xmp"], bytes | str) else None
         if kept is None:
             notes.append(Note("metadata-lost", "its XMP packet cannot be read and is left out"))
         else:
             info["xmp"] = kept
-    text, whole = bounded_words(found["text"]) if isinstance(found.get("text"), Mapping) else ({}, True)
+    text, whole = select_words(found["text"]) if isinstance(found.get("text"), Mapping) else ({}, True)
     if text:
         info["text"] = text
     if not whole:
@@ -97,8 +97,8 @@ def well_typed(info: Mapping[Any, Any], mode: str) -> dict[Any, Any]:
         del kept["transparency"]
     dpi = kept.pop("dpi", None)
     if isinstance(dpi, tuple | list) and len(dpi) == 2:
-        # 0/0 of a TIFF is NaN, which is not above 0.
-        numbers = [float(n) for n in dpi if isinstance(n, Real) and 0 < n < DPI_LIMIT]
+        # 0/0 of a TIFF is NaN, which is below no limit. Whole numbers may be too large for a float.
+        numbers = [float(n) for n in dpi if isinstance(n, Real) and not n <= 0 and n < DPI_LIMIT]
         kept |= {"dpi": tuple(numbers)} if len(numbers) == 2 else {}
     return kept
 
@@ -113,7 +113,7 @@ def _read_words(opened: Image.Image) -> Mapping[Any, Any]:
     return found
 
 
-def bounded_words(found: Mapping[Any, Any]) -> tuple[dict[str, str], bool]:
+def select_words(found: Mapping[Any, Any]) -> tuple[dict[str, str], bool]:
     """The words by keyword that any file may have, without pictures in them, and whether these are all that fit."""
     kept, room, whole = {}, LARGEST_TEXT, True
     for key, value in found.items():
@@ -152,12 +152,12 @@ def save_options(file_format: str, provenance: Provenance | None, info: Mapping[
             f"{file_format} files carry no provenance here. Save as one of {', '.join(FORMATS)}, "
             "or with provenance=None."
         )
-    packet = cleaned(packet) if isinstance(packet, bytes | str) and packet else None
+    packet = clean_packet(packet) if isinstance(packet, bytes | str) and packet else None
     if provenance is not None:
         theirs, packet = packet, xmp_packet(provenance, packet)
         if file_format == "JPEG" and theirs and len(packet) > _JPEG_BLOCK:
             packet = xmp_packet(provenance)
-    text = bounded_words(text)[0] if isinstance(text, Mapping) else {}
+    text = select_words(text)[0] if isinstance(text, Mapping) else {}
     if file_format == "PNG":
         chunks = PngImagePlugin.PngInfo()
         if packet:
@@ -182,7 +182,7 @@ def save_options(file_format: str, provenance: Provenance | None, info: Mapping[
         words = "\n".join(value if key == COMMENT else f"{key}: {value}" for key, value in text.items())
         options["exif"] = with_comment(options.get("exif"), words, room)
     if file_format == "TIFF":
-        tags = loaded(options.pop("exif", b""))
+        tags = load_exif(options.pop("exif", b""))
         if packet:
             tags[TIFF_XMP] = packet
         return options | ({"exif": tags} if len(tags) else {})

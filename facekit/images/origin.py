@@ -53,8 +53,12 @@ class Provenance:
 
 
 def xmp_packet(provenance: Provenance, before: bytes | None = None) -> bytes:
-    """The packet that stands in a file, UTF-8: the one from before the edit, as `facekit.images.xmp.cleaned` gave it,
-    with our record in place of what it said of its origin."""
+    """The XMP packet to write into a file, UTF-8: the one from before the edit with our record in place of its own.
+
+    Args:
+        provenance: our record.
+        before: what `facekit.images.xmp.clean_packet` made of the file's packet; None where it had none.
+    """
     record = {
         SOURCE_TYPE: provenance.source_type,
         CREATOR_TOOL: provenance.software,
@@ -62,7 +66,7 @@ def xmp_packet(provenance: Provenance, before: bytes | None = None) -> bytes:
         REVISION: provenance.revision,
     }
     told = {name: value for name, value in record.items() if value is not None}
-    return xmp.merged(before, told, replaced=record)
+    return xmp.merge(before, told, replaced=record)
 
 
 def read_packet(packet: bytes | str | None) -> Provenance | None:
@@ -73,7 +77,7 @@ def read_packet(packet: bytes | str | None) -> Provenance | None:
     if not packet:
         return None
     try:
-        root = ElementTree.fromstring(xmp.bounded_text(packet))
+        root = ElementTree.fromstring(xmp.extract_xml(packet))
     except (ElementTree.ParseError, ValueError):
         return None
     source = _value(root, SOURCE_TYPE) or ""

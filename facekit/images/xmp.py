@@ -57,19 +57,19 @@ _PICTURES = (
 )
 
 
-def cleaned(packet: bytes | str) -> bytes | None:
+def clean_packet(packet: bytes | str) -> bytes | None:
     """A packet without comments, previews, turn and size of the old picture, UTF-8; None where it cannot be read."""
     try:
-        document = _parsed(packet)
+        document = _parse(packet)
         _remove_stale(document)
-        return _packed(document)
+        return _pack(document)
     except (ExpatError, ValueError, RecursionError):
         return None
 
 
-def merged(packet: bytes | None, properties: Mapping[Name, str], replaced: Collection[Name]) -> bytes:
-    """A packet that `cleaned` gave, or a new one, with `properties`; its own of the names in `replaced` go."""
-    document = _parsed(packet or _EMPTY)
+def merge(packet: bytes | None, properties: Mapping[Name, str], replaced: Collection[Name]) -> bytes:
+    """A packet that `clean_packet` gave, or a new one, with `properties`; its own of the names in `replaced` go."""
+    document = _parse(packet or _EMPTY)
     (rdf, *_) = document.getElementsByTagNameNS(NAMESPACES["rdf"], "RDF")
     own = {(NAMESPACES[name.prefix], name.local) for name in replaced}
     about = ""
@@ -88,10 +88,10 @@ def merged(packet: bytes | None, properties: Mapping[Name, str], replaced: Colle
     for name, value in properties.items():
         ours.setAttributeNS(NAMESPACES[name.prefix], f"{name.prefix}:{name.local}", value)
     rdf.insertBefore(ours, rdf.firstChild)
-    return _packed(document)
+    return _pack(document)
 
 
-def bounded_text(packet: bytes | str) -> str:
+def extract_xml(packet: bytes | str) -> str:
     """A packet's XML from its root on. ValueError where it is too large, has entities or is no UTF-8."""
     text = packet.decode("utf-8") if isinstance(packet, bytes) else packet
     if len(text) > LARGEST_PACKET or text.count("<") + text.count("=") > MOST_NODES:
@@ -104,14 +104,14 @@ def bounded_text(packet: bytes | str) -> str:
     return text.strip("\0\ufeff \n")
 
 
-def _parsed(packet: bytes | str) -> minidom.Document:
-    document = minidom.parseString(bounded_text(packet).encode())
+def _parse(packet: bytes | str) -> minidom.Document:
+    document = minidom.parseString(extract_xml(packet).encode())
     if not document.getElementsByTagNameNS(NAMESPACES["rdf"], "RDF"):
         raise ValueError("the packet has no RDF")
     return document
 
 
-def _packed(document: minidom.Document) -> bytes:
+def _pack(document: minidom.Document) -> bytes:
     start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     root = document.getElementsByTagName("*")[0]
     return f'{start}\n{root.toxml()}\n<?xpacket end="w"?>'.encode()

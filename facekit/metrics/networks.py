@@ -103,7 +103,7 @@ def lite0_features(device: str = "cpu") -> Features:
 
     @torch.inference_mode()
     def features(pictures: np.ndarray) -> np.ndarray:
-        scaled = _scaled(pictures, device, LITE0_SIDE).contiguous(memory_format=torch.channels_last)
+        scaled = _scale(pictures, device, LITE0_SIDE).contiguous(memory_format=torch.channels_last)
         # A training script may ask from within its own autocast.
         with torch.autocast(scaled.device.type, enabled=False):
             pooled = network.forward_head(network.forward_features(scaled), pre_logits=True)
@@ -127,12 +127,12 @@ def style_features(folder: str | Path, device: str = "cpu") -> Features:
 
     @torch.inference_mode()
     def features(pictures: np.ndarray) -> np.ndarray:
-        return encoder(_scaled(pictures, device, side)).flatten(1).float().cpu().numpy()
+        return encoder(_scale(pictures, device, side)).flatten(1).float().cpu().numpy()
 
     return features
 
 
-def _scaled(pictures: np.ndarray, device: str, side: int) -> torch.Tensor:
+def _scale(pictures: np.ndarray, device: str, side: int) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> [N, 3, side, side] in [-1, 1]."""
     writable = np.require(pictures, requirements=["C", "W"])  # PyTorch warns of others
     tensor = torch.from_numpy(writable).permute(0, 3, 1, 2).to(device).float()
@@ -154,7 +154,7 @@ def identity_embeddings(folder: str | Path, device: str = "cpu") -> Features:
 
     @torch.inference_mode()
     def features(pictures: np.ndarray) -> np.ndarray:
-        return encoder(_scaled(pictures, device, 256)).float().cpu().numpy()
+        return encoder(_scale(pictures, device, 256)).float().cpu().numpy()
 
     return features
 
@@ -191,7 +191,7 @@ def _pair_distance(make: Callable[[], torch.nn.Module], device: str) -> PairDist
     @torch.inference_mode()
     def distance(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
         side = image.shape[1]
-        return loss(_scaled(image, device, side), _scaled(truth, device, side)).cpu().numpy()
+        return loss(_scale(image, device, side), _scale(truth, device, side)).cpu().numpy()
 
     return distance
 

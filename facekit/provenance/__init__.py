@@ -30,7 +30,7 @@ from facekit.version import __version__
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-__all__ = ["Inspection", "Provenance", "describe", "inspect", "save", "watermarked", "watermarked_picture"]
+__all__ = ["Inspection", "Provenance", "add_watermark", "describe", "inspect", "save", "watermarked_picture"]
 
 # Where huggingface_hub keeps a downloaded revision.
 SNAPSHOT = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
@@ -50,7 +50,7 @@ class Inspection:
     watermark: Mark
 
 
-def watermarked(photo: Photo, before: Photo | np.ndarray | None = None) -> Photo:
+def add_watermark(photo: Photo, before: Photo | np.ndarray | None = None) -> Photo:
     """The photo with the invisible mark in the pixels that differ from `before` (a photo or its colours
     `[H, W, 3]`, of the same size and depth), or in all pixels where `before` is None.
 
@@ -78,7 +78,7 @@ def watermarked(photo: Photo, before: Photo | np.ndarray | None = None) -> Photo
 
 def watermarked_picture(image: Image.Image | Photo) -> Image.Image | Photo:
     """A picture that a model made all of, with the invisible mark all over it; of the kind that was given."""
-    marked = watermarked(load_image(image, max_pixels=None))
+    marked = add_watermark(load_image(image, max_pixels=None))
     return marked if isinstance(image, Photo) else marked.to_pil()
 
 

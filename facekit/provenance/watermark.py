@@ -122,10 +122,10 @@ def mark(rgb: np.ndarray, where: np.ndarray) -> np.ndarray:
     for size, gain, part in _regions(inside, max(where.shape)):
         scale = 2**size / max(where.shape)
         luma_share, chroma_share = _shares(patch, scale, gain)
-        luma = _laid("luma", scale, left, top, part.shape) * luma_share
+        luma = _lay_pattern("luma", scale, left, top, part.shape) * luma_share
         noise = luma[..., None] * (GRAY_STRENGTH if gray else STRENGTH["luma"])
         if not gray:
-            chroma = _laid("chroma", scale, left, top, part.shape) * chroma_share
+            chroma = _lay_pattern("chroma", scale, left, top, part.shape) * chroma_share
             noise = noise + chroma[..., None] * STRENGTH["chroma"] * CHROMA_TO_RGB
         change[part] = np.broadcast_to(noise, patch.shape)[part]
     power = float(np.square(change, dtype=np.float32).sum(dtype=np.float64))
@@ -150,7 +150,7 @@ def detect(rgb: np.ndarray) -> Mark:
         scale = 2**size / longer
         shape = (max(1, round(height * scale)), max(1, round(width * scale)))
         cells += shape[0] * shape[1]
-        for score, (left, top, right, bottom) in _scores(_resized(rgb, shape)):
+        for score, (left, top, right, bottom) in _scores(_resize(rgb, shape)):
             if score > best:
                 best = score
                 fit_x, fit_y = width / shape[1], height / shape[0]
@@ -175,7 +175,7 @@ def _pattern(plane: Plane) -> np.ndarray:
     return (tile / tile.std()).astype(np.float32)
 
 
-def _laid(plane: Plane, scale: float, left: int, top: int, shape: tuple[int, ...]) -> np.ndarray:
+def _lay_pattern(plane: Plane, scale: float, left: int, top: int, shape: tuple[int, ...]) -> np.ndarray:
     """The pattern float32 `[h, w]` for the pixels from (left, top) on, at `scale` cells a pixel."""
     columns = (np.arange(left, left + shape[1], dtype=np.float64) + 0.5) * scale - 0.5
     rows = (np.arange(top, top + shape[0], dtype=np.float64) + 0.5) * scale - 0.5
@@ -192,7 +192,7 @@ def _laid(plane: Plane, scale: float, left: int, top: int, shape: tuple[int, ...
 def _shares(patch: np.ndarray, scale: float, gain: float) -> list[np.ndarray]:
     """How strong the mark may be at each pixel, float32 `[h, w]` up to `gain`, for luma and chroma."""
     height, width = patch.shape[:2]
-    cells = _resized(patch, (max(2, round(height * scale)), max(2, round(width * scale))))
+    cells = _resize(patch, (max(2, round(height * scale)), max(2, round(width * scale))))
     cells = as_float(cells) * np.float32(255)
     shares = []
     planes: dict[Plane, np.ndarray] = {"luma": cells @ LUMA, "chroma": cells @ RGB_TO_CHROMA}
@@ -229,7 +229,7 @@ def _regions(inside: np.ndarray, longer: int) -> Iterator[tuple[int, float, np.n
         yield size, gain, part
 
 
-def _resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _resize(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if rgb.dtype.kind == "f":
         rgb = rgb.astype(np.float32)
     if rgb.shape[:2] == shape:
@@ -281,12 +281,12 @@ def _band_pass(values: np.ndarray, low: float, high: float) -> np.ndarray:
     rows, columns = (cv2.getOptimalDFTSize(length + 2 * border) for length in values.shape)
     below, right = rows - height - border, columns - width - border
     padded = cv2.copyMakeBorder(values, border, below, border, right, cv2.BORDER_REFLECT)
-    filtered = np.fft.irfft2(np.fft.rfft2(padded) * _passed(rows, columns, low, high), padded.shape)
+    filtered = np.fft.irfft2(np.fft.rfft2(padded) * _pass_band(rows, columns, low, high), padded.shape)
     return filtered[border : border + height, border : border + width].astype(np.float32)
 
 
 @functools.lru_cache(8)
-def _passed(rows: int, columns: int, low: float, high: float) -> np.ndarray:
+def _pass_band(rows: int, columns: int, low: float, high: float) -> np.ndarray:
     """The filter's share of every frequency of `rfft2`."""
     radius = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]).astype(np.float32)
     return 1 / ((1 + np.exp((low - radius) / 0.008)) * (1 + np.exp((radius - high) / 0.008)))

@@ -208,14 +208,14 @@ def plan(
     Rounding depends on what is computed together. So groups stay as they were first planned, whatever was
     killed since or lies in the source in addition, and a group is computed whole even for one missing result.
     """
-    before = [] if overwrite else journal.groups()
+    before = [] if overwrite else journal.read_groups()
     items = source.items({item.key: item.stem for group in before for item in group})
     there = {item.key for item in items}
     groups = [[item for item in group if item.key in there] for group in before]
     planned = {item.key for group in groups for item in group}
     new = [item for item in items if item.key not in planned]
     groups += [new[start : start + batch_size] for start in range(0, len(new), batch_size)]
-    finished = set() if overwrite else journal.finished()
+    finished = set() if overwrite else journal.find_finished()
     tasks = [Task(group, {item.key for item in group} - finished) for group in groups]
     return groups, [task for task in tasks if task.todo]
 
@@ -304,7 +304,7 @@ def _summary(
     """Merge the report, say how it went; 0 when every photo is done, else 1."""
     journal.merge()
     missing, failed, unchanged = set(keys), {}, 0
-    for entry in journal.entries():
+    for entry in journal.read_entries():
         if entry["photo"] not in missing:
             continue  # reported by an earlier run, and no longer in the source
         missing.remove(entry["photo"])

@@ -78,14 +78,14 @@ class Journal:
         except OSError:
             pass
 
-    def groups(self) -> list[Group]:
+    def read_groups(self) -> list[Group]:
         """The groups planned so far."""
         if not self._plan.is_file():
             return []
         with open(self._plan, encoding="utf-8") as lines:
             return [[Item(*pair) for pair in json.loads(line)] for line in lines]
 
-    def finished(self) -> set[str]:
+    def find_finished(self) -> set[str]:
         """Keys of photos that are done and whose results are still there."""
         files: dict[Path, set[str]] = {}
 
@@ -95,26 +95,26 @@ class Journal:
                 files[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
             return path.name in files[path.parent]
 
-        done = (entry for entry in self.entries() if entry["status"] == "done")
+        done = (entry for entry in self.read_entries() if entry["status"] == "done")
         return {entry["photo"] for entry in done if all(map(exists, entry["outputs"]))}
 
-    def lines(self) -> dict[str, str]:
+    def read_lines(self) -> dict[str, str]:
         """Key -> the last line about it, of the report and of all processes; what a kill cut off is left out.
 
         Any process may call it, also while the run is at work.
         """
         return {key: line for file in (self.report, *self._parts()) for key, line in _read(file)}
 
-    def entries(self) -> Iterator[Entry]:
+    def read_entries(self) -> Iterator[Entry]:
         """The last lines, read; any process may call it."""
-        return map(json.loads, self.lines().values())
+        return map(json.loads, self.read_lines().values())
 
     def begin(self, settings: dict[str, Any], groups: Iterable[Group], overwrite: bool) -> None:
         """Put the records of earlier runs in order, and remove what killed processes left half-written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock(exclusive=True)
         if overwrite:
-            for entry in self.entries():
+            for entry in self.read_entries():
                 for name in entry.get("outputs", ()):
                     (self.output / name).unlink(missing_ok=True)
             for file in (self._settings, self._plan, self.report, *self._parts()):
@@ -152,7 +152,7 @@ class Journal:
         """Merge the parts into `report.jsonl`, one line a photo, by key, and remove them."""
         parts = self._parts()
         if parts or not self.report.is_file():
-            lines = self.lines()
+            lines = self.read_lines()
             write_atomically(
                 self.report, lambda file: file.writelines(lines[key].encode() for key in sorted(lines))
             )

@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
             "given": f"{address}given" if question.picture in self.study.inputs else None,
         }
 
-    def _named(self, participant: str, number: Any) -> Question:
+    def _find_question(self, participant: str, number: Any) -> Question:
         self.answers.of(participant)  # refuses a name that is none
         questions = self.study.questions_for(participant)
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(questions):
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         return questions[number]
 
     def _picture(self, said: dict[str, str]) -> bytes:
-        question = self._named(said.get("participant", ""), int(said.get("number", "")))
+        question = self._find_question(said.get("participant", ""), int(said.get("number", "")))
         if said.get("place") == "given":
             if question.picture not in self.study.inputs:
                 raise ValueError("no input is shown in this study")
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: Any) -> None:
         if not isinstance(body, dict) or not isinstance(body.get("participant"), str):
             raise ValueError("an answer has participant, number and order")
-        question = self._named(body["participant"], body.get("number"))
+        question = self._find_question(body["participant"], body.get("number"))
         order = body.get("order")
         places = list(range(len(question.methods)))
         if (

@@ -145,7 +145,7 @@ def test_what_a_kill_leaves_is_put_right(photos: Path, model: str) -> None:
     Path("out/trip/b.png").unlink()
     Path("out/trip/.b.png.0123abcd.part").write_bytes(whole["trip/b.png"][:100])
     Path("out/.report.jsonl.0123abcd.part").write_bytes(b"{")
-    assert Journal(Path("out")).finished() == {"a.jpg", "trip/day 1/c.tif", "trip/sky.png"}
+    assert Journal(Path("out")).find_finished() == {"a.jpg", "trip/day 1/c.tif", "trip/sky.png"}
     assert batch(*line) == 0
     assert results("out") == whole
     assert report().keys() == {"a.jpg", "a.png", "trip/b.png", "trip/day 1/c.tif", "trip/sky.png"}
@@ -353,9 +353,9 @@ def test_two_processes_one_killed_give_what_one_gives(photos: Path, model: str) 
     left = files("two")
     assert any(name.endswith(".part") for name in left)
     assert ".facekit-batch/part-00001.jsonl" in left
-    complete = Journal(Path("two")).finished()
+    complete = Journal(Path("two")).find_finished()
     assert 2 <= len(complete) < 12
-    entries = [entry for entry in Journal(Path("two")).entries() if entry["photo"] in complete]
+    entries = [entry for entry in Journal(Path("two")).read_entries() if entry["photo"] in complete]
     kept = {name for entry in entries for name in entry["outputs"]}
     before = {name: Path("two", name).stat().st_mtime_ns for name in kept}
     assert all(when > start for when in before.values())

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
 from facekit.images.photo import Photo, load_image, write_picture
-from facekit.provenance import Provenance, watermarked
+from facekit.provenance import Provenance, add_watermark
 from tests.tiny.pipelines import tiny_inpaint_pipeline
 
 FIXED = {"deadline": None, "derandomize": True, "database": None}
@@ -110,7 +110,7 @@ def test_an_edit_and_a_file_change_nothing_outside_the_mask(data: st.DataObject)
     check_same(edited, photo, mask)
     if photo.mode in ("RGB", "RGBA") and "transparency" not in photo.info:
         np.testing.assert_array_equal(edited.rgb[mask], new[mask])
-    marked = watermarked(edited, photo)
+    marked = add_watermark(edited, photo)
     check_same(marked, photo, mask)
     back = through_a_file(marked, data.draw(st.sampled_from(RECORDS)))
     check_same(back, photo, mask)

@@ -13,10 +13,10 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from facekit import provenance
-from facekit.images.exif import loaded, with_comment
+from facekit.images.exif import load_exif, with_comment
 from facekit.images.origin import read_packet, xmp_packet
 from facekit.images.photo import Photo, load_image
-from facekit.images.xmp import LARGEST_PACKET, NAMESPACES, cleaned
+from facekit.images.xmp import LARGEST_PACKET, NAMESPACES, clean_packet
 from facekit.provenance import Provenance
 from tests.helpers.deep_files import png_chunk
 
@@ -53,7 +53,7 @@ def test_our_record_joins_the_packet_of_others() -> None:
         f"<e:DigitalSourceType>{VOCABULARY}digitalCapture</e:DigitalSourceType>",
         'xmp:Rating="4" xmp:CreatorTool="Camera" e:AISystemUsed="other"',
     )
-    new = xmp_packet(Provenance("edited", "facekit 0.1.0"), cleaned(old))
+    new = xmp_packet(Provenance("edited", "facekit 0.1.0"), clean_packet(old))
     assert read_packet(new) == Provenance("edited", "facekit 0.1.0")
     text = new.decode()
     assert 'xmp:Rating="4"' in text and "© Me 2020" in text and "<dc:rights>" in text, "prefixes stay, too"
@@ -63,7 +63,7 @@ def test_our_record_joins_the_packet_of_others() -> None:
         for node in ElementTree.fromstring(new).iter(f"{{{NAMESPACES['rdf']}}}Description")
     }
     assert about == {"uuid:1"}, "all descriptions of a packet are about one thing"
-    again = xmp_packet(RECORD, cleaned(new))
+    again = xmp_packet(RECORD, clean_packet(new))
     assert read_packet(again) == RECORD and again.count(b"DigitalSourceType=") == 1
 
 
@@ -87,7 +87,7 @@ def test_our_record_joins_the_packet_of_others() -> None:
 def test_previews_turn_and_size_leave_a_packet(properties: str, attributes: str) -> None:
     secret = thumbnail()
     old = packet(properties.format(secret), attributes.format(secret))
-    kept = cleaned(old).decode()
+    kept = clean_packet(old).decode()
     assert "© Me 2020" in kept
     assert secret[:40] not in kept and "tiff:Orientation" not in kept and "ImageWidth=" not in kept
 
@@ -97,7 +97,7 @@ def test_base64_in_short_lines_leaves_a_packet(rows: str) -> None:
     secret = thumbnail()
     lines = [secret[start : start + 16] for start in range(0, len(secret), 16)]
     body = f"<![CDATA[{rows.join(lines)}]]>" if "CDATA" in rows else rows.join(lines)
-    kept = cleaned(packet(f"<dc:preview>{body}</dc:preview>")).decode()
+    kept = clean_packet(packet(f"<dc:preview>{body}</dc:preview>")).decode()
     assert "© Me 2020" in kept and lines[1] not in kept
 
 
@@ -109,7 +109,7 @@ def test_a_picture_in_words_of_exif_goes(encoding: str, tmp_path: Path) -> None:
     tags[Base.XPTitle] = "Camera data: image/jpeg, Grandma".encode("utf-16-le")
     tags[IFD.Exif] = {Base.UserComment: b"UNICODE\0" + f"data:image/png;{thumbnail()}".encode(encoding)}
     picture().save(tmp_path / "a.jpg", exif=tags)
-    kept = loaded(load_image(tmp_path / "a.jpg").info["exif"])
+    kept = load_exif(load_image(tmp_path / "a.jpg").info["exif"])
     assert set(kept) == {Base.Artist, Base.XPTitle}
 
 
@@ -126,7 +126,7 @@ def test_hostile_packets_are_left_out_with_a_note(tmp_path: Path) -> None:
         "binary": b"\xff\xfe\0",
     }
     for name, content in hostile.items():
-        assert cleaned(content) is None, name
+        assert clean_packet(content) is None, name
         picture().save(tmp_path / "a.webp", xmp=content, lossless=True)
         photo = load_image(tmp_path / "a.webp")
         assert "xmp" not in photo.info
@@ -163,7 +163,7 @@ def test_what_a_file_tells_reaches_any_format(
     back = load_image(tmp_path / f"out.{out}")
     assert "© Me 2020" in back.info["xmp"].decode() and back.notes == ()
     assert read_packet(back.info["xmp"]) == record
-    exif = loaded(back.info["exif"])
+    exif = load_exif(back.info["exif"])
     assert (exif[Base.Artist], exif[Base.ImageDescription]) == ("A. Photographer", "Family 1950")
     told = str(back.info.get("text", "")) + exif.get_ifd(IFD.Exif).get(Base.UserComment, b"").decode(
         "utf-16-le"
@@ -281,7 +281,7 @@ def test_long_words_leave_the_block_of_a_jpeg(tmp_path: Path) -> None:
     told = {"exif": block.tobytes(), "text": {"parameters": "Schön " * 20_000, "Comment": "Grandma"}}
     provenance.save(Photo(np.asarray(picture()), "RGB", info=told), tmp_path / "a.jpg", RECORD)
     back = load_image(tmp_path / "a.jpg")
-    exif = loaded(back.info["exif"])
+    exif = load_exif(back.info["exif"])
     assert exif[Base.Artist] == "A. Photographer"
     assert (
         exif.get_ifd(IFD.Exif)[Base.UserComment][8:].decode("utf-16-le").startswith("parameters: Schön Schön")
@@ -298,7 +298,7 @@ def test_a_long_comment_of_a_jpeg_stands_beside_a_long_block(there: int, tmp_pat
     told = {"exif": exif, "text": {"Comment": "ü" * 40_000, "Title": "Grandma"}}
     provenance.save(Photo(np.asarray(picture()), "RGB", info=told), tmp_path / "a.jpg", RECORD)
     back = load_image(tmp_path / "a.jpg")
-    assert loaded(back.info["exif"])[Base.Artist] == "A. Photographer"
+    assert load_exif(back.info["exif"])[Base.Artist] == "A. Photographer"
     assert back.info["text"] == {"Comment": "ü" * 32_500}
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from facekit import FaceEditPipeline
-from facekit.images.exif import MAKER_NOTE, loaded
+from facekit.images.exif import MAKER_NOTE, load_exif
 from facekit.images.photo import Photo, load_image, write_picture
 from facekit.images.xmp import NAMESPACES
 from facekit.pipelines.edit.cache import EditCache
@@ -344,7 +344,7 @@ def test_what_a_session_tells_is_cleaned_as_that_of_a_file(
             write_picture(photo, tmp_path / f"a.{suffix}", kind)
         if kept:
             back = load_image(tmp_path / "a.png")
-            assert loaded(back.info["exif"])[Base.Artist] == "A. Photographer"
+            assert load_exif(back.info["exif"])[Base.Artist] == "A. Photographer"
             assert b"\xff\xd8\xff" not in back.info["exif"]
             assert b"Grandma" in back.info["xmp"] and b"preview" not in back.info["xmp"]
 

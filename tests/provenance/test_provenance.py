@@ -11,7 +11,7 @@ from skimage.data import astronaut
 from facekit import provenance
 from facekit.images.origin import read_packet, xmp_packet
 from facekit.images.photo import load_image
-from facekit.provenance import Provenance, describe, inspect, save, watermarked
+from facekit.provenance import Provenance, add_watermark, describe, inspect, save
 from facekit_cli.main import main
 from tests.helpers.masks import box_mask
 from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
@@ -98,14 +98,14 @@ def test_only_changed_pixels_of_any_mode_are_marked(face: Image.Image, mode: str
     before = load_image(face.convert(mode))
     hole = box_mask((256, 256), (60, 60, 220, 240))
     edited = before.edited(np.ascontiguousarray(before.rgb[:, ::-1]), hole)
-    marked = watermarked(edited, before)
+    marked = add_watermark(edited, before)
     assert (marked.mode, marked.size) == (mode, (256, 256))
     np.testing.assert_array_equal(marked.rgb[~hole], before.rgb[~hole])
     assert provenance.detect(marked.rgb).found == (mode != "1")
-    assert watermarked(before, before) is before
+    assert add_watermark(before, before) is before
     if mode != "1":  # a black and white picture has no room for a mark
         with pytest.raises(ValueError, match="two of one size"):
-            watermarked(before, before.rgb[:100])
+            add_watermark(before, before.rgb[:100])
 
 
 def test_pipelines_mark_when_asked(face: Image.Image) -> None:

@@ -9,8 +9,8 @@ from torch import nn
 
 from facekit.conditions.guidance import encoder_input
 from facekit.images.tensors import to_batch
-from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.layers.unet import EncodedFace
+from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.pipelines.edit.cache import EditCache, Row, digest, weights_key

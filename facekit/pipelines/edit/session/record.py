@@ -10,7 +10,7 @@ import numpy as np
 from facekit.conditions.semantics import CLASS_NAMES, UNLABELLED
 from facekit.faces import Face
 from facekit.faces.detect import TURNS
-from facekit.images.metadata import made_safe
+from facekit.images.metadata import make_safe
 from facekit.images.modes import MODES, Palette
 from facekit.images.photo import MIN_SIDE, Photo
 from facekit.pipelines.edit.session.script import PICTURES, RECORDED
@@ -150,7 +150,7 @@ def photo_from(entry: dict[str, Any], files: dict[str, bytes], max_pixels: int |
         found[key] = base64.b64decode(found[key], validate=True)
     for key in found.keys() & {"dpi", "transparency"}:
         found[key] = tuple(found[key]) if isinstance(found[key], list) else found[key]
-    info, notes = made_safe(found, mode)
+    info, notes = make_safe(found, mode)
     palette = palette_from(entry["palette"])
     if (palette is not None) != (mode == "P"):
         raise ValueError("the photo's palette does not fit its mode")
