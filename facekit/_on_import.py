@@ -56,7 +56,7 @@ AFTER: dict[str, Callable[[], object]] = {
 
 
 class _Then(Loader):
-    """A loader that calls a function when the module is there."""
+    """A loader that calls a function after it has loaded its module."""
 
     def __init__(self, loader: Loader, function: Callable[[], object]) -> None:
         self.loader = loader

@@ -24,7 +24,7 @@ _library: torch.library.Library | None = None
 def extension_loads() -> bool:
     """Whether torchvision's compiled operators can be loaded.
 
-    True as well where that cannot be told, without torchvision or without compiled files: then nothing is to be mended,
+    Also True where that cannot be found out (no torchvision, no compiled files): then nothing needs mending,
     and declaring an operator that exists would end the process.
     """
     spec = importlib.util.find_spec("torchvision")

@@ -1,1 +1,1 @@
-"""convert of facekit."""
+"""Converters of published checkpoints to folders for `from_pretrained`."""

@@ -107,7 +107,7 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def compress(image: np.ndarray, quality: int, swap_red_blue: bool = False) -> np.ndarray:
-    """Through a JPEG of that quality and back: [H, W, 3] float32 in [0, 1] -> the same."""
+    """Compress as JPEG of that quality and decode again: [H, W, 3] float32 in [0, 1] -> the same shape and range."""
     pixels = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
     ordered = pixels if swap_red_blue else pixels[..., ::-1]
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(ordered), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
@@ -118,7 +118,7 @@ def compress(image: np.ndarray, quality: int, swap_red_blue: bool = False) -> np
 
 
 def to_gray(image: np.ndarray, swap_red_blue: bool = False) -> np.ndarray:
-    """Luma in all three channels: [H, W, 3] -> [H, W, 3]."""
+    """Replace colours by their luma: [H, W, 3] -> [H, W, 3] with three equal channels."""
     code = cv2.COLOR_BGR2GRAY if swap_red_blue else cv2.COLOR_RGB2GRAY
     return np.repeat(cv2.cvtColor(image, code)[..., None], 3, axis=2)
 
@@ -211,7 +211,7 @@ def degrade_pair(
     rng: np.random.Generator | int | None = None,
     severity: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(damaged, target) for training: the rare gray damage makes the target gray too, all others leave it."""
+    """A damaged picture and the target to restore it to; where the damage makes gray, the target is gray, too."""
     _check(image)
     rng = np.random.default_rng(rng)
     damage = sample_damage(config, rng, min(image.shape[:2]), severity)

@@ -255,12 +255,6 @@ def _turn_back(points: np.ndarray, turn: int, width: int, height: int) -> np.nda
     return np.stack(places[turn], axis=1)
 
 
-def _as_box(values: np.ndarray) -> tuple[float, float, float, float]:
-    """Four numbers (x0, y0, x1, y1) as a face's box."""
-    x0, y0, x1, y1 = (float(value) for value in values)
-    return x0, y0, x1, y1
-
-
 def _turn_face_back(face: Face, turn: int, width: int, height: int) -> Face:
     """A face that was found in a copy of the photo [height, width] turned clockwise."""
     corners = _turn_back(np.array(face.box).reshape(2, 2), turn, width, height)

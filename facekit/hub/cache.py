@@ -38,7 +38,7 @@ def announced_digest(file: Path) -> str | None:
 
 
 def actual_digests(file: Path, length: int) -> list[str]:
-    """Digests of a file's content that have so many hexadecimal digits, in the order of `_FORMS`."""
+    """Digests of a file's content that have `length` hexadecimal digits, in the order of `_FORMS`."""
     digests = []
     for form in _FORMS[length]:
         digest = hashlib.new("sha1" if form == "git blob" else form, usedforsecurity=False)
@@ -89,7 +89,7 @@ def _passing_folder() -> tempfile.TemporaryDirectory:
 
 
 def folder_cache() -> str | None:
-    """Where the datasets library may note what a local folder holds, its `cache_dir`.
+    """The `cache_dir` with which the datasets library can index a local folder.
 
     None: in its own cache. Where that cannot be written, for example below a read-only `HF_HOME`: a folder that is
     removed when the process ends.

@@ -1,4 +1,4 @@
-"""What is wrong when something cannot be had from the Hub, and the way out, in one sentence or two."""
+"""Error messages for failed downloads and uploads: what is wrong and the way out, in one sentence or two."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ _NO_CONNECTION |= {"ProxyError", "SSLError", "UnsupportedProtocol"}
 
 @contextmanager
 def explained(repo_id: str | os.PathLike, revision: str | None = None) -> Iterator[None]:
-    """Let errors of what is fetched inside become an OSError that says what is wrong; others stay as they are."""
+    """Context in which errors of a download become an OSError that says what is wrong; other errors pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -38,7 +38,7 @@ def explained(repo_id: str | os.PathLike, revision: str | None = None) -> Iterat
 
 
 def explain(repo_id: str, revision: str | None, error: BaseException) -> str | None:
-    """What is wrong and the way out, for an error met while fetching; None where it speaks for itself."""
+    """The message for an error met while downloading: what is wrong and the way out; None for an unrelated error."""
     causes = _causes(error)
     kinds = tuple(type(cause) for cause in causes)
     if any(issubclass(kind, RevisionNotFoundError) for kind in kinds):
@@ -74,7 +74,7 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
 
 @contextmanager
 def explained_push() -> Iterator[None]:
-    """Let an interrupted or impossible connection inside become an OSError that says why; others stay as they are."""
+    """Context in which a failed connection during an upload becomes an OSError that says why; others pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -87,7 +87,7 @@ def explained_push() -> Iterator[None]:
 
 
 def unreachable(error: BaseException) -> str | None:
-    """Why the Hub cannot be reached, as far as an error tells; None where it was reached."""
+    """The message for an error that means that the Hub cannot be reached; None for any other error."""
     causes = _causes(error)
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return (
@@ -117,7 +117,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _trouble(causes: list[BaseException], names: set[str]) -> str:
-    """What a host does wrong."""
+    """The trouble with a host as the end of a sentence, such as "refuses the connection"."""
     if any(isinstance(cause, socket.gaierror) for cause in causes) or "NameResolutionError" in names:
         return "is a name that no address is known for (DNS)"
     certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)

@@ -1,4 +1,4 @@
-"""A model folder as it goes to the Hub: what would be uploaded, and what speaks against it.
+"""Uploading a model folder to the Hub: which files go, and what is wrong with them.
 
 Spaces are planned in `facekit.hub.publish_space` and pushed from here.
 """
@@ -53,7 +53,7 @@ class Upload:
 
 @dataclass
 class Plan:
-    """What pushing a folder comes to.
+    """What a push of a folder would do.
 
     Attributes:
         folder: what is pushed.
@@ -99,7 +99,10 @@ def plan_push(folder: str | os.PathLike) -> Plan:
 
 
 def collect(folder: Path, plan: Plan, prefix: str = "") -> list[Upload]:
-    """The files of a folder, whose paths in the repository begin with `prefix`; what stays here is told to the plan."""
+    """The files of a folder that are uploaded, under paths that begin with `prefix`.
+
+    Hidden files and compiled Python are entered in `plan.left_out`, links out of the folder in `plan.problems`.
+    """
     uploads = []
     for file in sorted(folder.rglob("*")):
         path = file.relative_to(folder)
@@ -179,7 +182,7 @@ def push(
 
 
 def _take_back(made: str, remove: Callable[..., None], *args: str, **options: str) -> None:
-    """Remove what was made for a push that failed; that error is the one to tell, whatever becomes of this."""
+    """Remove the repository or branch that was made for a failed push; errors of that are not raised."""
     try:
         remove(*args, **options)
     except Exception as error:  # the Hub's, and those of an HTTP library that depends on the version

@@ -1,4 +1,4 @@
-"""Colour of 16 bits a channel, which Pillow has no modes for: OpenCV reads it, PNG files hold it."""
+"""Colour of 16 bits a channel, for which Pillow has no modes: read by OpenCV, written as PNG."""
 
 import io
 import struct
@@ -27,9 +27,10 @@ _TURNS = {
 
 
 class DeepFile:
-    """A file of deep colour, between its opening and its decoding by Pillow.
+    """A file with more than 8 bits a channel that Pillow has opened and not decoded yet.
 
-    Pillow's 8 bits are its check: OpenCV gives what it can of a truncated file, and some layouts it reads otherwise.
+    Its 16-bit pixels are read by OpenCV and compared with the 8 bits that Pillow decodes: OpenCV does not notice
+    truncated files, and reads some layouts in another order.
     """
 
     def __init__(self, opened: Image.Image) -> None:
@@ -41,8 +42,11 @@ class DeepFile:
         file.seek(place)
 
     def pixels(self, upright: Image.Image) -> tuple[np.ndarray, str] | None:
-        """The pixels uint16 `[H, W, C]` and their mode, upright; None where OpenCV reads anything else than Pillow's
-        `upright` picture."""
+        """The pixels uint16 `[H, W, C]`, upright, and their mode; None where they do not agree with Pillow's 8 bits.
+
+        Args:
+            upright: the picture as Pillow decoded it, with its EXIF orientation applied.
+        """
         try:
             read = cv2.imdecode(np.frombuffer(self.content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
@@ -78,7 +82,7 @@ def _layout(opened: Image.Image) -> str:
 
 
 def _agrees(deep: np.ndarray, shown: np.ndarray) -> bool:
-    """Whether 16-bit numbers are the 8-bit ones; readers round differently."""
+    """Whether 16-bit values and 8-bit values show the same, up to one level: readers round differently."""
     return all(
         (np.abs((row >> 8).astype(np.int16) - other) <= 1).all()
         for row, other in zip(deep, shown, strict=True)
@@ -88,7 +92,8 @@ def _agrees(deep: np.ndarray, shown: np.ndarray) -> bool:
 def write_png(file: BinaryIO, pixels: np.ndarray, mode: str, options: dict[str, Any]) -> None:
     """Write pixels uint16 `[H, W, C]` of mode LA, RGB or RGBA; `options` are those of `Image.save`.
 
-    Pillow writes all chunks but the pixels', around one pixel; OpenCV has neither gray with alpha nor metadata.
+    Pillow writes a PNG of one pixel with all metadata, whose size and pixels are then replaced: Pillow has no 16-bit
+    modes, and OpenCV writes neither gray with alpha nor metadata.
     """
     frame = io.BytesIO()
     Image.new(mode, (1, 1)).save(frame, format="PNG", **options)

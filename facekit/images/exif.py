@@ -1,4 +1,4 @@
-"""EXIF blocks on their way through an edit: what shows the old picture goes, what tells its size follows."""
+"""EXIF blocks through an edit: previews of the old picture are removed, its size is brought up to date."""
 
 import warnings
 
@@ -45,9 +45,10 @@ DESCRIBING = frozenset(
 
 
 def without_previews(block: bytes | Image.Exif) -> bytes | None:
-    """An EXIF block without thumbnail and maker's note, empty where nothing is left; None where it cannot be read.
+    """Copy an EXIF block without thumbnail and maker's note, in which a face that was painted over would still show.
 
-    A face that was painted over would go on being seen in them.
+    Returns:
+        The block, empty where nothing is left of it; None where it cannot be read.
     """
     new = Image.Exif()
     try:
@@ -64,7 +65,7 @@ def without_previews(block: bytes | Image.Exif) -> bytes | None:
 
 
 def with_size(data: bytes, width: int, height: int) -> bytes:
-    """An EXIF block that `without_previews` gave, for a picture of another size: the block's own follows."""
+    """Set the width and height that an EXIF block from `without_previews` tells, if it tells them, in pixels."""
     exif = load_exif(data)
     details = exif.get_ifd(IFD.Exif)
     known = {tag: side for tag, side in zip(PIXEL_SIZE, (width, height), strict=True) if tag in details}
@@ -75,9 +76,12 @@ def with_size(data: bytes, width: int, height: int) -> bytes:
 
 
 def with_comment(data: bytes | None, comment: str, room: int | None = None) -> bytes:
-    """An EXIF block, or a new one, whose UserComment is `comment` unless it has one already.
+    """Put a comment into an EXIF block, as UserComment, unless it has one already.
 
-    Cut where the block would have more than `room` bytes; none where that leaves nothing of the comment.
+    Args:
+        data: the block; None makes a new one.
+        comment: cut so that the block has at most `room` bytes; left out where that leaves nothing of it.
+        room: bytes; None is no limit.
     """
     exif = load_exif(data or b"")
     details = exif.get_ifd(IFD.Exif)
@@ -103,7 +107,7 @@ def is_readable(data: bytes) -> bool:
 
 
 def load_exif(data: bytes) -> Image.Exif:
-    """A block's tags; of an empty one none."""
+    """Read a block's tags; an empty block has none."""
     exif = Image.Exif()
     if data:
         exif.load(data)

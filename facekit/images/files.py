@@ -1,6 +1,6 @@
-"""Writing to disk: whole files or none, and whether a folder takes any.
+"""Writing files whole or not at all, and telling beforehand whether a folder can be written.
 
-What is not complete yet lies beside its place under another name, and is then renamed.
+A file is written beside its place under another name and renamed when it is complete.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ PART = re.compile(r"\.(?P<owner>.+)\.[0-9a-f]{8}\.part")
 
 
 def part_path(path: Path) -> Path:
-    """A new name beside `path`, of 31 bytes however long the name of `path` is."""
+    """A name for the incomplete file beside `path`: random, and of 31 bytes however long the name of `path` is."""
     return path.with_name(f".{_mark(path.name)}.{secrets.token_hex(4)}.part")
 
 
 def _mark(name: str) -> str:
-    """What tells the parts of one file from those of others."""
+    """A digest of a file's name, by which its incomplete copies are recognised."""
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
@@ -74,7 +74,11 @@ def write_folder(folder: Path, write: Callable[[Path], Any], overwrite: bool = F
 
 
 def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
-    """Remove what a killed process left of the files `names` (None: of any file) in a folder."""
+    """Remove the incomplete files that a killed process left in a folder.
+
+    Args:
+        names: of these files only; None: of any file.
+    """
     if not folder.is_dir():
         return
     owners = None if names is None else {*names, *map(_mark, names)}
@@ -85,12 +89,15 @@ def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
 
 
 def nearest(folder: Path) -> Path:
-    """The folder itself, or the first above it that is there, or what is in its way."""
+    """The path itself where it exists, else the nearest path above it that does, be it a folder or a file."""
     return next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Why no file can be written into a folder, which need not be there; None where one can."""
+    """The reason why no file can be written into a folder, in a sentence with the way out; None where one can.
+
+    The folder need not exist yet.
+    """
     place = nearest(folder)
     if not place.is_dir():
         return (

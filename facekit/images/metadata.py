@@ -39,9 +39,15 @@ _JPEG_DPI = 65_535
 
 
 def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, Any], tuple[Note, ...]]:
-    """Of a decoded picture, and the same turned upright, what goes on with an edited copy; and notes on what cannot.
+    """Read what an edited copy of a picture keeps beside its pixels.
 
-    What shows the old picture (thumbnails, previews) is left out without a note.
+    Args:
+        opened: the decoded picture as its file has it.
+        upright: the same with its EXIF orientation applied.
+
+    Returns:
+        `info` as in the table at the head of this module, and notes on what is lost. Thumbnails and previews, which
+        would show the picture from before the edit, are left out without a note.
     """
     found = dict(upright.info)
     if opened.format == "TIFF" or (not found.get("exif") and "Raw profile type exif" in upright.info):
@@ -59,8 +65,16 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
 
 
 def make_safe(found: Mapping[Any, Any], mode: str) -> tuple[dict[str, Any], tuple[Note, ...]]:
-    """Of what anybody may have written by the keys of this module, for a picture of this mode, what can be kept and
-    shows no old picture; and notes on what cannot be read."""
+    """Select from untrusted `info` what may be kept for a picture of this mode.
+
+    Args:
+        found: values by the keys of the table at the head of this module; of any type, since anybody may have written
+            them.
+        mode: Pillow's mode of the picture.
+
+    Returns:
+        The values that can be read, without thumbnails and previews, and notes on what was left out.
+    """
     typed = well_typed(found, mode)
     info = {key: typed[key] for key in ("icc_profile", "dpi") if typed.get(key)}
     if "transparency" in typed and mode != "P":  # a palette has it
@@ -87,8 +101,10 @@ def make_safe(found: Mapping[Any, Any], mode: str) -> tuple[dict[str, Any], tupl
 
 
 def well_typed(info: Mapping[Any, Any], mode: str) -> dict[Any, Any]:
-    """Pillow's `info` of a picture of this mode, without what has the name of one of its keys and is something else:
-    any word of a PNG stands there under its keyword."""
+    """Pillow's `info` of a picture of this mode, without values of a wrong type.
+
+    A PNG may hold a text whose keyword is "exif" or "dpi": Pillow puts it into `info` under that key.
+    """
     kept = dict(info)
     for key in ("icc_profile", "exif", "xmp"):
         if not isinstance(kept.get(key), bytes):
@@ -114,7 +130,11 @@ def _read_words(opened: Image.Image) -> Mapping[Any, Any]:
 
 
 def select_words(found: Mapping[Any, Any]) -> tuple[dict[str, str], bool]:
-    """The words by keyword that any file may have, without pictures in them, and whether these are all that fit."""
+    """Texts by keyword that any format can hold, none of them a picture in disguise.
+
+    Returns:
+        The texts, and False where some did not fit into `LARGEST_TEXT` characters.
+    """
     kept, room, whole = {}, LARGEST_TEXT, True
     for key, value in found.items():
         if not isinstance(key, str) or not isinstance(value, str) or holds_picture(value):
@@ -132,13 +152,19 @@ def select_words(found: Mapping[Any, Any]) -> tuple[dict[str, str], bool]:
     return kept, whole
 
 
-def save_options(file_format: str, provenance: Provenance | None, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for `Image.save` that write what `info` (see the head of this module) and the record, if any, tell.
+def save_options(file_format: str, provenance: Provenance | None, info: Mapping[Any, Any]) -> dict[str, Any]:
+    """Arguments for `Image.save` that write metadata and provenance into a file.
 
-    What has not the form that the head of this module tells is left out. As JPEG, words are cut to the room that the
-    EXIF block leaves them; a block or packet that is itself too large is left out, the record never.
+    Args:
+        file_format: Pillow's name, such as "JPEG".
+        provenance: the record of origin to write, or None.
+        info: values by the keys of the table at the head of this module; those of a wrong type are left out.
 
-    Raises ValueError for a format that carries no record.
+    In a JPEG, texts are cut to the room that the EXIF block leaves, and an EXIF block or XMP packet that is too large
+    is left out; the record of origin never is.
+
+    Raises:
+        ValueError: a format that carries no record of origin.
     """
     packet, text = info.get("xmp"), info.get("text")
     info = well_typed(info, "")

@@ -61,8 +61,11 @@ class Palette:
 
 
 def fits_mode(transparency: Any, mode: str) -> bool:
-    """Whether this is Pillow's `transparency` of a picture of this mode: an entry of the palette or the opacity of
-    each, or the one colour, of up to 16 bits a channel, that is see-through."""
+    """Whether a value can be Pillow's `info["transparency"]` of a picture of this mode.
+
+    In mode "P" it is the index of the transparent entry or the opacity of every entry (bytes); in other modes the one
+    colour that is transparent, of up to 16 bits a channel.
+    """
     if mode == "P" and isinstance(transparency, bytes):
         return True
     channels = transparency if mode == "RGB" and isinstance(transparency, tuple) else (transparency,)

@@ -70,9 +70,10 @@ def xmp_packet(provenance: Provenance, before: bytes | None = None) -> bytes:
 
 
 def read_packet(packet: bytes | str | None) -> Provenance | None:
-    """What a packet says, by facekit or another program; None where it names none of the two source types.
+    """Read the record of origin from an XMP packet, written by facekit or by another program.
 
-    Never raises: a packet that is no XML, or too large, says nothing.
+    Returns:
+        The record; None where the packet names neither of the two source types, is no XML, or is too large.
     """
     if not packet:
         return None
@@ -94,7 +95,7 @@ def read_packet(packet: bytes | str | None) -> Provenance | None:
 
 
 def _value(root: ElementTree.Element, name: Name) -> str | None:
-    """A property written as attribute or as element; of a list its first entry."""
+    """The value of a property, which may be written as attribute or as element; the first entry of a list."""
     wanted = f"{{{NAMESPACES[name.prefix]}}}{name.local}"
     for element in root.iter():
         if wanted in element.attrib:

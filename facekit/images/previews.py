@@ -1,4 +1,4 @@
-"""Pictures hidden in metadata: thumbnails and previews go on showing what was painted over."""
+"""Recognising pictures inside metadata: a thumbnail or preview would still show what was painted over."""
 
 import re
 from typing import Any
@@ -9,7 +9,10 @@ _ADDRESS = "data:image/"
 
 
 def holds_picture(value: Any) -> bool:
-    """Whether text or bytes, which may be text of 8 or 16 bits a letter, have a picture in them; numbers never do."""
+    """Whether a value of metadata holds a picture: as bytes, as base64 or as a `data:` address.
+
+    Only text, of 8 or 16 bits a letter, and bytes can.
+    """
     if isinstance(value, bytes):
         if _FILE.search(value):
             return True

@@ -35,10 +35,12 @@ def masks_to_batch(masks: Sequence[np.ndarray], device: torch.device) -> torch.T
 
 
 def deliver(photos: list[Photo], output_type: str) -> Any:
-    """Photos as a list of Pillow images, as they are ("photo"), float32 `[B, H, W, C]` ("np") or `[B, C, H, W]` ("pt")
-    in [0, 1].
+    """Convert photos to an output type.
 
-    Arrays and tensors of different shapes come as a list.
+    Args:
+        output_type: "pil": a list of Pillow images; "photo": the photos as they are; "np": a float32 array
+            `[B, H, W, C]` in [0, 1]; "pt": a float32 tensor `[B, C, H, W]` in [0, 1]. Photos of different shapes come
+            as a list of arrays or tensors.
     """
     if output_type == "photo":
         return photos
@@ -52,7 +54,7 @@ def deliver(photos: list[Photo], output_type: str) -> Any:
 
 
 def heat_map(values: np.ndarray, peak: float | None = None) -> Image.Image:
-    """A map float32 `[H, W]` >= 0 as a picture: blue for 0, red for `peak` (default: its maximum)."""
+    """Draw a map float32 `[H, W]` >= 0 as an RGB image: blue for 0, red for `peak` (default: the map's maximum)."""
     peak = float(values.max()) if peak is None else peak
     level = np.clip(values / max(peak, 1e-12), 0, 1)
     channels = [np.clip(1.5 - np.abs(4 * level - centre), 0, 1) for centre in (3, 2, 1)]

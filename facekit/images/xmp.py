@@ -1,7 +1,7 @@
-"""XMP packets of untrusted files: what shows or measures the old picture goes, our properties come in, the rest stays.
+"""XMP packets of untrusted files: remove what describes the old picture, add our properties, keep the rest.
 
-A packet is RDF in XML. Entities, which could grow without bound, are refused, and so is what is larger than anybody's
-packet. Names keep the prefixes that the file gave them.
+A packet is RDF in XML. Packets with entities, which could grow without bound, are refused, and so are packets larger
+than any real one. Names keep the prefixes that the file gave them.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,13 +29,13 @@ _EMPTY = (
 
 
 class Name(NamedTuple):
-    """A property by the prefix of `NAMESPACES` and its local name."""
+    """The name of a property: a prefix of `NAMESPACES` and a local name, as in `xmp:CreatorTool`."""
 
     prefix: str
     local: str
 
 
-# Previews; turn and size of the file that it stood in; that more of the packet lies elsewhere in that file.
+# Previews; orientation and size of the old picture; the note that more of the packet lies elsewhere in the old file.
 _STALE = (
     Name("xmp", "Thumbnails"),
     Name("tiff", "Orientation"),
@@ -58,7 +58,11 @@ _PICTURES = (
 
 
 def clean_packet(packet: bytes | str) -> bytes | None:
-    """A packet without comments, previews, turn and size of the old picture, UTF-8; None where it cannot be read."""
+    """Copy a packet without comments, previews, orientation and size of the old picture.
+
+    Returns:
+        The packet in UTF-8; None where it cannot be read.
+    """
     try:
         document = _parse(packet)
         _remove_stale(document)
@@ -68,7 +72,16 @@ def clean_packet(packet: bytes | str) -> bytes | None:
 
 
 def merge(packet: bytes | None, properties: Mapping[Name, str], replaced: Collection[Name]) -> bytes:
-    """A packet that `clean_packet` gave, or a new one, with `properties`; its own of the names in `replaced` go."""
+    """Add properties to a packet.
+
+    Args:
+        packet: what `clean_packet` gave; None starts a new one.
+        properties: values by name.
+        replaced: names whose present values are removed.
+
+    Returns:
+        The packet in UTF-8.
+    """
     document = _parse(packet or _EMPTY)
     (rdf, *_) = document.getElementsByTagNameNS(NAMESPACES["rdf"], "RDF")
     own = {(NAMESPACES[name.prefix], name.local) for name in replaced}
@@ -92,7 +105,11 @@ def merge(packet: bytes | None, properties: Mapping[Name, str], replaced: Collec
 
 
 def extract_xml(packet: bytes | str) -> str:
-    """A packet's XML from its root on. ValueError where it is too large, has entities or is no UTF-8."""
+    """The XML of a packet, without what surrounds its root element.
+
+    Raises:
+        ValueError: it is too large, has entities, or is not UTF-8.
+    """
     text = packet.decode("utf-8") if isinstance(packet, bytes) else packet
     if len(text) > LARGEST_PACKET or text.count("<") + text.count("=") > MOST_NODES:
         raise ValueError("the packet is too large")

@@ -1,1 +1,1 @@
-"""losses of facekit."""
+"""Training losses, one family a module."""

@@ -1,4 +1,4 @@
-"""How far a set of pictures is from another, in the space of a feature network: FID, KID, U-IDS and P-IDS."""
+"""Distances between two sets of pictures in the features of a network: FID, KID, U-IDS and P-IDS."""
 
 import numpy as np
 

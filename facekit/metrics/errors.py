@@ -1,4 +1,4 @@
-"""What a metric raises when it cannot be computed here."""
+"""The error of a metric that cannot be computed on this machine."""
 
 
 class WeightsUnavailable(OSError):

@@ -1,7 +1,7 @@
-"""The networks that metrics look through, each behind one function `uint8 [N, H, W, 3] -> numbers`.
+"""Feature networks of the metrics, each behind one function `uint8 [N, H, W, 3] -> features`.
 
-Weights come from the package that keeps the network, or from a file the user names. Where neither is there the
-network raises `WeightsUnavailable`; nothing is put in its place under the same name.
+Weights come from the package that keeps the network, or from a file that the user names. Without either,
+`WeightsUnavailable` is raised; no other network is used under the same name.
 """
 
 import itertools
@@ -24,7 +24,7 @@ LITE0_SIDE = 224  # what EfficientNet-Lite0 was trained on
 
 
 def features_of(network: Features, pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """The numbers of any number of pictures, uint8 [H, W, 3] of one size, [N, D]; a few of them are held at a time.
+    """Features [N, D] of N pictures uint8 [H, W, 3] of one size, a few of which are in memory at a time.
 
     Raises:
         ValueError: there is no picture, or their sizes differ.
@@ -39,7 +39,7 @@ def features_of(network: Features, pictures: Iterable[np.ndarray]) -> np.ndarray
 
 
 def inception_features(weights: str | Path | None = None, device: str = "cpu") -> Features:
-    """The 2048 numbers of the FID's Inception network, as torch-fidelity keeps it (299x299, its own resizing).
+    """The 2048 features of the FID's Inception network, as torch-fidelity has it (299x299, its own resizing).
 
     Args:
         weights: its state dict as safetensors or .pth; None: torch's hub cache, or a download.
@@ -76,7 +76,7 @@ def inception_features(weights: str | Path | None = None, device: str = "cpu") -
 
 
 def _checked_weights(weights: str | Path | None, folder: Path) -> str | None:
-    """A path that may be unpickled: the package does, so what a user names is read safely and written anew."""
+    """A file that torch-fidelity may unpickle: the user's weights, read without running code and written anew."""
     if weights is None:
         return None
     state = read_checkpoint(weights)
@@ -86,10 +86,10 @@ def _checked_weights(weights: str | Path | None, folder: Path) -> str | None:
 
 
 def lite0_features(device: str = "cpu") -> Features:
-    """The 1280 numbers that EfficientNet-Lite0 classifies by: its last features, averaged over the picture.
+    """The 1280 features that EfficientNet-Lite0 classifies by, averaged over the picture.
 
-    Pictures of any size are resized to 224x224, with antialiasing. It is no Inception network: numbers made with it
-    carry its name.
+    Pictures of any size are resized to 224x224, with antialiasing. It is not the Inception network of the FID, so
+    distances in these features carry this network's name.
 
     Raises:
         WeightsUnavailable: the package that carries its ImageNet weights, or timm, is not installed.
@@ -113,9 +113,9 @@ def lite0_features(device: str = "cpu") -> Features:
 
 
 def style_features(folder: str | Path, device: str = "cpu") -> Features:
-    """A substitute feature network that needs no download: the style codes of a facekit style encoder, flattened.
+    """Features that need no download: the style codes of a facekit style encoder, flattened to [N, n D].
 
-    It is no Inception network: numbers made with it carry its name in their column's title.
+    They are not those of the FID's Inception network, so distances in them carry this network's name.
     """
     from facekit.models.style_encoder import StyleEncoder
 
@@ -222,7 +222,7 @@ def niqe_score(device: str = "cpu") -> Features:
 def emotion_recogniser(
     model: str = "enet_b0_8_best_afew", device: str = "cpu"
 ) -> Callable[[Sequence[np.ndarray]], list[str]]:
-    """Names of the emotions of faces uint8 [H, W, 3], by emotiefflib (HSEmotion's successor).
+    """A function from faces uint8 [H, W, 3] to the names of their emotions, by emotiefflib (HSEmotion's successor).
 
     Raises:
         WeightsUnavailable: emotiefflib (an extra) or its weights are not to be had.
@@ -245,7 +245,7 @@ def emotion_recogniser(
 
 
 def fan_landmarks(device: str = "cpu") -> Callable[[np.ndarray], np.ndarray | None]:
-    """68 landmarks [68, 2] of a face by face-alignment's FAN; None where it finds no face.
+    """A function from a picture to the 68 landmarks [68, 2] of its face, by face-alignment's FAN; None without a face.
 
     Raises:
         WeightsUnavailable: face-alignment (an extra) or its weights are not to be had.

@@ -1,4 +1,4 @@
-"""Marks and recognises what was generated (thesis section 7.3: misuse).
+"""Labels of generated pictures: writing and reading them (thesis section 7.3: misuse).
 
 Two labels. In the file: an XMP packet with the IPTC's DigitalSourceType, software, model and revision
 (`facekit.images.origin`), which any program shows and anybody can strip. In the pixels: an invisible mark in the
@@ -42,8 +42,8 @@ class Inspection:
     """What a file tells about its origin.
 
     Attributes:
-        metadata: what its XMP packet says, None without one that speaks of generated content.
-        watermark: what the detector of the invisible mark says.
+        metadata: the record in its XMP packet; None where there is none of generated content.
+        watermark: the result of the detector of the invisible mark.
     """
 
     metadata: Provenance | None
@@ -77,15 +77,18 @@ def add_watermark(photo: Photo, before: Photo | np.ndarray | None = None) -> Pho
 
 
 def watermarked_picture(image: Image.Image | Photo) -> Image.Image | Photo:
-    """A picture that a model made all of, with the invisible mark all over it; of the kind that was given."""
+    """Mark a picture that a model made as a whole, all over; it comes back as the type that was given."""
     marked = add_watermark(load_image(image, max_pixels=None))
     return marked if isinstance(image, Photo) else marked.to_pil()
 
 
 def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kind = "edited") -> Provenance:
-    """The record of pictures by a loaded pipeline or network, or by the model of a name or folder.
+    """The record of origin for pictures of a model.
 
-    A folder is named by its last part alone, and its revision is the digest of its weights.
+    Args:
+        pipeline: a loaded pipeline or network, a Hub id, or a folder; None leaves the model out. Of a folder the last
+            part of its path is the model's name, and a digest of its weights the revision.
+        kind: "edited" or "generated", see `Provenance`.
     """
     software = f"facekit {__version__}"
     source: str | os.PathLike | None
@@ -125,7 +128,12 @@ def save(
 def inspect(
     path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS, photo: Photo | None = None
 ) -> Inspection:
-    """Both labels of a picture file; `photo` is what `load_image` gives for it, where that is there already.
+    """Read both labels of a picture file.
+
+    Args:
+        path: the file.
+        max_pixels: refuse larger pictures; None: no limit.
+        photo: what `load_image` gave for the file, where the caller has it already.
 
     Raises:
         FileNotFoundError, ValueError: whatever `load_image` refuses.

@@ -77,7 +77,7 @@ RGB_TO_CHROMA = np.array([-0.168736, -0.331264, 0.5], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Mark:
-    """What the detector says of a picture.
+    """The result of the detector.
 
     Attributes:
         found: the score reaches the threshold.

@@ -1,4 +1,4 @@
-"""What a batch remembers on disk, so that a killed run goes on and every photo is done once.
+"""The records of a batch on disk, by which a killed run is continued and every photo is done once.
 
     OUT/report.jsonl                one line for every photo
     OUT/.facekit-batch/run.json     settings; those of a run that goes on must be the same
@@ -25,7 +25,7 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """The records of one output folder. Only the main process may call what does not say otherwise."""
+    """The records of one output folder. Only the main process may call methods that do not say "any process"."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -99,7 +99,7 @@ class Journal:
         return {entry["photo"] for entry in done if all(map(exists, entry["outputs"]))}
 
     def read_lines(self) -> dict[str, str]:
-        """Key -> the last line about it, of the report and of all processes; what a kill cut off is left out.
+        """The last line about each photo, by its key, from the report and all processes; incomplete lines are left out.
 
         Any process may call it, also while the run is at work.
         """

@@ -145,4 +145,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet: a line for every picture helps nobody."""
+        """Print nothing: the standard library would print a line for every request."""

@@ -1,4 +1,4 @@
-"""What the answers say, with confidence intervals."""
+"""Summaries of a study's answers, with confidence intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
