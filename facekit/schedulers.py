@@ -81,7 +81,9 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
             raise Refusal(
                 "setting",
                 "{argument} must be between 1 and {total}, the number this model was trained with, got {value}",
-                **{"argument": Argument("num_inference_steps"), "total": total, "value": steps},
+                argument=Argument("num_inference_steps"),
+                total=total,
+                value=steps,
             )
         spacing = (total - 1) / max(steps - 1, 1)
         chosen = [round(total - 1 - spacing * index) for index in range(steps)]

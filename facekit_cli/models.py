@@ -8,7 +8,7 @@ from facekit_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 def pick_device(name: str) -> "torch.device":

@@ -2,7 +2,6 @@
 
 import argparse
 
-from facekit.faces.selection import parse_selection
 from facekit_cli.arguments import file_path, hub_name, seed_number
 from facekit_cli.errors import UsageError
 
@@ -69,6 +68,8 @@ def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> No
 
 def chosen_faces(text: str) -> str | list[int]:
     """`--faces` as the pipelines take it. Raises UsageError where it is none of the three forms."""
+    from facekit.faces.selection import parse_selection  # imports OpenCV, for which no help should wait
+
     try:
         return parse_selection(text, "--faces")
     except ValueError as error:

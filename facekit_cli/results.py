@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from facekit.images.files import write_atomically
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from PIL import Image
 
     from facekit.images.origin import Kind, Provenance

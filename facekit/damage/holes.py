@@ -7,7 +7,6 @@ side of a square or a pair `(height, width)`.
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -175,15 +174,15 @@ def generator_from(rng: Rng) -> np.random.Generator | np.random.RandomState:
     """A random generator as it is, or a new one from a seed. Raises ValueError for anything else."""
     if isinstance(rng, np.random.Generator | np.random.RandomState):
         return rng
-    if rng is None or isinstance(rng, Integral):
+    if rng is None or isinstance(rng, int | np.integer):
         return np.random.default_rng(rng)
     raise ValueError(f"expected a seed or a numpy random generator, got {type(rng).__name__}")
 
 
 def height_and_width(size: Size) -> tuple[int, int]:
     """Both sides in pixels. Raises ValueError unless both are whole numbers of at least 2."""
-    pair = (size, size) if isinstance(size, Integral) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, Integral) and side >= 2 for side in pair):
+    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int | np.integer) and side >= 2 for side in pair):
         raise ValueError(
             f"size must be one side or (height, width), whole numbers of at least 2, got {size!r}"
         )

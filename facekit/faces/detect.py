@@ -136,7 +136,7 @@ def _find_turned(
 
 def _keep(found: Sequence[Face], min_size: float, min_score: float) -> list[Face]:
     """What is large and sure enough, each face once, the surest first."""
-    kept = []
+    kept: list[Face] = []
     for face in sorted(found, key=lambda face: -face.score):
         landmarks = np.asarray(face.landmarks, dtype=np.float64)
         if landmarks.shape != (5, 2):
@@ -158,7 +158,7 @@ def _find_in_whole(image: np.ndarray, detector: NamedDetector, min_size: float, 
     """Run a named detector on a bounded copy of the photo, turned clockwise by `turn` degrees."""
     height, width = image.shape[:2]
     scale = min(1.0, WORKING_SIDE / max(height, width))
-    return _search(image, (0, 0, width, height), scale, detector, min_size, turn)
+    return _search(image, Box(0, 0, width, height), scale, detector, min_size, turn)
 
 
 def _find_in_parts(
@@ -213,9 +213,9 @@ def _search(
     ratio = np.array([(right - left) / working.shape[1], (bottom - top) / working.shape[0]])
     border = min(MAX_BORDER, math.ceil(BORDER_FRACTION * min(working.shape[:2])))
     at_frame = (top == 0, bottom == height, left == 0, right == width)
-    sides = [border * at for at in at_frame]
-    working = cv2.copyMakeBorder(working, *sides, cv2.BORDER_REFLECT)
-    shift = np.array([sides[2], sides[0]])
+    above, below, before, behind = (border * at for at in at_frame)
+    working = cv2.copyMakeBorder(working, above, below, before, behind, cv2.BORDER_REFLECT)
+    shift = np.array([before, above])
 
     size = working.shape[1], working.shape[0]
     working = np.ascontiguousarray(np.rot90(working, -turn // 90))
@@ -229,8 +229,8 @@ def _search(
 
     found = []
     for candidate in detector.find(working, min_size * scale):
-        box = np.sort(to_photo(candidate.box.reshape(2, 2)), axis=0).reshape(4)
-        candidate = Candidate(box, candidate.score, to_photo(candidate.landmarks))
+        corners = np.sort(to_photo(candidate.box.reshape(2, 2)), axis=0)
+        candidate = Candidate(corners.reshape(4), candidate.score, to_photo(candidate.landmarks))
         centre = candidate.landmarks.mean(axis=0)
         # The border shows mirror images of faces near the frame.
         if not (-0.5 <= centre[0] <= width - 0.5 and -0.5 <= centre[1] <= height - 0.5):
@@ -238,8 +238,8 @@ def _search(
         if detector.refine is not None:
             candidate = detector.refine(candidate, sample)
         limits = np.array([width, height, width, height])
-        box = tuple(float(value) for value in np.clip(candidate.box, 0, limits))
-        found.append(Face(0, box, float(candidate.score), candidate.landmarks, turn))
+        x0, y0, x1, y1 = (float(value) for value in np.clip(candidate.box, 0, limits))
+        found.append(Face(0, (x0, y0, x1, y1), float(candidate.score), candidate.landmarks, turn))
     return found
 
 
@@ -258,6 +258,6 @@ def _turn_back(points: np.ndarray, turn: int, width: int, height: int) -> np.nda
 def _turn_face_back(face: Face, turn: int, width: int, height: int) -> Face:
     """A face that was found in a copy of the photo [height, width] turned clockwise."""
     corners = _turn_back(np.array(face.box).reshape(2, 2), turn, width, height)
-    box = tuple(float(value) for value in np.sort(corners, axis=0).reshape(4))
+    x0, y0, x1, y1 = (float(value) for value in np.sort(corners, axis=0).reshape(4))
     landmarks = _turn_back(np.asarray(face.landmarks, dtype=np.float64), turn, width, height)
-    return replace(face, box=box, landmarks=landmarks, turn=turn)
+    return replace(face, box=(x0, y0, x1, y1), landmarks=landmarks, turn=turn)

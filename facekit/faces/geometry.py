@@ -139,9 +139,8 @@ def resample(
     """
     scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
-    box = Box.around_points(
-        transform_points(matrix, corners), *source.shape[:2], margin=3 + math.ceil(2 * max(scale, 1.0))
-    )
+    margin = 3 + math.ceil(2 * max(scale, 1.0))
+    box = Box.around_points(transform_points(matrix, corners), source.shape[0], source.shape[1], margin)
     if box[0] >= box[2] or box[1] >= box[3]:
         raise ValueError("the region to resample lies wholly outside the picture")
     patch = _as_opencv(source[box[1] : box[3], box[0] : box[2]])

@@ -46,8 +46,9 @@ class PhotoJob:
 
     Attributes:
         photo: as it came.
-        hole: what is filled, bool `[H, W]`; None where nothing is hidden and faces are restored.
-        base: the photo `[H, W, 3]` whose hole inside the face crops shows its surroundings' colours.
+        hole: what is filled, bool `[H, W]`; all False where faces are restored.
+        base: the photo `[H, W, 3]` whose hole inside the face crops shows its surroundings' colours; None where
+            nothing is filled.
         crops: squares cut straight from the photo.
         face_squares: aligned faces, left to right.
         drawn: what guides the fill of each square, as the pipeline reads it; empty where nothing does.
@@ -55,7 +56,7 @@ class PhotoJob:
     """
 
     photo: Photo
-    hole: np.ndarray | None = None
+    hole: np.ndarray
     base: np.ndarray | None = None
     crops: list[CropSquare] = field(default_factory=list)
     face_squares: list[FaceSquare] = field(default_factory=list)
@@ -75,7 +76,7 @@ class PhotoJob:
     @property
     def faces(self) -> list[Face]:
         """The faces that are worked on, left to right."""
-        return [square.aligned.face for square in self.face_squares]
+        return [square.face for square in self.face_squares]
 
     def paint(self, pictures: Sequence[np.ndarray], watermark: bool = False) -> Photo:
         """The photo with its holes filled; only they change.
@@ -84,7 +85,7 @@ class PhotoJob:
             pictures: float32 `[S, S, 3]` in [0, 1], one for each of `squares`.
             watermark: also draw the invisible mark of `facekit.provenance.watermark` into what changed.
         """
-        if not self.squares:
+        if self.base is None or not self.squares:
             return self.photo
         canvas, crops = self.base.copy(), len(self.crops)
         for crop, picture in zip(self.crops, pictures[:crops], strict=True):
@@ -150,7 +151,7 @@ class PhotoJob:
         factor = _enlargement(rgb, large)
         edits = []
         for square, picture in zip(self.face_squares, pictures, strict=True):
-            landmarks = (square.aligned.face.landmarks + 0.5) * factor - 0.5
+            landmarks = (square.face.landmarks + 0.5) * factor - 0.5
             edits.append((align_face(large, landmarks, square.aligned.size), picture))
         pixels = paste_faces(large, edits)
         if watermark:
@@ -244,17 +245,17 @@ def plan_fill(
                 "Give the photo as it was before the part was erased, and the erased one as its mask",
             )
         )
-    job.base = photo.rgb
+    base = job.base = photo.rgb
     if aligned:
         job.notes += shape_notes(photo.size)
     if aligned or region == "image":
-        job.crops = cut_squares(job.base, hole, sample_size, "whole" if aligned else crop)
+        job.crops = cut_squares(base, hole, sample_size, "whole" if aligned else crop)
         return job
 
-    aligned, rest = _touched_faces(
-        photo, job.base, hole, sample_size, faces, detector, known_faces, only_faces=beyond_faces == "keep"
+    touched, rest = _touched_faces(
+        photo, base, hole, sample_size, faces, detector, known_faces, only_faces=beyond_faces == "keep"
     )
-    job.notes += turn_notes([face.face for face in aligned])
+    job.notes += turn_notes([face for _, face in touched])
     if rest.any():
         what = "{share} of the mask lies outside the filled faces' crops: "
         share = percent(rest.sum() / hole.sum())
@@ -265,15 +266,15 @@ def plan_fill(
             what += "filled as with {region}"
             job.notes.append(Note("mask-beyond-faces", what, share=share, region=Argument("region", "image")))
             under = rest.copy()
-            for face in aligned:
-                _reach_under(under, face, hole, rest)
-            job.crops = cut_squares(job.base, hole, sample_size, own=under)
-    job.base = np.array(job.base)
-    for face in aligned:
-        _hide(job.base, hole, face)
-    for face in aligned:
+            for aligned_face, _ in touched:
+                _reach_under(under, aligned_face, hole, rest)
+            job.crops = cut_squares(base, hole, sample_size, own=under)
+    base = job.base = np.array(base)
+    for aligned_face, _ in touched:
+        _hide(base, hole, aligned_face)
+    for _, face in touched:
         # Cut again, now that nothing of the hole's old content can blur over its edge.
-        job.face_squares.append(FaceSquare(align_face(job.base, face.face, sample_size), hole, rest))
+        job.face_squares.append(FaceSquare(align_face(base, face, sample_size), hole, rest))
     return job
 
 
@@ -297,8 +298,8 @@ def _touched_faces(
     detector: str | Detector | None,
     known_faces: Sequence[Face] | None,
     only_faces: bool,
-) -> tuple[list[AlignedFace], np.ndarray]:
-    """The faces to fill, left to right, and the part of the hole that belongs to none of them.
+) -> tuple[list[tuple[AlignedFace, Face]], np.ndarray]:
+    """The faces to fill, left to right, aligned and as they were found; and the part of the hole that is no face's.
 
     Each pixel of the hole belongs to the face in whose crop it lies nearest to the centre. When the photo
     shows no face under the mask, it is searched again with the hole painted over in its surroundings'
@@ -312,10 +313,12 @@ def _touched_faces(
         if not found or not are_sure:
             continue
         chosen = select_faces(found, faces)
-        aligned = [align_face(rgb, face, size) for face in chosen if _centred_inside(face, hole.shape)]
-        owned, rest = _assign(aligned, hole)
-        if owned:
-            return sorted(owned, key=lambda face: face.face.index), rest
+        inside = [face for face in chosen if _is_centred_inside(face, hole.shape)]
+        aligned = [align_face(rgb, face, size) for face in inside]
+        owners, rest = _assign(aligned, hole)
+        if owners:
+            owned = [(aligned[owner], inside[owner]) for owner in owners]
+            return sorted(owned, key=lambda pair: pair[1].index), rest
     aligned_way = "{aligned} where the whole picture is one aligned face"
     anywhere = "Use {region} for a hole anywhere, or " + aligned_way
     arguments = {"region": Argument("region", "image"), "aligned": Argument("aligned", True)}
@@ -358,14 +361,16 @@ def _paint_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return np.where(hole[..., None], large, picture)
 
 
-def _centred_inside(face: Face, shape: tuple[int, int]) -> bool:
+def _is_centred_inside(face: Face, shape: tuple[int, ...]) -> bool:
     centre = ffhq_quad(face.landmarks).mean(axis=0)
     return bool((centre > 0).all() and centre[0] < shape[1] - 1 and centre[1] < shape[0] - 1)
 
 
-def _assign(aligned: list[AlignedFace], hole: np.ndarray) -> tuple[list[AlignedFace], np.ndarray]:
-    """The faces in whose crops a part of the hole lies, and the part that lies in none, bool `[H, W]`."""
+def _assign(aligned: list[AlignedFace], hole: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Which faces have a part of the hole in their crops, and the part that lies in none, bool `[H, W]`."""
     outer = Box.around_mask(hole)
+    if outer is None:
+        return [], hole
     owner = np.full(hole[outer.slices].shape, -1, dtype=np.int16)
     nearest = np.full(owner.shape, np.inf, dtype=np.float32)
     for index, face in enumerate(aligned):
@@ -383,14 +388,14 @@ def _assign(aligned: list[AlignedFace], hole: np.ndarray) -> tuple[list[AlignedF
         owner[view][better] = index
     rest = hole.copy()
     rest[outer.slices] &= owner < 0
-    return [face for index, face in enumerate(aligned) if (owner == index).any()], rest
+    return [index for index in range(len(aligned)) if (owner == index).any()], rest
 
 
 def _hide(base: np.ndarray, hole: np.ndarray, face: AlignedFace) -> None:
     """Paint the hole around a face in the colours of its surroundings."""
     # As far out as the filter that shrinks the crop can reach.
     reach = 8 + math.ceil(4 * max(1.0, 1 / np.hypot(*face.matrix[:, 0])))
-    box = Box.around_points(face.quad, *hole.shape, margin=reach).slices
+    box = Box.around_points(face.quad, hole.shape[0], hole.shape[1], reach).slices
     inside = hole[box]
     base[box][inside] = from_float(fill_smoothly(as_float(base[box]), inside)[inside], base.dtype)
 
@@ -421,7 +426,7 @@ def plan_restoration(
     Raises:
         ValueError: a face index that the photo does not have.
     """
-    job = PhotoJob(photo)
+    job = PhotoJob(photo, np.zeros(photo.pixels.shape[:2], dtype=bool))
     if aligned:
         job.notes += shape_notes(photo.size)
         job.crops.append(frame_whole(photo.rgb, sample_size))

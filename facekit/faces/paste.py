@@ -234,8 +234,11 @@ def _opacity(layer: _Layer, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarra
     # The distance to the region's edge is needed up to `reach` only, so a window that much wider shows all of
     # it.
     margin, (height, width) = math.ceil(reach) + 2, aligned.photo_shape
-    wide = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin).intersection(
-        Box(0, 0, width, height)
+    wide = Box(
+        max(box.left - margin, 0),
+        max(box.top - margin, 0),
+        min(box.right + margin, width),
+        min(box.bottom + margin, height),
     )
     region = aligned.covers(wide)
     if layer.mask_on_photo:

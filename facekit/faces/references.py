@@ -1,6 +1,5 @@
 """Faces that set the style or the pose of others: found once in a picture and cut out as a photo's faces are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,7 +29,9 @@ class ReferenceFace:
     notes: list[Note] = field(default_factory=list)
 
 
-References = ImageInput | ReferenceFace | Sequence[ImageInput | ReferenceFace]
+References = (
+    ImageInput | ReferenceFace | list[ImageInput | ReferenceFace] | tuple[ImageInput | ReferenceFace, ...]
+)
 
 
 def find_reference(
@@ -66,7 +67,9 @@ def find_reference(
             "several-faces-in-reference",
             "{name} shows {count} faces",
             'Say which: {face}="largest", or an index from 0 to {last}, counted from the left',
-            **{"name": photo.name, "count": len(found), "last": len(found) - 1},
+            name=photo.name,
+            count=len(found),
+            last=len(found) - 1,
             face=Argument("exemplar_face"),
         )
     cut = align_face(photo.rgb, found[0], size)
@@ -113,36 +116,35 @@ def find_references(
     """
     if face not in ("only", "largest") and (isinstance(face, bool) or not isinstance(face, int)):
         raise ValueError(f"exemplar_face is {face!r}; say 'only', 'largest' or an index from left to right.")
-    several = isinstance(pictures, list | tuple)
-    if not several and not isinstance(pictures, ReferenceFace):
-        photos = load_images(pictures, max_pixels=max_pixels, name=name)
-    else:
-        given = list(pictures) if several else [pictures]
-        if not given:
-            raise ValueError(f"{name} is an empty list. Pass at least one picture.")
-        photos = [
-            entry
-            if isinstance(entry, ReferenceFace)
-            else load_images(
-                entry, max_pixels=max_pixels, name=f"{name} {index}" if len(given) > 1 else name
-            )[0]
-            for index, entry in enumerate(given)
-        ]
-    faces = []
-    for entry in photos:
-        if isinstance(entry, ReferenceFace):
-            found = entry
-            if found.image.shape != (size, size, 3):
-                raise ValueError(
-                    f"{name} was cut out at {found.image.shape[0]} pixels and this model works at {size}. "
-                    "Pass the picture."
-                )
-        else:
-            found = find_reference(entry, size, aligned, face, detector)
-            if rounds:
-                found = replace(found, image=as_float(from_float(found.image, np.uint8)))
-        faces.append(found)
-    return faces
+
+    def look_at(photo: Photo) -> ReferenceFace:
+        found = find_reference(photo, size, aligned, face, detector)
+        return (
+            replace(found, image=as_float(from_float(found.image, np.dtype(np.uint8)))) if rounds else found
+        )
+
+    def take(known: ReferenceFace) -> ReferenceFace:
+        if known.image.shape != (size, size, 3):
+            raise ValueError(
+                f"{name} was cut out at {known.image.shape[0]} pixels and this model works at {size}. Pass the picture."
+            )
+        return known
+
+    if isinstance(pictures, ReferenceFace):
+        return [take(pictures)]
+    if not isinstance(pictures, list | tuple):
+        return [look_at(photo) for photo in load_images(pictures, max_pixels=max_pixels, name=name)]
+    if not pictures:
+        raise ValueError(f"{name} is an empty list. Pass at least one picture.")
+    names = [f"{name} {index}" if len(pictures) > 1 else name for index in range(len(pictures))]
+    # All are read before the first is searched: a broken one is told at once.
+    entries = [
+        picture
+        if isinstance(picture, ReferenceFace)
+        else load_images(picture, max_pixels=max_pixels, name=label)[0]
+        for picture, label in zip(pictures, names, strict=True)
+    ]
+    return [take(entry) if isinstance(entry, ReferenceFace) else look_at(entry) for entry in entries]
 
 
 def pair_up(photos: int, exemplars: int) -> list[tuple[int, int]]:

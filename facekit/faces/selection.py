@@ -50,7 +50,7 @@ def select_faces(found: "Sequence[Face]", faces: str | Sequence[int]) -> "list[F
     check_selection(faces)
     if faces == "all":
         return list(found)
-    if faces == "largest":
+    if isinstance(faces, str):  # "largest"
         return [max(found, key=lambda face: face.area)] if found else []
     missing = [int(index) for index in faces if not 0 <= index < len(found)]
     if missing:

@@ -71,6 +71,8 @@ def group_holes(hole: np.ndarray, sample_size: int) -> list[Box]:
         left, top, width, height = (int(n) for n in stats[label, :4])
         around = np.s_[top : top + height, left : left + width]
         box = Box.around_mask(coarse[around] & (labels[around] == label))
+        if box is None:  # never: every component has grown from a coarse pixel
+            continue
         boxes.append(
             Box(
                 outer.left + (left + box.left) * step,
@@ -151,13 +153,13 @@ class CropSquare:
         self.inner, offset = _place(box, side, width, height)
         inner_size = (self.inner.right - self.inner.left, self.inner.bottom - self.inner.top)
         self.left, self.top = (round(start / scale) for start in offset)
-        self.small = tuple(
-            min(max(1, round(length / scale)), sample_size - start)
-            for length, start in zip(inner_size, (self.left, self.top), strict=True)
+        self.small = (
+            min(max(1, round(inner_size[0] / scale)), sample_size - self.left),
+            min(max(1, round(inner_size[1] / scale)), sample_size - self.top),
         )
         unknown = hole[self.inner.slices]
         self.known = fill_smoothly(as_float(rgb[self.inner.slices]), unknown)
-        self.own = np.zeros(unknown.shape, dtype=bool)
+        self.own: np.ndarray = np.zeros(unknown.shape, dtype=bool)
         rows = slice(box.top - self.inner.top, box.bottom - self.inner.top)
         columns = slice(box.left - self.inner.left, box.right - self.inner.left)
         self.own[rows, columns] = own[box.slices]
@@ -253,13 +255,15 @@ class FaceSquare:
         image: float32 `[S, S, 3]` in [0, 1].
         hole: bool `[S, S]`.
         aligned: the way back to the photo.
+        face: as it was found.
         seam: distance float32 `[S, S]` in aligned pixels to where the hole leaves the crop; None where it does not.
     """
 
     def __init__(
         self, aligned: AlignedFace, hole: np.ndarray | None = None, rest: np.ndarray | None = None
     ) -> None:
-        self.aligned = aligned
+        assert aligned.face is not None  # it was found in a photo, not aligned from bare landmarks
+        self.aligned, self.face = aligned, aligned.face
         self.image = as_float(aligned.image)
         self.hole = np.zeros((aligned.size, aligned.size), dtype=bool)
         if hole is not None:
@@ -274,7 +278,7 @@ class FaceSquare:
         if self.seam is None:
             return filled
         size = self.aligned.size
-        around = as_float(align_face(canvas, self.aligned.face, size).image)
+        around = as_float(align_face(canvas, self.face, size).image)
         difference = around - filled
         tones = cv2.GaussianBlur(difference, (0, 0), TONE_BLUR * size, borderType=cv2.BORDER_REFLECT)
         coarse, fine = (
@@ -289,7 +293,7 @@ class FaceSquare:
 
     def uncover(self, rgb: np.ndarray) -> np.ndarray:
         """See `Square.uncover`."""
-        return as_float(align_face(rgb, self.aligned.face, self.aligned.size).image)
+        return as_float(align_face(rgb, self.face, self.aligned.size).image)
 
     def view(self, values: np.ndarray) -> np.ndarray:
         """See `Square.view`."""

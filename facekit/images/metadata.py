@@ -52,7 +52,7 @@ def read_metadata(opened: Image.Image, upright: Image.Image) -> tuple[dict[str, 
     found = dict(upright.info)
     if opened.format == "TIFF" or (not found.get("exif") and "Raw profile type exif" in upright.info):
         found["exif"] = opened.getexif()
-    if opened.format == "TIFF" and Base.XResolution not in opened.tag_v2:
+    if opened.format == "TIFF" and Base.XResolution not in getattr(opened, "tag_v2", {}):
         found.pop("dpi", None)  # Pillow's stand-in for a resolution that the file does not tell
     found["xmp"] = found.get("xmp") or upright.info.get(PNG_XMP)
     found["text"] = _read_words(opened)

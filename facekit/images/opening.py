@@ -55,7 +55,11 @@ def open_header(path: str | os.PathLike | Image.Image, name: str, max_pixels: in
             "too-large",
             "{name} is {width}x{height}, {pixels:,} pixels; the limit is {most:,}",
             "Make it smaller, or raise {limit}",
-            **{"name": name, "width": width, "height": height, "pixels": width * height, "most": max_pixels},
+            name=name,
+            width=width,
+            height=height,
+            pixels=width * height,
+            most=max_pixels,
             limit=Argument("max_pixels"),
         )
     frames = 1 if image.format in _WITH_COMPANIONS else getattr(image, "n_frames", 1)

@@ -318,7 +318,10 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
             "too-large",
             "{name} is {width}x{height}; the limit is {most:,} pixels",
             "Make it smaller, or raise {limit}",
-            **{"name": name, "width": width, "height": height, "most": max_pixels},
+            name=name,
+            width=width,
+            height=height,
+            most=max_pixels,
             limit=Argument("max_pixels"),
         )
     return photo

@@ -134,8 +134,8 @@ def _measured(colors: np.ndarray, luminance: np.ndarray) -> Tint:
     near = (0.25, 0.5, 0.25)
     count = np.convolve(np.bincount(places, minlength=LEVELS), near, "same")
     known = np.flatnonzero(count)
-    offsets = [
+    channels = [
         np.interp(np.arange(LEVELS), known, np.convolve(s, near, "same")[known] / count[known]) for s in sums
     ]
-    offsets = np.stack(offsets, axis=-1).astype(np.float32)
+    offsets = np.stack(channels, axis=-1).astype(np.float32)
     return Tint(np.zeros_like(offsets) if np.abs(offsets).max() < GRAY else offsets)

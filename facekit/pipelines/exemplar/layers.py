@@ -40,6 +40,9 @@ def second_layers(style_layers: int | Sequence[int] | None, layers: Sequence[int
             "setting",
             "the crossover {argument} is {value}; it must lie between {low} (all codes from the second exemplar) and "
             "{high} (all from the first).",
-            **{"argument": Argument("style_layers"), "value": style_layers, "low": low, "high": high},
+            argument=Argument("style_layers"),
+            value=style_layers,
+            low=low,
+            high=high,
         )
     return [layer for layer in layers if layer >= style_layers]
