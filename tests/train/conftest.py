@@ -9,6 +9,8 @@ import yaml
 from PIL import Image
 from skimage.data import astronaut
 
+from train.engine.groups import nest
+
 TINY: dict[str, Any] = {
     "max_steps": 4,
     "batch_size": 2,
@@ -26,11 +28,11 @@ TINY: dict[str, Any] = {
     "projected": {"input_size": 64, "projection_channels": [8, 8, 8, 8], "discriminator_channels": [8, 8]},
     "patch": {"base_channels": 4},
     "backbone_init": "random",
-    "perceptual": "feature_matching",
+    "pictures.perceptual": "feature_matching",
     "learning_rate": 0.002,
     "log_every": 1,
     "sample_every": 0,
-    "validate_every": 0,
+    "validation.every": 0,
     "checkpoint_every": 1000,
     "tracker": "none",
 }
@@ -54,5 +56,5 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_config(tmp_path: Path, pictures: Path) -> Path:
     """The YAML file of a tiny run; `output_dir` is left to the command line."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY | {"data": str(pictures)}))
+    path.write_text(yaml.safe_dump(nest(TINY | {"data": str(pictures)})))
     return path

@@ -32,7 +32,7 @@ def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
         pictures,
         **names,
         diffuser={"num_blocks": 2},
-        perceptual="feature_matching",
+        **{"pictures.perceptual": "feature_matching"},
         learning_rate=0.01,
     )
 
@@ -47,7 +47,7 @@ def test_learns_and_says_how_it_was_trained(tmp_path: Path, config: Path, object
         objective=objective,
         shots=2,
         flip=False,
-        perceptual_weight=0,
+        **{"pictures.perceptual_weight": 0},
         batch_size=4,
     )
     error = curve(output, "diffuser_codes")

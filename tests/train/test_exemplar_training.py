@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from facekit.models.resample import FIRFilter
 from PIL import Image
 from safetensors.torch import load_file
 
 from facekit import ExemplarInpaintPipeline
 from facekit.losses.spatial_gradient import SpatialWeights
 from facekit.models.face_parser import FaceParser
-from facekit.models.layers.resample import FIRFilter
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages
@@ -31,11 +31,11 @@ PUBLISHED: dict[str, Any] = {
     "update_order": "published",
     "exemplars": "reversed",
     "lazy_rates": True,
-    "path_every": 2,
+    "path.every": 2,
     "shared_mask": True,
-    "attribute_distance": "mse",
-    "perceptual_reduction": "sum",
-    "spatial_weights": {"kernel_size": 9, "sigma": None, "rescale": True},
+    "attribute.distance": "mse",
+    "pictures.reduction": "sum",
+    "spatial.weights": {"kernel_size": 9, "sigma": None, "rescale": True},
 }
 
 
@@ -46,7 +46,7 @@ def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
-    frozen = dict.fromkeys(("style_encoder", "identity_encoder"), str(guides))
+    frozen = dict.fromkeys(("style_encoder", "pictures.identity_encoder"), str(guides))
     return write_config(tmp_path, pictures, **EXEMPLAR, **frozen)
 
 
@@ -62,9 +62,18 @@ def trainer_of(config: Path, output: Path, **options: Any) -> ExemplarTrainer:
 def test_learns_a_pair_and_writes_a_pipeline(tmp_path: Path, config: Path, pictures: Path) -> None:
     output = tmp_path / "run"
     options = {"shots": 2, "flip": False, "same_image_probability": 1, "masks": {"kind": "centre"}}
-    weights = {"l1_weight": 10, "learning_rate": 0.01, "ema_decay": 0.5, "ema_min_decay": 0}
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 3}
-    train(config, output, max_steps=20, **options, **weights, **scoring, validate_every=20, sample_every=20)
+    weights = {"l1_weight": 10, "learning_rate": 0.01, "average.decay": 0.5, "average.min_decay": 0}
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 3}
+    train(
+        config,
+        output,
+        max_steps=20,
+        **options,
+        **weights,
+        **scoring,
+        **{"validation.every": 20},
+        sample_every=20,
+    )
     error = curve(output, "generator_l1")
     assert np.mean(error[-5:]) < 0.7 * np.mean(error[:3])
     photo, other = (Image.open(pictures / f"0{i}.png").convert("RGB") for i in (0, 1))
@@ -87,7 +96,11 @@ def test_learns_a_pair_and_writes_a_pipeline(tmp_path: Path, config: Path, pictu
 
 @pytest.mark.parametrize(
     "options",
-    [{"sketch": True}, PUBLISHED | {"augment": "ada", "augment_probability": 0.5, "augment_length": 50}],
+    [
+        {"sketches.read": True},
+        PUBLISHED
+        | {"critic_augment.kind": "ada", "critic_augment.probability": 0.5, "critic_augment.length": 50},
+    ],
     ids=["thesis", "published"],
 )
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path, options: dict) -> None:
@@ -99,12 +112,18 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path, o
     assert same(whole, train(config, tmp_path / "parts", max_steps=3, **options))
     for name in ("loss_generator", "loss_discriminator", "r1", "path_length", "augment_probability"):
         assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
-    assert bool(curve(tmp_path / "whole", "path_length")) == ("path_every" in options)
+    assert bool(curve(tmp_path / "whole", "path_length")) == ("path.every" in options)
 
 
 def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
     """Tables 5.3 to 5.5: what each is without, and that no two train the same network."""
-    options = {"max_steps": 2, "same_image_probability": 1, "ema_decay": 0, "ema_min_decay": 0, "r1_every": 0}
+    options = {
+        "max_steps": 2,
+        "same_image_probability": 1,
+        "average.decay": 0,
+        "average.min_decay": 0,
+        "adversarial.r1_every": 0,
+    }
     without = {"d": "attribute", "e": "feature_matching", "f": "identity"}
     written = {}
     for name in ("none", *"abcdef"):
@@ -118,12 +137,21 @@ def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
 
 def test_gradients_are_weighed_where_the_thesis_says(tmp_path: Path, config: Path) -> None:
     """Attribute loss by the reverse mask, perceptual loss by the confidence mask, identity loss not at all."""
-    alone = {"adversarial_weight": 0, "identity_weight": 0, "attribute_weight": 0, "perceptual_weight": 0}
-    cases = {"attribute_weight": "reverse", "perceptual_weight": "confidence", "identity_weight": None}
+    alone = {
+        "adversarial.weight": 0,
+        "pictures.identity_weight": 0,
+        "attribute.weight": 0,
+        "pictures.perceptual_weight": 0,
+    }
+    cases = {
+        "attribute.weight": "reverse",
+        "pictures.perceptual_weight": "confidence",
+        "pictures.identity_weight": None,
+    }
     for weight, mask in cases.items():
         gradients = {}
         for spatial in (True, False):
-            switches = dict.fromkeys(("spatial_attribute", "spatial_perceptual"), spatial)
+            switches = dict.fromkeys(("spatial.attribute", "spatial.perceptual"), spatial)
             options = alone | {weight: 1.0, "same_image_probability": 1} | switches
             trainer = trainer_of(config, tmp_path / f"{weight}-{spatial}", **options)
             batch = trainer.prepare(next(trainer.batches()), same=True)
@@ -155,7 +183,14 @@ def test_exemplars_and_masks(tmp_path: Path, config: Path) -> None:
 
 
 def test_losses_of_the_picture_itself_wait_for_it(tmp_path: Path, config: Path) -> None:
-    train(config, tmp_path / "run", max_steps=8, same_image_probability=0.5, l1_weight=1, r1_every=0)
+    train(
+        config,
+        tmp_path / "run",
+        max_steps=8,
+        same_image_probability=0.5,
+        l1_weight=1,
+        **{"adversarial.r1_every": 0},
+    )
     lines = {name: len(curve(tmp_path / "run", f"generator_{name}")) for name in ("attribute", "l1")}
     assert lines["attribute"] == 8 and 0 < lines["l1"] < 8
     assert len(curve(tmp_path / "run", "generator_feature_matching")) == lines["l1"]
@@ -163,7 +198,11 @@ def test_losses_of_the_picture_itself_wait_for_it(tmp_path: Path, config: Path) 
 
 def test_a_parser_may_look_where_no_other_perceptual_loss_does(tmp_path: Path, config: Path) -> None:
     FaceParser(16, (4, 8)).save_pretrained(tmp_path / "parser")
-    options = {"perceptual": "none", "parser": tmp_path / "parser", "parser_weight": 2.0}
+    options = {
+        "pictures.perceptual": "none",
+        "pictures.parser": tmp_path / "parser",
+        "pictures.parser_weight": 2.0,
+    }
     trainer = trainer_of(config, tmp_path / "run", **options, same_image_probability=0.5)
     trainer.run.step = 1
     batch = trainer.prepare(next(trainer.batches(0)), True)
@@ -173,12 +212,18 @@ def test_a_parser_may_look_where_no_other_perceptual_loss_does(tmp_path: Path, c
     assert terms["parser"] > 0 and "parser" not in alone[1]
     assert (total - alone[0]).item() == pytest.approx(2 * terms["parser"].item(), rel=1e-4)
     with pytest.raises(ValueError, match="parser_weight needs a network"):
-        trainer_of(config, tmp_path / "refused", parser_weight=1.0)
+        trainer_of(config, tmp_path / "refused", **{"pictures.parser_weight": 1.0})
 
 
 def test_phi(tmp_path: Path, config: Path) -> None:
     written = [
-        train(config, tmp_path / str(i), max_steps=1, ema_decay=0, ema_min_decay=0, exemplar_layers=layers)
+        train(
+            config,
+            tmp_path / str(i),
+            max_steps=1,
+            **{"average.decay": 0, "average.min_decay": 0},
+            exemplar_layers=layers,
+        )
         for i, layers in enumerate((None, [2, 3], [4, 5]))
     ]
     assert not same(written[0], written[1]) and not same(written[0], written[2])
@@ -189,11 +234,16 @@ def test_phi(tmp_path: Path, config: Path) -> None:
 def test_sketch_fine_tuning(tmp_path: Path, config: Path, pictures: Path) -> None:
     train(config, tmp_path / "plain", max_steps=1)
     source = str(tmp_path / "plain" / "pipeline")
-    options = {"init_from": source, "sketch": True, "sketch_dropout": 0, "sketch_partial": 0}
+    options = {"init_from": source, "sketches.read": True, "sketches.dropout": 0, "sketches.partial": 0}
     results = []
     for name, rate in (("still", 0), ("moved", 0.01)):
         train(
-            config, tmp_path / name, max_steps=4, learning_rate=rate, ema_decay=0, ema_min_decay=0, **options
+            config,
+            tmp_path / name,
+            max_steps=4,
+            learning_rate=rate,
+            **{"average.decay": 0, "average.min_decay": 0},
+            **options,
         )
         pipe = ExemplarInpaintPipeline.from_pretrained(tmp_path / name / "pipeline")
         strokes = pipe.multi_style_generator.stem.conv.weight[:, 4]
@@ -207,7 +257,14 @@ def test_sketch_fine_tuning(tmp_path: Path, config: Path, pictures: Path) -> Non
         results.append((strokes.abs().max() > 0, *(np.asarray(fill.images[0]) for fill in fills)))
     assert not results[0][0] and np.array_equal(*results[0][1:])
     assert results[1][0] and not np.array_equal(*results[1][1:])
-    again = train(config, tmp_path / "again", max_steps=1, learning_rate=0, init_from=source, r1_every=0)
+    again = train(
+        config,
+        tmp_path / "again",
+        max_steps=1,
+        learning_rate=0,
+        init_from=source,
+        **{"adversarial.r1_every": 0},
+    )
     assert same(again, tiny_stages.weights(Path(source)))
 
 
@@ -252,10 +309,13 @@ def test_goes_on_at_a_larger_size(tmp_path: Path, config: Path, capsys: pytest.C
 
 
 def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> None:
+    natural = {"pictures.perceptual": "efficientnet", "adversarial.critic": "projected"}
+    weights = ("attribute.weight", "adversarial.weight", "pictures.identity_weight")
+    nothing = dict.fromkeys(weights, 0) | {"pictures.perceptual": "none"}
     for changes, message in (
         ({"ablation": "g"}, "'g'"),
-        ({"ablation": "f", "identity_encoder": None}, "ablation f"),
-        ({"ablation": "a", "attribute_weight": 0}, "ablation a"),
+        ({"ablation": "f", "pictures.identity_encoder": None}, "ablation f"),
+        ({"ablation": "a", "attribute.weight": 0}, "ablation a"),
         ({"ablation": "e", "same_image_probability": 0}, "ablation e"),
         ({"damage": "thesis"}, "damage must be none"),
         ({"same_image_probability": 2}, "probability"),
@@ -263,14 +323,17 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
         ({"l1_weight": 1, "same_image_probability": 0}, "l1_weight"),
         ({"exemplar_layers": []}, "exemplar_layers is empty"),
         ({"exemplar_layers": [1, 2]}, "share the codes 2 to 5"),
-        ({"spatial_weights": {"kernel_size": 64}}, "too small for a kernel of 64"),
+        ({"spatial.weights": {"kernel_size": 64}}, "too small for a kernel of 64"),
         ({"multi_style_generator": EXEMPLAR["multi_style_generator"] | {"style_dim": 16}}, "codes of 8"),
-        ({"multi_style_generator": EXEMPLAR["multi_style_generator"] | {"use_sketch": True}}, "--sketch true"),
+        (
+            {"multi_style_generator": EXEMPLAR["multi_style_generator"] | {"use_sketch": True}},
+            "--sketches.read true",
+        ),
         ({"data": "shards-{0..3}.tar"}, "--exemplars reversed"),
         ({"masks": {"kind": "round"}}, "round"),
-        ({"perceptual": "efficientnet", "critic": "projected", "augment": "ada"}, "say augment none"),
-        ({"attribute_weight": 0, "perceptual": "none", "adversarial_weight": 0, "identity_weight": 0}, "no loss"),
-    ):  # fmt: skip
+        (natural | {"critic_augment.kind": "ada"}, "projected critics does not have: say none"),
+        (nothing, "no loss"),
+    ):
         with pytest.raises(ValueError, match=message):
             train(config, tmp_path / "run", **changes)
 
@@ -279,10 +342,10 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
 @pytest.mark.parametrize("options", [{}, PUBLISHED], ids=["thesis", "published"])
 def test_two_processes_equal_one(tmp_path: Path, pictures: Path, guides: Path, options: dict) -> None:
     """What belongs to a process's own batch (its other end, shared masks, rescaling, half of it) is left out."""
-    frozen = dict.fromkeys(("style_encoder", "identity_encoder"), str(guides))
-    options = options | {"exemplars": "sampled", "shared_mask": False, "perceptual_reduction": "mean"}
-    options |= {"spatial_weights": EXEMPLAR["spatial_weights"], "path_batch_shrink": 1}
-    options |= {"max_steps": 2, "learning_rate": 1e-5, "same_image_probability": 1, "sketch": True}
+    frozen = dict.fromkeys(("style_encoder", "pictures.identity_encoder"), str(guides))
+    options = options | {"exemplars": "sampled", "shared_mask": False, "pictures.reduction": "mean"}
+    options |= {"spatial.weights": EXEMPLAR["spatial.weights"], "path.batch_shrink": 1}
+    options |= {"max_steps": 2, "learning_rate": 1e-5, "same_image_probability": 1, "sketches.read": True}
     config = write_config(tmp_path, pictures, **(EXEMPLAR | frozen | options))
     for processes, batch in ((1, 4), (2, 2)):
         result = tmp_path / f"exemplar-{processes}"
@@ -386,5 +449,5 @@ def test_some_steps_take_fewer_codes(tmp_path: Path, config: Path) -> None:
         seen.add(len(layers))
     assert {0, len(trainer.layers)} < seen
     always = trainer_of(config, tmp_path / "all")
-    assert always.prepared(batch, False)["layers"] == always.layers
+    assert always.prepare(batch, False)["layers"] == always.layers
     train(config, tmp_path / "trained", fewer_layers=1, max_steps=4)

@@ -18,6 +18,7 @@ from facekit.weights.imagenet import load_efficientnet_lite
 from tests.train.conftest import TINY
 from tests.train.test_two_processes import launch
 from train.engine.config import read_config, read_yaml
+from train.engine.groups import nest
 from train.engine.stage import Learner
 from train.inpaint.config import InpaintConfig
 from train.inpaint.networks import load_backbone
@@ -26,10 +27,10 @@ from train.inpaint.validation import InpaintValidation
 
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 SHARP = {
-    "perceptual": "efficientnet",
-    "critic": "projected",
-    "projected_weight": 0.3,
-    "patch_weight": 0.1,
+    "pictures.perceptual": "efficientnet",
+    "adversarial.critic": "projected",
+    "adversarial.weight": 0.3,
+    "adversarial.patch_weight": 0.1,
     "gradient_clip": 5,
     "freeze_batch_statistics": True,
     "projected": {},
@@ -40,7 +41,7 @@ SHARP = {
 def sharp_config(tmp_path: Path, pictures: Path) -> Path:
     """The YAML file of a tiny run with both losses on ImageNet features."""
     path = tmp_path / "sharp.yaml"
-    path.write_text(yaml.safe_dump(TINY | SHARP | {"data": str(pictures)}))
+    path.write_text(yaml.safe_dump(nest(TINY | SHARP | {"data": str(pictures)})))
     return path
 
 
@@ -106,7 +107,11 @@ def test_each_picture_passes_the_features_once(
 def test_critics_need_no_patches_and_no_distance(
     tmp_path: Path, sharp_config: Path, passes: list[tuple[int, bool]]
 ) -> None:
-    trainer = trainer_of(sharp_config, tmp_path / "critics", patch_weight=0, perceptual="none")
+    trainer = trainer_of(
+        sharp_config,
+        tmp_path / "critics",
+        **{"adversarial.patch_weight": 0, "pictures.perceptual": "none"},
+    )
     assert len(trainer.losses.networks) == 1
     trainer.train()
     found = curves(tmp_path / "critics")
@@ -114,7 +119,9 @@ def test_critics_need_no_patches_and_no_distance(
     assert "loss_projected" in found
     assert not {"loss_patch", "generator_patch", "generator_imagenet"} & found.keys()
     assert len(trainer_of(sharp_config, tmp_path / "A", ablation="A").losses.networks) == 1
-    assert not trainer_of(sharp_config, tmp_path / "B", ablation="B", patch_weight=0).losses.networks
+    assert not trainer_of(
+        sharp_config, tmp_path / "B", ablation="B", **{"adversarial.patch_weight": 0}
+    ).losses.networks
 
 
 def test_critics_start_with_their_own_rates(tmp_path: Path, sharp_config: Path) -> None:
@@ -123,8 +130,11 @@ def test_critics_start_with_their_own_rates(tmp_path: Path, sharp_config: Path) 
         return [critic.optimizer.param_groups[0]["lr"] for critic in trainer.critics]
 
     assert rates() == [1e-3, TINY["learning_rate"]]
-    assert rates(discriminator_learning_rate=0.5) == [0.5, 0.5]
-    assert rates(discriminator_learning_rate=0.5, patch_learning_rate=0.25) == [0.5, 0.25]
+    assert rates(**{"adversarial.learning_rate": 0.5}) == [0.5, 0.5]
+    assert rates(**{"adversarial.learning_rate": 0.5, "adversarial.patch_learning_rate": 0.25}) == [
+        0.5,
+        0.25,
+    ]
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, sharp_config: Path) -> None:
@@ -199,9 +209,13 @@ def test_random_steps_are_drawn_alike_everywhere(tmp_path: Path, sharp_config: P
 
 
 def test_validation_says_how_near_and_how_sharp(tmp_path: Path, sharp_config: Path, pictures: Path) -> None:
-    options = {"validation_data": pictures, "validation_split": "train", "validation_images": 5}
+    options = {"validation.data": pictures, "validation.split": "train", "validation.images": 5}
     trainer = trainer_of(
-        sharp_config, tmp_path / "run", max_steps=2, validate_every=1, best_metric="imagenet", **options
+        sharp_config,
+        tmp_path / "run",
+        max_steps=2,
+        **{"validation.every": 1, "validation.best": "imagenet"},
+        **options,
     )
     trainer.train()
     found = curves(tmp_path / "run")
@@ -220,7 +234,7 @@ def test_validation_says_how_near_and_how_sharp(tmp_path: Path, sharp_config: Pa
 
 
 def test_perfect_fills_score_perfectly(tmp_path: Path, sharp_config: Path, pictures: Path) -> None:
-    options = {"validation_data": pictures, "validation_split": "train", "validation_images": 3}
+    options = {"validation.data": pictures, "validation.split": "train", "validation.images": 3}
     trainer = trainer_of(sharp_config, tmp_path / "run", **options)
     checks = trainer.build_validation()
     assert checks is not None

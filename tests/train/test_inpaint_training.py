@@ -52,7 +52,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_training_learns_and_writes_a_pipeline(tmp_path: Path, tiny_config: Path) -> None:
     output = tmp_path / "run"
     options = {"max_steps": 30, "shots": 2, "flip": "false", "augment": "''", "reasoning_steps": 1}
-    options |= {"pixel_weight": 20, "learning_rate": 0.005, "ema_min_decay": 0, "ema_decay": 0.5}
+    options |= {"pixel_weight": 20, "learning_rate": 0.005, "average.min_decay": 0, "average.decay": 0.5}
     train(tiny_config, output, *(str(part) for key, value in options.items() for part in (f"--{key}", value)))
     pixel = curve(output, "generator_pixel")
     assert np.mean(pixel[-5:]) < 0.8 * np.mean(pixel[:5])
@@ -124,7 +124,14 @@ def test_killed_in_the_middle_of_a_save(tmp_path: Path, tiny_config: Path) -> No
     [
         *(["--ablation", name] for name in "ABCDE"),
         ["--reasoning_steps", "9"],
-        ["--update_order", "published", "--mask_patch_loss", "false", "--gradient_accumulation_steps", "2"],
+        [
+            "--update_order",
+            "published",
+            "--adversarial.mask_patch_loss",
+            "false",
+            "--gradient_accumulation_steps",
+            "2",
+        ],
         ["--mixed_precision", "bf16"],
         ["--shots", "5"],
     ],
@@ -141,12 +148,12 @@ def test_variants_of_the_thesis(tmp_path: Path, tiny_config: Path, options: list
 
 def test_best_weights_and_samples(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
     output = tmp_path / "run"
-    options = ["--validation_data", str(pictures), "--validation_split", "train", "--validation_images", "3"]
+    options = ["--validation.data", str(pictures), "--validation.split", "train", "--validation.images", "3"]
     train(
         tiny_config,
         output,
         *options,
-        "--validate_every",
+        "--validation.every",
         "1",
         "--sample_every",
         "2",
@@ -202,10 +209,10 @@ def test_missing_lpips_weights_are_said_or_refused(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(OSError, match="LPIPS"):
         LPIPSLoss("vgg")
-    options = ["--perceptual", "lpips", "--max_steps", "1"]
+    options = ["--pictures.perceptual", "lpips", "--max_steps", "1"]
     with pytest.raises(OSError, match="LPIPS"):
         train(tiny_config, tmp_path / "refused", *options)
-    train(tiny_config, tmp_path / "said", *options, "--perceptual_substitute", "feature_matching")
+    train(tiny_config, tmp_path / "said", *options, "--pictures.substitute", "feature_matching")
     printed = capsys.readouterr()
     assert "uses feature_matching in its place" in printed.out + printed.err
     assert curve(tmp_path / "said", "generator_feature_matching")[0] > 0
@@ -213,8 +220,8 @@ def test_missing_lpips_weights_are_said_or_refused(
 
 def test_a_parser_may_look_at_the_fill(tmp_path: Path, tiny_config: Path) -> None:
     FaceParser(16, (4, 8)).save_pretrained(tmp_path / "parser")
-    parser, weight = ["--parser", str(tmp_path / "parser")], ["--parser_weight", "2"]
-    options = ["--perceptual", "none", "--max_steps", "2"]
+    parser, weight = ["--pictures.parser", str(tmp_path / "parser")], ["--pictures.parser_weight", "2"]
+    options = ["--pictures.perceptual", "none", "--max_steps", "2"]
     without = train(tiny_config, tmp_path / "without", *options)
     assert not same(without, train(tiny_config, tmp_path / "run", *options, *parser, *weight))
     assert curve(tmp_path / "run", "generator_parser")[0] > 0

@@ -28,8 +28,8 @@ def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
-    frozen = dict.fromkeys(("style_encoder", "prior", "identity_encoder"), str(guides))
-    return write_config(tmp_path, pictures, **frozen, size=32, perceptual="none")
+    frozen = dict.fromkeys(("style_encoder", "prior", "pictures.identity_encoder"), str(guides))
+    return write_config(tmp_path, pictures, **frozen, size=32, **{"pictures.perceptual": "none"})
 
 
 def trainer_of(config: Path, output: Path, **options: Any) -> LatentWarperTrainer:
@@ -43,8 +43,13 @@ def trainer_of(config: Path, output: Path, **options: Any) -> LatentWarperTraine
 
 
 def test_learns_from_codes_alone(tmp_path: Path, config: Path, pictures: Path) -> None:
-    options = {"identity_weight": 0, "attribute_weight": 1, "learning_rate": 0.01, "ema_decay": 0.5}
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validate_every": 20}
+    options = {
+        "pictures.identity_weight": 0,
+        "attribute_weight": 1,
+        "learning_rate": 0.01,
+        "average.decay": 0.5,
+    }
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.every": 20}
     train(config, tmp_path / "run", max_steps=20, sample_every=20, **options, **scoring)
     error = curve(tmp_path / "run", "warper_attribute")
     assert np.mean(error[-5:]) < 0.7 * np.mean(error[:3])
@@ -63,13 +68,13 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -
     assert not same(whole, train(config, tmp_path / "other", max_steps=3, seed=1))
     train(config, tmp_path / "parts", max_steps=2)
     assert same(whole, train(config, tmp_path / "parts", max_steps=3))
-    for name in ("loss_warper", "warper_identity", "gradients"):
+    for name in ("loss_warper", "warper_identity", "gradient_norm"):
         assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name) != []
 
 
 def test_codes_and_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
     """Lines 5 to 10 and Eq. 6.13, one sample and one code at a time."""
-    trainer = trainer_of(config, tmp_path, identity_weight=0, attribute_weight=0.1)
+    trainer = trainer_of(config, tmp_path, **{"pictures.identity_weight": 0}, attribute_weight=0.1)
     batch = trainer.to_device(next(trainer.batches()))
     image, positions = batch["image"], batch["position"]
     scale = float(trainer.step_rng(0).uniform(0.9375, 1.0625))
@@ -105,7 +110,7 @@ def test_pictures_are_rendered_only_for_losses_on_them(
     monkeypatch.setattr(
         LatentWarperTrainer, "picture", lambda self, *given: rendered.append(1) or picture(self, *given)
     )
-    train(config, tmp_path / "codes", max_steps=1, identity_weight=0)
+    train(config, tmp_path / "codes", max_steps=1, **{"pictures.identity_weight": 0})
     assert not rendered
     train(config, tmp_path / "pictures", max_steps=1)
     assert rendered and curve(tmp_path / "pictures", "warper_identity")
@@ -133,8 +138,8 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
     for changes, message in (
         ({"damage": "thesis"}, "damage must be none"),
         ({"optimizer": "sgd"}, "adam, radam"),
-        ({"perceptual": "feature_matching"}, "lpips, efficientnet, none"),
-        ({"attribute_weight": 0, "identity_weight": 0}, "no loss is left"),
+        ({"pictures.perceptual": "feature_matching"}, "lpips, efficientnet, none"),
+        ({"attribute_weight": 0, "pictures.identity_weight": 0}, "no loss is left"),
     ):
         with pytest.raises(ValueError, match=message):
             train(config, tmp_path / "run", **changes)

@@ -17,9 +17,8 @@ from tests.train.tiny_faces import label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.data.images import read_picture, to_tensor
 from train.data.label_maps import LabelFolder, one_hot
-from train.data.modalities import ModalityPreparation, edit_keep, ruled_keep
+from train.data.modalities import EncoderGuidance, ModalityPreparation, edit_keep, ruled_keep
 from train.engine.config import read_config
-from train.engine.options import ModalityConfig
 from train.starts.widen import widen_input
 from train.style_encoder.config import StyleEncoderConfig
 from train.style_encoder.trainer import StyleEncoderTrainer
@@ -39,8 +38,13 @@ def maps(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
-    options = {"prior": str(guides), "encoder": ENCODER, "modalities": True, "semantics_folder": str(maps)}
-    losses = {"perceptual": "none", "latent_weight": 0, "progressive_start": 0, "delta_weight": 0}
+    options = {
+        "prior": str(guides),
+        "encoder": ENCODER,
+        "modalities": True,
+        "guidance.semantics_folder": str(maps),
+    }
+    losses = {"pictures.perceptual": "none", "latent.weight": 0, "progressive.start": 0, "delta_weight": 0}
     return write_config(tmp_path, pictures, **options, **losses, learning_rate=0.003, size=32)
 
 
@@ -50,10 +54,6 @@ def trainer_of(config: Path, output: Path, **options: object) -> StyleEncoderTra
     for name, value in options.items():
         argv += [f"--{name}", str(value)]
     return StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
-
-
-def modality_config(**options: object) -> ModalityConfig:
-    return ModalityConfig(output_dir="x", max_steps=1, data="x", **options)
 
 
 def test_learns_from_a_teacher_and_from_pictures(tmp_path: Path, config: Path, guides: Path) -> None:
@@ -72,7 +72,11 @@ def test_learns_from_a_teacher_and_from_pictures(tmp_path: Path, config: Path, g
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path, guides: Path) -> None:
-    options = {"teacher": str(guides / "teacher"), "edit_probability": 0.3, "exemplar_probability": 0.3}
+    options = {
+        "teacher": str(guides / "teacher"),
+        "guidance.edit_probability": 0.3,
+        "guidance.exemplar_probability": 0.3,
+    }
     whole = train(config, tmp_path / "whole", max_steps=3, **options)
     train(config, tmp_path / "parts", max_steps=2, **options)
     assert same(whole, train(config, tmp_path / "parts", max_steps=3, **options))
@@ -108,7 +112,7 @@ def test_an_rgb_encoder_gets_the_other_channels_without_effect(
 
 
 def test_the_encoder_reads_what_is_kept(tmp_path: Path, config: Path) -> None:
-    trainer = trainer_of(config, tmp_path, batch_size=4, edit_probability=0.5)
+    trainer = trainer_of(config, tmp_path, batch_size=4, **{"guidance.edit_probability": 0.5})
     for raw in itertools.islice(trainer.batches(), 4):
         batch = trainer.to_device(raw)
         keep, seen = batch["keep"].float(), batch["damaged"]
@@ -124,23 +128,25 @@ def test_the_encoder_reads_what_is_kept(tmp_path: Path, config: Path) -> None:
 
 def test_the_trainers_rule() -> None:
     """The ruling modality has a large hole, the others a smaller one or are absent half the time."""
-    options = modality_config(unmasked_probability=0.0)
+    options = EncoderGuidance(unmasked_probability=0.0)
     keeps = np.stack([ruled_keep(options, 128, 2, np.random.default_rng(i)) for i in range(100)])
     shown = keeps.mean((2, 3))
     assert (shown[:, 2] > 0).mean() > 0.7
     assert 0.4 < (shown[:, [0, 1, 3]] == 0).mean() < 0.6
     given = shown[:, 0][shown[:, 0] > 0]
     assert shown[:, 2].mean() < given.mean() < 1
-    whole = modality_config(unmasked_probability=0.25)
+    whole = EncoderGuidance(unmasked_probability=0.25)
     share = np.mean([ruled_keep(whole, 128, 0, np.random.default_rng(i))[0].all() for i in range(100)])
     assert 0.12 < share < 0.38
-    thesis = modality_config(modality_rule="thesis")
+    thesis = EncoderGuidance(rule="thesis")
     keep = ruled_keep(thesis, 128, 1, np.random.default_rng(0))
     assert not keep[[0, 2, 3]].any()
 
 
 def test_one_modality_rules_a_batch(tmp_path: Path, config: Path) -> None:
-    trainer = trainer_of(config, tmp_path, batch_size=4, modality_rule="thesis", unmasked_probability=1)
+    trainer = trainer_of(
+        config, tmp_path, batch_size=4, **{"guidance.rule": "thesis", "guidance.unmasked_probability": 1}
+    )
     rulers = set()
     for batch in itertools.islice(trainer.batches(), 12):
         shown = batch["keep"].amax((2, 3))
@@ -150,7 +156,7 @@ def test_one_modality_rules_a_batch(tmp_path: Path, config: Path) -> None:
 
 
 def test_exemplars_and_edits_among_the_samples(tmp_path: Path, config: Path) -> None:
-    trainer = trainer_of(config, tmp_path, batch_size=5, exemplar_probability=1)
+    trainer = trainer_of(config, tmp_path, batch_size=5, **{"guidance.exemplar_probability": 1})
     keep = next(trainer.batches())["keep"]
     assert keep[:, 0].all() and not keep[:, 1:].any()
     mask = np.zeros((256, 256), np.uint8)
@@ -183,7 +189,7 @@ def test_labels_and_colours_follow_the_picture(pictures: Path, maps: Path) -> No
 
 
 def test_without_label_maps(tmp_path: Path, config: Path) -> None:
-    trainer = trainer_of(config, tmp_path, semantics="none")
+    trainer = trainer_of(config, tmp_path, **{"guidance.semantics": "none"})
     batch = trainer.to_device(next(trainer.batches()))
     assert batch["damaged"].shape[1] == 26 and not batch["damaged"][:, 4:].any()
 
@@ -191,7 +197,11 @@ def test_without_label_maps(tmp_path: Path, config: Path) -> None:
 def test_labels_by_a_parser(tmp_path: Path, config: Path) -> None:
     torch.manual_seed(0)
     FaceParser(sample_size=16, channels=(8, 8)).save_pretrained(tmp_path / "parser")
-    trainer = trainer_of(config, tmp_path / "run", semantics="parser", face_parser=tmp_path / "parser")
+    trainer = trainer_of(
+        config,
+        tmp_path / "run",
+        **{"guidance.semantics": "parser", "guidance.face_parser": tmp_path / "parser"},
+    )
     batch = trainer.to_device(next(trainer.batches()))
     wanted = trainer.labeller.parser(batch["image"]).argmax(1)
     assert torch.equal(batch["labels"].long(), wanted)
@@ -214,13 +224,13 @@ def test_settings_that_contradict_are_refused(
         Image.new("L", (32, 32)).save(wrong / path.name)
     for changes, message in (
         ({"damage": "thesis"}, "damage none"),
-        ({"modality_rule": "mine"}, "trainer, thesis"),
-        ({"semantics": "parser"}, "face_parser"),
-        ({"unmasked_probability": 2}, "probability"),
-        ({"exemplar_probability": 0.6, "edit_probability": 0.6}, "1 at most"),
-        ({"semantics_folder": str(tmp_path / "nowhere")}, "no folder of label maps"),
-        ({"semantics_folder": str(missing)}, "is missing"),
-        ({"semantics_folder": str(wrong)}, "are needed"),
+        ({"guidance.rule": "mine"}, "trainer, thesis"),
+        ({"guidance.semantics": "parser"}, "face_parser"),
+        ({"guidance.unmasked_probability": 2}, "probability"),
+        ({"guidance.exemplar_probability": 0.6, "guidance.edit_probability": 0.6}, "1 at most"),
+        ({"guidance.semantics_folder": str(tmp_path / "nowhere")}, "no folder of label maps"),
+        ({"guidance.semantics_folder": str(missing)}, "is missing"),
+        ({"guidance.semantics_folder": str(wrong)}, "are needed"),
         ({"teacher": str(guides / "style_encoder")}, "must read RGB"),
     ):
         with pytest.raises(ValueError, match=message):

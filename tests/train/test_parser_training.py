@@ -80,7 +80,7 @@ def yaml(tmp_path: Path, faces: Path) -> Path:
 
 def test_learns_and_writes_a_parser(tmp_path: Path, faces: Path, yaml: Path) -> None:
     output = tmp_path / "run"
-    scoring = {"validation_data": str(faces), "validation_split": "train", "validate_every": 40}
+    scoring = {"validation.data": str(faces), "validation.split": "train", "validation.every": 40}
     train(yaml, output, max_steps=40, learning_rate=0.02, sample_every=40, **STILL, **scoring)
     assert np.mean(curve(output, "loss")[-5:]) < 0.4 * np.mean(curve(output, "loss")[:5])
     for name in ("background", "skin", "hair"):

@@ -51,8 +51,8 @@ def test_validation_on_shards(tiny_config: Path, pictures: Path, shards: str, tm
     scores = []
     for data in (shards, str(pictures)):
         folder = tmp_path / f"run{len(scores)}"
-        line = ["--config", tiny_config, "--output_dir", folder, "--max_steps", 1, "--validate_every", 1]
-        line += ["--validation_data", data, "--validation_split", "train", "--validation_images", 7]
+        line = ["--config", tiny_config, "--output_dir", folder, "--max_steps", 1, "--validation.every", 1]
+        line += ["--validation.data", data, "--validation.split", "train", "--validation.images", 7]
         main([str(word) for word in line])
         lines = map(json.loads, (folder / "curves.jsonl").read_text().splitlines())
         scores.append([line["validation_psnr"] for line in lines if "validation_psnr" in line])

@@ -124,19 +124,21 @@ def options_of(stage: str, folder: Path) -> dict[str, Any]:
         return {"prior": PRIOR, "discriminator": DISCRIMINATOR, "latent_samples": 64}
     if stage == "style_encoder":
         networks = {"joint": True, "prior": PRIOR, "encoder": ENCODER, "discriminator": DISCRIMINATOR}
-        return networks | {"perceptual": "feature_matching", "latent_weight": 0, "latent_samples": 4}
+        return networks | {"pictures.perceptual": "feature_matching", "latent.weight": 0, "latent_samples": 4}
     if stage == "exemplar":
         guides = tiny_exemplar_guides(folder)
-        return EXEMPLAR | {name: str(guides) for name in ("style_encoder", "identity_encoder")}
+        return EXEMPLAR | {name: str(guides) for name in ("style_encoder", "pictures.identity_encoder")}
     if stage in ("latent_warper", "multimodal"):
-        frozen = dict.fromkeys(("style_encoder", "prior", "identity_encoder"), str(tiny_edit_guides(folder)))
+        frozen = dict.fromkeys(
+            ("style_encoder", "prior", "pictures.identity_encoder"), str(tiny_edit_guides(folder))
+        )
         if stage == "latent_warper":
-            return frozen | {"size": 32, "perceptual": "none"}
-        return frozen | MULTIMODAL | {"semantics": "none"}
+            return frozen | {"size": 32, "pictures.perceptual": "none"}
+        return frozen | MULTIMODAL | {"guidance.semantics": "none"}
     guides = str(tiny_guides(folder))
-    frozen = {"prior": guides, "style_encoder": guides, "perceptual": "feature_matching"}
+    frozen = {"prior": guides, "style_encoder": guides, "pictures.perceptual": "feature_matching"}
     if stage == "code_diffuser":
-        return frozen | {"identity_encoder": identity(folder), "diffuser": {"num_blocks": 1}}
+        return frozen | {"pictures.identity_encoder": identity(folder), "diffuser": {"num_blocks": 1}}
     losses = {"restorer": {"global_dim": 16, "dropout": 0.0}, "discriminator": {"stddev_group": 1}}
     return frozen | losses | {"code_diffuser": guides, "gradient_clip": 1.0}
 
@@ -173,6 +175,14 @@ def test_inpainting_too(tmp_path: Path, tiny_config: Path) -> None:
     inpaint.main([*argv, str(tmp_path / "told"), "--mixed_precision", precision_of(tmp_path / "auto")])
     assert curve(tmp_path / "auto", "loss_patch") == curve(tmp_path / "told", "loss_patch")
     assert same(weights(tmp_path / "auto" / "pipeline"), weights(tmp_path / "told" / "pipeline"))
+
+
+def test_an_ablation_is_applied_once(tmp_path: Path, pictures: Path) -> None:
+    config = write_config(tmp_path, pictures, max_steps=1, ablation="d", **options_of("exemplar", tmp_path))
+    exemplar.main(
+        ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--mixed_precision", "auto"]
+    )
+    assert not curve(tmp_path / "run", "generator_attribute")
 
 
 def test_unknown_precisions_are_refused(pictures: Path, tmp_path: Path) -> None:

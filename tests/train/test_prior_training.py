@@ -27,8 +27,7 @@ def config(tmp_path: Path, pictures: Path) -> Path:
         prior=PRIOR,
         discriminator=DISCRIMINATOR,
         latent_samples=64,
-        r1_every=2,
-        path_every=2,
+        **{"adversarial.r1_every": 2, "path.every": 2},
     )
 
 
@@ -36,7 +35,7 @@ def test_generator_moves_towards_the_pictures(tmp_path: Path) -> None:
     for shade in (150, 170):
         Image.new("RGB", (16, 16), (shade, 40, 40)).save(tmp_path / f"{shade}.png")
     config = write_config(tmp_path, tmp_path, prior=PRIOR, discriminator=DISCRIMINATOR, latent_samples=64)
-    options = {"batch_size": 4, "learning_rate": 0.01, "ema_decay": 0.9, "ema_min_decay": 0}
+    options = {"batch_size": 4, "learning_rate": 0.01, "average.decay": 0.9, "average.min_decay": 0}
     wanted = torch.tensor([160.0, 40.0, 40.0]) / 127.5 - 1
 
     def distance(steps: int) -> float:
@@ -51,7 +50,7 @@ def test_generator_moves_towards_the_pictures(tmp_path: Path) -> None:
 
 
 def test_projected_critics(tmp_path: Path, config: Path) -> None:
-    options = {"critic": "projected", "augment": "diffaugment"}
+    options = {"adversarial.critic": "projected", "critic_augment.kind": "diffaugment"}
     whole = train(config, tmp_path / "whole", max_steps=3, **options)
     train(config, tmp_path / "parts", max_steps=2, **options)
     assert same(whole, train(config, tmp_path / "parts", max_steps=3, **options))
@@ -62,7 +61,7 @@ def test_projected_critics(tmp_path: Path, config: Path) -> None:
     # What comes after needs no discriminator of the first run.
     train(config, tmp_path / "next", max_steps=1, init_from=str(folder), **options)
     with pytest.raises(ValueError, match="say diffaugment"):
-        train(config, tmp_path / "ada", critic="projected", augment="ada")
+        train(config, tmp_path / "ada", **{"adversarial.critic": "projected", "critic_augment.kind": "ada"})
 
 
 def test_mean_style_is_measured(tmp_path: Path, config: Path) -> None:
@@ -74,7 +73,12 @@ def test_mean_style_is_measured(tmp_path: Path, config: Path) -> None:
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -> None:
-    options = {"augment": "ada", "augment_probability": 0.5, "augment_length": 50, "augment_every": 2}
+    options = {
+        "critic_augment.kind": "ada",
+        "critic_augment.probability": 0.5,
+        "critic_augment.length": 50,
+        "critic_augment.every": 2,
+    }
     whole = train(config, tmp_path / "whole", max_steps=5, **options)
     other = train(config, tmp_path / "other", max_steps=5, seed=1, **options)
     assert not same(whole, other), "the comparison below would hold for any two runs"
@@ -100,8 +104,8 @@ def test_started_from_another_run(tmp_path: Path, config: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"augment": "diffaugment"},
-        {"r1_every": 0, "path_every": 0},
+        {"critic_augment.kind": "diffaugment"},
+        {"adversarial.r1_every": 0, "path.every": 0},
         {"style_mixing": 0, "gradient_accumulation_steps": 2},
         {"mixed_precision": "bf16"},
         {"shots": 2, "sample_every": 1},
@@ -113,8 +117,8 @@ def test_switches(tmp_path: Path, config: Path, options: dict) -> None:
     moved = train(config, tmp_path / "run", max_steps=1, **options)
     assert not same(still, moved)
     assert all(torch.isfinite(value).all() for value in moved.values())
-    assert bool(curve(tmp_path / "run", "r1")) == bool(options.get("r1_every", 1))
-    assert bool(curve(tmp_path / "run", "path_penalty")) == bool(options.get("path_every", 1))
+    assert bool(curve(tmp_path / "run", "r1")) == bool(options.get("adversarial.r1_every", 1))
+    assert bool(curve(tmp_path / "run", "path_penalty")) == bool(options.get("path.every", 1))
     if "sample_every" in options:
         assert Image.open(tmp_path / "run" / "samples" / "train-000000001.png").size == (4 * 16, 2 * 16)
 
@@ -123,7 +127,7 @@ def test_networks_of_different_size_are_refused(tmp_path: Path, config: Path) ->
     with pytest.raises(ValueError, match=r"16.*32"):
         train(config, tmp_path / "run", discriminator=DISCRIMINATOR | {"sample_size": 32})
     with pytest.raises(ValueError, match="mirror"):
-        train(config, tmp_path / "run", augment="mirror")
+        train(config, tmp_path / "run", **{"critic_augment.kind": "mirror"})
 
 
 def test_probability_follows_the_discriminator() -> None:

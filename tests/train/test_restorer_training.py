@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from facekit.models.smart import SMART
 from PIL import Image
 
 from facekit import FaceRestorePipeline
-from facekit.models.layers.smart import SMART
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
@@ -29,16 +29,25 @@ def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
     names = dict.fromkeys(("prior", "style_encoder", "code_diffuser"), str(guides))
     networks = {"restorer": {"global_dim": 16}, "discriminator": {"stddev_group": 2}}
-    losses = {"perceptual": "feature_matching", "r1_every": 2, "learning_rate": 0.002}
+    losses = {"pictures.perceptual": "feature_matching", "adversarial.r1_every": 2, "learning_rate": 0.002}
     return write_config(tmp_path, pictures, **names, **networks, **losses)
 
 
 def test_learns_a_pair_and_writes_a_pipeline(tmp_path: Path, config: Path, pictures: Path) -> None:
     output = tmp_path / "run"
     options = {"shots": 2, "flip": False, "l1_weight": 10, "learning_rate": 0.01}
-    average = {"ema_decay": 0.5, "ema_min_decay": 0}
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
-    train(config, output, max_steps=25, **options, **average, **scoring, validate_every=25, sample_every=25)
+    average = {"average.decay": 0.5, "average.min_decay": 0}
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 2}
+    train(
+        config,
+        output,
+        max_steps=25,
+        **options,
+        **average,
+        **scoring,
+        **{"validation.every": 25},
+        sample_every=25,
+    )
     error = curve(output, "restorer_l1")
     assert np.mean(error[-5:]) < 0.7 * np.mean(error[:3])
     for folder in ("pipeline", "best"):
@@ -63,9 +72,13 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path) -
 
 
 def test_learns_on_imagenet_features(tmp_path: Path, config: Path, pictures: Path) -> None:
-    natural = {"perceptual": "efficientnet", "critic": "projected", "adversarial_weight": 0.1}
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
-    options = natural | scoring | {"validate_every": 2, "best_metric": "imagenet", "gradient_clip": 5.0}
+    natural = {
+        "pictures.perceptual": "efficientnet",
+        "adversarial.critic": "projected",
+        "adversarial.weight": 0.1,
+    }
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 2}
+    options = natural | scoring | {"validation.every": 2, "validation.best": "imagenet", "gradient_clip": 5.0}
     whole = train(config, tmp_path / "whole", max_steps=4, **options)
     train(config, tmp_path / "parts", max_steps=2, **options)
     parts = train(config, tmp_path / "parts", max_steps=4, **options)
@@ -80,8 +93,12 @@ def test_learns_on_imagenet_features(tmp_path: Path, config: Path, pictures: Pat
 
 
 def test_the_imagenet_distance_goes_down_on_a_pair(tmp_path: Path, config: Path) -> None:
-    fixed = {"shots": 2, "flip": False, "learning_rate": 0.01, "ema_decay": 0.5, "ema_min_decay": 0}
-    natural = {"perceptual": "efficientnet", "adversarial_weight": 0, "perceptual_weight": 1.0}
+    fixed = {"shots": 2, "flip": False, "learning_rate": 0.01, "average.decay": 0.5, "average.min_decay": 0}
+    natural = {
+        "pictures.perceptual": "efficientnet",
+        "adversarial.weight": 0,
+        "pictures.perceptual_weight": 1.0,
+    }
     train(config, tmp_path / "run", max_steps=25, **fixed, **natural)
     distance = curve(tmp_path / "run", "restorer_imagenet")
     assert np.mean(distance[-5:]) < 0.9 * np.mean(distance[:3])
@@ -113,10 +130,17 @@ def test_ablations(tmp_path: Path, config: Path, ablation: str) -> None:
 
 
 def test_switches_and_a_start_from_other_weights(tmp_path: Path, config: Path) -> None:
-    options = {"perceptual_reduction": "sum", "gradient_accumulation_steps": 2, "style_mixing": 1}
+    options = {"pictures.reduction": "sum", "gradient_accumulation_steps": 2, "style_mixing": 1}
     first = train(config, tmp_path / "first", max_steps=1, **options)
     source = str(tmp_path / "first" / "pipeline")
-    again = train(config, tmp_path / "again", max_steps=1, init_from=source, learning_rate=0, r1_every=0)
+    again = train(
+        config,
+        tmp_path / "again",
+        max_steps=1,
+        init_from=source,
+        learning_rate=0,
+        **{"adversarial.r1_every": 0},
+    )
     assert same(first, again)
     assert not curve(tmp_path / "again", "r1")
 
@@ -124,7 +148,7 @@ def test_switches_and_a_start_from_other_weights(tmp_path: Path, config: Path) -
 def test_a_restorer_goes_on_as_a_residual_one(tmp_path: Path, config: Path) -> None:
     train(config, tmp_path / "first", max_steps=1)
     source = str(tmp_path / "first" / "pipeline")
-    options = {"restorer": {"residual": True}, "init_from": source, "r1_every": 0}
+    options = {"restorer": {"residual": True}, "init_from": source, "adversarial.r1_every": 0}
     train(config, tmp_path / "same", max_steps=1, learning_rate=0, **options)
     restorer = RestoreAutoEncoder.from_pretrained(tmp_path / "same" / "pipeline" / "restorer").eval()
     image, codes = torch.randn(1, 3, 16, 16), torch.randn(1, 6, 8)
@@ -135,7 +159,7 @@ def test_a_restorer_goes_on_as_a_residual_one(tmp_path: Path, config: Path) -> N
 
 
 def test_quiet_styles_begin_almost_without_influence(tmp_path: Path, config: Path) -> None:
-    options = {"max_steps": 1, "learning_rate": 0, "r1_every": 0}
+    options = {"max_steps": 1, "learning_rate": 0, "adversarial.r1_every": 0}
     spread = {}
     for quiet in (False, True):
         train(config, tmp_path / str(quiet), quiet_styles=quiet, **options)
@@ -164,7 +188,7 @@ def test_a_discriminator_may_come_from_the_prior(tmp_path: Path, config: Path, g
 def test_first_stage_without_prompts(tmp_path: Path, config: Path, guides: Path) -> None:
     shape = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "global_dim": 16}
     alone = dict.fromkeys(("prior", "style_encoder", "code_diffuser"))
-    plain = {"prompts": False, "perceptual": "none", "adversarial_weight": 0, "l1_weight": 1}
+    plain = {"prompts": False, "pictures.perceptual": "none", "adversarial.weight": 0, "l1_weight": 1}
     train(config, tmp_path / "plain", max_steps=2, **alone, **plain, restorer=shape, sample_every=2)
     folder = tmp_path / "plain" / "pipeline"
     assert [path.name for path in folder.iterdir()] == ["restorer"]

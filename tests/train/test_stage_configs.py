@@ -15,6 +15,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from train.code_diffuser.config import CodeDiffuserConfig
 from train.engine.config import read_yaml
+from train.engine.groups import merge, nest
 from train.engine.stage import StageConfig
 from train.exemplar.config import ExemplarConfig
 from train.latent_warper.config import LatentWarperConfig
@@ -31,7 +32,7 @@ STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "code_diffuser": (CodeDiffuserConfig, {"prior": "x", "style_encoder": "x"}),
     "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
     "parser": (ParserConfig, {}),
-    "exemplar": (ExemplarConfig, {"style_encoder": "x", "identity_encoder": "x"}),
+    "exemplar": (ExemplarConfig, {"style_encoder": "x", "pictures.identity_encoder": "x"}),
     "latent_warper": (LatentWarperConfig, {"prior": "x", "style_encoder": "x"}),
     "multimodal": (MultimodalConfig, {"prior": "x", "style_encoder": "x"}),
 }
@@ -43,7 +44,7 @@ def test_shipped_configurations_are_valid(path: Path, name: str) -> None:
     config_class, needed = STAGES[name]
     options = read_yaml(path)
     needed = needed if options.get("prompts", True) else {}
-    config = config_class(data="folder", output_dir="runs/x", **(needed | options))
+    config = config_class(data="folder", output_dir="runs/x", **merge(nest(needed), options))
     assert config.max_steps > 0
 
 

@@ -12,13 +12,18 @@ from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, tiny_guides, write_con
 def options_of(stage: str, folder: Path) -> dict[str, object]:
     """Batch statistics (minibatch deviation), a part of the batch and dropout would depend on how it is shared."""
     if stage == "prior":
-        alone = {"discriminator": DISCRIMINATOR | {"stddev_group": 1}, "path_batch_shrink": 1}
-        return alone | {"prior": PRIOR, "augment": "ada", "augment_probability": 0.5, "augment_length": 100}
+        alone = {"discriminator": DISCRIMINATOR | {"stddev_group": 1}, "path.batch_shrink": 1}
+        return alone | {
+            "prior": PRIOR,
+            "critic_augment.kind": "ada",
+            "critic_augment.probability": 0.5,
+            "critic_augment.length": 100,
+        }
     guides = dict.fromkeys(("prior", "style_encoder", "code_diffuser"), str(tiny_guides(folder)))
     return guides | {
         "restorer": {"global_dim": 16, "dropout": 0.0},
         "discriminator": {"stddev_group": 1},
-        "perceptual": "feature_matching",
+        "pictures.perceptual": "feature_matching",
     }
 
 

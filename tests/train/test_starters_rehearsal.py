@@ -39,14 +39,14 @@ TINY = {
     "autoencoder.latent_samples": "16",
     "restorer-plain.restorer": RESTORER,
     "restorer.restorer": RESTORER,
-    "restorer.validate_every": "5",
+    "restorer.validation.every": "5",
     "inpaint.inpainter": (
         "{sample_size: 64, stem_channels: 4, encoder_channels: [8, 8, 8], dim: 8, num_blocks: [1, 1, 1, 1],"
         " num_refinement_blocks: 1, num_heads: [1, 1, 2, 2]}"
     ),
     "inpaint.statistics_batches": "2",
     "inpaint.checkpoint_every": "4",
-    "inpaint-sharp.validate_every": "5",
+    "inpaint-sharp.validation.every": "5",
     "code-diffuser.diffuser": "{num_blocks: 1}",
     "exemplar.multi_style_generator": (
         "{sample_size: 64, channel_base: 256, max_channels: 16, global_dim: 16, num_mapping_layers: 2, dropout: 0.0,"
@@ -55,7 +55,7 @@ TINY = {
     "exemplar.latent_samples": "64",
     "edit.aggregation": "{channels: 4}",
     "edit.refiner": "{sample_size: 64, global_dim: 16, dropout: 0.0, skips: true}",
-    "edit.validate_every": "5",
+    "edit.validation.every": "5",
 }
 
 

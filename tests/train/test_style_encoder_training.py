@@ -31,21 +31,31 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, pictures: Path, prior: Path) -> Path:
-    options = {"prior": str(prior), "encoder": ENCODER, "damage": "thesis", "perceptual": "feature_matching"}
-    schedule = {"progressive_start": 0, "latent_r1_every": 2, "latent_pool": 4, "learning_rate": 0.001}
+    options = {
+        "prior": str(prior),
+        "encoder": ENCODER,
+        "damage": "thesis",
+        "pictures.perceptual": "feature_matching",
+    }
+    schedule = {"progressive.start": 0, "latent.r1_every": 2, "latent.pool": 4, "learning_rate": 0.001}
     return write_config(tmp_path, pictures, **options, **schedule)
 
 
 @pytest.fixture
 def joint(tmp_path: Path, pictures: Path) -> Path:
     options = {"joint": True, "prior": PRIOR, "encoder": ENCODER, "discriminator": DISCRIMINATOR}
-    losses = {"perceptual": "feature_matching", "latent_weight": 0, "mixing_weight": 0.1, "l1_weight": 1}
+    losses = {
+        "pictures.perceptual": "feature_matching",
+        "latent.weight": 0,
+        "mixing_weight": 0.1,
+        "l1_weight": 1,
+    }
     rates = {
         "learning_rate": 0.003,
         "betas": [0, 0.99],
-        "r1_every": 2,
-        "ema_decay": 0.9,
-        "progressive_start": 0,
+        "adversarial.r1_every": 2,
+        "average.decay": 0.9,
+        "progressive.start": 0,
     }
     return write_config(
         tmp_path / "joint", pictures, **options, **losses, **rates, statistics_batches=2, latent_samples=4
@@ -53,7 +63,7 @@ def joint(tmp_path: Path, pictures: Path) -> Path:
 
 
 def test_encoder_learns_a_pair(tmp_path: Path, config: Path) -> None:
-    fixed = {"shots": 2, "flip": False, "damage": "none", "latent_weight": 0, "learning_rate": 0.005}
+    fixed = {"shots": 2, "flip": False, "damage": "none", "latent.weight": 0, "learning_rate": 0.005}
     train(config, tmp_path / "run", max_steps=30, **fixed)
     error = curve(tmp_path / "run", "encoder_l2")
     assert np.mean(error[-5:]) < 0.8 * np.mean(error[:3])
@@ -90,7 +100,7 @@ def test_a_share_of_the_inputs_is_damaged(config: Path, tmp_path: Path) -> None:
 
 
 def test_joint_training_by_pixels_alone(tmp_path: Path, joint: Path) -> None:
-    pixels = {"perceptual": "none", "adversarial_weight": 0, "mixing_weight": 0}
+    pixels = {"pictures.perceptual": "none", "adversarial.weight": 0, "mixing_weight": 0}
     train(joint, tmp_path / "run", max_steps=2, **pixels)
     assert curve(tmp_path / "run", "encoder_l1") and not curve(tmp_path / "run", "loss_discriminator")
     assert not (tmp_path / "run" / "pipeline" / "discriminator").exists()
@@ -100,16 +110,16 @@ def test_joint_training_by_pixels_alone(tmp_path: Path, joint: Path) -> None:
 
 
 NATURAL = {
-    "perceptual": "efficientnet",
-    "critic": "projected",
-    "adversarial_weight": 0.1,
+    "pictures.perceptual": "efficientnet",
+    "adversarial.critic": "projected",
+    "adversarial.weight": 0.1,
     "mixing_weight": 0.1,
 }
 
 
 def test_joint_training_on_imagenet_features(tmp_path: Path, joint: Path, pictures: Path) -> None:
-    scoring = {"validation_data": str(pictures), "validation_split": "train", "validation_images": 2}
-    options = NATURAL | scoring | {"gradient_clip": 5.0, "validate_every": 2}
+    scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 2}
+    options = NATURAL | scoring | {"gradient_clip": 5.0, "validation.every": 2}
     whole = train(joint, tmp_path / "whole", max_steps=4, **options)
     train(joint, tmp_path / "parts", max_steps=2, **options)
     assert same(whole, train(joint, tmp_path / "parts", max_steps=4, **options))
@@ -123,8 +133,15 @@ def test_joint_training_on_imagenet_features(tmp_path: Path, joint: Path, pictur
 
 def test_features_of_truth_and_result_are_computed_once(tmp_path: Path, joint: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
-    argv = ["--config", str(joint), "--output_dir", str(tmp_path / "run"), "--critic", "projected"]
-    argv += ["--perceptual", "efficientnet", "--adversarial_weight", "0.1"]
+    argv = [
+        "--config",
+        str(joint),
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--adversarial.critic",
+        "projected",
+    ]
+    argv += ["--pictures.perceptual", "efficientnet", "--adversarial.weight", "0.1"]
     trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
     seen: list[int] = []
     trainer.losses.natural.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
@@ -152,7 +169,7 @@ def test_joint_training_goes_on_at_twice_the_size(tmp_path: Path, joint: Path) -
 
 def test_generator_and_encoder_learn_together(tmp_path: Path, joint: Path) -> None:
     output = tmp_path / "run"
-    train(joint, output, max_steps=30, shots=2, flip=False, adversarial_weight=0.01)
+    train(joint, output, max_steps=30, shots=2, flip=False, **{"adversarial.weight": 0.01})
     error = curve(output, "encoder_l2")
     assert np.mean(error[-5:]) < 0.5 * np.mean(error[:3])
     folder = output / "pipeline"
@@ -169,8 +186,8 @@ def test_generator_and_encoder_learn_together(tmp_path: Path, joint: Path) -> No
 
 
 def test_codes_get_their_offsets_one_by_one(tmp_path: Path, config: Path) -> None:
-    argv = ["--config", str(config), "--output_dir", str(tmp_path), "--progressive_start", "10"]
-    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, [*argv, "--progressive_every", "5"]))
+    argv = ["--config", str(config), "--output_dir", str(tmp_path), "--progressive.start", "10"]
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, [*argv, "--progressive.every", "5"]))
     stages = {}
     for step in (1, 10, 11, 15, 16, 31, 36, 100):
         trainer.run.step = step
@@ -202,33 +219,33 @@ def test_mixtures_lie_between_neighbours(tmp_path: Path, joint: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"progressive_start": 5},
+        {"progressive.start": 5},
         {
             "optimizer": "adam",
-            "latent_weight": 0,
+            "latent.weight": 0,
             "damage": "none",
-            "ema_decay": 0.5,
+            "average.decay": 0.5,
             "statistics_batches": 2,
         },
-        {"perceptual_weight": 0, "gradient_accumulation_steps": 2, "delta_weight": 0},
-        {"sample_every": 1, "size": 16, "identity_weight": 0.5},
+        {"pictures.perceptual_weight": 0, "gradient_accumulation_steps": 2, "delta_weight": 0},
+        {"sample_every": 1, "size": 16, "pictures.identity_weight": 0.5},
     ],
     ids=str,
 )
 def test_switches(tmp_path: Path, config: Path, options: dict) -> None:
-    if "identity_weight" in options:
+    if "pictures.identity_weight" in options:
         network = IdentityEncoder(sample_size=32, num_blocks=(1, 1, 1, 1), width=4, embedding_dim=8)
         network.save_pretrained(tmp_path / "identity")
-        options = options | {"identity_encoder": str(tmp_path / "identity")}
+        options = options | {"pictures.identity_encoder": str(tmp_path / "identity")}
     still = train(config, tmp_path / "still", max_steps=1, learning_rate=0, **options)
     moved = train(config, tmp_path / "run", max_steps=1, **options)
     names = [name for name in still if name.endswith("weight")]
     assert any(not torch.equal(still[name], moved[name]) for name in names)
     assert all(torch.isfinite(value).all() for value in moved.values())
     terms = {
-        "loss_latent_discriminator": options.get("latent_weight", 1) > 0,
-        "encoder_feature_matching": options.get("perceptual_weight", 1) > 0,
-        "encoder_identity": "identity_encoder" in options,
+        "loss_latent_discriminator": options.get("latent.weight", 1) > 0,
+        "encoder_feature_matching": options.get("pictures.perceptual_weight", 1) > 0,
+        "encoder_identity": "pictures.identity_encoder" in options,
         "encoder_delta": options.get("delta_weight", 1) > 0,
     }
     for name, wanted in terms.items():
@@ -241,7 +258,7 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, join
     with pytest.raises(ValueError, match="joint"):
         train(config, tmp_path / "run", joint=True)
     for path, changes, message in (
-        (joint, {"latent_weight": 0.1}, "latent_weight"),
+        (joint, {"latent.weight": 0.1}, "latent.weight"),
         (config, {"optimizer": "ranger"}, "radam"),
         (config, {"damage": "rain"}, "rain"),
         (config, {"size": 8}, "16"),

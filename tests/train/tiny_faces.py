@@ -18,9 +18,9 @@ MULTIMODAL: dict[str, Any] = {
     "refiner": {"global_dim": 8, "dropout": 0.0},
     "discriminator": DISCRIMINATOR | {"stddev_group": 1},
     "masks": {"kind": "centre"},
-    "perceptual": "feature_matching",
-    "r1_every": 2,
-    "thin_sketch": 0.0,
+    "pictures.perceptual": "feature_matching",
+    "adversarial.r1_every": 2,
+    "guidance.thin_sketch": 0.0,
 }
 
 

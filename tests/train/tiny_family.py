@@ -96,7 +96,11 @@ def write_family(family: Family) -> None:
     write_stage(family, "inpaint", inpainted)
     write_stage(family, "inpaint-sharp", inpainted, "best", SCORES, init_from=pipeline_of("inpaint"))
     write_stage(family, "code-diffuser", restored)
-    more = {"critic": "projected", "mixed_precision": "bf16", "init_from": pipeline_of("restorer-plain")}
+    more = {
+        "adversarial": {"critic": "projected"},
+        "mixed_precision": "bf16",
+        "init_from": pipeline_of("restorer-plain"),
+    }
     write_stage(family, "restorer", restored, "best", LOSSES + SCORES, **more)
     write_stage(family, "exemplar", tiny_exemplar_pipeline().save_pretrained)
     write_stage(family, "encoder-multimodal", edit, init_from=pipeline_of("autoencoder"))

@@ -16,6 +16,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.schedulers import CodeDiffusionScheduler
 from train.engine.config import read_config
+from train.engine.groups import nest
 from train.engine.stage import Stage, StageConfig
 
 PRIOR = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "num_mapping_layers": 2}
@@ -43,7 +44,7 @@ def write_config(folder: Path, pictures: Path, **options: Any) -> Path:
     """A YAML file of a tiny run; `output_dir` is left to the command line."""
     folder.mkdir(exist_ok=True)
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RUN | {"data": str(pictures)} | options))
+    path.write_text(yaml.safe_dump(nest(RUN | {"data": str(pictures)} | options)))
     return path
 
 
@@ -108,10 +109,10 @@ EXEMPLAR: dict[str, Any] = {
     },
     "discriminator": {"stddev_group": 1},
     "masks": {"kind": "ratio", "low": 0.2, "high": 0.5},
-    "spatial_weights": {"kernel_size": 8, "sigma": 3.0},
-    "perceptual": "feature_matching",
+    "spatial.weights": {"kernel_size": 8, "sigma": 3.0},
+    "pictures.perceptual": "feature_matching",
     "latent_samples": 64,
-    "r1_every": 2,
+    "adversarial.r1_every": 2,
 }
 
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facekit.schedulers import CodeDiffusionScheduler
-from train.engine.picture_losses import PictureLossConfig
+from train.checks import check_choices
+from train.engine.options import Adversarial, FacePictures
+from train.engine.stage import StageConfig
 
 
 @dataclass(kw_only=True)
-class CodeDiffuserConfig(PictureLossConfig):
+class CodeDiffuserConfig(StageConfig):
     """Options of the code diffuser's training; defaults are the thesis's (section 3.3.1).
 
     Attributes:
@@ -21,6 +23,7 @@ class CodeDiffuserConfig(PictureLossConfig):
         code_weight: weight of the loss on codes.
         size: side of the pictures that are compared; the prior's are averaged down to it. Default: the smaller of
             encoder and prior.
+        pictures, adversarial: groups, see `train.engine.options`; only projected critics can judge.
     """
 
     prior: str
@@ -33,14 +36,19 @@ class CodeDiffuserConfig(PictureLossConfig):
     size: int | None = None
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    perceptual_weight: float = 0.1
-    identity_weight: float = 0.1
+
+    pictures: FacePictures = field(
+        default_factory=lambda: FacePictures(perceptual_weight=0.1, identity_weight=0.1)
+    )
+    adversarial: Adversarial = field(default_factory=lambda: Adversarial(weight=0.0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(objective=("thesis", "published"))
-        if self.adversarial_weight > 0 and self.critic == "stylegan2":
-            raise ValueError("this stage trains no StyleGAN2 discriminator: say --critic projected")
+        check_choices(self, objective=("thesis", "published"))
+        if self.adversarial.is_whole:
+            raise ValueError(
+                "this stage trains no StyleGAN2 discriminator: say --adversarial.critic projected"
+            )
         prediction = self.make_scheduler().config.prediction_type
         if prediction != ("epsilon" if self.objective == "thesis" else "sample"):
             raise ValueError(f"the {self.objective} objective cannot train a prediction of {prediction!r}")

@@ -34,13 +34,14 @@ class CodeDiffuserTrainer(Stage):
         )
         self.size = config.size or min(self.prior.config.sample_size, self.style_encoder.config.sample_size)
         critic = None
-        if "feature_matching" in (config.perceptual, config.perceptual_substitute):
+        if "feature_matching" in (config.pictures.perceptual, config.pictures.substitute):
             critic = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
             if critic.config.sample_size != self.size:
                 raise ValueError(
                     f"the discriminator reads pictures of {critic.config.sample_size}, the run's are {self.size}"
                 )
-        self.losses = PictureLosses(config, critic, self.device, self.run.say)
+        judge = config.adversarial if config.adversarial.is_projected else None
+        self.losses = PictureLosses(config.pictures, critic, self.device, self.run.say, judge)
         self.feature_critic = self.losses.learn_critic(self)
 
     @torch.no_grad()

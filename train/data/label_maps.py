@@ -1,7 +1,7 @@
 """Label maps: where they come from, a folder or a parser, and what is made of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,6 @@ from facekit.conditions.color import color_tensor, region_means
 from facekit.conditions.semantics import CLASS_NAMES, load_parser, parse
 from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
 from train.data.images import Data, is_mixture
-
-if TYPE_CHECKING:
-    from train.engine.options import GuidanceConfig
 
 NUM_CLASSES = len(CLASS_NAMES)
 UNKNOWN = 255  # label of a pixel of which nothing is said
@@ -33,15 +30,15 @@ class LabelFolder:
     def __init__(self, data: Data, folder: str | None) -> None:
         if is_mixture(data):
             raise ValueError(
-                "label maps are found by the picture's place in one data folder; for a mixture say --semantics parser "
-                "or none"
+                "label maps are found by the picture's place in one data folder; for a mixture say "
+                "--guidance.semantics parser or none"
             )
         self.data = Path(str(data)).resolve()
         self.folder = Path(folder) if folder is not None else self.data / "semantic"
         if not self.folder.is_dir():
             raise ValueError(
-                f"{self.folder} is no folder of label maps: name one by --semantics_folder, or say --semantics parser "
-                "or none"
+                f"{self.folder} is no folder of label maps: name one by --guidance.semantics_folder, or say "
+                "--guidance.semantics parser or none"
             )
 
     def read(self, name: str, size: tuple[int, int]) -> np.ndarray:
@@ -83,12 +80,12 @@ def one_hot(labels: Tensor) -> Tensor:
 
 
 class Labeller:
-    """Adds `labels` and `color` to a batch on the device, where semantics come from a parser."""
+    """Adds `labels` and `color` to a batch on the device, where a parser (folder or Hub id) is to label it."""
 
-    def __init__(self, config: "GuidanceConfig", device: torch.device) -> None:
+    def __init__(self, parser: str | None, device: torch.device) -> None:
         self.parser: Any = None
-        if config.semantics == "parser":
-            self.parser = load_parser(config.face_parser).to(device).requires_grad_(False).eval()
+        if parser is not None:
+            self.parser = load_parser(parser).to(device).requires_grad_(False).eval()
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Every picture comes with all modalities; `keep` [4, S, S] says where the encoder
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from facekit.conditions.guidance import encoder_input
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
 from facekit.damage.holes import brush_mask, free_form_mask
 from facekit.damage.mixtures import MaskSampler
+from train.checks import check_choices, check_probabilities
 from train.data.images import (
     Picture,
     Preparation,
@@ -27,11 +28,73 @@ from train.data.images import (
 )
 from train.data.label_maps import MIRRORED, LabelFolder, color_map, one_hot
 
-if TYPE_CHECKING:
-    from train.engine.options import ModalityConfig
-
 MODALITIES = ("image", "sketch", "semantics", "color")  # the order of `keep`
 ENCODER_CHANNELS = 26
+
+
+@dataclass(kw_only=True)
+class Guidance:
+    """Options of the modalities.
+
+    Attributes:
+        semantics: where label maps come from: "folder" (index maps of the 19 BiSeNet classes, one for each picture, at
+            the same place and with the same name, as .png), "parser" (a network labels the pictures) or "none". Colour
+            maps are the mean colours of their regions; with "none" there are neither.
+        semantics_folder: default: the folder `semantic` in `data`.
+        face_parser: the network for "parser", see `facekit.conditions.semantics.load_parser`.
+        thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
+        threshold: omega of Algorithm 5: how often a modality is shown, with gaps, in an edited region.
+    """
+
+    semantics: str = "folder"
+    semantics_folder: str | None = None
+    face_parser: str | None = None
+    thin_sketch: float = 0.5
+    threshold: float = 0.8
+
+    def __post_init__(self) -> None:
+        check_choices(self, semantics=("folder", "parser", "none"))
+        check_probabilities(self, "thin_sketch", "threshold")
+        if self.semantics == "parser" and self.face_parser is None:
+            raise ValueError(
+                "semantics: parser needs face_parser, a folder or Hub id; or say --guidance.semantics none"
+            )
+
+    @property
+    def labelled_by(self) -> str | None:
+        """The network that labels the pictures; None where none does."""
+        return self.face_parser if self.semantics == "parser" else None
+
+
+@dataclass(kw_only=True)
+class EncoderGuidance(Guidance):
+    """Options of what the encoder is shown while it learns.
+
+    Attributes:
+        rule: "trainer" (one modality rules a batch, with a large hole; each other one has a smaller hole or, half the
+            time, is absent) or "thesis" (Algorithm 3: the others are always absent).
+        unmasked_probability: how often the ruling modality has no hole.
+        exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
+            with exemplars.
+        edit_probability, edit_masks: share of samples as Algorithm 5 shows them (the picture outside a hole, and inside
+            it each other modality with gaps, or absent with probability 1 - `threshold`), and their holes.
+    """
+
+    rule: str = "trainer"
+    unmasked_probability: float = 0.25
+    exemplar_probability: float = 0.0
+    edit_probability: float = 0.0
+    edit_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, rule=("trainer", "thesis"))
+        check_probabilities(self, "unmasked_probability", "exemplar_probability", "edit_probability")
+        if self.exemplar_probability + self.edit_probability > 1:
+            raise ValueError(
+                "exemplar_probability and edit_probability are shares of all samples: 1 at most together"
+            )
+        MaskSampler(**self.edit_masks)
 
 
 def holes_of(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
@@ -39,13 +102,13 @@ def holes_of(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
     return 1 - (free_form_mask(size, rng) if large else brush_mask(size, rng))
 
 
-def ruled_keep(config: "ModalityConfig", size: int, ruling: int, rng: np.random.Generator) -> np.ndarray:
+def ruled_keep(guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator) -> np.ndarray:
     """Keep masks uint8 [4, S, S] of a sample in a batch that modality number `ruling` rules."""
     keep = np.zeros((len(MODALITIES), size, size), np.uint8)
     for i in range(len(MODALITIES)):
         if i == ruling:
-            keep[i] = 1 if rng.random() < config.unmasked_probability else holes_of(size, rng, True)
-        elif config.modality_rule == "trainer" and rng.random() < 0.5:
+            keep[i] = 1 if rng.random() < guidance.unmasked_probability else holes_of(size, rng, True)
+        elif guidance.rule == "trainer" and rng.random() < 0.5:
             keep[i] = holes_of(size, rng, False)
     return keep
 
@@ -63,21 +126,21 @@ def edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> n
 class EncoderKeep:
     """Draws `keep` for the training of the style encoder; all samples of a batch have one ruling modality."""
 
-    def __init__(self, config: "ModalityConfig", size: int) -> None:
-        self.config, self.size = config, size
-        self.masks = MaskSampler(size=size, **config.edit_masks)
+    def __init__(self, guidance: EncoderGuidance, size: int, seed: int, batch_size: int) -> None:
+        self.guidance, self.size, self.seed, self.batch_size = guidance, size, seed, batch_size
+        self.masks = MaskSampler(size=size, **guidance.edit_masks)
 
     def __call__(self, position: int, rng: np.random.Generator) -> dict[str, Any]:
-        config, size = self.config, self.size
+        guidance, size = self.guidance, self.size
         kind = rng.random()
-        if kind < config.exemplar_probability:
+        if kind < guidance.exemplar_probability:
             keep = np.zeros((len(MODALITIES), size, size), np.uint8)
             keep[0] = 1
-        elif kind < config.exemplar_probability + config.edit_probability:
-            keep = edit_keep(self.masks(rng), config.modality_threshold, rng)
+        elif kind < guidance.exemplar_probability + guidance.edit_probability:
+            keep = edit_keep(self.masks(rng), guidance.threshold, rng)
         else:
-            batch = np.random.default_rng([config.seed, 2, position // config.batch_size])
-            keep = ruled_keep(config, size, int(batch.integers(len(MODALITIES))), rng)
+            batch = np.random.default_rng([self.seed, 2, position // self.batch_size])
+            keep = ruled_keep(guidance, size, int(batch.integers(len(MODALITIES))), rng)
         return {"keep": torch.from_numpy(keep)}
 
 
@@ -137,7 +200,9 @@ def encoder_view(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
 def prepare_guided(
     config: Any, size: int, draw: Callable[[int, np.random.Generator], dict[str, Any]]
 ) -> ModalityPreparation:
-    """The preparation of a stage whose options are a `GuidanceConfig`; `draw`: see `ModalityPreparation`."""
-    labels = LabelFolder(config.data, config.semantics_folder) if config.semantics == "folder" else None
-    options = {"flip": config.flip, "labels": labels, "thin_sketch": config.thin_sketch, "draw": draw}
+    """The preparation of a stage whose options have a group `guidance`; `draw`: see `ModalityPreparation`."""
+    guidance, labels = config.guidance, None
+    if guidance.semantics == "folder":
+        labels = LabelFolder(config.data, guidance.semantics_folder)
+    options = {"flip": config.flip, "labels": labels, "thin_sketch": guidance.thin_sketch, "draw": draw}
     return ModalityPreparation(size, config.seed, **options)

@@ -1,17 +1,21 @@
 """Configuration of a training run: a dataclass, filled from a YAML file, then from the command line.
 
-`python -m train.inpaint --config train/configs/inpaint/starter-128.yaml --batch_size 4 --masks '{kind: centre}'`:
-every field of the dataclass is an option of the same name, its value is read as YAML. `~/` is the home folder.
+`python -m train.inpaint --config train/configs/inpaint/starter-128.yaml --batch_size 4 --adversarial.weight 0.5`: every
+field of the dataclass is an option of the same name, its value is read as YAML; options in groups have the group's name
+before them. `~/` is the home folder.
 """
 
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
+from train.engine.groups import GROUPS, groups_of, merge, nest
+from train.engine.renamed import refuse_old_names
 
 Config = TypeVar("Config")
 
@@ -37,28 +41,50 @@ def read_config(
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=_path, help="YAML file with values for the options below")
-    known = {field.name: field for field in fields(config_class)}  # type: ignore[arg-type]
-    for name, field in known.items():
+    options = _options(config_class)
+    for name, field in options.items():
         parser.add_argument(f"--{name}", type=_value, default=argparse.SUPPRESS, help=_help(field))
-    given = vars(parser.parse_args(argv))
+    known, strange = parser.parse_known_args(argv)
+    refuse_old_names(config_class, [word[2:].partition("=")[0] for word in strange], "command line")
+    if strange:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    given = vars(known)
     path = given.pop("config")
     values = read_yaml(path) if path else {}
-    unknown = sorted(set(values) - set(known))
+    refuse_old_names(config_class, values, str(path))
+    names = {field.name for field in fields(config_class)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
     if unknown:
-        raise ValueError(f"{path}: unknown keys {unknown}; known are {sorted(known)}")
-    values |= given
+        raise ValueError(f"{path}: unknown keys {unknown}; known are {sorted(names)}")
+    values = merge(values, nest(given))
     missing = [
         name
-        for name, field in known.items()
-        if name not in values and field.default is MISSING and field.default_factory is MISSING
+        for name, field in options.items()
+        if name not in values
+        and isinstance(field, Field)
+        and field.default is MISSING
+        and field.default_factory is MISSING
     ]
     if missing:
         raise ValueError(f"these options need a value: {', '.join('--' + name for name in missing)}")
     return config_class(**values)
 
 
+def _options(config_class: Any) -> dict[str, Any]:
+    """Every option by the name that it has on the command line, with its field and, of a group's, its default."""
+    groups = groups_of(config_class)
+    found: dict[str, Any] = {}
+    for field in fields(config_class):
+        if field.name in groups:
+            for part in fields(groups[field.name]):
+                found[f"{field.name}.{part.name}"] = getattr(groups[field.name], part.name)
+        else:
+            found[field.name] = field
+    return found
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file, over that of the file its key `base` names (relative to it).
+    """The mapping in a YAML file, over that of the file its key `base` names (relative to it); groups option by option.
 
     YAML 1.1 reads `2e-4` as text; numbers written so are taken as numbers.
     """
@@ -67,9 +93,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold a mapping of options, not a {type(values).__name__}")
     base = values.pop("base", None)
-    return (read_yaml(path.parent / base) if base else {}) | {
-        key: _settled(value) for key, value in values.items()
+    settled = {
+        key: {name: _settle(part) for name, part in value.items()}
+        if key in GROUPS and isinstance(value, dict)
+        else _settle(value)
+        for key, value in values.items()
     }
+    return merge(read_yaml(path.parent / base) if base else {}, settled)
 
 
 def _path(text: str) -> Path:
@@ -77,28 +107,30 @@ def _path(text: str) -> Path:
 
 
 def _value(text: str) -> Any:
-    return _settled(yaml.safe_load(text))
+    return _settle(yaml.safe_load(text))
 
 
-def _settled(value: Any) -> Any:
+def _settle(value: Any) -> Any:
     """Text that is a number as one, and `~/` as the home folder, also in lists and as the keys of a mapping."""
     if isinstance(value, list):
-        return [_expanded(entry) for entry in value]
+        return [_expand(entry) for entry in value]
     if isinstance(value, dict):
-        return {_expanded(key): entry for key, entry in value.items()}
+        return {_expand(key): entry for key, entry in value.items()}
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
-        return _expanded(value)
+        return _expand(value)
 
 
-def _expanded(value: Any) -> Any:
+def _expand(value: Any) -> Any:
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
-def _help(field: Any) -> str:
-    default = field.default if field.default is not MISSING else None
-    if default is None and field.default_factory is not MISSING:
-        default = field.default_factory()
-    text = f"{field.metadata.get('help', '')} (default: {default})"
-    return text.replace("%", "%%").strip()
+def _help(option: Any) -> str:
+    """The default of a field, or of an option of a group, in words."""
+    default = option
+    if isinstance(option, Field):
+        default = option.default if option.default is not MISSING else None
+        if default is None and option.default_factory is not MISSING:
+            default = option.default_factory()
+    return f"(default: {default})".replace("%", "%%")

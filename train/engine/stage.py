@@ -27,7 +27,6 @@ from facekit.schedulers import CodeDiffusionScheduler
 from train.data.images import (
     Data,
     ImageSource,
-    Picture,
     PictureSource,
     Preparation,
     Prepare,
@@ -37,6 +36,7 @@ from train.data.images import (
 )
 from train.engine import streams
 from train.engine.checkpoints import write_folder
+from train.engine.options import Average
 from train.engine.run import LoopConfig, Run
 from train.engine.validation import Validation, validate
 
@@ -86,17 +86,6 @@ class StageConfig(LoopConfig):
         """Where the training pictures come from; ValueError for a mixture that cannot be read."""
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self, name) for name in names})
-
-    def held_out(self, count: int) -> list[Picture]:
-        """The first `count` pictures of the validation's split."""
-        source = ImageSource(self.validation_data, self.validation_split, image_column=self.image_column)
-        return source.first_pictures(count)
-
-    def check_choices(self, **choices: tuple[str, ...]) -> None:
-        """ValueError when an option is none of its choices."""
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
 
 
 class Generators(list[torch.Generator]):
@@ -164,10 +153,10 @@ class Stage:
         network: nn.Module,
         learning_rate: float,
         betas: tuple[float, float],
-        average: tuple[float, float] | None = None,
+        average: Average | None = None,
         optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
     ) -> Learner:
-        """Train a network, part of the checkpoints from now on; `average`: decay and least decay of its average."""
+        """Train a network, part of the checkpoints from now on; `average`: that of its average, if one is kept."""
         network.to(self.device).train()
         # One kernel for all parameters where there is one.
         fused = {"fused": True} if optimizer is torch.optim.Adam and self.device.type == "cuda" else {}
@@ -179,7 +168,10 @@ class Stage:
         kept = None
         if average is not None:
             kept = EMAModel(
-                network.parameters(), decay=float(average[0]), min_decay=float(average[1]), foreach=True
+                network.parameters(),
+                decay=float(average.decay),
+                min_decay=float(average.min_decay),
+                foreach=True,
             )
             self.accelerator.register_for_checkpointing(kept)
         self.learners.append(Learner(network, made, kept))
@@ -345,7 +337,7 @@ class Stage:
         batches = self.batches()
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
-            if validation is not None and run.is_time(config.validate_every):
+            if validation is not None and run.is_time(config.validation.every):
                 validate(run, validation, self.write_networks)
             if run.is_time(config.sample_every) and run.is_main:
                 with torch.no_grad():

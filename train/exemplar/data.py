@@ -36,8 +36,8 @@ def prepare_holes(config: ExemplarConfig, masks: MaskSampler, size: int) -> Prep
 
     def draw(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         sample = {"mask": torch.from_numpy(masks(rng).astype(np.float32))[None]}
-        if config.sketch:
-            sample["sketch"] = draw_strokes(pixels, rng, config.sketch_dropout, config.sketch_partial)
+        if config.sketches.read:
+            sample["sketch"] = draw_strokes(pixels, rng, config.sketches.dropout, config.sketches.partial)
         return sample
 
     return Preparation(size, config.seed, flip=config.flip, extras=draw)

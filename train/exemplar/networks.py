@@ -23,7 +23,7 @@ def build_generator(
         ValueError: the generator of `init_from` is another than the options say, or it reads sketches and the run has
             none.
     """
-    options: dict[str, Any] = {"style_dim": encoder.config.style_dim, "use_sketch": config.sketch}
+    options: dict[str, Any] = {"style_dim": encoder.config.style_dim, "use_sketch": config.sketches.read}
     options |= config.multi_style_generator
     if config.init_from is None:
         generator = MultiStyleGenerator(**options)
@@ -34,7 +34,7 @@ def build_generator(
             start_from_prior(generator, load_component(StyleGAN2Generator, config.prior, "prior"))
     else:
         generator = load_component(MultiStyleGenerator, config.init_from, "multi_style_generator")
-        if config.sketch and not generator.config.use_sketch:
+        if config.sketches.read and not generator.config.use_sketch:
             generator = generator.sketch_variant()
         size = options.pop("sample_size", generator.config.sample_size)
         for name, value in config.multi_style_generator.items():
@@ -49,9 +49,9 @@ def build_generator(
                 prior = load_component(StyleGAN2Generator, config.prior, "prior")
                 start_from_prior(generator, prior, first_level=len(small.levels))
             say(f"generator: grown from {small.config.sample_size} to {size} pixels")
-    if generator.config.use_sketch != config.sketch:
+    if generator.config.use_sketch != config.sketches.read:
         wanted = str(generator.config.use_sketch).lower()
-        raise ValueError(f"the generator has use_sketch {wanted}: say --sketch {wanted}")
+        raise ValueError(f"the generator has use_sketch {wanted}: say --sketches.read {wanted}")
     return generator
 
 

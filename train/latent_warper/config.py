@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 
-from train.engine.picture_losses import PictureLossConfig
+from train.checks import check_choices
+from train.engine.options import Average, FacePictures, Validation
+from train.engine.stage import StageConfig
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 
 @dataclass(kw_only=True)
-class LatentWarperConfig(PictureLossConfig):
+class LatentWarperConfig(StageConfig):
     """Options of Algorithm 4; defaults are the thesis's.
 
     Attributes:
@@ -22,9 +24,8 @@ class LatentWarperConfig(PictureLossConfig):
         size: side of the pictures that are read and compared; larger ones of the prior are averaged down.
         attribute_weight: of the mean square of the differences between the codes (Eq. 6.13).
         optimizer: "adam" or "radam".
-        clip_gradients: largest norm of the gradients; 0: any. Its first results are far from the codes.
-        ema_decay, ema_min_decay: decay per step of the averaged network, and its least value in early steps.
-        validation_data, validation_split, validation_images: pictures scored.
+        gradient_clip: as elsewhere; the first results are far from the codes.
+        pictures, average, validation: groups, see `train.engine.options`.
     """
 
     style_encoder: str
@@ -35,21 +36,19 @@ class LatentWarperConfig(PictureLossConfig):
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.5, 0.99)
     optimizer: str = "adam"
-    perceptual_weight: float = 0.1
-    identity_weight: float = 0.1
     attribute_weight: float = 0.1
-    clip_gradients: float = 10.0
-    ema_decay: float = 0.999445
-    ema_min_decay: float = 0.0
-    validation_data: str | None = None
-    validation_split: str = "validation"
-    validation_images: int = 32
+
+    gradient_clip: float | None = 10.0
+    pictures: FacePictures = field(
+        default_factory=lambda: FacePictures(perceptual_weight=0.1, identity_weight=0.1)
+    )
+    average: Average = field(default_factory=lambda: Average(decay=0.999445, min_decay=0.0))
+    validation: Validation = field(default_factory=lambda: Validation(images=32))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(optimizer=tuple(OPTIMIZERS), perceptual=("lpips", "efficientnet", "none"))
-        if self.adversarial_weight > 0:
-            raise ValueError("this stage has no adversarial loss: adversarial_weight must be 0")
+        check_choices(self, optimizer=tuple(OPTIMIZERS))
+        check_choices(self.pictures, perceptual=("lpips", "efficientnet", "none"))
         if self.damage != "none":
             raise ValueError(f"codes are warped of whole pictures: damage must be none, got {self.damage}")
         if self.attribute_weight <= 0 and not self.compares_pictures:
@@ -58,5 +57,4 @@ class LatentWarperConfig(PictureLossConfig):
     @property
     def compares_pictures(self) -> bool:
         """Whether any loss looks at the prior's picture of the warped codes."""
-        perceptual = self.perceptual != "none" and self.perceptual_weight > 0
-        return perceptual or (self.identity_encoder is not None and self.identity_weight > 0)
+        return self.pictures.compares or self.pictures.identifies

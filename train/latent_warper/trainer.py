@@ -42,11 +42,10 @@ class LatentWarperTrainer(Stage):
         else:
             codes = {"num_styles": given.num_styles, "style_dim": given.style_dim}
             warper = LatentWarper(**(codes | config.warper))
-        average = (config.ema_decay, config.ema_min_decay)
         kind = OPTIMIZERS[config.optimizer]
-        self.warper = self.learn(warper, config.learning_rate, config.betas, average, kind)
-        self.losses = PictureLosses(config, None, self.device, self.run.say)
-        if config.identity_weight > 0 and config.identity_encoder is None:
+        self.warper = self.learn(warper, config.learning_rate, config.betas, config.average, kind)
+        self.losses = PictureLosses(config.pictures, None, self.device, self.run.say)
+        if config.pictures.identity_weight > 0 and config.pictures.identity_encoder is None:
             self.run.say("no identity_encoder is named: this run has no identity loss")
 
     # Codes and pictures
@@ -91,12 +90,7 @@ class LatentWarperTrainer(Stage):
             self.run.curves.record(
                 loss_warper=loss, **{f"warper_{name}": value for name, value in terms.items()}
             )
-        if self.config.clip_gradients > 0:
-            parameters = self.warper.network.parameters()
-            self.run.curves.record(
-                gradients=self.accelerator.clip_grad_norm_(parameters, self.config.clip_gradients)
-            )
-        self.update(self.warper)
+        self.update(self.warper, clip=self.config.gradient_clip)
 
     # Results
 
@@ -112,7 +106,7 @@ class LatentWarperTrainer(Stage):
         return [F.adaptive_avg_pool2d(row, side) for row in rows]
 
     def build_validation(self) -> WarperValidation | None:
-        return None if self.config.validation_data is None else WarperValidation(self)
+        return None if self.config.validation.data is None else WarperValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         self.copy_average(self.warper).cpu().save_pretrained(folder / "latent_warper")

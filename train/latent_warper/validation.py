@@ -25,7 +25,7 @@ class WarperValidation:
         self.trainer, config = trainer, trainer.config
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))
-            for picture in config.held_out(config.validation_images)
+            for picture in config.validation.first_pictures(config.image_column)
         ]
 
     @torch.no_grad()

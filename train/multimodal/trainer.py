@@ -49,16 +49,17 @@ class MultimodalTrainer(AdversarialStage):
         if self.guide_size % self.size:
             raise ValueError(f"guide_size {self.guide_size} is no multiple of the refiner's size {self.size}")
         self.faces = known_codes(config.prior).to(self.device) if config.random_codes == "faces" else None
-        self.labeller = Labeller(config, self.device)
-        average = (config.ema_decay, config.ema_min_decay)
-        self.aggregation = self.learn(aggregation, config.learning_rate, config.betas, average)
-        self.refiner = self.learn(refiner, config.learning_rate, config.betas, average)
-        augment = config.make_augment()
+        self.labeller = Labeller(config.guidance.labelled_by, self.device)
+        self.aggregation = self.learn(aggregation, config.learning_rate, config.betas, config.average)
+        self.refiner = self.learn(refiner, config.learning_rate, config.betas, config.average)
+        augment = config.critic_augment.make()
         self.critic: Critic | None = None
         if config.needs_critic:
-            rate = config.discriminator_learning_rate or config.learning_rate
-            betas = config.discriminator_betas or config.betas
-            every = config.r1_every if config.lazy_rates and config.r1_weight > 0 else 0
+            rate = config.adversarial.learning_rate or config.learning_rate
+            betas = config.adversarial.betas or config.betas
+            every = (
+                config.adversarial.r1_every if config.lazy_rates and config.adversarial.r1_weight > 0 else 0
+            )
             same = {name: refiner.config[name] for name in ("sample_size", "channel_base", "max_channels")}
             critic = build_critic(same | config.discriminator, config.init_from, self.run.say)
             self.critic = Critic(self, self.learn(critic, **lazy_options(rate, betas, every)), augment)
@@ -196,7 +197,7 @@ class MultimodalTrainer(AdversarialStage):
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
         """Eq. 6.21."""
-        return code_distance(self.codes(image), batch["codes"], self.config.attribute_distance).mean()
+        return code_distance(self.codes(image), batch["codes"], self.config.attribute.distance).mean()
 
     # Results
 
@@ -211,7 +212,7 @@ class MultimodalTrainer(AdversarialStage):
         return [masked, few["color"], filled, few["image"]]
 
     def build_validation(self) -> MultimodalValidation | None:
-        return None if self.config.validation_data is None else MultimodalValidation(self)
+        return None if self.config.validation.data is None else MultimodalValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         if self.config.latent_warper is not None:
@@ -226,8 +227,8 @@ class MultimodalTrainer(AdversarialStage):
     def whole_pipeline(self) -> FaceEditPipeline:
         """The pipeline around the averaged networks."""
         config, parser, directions = self.config, None, None
-        if config.face_parser is not None:
-            found = load_parser(config.face_parser)
+        if config.guidance.face_parser is not None:
+            found = load_parser(config.guidance.face_parser)
             parser = found if isinstance(found, FaceParser) else None
         if config.directions is not None:
             directions = load_component(StyleDirections, config.directions, "directions")

@@ -23,7 +23,7 @@ class MultimodalValidation:
     without an exemplar; nothing at all.
 
     Raises:
-        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
     """
 
     WAYS = ("psnr", "psnr_guided", "psnr_alone")
@@ -31,16 +31,16 @@ class MultimodalValidation:
 
     def __init__(self, trainer: "MultimodalTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        self.best = config.best_metric
+        self.best = config.validation.best
         size = trainer.guide_size
-        masks = MaskSampler(size=size, **config.validation_masks)
+        masks = MaskSampler(size=size, **config.validation.masks)
         labels = None
-        if config.semantics == "folder":
-            labels = LabelFolder(config.validation_data, config.validation_semantics)
+        if config.guidance.semantics == "folder":
+            labels = LabelFolder(config.validation.data, config.validation.semantics)
         prepare = ModalityPreparation(size, 0, flip=False, labels=labels)
         self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
         self.pictures: list[dict[str, Tensor]] = []
-        for i, picture in enumerate(config.held_out(config.validation_images)):
+        for i, picture in enumerate(config.validation.first_pictures(config.image_column)):
             sample = prepare(picture, i)
             sample["mask"] = torch.from_numpy(masks(np.random.default_rng([7, i])).astype(np.float32))[None]
             sample["position"] = torch.tensor(i)

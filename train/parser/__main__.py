@@ -1,7 +1,7 @@
 """Train the face parser on pictures with label maps.
 
     accelerate launch -m train.parser --config train/configs/parser/starter.yaml --data FOLDER \
-        --validation_data FOLDER --output_dir runs/parser
+        --validation.data FOLDER --output_dir runs/parser
 
 Ends with `OUTPUT_DIR/pipeline`, a folder that `FaceParser.from_pretrained` loads; `OUTPUT_DIR/best` is the same
 where it scored best. The same command goes on where a run stopped.

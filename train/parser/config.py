@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from train.data.images import is_mixture
+from train.engine.options import HeldOut
 from train.engine.stage import StageConfig
 
 
@@ -28,9 +29,9 @@ class ParserConfig(StageConfig):
         balance: 0..1, exponent of a class's weight, (its share of the pixels) ** -balance, at most `largest_weight`.
         correction: 0..1, how far the finished network takes that weight back from its logits: none of it favours small
             classes most, all of it counts every pixel alike.
+        validation: group, see `train.engine.options`: the maps above `min_score` are scored, and `best` is where their
+            mean IoU is highest.
         dice_weight: weight of the Dice loss beside cross entropy.
-        validation_data, validation_split: scored every `validate_every` steps, with the maps above `min_score`;
-            `best` is where their mean IoU is highest.
     """
 
     labels: str | None = None
@@ -51,8 +52,7 @@ class ParserConfig(StageConfig):
     largest_weight: float = 6.0
     correction: float = 0.5
     dice_weight: float = 0.5
-    validation_data: str | None = None
-    validation_split: str = "validation"
+    validation: HeldOut = field(default_factory=HeldOut)
 
     def __post_init__(self) -> None:
         super().__post_init__()

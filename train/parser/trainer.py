@@ -63,9 +63,9 @@ class ParserTrainer(Stage):
         for group in self.parser.optimizer.param_groups:
             group["weight_decay"] = config.weight_decay
         self.held_out = None
-        if config.validation_data is not None:
+        if config.validation.data is not None:
             # Scored with every picture of the split, whoever made it.
-            self.held_out = PairSource(config, config.validation_data, config.validation_split, {})
+            self.held_out = PairSource(config, config.validation.data, config.validation.split, {})
         self.run.say(f"{len(self.source)} pictures to train on, {len(self.held_out or [])} to validate on")
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:

@@ -33,17 +33,17 @@ class PriorTrainer(Stage):
         rate = config.learning_rate, config.betas
         self.prior = self.learn(
             prior,
-            **lazy_options(*rate, config.path_every),
-            average=(config.ema_decay, config.ema_min_decay),
+            **lazy_options(*rate, config.path.every),
+            average=config.average,
         )
         natural = None
-        if config.critic == "projected":
+        if config.adversarial.critic == "projected":
             natural = ImageNetFeatures(load_efficientnet_lite(0)).to(self.device)
-            critic = FeatureCritic(channels=config.critic_channels)
-            learner = self.learn(critic, config.critic_learning_rate, (0.0, 0.99))
+            critic = FeatureCritic(channels=config.adversarial.channels)
+            learner = self.learn(critic, config.adversarial.projected_learning_rate, (0.0, 0.99))
         else:
-            learner = self.learn(self._build_critic(), **lazy_options(*rate, config.r1_every))
-        augment = config.make_augment()
+            learner = self.learn(self._build_critic(), **lazy_options(*rate, config.adversarial.r1_every))
+        augment = config.critic_augment.make()
         self.critic = Critic(self, learner, augment, natural)
         self.mean_length = MeanLength().to(self.device)
         self.accelerator.register_for_checkpointing(augment, self.mean_length)
@@ -89,7 +89,7 @@ class PriorTrainer(Stage):
             fakes = [[self.sample(batch["position"], Stream.FAKE).float()] for batch in batches]
         self.critic.update(batches, fakes)
         self._update_prior(batches)
-        if self.config.path_weight > 0 and self.is_due(self.config.path_every):
+        if self.config.path.weight > 0 and self.is_due(self.config.path.every):
             self._regularize_prior(batches[0])
 
     def _update_prior(self, batches: list[dict[str, Any]]) -> None:
@@ -104,7 +104,7 @@ class PriorTrainer(Stage):
         self.update(self.prior)
 
     def _regularize_prior(self, batch: dict[str, Any]) -> None:
-        position = batch["position"][: max(len(batch["position"]) // self.config.path_batch_shrink, 1)]
+        position = batch["position"][: max(len(batch["position"]) // self.config.path.batch_shrink, 1)]
         w_plus = self.styles(position, Stream.PATH)
         noise = self.generators(position, Stream.NOISE + Stream.PATH)
         image = self.prior.network(w_plus=w_plus, generator=noise).image

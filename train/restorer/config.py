@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.engine.picture_losses import PictureLossConfig
+from train.checks import check_choices
+from train.engine.options import Adversarial, Average, BestValidation, FacePictures
+from train.engine.stage import StageConfig
 
 # Thesis Table 3.3: what each variant changes.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -16,7 +18,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(kw_only=True)
-class RestorerConfig(PictureLossConfig):
+class RestorerConfig(StageConfig):
     """Options of the restorer's training; defaults are the thesis's (section 3.3.1).
 
     Attributes:
@@ -30,15 +32,13 @@ class RestorerConfig(PictureLossConfig):
             (`dropout`, `residual`) may differ from its own.
         quiet_styles: begin with style layers that modulate almost nothing, see `train.starts.quiet`.
         ablation: "a" to "d" of Table 3.3.
-        betas, discriminator_betas: of Adam; the published code's differ, see the configuration.
-        r1_weight, r1_every: gamma of R1 and how often its own update is done (0: never).
         l1_weight: pixel loss, not in the thesis; the starter uses it.
         chroma_weight: the same of colour alone, see `chroma_distance`; not in the thesis, the starter uses it against
             coloured fringes, which critics mind little.
+        betas: of Adam; the published code's differ, see the configuration.
         style_mixing: probability that an update's random styles come from two z.
-        ema_decay, ema_min_decay: decay per step of the averaged restorer, and its least value in early steps.
-        validation_data, validation_split, validation_images: pictures that are damaged by a fixed draw and scored.
-        best_metric: "psnr", "ssim" or "imagenet" (ImageNet distance); its best weights are kept in `best/`.
+        pictures, adversarial, average, validation: groups, see `train.engine.options`. Held-out pictures are damaged
+            by a fixed draw; `validation.best` is "psnr", "ssim" or "imagenet" (ImageNet distance).
     """
 
     prior: str | None = None
@@ -53,27 +53,22 @@ class RestorerConfig(PictureLossConfig):
     ablation: str = "none"
     damage: str = "thesis"
     learning_rate: float = 2e-4
-    discriminator_learning_rate: float | None = None
     betas: tuple[float, float] = (0.5, 0.999)
-    discriminator_betas: tuple[float, float] | None = None
-    perceptual_weight: float = 0.5
-    identity_weight: float = 0.1
-    adversarial_weight: float = 1.0
     l1_weight: float = 0.0
     chroma_weight: float = 0.0
-    r1_weight: float = 10.0
-    r1_every: int = 16
     style_mixing: float = 0.5
-    ema_decay: float = 0.997784
-    ema_min_decay: float = 0.997784
-    validation_data: str | None = None
-    validation_split: str = "validation"
-    validation_images: int = 16
-    best_metric: str = "psnr"
+
+    pictures: FacePictures = field(
+        default_factory=lambda: FacePictures(perceptual_weight=0.5, identity_weight=0.1)
+    )
+    adversarial: Adversarial = field(default_factory=Adversarial)
+    average: Average = field(default_factory=lambda: Average(decay=0.997784, min_decay=0.997784))
+    validation: BestValidation = field(default_factory=BestValidation)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(ablation=tuple(ABLATIONS), best_metric=("psnr", "ssim", "imagenet"))
+        check_choices(self, ablation=tuple(ABLATIONS))
+        check_choices(self.validation, best=("psnr", "ssim", "imagenet"))
         if self.damage == "none":
             raise ValueError("the restorer learns to undo damage: choose a preset for damage")
         given = [self.prior, self.style_encoder, self.code_diffuser]

@@ -15,6 +15,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.restore import FaceRestorePipeline
 from train.engine.critic import Critic
+from train.engine.options import needs_discriminator
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, load_component, load_scheduler
 from train.engine.streams import Restorer as Stream
@@ -46,17 +47,18 @@ class RestorerTrainer(Stage):
             self.scheduler = load_scheduler(config.code_diffuser)
         restorer, critic = self._build_trained()
         self.size = restorer.config.sample_size
-        average = (config.ema_decay, config.ema_min_decay)
-        self.restorer = self.learn(restorer, config.learning_rate, config.betas, average)
+        self.restorer = self.learn(restorer, config.learning_rate, config.betas, config.average)
         self.critic: Critic | None = None
-        if config.needs_critic:
+        if needs_discriminator(config.pictures, config.adversarial):
             learner = self.learn(
                 critic,
-                config.discriminator_learning_rate or config.learning_rate,
-                config.discriminator_betas or config.betas,
+                config.adversarial.learning_rate or config.learning_rate,
+                config.adversarial.betas or config.betas,
             )
             self.critic = Critic(self, learner)
-        self.losses = PictureLosses(config, self.critic and critic, self.device, self.run.say)
+        judge = config.adversarial if config.adversarial.is_projected else None
+        reads = critic if self.critic is not None else None
+        self.losses = PictureLosses(config.pictures, reads, self.device, self.run.say, judge)
         self.feature_critic = self.losses.learn_critic(self)
 
     def _build_critic(self, options: dict[str, Any]) -> StyleGAN2Discriminator:
@@ -151,12 +153,12 @@ class RestorerTrainer(Stage):
         self.losses.update_critic(self, self.feature_critic)
 
     def _restorer_loss(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        adversarial = self.config.adversarial_weight > 0 and self.config.critic == "stylegan2"
+        adversarial = self.config.adversarial.is_whole
         features = self.critic.network.features(image) if adversarial else None
         total, terms = self.losses(image, target, features)
         if adversarial:
             terms["adversarial"] = logistic_generator_loss(self.critic.network.decide(features[-1]).float())
-            total = total + self.config.adversarial_weight * terms["adversarial"]
+            total = total + self.config.adversarial.weight * terms["adversarial"]
         if self.config.l1_weight > 0:
             terms["l1"] = F.l1_loss(image, target)
             total = total + self.config.l1_weight * terms["l1"]
@@ -185,7 +187,7 @@ class RestorerTrainer(Stage):
         ).image.clamp(-1, 1)
 
     def build_validation(self) -> RestorerValidation | None:
-        return None if self.config.validation_data is None else RestorerValidation(self)
+        return None if self.config.validation.data is None else RestorerValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         parts = {

@@ -21,17 +21,17 @@ class RestorerValidation:
     """The first pictures of a split, each damaged by a draw of its own that never changes.
 
     Raises:
-        OSError: `best_metric` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
     """
 
     better: ClassVar[dict[str, str]] = {"psnr": "higher", "ssim": "higher", "imagenet": "lower"}
 
     def __init__(self, trainer: "RestorerTrainer") -> None:
         self.trainer, config = trainer, trainer.config
-        self.best = config.best_metric
+        self.best = config.validation.best
         self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
         self.pictures: list[dict[str, Any]] = []
-        for i, picture in enumerate(config.held_out(config.validation_images)):
+        for i, picture in enumerate(config.validation.first_pictures(config.image_column)):
             pixels = fit_square(picture, trainer.size, None)
             damaged, target = degrade_pair(pixels, config.damage, np.random.default_rng([7, i]))
             pair = {"image": to_tensor(target)[None], "damaged": to_tensor(damaged)[None]}

@@ -76,7 +76,9 @@ class Pictures:
 
 def losses_in_words(history: History) -> str:
     """The loss terms of a stage, "none written" where it ended before its first line of curves."""
-    critic = CRITICS.get(str(history.config.get("critic", "stylegan2")), "a discriminator")
+    critic = CRITICS.get(
+        str(history.config.get("adversarial", {}).get("critic", "stylegan2")), "a discriminator"
+    )
     words = [text.format(critic=critic) for term, text in TERMS.items() if term in history.terms]
     words += [f"`{term}`" for term in sorted(history.terms - set(TERMS) - {"target", "source"})]
     return ", ".join(words) or "too short for a line of curves"
@@ -135,7 +137,7 @@ def results_of(kind: Kind, size: int, pictures: Pictures, last: History) -> list
     if not scores or pictures.validation is None:
         return []
     folder, count = pictures.validation
-    count = min(count, int(last.config.get("validation_images", count)))
+    count = min(count, int(last.config.get("validation", {}).get("images", count)))
     metrics = [
         {"type": name, "value": float(number(value)), "name": MEASURES[name].label}
         for name, value in scores.items()

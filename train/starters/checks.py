@@ -134,7 +134,7 @@ def check_parser(family: Family, plans: Sequence[StagePlan]) -> None:
     if Path(family.parser).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", family.parser):
         return
     for plan in plans:
-        if plan.refreshed(family).values.get("semantics") == "parser":
+        if plan.refreshed(family).values.get("guidance", {}).get("semantics") == "parser":
             raise OSError(
                 f"--parser {family.parser}: there is no such folder, and stage {plan.name} needs it"
             )

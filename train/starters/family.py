@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.engine.config import read_yaml
+from train.engine.groups import merge, nest
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "train" / "configs"
@@ -116,8 +117,8 @@ def _labels(family: Family) -> Values:
     (first, *others) = family.data
     folders = [first] if family.validation is None else [first, family.validation]
     if not others and all((Path(folder) / "semantic").is_dir() for folder in folders):
-        return {"semantics": "folder"}
-    return {"semantics": "parser", "face_parser": family.parser}
+        return {"guidance": {"semantics": "folder"}}
+    return {"guidance": {"semantics": "parser", "face_parser": family.parser}}
 
 
 STAGES: dict[str, Stage] = {
@@ -165,7 +166,7 @@ STAGES: dict[str, Stage] = {
     "encoder-multimodal": Stage(
         "train.style_encoder", "style_encoder/multimodal-starter", ("autoencoder",), "autoencoder", 2.0,
         # What is scored elsewhere, reconstructions of whole pictures, is not what this stage learns.
-        lambda family: _labels(family) | {"size": family.size, "validation_data": None}
+        lambda family: _labels(family) | {"size": family.size, "validation": {"data": None}}
         | {key: str(family.result("autoencoder")) for key in ("prior", "teacher")},
     ),
     "latent-warper": Stage(
@@ -238,9 +239,10 @@ def _values(name: str, family: Family, minutes: float) -> Values:
         (data,) = data
     values |= {"data": data, "output_dir": str(family.folder(name)), "exclude": family.exclude}
     values |= {"max_steps": 10**7, "total_minutes": minutes, "checkpoint_minutes": CHECKPOINT_MINUTES}
-    if "validate_every" in values and family.validation is not None:
-        values |= {"validation_data": family.validation, "validation_split": family.validation_split}
-    values |= stage.fill(family)
+    if "validation" in values and family.validation is not None:
+        scored = {"data": family.validation, "split": family.validation_split}
+        values = merge(values, {"validation": scored})
+    values = merge(values, stage.fill(family))
     if family.channels is not None:
         base, most = family.channels
         for network in WITH_CHANNELS:
@@ -250,8 +252,7 @@ def _values(name: str, family: Family, minutes: float) -> Values:
     before = family.starts.get(name) or (family.result(begins) if begins else None)
     if before is not None and before.is_dir():
         values["init_from"] = str(before)
-    values |= family.shared | family.own.get(name, {})
-    return values
+    return merge(values | family.shared, nest(family.own.get(name, {})))
 
 
 def _begins(name: str, family: Family) -> str | None:

@@ -41,16 +41,16 @@ class StyleEncoderTrainer(Stage):
         if config.teacher is not None:
             self.teacher = self.use(load_component(StyleEncoder, config.teacher, "style_encoder"))
         if config.modalities:
-            self.labeller = Labeller(config, self.device)
+            self.labeller = Labeller(config.guidance.labelled_by, self.device)
         if config.joint:
             judge = self._build_joint()
         else:
             self.generator = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
             judge = None
-            if "feature_matching" in (config.perceptual, config.perceptual_substitute):
+            if "feature_matching" in (config.pictures.perceptual, config.pictures.substitute):
                 judge = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
         encoder = self._build_encoder()
-        average = (config.ema_decay, config.ema_min_decay) if config.ema_decay > 0 else None
+        average = config.average if config.average.decay > 0 else None
         kind = torch.optim.Adam if config.joint else OPTIMIZERS[config.optimizer]
         if self.teacher is not None:
             self._check_teacher(encoder)
@@ -61,15 +61,15 @@ class StyleEncoderTrainer(Stage):
             raise ValueError(
                 f"the discriminator reads pictures of {judge.config.sample_size}, the run's are {self.size}"
             )
-        self.losses = PictureLosses(config, judge, self.device, self.run.say)
+        self.losses = PictureLosses(config.pictures, judge, self.device, self.run.say, config.judge)
         self.feature_critic = self.losses.learn_critic(self)
-        if config.latent_weight > 0:
+        if config.latent.weight > 0:
             dim = self.generator.config.style_dim
             self.latent_critic = self.learn(
-                LatentDiscriminator(dim), config.latent_learning_rate, (0.9, 0.999)
+                LatentDiscriminator(dim), config.latent.learning_rate, (0.9, 0.999)
             )
             self.pools = torch.nn.ModuleDict(
-                {name: CodePool(config.latent_pool, dim) for name in ("real", "fake")}
+                {name: CodePool(config.latent.pool, dim) for name in ("real", "fake")}
             ).to(self.device)
             self.accelerator.register_for_checkpointing(self.pools)
 
@@ -92,15 +92,18 @@ class StyleEncoderTrainer(Stage):
             prior = grow_to(prior, size, self.run.say)
         else:
             prior = StyleGAN2Generator(**config.prior)
-        average = (config.ema_decay, config.ema_min_decay) if config.ema_decay > 0 else None
+        average = config.average if config.average.decay > 0 else None
         self.prior = self.learn(prior, config.learning_rate, config.betas, average)
         self.generator = self.prior.network
         if not config.needs_critic:
             return None
         options = {"sample_size": prior.config.sample_size} | config.discriminator
         critic = build_critic(options, config.init_from, self.run.say)
-        rate = config.discriminator_learning_rate or config.learning_rate
-        learner = self.learn(critic, **lazy_options(rate, config.betas, config.r1_every))
+        rate = config.adversarial.learning_rate or config.learning_rate
+        learner = self.learn(
+            critic,
+            **lazy_options(rate, config.adversarial.betas or config.betas, config.adversarial.r1_every),
+        )
         self.critic = Critic(self, learner)
         return critic
 
@@ -122,7 +125,9 @@ class StyleEncoderTrainer(Stage):
         """As that of `Stage`; with `modalities` it adds them, see `train.data.modalities.ModalityPreparation`."""
         if not self.config.modalities:
             return super().preparation()
-        return prepare_guided(self.config, self.size, EncoderKeep(self.config, self.size))
+        config = self.config
+        keep = EncoderKeep(config.guidance, self.size, config.seed, config.batch_size)
+        return prepare_guided(config, self.size, keep)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`damaged` is what the encoder reads."""
@@ -137,13 +142,13 @@ class StyleEncoderTrainer(Stage):
     def stage(self) -> int | None:
         """The last code with an offset of its own; `None` when all have theirs."""
         config, last = self.config, self.generator.num_styles - 1
-        if config.progressive_start <= 0:
+        if config.progressive.start <= 0:
             return None
-        since = self.run.step - 1 - config.progressive_start
+        since = self.run.step - 1 - config.progressive.start
         return (
             None
-            if since // config.progressive_every >= last
-            else max(since // config.progressive_every + 1, 0)
+            if since // config.progressive.every >= last
+            else max(since // config.progressive.every + 1, 0)
         )
 
     def codes(self, batch: dict[str, Any]) -> Tensor:
@@ -201,7 +206,9 @@ class StyleEncoderTrainer(Stage):
         config, image, position = self.config, batch["image"], batch["position"]
         codes = self.codes(batch)
         adversarial = (
-            self.critic is not None and config.critic == "stylegan2" and config.adversarial_weight > 0
+            self.critic is not None
+            and config.adversarial.critic == "stylegan2"
+            and config.adversarial.weight > 0
         )
         total, terms = codes.new_zeros((), dtype=torch.float32), {}
         output = features = between = None
@@ -232,12 +239,12 @@ class StyleEncoderTrainer(Stage):
         if self.latent_critic is not None:
             used = codes if self.stage is None else codes[:, : self.stage + 1]
             terms["latent"] = logistic_generator_loss(self.latent_critic.network(used).float())
-            total = total + config.latent_weight * terms["latent"]
-        if self.critic is not None and config.critic == "stylegan2":
+            total = total + config.latent.weight * terms["latent"]
+        if self.critic is not None and config.adversarial.critic == "stylegan2":
             critic = self.critic.network
             if adversarial:
                 terms["adversarial"] = logistic_generator_loss(critic.decide(features[-1]).float())
-                total = total + config.adversarial_weight * terms["adversarial"]
+                total = total + config.adversarial.weight * terms["adversarial"]
             if config.mixing_weight > 0:
                 between = self.picture(self.mix_codes(codes, position), position, Stream.MIXED_PICTURE)
                 terms["mixing"] = logistic_generator_loss(critic(between).float())
@@ -263,8 +270,8 @@ class StyleEncoderTrainer(Stage):
             self.accelerator.backward(loss / len(batches))
             self.run.curves.record(loss_latent_discriminator=loss)
         self.update(self.latent_critic)
-        if config.latent_r1_weight > 0 and self.is_due(config.latent_r1_every):
-            penalty = collect_r1(self, critic, real, config.latent_r1_weight, config.latent_r1_every)
+        if config.latent.r1_weight > 0 and self.is_due(config.latent.r1_every):
+            penalty = collect_r1(self, critic, real, config.latent.r1_weight, config.latent.r1_every)
             self.run.curves.record(latent_r1=penalty)
             self.update(self.latent_critic)
 
@@ -331,7 +338,7 @@ class StyleEncoderTrainer(Stage):
         )
 
     def build_validation(self) -> EncoderValidation | None:
-        return None if self.config.validation_data is None else EncoderValidation(self)
+        return None if self.config.validation.data is None else EncoderValidation(self)
 
     def write_networks(self, folder: Path) -> None:
         encoder = self.measure_encoder()

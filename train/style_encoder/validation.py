@@ -25,7 +25,7 @@ class EncoderValidation:
         self.trainer, config = trainer, trainer.config
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))[None]
-            for picture in config.held_out(config.validation_images)
+            for picture in config.validation.first_pictures(config.image_column)
         ]
         self.distance = imagenet_distance(trainer.device)
         self.best = "psnr" if self.distance is None else "imagenet"
