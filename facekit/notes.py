@@ -5,7 +5,7 @@ advice said with their names of the arguments (`Message.say`). They never look i
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal[
@@ -78,6 +78,7 @@ class Message:
         advice: the way out, alike; may be empty.
         values: what stands in the sentences: numbers, names, and each `Argument` that they mention.
         subject: the picture that it is about, as messages call it; empty where that is plain.
+        otherwise: the way out for readers who have nothing like an argument that `advice` mentions; may be empty.
     """
 
     kind: Kind
@@ -85,13 +86,14 @@ class Message:
     advice: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
+    otherwise: str = ""
 
     def say(self, name: Callable[[Argument], str | None] = str, advice: str | None = None) -> str:
         """The message in words, without its subject.
 
         Args:
-            name: what the reader calls an argument; None where he has nothing like it, and then advice that mentions
-                it is left out.
+            name: what the reader calls an argument; None where he has nothing like it, and then `otherwise` stands
+                in place of advice that mentions it.
             advice: in place of the message's own; empty for none.
         """
         words = {
@@ -99,7 +101,7 @@ class Message:
         }
         advice = self.advice if advice is None else advice
         if any(word is None and f"{{{key}}}" in advice for key, word in words.items()):
-            advice = ""
+            advice = self.otherwise
         words = {key: str(self.values[key]) if word is None else word for key, word in words.items()}
         return ". ".join(sentence.format_map(words) for sentence in (self.what, advice) if sentence)
 
@@ -134,13 +136,11 @@ class Note(str):
     @property
     def alone(self) -> "Note":
         """The same note without the name of its photo."""
-        message = self.message
-        return Note.of(Message(message.kind, message.what, message.advice, message.values), self.photo)
+        return Note.of(replace(self.message, subject=""), self.photo)
 
     def about(self, subject: str, photo: int | None = None) -> "Note":
         """The same note beside those of other pictures, with the name of its own in front."""
-        message = self.message
-        return Note.of(Message(message.kind, message.what, message.advice, message.values, subject), photo)
+        return Note.of(replace(self.message, subject=subject), photo)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Note.of, (self.message, self.photo)
@@ -153,8 +153,10 @@ class Refusal(ValueError):
         message: what it says.
     """
 
-    def __init__(self, kind: Kind, what: str, advice: str = "", subject: str = "", **values: Any) -> None:
-        self.message = Message(kind, what, advice, values, subject)
+    def __init__(
+        self, kind: Kind, what: str, advice: str = "", subject: str = "", otherwise: str = "", **values: Any
+    ) -> None:
+        self.message = Message(kind, what, advice, values, subject, otherwise)
         super().__init__(self.text)
 
     @property
@@ -170,4 +172,6 @@ class Refusal(ValueError):
 
 
 def _refuse(message: Message) -> Refusal:
-    return Refusal(message.kind, message.what, message.advice, message.subject, **message.values)
+    return Refusal(
+        message.kind, message.what, message.advice, message.subject, message.otherwise, **message.values
+    )

@@ -72,14 +72,14 @@ def test_the_command_line_names_options_and_no_python() -> None:
     )
     few = argparse.Namespace(json=None)
     large = Refusal("too-large", "{name} is large", "Make it smaller, or raise {limit}", name="max_pixels.png",
-                    limit=Argument("max_pixels"))  # fmt: skip
+                    otherwise="Make it smaller", limit=Argument("max_pixels"))  # fmt: skip
     small = Note("face-small", "face 0 is below {limit}: left", limit=Argument("min_face_size", 32.0))
     face = Note("no-face", "no face was found", "Pass {aligned}", aligned=Argument("aligned", True))
     numbers = Refusal("not-finite", "NaN", "Load the pipeline with dtype=torch.float32")
     count = Refusal("setting", "{argument} is 0; it must be 1 or more.", argument=Argument("num_images"))
     for said, args, expected in (
         (large, restore, "max_pixels.png is large. Make it smaller, or raise --max-pixels."),
-        (large, few, "max_pixels.png is large."),
+        (large, few, "max_pixels.png is large. Make it smaller."),
         (small, restore, "face 0 is below --min-face-size 32: left"),
         (face, restore, "no face was found. Pass --aligned"),
         (face, few, "no face was found"),

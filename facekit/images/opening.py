@@ -55,6 +55,7 @@ def open_header(path: str | os.PathLike | Image.Image, name: str, max_pixels: in
             "too-large",
             "{name} is {width}x{height}, {pixels:,} pixels; the limit is {most:,}",
             "Make it smaller, or raise {limit}",
+            otherwise="Make it smaller",
             name=name,
             width=width,
             height=height,

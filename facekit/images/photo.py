@@ -318,6 +318,7 @@ def load_image(image: ImageInput, *, max_pixels: int | None = MAX_PIXELS, name: 
             "too-large",
             "{name} is {width}x{height}; the limit is {most:,} pixels",
             "Make it smaller, or raise {limit}",
+            otherwise="Make it smaller",
             name=name,
             width=width,
             height=height,

@@ -104,7 +104,7 @@ def test_the_rest_is_done_when_some_fail(
     assert -1 <= similarity <= 1
     assert b["status"] == "done" and c["status"] == "failed" and "no image" in c["error"]
     assert (d["status"], d["faces"], d["boxes"], d["similarities"]) == ("done", 0, [], [[]])
-    assert "say --aligned" in d["notes"][0]
+    assert "pass --aligned" in d["notes"][0]
 
 
 def test_a_photo_without_face_is_copied_and_no_failure(work: Path, model: str) -> None:

@@ -46,30 +46,30 @@ def test_a_perfect_fill_returns_to_its_place(
 ) -> None:
     """The true picture, cut like the region and painted back, gives the true photo: nothing shifts."""
     photo, hole = smooth_photo(height, width), with_hole(height, width, box)
-    (region,) = cut_squares(photo, hole, 64, crop)
+    (square,) = cut_squares(photo, hole, 64, crop)
     nothing = np.zeros_like(hole)
     side = crop_side(Box.around_mask(hole), (width, height), 64) if crop == "hole" else max(height, width)
     truth = CropSquare(photo, nothing, nothing, Box(*box), side, 64).image
-    assert region.image.shape == (64, 64, 3) and region.hole.shape == (64, 64)
+    assert square.image.shape == (64, 64, 3) and square.hole.shape == (64, 64)
     canvas = np.zeros_like(photo)
 
-    region.paint(canvas, truth)
+    square.paint(canvas, truth)
 
     assert (canvas[~hole] == 0).all()
     error = np.abs(canvas[hole].astype(int) - photo[hole]).mean(axis=-1)
     assert error.mean() < 4 and error.max() < 30
     laid = np.zeros(hole.shape, dtype=np.float32)
-    region.lay(laid, np.ones((64, 64), dtype=np.float32))
+    square.lay(laid, np.ones((64, 64), dtype=np.float32), hole)
     np.testing.assert_allclose(laid, hole, atol=1e-5)
 
 
 def test_without_resizing_the_fill_is_taken_number_by_number() -> None:
     photo, hole = smooth_photo(64, 64), with_hole(64, 64, (20, 10, 50, 40))
-    (region,) = cut_squares(photo, hole, 64)
-    np.testing.assert_array_equal(region.hole, hole)
+    (square,) = cut_squares(photo, hole, 64)
+    np.testing.assert_array_equal(square.hole, hole)
     filled = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     canvas = photo.copy()
-    region.paint(canvas, filled.astype(np.float32) / 255)
+    square.paint(canvas, filled.astype(np.float32) / 255)
     np.testing.assert_array_equal(canvas, np.where(hole[..., None], filled, photo))
 
 
@@ -90,8 +90,8 @@ def test_the_crop_is_twice_the_hole_and_inside_the_photo() -> None:
     assert crop_side(Box(0, 0, 900, 20), size, 256) == 1000
     assert crop_side(Box(0, 0, 20, 20), (100, 80), 256) == 100
     hole = with_hole(800, 1000, (700, 0, 1000, 100))
-    (region,) = cut_squares(smooth_photo(800, 1000), hole, 256)
-    assert region.inner == Box(400, 0, 1000, 600)
+    (square,) = cut_squares(smooth_photo(800, 1000), hole, 256)
+    assert square.inner == Box(400, 0, 1000, 600)
 
 
 def test_far_holes_get_squares_of_their_own_and_near_ones_share() -> None:
@@ -119,9 +119,9 @@ def test_groups_cover_every_hole_once() -> None:
 def test_the_step_at_the_edge_of_a_hole_is_spread_inwards() -> None:
     photo = np.full((400, 400, 3), 100, dtype=np.uint8)
     hole = with_hole(400, 400, (150, 150, 250, 250))
-    (region,) = cut_squares(photo, hole, 64)
+    (square,) = cut_squares(photo, hole, 64)
     canvas = photo.copy()
-    region.paint(canvas, np.full((64, 64, 3), 200 / 255, dtype=np.float32))
+    square.paint(canvas, np.full((64, 64, 3), 200 / 255, dtype=np.float32))
     profile = canvas[200, 145:180, 0].astype(int)
     assert (np.diff(profile) >= 0).all() and np.diff(profile).max() <= 20
     assert profile[0] == 100 and profile[-1] == 200

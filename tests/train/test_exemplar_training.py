@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from facekit.models.resample import FIRFilter
 from PIL import Image
 from safetensors.torch import load_file
 
 from facekit import ExemplarInpaintPipeline
 from facekit.losses.spatial_gradient import SpatialWeights
 from facekit.models.face_parser import FaceParser
+from facekit.models.layers.resample import FIRFilter
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from facekit.models.resample import FIRFilter
 
+from facekit.models.layers.resample import FIRFilter
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator

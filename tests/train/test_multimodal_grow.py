@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from facekit.models.resample import FIRFilter
 
+from facekit.models.layers.resample import FIRFilter
 from facekit.models.refiner import RefinementAutoEncoder
 from train.starts.grow_refiner import grow_refiner
 

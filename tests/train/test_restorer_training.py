@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facekit.models.smart import SMART
 from PIL import Image
 
 from facekit import FaceRestorePipeline
+from facekit.models.layers.smart import SMART
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages

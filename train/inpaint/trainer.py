@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from facekit.models.spectral import initialize_normal
 from torch import Tensor, nn
 
 from facekit.damage.mixtures import MaskSampler
 from facekit.losses.perceptual import ParserLoss
 from facekit.models.face_parser import FaceParser
 from facekit.models.imagenet_features import FeatureCritic
+from facekit.models.layers.spectral import initialize_normal
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter

@@ -4,8 +4,9 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from facekit.models.layers import ConvLayer, leaky_relu
-from facekit.models.refiner import GateConv, RefinementAutoEncoder
+from facekit.models.layers.linear import ConvLayer, leaky_relu
+from facekit.models.layers.style_fusion import GateConv
+from facekit.models.refiner import RefinementAutoEncoder
 
 
 class AdditionFusion(nn.Module):

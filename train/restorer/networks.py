@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from facekit.models.layers import channels_at
+from facekit.models.layers.linear import channels_at
 from facekit.models.restorer import RestoreAutoEncoder
 
 

@@ -6,7 +6,7 @@ layer behind each begins as (leaky) identity, and the RGB layers are the prior's
 
 import torch
 
-from facekit.models.layers import ACTIVATION_GAIN
+from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 

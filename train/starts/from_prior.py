@@ -6,9 +6,9 @@ constant and the encoder's maps quiet, it draws what the prior does.
 """
 
 import torch
-from facekit.models.modulated import StyledConv, ToRGB
 
-from facekit.models.layers import EqualizedLinear
+from facekit.models.layers.linear import EqualizedLinear
+from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.stylegan2 import StyleGAN2Generator
 

@@ -9,7 +9,7 @@ import re
 import torch
 from torch import Tensor
 
-from facekit.models.layers import ConvLayer
+from facekit.models.layers.linear import ConvLayer
 from facekit.models.multi_style import MultiStyleGenerator
 
 # leaky(x) - leaky(-x) = GAIN x, with the activation's slope 0.2 and factor sqrt(2).

@@ -9,7 +9,7 @@ import re
 
 import torch
 
-from facekit.models.layers import ConvLayer
+from facekit.models.layers.linear import ConvLayer
 from facekit.models.refiner import RefinementAutoEncoder
 
 

@@ -1,8 +1,9 @@
 """Style layers that begin without effect, so that a stage on pixels alone need not unlearn them first."""
 
 import torch
-from facekit.models.modulated import Modulation
 from torch import nn
+
+from facekit.models.layers.modulated import Modulation
 
 
 @torch.no_grad()
