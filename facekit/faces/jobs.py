@@ -321,14 +321,16 @@ def _touched_faces(
             return sorted(owned, key=lambda pair: pair[1].index), rest
     aligned_way = "{aligned} where the whole picture is one aligned face"
     anywhere = "Use {region} for a hole anywhere, or " + aligned_way
-    arguments = {"region": Argument("region", "image"), "aligned": Argument("aligned", True)}
+    region, whole = Argument("region", "image"), Argument("aligned", True)
     if count == 0:
         advice = "Pass " + aligned_way if only_faces else anywhere
-        raise Refusal("no-face", "no face was found", advice, photo.name, **arguments)
+        raise Refusal("no-face", "no face was found", advice, photo.name, region=region, aligned=whole)
     who = "the face" if count == 1 else f"any of the {count} faces"
     advice = "Mark a part of a face" if only_faces else anywhere
     what = "the mask does not touch {who}"
-    raise Refusal("mask-beside-faces", what, advice, photo.name, who=who, count=count, **arguments)
+    raise Refusal(
+        "mask-beside-faces", what, advice, photo.name, who=who, count=count, region=region, aligned=whole
+    )
 
 
 def _search(
