@@ -3,8 +3,8 @@
     python benchmarks/demo_load.py --clients 20 --seconds 120 --json load.json
 
 Starts `app.py` on a free port (models: the bundled starters, or those of the FACEKIT_..._MODEL variables). Every client
-is a `gradio_client` with a photo of its own, the portrait under its own tint and noise, and asks for restoring,
-inpainting, exemplar inpainting and editing in turn. Every answer is checked: the size is the photo's, every pixel
+is a `gradio_client` with a photo of its own, the portrait under its own tint and noise, and asks the tabs of all
+methods in turn. Every answer is checked: the size is the photo's, every pixel
 that the task must leave alone equals the client's own upload, and something else changed. A picture of another client
 fails that at nearly every pixel. Requests that the full queue refuses are counted apart and tried again. Memory is
 the resident size of the server and its children, every second; "warm" is the mean over the tenth of the time after
@@ -33,8 +33,19 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from skimage import data
 
+from facekit.methods import methods
+
 ROOT = Path(__file__).resolve().parents[1]
-TASKS = ("restore", "inpaint", "exemplar", "edit")
+TASKS = {method.name: method for method in methods() if method.tab}
+# What an endpoint is asked for beside photo, mask, exemplar and seed; where nothing is said it takes its defaults.
+WISHES: dict[str, dict[str, Any]] = {
+    "restore": {"faces": "all", "fidelity": 0.5, "candidates": 1},
+    "inpaint": {"region": "image", "steps": 2},
+    "exemplar": {"second_exemplar": None, "sketch": None, "candidates": 1},
+    "edit": dict.fromkeys(("sketch", "semantics", "color", "pose_from", "strengths"))
+    | {"attributes": {"smile": 1.5}, "pose": "keep", "prompt": ""},
+}
+FILES = {"photo": "photo.png", "mask": "mask.png", "exemplar": "photo.png"}
 START_SECONDS, LAST_ANSWER_SECONDS = 300, 300
 SIDE, FACE = (
     256,
@@ -85,7 +96,7 @@ class Visitor(threading.Thread):
         client = Client(self.url, verbose=False, download_files=str(self.folder))
         turn = self.number
         while time.monotonic() < self.until:
-            task, turn = TASKS[turn % len(TASKS)], turn + 1
+            task, turn = [*TASKS][turn % len(TASKS)], turn + 1
             started = time.monotonic()
             try:
                 complaint = self.check(task, self.ask(client, task))
@@ -108,25 +119,15 @@ class Visitor(threading.Thread):
 
     def ask(self, client: Client, task: str) -> str:
         """The result's file."""
-        photo, mask = (handle_file(self.folder / name) for name in ("photo.png", "mask.png"))
-        seed = self.dice.randrange(1000)
-        if task == "restore":
-            return client.predict(photo, "all", 0.5, 1, seed, api_name="/restore")[0][0]
-        if task == "inpaint":
-            return client.predict(photo, mask, "image", 2, seed, api_name="/inpaint")
-        if task == "edit":
-            wishes: dict[str, Any] = dict.fromkeys(("sketch", "semantics", "color", "pose_from", "strengths"))
-            wishes |= {"attributes": {"smile": 1.5}, "pose": "keep", "prompt": "", "seed": seed}
-            return client.predict(photo=photo, mask=mask, exemplar=photo, **wishes, api_name="/edit")[0]
-        options: dict[str, Any] = {
-            "mask": mask,
-            "exemplar": photo,
-            "second_exemplar": None,
-            "sketch": None,
-            "candidates": 1,
-            "seed": seed,
-        }
-        return client.predict(photo=photo, **options, api_name="/exemplar")[0][0]
+        files = {name: handle_file(self.folder / file) for name, file in FILES.items()}
+        given = {name: files[name] for name in ("photo", *TASKS[task].reads) if name in files}
+        given |= {"seed": self.dice.randrange(1000)} | WISHES.get(task, {})
+        answer = client.predict(**given, api_name=f"/{task}")
+        while not isinstance(
+            answer, str
+        ):  # results come alone, or before the notes, or as a list of candidates
+            answer = answer[0]
+        return answer
 
     def check(self, task: str, path: str) -> str | None:
         """What is wrong with a result; None where it is this client's."""
@@ -135,7 +136,7 @@ class Visitor(threading.Thread):
             return f"the result has the shape {result.shape}"
         changed = (result != self.photo).any(axis=2)
         may = hole()
-        if task == "restore":
+        if "mask" not in TASKS[task].reads:
             may = np.zeros_like(may)
             may[:224, 32:224] = True  # around the face
         Path(path).unlink()

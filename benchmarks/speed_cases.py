@@ -28,7 +28,8 @@ from facekit import (
     starter,
 )
 from facekit.conditions.guidance import encoder_input
-from facekit.hub.starters import STARTERS
+from facekit.hub.classes import pipeline_class
+from facekit.methods import Method, MethodError, methods
 from facekit.models.layers.noise import NoiseInjection
 from facekit.pipelines.edit.cache import EditCache
 
@@ -58,6 +59,7 @@ class Case:
 
 
 CASES: dict[str, Case] = {}
+STARTER_SIZE = 256
 
 
 def case(name: str, pipeline: str, size: int) -> Callable[[Build], Build]:
@@ -101,8 +103,6 @@ def untrained(kind: type, device: torch.device, dtype: torch.dtype, **options: A
 
 def bundled(pipeline: type, task: str, device: torch.device, dtype: torch.dtype, **options: Any) -> Any:
     """The starter pipeline of a task. OSError where it is not in `hub_cards/`."""
-    if task not in STARTERS:
-        raise OSError(f"this facekit has no starter model {task} yet")
     folder = Path(starter(task))
     if not folder.is_dir():
         raise OSError(
@@ -296,18 +296,15 @@ def published_edit_pipeline(device: torch.device, dtype: torch.dtype) -> FaceEdi
     return pipeline
 
 
-def edit_call(pipeline: FaceEditPipeline, warm: bool) -> Call:
-    """Edits the central quarter of an aligned face of noise by sketch, map, colours and exemplar.
-
-    `warm`: photo, guidance and exemplar were seen before, as when only a slider moves; what is left is warper,
-    prior and the refiner's decoder.
-    """
-    size = pipeline.refiner.config.sample_size
+def drawn_inputs(size: int) -> dict[str, np.ndarray]:
+    """Whatever a method may read, at random: an aligned face of noise, the hole in its central quarter, drawings."""
     random = np.random.default_rng(0)
-    photo, color, exemplar = random.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    image, color, exemplar = random.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     hole = np.zeros((size, size), dtype=np.uint8)
     hole[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 255
-    drawn = {
+    return {
+        "image": image,
+        "mask": hole,
         "sketch": hole * (random.random((size, size)) < 0.05),
         "semantics": np.kron(
             random.integers(0, 19, (8, 8), dtype=np.uint8), np.ones((size // 8,) * 2, np.uint8)
@@ -315,10 +312,17 @@ def edit_call(pipeline: FaceEditPipeline, warm: bool) -> Call:
         "color": np.dstack([color, hole]),
         "exemplar": exemplar,
     }
+
+
+def edit_call(pipeline: FaceEditPipeline, warm: bool) -> Call:
+    """Edits the central quarter of an aligned face of noise by sketch, map, colours and exemplar.
+
+    `warm`: photo, guidance and exemplar were seen before, as when only a slider moves; what is left is warper,
+    prior and the refiner's decoder.
+    """
+    drawn = drawn_inputs(pipeline.refiner.config.sample_size)
     kept = EditCache()
     return lambda: pipeline(
-        photo,
-        hole,
         **drawn,
         aligned=True,
         generator=torch.Generator().manual_seed(0),
@@ -388,3 +392,20 @@ def _register_edit_rows() -> None:
 
 
 _register_edit_rows()
+
+
+def starter_call(method: Method, device: torch.device, dtype: torch.dtype) -> Call:
+    """The starter of a method that has no rows of its own here, on an aligned face of noise."""
+    try:
+        pipeline = bundled(pipeline_class(method.class_name), method.model, device, dtype)
+    except MethodError as error:
+        raise OSError(str(error)) from error
+    drawn = drawn_inputs(STARTER_SIZE)
+    given = {name: drawn[name] for name in ("image", *method.reads) if name in drawn}
+    return lambda: pipeline(**given, aligned=True, generator=torch.Generator().manual_seed(0))
+
+
+for _method in methods():
+    if f"{_method.name}-starter" not in CASES:
+        _name, _build = f"{_method.name}-starter", partial(starter_call, _method)
+        CASES[_name] = Case(_name, _method.class_name, STARTER_SIZE, _build)

@@ -12,33 +12,34 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-PIPELINES = ("ExemplarInpaintPipeline", "FaceEditPipeline", "FaceInpaintPipeline", "FaceRestorePipeline")
-LOADERS = ["save_pretrained", "from_pretrained"]
-
 
 def offer_pipelines() -> None:
-    """Let the bare `DiffusionPipeline.from_pretrained` find facekit's pipelines: it takes them off `diffusers`."""
+    """Let the bare `DiffusionPipeline.from_pretrained` find the methods' pipelines: it takes them off `diffusers`."""
     diffusers = sys.modules["diffusers"]
     kind: Any = type(diffusers)
 
     class WithFacekit(kind):
         def __getattr__(self, name: str) -> object:
-            if name in PIPELINES:
-                from facekit import public
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                # Looking through the methods may import what others wrote: not for names that cannot be classes.
+                if name[0].isupper():
+                    from facekit.hub.classes import pipeline_class
+                    from facekit.methods import method_of
 
-                return getattr(public, name)
-            return super().__getattr__(name)
+                    if method_of(name) is not None:
+                        return pipeline_class(name)
+                raise
 
     diffusers.__class__ = WithFacekit
 
 
-def enter_library() -> None:
-    """Enter facekit among the libraries that diffusers loads components from.
+def enter_components() -> None:
+    """Let diffusers load facekit's components."""
+    from facekit.hub.classes import enter_library
 
-    The table is not public API of diffusers; `tests/hub` loads over HTTP to notice when it moves.
-    """
-    table = sys.modules["diffusers.pipelines.pipeline_loading_utils"].LOADABLE_CLASSES
-    table["facekit"] = {"ModelMixin": LOADERS, "SchedulerMixin": LOADERS}
+    enter_library("facekit")
 
 
 def declare_operators() -> None:
@@ -51,7 +52,7 @@ def declare_operators() -> None:
 BEFORE: dict[str, Callable[[], object]] = {"torchvision": declare_operators}
 AFTER: dict[str, Callable[[], object]] = {
     "diffusers": offer_pipelines,
-    "diffusers.pipelines.pipeline_loading_utils": enter_library,
+    "diffusers.pipelines.pipeline_loading_utils": enter_components,
 }
 
 

@@ -1,8 +1,7 @@
 """The names that facekit exports: `from facekit import NAME`.
 
 diffusers loads components from `model_index.json` entries such as `["facekit", "ResidualInpainter"]` by these names.
-A new component needs its import and its line in `__all__`; a new pipeline also its place in
-`facekit._on_import.PIPELINES`.
+A new component needs its import and its line in `__all__`; a new pipeline also its entry in `facekit.methods`.
 """
 
 from diffusers.models.modeling_utils import ModelMixin

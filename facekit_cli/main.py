@@ -1,30 +1,68 @@
-"""The `facekit` command: one subcommand for each module of `COMMANDS`."""
+"""The `facekit` command: one subcommand for each method, and those of `COMMANDS`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
+from facekit.methods import Method, MethodError, methods, refusals
 from facekit.version import __version__
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
 from facekit_cli.words import own_words
 
-# Modules of facekit_cli.commands with add_parser(subparsers) and run(args) -> int. They import torch and the
-# pipelines inside run, so that --help and wrong arguments are answered at once.
-COMMANDS = ("restore", "inpaint", "exemplar", "edit", "convert", "evaluate", "study", "inspect", "push")
+# Commands beside those of the methods: modules of facekit_cli.commands, with what `facekit.methods` asks of one.
+COMMANDS = ("convert", "evaluate", "study", "inspect", "push")
+
+
+def find_commands() -> tuple[dict[str, ModuleType], list[str]]:
+    """The module of every command, in their order, and why others are left out."""
+    own = {name: import_module(f"facekit_cli.commands.{name}") for name in COMMANDS}
+    found: dict[str, ModuleType] = {}
+    left_out = list(refusals())
+    for method in methods():
+        if not method.command:
+            continue
+        try:
+            if method.name in own:
+                raise method.refusal("command", ValueError(f"facekit {method.name} is another command"))
+            found[method.name] = method.import_command()
+            if method.way_out:
+                _try_options(method, found[method.name])
+        except MethodError as error:
+            found.pop(method.name, None)
+            left_out.append(str(error))
+    return found | own, left_out
+
+
+def _try_options(method: Method, module: ModuleType) -> None:
+    """Let a command from outside fail here, where the others still go on. Raises MethodError."""
+    try:
+        module.add_options(argparse.ArgumentParser())
+    except Exception as error:
+        raise method.refusal("command", error) from error
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with all subcommands."""
+    """The parser with all subcommands; what is left out is said on stderr."""
+    commands, left_out = find_commands()
+    for reason in left_out:
+        print(f"facekit: {reason}", file=sys.stderr)
     parser = argparse.ArgumentParser(
         prog="facekit", description="Edit face photos: one command for each task."
     )
     parser.add_argument("--version", action="version", version=f"facekit {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = import_module(f"facekit_cli.commands.{name}")
-        command = module.add_parser(subparsers)
+    for name, module in commands.items():
+        command = subparsers.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(command)
         command.set_defaults(run=module.run, command_parser=command)
     return parser
 

@@ -29,21 +29,22 @@ def pick_device(name: str) -> "torch.device":
 def load_pipeline(
     name: str, model: str, device: "torch.device", dtype: str, **components: Any
 ) -> "DiffusionPipeline":
-    """A pipeline class of facekit, by name, with its networks on the device; no progress bars of its own.
+    """The pipeline of a class's name, with its networks on the device; no progress bars of its own.
 
     Raises UsageError where the model cannot be loaded or is another pipeline's.
     """
     import torch
 
-    from facekit import public
+    from facekit.hub.classes import pipeline_class
+    from facekit.methods import MethodError
 
     try:
         index = Path(model, "model_index.json")
         found = json.loads(index.read_text())["_class_name"] if index.is_file() else name
         if found != name:
             raise ValueError(f"it is a {found}, and a {name} is needed")
-        pipeline = getattr(public, name).from_pretrained(model, dtype=getattr(torch, dtype), **components)
-    except (OSError, ValueError, KeyError) as error:
+        pipeline = pipeline_class(name).from_pretrained(model, dtype=getattr(torch, dtype), **components)
+    except (OSError, ValueError, KeyError, MethodError) as error:
         raise UsageError(f"the model {model} cannot be loaded: ", error) from error
     pipeline.set_progress_bar_config(disable=True)
     # diffusers warns that float16 fails on processors; facekit's networks work there.

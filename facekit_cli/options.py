@@ -8,6 +8,13 @@ from facekit_cli.errors import UsageError
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+def add_photos(parser: argparse.ArgumentParser) -> None:
+    """The photos to work on."""
+    parser.add_argument(
+        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
+    )
+
+
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """`--output`, `--overwrite`, `--skip-existing`, `--json`."""
     parser.add_argument(

@@ -1,11 +1,14 @@
 """The page itself: title, tabs, look, and how it is served."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import gradio as gr
 from fastapi import Depends
 
+from facekit.methods import Method, MethodError, methods, refusals
 from facekit_demo.common.limits import Limits
 from facekit_demo.common.running import EXAMPLES
 from facekit_demo.common.temporary import (
@@ -15,33 +18,47 @@ from facekit_demo.common.temporary import (
     start_sweeping,
     sweeping_pause,
 )
-from facekit_demo.edit import tab as edit
-from facekit_demo.exemplar import tab as exemplar
-from facekit_demo.inpaint import tab as inpaint
-from facekit_demo.restore import tab as restore
+
+log = logging.getLogger("facekit.demo")
 
 CSS = Path(__file__).with_name("style.css")
 INTRO = """# facekit
 Restore, mend and edit face photos. Photos go nowhere else and are deleted after {kept_for}."""
 
-# Name -> title and builder; in the order of the page.
-TABS: dict[str, tuple[str, Callable[[], None]]] = {
-    "restore": ("Restore", restore.build_tab),
-    "inpaint": ("Inpaint", inpaint.build_tab),
-    "exemplar": ("Exemplar", exemplar.build_tab),
-    "edit": ("Edit", edit.build_tab),
-}
 
+def find_tabs(names: Sequence[str] | None) -> dict[Method, ModuleType]:
+    """Methods that have a tab, and its module.
 
-def build_app(tabs: Sequence[str] = tuple(TABS)) -> gr.Blocks:
-    """The demo with these tabs, not yet served. Nothing is downloaded and no model is loaded here.
+    Args:
+        names: of the tabs, in their order; None: all that can be used, and the log says why others are left out.
 
     Raises:
-        ValueError: there is no tab of that name, or none is asked for.
+        ValueError: there is no tab of that name, it cannot be used, or none is asked for.
     """
-    unknown = [name for name in tabs if name not in TABS]
-    if unknown or not tabs:
-        raise ValueError(f"there are no tabs {unknown}; choose some of {', '.join(TABS)}")
+    known = {method.name: method for method in methods() if method.tab}
+    if names is None:
+        found, left_out = {}, list(refusals())
+        for method in known.values():
+            try:
+                found[method] = method.import_tab()
+            except MethodError as error:
+                left_out.append(str(error))
+        for reason in left_out:
+            log.warning("%s", reason)
+        return found
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        message = f"there are no tabs {unknown}; choose some of {', '.join(known)}"
+        raise ValueError("; ".join([message, *refusals()]))
+    try:
+        return {known[name]: known[name].import_tab() for name in names}
+    except MethodError as error:
+        raise ValueError(str(error)) from error
+
+
+def build_app(tabs: Sequence[str] | None = None) -> gr.Blocks:
+    """The demo with these tabs, not yet served; see `find_tabs`. Nothing is downloaded and no model is loaded here."""
+    found = find_tabs(tabs)
     limits, _ = Limits.from_environment(), own_folder()
     # Earlier than the sweeper, so that Gradio's list of files shrinks too.
     pause = sweeping_pause(limits.keep_seconds)
@@ -49,10 +66,9 @@ def build_app(tabs: Sequence[str] = tuple(TABS)) -> gr.Blocks:
     with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=forget) as app:
         gr.Markdown(INTRO.format(kept_for=limits.kept_for), elem_id="intro")
         with gr.Tabs():
-            for name in tabs:
-                title, build = TABS[name]
-                with gr.Tab(title, id=name):
-                    build()
+            for method, module in found.items():
+                with gr.Tab(method.title, id=method.name):
+                    module.build_tab()
     return app.queue(max_size=limits.queue, default_concurrency_limit=limits.concurrency)
 
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
 import facekit
-from facekit._on_import import PIPELINES
+from facekit.methods import OWN
 from facekit.models.base import VerifiedModelMixin
 from tests.tiny.pipelines import tiny_inpaint_pipeline
 
@@ -68,8 +68,9 @@ def test_base_classes_are_needed_to_load(
 
 
 def test_every_pipeline_is_registered() -> None:
-    assert {pipeline.__name__ for pipeline in exported(DiffusionPipeline)} == set(PIPELINES)
-    for name in PIPELINES:
+    names = {method.class_name for method in OWN}
+    assert {pipeline.__name__ for pipeline in exported(DiffusionPipeline)} == names
+    for name in names:
         assert getattr(diffusers, name) is getattr(facekit, name)
 
 

@@ -12,12 +12,13 @@ PROGRAMS = ("facekit_cli", "facekit_demo", "train")
 # Room -> rooms that it may import. A file beside the rooms is a room of its own.
 LIBRARY = {
     "version": set(),
+    "methods": set(),
     "_torchvision": set(),
     "notes": set(),
     "images": {"notes"},
     "schedulers": {"notes"},
     "weights": set(),
-    "hub": {"images"},
+    "hub": {"images", "methods"},
     "models": {"hub", "notes"},
     "faces": {"images", "notes", "provenance"},
     "damage": {"images"},
@@ -38,7 +39,7 @@ LIBRARY = {
     },
     "convert": {"conditions", "hub", "images", "models", "pipelines", "schedulers", "weights"},
     "public": {"damage", "hub", "models", "pipelines", "schedulers"},
-    "_on_import": {"_torchvision", "public"},
+    "_on_import": {"_torchvision", "hub", "methods"},
     "facekit": {"_on_import", "public", "version"},
     # Doors to the program: they run it by name and import nothing of it.
     "__main__": set(),

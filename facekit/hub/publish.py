@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facekit.methods import method_of
+
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, ModelCard
 
@@ -95,7 +97,21 @@ def plan_push(folder: str | os.PathLike) -> Plan:
     if not any(path.endswith(WEIGHTS) for path in paths):
         plan.problems.append(f"there are no weights ({WEIGHTS})")
     _check_card(folder / CARD, plan)
+    _check_class(folder / "model_index.json", plan)
     return plan
+
+
+def _check_class(index: Path, plan: Plan) -> None:
+    """Note where those who download a pipeline need more than facekit to run it."""
+    try:
+        method = method_of(json.loads(index.read_text("utf-8"))["_class_name"])
+    except (OSError, ValueError, LookupError, TypeError):  # said already
+        return
+    if method is not None and method.way_out:
+        plan.notes.append(
+            f"{method.class_name} is of the package {method.package}, which is no part of facekit: say in {CARD} "
+            "where it comes from"
+        )
 
 
 def collect(folder: Path, plan: Plan, prefix: str = "") -> list[Upload]:

@@ -2,15 +2,16 @@
 
 import ast
 import os
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from facekit.hub.publish import CARD, INDEXES, WEIGHTS, Plan, Upload, check_repo_id, collect, problems_of
-from facekit.hub.starters import STARTERS
+from facekit.hub.starters import starters
+from facekit.methods import VARIABLE, Method, methods
 
 PACKAGES = ("facekit", "facekit_demo")
 CARDS = "hub_cards"  # beside the package, where `facekit.hub.starters.starter` looks first
-# Tabs that offer generated faces draw them from the prior.
-ALSO = {"exemplar-inpaint": ("face-prior",), "face-edit": ("face-prior",)}
 REQUIRED = ("title", "sdk", "sdk_version", "python_version", "app_file", "license", "models")
 MAX_DESCRIPTION = 60  # letters, the Hub's limit
 # Of a model folder a Space runs networks, settings and card; pictures and curves of the training stay here.
@@ -31,10 +32,15 @@ def plan_space(folder: str | os.PathLike) -> Plan:
         raise ValueError(f"{folder} is not a folder; name a Space's folder such as spaces/NAME.")
     plan = Plan(folder, repo_type="space")
     uploads = collect(folder, plan)
-    taken = {upload.path.split("/")[0] for upload in uploads} & {*PACKAGES, CARDS}
-    plan.problems += [f"{name}/ is in the folder, where facekit's own goes: take it out" for name in taken]
-    models = _check_front_matter(folder / CARD, plan)
-    _check_app(folder, plan)
+    names = [model.rsplit("/", 1)[-1] for model in _check_front_matter(folder / CARD, plan)]
+    used = [method for method in methods() if any(_is_of(method, name) for name in names)]
+    outside = [method for method in used if method.way_out]
+    taken = {upload.path.split("/")[0] for upload in uploads}
+    taken &= {*PACKAGES, CARDS, *(method.package for method in outside)}
+    plan.problems += [
+        f"{name}/ is in the folder, where what travels along goes: take it out" for name in taken
+    ]
+    _check_app(folder, outside, plan)
 
     package = Path(__file__).resolve().parents[1]
     for name in PACKAGES:
@@ -45,7 +51,10 @@ def plan_space(folder: str | os.PathLike) -> Plan:
     licence = package.parent / "LICENSE"
     if licence.is_file() and not (folder / "LICENSE").exists():
         uploads.append(Upload("LICENSE", licence, licence.stat().st_size))
-    for name in _with_needs(models):
+    for method in outside:
+        uploads += _outside_package(method, plan)
+    needs = [starters()[need] for method in used for need in method.needs]
+    for name in dict.fromkeys([*names, *needs]):
         uploads += _model(name, package, plan)
 
     plan.uploads = sorted(uploads, key=lambda upload: upload.path)
@@ -59,20 +68,31 @@ def _without_cards(uploads: list[Upload]) -> list[Upload]:
     return [upload for upload in uploads if not upload.path.startswith(f"facekit/{CARDS}/")]
 
 
-def _with_needs(models: list[str]) -> list[str]:
-    """Names of model folders, with those that their tabs need besides."""
-    names = [model.rsplit("/", 1)[-1] for model in models]
-    for task, needs in ALSO.items():
-        if any(name.startswith(f"{task}-") for name in names):
-            names += [STARTERS[need] for need in needs]
-    return list(dict.fromkeys(names))
+def _is_of(method: Method, name: str) -> bool:
+    """Whether a model of that name is a method's: its starter, or called as the method's models are."""
+    return name == Path(method.starter).name or name.startswith(f"{method.model}-")
+
+
+def _outside_package(method: Method, plan: Plan) -> list[Upload]:
+    """The package or module of a method from outside, as it lies here; its starter is left to `_model`."""
+    spec = find_spec(method.package)
+    file = Path(spec.origin) if spec is not None and spec.origin else None
+    if file is None or not file.is_file():
+        plan.problems.append(f"{method.package} of the method {method.name} is no package on this disk")
+        return []
+    if file.name != "__init__.py":
+        return [Upload(file.name, file, file.stat().st_size)]
+    uploads = collect(file.parent, Plan(file.parent), prefix=f"{method.package}/")
+    return [upload for upload in uploads if not upload.file.is_relative_to(method.starter)]
 
 
 def _model(name: str, package: Path, plan: Plan) -> list[Upload]:
     """The files of a bundled model that a Space runs; none where it is not bundled."""
-    for cards in (package.parent / CARDS, package / CARDS):
-        if (cards / name).is_dir():
-            found = collect(cards / name, plan, prefix=f"{CARDS}/{name}/")
+    outside = [Path(method.starter) for method in methods() if method.way_out]
+    known = [folder for folder in outside if folder.is_absolute() and folder.name == name]
+    for folder in (package.parent / CARDS / name, package / CARDS / name, *known):
+        if folder.is_dir():
+            found = collect(folder, plan, prefix=f"{CARDS}/{name}/")
             found = [upload for upload in found if upload.file.suffix not in NOT_RUN]
             paths = {upload.path.removeprefix(f"{CARDS}/{name}/") for upload in found}
             if not paths & set(INDEXES) or not any(path.endswith(WEIGHTS) for path in paths):
@@ -118,12 +138,19 @@ def _check_front_matter(file: Path, plan: Plan) -> list[str]:
     return models
 
 
-def _check_app(folder: Path, plan: Plan) -> None:
-    """Requirements are there, and every module of the Space's own is Python."""
+def _check_app(folder: Path, outside: Sequence[Method], plan: Plan) -> None:
+    """Requirements are there, every module of the Space's own is Python, and methods from outside are asked for."""
     if not (folder / "requirements.txt").is_file():
         plan.problems.append("there is no requirements.txt: list the packages that the Space needs")
-    for file in sorted(folder.glob("*.py")):
+    files = sorted(folder.glob("*.py"))
+    for file in files:
         try:
             ast.parse(file.read_bytes())
         except (SyntaxError, ValueError) as error:
             plan.problems.append(f"{file.name} is no Python ({error})")
+    for method in outside:
+        if not any(method.package.encode() in file.read_bytes() for file in files):
+            plan.problems.append(
+                f"the method {method.name} is not asked for: let the app set {VARIABLE} to {method.package} before it "
+                "imports facekit_demo"
+            )

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-STARTERS = {
-    "exemplar-inpaint": "exemplar-inpaint-starter-256",
-    "face-edit": "face-edit-starter-256",
-    "face-inpaint": "face-inpaint-starter-256",
-    "face-parser": "face-parser-starter-256",
-    "face-prior": "face-prior-starter-256",
-    "face-restore": "face-restore-starter-256",
-}
+from facekit.methods import SHARED_STARTERS, methods
+
 ORGANISATION = "facekit"
+
+
+def starters() -> dict[str, str]:
+    """Every model that has a starter -> its folder in `hub_cards/`, other folder, or Hub id (`Method.starter`)."""
+    return {method.model: method.starter for method in methods()} | SHARED_STARTERS
 
 
 def starter(task: str) -> str:
@@ -20,16 +19,19 @@ def starter(task: str) -> str:
         task: for example "face-inpaint".
 
     Returns:
-        The bundled folder (in `hub_cards/` of a clone, or installed with the package), else the Hub id.
+        The bundled folder (in `hub_cards/` of a clone, or installed with the package), else the folder or Hub id that a
+        method from outside names, else the Hub id.
 
     Raises:
         ValueError: there is no starter of that name.
     """
-    if task not in STARTERS:
-        raise ValueError(f"There is no starter model {task!r}; known are {', '.join(sorted(STARTERS))}.")
-    name = STARTERS[task]
+    known = starters()
+    if task not in known:
+        raise ValueError(f"There is no starter model {task!r}; known are {', '.join(sorted(known))}.")
+    place = known[task]
     package = Path(__file__).resolve().parents[1]
     for cards in (package.parent / "hub_cards", package / "hub_cards"):
-        if any((cards / name / index).is_file() for index in ("model_index.json", "config.json")):
-            return str(cards / name)
-    return f"{ORGANISATION}/{name}"
+        folder = cards / Path(place).name
+        if any((folder / index).is_file() for index in ("model_index.json", "config.json")):
+            return str(folder)
+    return place if "/" in place or Path(place).is_absolute() else f"{ORGANISATION}/{place}"

@@ -1,1 +1,1 @@
-"""Subcommands of the `facekit` command: each module has `add_parser(subparsers)` and `run(args) -> int`."""
+"""Subcommands of the `facekit` command: each module has what `facekit.methods` asks of a command."""

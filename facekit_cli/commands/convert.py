@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from typing import Any
 
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.options import DTYPES
 from facekit_cli.photos import check_writable
 
+HELP = "turn published checkpoints into model folders"
+DESCRIPTION = "Turn an authors' checkpoint into a folder that facekit loads."
 EXAMPLES = """\
 examples:
   facekit convert grig fid_best_model.pth --output grig-ffhq
@@ -25,15 +26,8 @@ Checkpoint files are opened without running code that they may hold.
 GRIG_PARTS = ("pipeline", "projected-discriminator", "patch-discriminator")
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "convert",
-        help="turn published checkpoints into model folders",
-        description="Turn an authors' checkpoint into a folder that facekit loads.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
     methods = parser.add_subparsers(title="methods", metavar="METHOD", dest="method", required=True)
     grig = methods.add_parser("grig", help="GRIG (few-shot generative residual image inpainting)")
     grig.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="the authors' .pth file")
@@ -85,7 +79,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         )
         method.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the weights")
         method.add_argument("--overwrite", action="store_true", help="replace a folder that exists")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

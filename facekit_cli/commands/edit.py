@@ -16,6 +16,7 @@ from facekit_cli.options import (
     add_exemplar_options,
     add_face_options,
     add_output_options,
+    add_photos,
     chosen_faces,
 )
 from facekit_cli.photos import check_writable, find_photos, matching_files, plan_outputs, result_stems
@@ -24,6 +25,8 @@ from facekit_cli.results import provenance_of, save_picture
 if TYPE_CHECKING:
     from facekit.pipelines.edit.pipeline import FaceEditPipeline
 
+HELP = "edit a part of faces by drawings, exemplars, words and sliders"
+DESCRIPTION = "Edit the part of each face that a mask marks, guided by any mix of what follows."
 EXAMPLES = """\
 examples:
   facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --output new
@@ -49,18 +52,9 @@ DRAWINGS = ("mask", "sketch", "semantics", "color")
 REFERENCES = {"exemplar": "self", "pose_from": "front"}
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "edit",
-        help="edit a part of faces by drawings, exemplars, words and sliders",
-        description="Edit the part of each face that a mask marks, guided by any mix of what follows.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
+    add_photos(parser)
     parser.add_argument(
         "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
     )
@@ -137,7 +131,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_exemplar_options(parser, "exemplars and pose references")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

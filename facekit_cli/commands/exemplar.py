@@ -16,6 +16,7 @@ from facekit_cli.options import (
     add_exemplar_options,
     add_face_options,
     add_output_options,
+    add_photos,
     chosen_faces,
 )
 from facekit_cli.photos import find_photos, matching_files, plan_outputs
@@ -24,6 +25,8 @@ from facekit_cli.results import provenance_of, save_picture
 if TYPE_CHECKING:
     from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 
+HELP = "fill holes in faces after another face"
+DESCRIPTION = "Fill the part of each face that a mask marks in the manner of an exemplar face."
 EXAMPLES = """\
 examples:
   facekit exemplar photo.jpg --mask eyes.png --exemplar star.jpg --output new
@@ -40,18 +43,9 @@ result is the same whether it is filled alone or among others. Published models 
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "exemplar",
-        help="fill holes in faces after another face",
-        description="Fill the part of each face that a mask marks in the manner of an exemplar face.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
+    add_photos(parser)
     parser.add_argument(
         "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
     )
@@ -99,7 +93,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_exemplar_options(parser, "the exemplars")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

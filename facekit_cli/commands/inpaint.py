@@ -10,13 +10,21 @@ from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import load_pipeline, pick_device
-from facekit_cli.options import add_device_options, add_face_options, add_output_options, chosen_faces
+from facekit_cli.options import (
+    add_device_options,
+    add_face_options,
+    add_output_options,
+    add_photos,
+    chosen_faces,
+)
 from facekit_cli.photos import find_photos, matching_files, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
     from facekit.pipelines.inpaint import FaceInpaintPipeline
 
+HELP = "fill holes in photos"
+DESCRIPTION = "Fill the part of each photo that a mask marks."
 EXAMPLES = """\
 examples:
   facekit inpaint photo.jpg --mask mask.png --output filled
@@ -30,18 +38,9 @@ same whether it is filled alone or among others.
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "inpaint",
-        help="fill holes in photos",
-        description="Fill the part of each photo that a mask marks.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
+    add_photos(parser)
     parser.add_argument(
         "--mask",
         "-m",
@@ -59,7 +58,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=3, metavar="T", help="reasoning steps (default: 3)")
     add_face_options(parser, "the noise")
     add_device_options(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from facekit.images.photo import Photo
     from facekit.provenance import Inspection
 
+HELP = "tell what pictures and masks hold, and whether a model made or changed them"
+DESCRIPTION = "Tell what each picture holds, and read its origin from its file and from its pixels."
 EXAMPLES = """\
 examples:
   facekit inspect picture.png
@@ -34,15 +36,8 @@ in 10,000 is taken for marked.
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "inspect",
-        help="tell what pictures and masks hold, and whether a model made or changed them",
-        description="Tell what each picture holds, and read its origin from its file and from its pixels.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
     parser.add_argument(
         "photos", nargs="+", type=file_path, metavar="FILE", help="picture files, or folders of them"
     )
@@ -51,7 +46,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--faces", action="store_true", help="also find the faces")
     parser.add_argument("--json", type=file_path, metavar="REPORT", help="write a report of every picture")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from typing import Any
 
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 
+HELP = "upload a model folder or a Space to the Hub"
+DESCRIPTION = "Look through a model folder or a Space and upload it to the Hub in one commit."
 EXAMPLES = """\
 examples:
   facekit push hub_cards/face-restore-starter-256 --repo ORG/face-restore-starter-256 --dry-run
@@ -21,15 +22,8 @@ one commit was made.
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "push",
-        help="upload a model folder or a Space to the Hub",
-        description="Look through a model folder or a Space and upload it to the Hub in one commit.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
     parser.add_argument(
         "folder", type=file_path, help="model folder, exactly as it is to be on the Hub; or a Space's"
     )
@@ -43,7 +37,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--revision", metavar="BRANCH", help="branch; made where there is none (default: main)"
     )
     parser.add_argument("--message", default="Upload with facekit", help="message of the commit")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

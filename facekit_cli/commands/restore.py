@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from facekit.images.files import remove_parts
-from facekit_cli.arguments import file_path
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import pick_device
-from facekit_cli.options import add_device_options, add_output_options
+from facekit_cli.options import add_device_options, add_output_options, add_photos
 from facekit_cli.photos import find_photos, plan_outputs
 from facekit_cli.restoring import (
     add_restore_options,
@@ -19,6 +18,8 @@ from facekit_cli.restoring import (
     settings_of,
 )
 
+HELP = "make damaged faces sharp"
+DESCRIPTION = "Restore the faces of each photo."
 EXAMPLES = """\
 examples:
   facekit restore photo.jpg --output sharp
@@ -31,22 +32,12 @@ among others. For sub-folders, data sets and several GPUs see: python -m facekit
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "restore",
-        help="make damaged faces sharp",
-        description="Restore the faces of each photo.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
+    add_photos(parser)
     add_output_options(parser)
     add_restore_options(parser, batch_size=4)
     add_device_options(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

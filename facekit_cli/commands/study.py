@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from typing import Any
 
 from facekit_cli.arguments import file_path, named_place, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.photos import check_writable
 
+HELP = "compare methods side by side with people"
+DESCRIPTION = "Show outputs of two or more methods side by side, shuffled, and store what people choose."
 EXAMPLES = """\
 examples:
   facekit study ours=out/ours GFP-GAN=out/gfpgan --answers answers
@@ -19,15 +20,8 @@ this computer, one JSONL file a participant. --host 0.0.0.0 opens the page to th
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = subparsers.add_parser(
-        "study",
-        help="compare methods side by side with people",
-        description="Show outputs of two or more methods side by side, shuffled, and store what people choose.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said to the command."""
     parser.add_argument(
         "methods", nargs="*", type=named_place, metavar="NAME=FOLDER", help="folders of outputs"
     )
@@ -48,7 +42,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of choice and order")
     parser.add_argument("--host", default="127.0.0.1", help="address (default: this computer alone)")
     parser.add_argument("--port", type=int, default=7861, help="port; 0: any free one")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

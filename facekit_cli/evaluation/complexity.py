@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from facekit_cli.errors import UsageError
-from facekit_cli.evaluation.methods import Method
+from facekit_cli.evaluation.participants import Participant
 from facekit_cli.evaluation.report import Report
 
 HEADER = ("Parameters (M)", "MACs (G)", "FLOPs (G) = 2 MACs", "Parameters (M), thesis", "FLOPs (G), thesis")
@@ -86,11 +86,11 @@ def _encode(network: Any) -> Any:
     return network(torch.zeros(1, network.config.in_channels, side, side))
 
 
-def table(name: str, methods: list[Method]) -> Report:
-    """Table 4.4 or 5.2: the published networks, and those of `methods` beside them.
+def table(name: str, participants: list[Participant]) -> Report:
+    """Table 4.4 or 5.2: the published networks, and those of `participants` beside them.
 
     Raises:
-        UsageError: a method that is no pipeline of that kind.
+        UsageError: a participant that is no pipeline of that kind.
     """
     from facekit.models.multi_style import MultiStyleGenerator
     from facekit.models.residual_inpainter import ResidualInpainter
@@ -101,20 +101,22 @@ def table(name: str, methods: list[Method]) -> Report:
     if name == "4.4":
         pipeline, notes, title = "FaceInpaintPipeline", NOTES, "Complexity of inpainting networks"
         rows += _steps("GRIG", count(ResidualInpainter, _inpaint), ("31.76", "20.47"), ("31.76", "61.41"))
-        for method in _checked(methods, pipeline):
-            network = count(_builder(ResidualInpainter, method, "residual_inpainter"), _inpaint)
-            rows += _steps(method.name, network, ("", ""), ("", ""))
+        for participant in _checked(participants, pipeline):
+            network = count(_builder(ResidualInpainter, participant, "residual_inpainter"), _inpaint)
+            rows += _steps(participant.name, network, ("", ""), ("", ""))
     else:
         pipeline, notes = "ExemplarInpaintPipeline", NOTES + NOTES_EXEMPLAR
         title = "Complexity of exemplar inpainting networks"
         rows.append(("EXE-GAN", count(MultiStyleGenerator, _multi_style), "79.18", "90.26"))
-        for method in _checked(methods, pipeline):
-            generator = count(_builder(MultiStyleGenerator, method, "multi_style_generator"), _multi_style)
-            encoder = count(_builder(StyleEncoder, method, "style_encoder"), _encode)
+        for participant in _checked(participants, pipeline):
+            generator = count(
+                _builder(MultiStyleGenerator, participant, "multi_style_generator"), _multi_style
+            )
+            encoder = count(_builder(StyleEncoder, participant, "style_encoder"), _encode)
             both = Complexity(generator.parameters + encoder.parameters, generator.macs + encoder.macs)
             rows += [
-                (method.name, generator, "", ""),
-                (f"{method.name} with its style encoder", both, "", ""),
+                (participant.name, generator, "", ""),
+                (f"{participant.name} with its style encoder", both, "", ""),
             ]
     numbers = [[c.parameters / 1e6, c.macs / 1e9, c.flops / 1e9] for _, c, _, _ in rows]
     lines = [
@@ -132,14 +134,16 @@ def _steps(
     return [(f"{name}, T = 1", one, *first), (f"{name}, T = 3", three, *third)]
 
 
-def _checked(methods: list[Method], pipeline: str) -> list[Method]:
-    for method in methods:
-        if method.pipeline != pipeline:
-            what = f"a {method.pipeline}" if method.pipeline else "no pipeline"
-            raise UsageError(f"{method.name} is {what}, and this table counts the networks of a {pipeline}")
-    return methods
+def _checked(participants: list[Participant], pipeline: str) -> list[Participant]:
+    for participant in participants:
+        if participant.pipeline != pipeline:
+            what = f"a {participant.pipeline}" if participant.pipeline else "no pipeline"
+            raise UsageError(
+                f"{participant.name} is {what}, and this table counts the networks of a {pipeline}"
+            )
+    return participants
 
 
-def _builder(network: Any, method: Method, component: str) -> Callable[[], nn.Module]:
-    config = network.load_config(method.source, subfolder=component)
+def _builder(network: Any, participant: Participant, component: str) -> Callable[[], nn.Module]:
+    config = network.load_config(participant.source, subfolder=component)
     return lambda: network.from_config(config)

@@ -7,8 +7,8 @@ from pathlib import Path
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.inputs import Case, make_case
-from facekit_cli.evaluation.methods import Method, OutputFolder, Row, rows_of
 from facekit_cli.evaluation.pairs import Partners, pair_pictures
+from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, rows_of
 from facekit_cli.evaluation.tables import Condition, Table
 from facekit_cli.photos import pictures_in
 
@@ -65,14 +65,14 @@ class Plan:
 
     def tasks(self) -> list[tuple[Row, InputSet, int]]:
         """Everything that pipelines have to make, in the order of rows."""
-        rows = (row for row in self.rows if row.method.kind == "pipeline")
+        rows = (row for row in self.rows if row.participant.kind == "pipeline")
         return [(row, s, place) for row in rows for s in self.sets for place in range(len(s.indices))]
 
 
 def make_plan(
     table: Table,
     data: Sequence[Pictures],
-    methods: Sequence[Method],
+    participants: Sequence[Participant],
     *,
     seed: int = 0,
     runs: int | None = None,
@@ -86,7 +86,7 @@ def make_plan(
     Raises:
         UsageError: methods that do not fit, outputs or semantic maps that are missing, pictures that do not pair.
     """
-    rows = tuple(rows_of(table, methods))
+    rows = tuple(rows_of(table, participants))
     if len({pictures.name for pictures in data}) < len(data):
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
     runs = table.runs if runs is None else runs
@@ -109,8 +109,8 @@ def make_plan(
                 sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed, holes))
     plan = Plan(table, rows, tuple(sets))
     for row in rows:
-        if row.method.kind == "outputs":
-            folder = OutputFolder(row.method.source, [s.key for s in sets])
+        if row.participant.kind == "outputs":
+            folder = OutputFolder(row.participant.source, [s.key for s in sets])
             for s in sets:
                 plan.given[row.label, s.key] = folder.find(s.key, s.names)
     return plan

@@ -24,7 +24,7 @@ from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case, export
 from facekit_cli.evaluation.measures import UNAVAILABLE, Cell, Measurer, Networks, Results, mean_cell
-from facekit_cli.evaluation.methods import Row, Run, open_row, read_output
+from facekit_cli.evaluation.participants import Row, Run, open_row, read_output
 from facekit_cli.evaluation.plan import InputSet, Plan
 from facekit_cli.loop import FATAL
 from facekit_cli.results import save_picture, write_json
@@ -70,13 +70,13 @@ def check_records(plan: Plan, folder: Path, settings: dict[str, Any], overwrite:
 def record_of(row: Row, plan: Plan, settings: dict[str, Any]) -> dict[str, Any]:
     """What a row's outputs depend on, as JSON has it."""
     record = {"table": plan.table.name, "modalities": row.modalities, "row_options": dict(row.options)}
-    return json.loads(json.dumps(record | row.method.record() | settings))
+    return json.loads(json.dumps(record | row.participant.record() | settings))
 
 
 def begin(plan: Plan, folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Main process: write the records, remove what a killed run or, with `overwrite`, any run left."""
     for row in plan.rows:
-        if row.method.kind != "pipeline":
+        if row.participant.kind != "pipeline":
             continue
         place = folder / "outputs" / row.folder
         for s in plan.sets:
@@ -135,7 +135,7 @@ def make_outputs(
 
 def made_by(row: Row, loaded: dict[Any, Any]) -> Provenance:
     """What the files of a row say about their origin."""
-    return describe(loaded[row.method.source, row.method.dtype], "edited")
+    return describe(loaded[row.participant.source, row.participant.dtype], "edited")
 
 
 def output_file(folder: Path, row: Row, s: InputSet, name: str) -> Path:
@@ -166,10 +166,10 @@ class Pages:
 
     def output(self, row: Row, s: InputSet, place: int) -> np.ndarray:
         """A row's output, uint8 [S, S, 3]."""
-        if row.method.kind == "pipeline":
+        if row.participant.kind == "pipeline":
             return read_square(output_file(self.folder, row, s, s.names[place]), s.pictures.size)
         case = s.case(place, row.modalities)
-        if row.method.kind == "input":
+        if row.participant.kind == "input":
             return case.image
         file = self.plan.given[row.label, s.key][place]
         return read_output(file, case, keep_known=self.plan.table.task in ("inpaint", "exemplar"))
@@ -260,7 +260,7 @@ def sheet_lines(
         if s.partners is not None:
             line.append(("exemplar", s.pictures.read(s.partners[s.indices[place]])))
         for row in plan.rows:
-            if row.method.kind != "input" and not problems.of(row, s.key):
+            if row.participant.kind != "input" and not problems.of(row, s.key):
                 line.append((row.label, pages.output(row, s, place)))
         result.append([*line, ("original", first.truth)])
     return result

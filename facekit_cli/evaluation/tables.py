@@ -3,8 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["restore", "inpaint", "exemplar", "edit", "complexity"]
+from facekit.methods import Input, Task
+
 Pairing = Literal["random", "pose"]
+# Short names of inputs, of which the names of configurations are made.
+MODALITIES: dict[str, Input] = {
+    "Ma": "mask",
+    "Ex": "exemplar",
+    "Sk": "sketch",
+    "Se": "semantics",
+    "Co": "color",
+    "Te": "prompt",
+}
 
 # What a table has after the thesis's columns: what each metric brings along. These need no download.
 ADDITIONAL = {
@@ -45,11 +55,11 @@ class Table:
     Attributes:
         name: as the command takes it.
         title: what the thesis measures there.
-        task: what a method is given, see `facekit_cli.evaluation.methods`.
+        task: what a method is asked for (`facekit.methods.Method.tasks`); "complexity" counts networks instead.
         metrics: names of `facekit_cli.evaluation.measures.METRICS`.
         conditions: each a set of inputs, and so a group of columns.
         pairing: how pictures get an exemplar: another one by chance, or the one of the nearest pose, both ways.
-        modalities: for "edit", the configurations (a row each), of Sk, Se, Co, Ex, Te and Ma joined by +.
+        modalities: for "edit", the configurations (a row each), of `MODALITIES` joined by +.
         classes: the semantic classes that "Se" shows; None: all.
         mean: columns are means over all conditions.
         runs: sets of inputs (seeds) whose results are averaged.
@@ -59,7 +69,7 @@ class Table:
 
     name: str
     title: str
-    task: Task
+    task: Task | Literal["complexity"]
     metrics: tuple[str, ...]
     conditions: tuple[Condition, ...] = (Condition(),)
     pairing: Pairing | None = None

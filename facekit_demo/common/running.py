@@ -18,8 +18,10 @@ import torch
 from gradio.components.base import Component
 from PIL import Image
 
+from facekit.hub.classes import pipeline_class
 from facekit.hub.starters import starter
 from facekit.images.photo import PNG_MODES, Photo, as_uint8, load_image, write_picture
+from facekit.methods import method_named
 from facekit.notes import Refusal
 from facekit.provenance import Provenance, describe
 from facekit_demo.common.limits import Limits, limited_time
@@ -49,21 +51,22 @@ def default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def model_source(task: str, variable: str) -> str:
-    """Folder or Hub id of a task's model: what the environment variable names, else the bundled starter."""
-    return os.path.expanduser(os.environ.get(variable, "")) or starter(task)
+def model_source(name: str) -> str:
+    """Folder or Hub id of a method's model: what its environment variable names, else its starter."""
+    method = method_named(name)
+    return os.path.expanduser(os.environ.get(method.model_variable, "")) or starter(method.model)
 
 
-def load_pipeline(pipeline_class: type["DiffusionPipeline"], task: str, variable: str) -> "DiffusionPipeline":
-    """The pipeline of a task (see `model_source`), loaded at its first use and kept. For functions `on_gpu` alone."""
+def load_pipeline(name: str) -> "DiffusionPipeline":
+    """The pipeline of a method (see `model_source`), loaded at its first use and kept. For functions `on_gpu` alone."""
     with _loading:
-        if variable not in _pipelines:
-            source = model_source(task, variable)
-            log.info("loading %s from %s", pipeline_class.__name__, source)
-            pipeline = pipeline_class.from_pretrained(source).to(default_device())
+        if name not in _pipelines:
+            known, source = pipeline_class(method_named(name).class_name), model_source(name)
+            log.info("loading %s from %s", known.__name__, source)
+            pipeline = known.from_pretrained(source).to(default_device())
             pipeline.set_progress_bar_config(disable=True)
-            _pipelines[variable] = pipeline
-        return _pipelines[variable]
+            _pipelines[name] = pipeline
+        return _pipelines[name]
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,9 +140,9 @@ def seeded(seed: float | None) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(int(seed or 0))
 
 
-def made_by(task: str, variable: str) -> Provenance:
+def made_by(name: str) -> Provenance:
     """What files say of pictures by the model that `load_pipeline` takes."""
-    return describe(model_source(task, variable))
+    return describe(model_source(name))
 
 
 def save_for_download(

@@ -32,7 +32,6 @@ from facekit_demo.common.running import load_pipeline, model_source, on_gpu, ope
 from facekit_demo.common.temporary import own_folder
 from facekit_demo.common.words import NO_FACE, page_words
 
-MODEL_TASK, MODEL_VARIABLE = "face-edit", "FACEKIT_EDIT_MODEL"
 CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"
 CACHE_BYTES = 256 * 2**20  # of encodings, of all visitors' photos
 MAX_EDITS = 100  # of one photo; all of them can be undone, so all are kept
@@ -121,7 +120,7 @@ class Wishes:
 
 def pipeline() -> FaceEditPipeline:
     """The model, loaded at its first use. For functions `on_gpu` alone."""
-    return load_pipeline(FaceEditPipeline, MODEL_TASK, MODEL_VARIABLE)
+    return load_pipeline("edit")
 
 
 @lru_cache(maxsize=1)
@@ -132,7 +131,7 @@ def encodings(_pipe: FaceEditPipeline) -> EditCache:
 
 def attribute_names() -> tuple[str, ...]:
     """The attributes that the model knows. Raises ValueError or OSError where there is no model."""
-    return _names_in(model_source(MODEL_TASK, MODEL_VARIABLE))
+    return _names_in(model_source("edit"))
 
 
 @lru_cache(maxsize=1)

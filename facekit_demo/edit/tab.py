@@ -54,8 +54,6 @@ from facekit_demo.edit.layers import (
     pencil_canvas,
 )
 from facekit_demo.edit.result import (
-    MODEL_TASK,
-    MODEL_VARIABLE,
     Wishes,
     Work,
     attribute_names,
@@ -141,7 +139,7 @@ def build_tab() -> None:
             ]
         session, path = done.session, None
         if session.position:
-            origin = made_by(MODEL_TASK, MODEL_VARIABLE)
+            origin = made_by(TASK)
             path = save_for_download(session.photo, f"{done.stem}-edited.png", download, origin)
         captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
         steps = list(zip(done.pictures, captions, strict=True))
@@ -287,7 +285,7 @@ def build_tab() -> None:
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
-        origin = made_by(MODEL_TASK, MODEL_VARIABLE)
+        origin = made_by(TASK)
         path = save_for_download(done.session.photo, f"{Path(photo).stem}-edited.png", download, origin)
         return path, "\n".join(remarks)
 

@@ -28,7 +28,6 @@ from facekit_demo.common.running import (
 )
 from facekit_demo.common.words import NO_FACE, page_words
 
-MODEL_TASK, MODEL_VARIABLE = "exemplar-inpaint", "FACEKIT_EXEMPLAR_MODEL"
 TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]
 
 
@@ -81,7 +80,7 @@ def infer(
         )
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(ExemplarInpaintPipeline, MODEL_TASK, MODEL_VARIABLE)
+    pipe = load_pipeline("exemplar")
     options = {
         "exemplar_strength": settings.strength,
         "truncation_psi": settings.psi,
@@ -145,7 +144,7 @@ def candidates_of(
     output: ExemplarInpaintOutput, steps: Captioned, photo: Photo, stem: str, component: Component
 ) -> list[Candidate]:
     """All candidates of one photo; their files go into the cache of `component`."""
-    before, origin = preview(photo), made_by(MODEL_TASK, MODEL_VARIABLE)
+    before, origin = preview(photo), made_by("exemplar")
     faces = (output.faces or [[]])[0]
     candidates = []
     for number, image in enumerate(output.images, 1):

@@ -42,8 +42,6 @@ from facekit_demo.common.running import (
 from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
 from facekit_demo.common.words import page_words
 from facekit_demo.exemplar.result import (
-    MODEL_TASK,
-    MODEL_VARIABLE,
     TAKEN,
     WORDS,
     Settings,
@@ -273,7 +271,7 @@ def build_tab() -> None:
             None if recover == "nothing" else recover,
             Settings(share, candidates, strength, psi, taken, grain, seed),
         )
-        origin = made_by(MODEL_TASK, MODEL_VARIABLE)
+        origin = made_by(TASK)
         paths = [
             save_for_download(picture, f"{Path(photo).stem}-filled-{number}.png", result.download, origin)
             for number, picture in enumerate(output.images, 1)

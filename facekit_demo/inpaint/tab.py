@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facekit import FaceInpaintPipeline
 from facekit.images.photo import Photo, load_image
 from facekit.notes import Kind
 from facekit.pipelines.inpaint import FaceInpaintOutput
@@ -47,7 +46,6 @@ from facekit_demo.common.widgets import (
 )
 from facekit_demo.common.words import page_words
 
-TASK, MODEL_VARIABLE = "face-inpaint", "FACEKIT_INPAINT_MODEL"
 REGIONS = [("A face", "face"), ("Anything else", "image")]
 ELSE = f"“{REGIONS[1][0]}”"
 # Notes and refusals that the page words in its own way.
@@ -131,7 +129,7 @@ def build_tab() -> None:
         mask = painted_mask(painting, image.size)
         output = _infer(unnamed(image), mask, region, steps, seed, progress)
         filled = output.images[0]
-        origin = made_by(TASK, MODEL_VARIABLE)
+        origin = made_by("inpaint")
         path = save_for_download(filled, f"{Path(photo_path).stem}-filled.png", download, origin)
         pictures = _step_pictures(output)
         notes = [page_words(note, WORDS) for note in output.notes]
@@ -141,7 +139,7 @@ def build_tab() -> None:
     def fill_files(photo: str, mask: str, region: str, steps: int, seed: int) -> str:
         image = open_photo(photo)
         output = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed)
-        origin = made_by(TASK, MODEL_VARIABLE)
+        origin = made_by("inpaint")
         return save_for_download(output.images[0], f"{Path(photo).stem}-filled.png", download, origin)
 
     shown = photo.upload(show_photo, photo, editing + outcome, **QUIET)
@@ -190,7 +188,7 @@ def _infer(
         raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(FaceInpaintPipeline, TASK, MODEL_VARIABLE)
+    pipe = load_pipeline("inpaint")
 
     def report(_pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:

@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-from facekit import FaceRestorePipeline
 from facekit.faces import Face
 from facekit.faces.selection import parse_selection
 from facekit.images.photo import Photo
@@ -35,8 +34,6 @@ from facekit_demo.common.widgets import (
 )
 from facekit_demo.common.words import page_words
 from facekit_demo.restore.result import WORDS, candidates_of
-
-TASK, MODEL_VARIABLE = "face-restore", "FACEKIT_RESTORE_MODEL"
 
 
 def build_tab() -> None:
@@ -156,7 +153,7 @@ def build_tab() -> None:
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
         output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress)
-        origin = made_by(TASK, MODEL_VARIABLE)
+        origin = made_by("restore")
         candidates = candidates_of(output, image, Path(state.path).stem, download, numbers, origin)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
@@ -166,7 +163,7 @@ def build_tab() -> None:
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
-        origin = made_by(TASK, MODEL_VARIABLE) if output.faces[0] else None
+        origin = made_by("restore") if output.faces[0] else None
         paths = [
             save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download, origin)
             for number, picture in enumerate(output.images, 1)
@@ -229,7 +226,7 @@ def _infer(
         raise ValueError(f"The picture is {width}x{height}; one face alone must be square. Crop it first.")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(FaceRestorePipeline, TASK, MODEL_VARIABLE)
+    pipe = load_pipeline("restore")
 
     def report(pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:

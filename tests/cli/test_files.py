@@ -17,7 +17,7 @@ from skimage.data import astronaut
 
 from facekit.images import files as disk
 from facekit_cli.batch import command as batch
-from facekit_cli.main import COMMANDS, build_parser, main
+from facekit_cli.main import build_parser, find_commands, main
 from facekit_cli.photos import find_photos, name_results, picture_suffixes
 from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
 
@@ -498,7 +498,7 @@ def test_ctrl_c_in_a_batch_ends_quietly(picture: Image.Image, restorer: str) -> 
         ["facekit_cli.batch", "--help"],
         ["facekit_cli.batch", "restore", "--help"],
         ["facekit_cli.evaluation", "--help"],
-        *(["facekit", name, "--help"] for name in COMMANDS),
+        *(["facekit", name, "--help"] for name in find_commands()[0]),
     ],
     ids=" ".join,
 )

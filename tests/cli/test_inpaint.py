@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit import __version__
-from facekit.hub.starters import STARTERS, starter
+from facekit.hub.starters import starter, starters
 from facekit.images import files as disk
 from facekit_cli.main import main
 from tests.tiny.pipelines import tiny_inpaint_pipeline
@@ -263,6 +263,6 @@ def test_python_dash_m_works() -> None:
 
 def test_the_starter_is_a_folder_with_a_model_or_a_hub_id() -> None:
     source = starter("face-inpaint")
-    assert source == "facekit/" + STARTERS["face-inpaint"] or (Path(source) / "model_index.json").is_file()
+    assert source == "facekit/" + starters()["face-inpaint"] or (Path(source) / "model_index.json").is_file()
     with pytest.raises(ValueError, match="no starter model 'dogs'; known are exemplar-inpaint"):
         starter("dogs")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facekit.methods import OWN
 from facekit.pipelines.base import FacekitPipeline
 from tests.helpers.masks import box_mask
 from tests.tiny.pipelines import (
@@ -14,7 +15,7 @@ from tests.tiny.pipelines import (
     tiny_restore_pipeline,
 )
 
-NAMES = ("restore", "inpaint", "exemplar", "edit")
+NAMES = tuple(method.name for method in OWN)
 SIDE = 64
 HOLE = box_mask((SIDE, SIDE), (10, 20, 40, 50))
 

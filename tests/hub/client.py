@@ -15,7 +15,7 @@ import torch
 import facekit
 from facekit.conditions.semantics import load_parser
 from facekit.convert.common import download_files
-from facekit_cli.evaluation.methods import parse_method
+from facekit_cli.evaluation.participants import parse_participant
 
 # A broken download is resumed from the last whole chunk; the tests' files are smaller than the usual one.
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1024
@@ -30,7 +30,7 @@ LOADERS = {
 # What fetches without loading a network of the tests.
 FETCHERS = {
     "convert": lambda repo: download_files(repo, ["*.json"]),
-    "evaluate": lambda repo: parse_method(f"other={repo}"),
+    "evaluate": lambda repo: parse_participant(f"other={repo}"),
     "parser": load_parser,
 }
 

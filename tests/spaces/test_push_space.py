@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from facekit.hub.publish_space import plan_space
-from facekit.hub.starters import STARTERS
+from facekit.hub.starters import starters
 from facekit_cli.main import main
 from tests.hub.stand_in import HubStandIn
 from tests.spaces.test_spaces import ENDPOINTS, ROOT, assert_starts, front_matter, missing_modules
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def test_our_spaces_take_packages_and_models_along(name: str) -> None:
     space = ROOT / "spaces" / name
     models = {model.split("/")[1] for model in front_matter(space)["models"]}
-    if not models <= set(STARTERS.values()):
+    if not models <= set(starters().values()):
         pytest.skip("a model of this Space is not bundled yet")
     plan = plan_space(space)
     assert plan.problems == plan.notes == [] and plan.repo_type == "space"
@@ -39,7 +39,7 @@ def test_our_spaces_take_packages_and_models_along(name: str) -> None:
     assert not any("__pycache__" in path or "/." in path for path in files)
     there = {path.split("/")[1] for path in files if path.startswith("hub_cards/")}
     if name in ("exemplar-inpaint", "face-edit", "all-in-one"):
-        models.add(STARTERS["face-prior"])
+        models.add(starters()["face-prior"])
     assert there == models
 
 
@@ -130,7 +130,7 @@ def test_what_was_pushed_brings_its_own_package_and_model(folder: Path, tmp_path
     )
     assert done.stdout.split() == [
         str(space / "facekit" / "hub" / "starters.py"),
-        str(space / "hub_cards" / STARTERS["face-restore"]),
+        str(space / "hub_cards" / starters()["face-restore"]),
     ], done.stderr
 
 

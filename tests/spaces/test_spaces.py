@@ -15,18 +15,15 @@ from packaging.requirements import Requirement
 from PIL import Image
 from skimage import data
 
-from facekit.hub.starters import STARTERS
+from facekit.hub.starters import starters
+from facekit.methods import OWN
 from tests.app.conftest import free_port, wait_until_up
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACES = sorted(path for path in (ROOT / "spaces").iterdir() if path.is_dir())
-ENDPOINTS = {
-    "face-restore": {"/restore"},
-    "face-inpaint": {"/inpaint"},
-    "exemplar-inpaint": {"/exemplar"},
-    "face-edit": {"/edit"},
-    "all-in-one": {"/restore", "/inpaint", "/exemplar", "/edit"},
-}
+# Every method has a Space called as its model is, and one Space has them all.
+ENDPOINTS = {method.model: {f"/{method.name}"} for method in OWN}
+ENDPOINTS["all-in-one"] = {f"/{method.name}" for method in OWN}
 
 
 def front_matter(space: Path) -> dict:
@@ -88,7 +85,7 @@ def test_front_matter_is_what_the_hub_takes(space) -> None:
     assert gradio.specifier.contains(card["sdk_version"])
     # By the rule that names starters, so that a Space may be here before its model is.
     known = {f"facekit/{name}-starter-256" for name in ENDPOINTS} | {
-        f"facekit/{n}" for n in STARTERS.values()
+        f"facekit/{n}" for n in starters().values()
     }
     assert card["models"] and set(card["models"]) <= known
 

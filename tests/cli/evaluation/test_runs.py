@@ -19,11 +19,11 @@ from facekit.metrics import (
     pooled_features,
 )
 from facekit_cli.errors import UsageError
-from facekit_cli.evaluation import methods, runner
+from facekit_cli.evaluation import participants, runner
 from facekit_cli.evaluation.data import open_pictures
 from facekit_cli.evaluation.inputs import Case, make_case
-from facekit_cli.evaluation.methods import parse_method
 from facekit_cli.evaluation.pairs import pair_by_pose, pair_pictures
+from facekit_cli.evaluation.participants import parse_participant
 from facekit_cli.evaluation.tables import TABLES
 from tests.helpers.evaluation import SIZE, evaluate, read_report
 
@@ -114,7 +114,7 @@ def test_a_picture_that_fails_does_not_stop_the_others(
     no_downloads: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def open_row(*args: object) -> methods.Run:
+    def open_row(*args: object) -> participants.Run:
         def run(case: Case) -> np.ndarray:
             if case.name == "1":
                 raise ValueError("no such luck")
@@ -233,7 +233,7 @@ def test_text_without_clip_is_a_missing_row(
     def missing(*args: object) -> None:
         raise WeightsUnavailable("no CLIP here")
 
-    monkeypatch.setattr(methods, "_text_guide", missing)
+    monkeypatch.setattr(participants, "_text_guide", missing)
     code = evaluate("6.1", "--data", data, "-m", f"ours={models['edit']}", "--output", tmp_path, "--count", 2)
     assert code == 0
     rows = read_report(tmp_path)["rows"]
@@ -261,11 +261,11 @@ def test_known_pixels_of_foreign_outputs_are_the_original(data: Path, tmp_path: 
     pictures = open_pictures(str(data), "val", SIZE)
     case = make_case(TABLES["4.5"], TABLES["4.5"].conditions[0], pictures, 0)
     Image.new("RGB", (SIZE, SIZE), "red").save(tmp_path / "0.png")
-    kept = methods.read_output(tmp_path / "0.png", case, keep_known=True)
+    kept = participants.read_output(tmp_path / "0.png", case, keep_known=True)
     assert (kept == case.truth)[case.mask == 0].all() and (kept == [255, 0, 0])[case.mask > 0].all()
     Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
     with pytest.raises(ValueError, match="has 32x32 pixels and the inputs 64x64"):
-        methods.read_output(tmp_path / "0.png", case, keep_known=True)
+        participants.read_output(tmp_path / "0.png", case, keep_known=True)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_known_pixels_of_foreign_outputs_are_the_original(data: Path, tmp_path: 
 )
 def test_methods_that_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse_method(text)
+        parse_participant(text)
 
 
 def test_methods_that_do_not_fit(data: Path, models: dict[str, str], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from facekit_cli.errors import UsageError
-from facekit_cli.evaluation.methods import parse_method, rows_of
+from facekit_cli.evaluation.participants import parse_participant, rows_of
 from facekit_cli.evaluation.tables import TABLES, find_table
 from tests.helpers.evaluation import evaluate, read_report
 
@@ -87,15 +87,15 @@ def test_several_collections_and_runs(
 
 
 def test_rows_of_configurations(models: dict[str, str]) -> None:
-    ours = parse_method(f"FACEMUG={models['edit']}")
+    ours = parse_participant(f"FACEMUG={models['edit']}")
     assert [row.label for row in rows_of(TABLES["6.4"], [ours])] == [
         *("FACEMUG (+Sk)", "FACEMUG (+Sk+Co)", "FACEMUG (+Sk+Ma)")
     ]
-    filler = parse_method(f"GRIG={models['inpaint']}")
+    filler = parse_participant(f"GRIG={models['inpaint']}")
     assert [row.label for row in rows_of(TABLES["6.6"], [filler])] == ["GRIG"]
     with pytest.raises(UsageError, match=r"reads no configuration of table 6\.4"):
         rows_of(TABLES["6.4"], [filler])
     steps = [dict(row.options) for row in rows_of(TABLES["4.6"], [filler])]
     assert [s["num_inference_steps"] for s in steps] == [1, 3, 5, 7, 9]
-    chosen = parse_method(f"GRIG={models['inpaint']}?num_inference_steps=5")
+    chosen = parse_participant(f"GRIG={models['inpaint']}?num_inference_steps=5")
     assert len(rows_of(TABLES["4.6"], [chosen])) == 1

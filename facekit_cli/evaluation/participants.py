@@ -1,6 +1,6 @@
 """Who takes part in a table: a facekit pipeline, the input itself, or a folder of another tool's outputs.
 
-A method is written `NAME=SOURCE?OPTION=VALUE&OPTION=VALUE`; `NAME=` and the options may be left out. SOURCE is
+A participant is written `NAME=SOURCE?OPTION=VALUE&OPTION=VALUE`; `NAME=` and the options may be left out. SOURCE is
 
     input              the damaged picture itself, or the one with the hole in gray
     face-restore       a starter model by its task
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from facekit.hub.starters import STARTERS, starter
+from facekit.hub.classes import pipeline_class
+from facekit.hub.starters import starter, starters
+from facekit.methods import Method, MethodError, method_of, methods
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case
-from facekit_cli.evaluation.tables import Table
+from facekit_cli.evaluation.tables import MODALITIES, Table
 from facekit_cli.options import DTYPES
 from facekit_cli.photos import pictures_in
 
@@ -34,19 +36,6 @@ if TYPE_CHECKING:
 Kind = Literal["input", "outputs", "pipeline"]
 Run = Callable[[Case], np.ndarray]
 
-# What a pipeline can be asked for, by its class.
-TASKS = {
-    "FaceRestorePipeline": ("restore",),
-    "FaceInpaintPipeline": ("inpaint", "exemplar", "edit"),
-    "ExemplarInpaintPipeline": ("exemplar", "edit"),
-    "FaceEditPipeline": ("inpaint", "exemplar", "edit"),
-}
-# The modalities of a configuration that a pipeline can read; it has no row where there is another.
-READS = {
-    "FaceInpaintPipeline": {"Ma"},
-    "ExemplarInpaintPipeline": {"Ex", "Ma"},
-    "FaceEditPipeline": {"Sk", "Se", "Co", "Ex", "Te", "Ma"},
-}
 # Arguments that the table itself decides.
 OURS = frozenset(
     "self image mask exemplar sketch semantics color prompt aligned exemplar_aligned generator output_type "
@@ -55,8 +44,8 @@ OURS = frozenset(
 
 
 @dataclass(frozen=True)
-class Method:
-    """One method.
+class Participant:
+    """One of them.
 
     Attributes:
         name: its row, and its folder below `outputs`.
@@ -82,17 +71,17 @@ class Method:
 
 @dataclass(frozen=True)
 class Row:
-    """A method in one configuration: a line of the table.
+    """A participant in one configuration: a line of the table.
 
     Attributes:
         label: "EXE-GAN", or "FACEMUG (+Sk+Ma)".
-        method: who.
+        participant: who.
         modalities: of an "edit" table, as `Table.modalities` has them.
-        options: arguments that this row adds to the method's.
+        options: arguments that this row adds to the participant's.
     """
 
     label: str
-    method: Method
+    participant: Participant
     modalities: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,7 +91,7 @@ class Row:
         return "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in self.label).strip(".") or "_"
 
 
-def parse_method(text: str) -> Method:
+def parse_participant(text: str) -> Participant:
     """A `--method` as the head of this module says.
 
     Raises:
@@ -124,21 +113,21 @@ def parse_method(text: str) -> Method:
     if not source:
         raise UsageError(f"--method {text!r} names no source; say NAME=FOLDER, NAME=ORG/MODEL or input")
     if source == "input":
-        return Method(name or "input", "input", options=_none(options, text))
-    if source in STARTERS:
+        return Participant(name or "input", "input", options=_none(options, text))
+    if source in starters():
         source = starter(source)
     path = Path(source).expanduser()
     name = name or path.name
     if (path / "model_index.json").is_file():
         pipeline = json.loads((path / "model_index.json").read_text())["_class_name"]
-        return Method(name, "pipeline", str(path), pipeline, options, dtype)
+        return Participant(name, "pipeline", str(path), pipeline, options, dtype)
     if path.is_dir():
-        return Method(name, "outputs", str(path), options=_none(options, text))
+        return Participant(name, "outputs", str(path), options=_none(options, text))
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return Method(name, "pipeline", source, _class_on_hub(source), options, dtype)
+        return Participant(name, "pipeline", source, _class_on_hub(source), options, dtype)
     raise UsageError(
         f"--method {text!r}: {source} is no folder, no model on the Hub (ORG/NAME) and no starter "
-        f"({', '.join(sorted(STARTERS))})"
+        f"({', '.join(sorted(starters()))})"
     )
 
 
@@ -167,20 +156,20 @@ def _class_on_hub(source: str) -> str:
         raise UsageError(f"the model {source} cannot be loaded: ", error) from error
 
 
-def rows_of(table: Table, methods: Sequence[Method]) -> list[Row]:
+def rows_of(table: Table, participants: Sequence[Participant]) -> list[Row]:
     """The lines of a table.
 
     Raises:
-        UsageError: a method twice, a pipeline of another task, an option it does not have or the table sets.
+        UsageError: a participant twice, a pipeline of another task, an option it does not have or the table sets.
     """
     rows: list[Row] = []
-    for method in methods:
-        if method.kind == "pipeline":
-            _check_pipeline(table, method)
-        made = _rows_of_one(table, method)
+    for participant in participants:
+        if participant.kind == "pipeline":
+            _check_pipeline(table, participant)
+        made = _rows_of_one(table, participant)
         if not made:
             raise UsageError(
-                f"{method.name}, a {method.pipeline}, reads no configuration of table {table.name}"
+                f"{participant.name}, a {participant.pipeline}, reads no configuration of table {table.name}"
             )
         rows += made
     folders = [row.folder for row in rows]
@@ -190,47 +179,67 @@ def rows_of(table: Table, methods: Sequence[Method]) -> list[Row]:
     return rows
 
 
-def _rows_of_one(table: Table, method: Method) -> list[Row]:
-    if method.kind == "outputs":  # of whatever configuration it was
-        return [Row(method.name, method, next((m for m in table.modalities if "Ma" in m), None))]
-    if method.kind == "input":
-        return [Row(method.name, method, "Ma" if table.modalities else None)]
+def _rows_of_one(table: Table, participant: Participant) -> list[Row]:
+    if participant.kind == "outputs":  # of whatever configuration it was
+        return [Row(participant.name, participant, next((m for m in table.modalities if "Ma" in m), None))]
+    if participant.kind == "input":
+        return [Row(participant.name, participant, "Ma" if table.modalities else None)]
     variants: list[tuple[str, dict[str, Any]]] = [("", {})]
-    call = _call_arguments(method.pipeline)
+    call, reads = _call_arguments(participant.pipeline), _known(participant.pipeline).reads
     if table.options and all(name in call for _, name, _ in table.options):
         variants = [(f", {label}", {name: value}) for label, name, value in table.options]
-        if any(name in method.options for _, name, _ in table.options):
+        if any(name in participant.options for _, name, _ in table.options):
             variants = [("", {})]  # the user said which
     rows = []
     for modalities in table.modalities or (None,):
-        if modalities is not None and not set(modalities.split("+")) <= READS[method.pipeline]:
+        if modalities is not None and not {MODALITIES[part] for part in modalities.split("+")} <= set(reads):
             continue
         shown = f" (+{modalities})" if modalities and len(table.modalities) > 1 else ""
-        rows += [Row(method.name + shown + label, method, modalities, extra) for label, extra in variants]
+        rows += [
+            Row(participant.name + shown + label, participant, modalities, extra) for label, extra in variants
+        ]
     return rows
 
 
+def _known(pipeline: str) -> Method:
+    """The method of a pipeline's class, which `_check_pipeline` has seen."""
+    method = method_of(pipeline)
+    if method is None:
+        raise ValueError(f"there is no pipeline {pipeline}")
+    return method
+
+
 def _call_arguments(pipeline: str) -> Mapping[str, inspect.Parameter]:
-    from facekit import public
+    try:
+        return inspect.signature(pipeline_class(pipeline).__call__).parameters
+    except MethodError as error:
+        raise UsageError(str(error)) from error
 
-    return inspect.signature(getattr(public, pipeline).__call__).parameters
 
-
-def _check_pipeline(table: Table, method: Method) -> None:
-    if method.pipeline not in TASKS:
-        raise UsageError(f"{method.source} is a {method.pipeline}; known are {', '.join(TASKS)}")
-    if table.task not in TASKS[method.pipeline]:
-        fitting = [name for name, tasks in TASKS.items() if table.task in tasks]
+def _check_pipeline(table: Table, participant: Participant) -> None:
+    method = method_of(participant.pipeline)
+    if method is None:
+        known = ", ".join(method.class_name for method in methods())
+        raise UsageError(f"{participant.source} is a {participant.pipeline}; known are {known}")
+    if table.task not in method.tasks:
+        fitting = " or ".join(method.class_name for method in methods() if table.task in method.tasks)
         raise UsageError(
-            f"{method.name} is a {method.pipeline}, and table {table.name} needs {' or '.join(fitting)}"
+            f"{participant.name} is a {participant.pipeline}, and table {table.name} needs {fitting}"
         )
-    known = [name for name in _call_arguments(method.pipeline) if name not in OURS]
-    for name in method.options:
+    call = _call_arguments(participant.pipeline)
+    missing = [name for name in ("image", *method.reads, "aligned", "generator") if name not in call]
+    if missing:
+        raise UsageError(
+            f"{participant.name}: the call of a {participant.pipeline} takes no {', '.join(missing)}, which this table "
+            "gives; see facekit/methods.py"
+        )
+    known = [name for name in call if name not in OURS]
+    for name in participant.options:
         if name in OURS:
-            raise UsageError(f"{method.name}: the table sets {name} itself")
+            raise UsageError(f"{participant.name}: the table sets {name} itself")
         if name not in known:
             raise UsageError(
-                f"{method.name}: a {method.pipeline} has no option {name}; it has {', '.join(known)}"
+                f"{participant.name}: a {participant.pipeline} has no option {name}; it has {', '.join(known)}"
             )
 
 
@@ -245,24 +254,28 @@ def open_row(row: Row, device: "torch.device", loaded: dict[Any, Any], clip: str
         WeightsUnavailable: the row needs a CLIP that cannot be had.
         UsageError: the model cannot be loaded.
     """
-    if row.method.kind == "input":
+    if row.participant.kind == "input":
         return lambda case: case.image
-    if row.method.kind == "outputs":
+    if row.participant.kind == "outputs":
         raise ValueError("a folder of outputs is read, not run")
-    key = (row.method.source, row.method.dtype)
+    key = (row.participant.source, row.participant.dtype)
     if key not in loaded:
         from facekit_cli.models import load_pipeline
 
         for other in [name for name in loaded if name != "text"]:
             del loaded[other]
-        loaded[key] = load_pipeline(row.method.pipeline, row.method.source, device, row.method.dtype)
+        loaded[key] = load_pipeline(
+            row.participant.pipeline, row.participant.source, device, row.participant.dtype
+        )
     pipeline = loaded[key]
     guide = _text_guide(clip, loaded) if row.modalities and "Te" in row.modalities.split("+") else None
 
     def run(case: Case) -> np.ndarray:
         import torch
 
-        given = arguments_of(row.method.pipeline, case) | dict(row.method.options) | dict(row.options)
+        given = (
+            arguments_of(row.participant.pipeline, case) | dict(row.participant.options) | dict(row.options)
+        )
         if guide is not None:
             given["text_guide"] = guide
         generator = torch.Generator("cpu").manual_seed(case.seed)
@@ -289,23 +302,17 @@ def _text_guide(clip: str | None, loaded: dict[Any, Any]) -> Any:
 def arguments_of(pipeline: str, case: Case) -> dict[str, Any]:
     """A case as arguments of a pipeline's call: what it can read of it."""
     given: dict[str, Any] = {"image": Image.fromarray(case.image)}
-    if pipeline == "FaceRestorePipeline":
-        return given
-    if case.mask is not None:
-        given["mask"] = Image.fromarray(case.mask * 255)
-    if pipeline == "FaceInpaintPipeline":
-        return given
-    if case.exemplar is not None:
-        given["exemplar"] = Image.fromarray(case.exemplar)
-    if pipeline == "FaceEditPipeline":
-        if case.sketch is not None:
-            given["sketch"] = case.sketch.astype(bool)
-        if case.semantics is not None:
-            given["semantics"] = case.semantics
-        if case.color is not None:
-            given["color"] = Image.fromarray(case.color)
-        if case.prompt is not None:
-            given["prompt"] = case.prompt
+    for name in _known(pipeline).reads:
+        value = getattr(case, name)
+        if value is None:
+            continue
+        if name == "mask":
+            value = Image.fromarray(value * 255)
+        elif name == "sketch":
+            value = value.astype(bool)
+        elif name in ("exemplar", "color"):
+            value = Image.fromarray(value)
+        given[name] = value
     return given
 
 
