@@ -233,13 +233,13 @@ def _check_pipeline(table: Table, participant: Participant) -> None:
             f"{participant.name}: the call of a {participant.pipeline} takes no {', '.join(missing)}, which this table "
             "gives; see facekit/methods.py"
         )
-    known = [name for name in call if name not in OURS]
+    options = [name for name in call if name not in OURS]
     for name in participant.options:
         if name in OURS:
             raise UsageError(f"{participant.name}: the table sets {name} itself")
-        if name not in known:
+        if name not in options:
             raise UsageError(
-                f"{participant.name}: a {participant.pipeline} has no option {name}; it has {', '.join(known)}"
+                f"{participant.name}: a {participant.pipeline} has no option {name}; it has {', '.join(options)}"
             )
 
 

@@ -128,7 +128,7 @@ def test_restore_endpoint_refuses_with_a_reason(client, files, photo, options, m
 def test_photo_without_faces_comes_back_from_restore(client, files) -> None:
     (path,), notes = restore(client, files / "mask.png")
     assert not changed(Image.open(files / "mask.png"), Image.open(path)).any()
-    assert "no face was found" in notes
+    assert "No face was found: the photo is unchanged." in notes
 
 
 @pytest.mark.parametrize(
