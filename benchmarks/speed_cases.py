@@ -31,6 +31,7 @@ from facekit.conditions.guidance import encoder_input
 from facekit.hub.classes import pipeline_class
 from facekit.methods import Method, MethodError, methods
 from facekit.models.layers.noise import NoiseInjection
+from facekit.models.layers.unet import EncodedFace
 from facekit.pipelines.edit.cache import EditCache
 
 Call = Callable[[], Any]
@@ -360,19 +361,22 @@ def edit_part_call(part: str, device: torch.device, dtype: torch.dtype) -> Call:
     def aggregate() -> torch.Tensor:
         return pipeline.aggregation(*(x.to(dtype) for x in (image, mask, *drawn)))
 
+    def encode() -> EncodedFace:
+        return refiner(features, None, None, encode_only=True)
+
     def bank() -> list[torch.Tensor]:
         return pipeline.prior(w_plus=codes, generator=generator, stop_at=6, feature_layer="conv").features
 
     with torch.inference_mode():
         features = aggregate() if part in ("refiner-encoder", "refiner-decoder") else None
-        given = (refiner.encode(features), bank()) if part == "refiner-decoder" else None
+        given = (encode(), bank()) if part == "refiner-decoder" else None
     calls = {
         # Once for the masked photo and once for the exemplar.
         "encoder": lambda: (encoder(seen.to(encoder.dtype)), encoder(seen.to(encoder.dtype))),
         "warper": lambda: pipeline.latent_warper(codes, -codes),
         "aggregation": aggregate,
         "prior": bank,
-        "refiner-encoder": lambda: refiner.encode(features),
+        "refiner-encoder": encode,
         "refiner-decoder": lambda: refiner(None, codes, given[1], generator=generator, encoded=given[0]),
     }
     return torch.inference_mode()(calls[part])

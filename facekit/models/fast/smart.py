@@ -12,7 +12,14 @@ from facekit.models.fast.view import View
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import split_scale
 from facekit.models.layers.noise import Generators
-from facekit.models.layers.smart import DILATIONS, DOUBLE_GAIN, SMART, MultiDilationConv, dilated_convolution
+from facekit.models.layers.smart import (
+    DILATIONS,
+    DOUBLE_GAIN,
+    SMART,
+    MultiDilationConv,
+    dilated_convolution,
+    multiply_pixels,
+)
 
 
 def dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -92,7 +99,7 @@ class FastSMART(View, SMART):
 
 
 class FastMultiDilationConv(View, MultiDilationConv):
-    """`MultiDilationConv`; with 1x1 kernels nothing stands between its two linear maps, and they are one."""
+    """`MultiDilationConv`, with 1x1 kernels in bands where the map is large."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.weight.shape[-1] == 1:
@@ -102,13 +109,12 @@ class FastMultiDilationConv(View, MultiDilationConv):
         return leaky_relu_(y.add_(self.activate.scaled_bias().view(1, -1, 1, 1)))
 
     def _pointwise(self, x: torch.Tensor) -> torch.Tensor:
-        fusion = self.fusion.weight[:, :, 0, 0] * (self.fusion.scale * self.scale * DOUBLE_GAIN)
-        weight = fusion @ self.weight[:, :, 0, 0]
+        weight = self.joined_kernel()
         first_bias, second_bias = self.fusion_activate.scaled_bias(DOUBLE_GAIN), self.activate.scaled_bias()
 
         def compute(rows: torch.Tensor) -> torch.Tensor:
-            y = F.linear(rows.permute(0, 2, 3, 1), weight, first_bias).permute(0, 3, 1, 2)
-            return leaky_relu_(y).add_(second_bias.view(1, -1, 1, 1))
+            y = leaky_relu_(multiply_pixels(rows, weight, first_bias))
+            return y.add_(second_bias.view(1, -1, 1, 1))
 
         channels, (height, width) = weight.shape[0], x.shape[2:]
         if not runs_in_bands(x, channels, height, width):

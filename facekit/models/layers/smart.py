@@ -30,6 +30,11 @@ def dilated_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts, 1)
 
 
+def multiply_pixels(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """[B, in, H, W], W [out, in] and bias [out] -> [B, out, H, W]: a 1x1 convolution as a matrix product."""
+    return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+
 def check_quarters(channels: int) -> None:
     """ValueError unless the outputs can be shared by the four dilations."""
     if channels % len(DILATIONS):
@@ -91,6 +96,14 @@ class MultiDilationConv(nn.Module):
         self.activate = FusedLeakyReLU(out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = dilated_convolution(x, self.weight * self.scale)
-        y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scaled_bias(DOUBLE_GAIN)))
+        bias = self.fusion_activate.scaled_bias(DOUBLE_GAIN)
+        if self.weight.shape[-1] == 1:
+            y = leaky_relu(multiply_pixels(x, self.joined_kernel(), bias))
+        else:
+            y = leaky_relu(self.fusion(dilated_convolution(x, self.weight * self.scale), DOUBLE_GAIN, bias))
         return leaky_relu(y + self.activate.scaled_bias().view(1, -1, 1, 1))
+
+    def joined_kernel(self) -> torch.Tensor:
+        """[out, in]: with 1x1 kernels nothing stands between the layer's two linear maps, and they are one."""
+        fusion = self.fusion.weight[:, :, 0, 0] * (self.fusion.scale * self.scale * DOUBLE_GAIN)
+        return fusion @ self.weight[:, :, 0, 0]
