@@ -11,7 +11,7 @@ has an entry called `METHOD`, and is found
         [project.entry-points."facekit.methods"]
         blur = "facekit_blur:METHOD"
     where it lies, by the environment variable FACEKIT_METHODS: folders, files or dotted modules, separated as in PATH:
-        FACEKIT_METHODS=methods/facekit_blur:other.package facekit blur photo.jpg --output blurred
+        FACEKIT_METHODS=mine/facekit_blur:other.package facekit blur photo.jpg --output blurred
 
 What cannot be used is left out, and `refusals` says why; nothing else suffers from it. The parts that an entry names
 (one without a command or tab leaves it empty):

@@ -219,8 +219,8 @@ def _call_arguments(pipeline: str) -> Mapping[str, inspect.Parameter]:
 def _check_pipeline(table: Table, participant: Participant) -> None:
     method = method_of(participant.pipeline)
     if method is None:
-        known = ", ".join(method.class_name for method in methods())
-        raise UsageError(f"{participant.source} is a {participant.pipeline}; known are {known}")
+        classes = ", ".join(method.class_name for method in methods())
+        raise UsageError(f"{participant.source} is a {participant.pipeline}; known are {classes}")
     if table.task not in method.tasks:
         fitting = " or ".join(method.class_name for method in methods() if table.task in method.tasks)
         raise UsageError(

@@ -50,13 +50,19 @@ def blur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def offered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Offer methods to this process: `offered(*places)`."""
 
+    path, modules = [*sys.path], {*sys.modules}
+    names: set[str] = set()
+
     def offer(*places: str | Path) -> None:
         monkeypatch.setenv(methods.VARIABLE, os.pathsep.join(map(str, places)))
         methods._find.cache_clear()
+        names.update(Path(place).stem for place in places)
 
-    path = [*sys.path]
     yield offer
     sys.path[:] = path
+    for module in {*sys.modules} - modules:
+        if module.split(".")[0] in names:  # the next test may have another of that name
+            del sys.modules[module]
     methods._find.cache_clear()
 
 
