@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from train.data.augment import diff_augment, parse_policy
-from train.data.images import ImageSource, Positions, Preparation, fit_square, read_picture, training_batches
+from train.data.images import ImageSource, fit_square, read_picture
 from train.data.label_maps import LabelFolder
+from train.data.samples import Positions, Preparation, training_batches
 from train.directions.config import DirectionsConfig
 from train.engine.config import read_config
 from train.engine.stage import StageConfig

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from facekit.images.photo import load_image
-from train.data.images import BrokenPicture, ImageSource, Preparation, read_picture, training_batches
+from train.data.images import BrokenPicture, ImageSource, read_picture
+from train.data.samples import Preparation, training_batches
 
 ORIENTATION = 0x0112
 ON_ITS_SIDE = 6

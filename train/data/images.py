@@ -1,8 +1,4 @@
-"""Images for training: from folders, Hub datasets (streamed or not) or webdataset shards, in a fixed order.
-
-The order is a function of the seed alone: sample number p of a run is always the same picture with the same
-crop, flip and random stream, however many processes or restarts lie between. Resuming therefore needs one number.
-"""
+"""Where pictures for training come from: folders, Hub datasets (streamed or not), webdataset shards, mixtures."""
 
 import csv
 import io
@@ -11,34 +7,24 @@ import json
 import math
 import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset
-from tqdm import tqdm
 
 from facekit.hub.cache import folder_cache
 from facekit.images.opening import open_picture
 from facekit.images.photo import as_uint8, load_image
 
-# What a training script adds to each picture, e.g. a mask or a damaged copy: it gets the [H, W, 3] uint8 picture
-# and the sample's own random generator, and returns named arrays or tensors.
-Extras = Callable[[np.ndarray, np.random.Generator], dict[str, Any]]
-
-# One source, several of equal weight, or several with their weights.
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
+# One source, several of equal weight, or several with their weights.
 Data = str | list[str] | dict[str, float]
 # A picture as rows hold it: a path, a file's bytes, both as the datasets library gives them, or decoded.
 Picture = str | os.PathLike | bytes | dict[str, Any] | Image.Image
-MANY_BROKEN = 1000  # pictures of a stream, one after the other: it is no accident then
 
 
 @dataclass
@@ -342,149 +328,9 @@ def fit_square(
     return np.asarray(image)
 
 
-@dataclass
-class Preparation:
-    """What happens to a picture on its way to the network; `extras` adds masks, damage and the like."""
-
-    size: int
-    seed: int
-    flip: bool = True
-    extras: Extras | None = None
-
-    def __call__(self, picture: Picture, position: int) -> dict[str, Any]:
-        rng = np.random.default_rng([self.seed, position])
-        pixels = fit_square(picture, self.size, rng)
-        if self.flip and rng.random() < 0.5:
-            pixels = cv2.flip(pixels, 1)
-        sample: dict[str, Any] = {"image": to_tensor(pixels), "position": position}
-        if self.extras is not None:
-            sample |= self.extras(pixels, rng)
-        return sample
-
-
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """[H, W, 3] uint8 -> [3, H, W] float in [-1, 1]."""
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
-
-
-class PictureSource(Protocol):
-    """What samples are drawn from: `ImageSource`, or anything with such rows.
-
-    Attributes:
-        image_column, skip_broken: as those of `ImageSource`.
-    """
-
-    image_column: str
-    skip_broken: bool
-
-    def load(self) -> Any:
-        """Rows: indexable, with their number as `num_rows`, or iterable when they stream."""
-        ...
-
-
-class Prepare(Protocol):
-    """What makes a sample of an entry of the image column and the sample's number."""
-
-    seed: int
-
-    def __call__(self, picture: Any, position: int) -> dict[str, Any]: ...
-
-
-class Samples:
-    """Prepared pictures by sample number; what cannot be read ends the run, or is skipped.
-
-    Args:
-        source: names the column, and says what to do about broken pictures.
-        prepare: gets the picture of a sample and its number.
-    """
-
-    def __init__(self, source: PictureSource, rows: Any, prepare: Prepare) -> None:
-        self.rows, self.prepare = rows, prepare
-        self.column, self.skip_broken = source.image_column, source.skip_broken
-
-    def prepare_first(self, pictures: Iterator[Picture], most: int, position: int) -> dict[str, Any]:
-        """Sample number `position`: of the first picture of at most `most` that can be read.
-
-        `skipped` names those before it, and what is wrong with them, a line each.
-
-        Raises:
-            BrokenPicture: it cannot be read and is not to be skipped; or none of `most` can.
-        """
-        skipped: list[str] = []
-        for picture in itertools.islice(pictures, most):
-            try:
-                return self.prepare(picture, position) | {"skipped": "\n".join(skipped)}
-            except BrokenPicture as error:
-                if not self.skip_broken:
-                    raise BrokenPicture(
-                        f"{error} Mend or remove it, or have such pictures skipped: skip_broken: true."
-                    ) from error
-                skipped.append(str(error))
-        raise BrokenPicture(f"none of {most} pictures can be read; the last one: {skipped[-1]}")
-
-
-class IndexedSamples(Samples, Dataset):
-    """Sample number p of an endless run over an indexable dataset.
-
-    Each epoch is a permutation of its own. A mixture has no epochs: each sample is drawn by itself.
-    """
-
-    def __init__(self, source: PictureSource, rows: Any, prepare: Prepare) -> None:
-        super().__init__(source, rows, prepare)
-        self._epoch, self._order = -1, np.arange(len(rows))
-
-    def index_of(self, position: int) -> int:
-        if isinstance(self.rows, Mixture):
-            return self.rows.draw(np.random.default_rng([self.prepare.seed, 3, position]))
-        epoch, within = divmod(position, len(self.rows))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.prepare.seed, 1, epoch]).permutation(len(self.rows))
-        return int(self._order[within])
-
-    def _picture(self, position: int) -> Picture:
-        index = self.index_of(position)
-        return _named(self.rows[index][self.column], f"picture {index} of the data")
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        following = (self._picture(number) for number in itertools.count(position))
-        return self.prepare_first(following, len(self.rows), position)
-
-
-class StreamedSamples(Samples, IterableDataset):
-    """The positions of one process over a dataset that can only be read from its start."""
-
-    def __init__(
-        self, source: PictureSource, rows: Any, prepare: Prepare, positions: Callable[[], Iterator[int]]
-    ) -> None:
-        super().__init__(source, rows, prepare)
-        self.positions = positions
-
-    def _numbered_rows(self) -> Iterator[tuple[int, Any]]:
-        count = itertools.count()
-        while True:
-            before = None
-            for row in self.rows:
-                before = next(count)
-                yield before, row
-            if before is None:
-                raise ValueError("the stream holds no picture")
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        rows = self._numbered_rows()
-        number, row = next(rows)
-
-        def following() -> Iterator[Picture]:
-            """The picture that the stream stands at, and those after it."""
-            nonlocal number, row
-            while True:
-                yield streamed_picture(row, number, self.column)
-                number, row = next(rows)
-
-        for position in self.positions():
-            while number < position:
-                number, row = next(rows)
-            yield self.prepare_first(following(), MANY_BROKEN, position)
 
 
 def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
@@ -492,72 +338,14 @@ def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
     for name in (column, "jpg", "png", "jpeg", "webp"):
         if row.get(name) is not None:
             place = f"{row['__key__']}.{name} in {row['__url__']}" if "__key__" in row else ""
-            return _named(row[name], place or f"picture {number} of the data")
+            return name_picture(row[name], place or f"picture {number} of the data")
     raise ValueError(f"a row of the stream has no picture; its columns are {sorted(row)}")
 
 
-def _named(picture: Picture, name: str) -> Picture:
+def name_picture(picture: Picture, name: str) -> Picture:
     """A picture that has a name for messages even where it has no file of its own."""
     if isinstance(picture, bytes):
         return {"path": name, "bytes": picture}
     if isinstance(picture, dict) and not picture.get("path"):
         return picture | {"path": name}
     return picture
-
-
-class Positions(Sequence[int]):
-    """The sample numbers of one process from `start` on: blocks of `batch` dealt out to the processes in turn."""
-
-    def __init__(self, start: int, batch: int, rank: int, world: int) -> None:
-        self.start, self.batch, self.rank, self.world = start, batch, rank, world
-
-    def __getitem__(self, i: int) -> int:  # type: ignore[override]
-        block, within = divmod(i, self.batch)
-        return self.start + (block * self.world + self.rank) * self.batch + within
-
-    def __len__(self) -> int:
-        return 2**31
-
-    def __iter__(self) -> Iterator[int]:
-        return (self[i] for i in itertools.count())
-
-
-def training_batches(
-    source: PictureSource,
-    prepare: Prepare,
-    *,
-    batch_size: int,
-    start: int = 0,
-    rank: int = 0,
-    world: int = 1,
-    num_workers: int = 0,
-) -> Iterator[dict[str, Any]]:
-    """Endless batches for process `rank` of `world`.
-
-    Args:
-        start: sample number at which the run goes on: what all processes together have seen so far.
-        num_workers: loader processes; a stream takes one at most, since its order is its position.
-
-    Yields:
-        `image` [B, 3, size, size] in [-1, 1], `position` [B], and what `prepare.extras` adds.
-    """
-    rows = source.load()
-    positions = Positions(start, batch_size, rank, world)
-    if hasattr(rows, "num_rows"):  # a table, not a stream
-        samples: Dataset = IndexedSamples(source, rows, prepare)
-        loader = DataLoader(samples, batch_size, sampler=positions, num_workers=num_workers, drop_last=True)
-    else:
-        samples = StreamedSamples(source, rows, prepare, lambda: iter(positions))
-        loader = DataLoader(samples, batch_size, num_workers=min(num_workers, 1), drop_last=True)
-    return _telling_skipped(loader)
-
-
-def _telling_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
-    """The batches of a loader, and on the terminal each picture that was skipped, once."""
-    told: set[str] = set()
-    for batch in loader:
-        for line in itertools.chain.from_iterable(text.splitlines() for text in batch.pop("skipped")):
-            if line not in told:
-                told.add(line)
-                tqdm.write(f"skipped, {len(told)} so far: {line}", file=sys.stderr)
-        yield batch

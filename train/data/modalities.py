@@ -18,15 +18,9 @@ from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_stroke
 from facekit.damage.holes import brush_mask, free_form_mask
 from facekit.damage.mixtures import MaskSampler
 from train.checks import check_choices, check_probabilities
-from train.data.images import (
-    Picture,
-    Preparation,
-    fit_square,
-    name_of,
-    read_picture,
-    to_tensor,
-)
+from train.data.images import Picture, fit_square, name_of, read_picture, to_tensor
 from train.data.label_maps import MIRRORED, LabelFolder, color_map, one_hot
+from train.data.samples import Preparation
 
 MODALITIES = ("image", "sketch", "semantics", "color")  # the order of `keep`
 ENCODER_CHANNELS = 26

@@ -24,16 +24,8 @@ from torch import Tensor, nn
 from facekit.damage.degrade import degrade_pair, get_config
 from facekit.hub.errors import explained
 from facekit.schedulers import CodeDiffusionScheduler
-from train.data.images import (
-    Data,
-    ImageSource,
-    PictureSource,
-    Preparation,
-    Prepare,
-    say_count,
-    to_tensor,
-    training_batches,
-)
+from train.data.images import Data, ImageSource, say_count, to_tensor
+from train.data.samples import PictureSource, Preparation, Prepare, training_batches
 from train.engine import streams
 from train.engine.checkpoints import write_folder
 from train.engine.options import Average

@@ -9,7 +9,7 @@ from torch import Tensor
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.damage.holes import brush_mask
 from facekit.damage.mixtures import MaskSampler
-from train.data.images import Preparation
+from train.data.samples import Preparation
 from train.exemplar.config import ExemplarConfig
 
 

@@ -15,7 +15,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import mixed_styles
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 from train.data.exemplars import EXEMPLAR_SEED, pair_exemplars
-from train.data.images import Preparation
+from train.data.samples import Preparation
 from train.engine.critic import AdversarialStage, Critic
 from train.engine.path_length import MeanLength, regularize_path
 from train.engine.scores import code_distance

@@ -19,7 +19,8 @@ from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from train.data.augment import diff_augment, parse_policy
-from train.data.images import Preparation, to_tensor
+from train.data.images import to_tensor
+from train.data.samples import Preparation
 from train.engine import streams
 from train.engine.stage import Learner, Stage, load_component
 from train.inpaint.config import ABLATIONS, InpaintConfig

@@ -18,9 +18,9 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator, mixed_styles
 from facekit.pipelines.edit.pipeline import FaceEditPipeline
 from train.data.exemplars import EXEMPLAR_SEED, pair_exemplars
-from train.data.images import Preparation
 from train.data.label_maps import Labeller
 from train.data.modalities import encoder_view
+from train.data.samples import Preparation
 from train.engine.critic import AdversarialStage, Critic
 from train.engine.scores import code_distance
 from train.engine.stage import lazy_options, load_component

@@ -51,7 +51,7 @@ class Pair:
 
 
 class PairSource:
-    """The pictures of a split for which a good enough map exists, as `train.data.images.training_batches` reads them.
+    """The pictures of a split for which a good enough map exists, as `train.data.samples.training_batches` reads them.
 
     Raises:
         ValueError: no picture is left, or they come as a stream.

@@ -15,9 +15,9 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.sample import CODES_FILE
-from train.data.images import Preparation
 from train.data.label_maps import Labeller
 from train.data.modalities import ENCODER_CHANNELS, EncoderKeep, encoder_view, prepare_guided
+from train.data.samples import Preparation
 from train.engine.critic import Critic, collect_r1
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, lazy_options, load_component
