@@ -341,7 +341,7 @@ WORDS: dict[Kind, str] = {
     "no-face": NO_FACE,
     "no-face-parser": "This model cannot find parts. Paint them yourself.",
     "mask-beside-faces": "What you painted does not touch a face. Paint over a part of the face.",
-    "mask-empty": "Nothing is painted.",
+    "mask-empty": "The mask is empty. Paint over the part that may change.",
     "drawing-empty": "the {drawing} are empty and say nothing",
     "drawing-outside": "the {drawing} lie outside the mask and are ignored",
     "drawing-partly-outside": "{share} of the {drawing} lie outside the mask and are ignored",
