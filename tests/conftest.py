@@ -1,5 +1,7 @@
 """Fixtures that every test folder shares."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,16 @@ import pytest
 import facekit  # noqa: F401  mends torchvision, before a test module imports diffusers in front of facekit
 
 ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,3 +54,16 @@ def shared_dir() -> Path:
 def faces_dir(shared_dir: Path) -> Path:
     """The synthetic faces (train/, val/, wild/)."""
     return shared_dir / "data" / "synthetic-faces-256"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """A headless Chrome or Chromium that is installed already."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip(f"no browser on PATH (looked for {', '.join(BROWSERS)})")
+    with playwright.sync_playwright() as driver:
+        chrome = driver.chromium.launch(executable_path=executable, headless=True, args=BROWSER_FLAGS)
+        yield chrome
+        chrome.close()

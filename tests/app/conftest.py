@@ -1,7 +1,6 @@
 """The real demo in its own process, with tiny random models and no way to the network; a real browser."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,16 +22,6 @@ from tests.tiny.pipelines import (
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass(frozen=True)
@@ -149,19 +138,6 @@ def wait_until_up(url: str, server: subprocess.Popen, log: Path) -> None:
         except OSError:
             time.sleep(0.3)
     pytest.fail(f"the demo did not start:\n{log.read_text()}")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator:
-    """A headless Chrome or Chromium that is installed already."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if executable is None:
-        pytest.skip(f"no browser on PATH (looked for {', '.join(BROWSERS)})")
-    with playwright.sync_playwright() as driver:
-        chrome = driver.chromium.launch(executable_path=executable, headless=True, args=BROWSER_FLAGS)
-        yield chrome
-        chrome.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from facekit.hub.starters import starter
 from facekit.methods import OWN, methods, refusals
 from facekit.provenance import inspect
 from facekit_cli.main import main
-from tests.app.conftest import browser, free_port, wait_until_up  # noqa: F401
+from tests.app.conftest import free_port, wait_until_up
 from tests.app.visitor import Visitor
 from tests.cli.evaluation.conftest import data, no_downloads  # noqa: F401
 from tests.helpers.evaluation import evaluate, read_report
@@ -166,7 +166,7 @@ def test_its_space_starts_and_answers(
     assert_page_blurs(photo, folder, {"PYTHONPATH": ""})
 
 
-def assert_page_blurs(photo: Path, folder: Path, environment: dict[str, str], browser=None) -> None:  # noqa: F811
+def assert_page_blurs(photo: Path, folder: Path, environment: dict[str, str], browser=None) -> None:
     """Start `app.py` of a folder; its endpoint blurs, and so does its tab where there is a browser."""
     port, log = free_port(), photo.parent / "log"
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "NO_PROXY": "127.0.0.1"} | environment
@@ -191,7 +191,7 @@ class BlurPage(Visitor):
     task, tab = "blur", "Blur"
 
 
-def look_at_tab(browser, url: str, photo: Path) -> None:  # noqa: F811
+def look_at_tab(browser, url: str, photo: Path) -> None:
     page = BlurPage(browser, url)
     page.choose_photo(photo)
     page.part("photo").get_by_text(photo.name[:4]).first.wait_for()
@@ -202,7 +202,7 @@ def look_at_tab(browser, url: str, photo: Path) -> None:  # noqa: F811
     page.close()
 
 
-def test_on_the_page(blur: Path, photo: Path, browser) -> None:  # noqa: F811
+def test_on_the_page(blur: Path, photo: Path, browser) -> None:
     assert_page_blurs(photo, ROOT, {"FACEKIT_METHODS": str(blur), "PYTHONPATH": str(ROOT)}, browser)
 
 
