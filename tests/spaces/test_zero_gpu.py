@@ -212,7 +212,7 @@ def test_restore(page: Page, files: dict[str, Any]) -> None:
 def test_inpaint(page: Page, files: dict[str, Any]) -> None:
     given = {"photo": files["photo"], "mask": files["mask"], "region": "face", "steps": 1, "seed": 0}
     assert_only_eyes_changed(page.call("/inpaint", **given))
-    with pytest.raises(AppError, match="no face was found"):
+    with pytest.raises(AppError, match="No face was found"):
         page.call("/inpaint", **given | {"photo": files["nobody"], "mask": files["hole"]})
     page.press("inpaint-photo", files["photo"], event="upload")
     (path,) = files_in(page.press("inpaint-run", files["photo"], files["strokes"]), "-filled.png")

@@ -12,6 +12,7 @@ from facekit.faces.align import align_face
 from facekit.faces.detect import Detector, Face, detect_faces
 from facekit.faces.jobs import PhotoJob
 from facekit.faces.references import ReferenceFace, References, find_references, pair_up
+from facekit.faces.selection import select_faces
 from facekit.faces.squares import FaceSquare, Square, frame_whole
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
@@ -377,6 +378,7 @@ class FaceEditPipeline(FacekitPipeline):
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
         detector: str | Detector | None = None,
+        known_faces: Sequence[Sequence[Face]] | None = None,
         max_pixels: int | None = MAX_PIXELS,
     ) -> list[np.ndarray]:
         """The face parser's map of every photo, to be repainted and passed as `semantics`.
@@ -395,10 +397,12 @@ class FaceEditPipeline(FacekitPipeline):
                 parser=Argument("face_parser"),
             )
         size, maps = self.refiner.config.sample_size, []
-        for photo in load_images(image, max_pixels=max_pixels):
+        photos = load_images(image, max_pixels=max_pixels)
+        for photo, known in zip(photos, check_known_faces(known_faces, len(photos)), strict=True):
             squares: list[Square] = [frame_whole(photo.rgb, size)]
             if not aligned:
-                found = detect_faces(as_uint8(photo.rgb), faces=faces, detector=detector)
+                found = detect_faces(as_uint8(photo.rgb), detector=detector) if known is None else known
+                found = select_faces(found, faces)
                 squares = [FaceSquare(align_face(photo.rgb, face, size)) for face in found]
             width, height = photo.size
             labels = np.full((height, width), UNLABELLED, dtype=np.uint8)
