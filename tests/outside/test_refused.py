@@ -34,7 +34,7 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "no_package": ({"other.py": ""}, {}, "no_package/__init__.py"),
     "json": ({}, {}, "Python knows another json"),
     "not-a-name": ({}, {}, "no name that Python can import"),
-    "taken_name": ({}, {"name": "inpaint"}, "its name inpaint is taken by facekit's method inpaint"),
+    "taken_name": ({}, {"name": "inpaint"}, "its name inpaint is taken by the method inpaint"),
     "taken_model": ({}, {"model": "face-edit"}, "its model face-edit is taken"),
     "taken_prior": ({}, {"model": "face-prior"}, "its model face-prior is taken"),
     "taken_class": ({}, {"pipeline": "FaceEditPipeline"}, "its class_name FaceEditPipeline is taken"),
