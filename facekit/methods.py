@@ -287,9 +287,7 @@ def _check_free(method: Method, others: list[Method]) -> None:
     for other in others:
         for what in ("name", "model", "class_name"):
             if getattr(method, what) == getattr(other, what):
-                raise ValueError(
-                    f"its {what} {getattr(method, what)} is taken by the method {other.name}"
-                )
+                raise ValueError(f"its {what} {getattr(method, what)} is taken by the method {other.name}")
     if method.model in SHARED_STARTERS:
         raise ValueError(f"its model {method.model} is taken by a starter of facekit's")
 
