@@ -44,6 +44,7 @@ Kind = Literal[
     "drawing-outside",
     "drawing-partly-outside",
     # the model
+    "detector-missing",
     "no-sketch-channel",
     "no-face-parser",
     "no-directions",
@@ -146,32 +147,45 @@ class Note(str):
         return Note.of, (self.message, self.photo)
 
 
-class Refusal(ValueError):
+class _Spoken(Exception):
+    """What the errors of this module share: a message, and its words for Python users as the error's text."""
+
+    message: Message
+
+    def __init__(
+        self, kind: Kind, what: str, advice: str = "", subject: str = "", otherwise: str = "", **values: Any
+    ) -> None:
+        self.message = message = Message(kind, what, advice, values, subject, otherwise)
+        text = message.say()
+        text = text if text.endswith((".", "!", "?")) or not advice else f"{text}."
+        super().__init__(f"{subject}: {text}" if subject else text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _speak, (type(self), self.message)
+
+
+def _speak(error: type[_Spoken], message: Message) -> _Spoken:
+    return error(
+        message.kind, message.what, message.advice, message.subject, message.otherwise, **message.values
+    )
+
+
+class Refusal(_Spoken, ValueError):
     """An input or setting that cannot work; says what, why, and the way out.
 
     Attributes:
         message: what it says.
     """
 
-    def __init__(
-        self, kind: Kind, what: str, advice: str = "", subject: str = "", otherwise: str = "", **values: Any
-    ) -> None:
-        self.message = Message(kind, what, advice, values, subject, otherwise)
-        super().__init__(self.text)
 
-    @property
-    def text(self) -> str:
-        """In words for Python users."""
-        text = self.message.say()
-        text = text if text.endswith((".", "!", "?")) or not self.message.advice else f"{text}."
-        return f"{self.message.subject}: {text}" if self.message.subject else text
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        message = self.message
-        return _refuse, (message,)
+class MissingPackage(_Spoken, ImportError):
+    """A package that a choice needs is not installed; otherwise as `Refusal`."""
 
 
-def _refuse(message: Message) -> Refusal:
-    return Refusal(
-        message.kind, message.what, message.advice, message.subject, message.otherwise, **message.values
-    )
+class MissingFile(_Spoken, FileNotFoundError):
+    """A file that a choice needs is not there; otherwise as `Refusal`."""
+
+
+def message_of(said: object) -> Message | None:
+    """What a note or an error of this module says; None for any other text or error."""
+    return said.message if isinstance(said, Note | _Spoken) else None

@@ -81,3 +81,12 @@ def chosen_faces(text: str) -> str | list[int]:
         return parse_selection(text, "--faces")
     except ValueError as error:
         raise UsageError(error) from None
+
+
+def chosen_exemplar_face(text: str) -> str | int:
+    """`--exemplar-face` as the pipelines take it. Raises UsageError where it is none of the three forms."""
+    if text in ("only", "largest"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise UsageError(f"--exemplar-face is {text!r}; say only, largest, or a number such as 0")

@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 
-from facekit.notes import Argument, Kind, Note, Refusal
+from facekit.notes import Argument, Kind, Note, message_of
 from facekit_cli.errors import UsageError
 
 # Arguments of the pipelines whose options have other names; all others differ in `_` and `-` alone.
@@ -30,13 +31,19 @@ def own_words(said: str | Exception, args: argparse.Namespace) -> str:
     """A note or an error with the options that the command of `args` has in place of arguments."""
     if isinstance(said, UsageError):
         return "".join(own_words(part, args) for part in said.parts)
-    if not isinstance(said, Note | Refusal):
+    message = message_of(said)
+    if message is None:
         return str(said) or type(said).__name__
-    message = said.message
-    text = message.say(_option_of(args), ADVICE.get(message.kind))
-    if isinstance(said, Refusal) and not text.endswith((".", "!", "?")):
+    values = {key: _name_number_type(value) for key, value in message.values.items()}
+    text = replace(message, values=values).say(_option_of(args), ADVICE.get(message.kind))
+    if not isinstance(said, Note) and not text.endswith((".", "!", "?")):
         text = f"{text}."
     return f"{message.subject}: {text}" if message.subject else text
+
+
+def _name_number_type(value: object) -> object:
+    """`torch.float16` as `--dtype` calls it; anything else as it is."""
+    return str(value).removeprefix("torch.") if type(value).__name__ == "dtype" else value
 
 
 def _option_of(args: argparse.Namespace) -> Callable[[Argument], str | None]:

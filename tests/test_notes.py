@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
-from facekit.notes import Argument, Kind, Message, Note, Refusal
+from facekit.notes import Argument, Kind, Message, MissingFile, MissingPackage, Note, Refusal, message_of
 from facekit_cli.words import ADVICE, OPTIONS, own_words
 from facekit_demo.common.words import page_words
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = set(get_args(Kind))
+SAYERS = {"Note", "Refusal", "MissingPackage", "MissingFile"}
 TABS = ("restore.result", "inpaint.tab", "exemplar.result", "edit.result")
 TABLES = {name: import_module(f"facekit_demo.{name}").WORDS for name in TABS}
 
 
 def made() -> dict[str, list[set[str]]]:
-    """For every kind the names of the values of each note and refusal that the library makes of it."""
+    """For every kind the names of the values of each note and error that the library makes of it."""
     found: dict[str, list[set[str]]] = {}
     for file in (ROOT / "facekit").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in ("Note", "Refusal"):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in SAYERS:
                 continue
             if node.args and isinstance(node.args[0], ast.Constant):
                 names = {word.arg for word in node.keywords if word.arg}
@@ -66,9 +68,20 @@ def test_a_refusal_says_what_and_the_way_out() -> None:
     assert str(again) == str(refusal) and again.message == refusal.message
 
 
+@pytest.mark.parametrize("error, builtin", [(MissingPackage, ImportError), (MissingFile, FileNotFoundError)])
+def test_errors_of_every_class_say_the_way_out(
+    error: type[MissingPackage | MissingFile], builtin: type[Exception]
+) -> None:
+    missing = error("detector-missing", "use {other}", other=Argument("detector", "mtcnn"))
+    assert isinstance(missing, builtin) and str(missing) == 'use detector="mtcnn"'
+    again = pickle.loads(pickle.dumps(missing))
+    assert type(again) is error and again.message == missing.message
+    assert message_of(missing) is missing.message and message_of(builtin("use")) is None
+
+
 def test_the_command_line_names_options_and_no_python() -> None:
     restore = argparse.Namespace(
-        aligned=False, min_face_size=None, max_pixels=None, dtype="float32", candidates=1
+        aligned=False, min_face_size=None, max_pixels=None, dtype="float32", candidates=1, detector="mtcnn"
     )
     few = argparse.Namespace(json=None)
     large = Refusal("too-large", "{name} is large", "Make it smaller, or raise {limit}", name="max_pixels.png",
@@ -77,7 +90,13 @@ def test_the_command_line_names_options_and_no_python() -> None:
     face = Note("no-face", "no face was found", "Pass {aligned}", aligned=Argument("aligned", True))
     numbers = Refusal("not-finite", "NaN", "Load the pipeline with dtype=torch.float32")
     count = Refusal("setting", "{argument} is 0; it must be 1 or more.", argument=Argument("num_images"))
+    package = MissingPackage(
+        "detector-missing", "install it, or use {other}", other=Argument("detector", "mtcnn")
+    )
+    beyond = Refusal("beyond-dtype", "the network does not fit {dtype}", "Use another", dtype=torch.float16)
     for said, args, expected in (
+        (package, restore, "install it, or use --detector mtcnn."),
+        (beyond, restore, "the network does not fit float16. Pass --dtype bfloat16 or float32."),
         (large, restore, "max_pixels.png is large. Make it smaller, or raise --max-pixels."),
         (large, few, "max_pixels.png is large. Make it smaller."),
         (small, restore, "face 0 is below --min-face-size 32: left"),

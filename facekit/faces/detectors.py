@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from facekit.notes import Argument, MissingFile, MissingPackage
+
 from .geometry import transform_points
 
 
@@ -133,9 +135,13 @@ def _uniface(name: str) -> Any:
     class_name, weights_class, weights_name = UNIFACE_MODELS[name]
     missing = [package for package in ("uniface", "onnxruntime") if importlib.util.find_spec(package) is None]
     if missing:
-        raise ImportError(
-            f"detector {name!r} needs the package {missing[0]}; install it with `pip install "
-            f"'facekit[faces]'`, or use detector='mtcnn', which needs nothing more"
+        raise MissingPackage(
+            "detector-missing",
+            "detector {name!r} needs the package {package}; install it with `pip install 'facekit[faces]'`, or use "
+            "{other}, which needs nothing more",
+            name=name,
+            package=missing[0],
+            other=Argument("detector", "mtcnn"),
         )
     import uniface.detection
     from uniface import constants, model_store
@@ -144,9 +150,14 @@ def _uniface(name: str) -> Any:
     path = Path(model_store.get_cache_dir()) / f"{weights.value}.onnx"
     fetch = f"python -c 'from uniface.detection import {class_name}; {class_name}()'"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"detector {name!r} needs the weights {path}, which are not downloaded by themselves; fetch them "
-            f"once with `{fetch}`, or use detector='mtcnn'"
+        raise MissingFile(
+            "detector-missing",
+            "detector {name!r} needs the weights {path}, which are not downloaded by themselves; fetch them once with "
+            "`{fetch}`, or use {other}",
+            name=name,
+            path=path,
+            fetch=fetch,
+            other=Argument("detector", "mtcnn"),
         )
     # uniface would fetch a damaged file anew without asking.
     if not model_store.verify_file_hash(str(path), constants.MODEL_REGISTRY[weights].sha256):

@@ -274,7 +274,7 @@ def plan_fill(
         _hide(base, hole, aligned_face)
     for _, face in touched:
         # Cut again, now that nothing of the hole's old content can blur over its edge.
-        job.face_squares.append(FaceSquare(align_face(base, face, sample_size), hole, rest))
+        job.face_squares.append(FaceSquare(base, face, sample_size, hole, rest))
     return job
 
 
@@ -465,7 +465,7 @@ def plan_restoration(
             job.notes.append(Note("face-small", what, face=face.index, side=side, limit=least, left=left))
             continue
         try:
-            job.face_squares.append(FaceSquare(align_face(rgb, face, sample_size)))
+            job.face_squares.append(FaceSquare(rgb, face, sample_size))
         except ValueError as error:
             what = "face {face} cannot be aligned ({why}): {left}"
             job.notes.append(Note("face-not-alignable", what, face=face.index, why=str(error), left=left))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from facekit.faces.align import AlignedFace, align_face
+from facekit.faces.detect import Face
 from facekit.faces.geometry import Box, invert, resample, shift_target, smoothstep
 from facekit.images.photo import as_float, from_float, resize
 
@@ -247,7 +248,9 @@ class FaceSquare:
     """An aligned face, with a hole or without. `paste_faces` takes all faces of a photo back together.
 
     Args:
-        aligned: the face.
+        rgb: the photo `[H, W, 3]` at its own depth.
+        face: one of its faces.
+        sample_size: side S of the network's picture.
         hole: what is filled in the photo, bool `[H, W]`; None: nothing is hidden.
         rest: the part of the hole that lies in no filled face's crop, bool `[H, W]`.
 
@@ -260,15 +263,19 @@ class FaceSquare:
     """
 
     def __init__(
-        self, aligned: AlignedFace, hole: np.ndarray | None = None, rest: np.ndarray | None = None
+        self,
+        rgb: np.ndarray,
+        face: Face,
+        sample_size: int,
+        hole: np.ndarray | None = None,
+        rest: np.ndarray | None = None,
     ) -> None:
-        assert aligned.face is not None  # it was found in a photo, not aligned from bare landmarks
-        self.aligned, self.face = aligned, aligned.face
-        self.image = as_float(aligned.image)
-        self.hole = np.zeros((aligned.size, aligned.size), dtype=bool)
+        self.aligned, self.face = align_face(rgb, face, sample_size), face
+        self.image = as_float(self.aligned.image)
+        self.hole = np.zeros((sample_size, sample_size), dtype=bool)
         if hole is not None:
-            self.hole = aligned.warp(hole.astype(np.float32), "linear") >= 0.5
-        self.seam = None if rest is None else distance_to_seam(aligned, rest)
+            self.hole = self.aligned.warp(hole.astype(np.float32), "linear") >= 0.5
+        self.seam = None if rest is None else distance_to_seam(self.aligned, rest)
 
     def blend(self, canvas: np.ndarray, filled: np.ndarray) -> np.ndarray:
         """The filled square `[S, S, 3]` in [0, 1], led over to what `canvas` `[H, W, 3]` shows beyond the crop.

@@ -139,7 +139,7 @@ def run_in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int
 
 
 class FacekitPipeline(DiffusionPipeline):
-    """DiffusionPipeline whose `from_pretrained` explains what went wrong with a download or a file."""
+    """What facekit's pipelines add to diffusers': errors that say the way out, and the walk that they share."""
 
     _interrupt = False
 

@@ -167,7 +167,8 @@ class FaceRestorePipeline(FacekitPipeline):
 
         Args:
             image: what `facekit.images.photo.load_image` takes, one or a list.
-            aligned: the photos are aligned faces already (square, any size): no detection, no pasting.
+            aligned: the photos are aligned faces already, of any size: no detection, no pasting. One that is not square
+                is continued by reflection, with a note.
             faces: which faces to restore: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
             known_faces: for each photo all its faces, where they were found before: nothing is sought.

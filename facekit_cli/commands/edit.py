@@ -17,6 +17,7 @@ from facekit_cli.options import (
     add_face_options,
     add_output_options,
     add_photos,
+    chosen_exemplar_face,
     chosen_faces,
 )
 from facekit_cli.photos import check_writable, find_photos, matching_files, plan_outputs, result_stems
@@ -197,14 +198,6 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
     if (args.mask is None) == (args.script is None):
         raise UsageError("say what may change with --mask, or name edits with --script; not both")
-    if args.exemplar_face in ("only", "largest"):
-        face: str | int = args.exemplar_face
-    elif args.exemplar_face.isdecimal():
-        face = int(args.exemplar_face)
-    else:
-        raise UsageError(
-            f"--exemplar-face is {args.exemplar_face!r}; say only, largest, or a number such as 0"
-        )
     settings = {
         "attributes": _numbers(args.attribute, "--attribute"),
         "strengths": _numbers(args.strength, "--strength"),
@@ -216,7 +209,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         "truncation_psi": args.truncation,
         "noise": args.noise,
         "faces": chosen_faces(args.faces),
-        "exemplar_face": face,
+        "exemplar_face": chosen_exemplar_face(args.exemplar_face),
         "exemplar_aligned": args.aligned or args.exemplar_aligned,
         "seed": args.seed,
     }

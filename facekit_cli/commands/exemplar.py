@@ -17,6 +17,7 @@ from facekit_cli.options import (
     add_face_options,
     add_output_options,
     add_photos,
+    chosen_exemplar_face,
     chosen_faces,
 )
 from facekit_cli.photos import find_photos, matching_files, plan_outputs
@@ -224,14 +225,7 @@ def _exemplars_for(photos: Sequence[Path], given: Sequence[Path]) -> dict[Path, 
 
 def _encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Callable[[list[Path]], Any]:
     """Encodes exemplars; those that all photos share only once."""
-    if args.exemplar_face in ("only", "largest"):
-        face: str | int = args.exemplar_face
-    elif args.exemplar_face.isdecimal():
-        face = int(args.exemplar_face)
-    else:
-        raise UsageError(
-            f"--exemplar-face is {args.exemplar_face!r}; say only, largest, or a number such as 0"
-        )
+    face = chosen_exemplar_face(args.exemplar_face)
     last: dict[tuple[Path, ...], Any] = {}
 
     def encode(paths: list[Path]) -> Any:

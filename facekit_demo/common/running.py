@@ -22,7 +22,7 @@ from facekit.hub.classes import pipeline_class
 from facekit.hub.starters import starter
 from facekit.images.photo import PNG_MODES, Photo, as_uint8, load_image, write_picture
 from facekit.methods import method_named
-from facekit.notes import Refusal
+from facekit.notes import message_of
 from facekit.provenance import Provenance, describe
 from facekit_demo.common.limits import Limits, limited_time
 
@@ -108,8 +108,9 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return "The disk of this demo is full. Try again later, or with a smaller photo."
     text = str(error).strip() or type(error).__name__
-    if isinstance(error, Refusal):  # no visitor can pass arguments
-        text = error.message.say(lambda _argument: None)
+    message = message_of(error)
+    if message is not None:  # no visitor can pass arguments
+        text = message.say(lambda _argument: None)
     if text.split()[0].isalpha():  # a file name keeps its letters
         text = text[0].upper() + text[1:]
     return text if text[-1] in ".!?" else text + "."

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from facekit.notes import Kind, Note, Refusal
+from facekit.notes import Kind, message_of
 from facekit_demo.common.running import sentence
 
 NO_FACE = "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
@@ -16,9 +16,9 @@ def page_words(said: str | Exception, words: Mapping[Kind, str]) -> str:
         words: the tab's own words for some kinds, with the names of the message's values in braces. For all others
             the message speaks, but for advice that names arguments.
     """
-    if not isinstance(said, Note | Refusal):
+    message = message_of(said)
+    if message is None:
         return sentence(ValueError(said) if isinstance(said, str) else said)
-    message = said.message
     values = {
         key: DRAWINGS.get(value, value) if key == "drawing" else value
         for key, value in message.values.items()

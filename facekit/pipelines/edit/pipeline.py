@@ -8,7 +8,6 @@ import torch
 
 from facekit.conditions.guidance import read_guidance
 from facekit.conditions.semantics import UNLABELLED, SemanticsInput, parse
-from facekit.faces.align import align_face
 from facekit.faces.detect import Detector, Face, detect_faces
 from facekit.faces.jobs import PhotoJob
 from facekit.faces.references import ReferenceFace, References, find_references, pair_up
@@ -237,7 +236,7 @@ class FaceEditPipeline(FacekitPipeline):
             FileNotFoundError: a photo, mask or piece of guidance does not exist.
             TypeError: one of an unknown kind.
             ValueError: bad settings; an unknown attribute, class or label (the message lists the known); a picture
-                that is refused; an empty mask; no face, or none under the mask; an exemplar with no face or
+                that is refused; no face, or none under the mask; an exemplar with no face or
                 several; numbers of pictures that do not pair; a text that CLIP cannot read.
         """
         # 1. Check the settings
@@ -403,7 +402,7 @@ class FaceEditPipeline(FacekitPipeline):
             if not aligned:
                 found = detect_faces(as_uint8(photo.rgb), detector=detector) if known is None else known
                 found = select_faces(found, faces)
-                squares = [FaceSquare(align_face(photo.rgb, face, size)) for face in found]
+                squares = [FaceSquare(photo.rgb, face, size) for face in found]
             width, height = photo.size
             labels = np.full((height, width), UNLABELLED, dtype=np.uint8)
             for square in squares:

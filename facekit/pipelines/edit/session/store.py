@@ -22,6 +22,7 @@ import safetensors.numpy
 from PIL import Image
 
 from facekit.images.files import write_atomically, write_folder
+from facekit.notes import Argument, Refusal
 
 MANIFEST = "session.json"
 FORMAT, VERSION = "facekit-edit-session", 1
@@ -72,7 +73,15 @@ def unpack_pixels(name: str, content: bytes, max_pixels: int | None) -> np.ndarr
 
 def _check_count(name: str, count: int, max_pixels: int | None) -> None:
     if max_pixels is not None and count > max_pixels:
-        raise ValueError(f"{name} has {count:,} pixels; the limit is {max_pixels:,}. Raise max_pixels.")
+        raise Refusal(
+            "too-large",
+            "{name} has {count:,} pixels; the limit is {most:,}",
+            "Raise {limit}",
+            name=name,
+            count=count,
+            most=max_pixels,
+            limit=Argument("max_pixels"),
+        )
 
 
 def _digest(manifest: dict[str, Any]) -> str:
