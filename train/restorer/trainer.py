@@ -153,7 +153,7 @@ class RestorerTrainer(Stage):
         self.losses.update_critic(self, self.feature_critic)
 
     def _restorer_loss(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 3.13 with two terms that only the starter uses, L1 and chroma: the loss, and its unweighted terms by name."""
+        """Eq. 3.13, and L1 and chroma that only the starter uses: the loss, and its unweighted terms by name."""
         adversarial = self.config.adversarial.is_whole
         features = self.critic.network.features(image) if adversarial else None
         total, terms = self.losses(image, target, features)
