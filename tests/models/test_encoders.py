@@ -121,6 +121,9 @@ def test_folding_the_normalisation_changes_nothing() -> None:
     x = torch.randn(2, 6, 40, 40)
     with torch.no_grad():
         torch.testing.assert_close(conv_norm(x, conv, norm), norm(conv(x)), rtol=1e-5, atol=1e-5)
+        # A norm without statistics of its own takes those of the map: there is nothing to fold.
+        norm = torch.nn.BatchNorm2d(norm.num_features, track_running_stats=False).eval()
+        assert torch.equal(conv_norm(x, conv, norm), norm(conv(x)))
 
 
 @pytest.mark.parametrize("size", [2, 8, 5, 64])

@@ -3,16 +3,16 @@
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import torch
 from diffusers.utils.torch_utils import is_compiled_module
 from torch import nn
 
 from facekit.models.fast import ir_se, linear, modulated, residual, smart, style_fusion
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 
-FORMS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
+FORMS: Forms = {
     **linear.FORMS,
     **modulated.FORMS,
     **smart.FORMS,
@@ -20,6 +20,19 @@ FORMS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     **ir_se.FORMS,
     **residual.FORMS,
 }
+
+Module = TypeVar("Module", bound=nn.Module)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Foldable(Protocol):
+    """A network that has an inference form."""
+
+    def fold(self) -> Self: ...
+
+
+Network = TypeVar("Network", bound=Foldable)
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -62,7 +75,7 @@ def fold(module: nn.Module) -> nn.Module:
     return fold_parts(module)
 
 
-def fold_parts(module: nn.Module) -> nn.Module:
+def fold_parts(module: Module) -> Module:
     """The same module made of folded parts; it shares its own parameters and buffers. Itself where nothing folds."""
     parts = {name: None if part is None else fold(part) for name, part in module._modules.items()}
     if all(map(operator.is_, parts.values(), module._modules.values())):
@@ -72,7 +85,9 @@ def fold_parts(module: nn.Module) -> nn.Module:
     return folded
 
 
-def fold_without_gradients(forward: Callable[..., Any]) -> Callable[..., Any]:
+def fold_without_gradients(
+    forward: Callable[Concatenate[Network, Arguments], Result],
+) -> Callable[Concatenate[Network, Arguments], Result]:
     """Decorator of a network's `forward`: calls that record no gradient compute with `self.fold()`.
 
     So training, and every search with gradients, runs the layers as they are defined, and pipelines their fast forms.
@@ -80,7 +95,7 @@ def fold_without_gradients(forward: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(forward)
-    def choose(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def choose(self: Network, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         defined = torch.is_grad_enabled() or torch.compiler.is_compiling()
         return forward(self if defined else self.fold(), *args, **kwargs)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.ir_se import IRSEBlock, Stem
 
 
@@ -14,10 +14,11 @@ def conv_norm(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.T
     Folding costs one pass over the weights and saves two over the map: done where the map is larger.
     """
     out_elements = x.numel() // conv.in_channels * conv.out_channels // conv.stride[0] ** 2
-    if norm.training or out_elements < conv.weight.numel():
+    mean, variance = norm.running_mean, norm.running_var
+    if norm.training or mean is None or variance is None or out_elements < conv.weight.numel():
         return norm(conv(x))
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    bias = norm.bias - norm.running_mean * scale
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = norm.bias - mean * scale
     return F.conv2d(x, conv.weight * scale[:, None, None, None], bias, conv.stride, conv.padding)
 
 
@@ -33,8 +34,8 @@ class FastStem(View, Stem):
     """`Stem` with its normalisation folded."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        conv, norm, activation = self
+        conv, norm, activation = self.layers
         return activation(conv_norm(x, conv, norm))
 
 
-FORMS = {IRSEBlock: FastIRSEBlock, Stem: FastStem}
+FORMS: Forms = {IRSEBlock: FastIRSEBlock, Stem: FastStem}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN, LEAKY_SLOPE, ConvLayer, Sum, WeightedSum
 
 
@@ -62,4 +62,4 @@ class FastWeightedSum(View, WeightedSum):
         return total
 
 
-FORMS = {ConvLayer: FastConvLayer, Sum: FastSum, WeightedSum: FastWeightedSum}
+FORMS: Forms = {ConvLayer: FastConvLayer, Sum: FastSum, WeightedSum: FastWeightedSum}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from facekit.models.fast.bands import band_limits, empty_map, runs_in_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB, split_scale
 from facekit.models.layers.noise import Generators
@@ -137,7 +137,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
         self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
         """One image: style into the smaller of map and kernel, demodulation and bias into the FIR filter."""
-        weight = self.weight
+        weight: torch.Tensor = self.weight
         if x.numel() < weight.numel():
             map_scale, left = split_scale(scale, x.dtype)
             x, output_gain = x * map_scale, output_gain * left
@@ -245,4 +245,4 @@ class FastToRGB(View, ToRGB):
         return y if skip is None else y.add_(self.fir.upsample(skip))
 
 
-FORMS = {ModulatedConv2d: FastModulatedConv2d, StyledConv: FastStyledConv, ToRGB: FastToRGB}
+FORMS: Forms = {ModulatedConv2d: FastModulatedConv2d, StyledConv: FastStyledConv, ToRGB: FastToRGB}

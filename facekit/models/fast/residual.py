@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facekit.models.fast.view import Forms
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import (
     LEAK,
     AOTBlock,
@@ -22,6 +24,9 @@ from facekit.models.layers.spectral import SpectralConv2d
 class PlainConv(nn.Module):
     """Convolution with a fixed kernel and bias."""
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         dtype = conv.weight.dtype
@@ -36,8 +41,9 @@ class PlainConv(nn.Module):
 
 def fold_norms(conv: SpectralConv2d, norm: nn.BatchNorm2d, gain: float = 1.0) -> tuple[PlainConv, Tensor]:
     """`gain` times the norm of the convolution as one convolution, and the factor of each output channel."""
-    scale = gain * norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
-    bias = gain * norm.bias.float() - scale * norm.running_mean.float()
+    mean, variance = norm.get_buffer("running_mean").float(), norm.get_buffer("running_var").float()
+    scale = gain * norm.weight.float() * torch.rsqrt(variance + norm.eps)
+    bias = gain * norm.bias.float() - scale * mean
     weight = spectral_weight(conv) * scale[:, None, None, None]
     return PlainConv(conv, weight, bias), scale
 
@@ -73,14 +79,13 @@ class FoldedAOT(nn.Module):
 
     def __init__(self, block: AOTBlock) -> None:
         super().__init__()
-        convs = [fold_convolution(branch) for branch in block.branches]
-        gate = fold_convolution(block.gate)
-        first, self.branches = convs[0], nn.ModuleList(convs[1:])
+        gate, (first, *others) = block.gate, block.branches
+        self.branches = ModuleList(fold_convolution(branch) for branch in others)
         self.rates = block.rates[1:]
-        self.split = [block.gate.out_channels, block.branches[0].out_channels]
-        self.gate_and_first = PlainConv(
-            block.gate, torch.cat([gate.weight, first.weight]), torch.cat([gate.bias, first.bias])
-        )
+        self.split = [gate.out_channels, first.out_channels]
+        weight = torch.cat([spectral_weight(gate), spectral_weight(first)])
+        bias = torch.cat([gate.get_parameter("bias"), first.get_parameter("bias")])
+        self.gate_and_first = PlainConv(gate, weight, bias)
         self.fuse = fold_convolution(block.fuse)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,14 +102,18 @@ class FoldedAOT(nn.Module):
 class FoldedConvGLU(nn.Module):
     """`ConvGLU`; the norm's factor stands in the kernel and in the strength of the noise."""
 
+    noise_strength: Tensor | None
+
     def __init__(self, block: ConvGLU) -> None:
         super().__init__()
         self.conv, scale = fold_norms(block.conv, block.norm)
         strength = block.noise_strength
         # A strength of zero, the initial one, needs no pass over the map.
-        noisy = strength is not None and bool(strength != 0)
-        strength = (scale * strength.float())[:, None, None].to(block.conv.weight.dtype) if noisy else None
-        self.register_buffer("noise_strength", strength)
+        if strength is None or not bool(strength != 0):
+            self.register_buffer("noise_strength", None)
+        else:
+            scaled = (scale * strength.float())[:, None, None]
+            self.register_buffer("noise_strength", scaled.to(block.conv.weight.dtype))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """(`[B, in_channels, H, W]`, noise `[B, 1, H, W]`) -> `[B, out_channels, H, W]`."""
@@ -116,6 +125,9 @@ class FoldedConvGLU(nn.Module):
 
 class FoldedExcitation(nn.Module):
     """`SkipExcitation` with matrix products: its convolutions see one position."""
+
+    weight1: Tensor
+    weight2: Tensor
 
     def __init__(self, block: SkipExcitation) -> None:
         super().__init__()
@@ -135,7 +147,7 @@ def fold_plain(conv: nn.Conv2d) -> nn.Module:
     return conv if conv.groups > 1 or conv.kernel_size == (1, 1) else PlainConv(conv, conv.weight, conv.bias)
 
 
-FORMS = {
+FORMS: Forms = {
     DownBlock: FoldedDown,
     AOTBlock: FoldedAOT,
     ConvGLU: FoldedConvGLU,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from facekit.models.fast.bands import band_limits, empty_map, runs_in_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
 from facekit.models.fast.modulated import FOLD_FROM_PIXELS, scale_kernel
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import split_scale
 from facekit.models.layers.noise import Generators
@@ -127,4 +127,4 @@ class FastMultiDilationConv(View, MultiDilationConv):
         return out
 
 
-FORMS = {SMART: FastSMART, MultiDilationConv: FastMultiDilationConv}
+FORMS: Forms = {SMART: FastSMART, MultiDilationConv: FastMultiDilationConv}

@@ -5,7 +5,7 @@ import torch
 from facekit.models.fast.bands import empty_map, runs_in_bands
 from facekit.models.fast.linear import leaky_relu_
 from facekit.models.fast.modulated import FastModulatedConv2d
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.style_fusion import StyleFusion
 
 
@@ -18,7 +18,8 @@ class FastStyleFusion(View, StyleFusion):
         gates = ((self.gate, decoded), (self.shift, decoded), (self.prior_gate, prior))
         convs = [(FastModulatedConv2d(gate.conv), x, gate.bias) for gate, x in gates]
         if not runs_in_bands(decoded, *decoded.shape[1:]):
-            return fuse(*(conv(x, style, bias=bias) for conv, x, bias in convs), encoded, prior)
+            gate, shift, prior_gate = (conv(x, style, bias=bias) for conv, x, bias in convs)
+            return fuse(gate, shift, prior_gate, encoded, prior)
         out = empty_map(decoded, *decoded.shape[1:])
         for index in range(decoded.shape[0]):
             one = slice(index, index + 1)
@@ -42,4 +43,4 @@ def fuse(
     return fused.lerp_(prior, prior_gate.sigmoid_())
 
 
-FORMS = {StyleFusion: FastStyleFusion}
+FORMS: Forms = {StyleFusion: FastStyleFusion}

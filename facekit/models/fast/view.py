@@ -1,8 +1,13 @@
 """Inference forms that share everything with the layer they stand for."""
 
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self
 
 from torch import nn
+
+# Class of a layer -> what makes the inference form of such a layer. The argument is of the key's class, which the type
+# of a table cannot say.
+Forms = dict[type[nn.Module], Callable[[Any], nn.Module]]
 
 
 class View:

@@ -1,5 +1,7 @@
 """IR-SE backbone (improved residual units with squeeze-and-excitation), as pSp uses it at 50 layers."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -62,6 +64,11 @@ class Stem(nn.Sequential):
             nn.BatchNorm2d(out_channels),
             nn.PReLU(out_channels),
         )
+
+    @property
+    def layers(self) -> tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]:
+        """The three layers, in their order."""
+        return cast(tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU], tuple(self))
 
 
 class IRSEBackbone(nn.Module):

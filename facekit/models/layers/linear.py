@@ -72,7 +72,8 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gain = ACTIVATION_GAIN if self.activation else 1.0
-        bias, bias_gain = self.bias, self.lr_mul * gain
+        bias: torch.Tensor | None = self.bias
+        bias_gain = self.lr_mul * gain
         if bias is not None and bias_gain != 1:
             bias = bias * bias_gain
         y = F.linear(x * (self.scale * gain), self.weight, bias)
@@ -105,7 +106,8 @@ class EqualizedConv2d(nn.Module):
         self.dilation = dilation
 
     def forward(self, x: torch.Tensor, gain: float = 1.0, bias: torch.Tensor | None = None) -> torch.Tensor:
-        weight, scale = self.weight, self.scale * gain
+        weight: torch.Tensor = self.weight
+        scale = self.scale * gain
         # The scale goes to whichever is the smaller tensor: deep maps have fewer values than their kernels.
         if x.numel() < weight.numel():
             x = x * scale

@@ -55,6 +55,8 @@ class ModulatedConv2d(nn.Module):
     the FIR filter of sum 4; twice the size) or "down" (FIR filter, then stride 2; half the size).
     """
 
+    fir: FIRFilter  # where there is something to resample
+
     def __init__(
         self,
         in_channels: int,
@@ -73,7 +75,8 @@ class ModulatedConv2d(nn.Module):
         self.resample = resample
         self.dilation = dilation
         self.demodulate = demodulate
-        self.fir = FIRFilter() if resample else None
+        if resample:
+            self.fir = FIRFilter()
 
     def forward(
         self,
@@ -86,8 +89,8 @@ class ModulatedConv2d(nn.Module):
         scale = self.modulation(style)
         map_scale, left = split_scale(scale, x.dtype)
         y = self.convolve(x * map_scale, self.weight.to(x.dtype))
-        gain = (self.output_gain(scale, gain) * left).to(y.dtype)[:, :, None, None]
-        return y * gain if bias is None else torch.addcmul(bias.to(y.dtype).view(1, -1, 1, 1), y, gain)
+        factor = (self.output_gain(scale, gain) * left).to(y.dtype)[:, :, None, None]
+        return y * factor if bias is None else torch.addcmul(bias.to(y.dtype).view(1, -1, 1, 1), y, factor)
 
     def output_gain(self, scale: torch.Tensor, gain: float) -> torch.Tensor:
         """s [B, in] -> what the output channels are multiplied by, [B or 1, out]: d times `gain`."""

@@ -63,6 +63,8 @@ class _Blur(torch.autograd.Function):
 class FIRFilter(nn.Module):
     """The 4x4 filter [1, 3, 3, 1] x [1, 3, 3, 1], sum 1; it leaves nothing in the state dict."""
 
+    kernel: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8

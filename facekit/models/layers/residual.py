@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.spectral import SpectralConv2d
 
 LEAK = 0.2
@@ -51,7 +52,7 @@ class AOTBlock(nn.Module):
         if channels % len(rates):
             raise ValueError(f"an AOT block needs channels divisible by {len(rates)}, got {channels}")
         self.rates = rates
-        self.branches = nn.ModuleList(
+        self.branches = ModuleList(
             SpectralConv2d(channels, channels // len(rates), 3, dilation=rate) for rate in rates
         )
         self.fuse = SpectralConv2d(channels, channels, 3)

@@ -15,6 +15,9 @@ class SpectralConv2d(nn.Conv2d):
     one power iteration; an evaluation forward takes them as they are, so loaded vectors stay as stored.
     """
 
+    u: Tensor
+    v: Tensor
+
     def __init__(
         self,
         in_channels: int,
