@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
@@ -36,7 +36,7 @@ class DecoderLevel(nn.Module):
         self.conv = StyledConv(out_channels, out_channels, width)
 
 
-class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
+class RefinementAutoEncoder(VerifiedModelMixin):
     """U-shaped generator G = {G^en, G^de} of Eq. 6.6; `sample_size` a power of two from 8 on.
 
     n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global code;
@@ -55,7 +55,7 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
             each end.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
+    _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -76,19 +76,20 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         self.channels = channels
 
         entries = list(reversed(channels)) if skips else [channels[-1]]
-        self.stems = nn.ModuleList(ConvLayer(in_channels, entry, 1) for entry in entries)
-        self.encoder = nn.ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
+        self.stems = ModuleList(ConvLayer(in_channels, entry, 1) for entry in entries)
+        self.encoder = ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
         self.kept = ConvLayer(channels[0], channels[0], 3)
         self.bottleneck = ConvLayer(channels[0], channels[0], 3)
         self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
 
         self.conv = ConvLayer(channels[0], channels[0], 3)
-        self.decoder = nn.ModuleList(
+        self.decoder = ModuleList(
             DecoderLevel(narrow, wide, style_dim, width, first=index == 0)
             for index, (narrow, wide) in enumerate([(channels[0], channels[0]), *steps])
         )
+        self.to_rgb: EqualizedConv2d | ModuleList[ToRGB]
         if skips:
-            self.to_rgb = nn.ModuleList(ToRGB(exit_, width) for exit_ in channels)
+            self.to_rgb = ModuleList(ToRGB(exit_, width) for exit_ in channels)
             self.fir = FIRFilter()
             self.merge = Sum()
         else:
@@ -159,15 +160,20 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         ValueError when something does not fit.
         """
         if encode_only:
+            if features is None:
+                raise ValueError("encode_only needs features")
             return self.encode(features)
-        if (features is None) == (encoded is None):
-            raise ValueError("give either features or what encode made of them as encoded")
-        if encoded is None:
-            self.check_features(features)
-        self.check_guides(len(features) if encoded is None else len(encoded.bottom), w_plus, bank)
+        if w_plus is None or bank is None:
+            raise ValueError("give w_plus and bank; they may be None with encode_only alone")
         maps = noise_maps(self, noise, self.noise_sizes)
-        if encoded is None:
+        if features is not None and encoded is None:
+            self.check_features(features)
+            self.check_guides(len(features), w_plus, bank)
             encoded = self.encode(features)
+        elif encoded is not None and features is None:
+            self.check_guides(len(encoded.bottom), w_plus, bank)
+        else:
+            raise ValueError("give either features or what encode made of them as encoded")
         return self._decode(encoded, w_plus[:, : self.num_styles], bank, maps, generator)
 
     def encode(self, features: torch.Tensor) -> EncodedFace:
@@ -203,13 +209,14 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         w_plus = w_plus.to(encoded.global_code.dtype)
         styles = torch.cat([w_plus, encoded.global_code[:, None].expand(batch, count, -1)], 2)
         x = encoded.bottom.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        rgb = None
+        heads = self.to_rgb if isinstance(self.to_rgb, ModuleList) else None
+        rgb: torch.Tensor | None = None
         for index, (level, skip) in enumerate(zip(self.decoder, encoded.skips, strict=True)):
             first, second = 2 * index, 2 * index + 1
             prior = bank[index].to(x.dtype).contiguous(memory_format=torch.channels_last)
             x = level.up(x, styles[:, first], maps[first], generator)
             x = level.fusion(x, skip, prior, w_plus[:, second])
             x = level.conv(x, styles[:, second], maps[second], generator)
-            if self.config.skips:
-                rgb = self.to_rgb[index](x, styles[:, second], rgb)
-        return rgb if self.config.skips else self.to_rgb(x)
+            if heads is not None:
+                rgb = heads[index](x, styles[:, second], rgb)
+        return self.to_rgb(x) if rgb is None else rgb
