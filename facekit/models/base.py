@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
@@ -30,7 +30,8 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
 
     config: Any  # of diffusers' FrozenDict, whose values are attributes, too
     config_name = CONFIG_NAME  # type: ignore[assignment]  # diffusers' types know only the None of its bases
-    _no_split_modules: ClassVar[list[str]] = []  # type: ignore[misc, assignment]  # the same
+    _no_split_modules: list[str] = []  # type: ignore[assignment]  # the same
+    _keep_in_fp32_modules: list[str]  # type: ignore[assignment]  # the same
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # nothing can be loaded from None

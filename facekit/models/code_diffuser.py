@@ -1,17 +1,14 @@
 """Code diffuser of VSPBFR (thesis section 3.2.2): denoises W+ codes under the codes of a damaged face."""
 
-from typing import ClassVar
-
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.layers.code_blocks import TACCBlock
+from facekit.models.layers.containers import ModuleList
 
 
-class CodeDiffuser(VerifiedModelMixin, ConfigMixin):
+class CodeDiffuser(VerifiedModelMixin):
     """Four TACC blocks; the time step enters as one more feature, t / T, of every condition code.
 
     What the output means (clean codes or noise) is the scheduler's `prediction_type`.
@@ -19,7 +16,7 @@ class CodeDiffuser(VerifiedModelMixin, ConfigMixin):
     precision: the steps amplify rounding (bfloat16 moves the codes by a tenth), and cost next to nothing.
     """
 
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["blocks"]
+    _keep_in_fp32_modules = ["blocks"]
 
     @register_to_config
     def __init__(
@@ -30,7 +27,7 @@ class CodeDiffuser(VerifiedModelMixin, ConfigMixin):
         num_train_timesteps: int = 4,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(TACCBlock(style_dim) for _ in range(num_blocks))
+        self.blocks = ModuleList(TACCBlock(style_dim) for _ in range(num_blocks))
 
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | int, condition: torch.Tensor

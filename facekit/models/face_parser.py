@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 
 
 def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
@@ -32,7 +33,7 @@ class Residual(nn.Module):
         return F.relu(x + self.outer(self.inner(x)), inplace=True)
 
 
-class FaceParser(VerifiedModelMixin, ConfigMixin):
+class FaceParser(VerifiedModelMixin):
     """U-shaped network that works at a fixed size on the picture and its pixels' positions.
 
     Faces are aligned, so that a position says much about a class, and which side is left. Blocks of 2x2 pixels go
@@ -65,10 +66,10 @@ class FaceParser(VerifiedModelMixin, ConfigMixin):
             nn.PixelUnshuffle(2), _convolution(4 * 5, channels[0]), Residual(channels[0])
         )
         pairs = list(pairwise(channels))
-        self.down = nn.ModuleList(nn.Sequential(_convolution(a, b, 2), Residual(b)) for a, b in pairs)
+        self.down = ModuleList(nn.Sequential(_convolution(a, b, 2), Residual(b)) for a, b in pairs)
         self.context = nn.Linear(channels[-1], channels[-1])
-        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.up = nn.ModuleList(_convolution(a, a) for a, _ in pairs)
+        self.narrow = ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.up = ModuleList(_convolution(a, a) for a, _ in pairs)
         self.head = nn.Sequential(nn.Conv2d(channels[0], 4 * num_classes, 1), nn.PixelShuffle(2))
 
     def forward(self, image: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -33,7 +32,7 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + shortcut)
 
 
-class IdentityEncoder(VerifiedModelMixin, ConfigMixin):
+class IdentityEncoder(VerifiedModelMixin):
     """Aligned face -> unit vector whose scalar product with another face's is their identity similarity.
 
     Published size: 43,024,704 parameters, `num_blocks` (3, 4, 23, 3) of width 64 to 512. The field's

@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.spectral import SpectralConv2d
 
 # Blocks of the classifier behind each map after the stem's: maps at 1/2, 1/2, 1/4, 1/8, 1/16 and 1/32 of the side.
@@ -24,10 +25,12 @@ class ImageNetFeatures(nn.Module):
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
-        self.stem = nn.Sequential(classifier.conv_stem, classifier.bn1)
-        self.parts = nn.ModuleList(nn.Sequential(*classifier.blocks[first:last]) for first, last in PARTS)
+        self.stem = nn.Sequential(classifier.get_submodule("conv_stem"), classifier.get_submodule("bn1"))
+        blocks = list(classifier.get_submodule("blocks").children())
+        self.parts = ModuleList(nn.Sequential(*blocks[first:last]) for first, last in PARTS)
+        self.requires_grad_(False).eval()
         # Depthwise convolutions are several times faster in this layout.
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack this one
 
     def train(self, mode: bool = True) -> "ImageNetFeatures":
         return super().train(False)
@@ -44,7 +47,7 @@ class ImageNetFeatures(nn.Module):
         return maps
 
 
-class FeatureCritic(VerifiedModelMixin, ConfigMixin):
+class FeatureCritic(VerifiedModelMixin):
     """One small convolutional critic on each of several feature maps.
 
     After Sauer et al., Projected GANs converge faster, NeurIPS 2021; simpler: no random mixing, heads of three layers.
@@ -61,7 +64,7 @@ class FeatureCritic(VerifiedModelMixin, ConfigMixin):
         self, widths: tuple[int, ...] = WIDTHS, judged: tuple[int, ...] = JUDGED, channels: int = 64
     ) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(self._head(widths[index], channels) for index in judged)
+        self.heads = ModuleList(self._head(widths[index], channels) for index in judged)
         self.to(memory_format=torch.channels_last)
 
     @staticmethod

@@ -1,17 +1,14 @@
 """FACEMUG's latent warping network H (thesis 6.2.2, 6.4.1): the pose of one face for the codes of another."""
 
-from typing import ClassVar
-
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.layers.code_blocks import CodeModulationBlock
+from facekit.models.layers.containers import ModuleList
 
 
-class LatentWarper(VerifiedModelMixin, ConfigMixin):
+class LatentWarper(VerifiedModelMixin):
     """Target and source codes -> the source's face in the target's pose, Eq. 6.2.
 
     H is `num_blocks` code-to-code blocks whose offsets begin as the source codes. The parameters stay in float32
@@ -23,12 +20,12 @@ class LatentWarper(VerifiedModelMixin, ConfigMixin):
         num_blocks: blocks of H.
     """
 
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["blocks"]
+    _keep_in_fp32_modules = ["blocks"]
 
     @register_to_config
     def __init__(self, num_styles: int = 18, style_dim: int = 512, num_blocks: int = 4) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(CodeModulationBlock(style_dim) for _ in range(num_blocks))
+        self.blocks = ModuleList(CodeModulationBlock(style_dim) for _ in range(num_blocks))
 
     def offsets(self, residual: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """H(w^r, w^so), both [B, t, D] -> [B, t, D]."""

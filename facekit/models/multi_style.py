@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Sum, channels_at, num_latents
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
@@ -32,7 +31,7 @@ class MultiStyleOutput(BaseOutput):
     w_plus: torch.Tensor | None
 
 
-class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
+class MultiStyleGenerator(VerifiedModelMixin):
     """Generator G = {G_en, G_de} with its mapping network f; `sample_size` a power of two from 8 on.
 
     n = 2 log2(sample_size) - 2 style codes (14 at 256, 16 at 512). Style layer i is modulated by the vector
@@ -50,7 +49,8 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         use_sketch: a fifth input channel with strokes drawn into the hole (thesis Section 5.4.3).
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["ConvLayer", "StyledConv", "ToRGB"]
+    _no_split_modules = ["ConvLayer", "StyledConv", "ToRGB"]
+    latent_avg: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -77,13 +77,13 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
 
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
         self.stem = ConvLayer(5 if use_sketch else 4, channels[-1], 1)
-        self.encoder = nn.ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
+        self.encoder = ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
         self.bottleneck = ConvLayer(channels[0], channels[0], 3)
         self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
         self.from_global = EqualizedLinear(global_dim, channels[0] * 16, activation=True)
         self.conv = StyledConv(channels[0], channels[0], width)
         self.to_rgb = ToRGB(channels[0], width)
-        self.levels = nn.ModuleList(SynthesisLevel(narrow, wide, width) for narrow, wide in steps)
+        self.levels = ModuleList(SynthesisLevel(narrow, wide, width) for narrow, wide in steps)
         self.merge = Sum()
         self.register_buffer("latent_avg", torch.zeros(style_dim))
         self.noise_sizes = [4 * 2 ** ((index + 1) // 2) for index in range(2 * num_levels + 1)]
@@ -108,13 +108,9 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         variant.load_state_dict(state)
         return variant.train(self.training)
 
-    def check_inputs(
-        self, image: torch.Tensor | None, mask: torch.Tensor | None, sketch: torch.Tensor | None
-    ) -> None:
+    def check_inputs(self, image: torch.Tensor, mask: torch.Tensor, sketch: torch.Tensor | None) -> None:
         """ValueError when image, mask or sketch do not fit this network."""
         size = self.config.sample_size
-        if image is None or mask is None:
-            raise ValueError("give image and mask, or what the encoder made of them as encoded")
         for name, tensor, channels in (("image", image, 3), ("mask", mask, 1), ("sketch", sketch, 1)):
             expected = (image.shape[0], channels, size, size)
             if tensor is not None and tuple(tensor.shape) != expected:
@@ -136,8 +132,9 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
             exemplar_layers: indices that come from the exemplar; None: `first_exemplar_style` to n - 1.
             exemplar_strength: at a share below 1 these codes are mixed with the stochastic ones.
         """
-        layers = range(self.config.first_exemplar_style, self.num_styles)
-        layers = list(layers if exemplar_layers is None else exemplar_layers)
+        if exemplar_layers is None:
+            exemplar_layers = range(self.config.first_exemplar_style, self.num_styles)
+        layers = list(exemplar_layers)
         if style_codes is None or not layers:
             return stochastic
         batch, start = stochastic.shape[0], self.num_styles - style_codes.shape[1]
@@ -202,6 +199,8 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         ValueError when something does not fit.
         """
         if encoded is None:
+            if image is None or mask is None:
+                raise ValueError("give image and mask, or what the encoder made of them as encoded")
             self.check_inputs(image, mask, sketch)
             encoded = self._encode(image, mask, sketch)
         if encode_only:

@@ -1,15 +1,14 @@
 """FACEMUG's multimodal aggregation A (thesis 6.2.4, 6.4.2): masked picture and drawings -> one feature map."""
 
 import math
-from typing import ClassVar
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleDict
 from facekit.models.layers.linear import ConvLayer, EqualizedConv2d, Sum, WeightedSum
 
 # How far the picture's border reaches into the scores of an empty modality, in pixels.
@@ -34,7 +33,7 @@ class ResidualBlock(nn.Module):
         return self.merge(self.conv2(self.conv1(x), gain), self.skip(x, gain))
 
 
-class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
+class MultimodalAggregation(VerifiedModelMixin):
     """One residual block per modality, one shared block that scores, and a weighted sum (Eq. 6.16, 6.17).
 
     Args:
@@ -43,13 +42,13 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
         num_classes: channels of the semantic map.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["ConvLayer"]
+    _no_split_modules = ["ConvLayer"]
 
     @register_to_config
     def __init__(self, channels: int = 64, mask_channel: bool = True, num_classes: int = 19) -> None:
         super().__init__()
         widths = {"image": 4 if mask_channel else 3, "sketch": 1, "semantics": num_classes, "color": 3}
-        self.blocks = nn.ModuleDict(
+        self.blocks = ModuleDict(
             {name: ResidualBlock(width, channels, channels) for name, width in widths.items()}
         )
         self.score = ResidualBlock(channels, channels, 1, activate=False)

@@ -1,10 +1,11 @@
 """GRIG's forged-patch discriminator: which patches of an image were filled in?"""
 
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from torch import Tensor, nn
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import LEAK
 from facekit.models.layers.spectral import SpectralConv2d
 
@@ -12,7 +13,7 @@ KERNEL = 4
 PADDING = 1
 
 
-class ForgedPatchDiscriminator(VerifiedModelMixin, ConfigMixin):
+class ForgedPatchDiscriminator(VerifiedModelMixin):
     """Patch discriminator D of GRIG (thesis Section 4.2.1). The defaults are the published size.
 
     Args:
@@ -25,7 +26,7 @@ class ForgedPatchDiscriminator(VerifiedModelMixin, ConfigMixin):
         super().__init__()
         widths = [3] + [base_channels * min(2**i, 8) for i in range(num_downsamples + 1)] + [1]
         strides = [2] * num_downsamples + [1, 1]
-        self.layers = nn.ModuleList(
+        self.layers = ModuleList(
             SpectralConv2d(i, o, KERNEL, stride, PADDING)
             for i, o, stride in zip(widths[:-1], widths[1:], strides, strict=True)
         )

@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
@@ -153,7 +153,7 @@ class Decoder(nn.Module):
         return self.to_rgb(x)
 
 
-class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
+class ResidualInpainter(VerifiedModelMixin):
     """Generator of GRIG, Lu et al., Generative residual image inpainting, CVMJ 2025 (thesis Chapter 4).
 
     One reasoning step of Eq. 4.1 with known pixels y, mask M (1 = hole) and c_0 = y (1 - M) is

@@ -3,22 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, num_latents
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators
 from facekit.models.layers.smart import SMART, MultiDilationConv
 from facekit.models.stylegan2 import MappingNetwork, mixed_styles
+
+# The style layers that the auto-encoder is made of.
+StyleLayer = type[SMART] | type[StyledConv]
 
 
 @dataclass
@@ -31,7 +34,7 @@ class RestoreAutoEncoderOutput(BaseOutput):
 class EncoderLevel(nn.Module):
     """Style layer at one resolution (kept for the decoder too), then a down-sampling styled convolution."""
 
-    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, style_dim: int) -> None:
+    def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
         self.smart = layer(in_channels, in_channels, style_dim)
         self.down = StyledConv(in_channels, out_channels, style_dim, "down")
@@ -40,14 +43,14 @@ class EncoderLevel(nn.Module):
 class DecoderLevel(nn.Module):
     """Up-sampling styled convolution, (sum with the skips,) style layer, RGB head."""
 
-    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, style_dim: int) -> None:
+    def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
         self.up = StyledConv(in_channels, out_channels, style_dim, "up")
         self.smart = layer(out_channels, out_channels, style_dim)
         self.to_rgb = ToRGB(out_channels, style_dim)
 
 
-class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
+class RestoreAutoEncoder(VerifiedModelMixin):
     """U-shaped auto-encoder of SMART layers guided by codes, prior features, random style and a global code.
 
     n = 2 log2(sample_size) - 2 style vectors; channels at resolution r: min(channel_base / r, max_channels),
@@ -61,7 +64,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
     as the identity, its RGB heads at zero. The published one rebuilds the picture from nothing.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
+    _no_split_modules = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -84,12 +87,12 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
         encoder_dim = (2 if use_style_codes else 1) * style_dim
         decoder_dim = encoder_dim + global_dim
-        layer = SMART if use_smart else StyledConv
+        layer: StyleLayer = SMART if use_smart else StyledConv
         steps = list(pairwise(channels))
 
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
         self.stem = MultiDilationConv(3, channels[-1], 1)
-        self.encoder = nn.ModuleList(
+        self.encoder = ModuleList(
             EncoderLevel(layer, wide, narrow, encoder_dim) for narrow, wide in reversed(steps)
         )
         self.bottleneck = MultiDilationConv(channels[0], channels[0], 3)
@@ -97,7 +100,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         self.from_global = EqualizedLinear(global_dim, channels[0] * 16, activation=True)
         self.conv = layer(channels[0], channels[0], decoder_dim)
         self.to_rgb = ToRGB(channels[0], decoder_dim)
-        self.decoder = nn.ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
+        self.decoder = ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
         self.merge = Sum()
         if residual:
             self.silence_rgb()
@@ -126,18 +129,32 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
 
     def check_inputs(
         self, image: torch.Tensor, style_codes: torch.Tensor | None, features: Sequence[torch.Tensor] | None
-    ) -> None:
-        """ValueError when image, codes or features do not fit this network."""
+    ) -> tuple[torch.Tensor | None, Sequence[torch.Tensor] | None]:
+        """Check the arguments of `forward` and give those that guide: codes [B, n, style_dim] and prior features.
+
+        None stands for what this network does not use (`use_style_codes`, `use_prior_features`).
+
+        Raises:
+            ValueError: image, codes or features are missing or have a shape that does not fit this network.
+        """
         config, size = self.config, self.config.sample_size
         if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
             raise ValueError(f"image must have the shape [B, 3, {size}, {size}], not {list(image.shape)}")
-        if config.use_style_codes:
-            shape = None if style_codes is None else list(style_codes.shape)
+        if not config.use_style_codes:
+            style_codes = None
+        else:
+            shape = [] if style_codes is None else list(style_codes.shape)
             expected = [image.shape[0], self.num_styles, config.style_dim]
-            if shape is None or len(shape) != 3 or shape[1] < expected[1] or shape[::2] != expected[::2]:
-                raise ValueError(f"style_codes must have the shape {expected}, not {shape}")
+            if (
+                style_codes is None
+                or len(shape) != 3
+                or shape[1] < expected[1]
+                or shape[::2] != expected[::2]
+            ):
+                raise ValueError(f"style_codes must have the shape {expected}, not {shape or None}")
+            style_codes = style_codes[:, : self.num_styles]
         if not config.use_prior_features:
-            return
+            return style_codes, None
         if features is None or len(features) <= self.num_levels:
             count = 0 if features is None else len(features)
             raise ValueError(f"{self.num_levels + 1} prior features (4x4 first) are needed, not {count}")
@@ -148,6 +165,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
                 raise ValueError(
                     f"prior feature {k} must have the shape {expected}, not {list(features[k].shape)}"
                 )
+        return style_codes, features
 
     @fold_without_gradients
     def forward(
@@ -173,14 +191,14 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
 
         ValueError when something does not fit.
         """
-        self.check_inputs(image, style_codes, features)
+        style_codes, features = self.check_inputs(image, style_codes, features)
         dtype = self.to_global.weight.dtype
         if z is None:
             shape = (image.shape[0], self.config.style_dim)
             z = randn_tensor(shape, generator=generator, device=image.device, dtype=torch.float32)
         styles = self.random_styles(z, crossover, truncation_psi, truncation_latent)
-        if self.config.use_style_codes:
-            styles = torch.cat([style_codes[:, : self.num_styles].to(dtype), styles], 2)
+        if style_codes is not None:
+            styles = torch.cat([style_codes.to(dtype), styles], 2)
 
         x, skips = self.encode(image.to(dtype), styles, generator)
         code = self.to_global(x.flatten(1))
@@ -223,7 +241,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
             latent = 2 * index - 1
             x = level.up(x, styles[:, latent], generator=generator)  # i odd
             # f(F^de, F^en, F^s): the sum of what decoder, encoder and prior have at this size.
-            prior = features[index].to(x.dtype) if self.config.use_prior_features else None
+            prior = None if features is None else features[index].to(x.dtype)
             x = self.merge(x, skips.pop(), prior)
             x = level.smart(x, styles[:, latent + 1], generator=generator)  # i even
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)

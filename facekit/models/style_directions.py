@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 
 from facekit.models.base import VerifiedModelMixin
 
 
-class StyleDirections(VerifiedModelMixin, ConfigMixin):
+class StyleDirections(VerifiedModelMixin):
     """Named attribute directions w^d of one prior; w* = w + epsilon w^d.
 
     Buffer `directions` [K, n, D]; zeros until something is stored there, see `from_tensors`.
@@ -19,6 +18,8 @@ class StyleDirections(VerifiedModelMixin, ConfigMixin):
         num_styles: n, codes of the prior.
         style_dim: D.
     """
+
+    directions: torch.Tensor
 
     @register_to_config
     def __init__(self, names: Sequence[str] = (), num_styles: int = 18, style_dim: int = 512) -> None:

@@ -4,16 +4,15 @@ Manipulation") and the 26-channel multimodal encoder of FACEMUG, which share one
 
 import math
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.ir_se import IRSEBackbone
 
 # Up to this many output positions a float32 convolution of stride 2 spends much of its time on rearranging weights;
@@ -72,7 +71,7 @@ def strided_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> t
     return product.transpose(1, 2).unflatten(2, (height, width))
 
 
-class StyleEncoder(VerifiedModelMixin, ConfigMixin):
+class StyleEncoder(VerifiedModelMixin):
     """IR-SE50 with a feature pyramid and one head per style code.
 
     `reading`: "e4e" adds every later code to the first (code_i = head_0 + head_i); "psp" takes each as it is.
@@ -85,8 +84,9 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
     the code diffuser amplifies their rounding.
     """
 
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["backbone", "lateral1", "lateral2", "heads", "latent_avg"]
-    _no_split_modules: ClassVar[list[str]] = ["IRSEBackbone", "StyleHeads"]
+    _keep_in_fp32_modules = ["backbone", "lateral1", "lateral2", "heads", "latent_avg"]
+    _no_split_modules = ["IRSEBackbone", "StyleHeads"]
+    latent_avg: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -121,7 +121,7 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
         bounds = (0, min(coarse_styles, num_styles), min(middle_styles, num_styles), num_styles)
         self.ranges = [(max(low, first_style), max(high, first_style)) for low, high in pairwise(bounds)]
         sizes = (sample_size // 16, sample_size // 8, sample_size // 4)
-        self.heads = nn.ModuleList(
+        self.heads = ModuleList(
             StyleHeads(high - low, size, width, style_dim) if high > low else nn.Identity()
             for (low, high), size in zip(self.ranges, sizes, strict=True)
         )
@@ -140,7 +140,7 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
             raise ValueError(
                 f"this encoder reads [B, {self.config.in_channels}, H, W], got {list(image.shape)}"
             )
-        image = match_dtype(self.resize(image), self.backbone.stem[0].weight)
+        image = match_dtype(self.resize(image), self.backbone.stem.layers[0].weight)
         return self.backbone(image.contiguous(memory_format=torch.channels_last))
 
     @fold_without_gradients

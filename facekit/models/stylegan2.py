@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Literal, cast
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import EqualizedLinear, channels_at, num_latents, pixel_norm
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
 
 
-class MappingNetwork(VerifiedModelMixin, ConfigMixin):
+class MappingNetwork(VerifiedModelMixin):
     """z [B, style_dim] ~ N(0, I) -> style vector w [B, style_dim]: pixel norm, then linear layers."""
 
     @register_to_config
@@ -35,7 +36,8 @@ class MappingNetwork(VerifiedModelMixin, ConfigMixin):
         style_dim = self.config.style_dim
         if z.ndim != 2 or z.shape[1] != style_dim:
             raise ValueError(f"z must have the shape [B, {style_dim}], not {list(z.shape)}")
-        return self.layers(pixel_norm(z.to(self.layers[0].weight.dtype)))
+        dtype = cast(EqualizedLinear, self.layers[0]).weight.dtype
+        return self.layers(pixel_norm(z.to(dtype)))
 
 
 def mixed_styles(
@@ -83,14 +85,15 @@ class SynthesisLevel(nn.Module):
         self.to_rgb = ToRGB(out_channels, style_dim)
 
 
-class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
+class StyleGAN2Generator(VerifiedModelMixin):
     """StyleGAN2 generator with its mapping network; `sample_size` a power of two from 8 on.
 
     Channels at resolution r: min(channel_base / r, max_channels). Defaults: the published 1024 model.
     The buffer `latent_avg` [n, style_dim] is the centre of truncation.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["StyledConv", "ToRGB"]
+    _no_split_modules = ["StyledConv", "ToRGB"]
+    latent_avg: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -109,7 +112,7 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.conv = StyledConv(channels[0], channels[0], style_dim)
         self.to_rgb = ToRGB(channels[0], style_dim)
-        self.levels = nn.ModuleList(
+        self.levels = ModuleList(
             SynthesisLevel(narrow, wide, style_dim) for narrow, wide in pairwise(channels)
         )
         self.register_buffer("latent_avg", torch.zeros(self.num_styles, style_dim))
@@ -131,10 +134,10 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         truncation_psi: float,
     ) -> torch.Tensor:
         """The style vectors [B, n, style_dim] of `forward`'s arguments."""
-        if (z is None) == (w_plus is None):
-            raise ValueError("give either z or w_plus")
-        if w_plus is None:
+        if z is not None and w_plus is None:
             w_plus = mixed_styles(self.mapping, z, self.num_styles, crossover)
+        elif z is not None or w_plus is None:
+            raise ValueError("give either z or w_plus")
         style_dim = self.config.style_dim
         if w_plus.ndim == 2:
             w_plus = w_plus[:, None].expand(-1, self.num_styles, -1)

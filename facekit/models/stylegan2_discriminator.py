@@ -4,10 +4,11 @@ import math
 from itertools import pairwise
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedLinear,
@@ -31,7 +32,7 @@ class ResidualDownBlock(nn.Module):
         return self.conv2(self.conv1(x), half) + self.skip(x, half)
 
 
-class StyleGAN2Discriminator(VerifiedModelMixin, ConfigMixin):
+class StyleGAN2Discriminator(VerifiedModelMixin):
     """Image [B, 3, S, S] in [-1, 1] -> logits [B, 1]. Channels as in the generator. Defaults: the 512 model.
 
     The minibatch deviation works on groups of `stddev_group` samples, so B must be below it or a multiple.
@@ -52,7 +53,7 @@ class StyleGAN2Discriminator(VerifiedModelMixin, ConfigMixin):
             channels_at(4 * 2**k, channel_base, max_channels) for k in reversed(range(num_levels + 1))
         ]
         self.stem = ConvLayer(in_channels, channels[0], 1)
-        self.blocks = nn.ModuleList(ResidualDownBlock(wide, narrow) for wide, narrow in pairwise(channels))
+        self.blocks = ModuleList(ResidualDownBlock(wide, narrow) for wide, narrow in pairwise(channels))
         self.final_conv = ConvLayer(channels[-1] + 1, channels[-1], 3)
         self.final_linear = EqualizedLinear(channels[-1] * 16, channels[-1], activation=True)
         self.logit = EqualizedLinear(channels[-1], 1)
