@@ -15,7 +15,7 @@ from torch import nn
 from facekit.hub.cache import check_downloads
 from facekit.hub.errors import explained
 from facekit.models.fast.fold import fold_parts
-from facekit.models.precision import HALVES, check_fits, kept_in_float32
+from facekit.models.precision import HALVES, check_fits, find_kept_in_float32
 
 # Maps with which diffusers may lay parts of a network on several devices, or on none.
 SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -120,7 +120,7 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         # All ways to another number type end here, those of a module around this one too.
-        kept = kept_in_float32(self).values()
+        kept = find_kept_in_float32(self).values()
         places = {id(tensor) for one in kept for tensor in (one, one.grad) if tensor is not None}
 
         def apply(tensor: torch.Tensor) -> torch.Tensor:

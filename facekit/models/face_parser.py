@@ -11,7 +11,7 @@ from facekit.models.base import VerifiedModelMixin
 from facekit.models.layers.containers import ModuleList
 
 
-def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+def _build_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -24,7 +24,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = _convolution(channels, channels)
+        self.inner = _build_convolution(channels, channels)
         self.outer = nn.Sequential(
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
         )
@@ -63,13 +63,13 @@ class FaceParser(VerifiedModelMixin):
                 "there must be one level or more"
             )
         self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2), _convolution(4 * 5, channels[0]), Residual(channels[0])
+            nn.PixelUnshuffle(2), _build_convolution(4 * 5, channels[0]), Residual(channels[0])
         )
         pairs = list(pairwise(channels))
-        self.down = ModuleList(nn.Sequential(_convolution(a, b, 2), Residual(b)) for a, b in pairs)
+        self.down = ModuleList(nn.Sequential(_build_convolution(a, b, 2), Residual(b)) for a, b in pairs)
         self.context = nn.Linear(channels[-1], channels[-1])
         self.narrow = ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.up = ModuleList(_convolution(a, a) for a, _ in pairs)
+        self.up = ModuleList(_build_convolution(a, a) for a, _ in pairs)
         self.head = nn.Sequential(nn.Conv2d(channels[0], 4 * num_classes, 1), nn.PixelShuffle(2))
 
     def forward(self, image: Tensor) -> Tensor:

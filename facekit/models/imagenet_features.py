@@ -64,11 +64,11 @@ class FeatureCritic(VerifiedModelMixin):
         self, widths: tuple[int, ...] = WIDTHS, judged: tuple[int, ...] = JUDGED, channels: int = 64
     ) -> None:
         super().__init__()
-        self.heads = ModuleList(self._head(widths[index], channels) for index in judged)
+        self.heads = ModuleList(self._build_head(widths[index], channels) for index in judged)
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
-    def _head(width: int, channels: int) -> nn.Sequential:
+    def _build_head(width: int, channels: int) -> nn.Sequential:
         return nn.Sequential(
             nn.BatchNorm2d(width, affine=False),
             SpectralConv2d(width, channels, 1),

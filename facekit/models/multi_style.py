@@ -13,9 +13,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
 from facekit.models.layers.containers import ModuleList
-from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Sum, channels_at, num_latents
+from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Sum, channels_at, count_styles
 from facekit.models.layers.modulated import StyledConv, ToRGB
-from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 from facekit.models.layers.unet import EncodedFace, EncoderLevel
 from facekit.models.stylegan2 import MappingNetwork, SynthesisLevel, mixed_styles
 
@@ -66,7 +66,7 @@ class MultiStyleGenerator(VerifiedModelMixin):
         use_sketch: bool = False,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         if not 0 <= first_exemplar_style < self.num_styles:
             raise ValueError(
                 f"first_exemplar_style must lie in 0..{self.num_styles - 1}, not {first_exemplar_style}"
@@ -206,7 +206,7 @@ class MultiStyleGenerator(VerifiedModelMixin):
         if encode_only:
             output = MultiStyleOutput(image=None, encoded=encoded, w_plus=None)
             return output if return_dict else (None, encoded, None)
-        maps = noise_maps(self, noise, self.noise_sizes)
+        maps = choose_noise_maps(self, noise, self.noise_sizes)
         if w_plus is None:
             if z is None:
                 rows = len(encoded.bottom) if style_codes is None else len(style_codes)

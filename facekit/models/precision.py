@@ -12,7 +12,7 @@ _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _SHOWN = 5
 
 
-def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, torch.Tensor]]:
+def _walk_tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, torch.Tensor]]:
     """Path, owner and value of every parameter and buffer."""
     for path, module in network.named_modules():
         own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
@@ -20,7 +20,7 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, nn.Module, torch.Tensor]
             yield f"{path}.{name}".lstrip("."), module, tensor
 
 
-def kept_in_float32(network: nn.Module) -> dict[str, torch.Tensor]:
+def find_kept_in_float32(network: nn.Module) -> dict[str, torch.Tensor]:
     """What computes in float32 in a network of half precision: its `_keep_in_fp32_modules`, and batch norm.
 
     Variances of features reach millions, beyond float16; normalising takes them beside half-precision maps.
@@ -28,7 +28,7 @@ def kept_in_float32(network: nn.Module) -> dict[str, torch.Tensor]:
     parts = set(getattr(network, "_keep_in_fp32_modules", None) or ())
     return {
         path: tensor
-        for path, module, tensor in _tensors(network)
+        for path, module, tensor in _walk_tensors(network)
         if tensor.is_floating_point() and (isinstance(module, _BATCH_NORM) or parts & set(path.split(".")))
     }
 
@@ -48,8 +48,10 @@ def check_fits(network: nn.Module, dtype: torch.dtype) -> None:
     """Raise ValueError where numbers of a network that cannot stay in float32 are too large for `dtype`."""
     if dtype not in HALVES:
         return
-    kept = kept_in_float32(network)
-    large = [path for path, _, tensor in _tensors(network) if path not in kept and not fits(tensor, dtype)]
+    kept = find_kept_in_float32(network)
+    large = [
+        path for path, _, tensor in _walk_tensors(network) if path not in kept and not fits(tensor, dtype)
+    ]
     if large:
         more = f" and {len(large) - _SHOWN} more" if len(large) > _SHOWN else ""
         raise Refusal(
@@ -70,7 +72,7 @@ def narrow_for_storing(network: nn.Module, dtype: torch.dtype) -> None:
     Running statistics of batch norm stay as they are, and so does what `dtype` cannot hold. Loading the file gives all
     numbers the type that is asked for then.
     """
-    for _, module, tensor in _tensors(network):
+    for _, module, tensor in _walk_tensors(network):
         statistics = isinstance(module, _BATCH_NORM) and not isinstance(tensor, nn.Parameter)
         if tensor.is_floating_point() and not statistics and fits(tensor, dtype):
             tensor.data = tensor.to(dtype)

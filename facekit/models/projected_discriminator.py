@@ -40,7 +40,7 @@ class FeatureProjector(nn.Module):
         self.scale_mix = ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(channels, targets, strict=True))
         self.requires_grad_(False)
 
-    def stage_features(self, image: Tensor) -> list[Tensor]:
+    def extract_features(self, image: Tensor) -> list[Tensor]:
         """`[B, 3, H, W]` -> classifier features at 1/4, 1/8, 1/16 and 1/32 of the size."""
         features = []
         for stage in self.stages:
@@ -50,7 +50,7 @@ class FeatureProjector(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """`[B, 3, H, W]` -> mixed features `[B, channels[0], H/2, W/2]`."""
-        features = self.stage_features(image)
+        features = self.extract_features(image)
         *finer, mixed = (mix(feature) for mix, feature in zip(self.channel_mix, features, strict=True))
         coarsest, *others = reversed(self.scale_mix)
         # A 1x1 convolution commutes with the interpolation; before it there are four times fewer pixels.

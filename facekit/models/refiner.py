@@ -17,10 +17,10 @@ from facekit.models.layers.linear import (
     EqualizedLinear,
     Sum,
     channels_at,
-    num_latents,
+    count_styles,
 )
 from facekit.models.layers.modulated import StyledConv, ToRGB
-from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 from facekit.models.layers.resample import FIRFilter
 from facekit.models.layers.style_fusion import StyleFusion
 from facekit.models.layers.unet import EncodedFace, EncoderLevel
@@ -70,7 +70,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         skips: bool = False,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_styles // 2)]
         steps, width = list(pairwise(channels)), style_dim + global_dim
         self.channels = channels
@@ -165,7 +165,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
             return self.encode(features)
         if w_plus is None or bank is None:
             raise ValueError("give w_plus and bank; they may be None with encode_only alone")
-        maps = noise_maps(self, noise, self.noise_sizes)
+        maps = choose_noise_maps(self, noise, self.noise_sizes)
         if features is not None and encoded is None:
             self.check_features(features)
             self.check_guides(len(features), w_plus, bank)

@@ -19,7 +19,7 @@ from facekit.models.layers.residual import (
     SkipExcitation,
     UpBlock,
 )
-from facekit.models.layers.restormer import ShuffleDown, ShuffleUp, transformer_stage
+from facekit.models.layers.restormer import ShuffleDown, ShuffleUp, build_transformer_stage
 from facekit.models.layers.spectral import SpectralConv2d
 
 SIZE_FACTOR = 64
@@ -82,7 +82,7 @@ class ContextNetwork(nn.Module):
         super().__init__()
 
         def stage(channels: int, heads: int, blocks: int) -> nn.Module:
-            return transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
+            return build_transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
 
         def down(channels: int) -> nn.Module:
             return ShuffleDown(channels) if use_transformer else DownBlock(channels, 2 * channels)

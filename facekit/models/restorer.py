@@ -14,7 +14,7 @@ from torch import nn
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
 from facekit.models.layers.containers import ModuleList
-from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, num_latents
+from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, count_styles
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators
 from facekit.models.layers.smart import SMART, MultiDilationConv
@@ -82,7 +82,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         self.num_levels = self.num_styles // 2 - 1
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
         encoder_dim = (2 if use_style_codes else 1) * style_dim

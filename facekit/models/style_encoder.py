@@ -47,11 +47,11 @@ class StyleHeads(nn.Module):
     def forward(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Codes of the heads `start` to `stop - 1`: [B, C, S, S] -> [B, stop - start, D]."""
         weight, bias = self.weights[0][start:stop].flatten(0, 1), self.biases[0][start:stop].flatten()
-        maps = F.leaky_relu(strided_conv(match_dtype(x, weight), weight, bias))
+        maps = F.leaky_relu(convolve_strided(match_dtype(x, weight), weight, bias))
         codes = []
         for index, head in zip(range(start, stop), maps.chunk(stop - start, 1), strict=True):
             for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
-                head = F.leaky_relu(strided_conv(head, weight[index], bias[index]))
+                head = F.leaky_relu(convolve_strided(head, weight[index], bias[index]))
             codes.append(head.flatten(1))
         scale = 1.0 / math.sqrt(self.linear_weight.shape[-1])
         stacked = match_dtype(torch.stack(codes), self.linear_weight)
@@ -59,7 +59,7 @@ class StyleHeads(nn.Module):
         return torch.baddbmm(self.linear_bias[start:stop, None], stacked, weight).transpose(0, 1)
 
 
-def strided_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def convolve_strided(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """3x3 convolution of stride 2, [B, C, S, S] -> [B, O, S/2, S/2], by matrix product where faster."""
     batch, _, height, width = x.shape
     height, width = (height + 1) // 2, (width + 1) // 2

@@ -13,9 +13,9 @@ from torch import nn
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
 from facekit.models.layers.containers import ModuleList
-from facekit.models.layers.linear import EqualizedLinear, channels_at, num_latents, pixel_norm
+from facekit.models.layers.linear import EqualizedLinear, channels_at, count_styles, pixel_norm
 from facekit.models.layers.modulated import StyledConv, ToRGB
-from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 
 
 class MappingNetwork(VerifiedModelMixin):
@@ -105,7 +105,7 @@ class StyleGAN2Generator(VerifiedModelMixin):
         num_mapping_layers: int = 8,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         self.num_levels = self.num_styles // 2 - 1
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
@@ -183,7 +183,7 @@ class StyleGAN2Generator(VerifiedModelMixin):
             raise ValueError(f"feature_layer must be 'up' or 'conv', not {feature_layer!r}")
         if stop_at is not None and not 0 <= stop_at <= self.num_levels:
             raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
-        maps = noise_maps(self, noise, self.noise_sizes)
+        maps = choose_noise_maps(self, noise, self.noise_sizes)
         w_plus = self.styles(z, w_plus, crossover, truncation_psi)
         if codes_only:
             return (

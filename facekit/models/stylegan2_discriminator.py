@@ -12,9 +12,9 @@ from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedLinear,
+    append_minibatch_stddev,
     channels_at,
-    minibatch_stddev,
-    num_latents,
+    count_styles,
 )
 
 
@@ -48,7 +48,7 @@ class StyleGAN2Discriminator(VerifiedModelMixin):
         stddev_group: int = 4,
     ) -> None:
         super().__init__()
-        num_levels = num_latents(sample_size) // 2 - 1
+        num_levels = count_styles(sample_size) // 2 - 1
         channels = [
             channels_at(4 * 2**k, channel_base, max_channels) for k in reversed(range(num_levels + 1))
         ]
@@ -78,5 +78,5 @@ class StyleGAN2Discriminator(VerifiedModelMixin):
 
     def decide(self, x: torch.Tensor) -> torch.Tensor:
         """The last map [B, C, 4, 4] -> logits [B, 1]."""
-        x = self.final_conv(minibatch_stddev(x, self.config.stddev_group))
+        x = self.final_conv(append_minibatch_stddev(x, self.config.stddev_group))
         return self.logit(self.final_linear(x.flatten(1)))

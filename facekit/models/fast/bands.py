@@ -33,7 +33,7 @@ def runs_in_bands(x: torch.Tensor, channels: int, height: int, width: int) -> bo
     return largest * x.element_size() >= BANDS_FROM_BYTES
 
 
-def band_limits(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+def split_into_bands(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
     """(start, stop) of every band of `rows` rows of `row_bytes` bytes each."""
     count = min(rows, max(1, round(rows * row_bytes / BAND_BYTES)))
     return pairwise(rows * index // count for index in range(count + 1))
@@ -47,7 +47,7 @@ def take_rows(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
     return F.pad(rows, (0, 0, above, below)) if above or below else rows
 
 
-def empty_map(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
+def allocate_map(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
     """[B, channels, height, width] in channels_last, not initialised; batch, dtype and device are `like`'s."""
     shape = (like.shape[0], height, width, channels)
     size = prod(shape) * like.element_size()

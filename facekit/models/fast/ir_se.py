@@ -8,7 +8,7 @@ from facekit.models.fast.view import Forms, View
 from facekit.models.layers.ir_se import IRSEBlock, Stem
 
 
-def conv_norm(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
+def convolve_and_normalize(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
     """norm(conv(x)); in evaluation the normalisation is folded into the convolution.
 
     Folding costs one pass over the weights and saves two over the map: done where the map is larger.
@@ -27,7 +27,7 @@ class FastIRSEBlock(View, IRSEBlock):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         y = self.activation(self.conv1(self.norm1(x)))
-        return conv_norm(y, self.conv2, self.norm2)
+        return convolve_and_normalize(y, self.conv2, self.norm2)
 
 
 class FastStem(View, Stem):
@@ -35,7 +35,7 @@ class FastStem(View, Stem):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         conv, norm, activation = self.layers
-        return activation(conv_norm(x, conv, norm))
+        return activation(convolve_and_normalize(x, conv, norm))
 
 
 FORMS: Forms = {IRSEBlock: FastIRSEBlock, Stem: FastStem}

@@ -39,7 +39,7 @@ class FastConvLayer(View, ConvLayer):
         if self.activate is None:
             return self.conv(x, gain)
         gain = gain * ACTIVATION_GAIN
-        return leaky_relu_(self.conv(x, gain, self.activate.scaled_bias(gain)))
+        return leaky_relu_(self.conv(x, gain, self.activate.scale_bias(gain)))
 
 
 class FastSum(View, Sum):

@@ -44,11 +44,11 @@ def fold_norms(conv: SpectralConv2d, norm: nn.BatchNorm2d, gain: float = 1.0) ->
     mean, variance = norm.get_buffer("running_mean").float(), norm.get_buffer("running_var").float()
     scale = gain * norm.weight.float() * torch.rsqrt(variance + norm.eps)
     bias = gain * norm.bias.float() - scale * mean
-    weight = spectral_weight(conv) * scale[:, None, None, None]
+    weight = normalize_kernel(conv) * scale[:, None, None, None]
     return PlainConv(conv, weight, bias), scale
 
 
-def spectral_weight(conv: SpectralConv2d) -> Tensor:
+def normalize_kernel(conv: SpectralConv2d) -> Tensor:
     """Normalised kernel in float32."""
     matrix = conv.weight.flatten(1).float()
     return conv.weight.float() / torch.dot(conv.u.float(), torch.mv(matrix, conv.v.float()))
@@ -56,7 +56,7 @@ def spectral_weight(conv: SpectralConv2d) -> Tensor:
 
 def fold_convolution(conv: SpectralConv2d) -> PlainConv:
     """A spectrally normalised convolution as a plain one."""
-    return PlainConv(conv, spectral_weight(conv), conv.bias)
+    return PlainConv(conv, normalize_kernel(conv), conv.bias)
 
 
 class FoldedDown(nn.Module):
@@ -83,7 +83,7 @@ class FoldedAOT(nn.Module):
         self.branches = ModuleList(fold_convolution(branch) for branch in others)
         self.rates = block.rates[1:]
         self.split = [gate.out_channels, first.out_channels]
-        weight = torch.cat([spectral_weight(gate), spectral_weight(first)])
+        weight = torch.cat([normalize_kernel(gate), normalize_kernel(first)])
         bias = torch.cat([gate.get_parameter("bias"), first.get_parameter("bias")])
         self.gate_and_first = PlainConv(gate, weight, bias)
         self.fuse = fold_convolution(block.fuse)
@@ -132,8 +132,8 @@ class FoldedExcitation(nn.Module):
     def __init__(self, block: SkipExcitation) -> None:
         super().__init__()
         dtype = block.conv1.weight.dtype
-        self.register_buffer("weight1", spectral_weight(block.conv1).flatten(1).to(dtype))
-        self.register_buffer("weight2", spectral_weight(block.conv2).flatten(1).to(dtype))
+        self.register_buffer("weight1", normalize_kernel(block.conv1).flatten(1).to(dtype))
+        self.register_buffer("weight2", normalize_kernel(block.conv2).flatten(1).to(dtype))
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """(`[B, source_channels, H, W]`, `[B, target_channels, H', W']`) -> gated target."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from facekit.models.fast.bands import empty_map, runs_in_bands
+from facekit.models.fast.bands import allocate_map, runs_in_bands
 from facekit.models.fast.linear import leaky_relu_
 from facekit.models.fast.modulated import FastModulatedConv2d
 from facekit.models.fast.view import Forms, View
@@ -20,11 +20,11 @@ class FastStyleFusion(View, StyleFusion):
         if not runs_in_bands(decoded, *decoded.shape[1:]):
             gate, shift, prior_gate = (conv(x, style, bias=bias) for conv, x, bias in convs)
             return fuse(gate, shift, prior_gate, encoded, prior)
-        out = empty_map(decoded, *decoded.shape[1:])
+        out = allocate_map(decoded, *decoded.shape[1:])
         for index in range(decoded.shape[0]):
             one = slice(index, index + 1)
             own = encoded[one] if encoded.shape[0] > 1 else encoded
-            bands = [conv.rows(x[one], style[one], 1.0, bias) for conv, x, bias in convs]
+            bands = [conv.compute_rows(x[one], style[one], 1.0, bias) for conv, x, bias in convs]
             for (start, stop, gate), (_, _, shift), (_, _, prior_gate) in zip(*bands, strict=True):
                 rows = slice(start, stop)
                 out[one, :, rows] = fuse(gate, shift, prior_gate, own[:, :, rows], prior[one, :, rows])

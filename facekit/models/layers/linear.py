@@ -29,7 +29,7 @@ def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
     return (wide * torch.rsqrt(wide.square().mean(dim, keepdim=True) + 1e-8)).to(x.dtype)
 
 
-def minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
+def append_minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
     """[B, C, H, W] -> [B, C + 1, H, W]: one more channel with the mean standard deviation within a group.
 
     A group is made of the samples i, i + B/g, i + 2B/g, ... with g = min(B, group_size).
@@ -120,7 +120,7 @@ class EqualizedConv2d(nn.Module):
 class FusedLeakyReLU(nn.Module):
     """leaky_relu(x + b, 0.2) * sqrt(2) over the channels of [B, C, ...] (StyleGAN2's activation).
 
-    Layers that come right after a convolution read `scaled_bias` instead: leaky ReLU is positively
+    Layers that come right after a convolution read `scale_bias` instead: leaky ReLU is positively
     homogeneous, so the gain can move into the convolution and its bias, which saves passes over the map.
     """
 
@@ -128,7 +128,7 @@ class FusedLeakyReLU(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def scaled_bias(self, gain: float = ACTIVATION_GAIN) -> torch.Tensor:
+    def scale_bias(self, gain: float = ACTIVATION_GAIN) -> torch.Tensor:
         """The bias [C] times `gain`."""
         return self.bias * gain
 
@@ -169,7 +169,7 @@ class ConvLayer(nn.Module):
         if self.activate is None:
             return self.conv(x, gain)
         gain = gain * ACTIVATION_GAIN
-        return leaky_relu(self.conv(x, gain, self.activate.scaled_bias(gain)))
+        return leaky_relu(self.conv(x, gain, self.activate.scale_bias(gain)))
 
 
 class Sum(nn.Module):
@@ -200,7 +200,7 @@ def channels_at(resolution: int, channel_base: int = 32768, max_channels: int = 
     return min(channel_base // resolution, max_channels)
 
 
-def num_latents(sample_size: int) -> int:
+def count_styles(sample_size: int) -> int:
     """Style vectors of a network of this size: 2 log2(size) - 2. ValueError unless a power of two from 8."""
     if sample_size < 8 or sample_size & (sample_size - 1):
         raise ValueError(f"sample_size must be a power of two from 8 on, not {sample_size}")

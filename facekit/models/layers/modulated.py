@@ -89,10 +89,10 @@ class ModulatedConv2d(nn.Module):
         scale = self.modulation(style)
         map_scale, left = split_scale(scale, x.dtype)
         y = self.convolve(x * map_scale, self.weight.to(x.dtype))
-        factor = (self.output_gain(scale, gain) * left).to(y.dtype)[:, :, None, None]
+        factor = (self.compute_output_gain(scale, gain) * left).to(y.dtype)[:, :, None, None]
         return y * factor if bias is None else torch.addcmul(bias.to(y.dtype).view(1, -1, 1, 1), y, factor)
 
-    def output_gain(self, scale: torch.Tensor, gain: float) -> torch.Tensor:
+    def compute_output_gain(self, scale: torch.Tensor, gain: float) -> torch.Tensor:
         """s [B, in] -> what the output channels are multiplied by, [B or 1, out]: d times `gain`."""
         if self.demodulate:
             return self.modulation.demodulate(scale, self.weight) * gain
@@ -135,8 +135,8 @@ class StyledConv(nn.Module):
         generator: Generators = None,
     ) -> torch.Tensor:
         """`style` [B, style_dim]; `noise` [B or 1, 1, H', W'], drawn (from `generator`) when None."""
-        y = self.conv(x, style, ACTIVATION_GAIN, self.activate.scaled_bias())
-        return leaky_relu(y + self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN))
+        y = self.conv(x, style, ACTIVATION_GAIN, self.activate.scale_bias())
+        return leaky_relu(y + self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN))
 
 
 class ToRGB(nn.Module):

@@ -20,7 +20,7 @@ class NoiseInjection(nn.Module):
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(1))
 
-    def scaled_noise(
+    def scale_noise(
         self,
         x: torch.Tensor,
         noise: torch.Tensor | None = None,
@@ -43,7 +43,7 @@ class NoiseInjection(nn.Module):
     def forward(
         self, x: torch.Tensor, noise: torch.Tensor | None = None, generator: Generators = None
     ) -> torch.Tensor:
-        return x + self.scaled_noise(x, noise, generator)
+        return x + self.scale_noise(x, noise, generator)
 
 
 def store_noise(network: nn.Module, sizes: Sequence[int]) -> None:
@@ -52,7 +52,7 @@ def store_noise(network: nn.Module, sizes: Sequence[int]) -> None:
         network.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
 
 
-def noise_maps(network: nn.Module, noise: Noise, sizes: Sequence[int]) -> list[torch.Tensor | None]:
+def choose_noise_maps(network: nn.Module, noise: Noise, sizes: Sequence[int]) -> list[torch.Tensor | None]:
     """The map of every noise layer of a network, None where it is to be drawn.
 
     Args:

@@ -92,7 +92,7 @@ class TransformerBlock(nn.Module):
         return x + self.feed_forward(self.norm2(x))
 
 
-def transformer_stage(channels: int, num_heads: int, num_blocks: int) -> nn.Sequential:
+def build_transformer_stage(channels: int, num_heads: int, num_blocks: int) -> nn.Sequential:
     """`num_blocks` transformer blocks in a row."""
     return nn.Sequential(*(TransformerBlock(channels, num_heads) for _ in range(num_blocks)))
 

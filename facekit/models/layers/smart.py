@@ -16,7 +16,7 @@ DILATIONS = (1, 2, 4, 8)
 DOUBLE_GAIN = ACTIVATION_GAIN**2
 
 
-def dilated_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def convolve_dilated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """[B, in, H, W], W [out, in, k, k] -> [B, out, H, W]; each quarter of the outputs has its dilation."""
     size = weight.shape[-1]
     if size == 1:
@@ -72,12 +72,12 @@ class SMART(nn.Module):
         map_scale, left = split_scale(scale, x.dtype)
         gain = self.modulation.demodulate(scale, self.weight) * left
         # [F^1, F^2, F^4, F^8] = Conv_d(x) with k', d = 1, 2, 4, 8.
-        y = dilated_convolution(x * map_scale, self.weight.to(x.dtype))
+        y = convolve_dilated(x * map_scale, self.weight.to(x.dtype))
         y = y * gain.to(y.dtype)[:, :, None, None]
         # Aggregation. The published network has no phi on the F^d themselves; it has it here, twice, around noise.
-        y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scaled_bias(DOUBLE_GAIN)))
-        y = y + self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN)
-        return leaky_relu(y + self.activate.scaled_bias().view(1, -1, 1, 1))
+        y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scale_bias(DOUBLE_GAIN)))
+        y = y + self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN)
+        return leaky_relu(y + self.activate.scale_bias().view(1, -1, 1, 1))
 
 
 class MultiDilationConv(nn.Module):
@@ -96,14 +96,14 @@ class MultiDilationConv(nn.Module):
         self.activate = FusedLeakyReLU(out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = self.fusion_activate.scaled_bias(DOUBLE_GAIN)
+        bias = self.fusion_activate.scale_bias(DOUBLE_GAIN)
         if self.weight.shape[-1] == 1:
-            y = leaky_relu(multiply_pixels(x, self.joined_kernel(), bias))
+            y = leaky_relu(multiply_pixels(x, self.join_kernels(), bias))
         else:
-            y = leaky_relu(self.fusion(dilated_convolution(x, self.weight * self.scale), DOUBLE_GAIN, bias))
-        return leaky_relu(y + self.activate.scaled_bias().view(1, -1, 1, 1))
+            y = leaky_relu(self.fusion(convolve_dilated(x, self.weight * self.scale), DOUBLE_GAIN, bias))
+        return leaky_relu(y + self.activate.scale_bias().view(1, -1, 1, 1))
 
-    def joined_kernel(self) -> torch.Tensor:
+    def join_kernels(self) -> torch.Tensor:
         """[out, in]: with 1x1 kernels nothing stands between the layer's two linear maps, and they are one."""
         fusion = self.fusion.weight[:, :, 0, 0] * (self.fusion.scale * self.scale * DOUBLE_GAIN)
         return fusion @ self.weight[:, :, 0, 0]

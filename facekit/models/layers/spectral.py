@@ -50,18 +50,18 @@ class SpectralConv2d(nn.Conv2d):
         u = F.normalize(torch.randn(matrix.shape[0], device=matrix.device), dim=0, eps=_EPS)
         v = self.v.float()
         for _ in range(iterations):
-            u, v = _power_iteration(matrix, u)
+            u, v = _iterate_power(matrix, u)
         self.u.copy_(u)
         self.v.copy_(v)
 
-    def normalized_weight(self) -> Tensor:
+    def normalize_weight(self) -> Tensor:
         """Kernel divided by its spectral norm, `[out_channels, in_channels, k, k]` in the kernel's dtype."""
         # A half-precision norm would scale every output of the layer: the estimate is always float32.
         with torch.autocast(self.weight.device.type, enabled=False):
             matrix = self.weight.flatten(1).float()
             if self.training:
                 with torch.no_grad():
-                    u, v = _power_iteration(matrix, self.u.float())
+                    u, v = _iterate_power(matrix, self.u.float())
                     self.u.copy_(u)
                     self.v.copy_(v)
             else:
@@ -71,10 +71,10 @@ class SpectralConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, in_channels, H, W]` -> `[B, out_channels, H', W']`."""
-        return self._conv_forward(x, self.normalized_weight(), self.bias)
+        return self._conv_forward(x, self.normalize_weight(), self.bias)
 
 
-def _power_iteration(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def _iterate_power(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """One round of the power method, `[out]` -> (`[out]`, `[in * k * k]`)."""
     v = F.normalize(torch.mv(matrix.t(), u), dim=0, eps=_EPS)
     u = F.normalize(torch.mv(matrix, v), dim=0, eps=_EPS)
