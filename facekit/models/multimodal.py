@@ -1,4 +1,4 @@
-"""FACEMUG's multimodal aggregation A (thesis 6.2.4, 6.4.2): masked picture and drawings -> one feature map."""
+"""FACEMUG's multimodal aggregation A (thesis Sections 6.2.4, 6.4.2): masked picture and drawings -> one map."""
 
 import math
 
@@ -18,7 +18,7 @@ BORDER = 3
 class ResidualBlock(nn.Module):
     """Two 3x3 convolution layers beside a 1x1 convolution, [B, in, H, W] -> [B, out, H, W].
 
-    With `activate=False` the second layer is a convolution alone, for maps of scores.
+    With `activate=False` the second layer has neither bias nor activation, for maps of scores.
     """
 
     def __init__(self, in_channels: int, middle: int, out_channels: int, activate: bool = True) -> None:
@@ -34,11 +34,11 @@ class ResidualBlock(nn.Module):
 
 
 class MultimodalAggregation(VerifiedModelMixin):
-    """One residual block per modality, one shared block that scores, and a weighted sum (Eq. 6.16, 6.17).
+    """One residual block for each modality, one block that scores them all, and a weighted sum (Eq. 6.16, 6.17).
 
     Args:
         channels: c_a, width of the feature maps.
-        mask_channel: the picture's block also reads M - 0.5, so that a hole is told from grey.
+        mask_channel: the picture's block also reads M - 0.5, which distinguishes a hole from grey.
         num_classes: channels of the semantic map.
     """
 
@@ -57,7 +57,11 @@ class MultimodalAggregation(VerifiedModelMixin):
     def check_inputs(
         self, image: torch.Tensor, mask: torch.Tensor, given: dict[str, torch.Tensor | None]
     ) -> None:
-        """ValueError when the maps do not fit the picture."""
+        """Refuse a picture that is not [B, 3, H, W], and maps that do not fit it.
+
+        Raises:
+            ValueError: `image`, `mask` or one of the modalities `given` by name has another shape than `forward` says.
+        """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must have the shape [B, 3, H, W], not {list(image.shape)}")
         widths = {"mask": 1, "sketch": 1, "semantics": self.config.num_classes, "color": 3}
@@ -78,13 +82,14 @@ class MultimodalAggregation(VerifiedModelMixin):
         """Picture and modalities -> F^a [B, channels, H, W]. A modality left out counts as zeros, at no cost.
 
         Args:
-            image: [B, 3, H, W] in [-1, 1]; what lies under the mask is not looked at.
+            image: [B, 3, H, W] in [-1, 1]; pixels under the mask have no effect.
             mask: [B, 1, H, W], 1 = to be edited.
             sketch: [B, 1, H, W], 1 = stroke.
-            semantics: [B, num_classes, H, W], one-hot; all-zero where nothing is said.
-            color: [B, 3, H, W] in [-1, 1], 0 where nothing is said.
+            semantics: [B, num_classes, H, W], one-hot; zeros where no class was drawn.
+            color: [B, 3, H, W] in [-1, 1]; 0 where no colour was drawn.
 
-        ValueError when the maps do not fit the picture.
+        Raises:
+            ValueError: a shape is not as above.
         """
         given = {"sketch": sketch, "semantics": semantics, "color": color}
         self.check_inputs(image, mask, given)
@@ -111,10 +116,10 @@ class MultimodalAggregation(VerifiedModelMixin):
         return self.merge(features, weights)
 
     def empty(self, name: str, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Feature map [1, channels, H, W] and scores [1, 1, H, W] that the modality `name` has when all is zero.
+        """Feature map [1, channels, H, W] and scores [1, 1, H, W] of the modality `name` if it is zero everywhere.
 
         Size, dtype and device are those of `image` [B, 3, H, W]. Both are constant but for a border of `BORDER`
-        pixels, so a small map says all there is to say.
+        pixels, so that a small map is computed and stretched.
         """
         (height, width), side = image.shape[2:], 2 * BORDER + 1
         block = self.blocks[name]
@@ -124,7 +129,7 @@ class MultimodalAggregation(VerifiedModelMixin):
 
 
 def stretch(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[B, C, h, w] -> [B, C, height, width]: the middle row and column of a map of 2 `BORDER` + 1, repeated."""
+    """[B, C, h, w] -> [B, C, height, width]: repeat the middle row and column of a map whose side is 2 `BORDER` + 1."""
     for dim, size in ((2, height), (3, width)):
         if x.shape[dim] < size:
             first, middle, last = x.split([BORDER, 1, BORDER], dim)

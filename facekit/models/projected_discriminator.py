@@ -1,4 +1,4 @@
-"""GRIG's projected discriminator: judges a random mix of the features of a frozen image classifier."""
+"""GRIG's projected discriminator, which judges a random mix of the features of a frozen image classifier."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,9 +18,14 @@ BACKBONE_SIZE = 224
 
 
 class FeatureProjector(nn.Module):
-    """Frozen classifier with random cross-channel and cross-scale mixing.
+    """Frozen classifier with random mixing of channels and scales.
 
     Sauer et al., Projected GANs converge faster, NeurIPS 2021, Section 4.
+
+    Args:
+        backbone: name of a timm network of the EfficientNet family with seven blocks.
+        channels: widths of the mixed features of the four stages.
+        classifier: such a network whose layers are taken over; None: a new one with random weights.
     """
 
     def __init__(self, backbone: str, channels: Sequence[int], classifier: nn.Module | None = None) -> None:
@@ -41,7 +46,7 @@ class FeatureProjector(nn.Module):
         self.requires_grad_(False)
 
     def extract_features(self, image: Tensor) -> list[Tensor]:
-        """`[B, 3, H, W]` -> classifier features at 1/4, 1/8, 1/16 and 1/32 of the size."""
+        """`[B, 3, H, W]` in [-1, 1] -> the classifier's features at 1/4, 1/8, 1/16 and 1/32 of the size."""
         features = []
         for stage in self.stages:
             image = stage(image)
@@ -49,7 +54,7 @@ class FeatureProjector(nn.Module):
         return features
 
     def forward(self, image: Tensor) -> Tensor:
-        """`[B, 3, H, W]` -> mixed features `[B, channels[0], H/2, W/2]`."""
+        """`[B, 3, H, W]` in [-1, 1] -> mixed features `[B, channels[0], H/2, W/2]`."""
         features = self.extract_features(image)
         *finer, mixed = (mix(feature) for mix, feature in zip(self.channel_mix, features, strict=True))
         coarsest, *others = reversed(self.scale_mix)
@@ -80,11 +85,14 @@ class ProjectedDiscriminator(VerifiedModelMixin):
     to the image. The classifier's weights are random until loaded.
 
     Args:
-        backbone: a timm network of the EfficientNet family with seven blocks.
+        backbone: name of a timm network of the EfficientNet family with seven blocks.
         projection_channels: widths of the mixing layers of the four stages.
         discriminator_channels: widths of the strided convolutions; one entry less doubles the logit map.
         input_size: side in pixels to which pictures are resized first; `None` enlarges those below 224 to 224
             and leaves the others.
+
+    Raises:
+        ValueError: `projection_channels` does not have four numbers.
     """
 
     @register_to_config
@@ -104,13 +112,13 @@ class ProjectedDiscriminator(VerifiedModelMixin):
         self.head = SpectralConv2d(widths[-1], 1, 4, bias=False)
 
     def train(self, mode: bool = True) -> "ProjectedDiscriminator":
-        """Training mode for the discriminator; the projector stays in evaluation mode."""
+        """Put the discriminator in training mode or, with `mode=False`, out of it; the projector never is in it."""
         super().train(mode)
         self.projector.eval()
         return self
 
     def forward(self, image: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Real or generated, by region.
+        """Judge every region: real, or generated?
 
         Args:
             image: `[B, 3, H, W]` in [-1, 1].

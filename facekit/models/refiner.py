@@ -1,4 +1,4 @@
-"""FACEMUG's refinement auto-encoder G (thesis 6.2.5): aggregated features, codes and prior features -> face."""
+"""FACEMUG's refinement auto-encoder G (thesis Section 6.2.5): aggregated features, codes, prior features -> face."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -39,20 +39,22 @@ class DecoderLevel(nn.Module):
 class RefinementAutoEncoder(VerifiedModelMixin):
     """U-shaped generator G = {G^en, G^de} of Eq. 6.6; `sample_size` a power of two from 8 on.
 
-    n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global code;
-    the fusion after an odd layer i by w_(i+1). Layer 1 does not up-sample: with it the thesis's ladder would end
-    at twice the size. Channels at resolution r: min(channel_base / r, max_channels), as the prior's.
+    There are n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global
+    code; the fusion after an odd layer i by w_(i+1). Layer 1 does not up-sample, or else the picture would have twice
+    its size. Channels at resolution r: min(channel_base / r, max_channels), like those of the prior.
 
     Args:
-        sample_size: side S of the pictures.
-        style_dim: D of the codes.
-        channel_base, max_channels: channel table.
+        sample_size: S, side of the pictures in pixels.
+        style_dim: D, length of the codes.
+        channel_base, max_channels: channel table, as above.
         in_channels: c_a of the aggregation.
         global_dim: size of c.
-        dropout: of c, in training.
-        skips: for small models that are grown from smaller pictures: every size also reads the features, made
-            smaller, and writes an RGB picture to which the larger sizes add. The thesis has one convolution at
-            each end.
+        dropout: share of c that is dropped in training.
+        skips: for small models that are grown from smaller pictures: every size also reads the features, scaled down
+            to it, and makes an RGB picture to which the larger sizes add. The thesis has one convolution at each end.
+
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on.
     """
 
     _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
@@ -102,7 +104,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         return [4 * 2 ** (index // 2) for index in range(self.num_styles)]
 
     def check_features(self, features: torch.Tensor) -> None:
-        """ValueError when the aggregated features do not fit this network."""
+        """Raise ValueError unless the aggregated features are [B, in_channels, S, S]."""
         size = self.config.sample_size
         expected = (self.config.in_channels, size, size)
         if features.ndim != 4 or tuple(features.shape[1:]) != expected:
@@ -111,7 +113,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
             )
 
     def check_guides(self, rows: int, w_plus: torch.Tensor, bank: Sequence[torch.Tensor]) -> None:
-        """ValueError when codes or prior features do not fit this network and `rows` encoded faces."""
+        """Raise ValueError when codes or prior features do not fit this network or the number of encoded faces."""
         count, dim = self.num_styles, self.config.style_dim
         if w_plus.ndim != 3 or w_plus.shape[1] < count or w_plus.shape[2] != dim:
             raise ValueError(
@@ -149,15 +151,16 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         Args:
             features: F^a [B, in_channels, S, S] of `MultimodalAggregation`, or one row for all codes.
             w_plus: [B, n or more, D], the edited codes w*; the first n are used.
-            bank: the prior's maps after the second convolution of every size, 4 pixels first (F_1, F_3, ...);
-                `StyleGAN2Generator` gives them with `feature_layer="conv"`. Maps of larger sizes are not used.
+            bank: the prior's maps after the second convolution of every size, 4 pixels first (F_1, F_3, ...):
+                `features` of `StyleGAN2Generator` with `feature_layer="conv"`. Maps larger than S are not used.
             noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of maps.
             generator: source of the noise maps.
             encoded: result of `encode`, instead of features.
-            encode_only: give what `encode` gives; codes and prior features may be None. Pipelines ask so: hooks that
-                bring a network to its device know this method alone.
+            encode_only: give what `encode` gives; codes and prior features may be None. Pipelines call `encode` in
+                this way because hooks that bring a network to its device run at the call of `forward` alone.
 
-        ValueError when something does not fit.
+        Raises:
+            ValueError: something is missing or has a shape that does not fit.
         """
         if encode_only:
             if features is None:
@@ -177,7 +180,11 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         return self._decode(encoded, w_plus[:, : self.num_styles], bank, maps, generator)
 
     def encode(self, features: torch.Tensor) -> EncodedFace:
-        """F^a [B, in_channels, S, S] -> global code, the decoder's input and the kept maps. ValueError as above."""
+        """F^a [B, in_channels, S, S] -> global code, the decoder's input, and the maps that the decoder gets too.
+
+        Raises:
+            ValueError: the features have another shape.
+        """
         self.check_features(features)
         dtype = self.to_global.weight.dtype
         features = features.to(dtype).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""GRIG's generator: predicts what to add to the present fill (thesis Section 4.2.1, Eq. 4.1)."""
+"""GRIG's generator, which predicts what to add to the present fill (thesis Section 4.2.1, Eq. 4.1)."""
 
 from typing import NamedTuple, Self
 
@@ -65,8 +65,8 @@ class Encoder(nn.Module):
 class ContextNetwork(nn.Module):
     """U-shaped global part between 1/8 and 1/64 of the size, excited by the encoder's larger maps.
 
-    With `use_transformer=False` the transformer blocks are left out and plain down and up blocks change the
-    size (model E of thesis Table 4.5).
+    With `use_transformer=False` there are no transformer blocks, and plain down and up blocks change the size
+    (model E of thesis Table 4.5).
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ContextNetwork(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Back to full size: up, merge with the encoder's map, with channels excited by the context levels."""
+    """Back to full size: up-sampling and merging with the encoder's maps; context levels excite the channels."""
 
     def __init__(self, stem_channels: int, channels: tuple[int, int, int], dim: int) -> None:
         super().__init__()
@@ -168,6 +168,9 @@ class ResidualInpainter(VerifiedModelMixin):
         num_refinement_blocks: transformer blocks after the last decoder level.
         num_heads: attention heads of the four levels.
         use_transformer: `False` replaces the transformer blocks by down and up blocks (thesis Table 4.5, E).
+
+    Raises:
+        ValueError: a tuple has the wrong length, `dim` is odd, or heads or branches cannot share their channels.
     """
 
     @register_to_config
@@ -211,7 +214,7 @@ class ResidualInpainter(VerifiedModelMixin):
         noise: list[Tensor] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Tensor:
-        """Residual that moves the present fill towards a plausible one.
+        """Present fill and mask -> residual, which moves the fill towards a plausible one.
 
         Args:
             image: present fill `[B, 3, H, W]` in [-1, 1], H and W multiples of 64.
@@ -223,7 +226,7 @@ class ResidualInpainter(VerifiedModelMixin):
             Residual `[B, 3, H, W]`, linear and unbounded.
 
         Raises:
-            ValueError: for shapes that do not fit.
+            ValueError: H or W is no multiple of 64, or another shape does not fit.
         """
         self._check_shapes(image, mask, noise)
         if noise is None:
@@ -239,13 +242,12 @@ class ResidualInpainter(VerifiedModelMixin):
         return self.decoder(features, self.context(features), noise)
 
     def fold(self) -> Self:
-        """The same function in a faster form, for calls without gradients.
+        """Give the network's inference form: the same function, for calls without gradients.
 
-        Spectral and batch norms are folded into plain channels_last convolutions, in float32, then cast to the
-        network's dtype. The form is a snapshot: later changes of this network do not reach it. Its weights
-        are not those of `save_pretrained`. A network in training mode, or one that accelerate or diffusers moves
-        to its device when it is called, is returned as it is; so is a compiled one, whose graph computes with its
-        own weights.
+        Spectral and batch norms are folded into plain channels_last convolutions, in float32, which are then cast to
+        the network's dtype. The form is a snapshot: later changes of this network do not reach it, and its weights are
+        not those to save. Networks that do not fold are returned as they are: those in training mode, those that
+        accelerate or diffusers moves to the device at every call, and compiled ones, whose graphs have the weights.
         """
         moved = any(p.is_meta for p in self.parameters()) or any(
             hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook")

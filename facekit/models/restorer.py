@@ -26,13 +26,17 @@ StyleLayer = type[SMART] | type[StyledConv]
 
 @dataclass
 class RestoreAutoEncoderOutput(BaseOutput):
-    """`image` [B, 3, S, S]: the restored face, about [-1, 1], not clamped."""
+    """Result of `RestoreAutoEncoder`.
+
+    Attributes:
+        image: [B, 3, S, S], the restored face, about [-1, 1], not clamped.
+    """
 
     image: torch.Tensor
 
 
 class EncoderLevel(nn.Module):
-    """Style layer at one resolution (kept for the decoder too), then a down-sampling styled convolution."""
+    """Style layer at one resolution, whose map the decoder gets too, then a down-sampling styled convolution."""
 
     def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
@@ -41,7 +45,7 @@ class EncoderLevel(nn.Module):
 
 
 class DecoderLevel(nn.Module):
-    """Up-sampling styled convolution, (sum with the skips,) style layer, RGB head."""
+    """Up-sampling styled convolution, style layer and RGB head; the skips are added before the style layer."""
 
     def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
@@ -51,17 +55,26 @@ class DecoderLevel(nn.Module):
 
 
 class RestoreAutoEncoder(VerifiedModelMixin):
-    """U-shaped auto-encoder of SMART layers guided by codes, prior features, random style and a global code.
+    """U-shaped auto-encoder of SMART layers, guided by codes, prior features, random style and a global code.
 
-    n = 2 log2(sample_size) - 2 style vectors; channels at resolution r: min(channel_base / r, max_channels),
-    equal to those of the prior whose features it takes. Defaults: the published 512 model.
+    There are n = 2 log2(sample_size) - 2 style vectors. Channels at resolution r: min(channel_base / r,
+    max_channels), equal to those of the prior whose features are read. Defaults: the published 512 model.
 
-    The switches leave out a part for the ablations of thesis Table 3.3: `use_smart=False` (b: plain styled
-    convolutions instead of SMART), `use_style_codes=False` (c: the codes modulate nothing),
-    `use_prior_features=False` (d: plain skip connections).
+    Args:
+        sample_size: S, side of the pictures in pixels.
+        style_dim: length of z and of the codes.
+        channel_base, max_channels: channel table, as above.
+        global_dim: size of the global code.
+        num_mapping_layers: layers of the mapping network of z.
+        dropout: share of the global code that is dropped in training.
+        use_smart: `False`: styled convolutions instead of SMART (thesis Table 3.3, b).
+        use_style_codes: `False`: the codes modulate nothing (Table 3.3, c).
+        use_prior_features: `False`: plain skip connections (Table 3.3, d).
+        residual: for small models and short training: add the damaged face to the output. Such a network begins as
+            the identity, its RGB heads at zero. The published one makes the whole picture.
 
-    `residual=True`, for small models and short training, adds the damaged face to the output; such a network begins
-    as the identity, its RGB heads at zero. The published one rebuilds the picture from nothing.
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on, or a width is no multiple of four.
     """
 
     _no_split_modules = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
@@ -107,7 +120,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
 
     @torch.no_grad()
     def silence_rgb(self) -> None:
-        """Set the RGB heads to zero."""
+        """Set weights and biases of the RGB heads to zero, in place."""
         for head in (self.to_rgb, *(level.to_rgb for level in self.decoder)):
             head.weight.zero_()
             head.bias.zero_()
@@ -119,7 +132,17 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         truncation_psi: float = 1.0,
         truncation_latent: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One or two z [B, style_dim] -> zhat [B, n, style_dim], truncated as avg + psi (zhat - avg)."""
+        """One z [B, style_dim], or two with `crossover`, -> style vectors zhat [B, n, style_dim].
+
+        Args:
+            z: as `mixed_styles` takes it.
+            crossover: index of the first style vector that comes from the second z.
+            truncation_psi: style vectors become avg + psi (zhat - avg).
+            truncation_latent: avg [style_dim].
+
+        Raises:
+            ValueError: `truncation_psi` is not 1 and `truncation_latent` is missing, or as in `mixed_styles`.
+        """
         zhat = mixed_styles(self.mapping, z, self.num_styles, crossover)
         if truncation_psi == 1:
             return zhat
@@ -185,11 +208,14 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         Args:
             image: [B, 3, S, S] in [-1, 1].
             style_codes: [B, n or more, style_dim], the denoised codes w0.
-            features: the prior's features, index k at resolution 4 * 2^k (index 0 is not used).
+            features: the prior's features, index k [B, C, 4 * 2^k, 4 * 2^k] (index 0 is not used).
             z: [B, style_dim] or two of them with `crossover` (style mixing); drawn when None.
-            generator: source of z and of the noise maps (drawn from the largest encoder level down, then up).
+            crossover, truncation_psi, truncation_latent: see `random_styles`.
+            generator: source of z and then of the noise maps, the encoder's first, each in the order of its layers.
+            return_dict: give a `RestoreAutoEncoderOutput`, not a tuple of the same.
 
-        ValueError when something does not fit.
+        Raises:
+            ValueError: something is missing or has a shape that does not fit.
         """
         style_codes, features = self.check_inputs(image, style_codes, features)
         dtype = self.to_global.weight.dtype
@@ -213,7 +239,10 @@ class RestoreAutoEncoder(VerifiedModelMixin):
     def encode(
         self, image: torch.Tensor, styles: torch.Tensor, generator: Generators = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Image -> F_N [B, C, 4, 4] and the kept maps, largest first (Eq. 3.5); one style for a level's layers."""
+        """Image [B, 3, S, S] -> F_N [B, C, 4, 4] and the maps that the decoder gets too, largest first (Eq. 3.5).
+
+        Of `styles` [B, n, style_dim or twice that] both layers of a level take the same one.
+        """
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
         skips = []
         for index, level in enumerate(self.encoder):
@@ -231,9 +260,10 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         features: Sequence[torch.Tensor] | None = None,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """Map [B, C, 4, 4], styles, kept maps and prior features -> image (Eq. 3.6).
+        """Map [B, C, 4, 4], styles [B, n, D'], maps of the encoder and prior features -> image [B, 3, S, S] (Eq. 3.6).
 
-        `skips` is emptied on the way.
+        D' is the length of the encoder's styles and the global code together. `skips` is emptied on the way;
+        `features` is None where the prior adds nothing.
         """
         x = self.conv(x, styles[:, 0], generator=generator)
         rgb = self.to_rgb(x, styles[:, 1])

@@ -1,4 +1,4 @@
-"""StyleGAN2's residual discriminator (Karras et al. 2020, Figure 7c): one number an image."""
+"""StyleGAN2's residual discriminator (Karras et al. 2020, Figure 7c), which gives one number for each image."""
 
 import math
 from itertools import pairwise
@@ -19,7 +19,7 @@ from facekit.models.layers.linear import (
 
 
 class ResidualDownBlock(nn.Module):
-    """[B, in, H, W] -> [B, out, H/2, W/2]: (3x3, 3x3 down) plus a 1x1 down shortcut, divided by sqrt(2)."""
+    """Two 3x3 convolutions plus a 1x1 shortcut, over sqrt(2): [B, in, H, W] -> [B, out, H/2, W/2]."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -33,9 +33,16 @@ class ResidualDownBlock(nn.Module):
 
 
 class StyleGAN2Discriminator(VerifiedModelMixin):
-    """Image [B, 3, S, S] in [-1, 1] -> logits [B, 1]. Channels as in the generator. Defaults: the 512 model.
+    """Image [B, in_channels, S, S] in [-1, 1] -> logits [B, 1], larger for more real. Defaults: the 512 model.
 
-    The minibatch deviation works on groups of `stddev_group` samples, so B must be below it or a multiple.
+    Args:
+        sample_size: S, side of the pictures in pixels, a power of two from 8 on.
+        channel_base, max_channels: channels at resolution r are min(channel_base / r, max_channels).
+        in_channels: channels of the pictures.
+        stddev_group: samples in a group of the minibatch deviation; B must be below it or a multiple of it.
+
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on.
     """
 
     @register_to_config
@@ -59,7 +66,11 @@ class StyleGAN2Discriminator(VerifiedModelMixin):
         self.logit = EqualizedLinear(channels[-1], 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """ValueError when the image does not have the network's size or the batch cannot be grouped."""
+        """Image [B, in_channels, S, S] in [-1, 1] -> logits [B, 1].
+
+        Raises:
+            ValueError: the image has another shape, or the batch cannot be split into groups.
+        """
         expected = (self.config.in_channels, self.config.sample_size, self.config.sample_size)
         if image.ndim != 4 or tuple(image.shape[1:]) != expected:
             raise ValueError(
@@ -68,7 +79,7 @@ class StyleGAN2Discriminator(VerifiedModelMixin):
         return self.decide(self.features(image)[-1])
 
     def features(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """[B, 3, S, S] -> the map after every block, largest first, the last one [B, C, 4, 4]."""
+        """Image [B, in_channels, S, S] -> the map after every block, largest first, the last one [B, C, 4, 4]."""
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
         maps = []
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""IR-SE backbone whose normalisations stand in the convolutions before them."""
+"""IR-SE backbone whose normalisations are multiplied into the convolutions before them."""
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,9 @@ from facekit.models.layers.ir_se import IRSEBlock, Stem
 
 
 def convolve_and_normalize(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
-    """norm(conv(x)); in evaluation the normalisation is folded into the convolution.
+    """norm(conv(x)), [B, in, H, W] -> [B, out, H', W'], in evaluation mode as one convolution.
 
-    Folding costs one pass over the weights and saves two over the map: done where the map is larger.
+    Folding costs one pass over the weights and saves two over the map: it is done where the map is larger.
     """
     out_elements = x.numel() // conv.in_channels * conv.out_channels // conv.stride[0] ** 2
     mean, variance = norm.running_mean, norm.running_var

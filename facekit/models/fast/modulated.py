@@ -27,7 +27,7 @@ FOLD_FROM_PIXELS = 64 * 64
 def scale_kernel(
     weight: torch.Tensor, scale: torch.Tensor, gain: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """W [out, in, k, k] times s [1, in] along inputs and `gain` [1, out] along outputs, in `dtype`."""
+    """W [out, in, k, k] times s [1, in] along inputs and `gain` [1, out], if given, along outputs, in `dtype`."""
     factor = scale if gain is None else gain.view(-1, 1) * scale
     return (weight * factor[:, :, None, None]).to(dtype)
 
@@ -40,9 +40,9 @@ def blur(
     channel_gain: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`fir.blur`, with a `channel_gain` [C] and a `bias` [C] that ride along at no cost.
+    """`fir.blur` times `channel_gain` [C], plus `bias` [C]; both cost nothing, since they are part of its convolution.
 
-    `padding`: for rows and columns, or one for each.
+    `padding` is the number of pixels for rows and columns alike, or one number for each.
     """
     kernel = fir.kernel.to(x.dtype) * gain
     if channel_gain is None:
@@ -53,7 +53,7 @@ def blur(
 
 
 def convolve_transposed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """[B, in, H, W] and W [out, in, k, k] -> [B, out, 2H + k - 2, ...]: transposed convolution of stride 2.
+    """Transposed convolution of stride 2: [B, in, H, W], W [out, in, k, k] -> [B, out, 2H + k - 2, 2W + k - 2].
 
     On a CPU with k = 3 it is four ordinary convolutions, one for each parity of row and column, since every second
     output needs only every second tap (1.2 to 5 times as fast as oneDNN's own form).
@@ -64,7 +64,7 @@ def convolve_transposed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def split_into_phases(weight: torch.Tensor) -> list[torch.Tensor]:
-    """W [out, in, 3, 3] -> the kernels for even and odd rows and columns of `convolve_phases`."""
+    """Split W [out, in, 3, 3] into the four kernels of `convolve_phases`, for even and odd rows and columns."""
     taps = ([2, 0], [1])
     kernels = []
     for rows in taps:
@@ -79,10 +79,10 @@ def split_into_phases(weight: torch.Tensor) -> list[torch.Tensor]:
 
 
 def convolve_phases(x: torch.Tensor, kernels: list[torch.Tensor], halo: bool = False) -> torch.Tensor:
-    """[B, in, H, W] -> [B, out, 2H + 1, 2W + 1]: transposed convolution of stride 2 by its four phases.
+    """Transposed convolution of stride 2 by the kernels of its four phases: [B, in, H, W] -> [B, out, 2H + 1, 2W + 1].
 
-    With `halo` the first and the last row of x are neighbours of the rows meant, and only what those get right
-    is returned: [B, out, 2H - 1, 2W + 1], without the first and the last row.
+    With `halo` the first and last row of `x` are there only as neighbours of the others, and the first and last row
+    of the result, which would need more neighbours, are left out: [B, out, 2H - 1, 2W + 1].
     """
     batch, _, height, width = x.shape
     size = (batch, kernels[0].shape[0], 2 * height + (-1 if halo else 1), 2 * width + 1)
@@ -136,7 +136,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
     def _up_one(
         self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """One image: style into the smaller of map and kernel, demodulation and bias into the FIR filter."""
+        """Up-sample one image: style into the smaller of map and kernel, demodulation and bias into the FIR filter."""
         weight: torch.Tensor = self.weight
         if x.numel() < weight.numel():
             map_scale, left = split_scale(scale, x.dtype)
@@ -147,7 +147,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
         return blur(self.fir, convolve_transposed(x, weight), 1, 4.0, output_gain.view(-1), bias)
 
     def find_output_size(self, x: torch.Tensor) -> tuple[int, int, int]:
-        """Channels, height and width of the layer's output for the map `x`."""
+        """Channels, height and width of the layer's output for the map `x` [B, in, H, W]."""
         height, width = x.shape[2:]
         if self.resample == "up":
             height, width = 2 * height, 2 * width
@@ -158,9 +158,16 @@ class FastModulatedConv2d(View, ModulatedConv2d):
     def compute_rows(
         self, x: torch.Tensor, style: torch.Tensor, gain: float, bias: torch.Tensor
     ) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """`forward` of one image with a 3x3 kernel in the folded form, a band of rows at a time.
+        """Compute `forward` of one image with a 3x3 kernel in the folded form, a band of rows at a time.
 
-        Yields (start, stop, [1, out, stop - start, W']).
+        Args:
+            x: [1, in, H, W].
+            style: [1, style_dim].
+            gain: factor of the result, bias not included.
+            bias: [out].
+
+        Yields:
+            First row of the band, the row behind its last, and the band [1, out, stop - start, W'].
         """
         scale = self.modulation(style)
         output_gain = self.compute_output_gain(scale, gain)
@@ -185,7 +192,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
     def _up_rows(
         self, x: torch.Tensor, weight: torch.Tensor, channel_gain: torch.Tensor, bias: torch.Tensor
     ) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Bands of an up-sampling layer; the FIR filter needs a row more than they have on both sides."""
+        """`compute_rows` of an up-sampling layer; its FIR filter reads one row more on both sides of a band."""
         kernels = split_into_phases(weight)
         row_bytes = 4 * weight.shape[0] * x.shape[3] * x.element_size()
         for start, stop in split_into_bands(x.shape[2], row_bytes):

@@ -1,4 +1,4 @@
-"""SMART and its plain sibling: folded kernels, bands of rows, and two linear maps as one."""
+"""`SMART` and `MultiDilationConv` with folded kernels, in bands of rows, and with two linear maps as one."""
 
 from collections.abc import Iterator
 
@@ -23,9 +23,11 @@ from facekit.models.layers.smart import (
 
 
 def convolve_dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
-    """`convolve_dilated` of one image by a 3x3 kernel, as bands with a row more above and below.
+    """Compute `convolve_dilated` of one image [1, in, H, W] by a 3x3 kernel, a band of rows at a time.
 
-    Yields (start, stop, [1, out, stop - start + 2, W]); rows outside the map are zero.
+    Yields:
+        First row of the band, the row behind its last, and the band with one row more above and below,
+        [1, out, stop - start + 2, W]; rows outside the map are zero.
     """
     channels, (height, width) = weight.shape[0], x.shape[2:]
     parts = [part.contiguous(memory_format=torch.channels_last) for part in weight.chunk(len(DILATIONS))]
@@ -50,7 +52,7 @@ def convolve_dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tup
 
 
 class FastSMART(View, SMART):
-    """`SMART`; the fusion's scale and both gains join the demodulation, so that its kernel is used as it is."""
+    """`SMART`; demodulation takes over the fusion's scale and both gains, so the fusion's kernel needs no scaling."""
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""FACEMUG's style fusion block with as few passes over its maps, and as few new maps, as it needs."""
+"""FACEMUG's style fusion block with fewer passes over its maps, and fewer new maps."""
 
 import torch
 
@@ -38,7 +38,10 @@ def fuse(
     encoded: torch.Tensor,
     prior: torch.Tensor,
 ) -> torch.Tensor:
-    """Eq. 6.7 and 6.8 after their style layers; the first three maps are used up."""
+    """Eq. 6.7 and 6.8 after their style layers, maps [B, C, H, W] -> [B, C, H, W].
+
+    `encoded` has B rows or one for all. The first three maps are overwritten.
+    """
     fused = leaky_relu_(shift).add_(encoded).addcmul_(gate.sigmoid_(), encoded)
     return fused.lerp_(prior, prior_gate.sigmoid_())
 

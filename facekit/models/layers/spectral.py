@@ -1,4 +1,4 @@
-"""Spectrally normalised convolution: Miyato et al., Spectral normalization for GANs, ICLR 2018."""
+"""Spectrally normalised convolution (Miyato et al., Spectral normalization for GANs, ICLR 2018)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,8 @@ class SpectralConv2d(nn.Conv2d):
     """2D convolution whose kernel is divided by an estimate of its largest singular value.
 
     `weight` is the kernel before normalisation. The estimate is `u^T W v` with `W` the kernel reshaped to
-    `[out_channels, in_channels * k * k]`; `u` and `v` are buffers. Every training forward refreshes them by
-    one power iteration; an evaluation forward takes them as they are, so loaded vectors stay as stored.
+    `[out_channels, in_channels * k * k]`; `u` and `v` are buffers. In training mode every call refreshes them by one
+    power iteration; in evaluation mode they are used as they are, so that loaded vectors stay as they were stored.
     """
 
     u: Tensor
@@ -43,7 +43,7 @@ class SpectralConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def reset_spectral_vectors(self, iterations: int = 15) -> None:
-        """Fit `u` and `v` to the present kernel; call it after the kernel was overwritten by hand."""
+        """Fit `u` and `v` to the present kernel, unless it is on the meta device; for kernels written by hand."""
         if self.weight.is_meta:
             return
         matrix = self.weight.flatten(1).float()
@@ -55,7 +55,10 @@ class SpectralConv2d(nn.Conv2d):
         self.v.copy_(v)
 
     def normalize_weight(self) -> Tensor:
-        """Kernel divided by its spectral norm, `[out_channels, in_channels, k, k]` in the kernel's dtype."""
+        """Kernel divided by its spectral norm, `[out_channels, in_channels, k, k]` in the kernel's dtype.
+
+        In training mode it also refreshes `u` and `v`.
+        """
         # A half-precision norm would scale every output of the layer: the estimate is always float32.
         with torch.autocast(self.weight.device.type, enabled=False):
             matrix = self.weight.flatten(1).float()
@@ -75,14 +78,18 @@ class SpectralConv2d(nn.Conv2d):
 
 
 def _iterate_power(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """One round of the power method, `[out]` -> (`[out]`, `[in * k * k]`)."""
+    """One round of the power method: matrix `[out, n]`, u `[out]` -> better u `[out]` and v `[n]`."""
     v = F.normalize(torch.mv(matrix.t(), u), dim=0, eps=_EPS)
     u = F.normalize(torch.mv(matrix, v), dim=0, eps=_EPS)
     return u, v
 
 
 def initialize_normal(module: nn.Module, std: float = 0.02) -> None:
-    """GRIG's initial weights, in place: kernels N(0, std), batch norm gains N(1, std), their biases zero."""
+    """Give a network GRIG's initial weights, in place.
+
+    Kernels and matrices are drawn from N(0, std), gains of batch norms from N(1, std), and the biases of these are
+    zero. Other biases stay as they are; spectral vectors are fitted to the new kernels.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, std)
