@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
@@ -15,22 +15,26 @@ from torch import nn
 from facekit.hub.cache import check_downloads
 from facekit.hub.errors import explained
 from facekit.models.fast.fold import fold_parts
-from facekit.models.precision import HALVES, check_fits, kept_in_float32
+from facekit.models.precision import HALVES, check_fits, find_kept_in_float32
 
 # Maps with which diffusers may lay parts of a network on several devices, or on none.
 SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 class VerifiedModelMixin(ModelMixin, ConfigMixin):
-    """diffusers' ModelMixin whose downloaded files are compared with the digests that the Hub announced.
+    """diffusers' ModelMixin; files from the Hub must have the digests that the Hub announced.
 
-    `_no_split_modules` of a network names its layers that read the weights of their own parts without calling these.
-    What moves weights to a device piece by piece must move such a layer as a whole.
+    Class attributes that diffusers and accelerate read:
+
+    * `_no_split_modules`: classes of layers that read weights of their parts without calling these parts. Whatever
+      moves weights to a device piece by piece must move such a layer as a whole.
+    * `_keep_in_fp32_modules`: names of attributes that stay in float32 when the network goes to half precision.
     """
 
     config: Any  # of diffusers' FrozenDict, whose values are attributes, too
     config_name = CONFIG_NAME  # type: ignore[assignment]  # diffusers' types know only the None of its bases
-    _no_split_modules: ClassVar[list[str]] = []  # type: ignore[misc, assignment]  # the same
+    _no_split_modules: list[str] = []  # type: ignore[assignment]  # the same
+    _keep_in_fp32_modules: list[str]  # type: ignore[assignment]  # the same
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # nothing can be loaded from None
@@ -38,12 +42,12 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
     ) -> Self:
         """Load a network from a folder or from the Hub; all arguments are those of diffusers.
 
-        In half precision the network is what `to` makes of the one in float32.
+        For float16 and bfloat16 the weights are loaded in float32 and converted by `to`.
 
         Raises:
-            OSError: there is no such model, the Hub cannot be reached, or what was downloaded is not what it
-                announced.
-            ValueError: it holds numbers that float16 does not.
+            OSError: there is no such model, the Hub cannot be reached, or a downloaded file does not have the digest
+                that the Hub announced.
+            ValueError: weights are too large for float16.
         """
         dtype = kwargs.get("dtype") or kwargs.get("torch_dtype")
         device_map = kwargs.get("device_map")
@@ -79,10 +83,10 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
                 check_downloads(Path(config).parent)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]  # diffusers' wrapper hides `self`
-        """`torch.nn.Module.to`; in half precision batch norm and `_keep_in_fp32_modules` stay in float32.
+        """`torch.nn.Module.to`, but in half precision batch norm and `_keep_in_fp32_modules` stay in float32.
 
         Raises:
-            ValueError: other numbers are too large for float16. Nothing is changed then.
+            ValueError: one of the other numbers is too large for float16. Nothing has changed then.
         """
         given = [*args, *kwargs.values()]
         dtype = next((value for value in given if isinstance(value, torch.dtype)), None)
@@ -106,10 +110,10 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def fold(self) -> Self:
-        """The same function in its inference form, for calls without gradients (see `facekit.models.fast`).
+        """Give the network's inference form: the same function, for calls without gradients (`facekit.models.fast`).
 
-        It shares the network's weights, unless a network says otherwise. Layers that were hooked, compiled or replaced
-        stay as they are. The network itself where there is nothing to fold.
+        It shares the network's weights unless the network's own `fold` says otherwise. Layers that somebody hooked,
+        compiled or replaced stay as they are. Where nothing can be folded, the network itself is returned.
         """
         return fold_parts(self)
 
@@ -119,7 +123,7 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         # All ways to another number type end here, those of a module around this one too.
-        kept = kept_in_float32(self).values()
+        kept = find_kept_in_float32(self).values()
         places = {id(tensor) for one in kept for tensor in (one, one.grad) if tensor is not None}
 
         def apply(tensor: torch.Tensor) -> torch.Tensor:

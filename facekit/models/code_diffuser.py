@@ -1,25 +1,28 @@
-"""Code diffuser of VSPBFR (thesis section 3.2.2): denoises W+ codes under the codes of a damaged face."""
-
-from typing import ClassVar
+"""Code diffuser of VSPBFR (thesis Section 3.2.2): denoises W+ codes, guided by the codes of a damaged face."""
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.layers.code_blocks import TACCBlock
+from facekit.models.layers.containers import ModuleList
 
 
-class CodeDiffuser(VerifiedModelMixin, ConfigMixin):
-    """Four TACC blocks; the time step enters as one more feature, t / T, of every condition code.
+class CodeDiffuser(VerifiedModelMixin):
+    """A row of TACC blocks (Eq. 3.4); the time step is one more feature of every condition code, t / T.
 
-    What the output means (clean codes or noise) is the scheduler's `prediction_type`.
-    The published size has 10,510,336 parameters. They stay in float32 when a pipeline is loaded in half
-    precision: the steps amplify rounding (bfloat16 moves the codes by a tenth), and cost next to nothing.
+    Whether the output is clean codes or noise is the scheduler's `prediction_type`. The published size has 10,510,336
+    parameters. They stay in float32 when a pipeline is loaded in half precision: the steps amplify rounding (bfloat16
+    moves the codes by a tenth), and float32 costs next to nothing here.
+
+    Args:
+        num_styles: N, codes of the prior (18, 16 or 14 for 1024, 512 or 256 pixels).
+        style_dim: D.
+        num_blocks: TACC blocks.
+        num_train_timesteps: T.
     """
 
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["blocks"]
+    _keep_in_fp32_modules = ["blocks"]
 
     @register_to_config
     def __init__(
@@ -30,15 +33,20 @@ class CodeDiffuser(VerifiedModelMixin, ConfigMixin):
         num_train_timesteps: int = 4,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(TACCBlock(style_dim) for _ in range(num_blocks))
+        self.blocks = ModuleList(TACCBlock(style_dim) for _ in range(num_blocks))
 
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | int, condition: torch.Tensor
     ) -> torch.Tensor:
-        """Noisy codes, time steps [B] or one in 0..T-1, codes of the damaged face -> [B, N, D].
+        """Noisy codes -> clean codes or noise, [B, N, D], in the dtype of the parameters.
 
-        Computes, and returns, in the dtype of its parameters.
-        Raises ValueError when the two sets of codes differ in shape or are not [B, num_styles, style_dim].
+        Args:
+            sample: noisy codes [B, N, D].
+            timestep: 0 to T - 1, one number or one for each row, [B].
+            condition: codes of the damaged face [B, N, D].
+
+        Raises:
+            ValueError: one of the two sets of codes is not [B, N, D], or they differ in B.
         """
         expected = (self.config.num_styles, self.config.style_dim)
         if sample.shape != condition.shape or sample.ndim != 3 or tuple(sample.shape[1:]) != expected:

@@ -1,16 +1,17 @@
-"""A small face parser: which of the 19 classes each pixel of an aligned face belongs to."""
+"""A small face parser: which of 19 classes each pixel of an aligned face belongs to."""
 
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 
 
-def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+def _build_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -19,11 +20,11 @@ def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Seq
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity."""
+    """Two 3x3 convolutions beside the identity, [B, C, H, W] -> [B, C, H, W]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = _convolution(channels, channels)
+        self.inner = _build_convolution(channels, channels)
         self.outer = nn.Sequential(
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
         )
@@ -32,20 +33,21 @@ class Residual(nn.Module):
         return F.relu(x + self.outer(self.inner(x)), inplace=True)
 
 
-class FaceParser(VerifiedModelMixin, ConfigMixin):
-    """U-shaped network that works at a fixed size on the picture and its pixels' positions.
+class FaceParser(VerifiedModelMixin):
+    """U-shaped network that reads, at a fixed size, a picture and the positions of its pixels.
 
-    Faces are aligned, so that a position says much about a class, and which side is left. Blocks of 2x2 pixels go
-    in as channels and their logits come out so, which leaves no layer at the full size. The deepest map is
-    completed by its mean over the picture.
+    In aligned faces the position is a strong hint at the class, and separates left from right. A block of 2x2 pixels
+    enters as channels and its logits leave as channels, so that no layer works at the full size. A linear layer of the
+    deepest map's mean over the picture is added to every position of that map.
 
     Args:
-        sample_size: size the network works at; pictures are scaled to it, logits back. A multiple of 2^levels.
-        channels: width of each level, half the size first.
-        num_classes: classes, `facekit.conditions.semantics.CLASS_NAMES` in the shipped parser.
+        sample_size: S, side in pixels at which the network works; a multiple of 2^levels. Pictures are scaled to it
+            and logits back.
+        channels: width of each level, that of half the size first.
+        num_classes: classes; the shipped parser has those of `facekit.conditions.semantics.CLASS_NAMES`.
 
     Raises:
-        ValueError: sizes that do not fit.
+        ValueError: there is no level, or `sample_size` is no multiple of 2^levels.
     """
 
     @register_to_config
@@ -62,24 +64,17 @@ class FaceParser(VerifiedModelMixin, ConfigMixin):
                 "there must be one level or more"
             )
         self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2), _convolution(4 * 5, channels[0]), Residual(channels[0])
+            nn.PixelUnshuffle(2), _build_convolution(4 * 5, channels[0]), Residual(channels[0])
         )
         pairs = list(pairwise(channels))
-        self.down = nn.ModuleList(nn.Sequential(_convolution(a, b, 2), Residual(b)) for a, b in pairs)
+        self.down = ModuleList(nn.Sequential(_build_convolution(a, b, 2), Residual(b)) for a, b in pairs)
         self.context = nn.Linear(channels[-1], channels[-1])
-        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.up = nn.ModuleList(_convolution(a, a) for a, _ in pairs)
+        self.narrow = ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.up = ModuleList(_build_convolution(a, a) for a, _ in pairs)
         self.head = nn.Sequential(nn.Conv2d(channels[0], 4 * num_classes, 1), nn.PixelShuffle(2))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of each pixel's class.
-
-        Args:
-            image: `[B, 3, H, W]` in [-1, 1].
-
-        Returns:
-            `[B, num_classes, H, W]`.
-        """
+        """Picture `[B, 3, H, W]` in [-1, 1], of any size -> logits `[B, num_classes, H, W]`."""
         full, size = image.shape[-2:], (self.config.sample_size,) * 2
         if full != size:
             # On a CPU the antialiasing filter knows no bfloat16.
@@ -99,7 +94,7 @@ class FaceParser(VerifiedModelMixin, ConfigMixin):
         return self.head(x)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """What each level sees, half the size first: `[B, 3, S, S]` in [-1, 1] -> maps `[B, C_i, S / 2^(i+1), ...]`."""
+        """`[B, 3, S, S]` in [-1, 1] -> the map of every level, half the size first: `[B, C_i, S / 2^(i+1), ...]`."""
         side = torch.linspace(-1, 1, image.shape[-1], device=image.device, dtype=image.dtype)
         grid = torch.stack(torch.meshgrid(side, side, indexing="ij")).expand(len(image), -1, -1, -1)
         levels = [self.stem(torch.cat((image, grid), 1).contiguous(memory_format=torch.channels_last))]

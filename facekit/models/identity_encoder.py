@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -33,11 +32,17 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + shortcut)
 
 
-class IdentityEncoder(VerifiedModelMixin, ConfigMixin):
-    """Aligned face -> unit vector whose scalar product with another face's is their identity similarity.
+class IdentityEncoder(VerifiedModelMixin):
+    """Aligned face -> unit vector; the scalar product of two such vectors measures how alike the identities are.
 
-    Published size: 43,024,704 parameters, `num_blocks` (3, 4, 23, 3) of width 64 to 512. The field's
-    parameter names (torchvision's ResNet) are kept, so a published state dict loads as it is.
+    The published size, the default, has 43,024,704 parameters. Parameters are named as in torchvision's ResNet, so
+    that a published state dict loads as it is.
+
+    Args:
+        sample_size: side in pixels to which faces are resized.
+        num_blocks: bottleneck blocks of each stage.
+        width: of the first stage; it doubles with every stage.
+        embedding_dim: E, length of the vector.
     """
 
     @register_to_config
@@ -62,10 +67,12 @@ class IdentityEncoder(VerifiedModelMixin, ConfigMixin):
         self.fc = nn.Linear(channels, embedding_dim)
 
     def forward(self, image: torch.Tensor, normalize: bool = True) -> torch.Tensor:
-        """[B, 3, H, W] in [-1, 1] -> [B, E], of unit length unless `normalize` is off.
+        """Faces [B, 3, H, W] in [-1, 1] -> vectors [B, E], of unit length unless `normalize` is off.
 
-        Any size: the face is resized bilinearly to `sample_size` inside (no crop, no antialiasing).
-        Raises ValueError for another number of channels.
+        Faces may have any size: they are resized to `sample_size`, bilinearly, without crop and antialiasing.
+
+        Raises:
+            ValueError: `image` has another shape.
         """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"the identity encoder reads [B, 3, H, W], got {list(image.shape)}")
@@ -80,5 +87,5 @@ class IdentityEncoder(VerifiedModelMixin, ConfigMixin):
         return F.normalize(embedding.float(), dim=1).to(embedding.dtype) if normalize else embedding
 
     def similarity(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Cosine similarity of the faces in two batches [B, 3, H, W] -> [B], in [-1, 1]."""
+        """Two batches of faces [B, 3, H, W] in [-1, 1] -> cosine similarity of each pair, [B] in [-1, 1]."""
         return (self(first).float() * self(second).float()).sum(1)

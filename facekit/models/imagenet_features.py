@@ -1,11 +1,12 @@
-"""Features of natural images: the maps of a frozen ImageNet classifier, and small critics that judge them."""
+"""Maps of a frozen ImageNet classifier, a distance of pictures by them, and small critics that judge them."""
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.spectral import SpectralConv2d
 
 # Blocks of the classifier behind each map after the stem's: maps at 1/2, 1/2, 1/4, 1/8, 1/16 and 1/32 of the side.
@@ -19,21 +20,28 @@ class ImageNetFeatures(nn.Module):
     """Six maps of a frozen EfficientNet-Lite, always in float32 and evaluation mode.
 
     Args:
-        classifier: timm's network with trained weights, see `facekit.weights.imagenet.load_efficientnet_lite`.
+        classifier: timm's network with trained weights (`facekit.weights.imagenet.load_efficientnet_lite`), of which
+            the layers are taken over, frozen.
+
+    Raises:
+        AttributeError: the classifier is no EfficientNet of timm.
     """
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
-        self.stem = nn.Sequential(classifier.conv_stem, classifier.bn1)
-        self.parts = nn.ModuleList(nn.Sequential(*classifier.blocks[first:last]) for first, last in PARTS)
+        self.stem = nn.Sequential(classifier.get_submodule("conv_stem"), classifier.get_submodule("bn1"))
+        blocks = list(classifier.get_submodule("blocks").children())
+        self.parts = ModuleList(nn.Sequential(*blocks[first:last]) for first, last in PARTS)
+        self.requires_grad_(False).eval()
         # Depthwise convolutions are several times faster in this layout.
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack this one
 
     def train(self, mode: bool = True) -> "ImageNetFeatures":
+        """Stay in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] in [-1, 1] -> maps [B, C, h, w] with the widths `WIDTHS`; gradients reach the picture."""
+        """[B, 3, H, W] in [-1, 1] -> six maps [B, C, h, w] of widths `WIDTHS`; gradients reach the picture."""
         # Half precision makes the backward pass of depthwise convolutions slower, not faster.
         with torch.autocast(image.device.type, enabled=False):
             x = self.stem(image.float().contiguous(memory_format=torch.channels_last))
@@ -44,15 +52,16 @@ class ImageNetFeatures(nn.Module):
         return maps
 
 
-class FeatureCritic(VerifiedModelMixin, ConfigMixin):
-    """One small convolutional critic on each of several feature maps.
+class FeatureCritic(VerifiedModelMixin):
+    """Critic with one small convolutional head for each of several feature maps.
 
-    After Sauer et al., Projected GANs converge faster, NeurIPS 2021; simpler: no random mixing, heads of three layers.
-    Batch statistics are those of the maps it is shown at once: show pictures of one kind together.
+    After Sauer et al., Projected GANs converge faster, NeurIPS 2021, but without random mixing and with heads of three
+    layers. In training batch norm takes the statistics of the batch: put real pictures into one call and generated
+    ones into another.
 
     Args:
-        widths: channels of all the maps that it is given.
-        judged: indices of those that it looks at.
+        widths: channels of all maps that are given.
+        judged: indices of the maps that have a head.
         channels: width of the heads.
     """
 
@@ -61,11 +70,11 @@ class FeatureCritic(VerifiedModelMixin, ConfigMixin):
         self, widths: tuple[int, ...] = WIDTHS, judged: tuple[int, ...] = JUDGED, channels: int = 64
     ) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(self._head(widths[index], channels) for index in judged)
+        self.heads = ModuleList(self._build_head(widths[index], channels) for index in judged)
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
-    def _head(width: int, channels: int) -> nn.Sequential:
+    def _build_head(width: int, channels: int) -> nn.Sequential:
         return nn.Sequential(
             nn.BatchNorm2d(width, affine=False),
             SpectralConv2d(width, channels, 1),
@@ -76,26 +85,28 @@ class FeatureCritic(VerifiedModelMixin, ConfigMixin):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Maps of `ImageNetFeatures` -> scores [B, 1, h, w], one map a head; larger is more real."""
+        """Maps of `ImageNetFeatures` -> for each head a map of scores [B, 1, h, w], larger for more real."""
         with torch.autocast(features[0].device.type, enabled=False):
             return [head(features[index]) for head, index in zip(self.heads, self.config.judged, strict=True)]
 
 
 def normalize_channels(features: Tensor) -> Tensor:
-    """[B, C, h, w] -> vectors of unit length over the channels."""
+    """[B, C, h, w] -> the same shape, with channel vectors of about unit length."""
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-4)
 
 
 def feature_distance(features: list[Tensor], targets: list[Tensor], mask: Tensor | None = None) -> Tensor:
-    """Distance of pictures by their maps, [B].
+    """Distance of pictures by their maps: LPIPS without its learned weights.
 
-    The squared difference of channel vectors of unit length, averaged over the map and summed over the maps: LPIPS
-    without its learned weights.
+    The squared difference of channel vectors of unit length is averaged over every map and summed over the maps.
 
     Args:
-        features: maps of `ImageNetFeatures`, with gradient.
-        targets: the same of the truth; no gradient reaches them.
-        mask: [B, 1, H, W], where to compare; None: everywhere.
+        features: maps of `ImageNetFeatures` of the pictures; gradients reach them.
+        targets: those of the pictures to compare with; no gradient reaches them.
+        mask: [B, 1, H, W] in [0, 1], the weight of each pixel in the average; None: all alike.
+
+    Returns:
+        [B], 0 for equal maps.
     """
     total = features[0].new_zeros(len(features[0]))
     for made, wanted in zip(features, targets, strict=True):

@@ -1,21 +1,19 @@
-"""FACEMUG's latent warping network H (thesis 6.2.2, 6.4.1): the pose of one face for the codes of another."""
-
-from typing import ClassVar
+"""FACEMUG's latent warping network H (thesis Sections 6.2.2, 6.4.1): gives the codes of a face another's pose."""
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.layers.code_blocks import CodeModulationBlock
+from facekit.models.layers.containers import ModuleList
 
 
-class LatentWarper(VerifiedModelMixin, ConfigMixin):
-    """Target and source codes -> the source's face in the target's pose, Eq. 6.2.
+class LatentWarper(VerifiedModelMixin):
+    """Codes of a target and a source -> codes of the source's face in the target's pose, Eq. 6.2.
 
-    H is `num_blocks` code-to-code blocks whose offsets begin as the source codes. The parameters stay in float32
-    when a pipeline is loaded in half precision: they cost next to nothing, and codes are sensitive to rounding.
+    H is a row of code-to-code blocks (Eq. 6.15), which begin with the source codes as offsets. The parameters stay in
+    float32 when a pipeline is loaded in half precision: codes are sensitive to rounding, and float32 costs next to
+    nothing here.
 
     Args:
         num_styles: t, codes of the generator (18, 16 or 14 for 1024, 512 or 256 pixels).
@@ -23,25 +21,25 @@ class LatentWarper(VerifiedModelMixin, ConfigMixin):
         num_blocks: blocks of H.
     """
 
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["blocks"]
+    _keep_in_fp32_modules = ["blocks"]
 
     @register_to_config
     def __init__(self, num_styles: int = 18, style_dim: int = 512, num_blocks: int = 4) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(CodeModulationBlock(style_dim) for _ in range(num_blocks))
+        self.blocks = ModuleList(CodeModulationBlock(style_dim) for _ in range(num_blocks))
 
     def offsets(self, residual: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        """H(w^r, w^so), both [B, t, D] -> [B, t, D]."""
+        """H(w^r, w^so) of Eq. 6.2: residual codes and source codes, both [B, t, D] -> offsets [B, t, D]."""
         offsets = source
         for block in self.blocks:
             offsets = block(residual, offsets)
         return offsets
 
     def forward(self, target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        """w^ta and w^so, both [B, t, D] -> w^wa [B, t, D] = H(w^ta - w^so, w^so) + w^so.
+        """w^ta and w^so, both [B, t, D] -> w^wa = H(w^ta - w^so, w^so) + w^so, [B, t, D], in the parameters' dtype.
 
-        Computes, and returns, in the dtype of its parameters.
-        Raises ValueError when the two differ in shape or are not [B, num_styles, style_dim].
+        Raises:
+            ValueError: one of the two is not [B, t, D], or they differ in B.
         """
         expected = (self.config.num_styles, self.config.style_dim)
         if target.shape != source.shape or source.ndim != 3 or tuple(source.shape[1:]) != expected:

@@ -3,28 +3,31 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
-from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Sum, channels_at, num_latents
+from facekit.models.layers.containers import ModuleList
+from facekit.models.layers.linear import ConvLayer, EqualizedLinear, Sum, channels_at, count_styles
 from facekit.models.layers.modulated import StyledConv, ToRGB
-from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 from facekit.models.layers.unet import EncodedFace, EncoderLevel
 from facekit.models.stylegan2 import MappingNetwork, SynthesisLevel, mixed_styles
 
 
 @dataclass
 class MultiStyleOutput(BaseOutput):
-    """`image` [B, 3, S, S]: I_pred, about [-1, 1], not clamped, not composited; None with `encode_only`.
-    `encoded`: what the encoder made; `w_plus` [B, n, style_dim]: the mixed codes that were used.
+    """Result of `MultiStyleGenerator`.
+
+    Attributes:
+        image: I_pred [B, 3, S, S], about [-1, 1], not clamped and not put into the photo; None with `encode_only`.
+        encoded: what the encoder made of the masked faces, one row or B.
+        w_plus: [B, n, style_dim], the mixed codes that were used; None with `encode_only`.
     """
 
     image: torch.Tensor | None
@@ -32,7 +35,7 @@ class MultiStyleOutput(BaseOutput):
     w_plus: torch.Tensor | None
 
 
-class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
+class MultiStyleGenerator(VerifiedModelMixin):
     """Generator G = {G_en, G_de} with its mapping network f; `sample_size` a power of two from 8 on.
 
     n = 2 log2(sample_size) - 2 style codes (14 at 256, 16 at 512). Style layer i is modulated by the vector
@@ -40,17 +43,21 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
     min(channel_base / r, max_channels). Defaults: the published 256 model, 79,177,378 parameters.
 
     Args:
-        sample_size: side S of the pictures.
-        style_dim: D of z and the codes.
-        channel_base, max_channels: channel table.
+        sample_size: S, side of the pictures in pixels.
+        style_dim: D, length of z and of the codes.
+        channel_base, max_channels: channel table, as above.
         global_dim: size of the global code.
         num_mapping_layers: layers of f.
         first_exemplar_style: phi of Eq. 5.1: codes from this index on come from the exemplar.
-        dropout: of the global code, in training.
-        use_sketch: a fifth input channel with strokes drawn into the hole (thesis Section 5.4.3).
+        dropout: share of the global code that is dropped in training.
+        use_sketch: read a fifth channel, with strokes drawn into the hole (thesis Section 5.4.3).
+
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on, or `first_exemplar_style` no index of a code.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["ConvLayer", "StyledConv", "ToRGB"]
+    _no_split_modules = ["ConvLayer", "StyledConv", "ToRGB"]
+    latent_avg: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -66,7 +73,7 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         use_sketch: bool = False,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         if not 0 <= first_exemplar_style < self.num_styles:
             raise ValueError(
                 f"first_exemplar_style must lie in 0..{self.num_styles - 1}, not {first_exemplar_style}"
@@ -77,13 +84,13 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
 
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
         self.stem = ConvLayer(5 if use_sketch else 4, channels[-1], 1)
-        self.encoder = nn.ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
+        self.encoder = ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
         self.bottleneck = ConvLayer(channels[0], channels[0], 3)
         self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
         self.from_global = EqualizedLinear(global_dim, channels[0] * 16, activation=True)
         self.conv = StyledConv(channels[0], channels[0], width)
         self.to_rgb = ToRGB(channels[0], width)
-        self.levels = nn.ModuleList(SynthesisLevel(narrow, wide, width) for narrow, wide in steps)
+        self.levels = ModuleList(SynthesisLevel(narrow, wide, width) for narrow, wide in steps)
         self.merge = Sum()
         self.register_buffer("latent_avg", torch.zeros(style_dim))
         self.noise_sizes = [4 * 2 ** ((index + 1) // 2) for index in range(2 * num_levels + 1)]
@@ -91,13 +98,13 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def mean_style(self, num_samples: int = 4096, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Mean w [style_dim] of `num_samples` random z, for `latent_avg`."""
+        """Mean w [style_dim], in float32, of `num_samples` random z; `latent_avg` is meant to hold it."""
         shape, weight = (num_samples, self.config.style_dim), self.to_global.weight
         z = randn_tensor(shape, generator=generator, device=weight.device, dtype=torch.float32)
         return self.mapping(z).float().mean(0)
 
     def sketch_variant(self) -> "MultiStyleGenerator":
-        """A copy with the sketch channel, whose result is the same for any sketch until it is trained."""
+        """Copy of the network with the sketch channel; until it is trained, sketches change nothing."""
         config = {key: value for key, value in self.config.items() if not key.startswith("_")}
         state, weight = self.state_dict(), self.stem.conv.weight
         if not config["use_sketch"]:
@@ -108,13 +115,9 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         variant.load_state_dict(state)
         return variant.train(self.training)
 
-    def check_inputs(
-        self, image: torch.Tensor | None, mask: torch.Tensor | None, sketch: torch.Tensor | None
-    ) -> None:
-        """ValueError when image, mask or sketch do not fit this network."""
+    def check_inputs(self, image: torch.Tensor, mask: torch.Tensor, sketch: torch.Tensor | None) -> None:
+        """Raise ValueError when image, mask or sketch have a shape that does not fit, or sketches are not read."""
         size = self.config.sample_size
-        if image is None or mask is None:
-            raise ValueError("give image and mask, or what the encoder made of them as encoded")
         for name, tensor, channels in (("image", image, 3), ("mask", mask, 1), ("sketch", sketch, 1)):
             expected = (image.shape[0], channels, size, size)
             if tensor is not None and tuple(tensor.shape) != expected:
@@ -129,15 +132,20 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         exemplar_layers: Sequence[int] | None = None,
         exemplar_strength: float = 1.0,
     ) -> torch.Tensor:
-        """Eq. 5.1: stochastic codes [B, n, D] with those of the exemplar put in -> mixed codes [B, n, D].
+        """Stochastic codes [B, n, D] with codes of the exemplar in some places -> mixed codes [B, n, D], Eq. 5.1.
 
         Args:
+            stochastic: [B, n, D].
             style_codes: [B, m, D], the exemplar's last m codes (indices n - m to n - 1); None: no exemplar.
-            exemplar_layers: indices that come from the exemplar; None: `first_exemplar_style` to n - 1.
-            exemplar_strength: at a share below 1 these codes are mixed with the stochastic ones.
+            exemplar_layers: indices of the codes that come from the exemplar; None: `first_exemplar_style` to n - 1.
+            exemplar_strength: share of the exemplar in these codes; the rest is the stochastic code.
+
+        Raises:
+            ValueError: `style_codes` has another shape, or lacks a code of `exemplar_layers`.
         """
-        layers = range(self.config.first_exemplar_style, self.num_styles)
-        layers = list(layers if exemplar_layers is None else exemplar_layers)
+        if exemplar_layers is None:
+            exemplar_layers = range(self.config.first_exemplar_style, self.num_styles)
+        layers = list(exemplar_layers)
         if style_codes is None or not layers:
             return stochastic
         batch, start = stochastic.shape[0], self.num_styles - style_codes.shape[1]
@@ -185,29 +193,34 @@ class MultiStyleGenerator(VerifiedModelMixin, ConfigMixin):
         """Masked face and style codes -> I_pred.
 
         Args:
-            image: [B, 3, S, S] in [-1, 1]; what lies under the mask is not looked at.
+            image: [B, 3, S, S] in [-1, 1]; pixels under the mask have no effect.
             mask: [B, 1, S, S], 1 = missing.
             style_codes: [B, m, D], the exemplar's last m codes, see `mixed_codes`.
-            z: [B, D] or two of them with `crossover` (style mixing); drawn when None.
-            truncation_psi: stochastic codes become avg + psi (w - avg), before the exemplar's are put in.
+            z: [B, D], or two of them with `crossover` (see `mixed_styles`); drawn when None.
+            crossover: index of the first code that comes from the second z.
+            truncation_psi: stochastic codes become avg + psi (w - avg), before those of the exemplar are put in.
             truncation_latent: avg [D]; the buffer `latent_avg` when None.
             exemplar_layers, exemplar_strength: see `mixed_codes`.
-            w_plus: [B, n, D], finished codes instead of all that.
-            sketch: [B, 1, S, S], 1 = stroke; only what lies in the hole counts (networks with `use_sketch`).
+            w_plus: [B, n, D], finished codes; `style_codes` and all arguments after it up to here are not used then.
+            sketch: [B, 1, S, S], 1 = stroke; strokes outside the hole do not count (networks with `use_sketch`).
             noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of maps.
             generator: source of z and then of the noise maps.
-            encoded: result of an earlier call, with one row or B, instead of image, mask and sketch.
+            encoded: `encoded` of an earlier result, with one row or B, instead of image, mask and sketch.
             encode_only: stop after the encoder.
+            return_dict: give a `MultiStyleOutput`, not a tuple of the same.
 
-        ValueError when something does not fit.
+        Raises:
+            ValueError: something is missing or has a shape that does not fit.
         """
         if encoded is None:
+            if image is None or mask is None:
+                raise ValueError("give image and mask, or what the encoder made of them as encoded")
             self.check_inputs(image, mask, sketch)
             encoded = self._encode(image, mask, sketch)
         if encode_only:
             output = MultiStyleOutput(image=None, encoded=encoded, w_plus=None)
             return output if return_dict else (None, encoded, None)
-        maps = noise_maps(self, noise, self.noise_sizes)
+        maps = choose_noise_maps(self, noise, self.noise_sizes)
         if w_plus is None:
             if z is None:
                 rows = len(encoded.bottom) if style_codes is None else len(style_codes)

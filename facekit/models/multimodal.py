@@ -1,15 +1,14 @@
-"""FACEMUG's multimodal aggregation A (thesis 6.2.4, 6.4.2): masked picture and drawings -> one feature map."""
+"""FACEMUG's multimodal aggregation A (thesis Sections 6.2.4, 6.4.2): masked picture and drawings -> one map."""
 
 import math
-from typing import ClassVar
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleDict
 from facekit.models.layers.linear import ConvLayer, EqualizedConv2d, Sum, WeightedSum
 
 # How far the picture's border reaches into the scores of an empty modality, in pixels.
@@ -19,7 +18,7 @@ BORDER = 3
 class ResidualBlock(nn.Module):
     """Two 3x3 convolution layers beside a 1x1 convolution, [B, in, H, W] -> [B, out, H, W].
 
-    With `activate=False` the second layer is a convolution alone, for maps of scores.
+    With `activate=False` the second layer has neither bias nor activation, for maps of scores.
     """
 
     def __init__(self, in_channels: int, middle: int, out_channels: int, activate: bool = True) -> None:
@@ -34,22 +33,22 @@ class ResidualBlock(nn.Module):
         return self.merge(self.conv2(self.conv1(x), gain), self.skip(x, gain))
 
 
-class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
-    """One residual block per modality, one shared block that scores, and a weighted sum (Eq. 6.16, 6.17).
+class MultimodalAggregation(VerifiedModelMixin):
+    """One residual block for each modality, one block that scores them all, and a weighted sum (Eq. 6.16, 6.17).
 
     Args:
         channels: c_a, width of the feature maps.
-        mask_channel: the picture's block also reads M - 0.5, so that a hole is told from grey.
+        mask_channel: the picture's block also reads M - 0.5, which distinguishes a hole from grey.
         num_classes: channels of the semantic map.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["ConvLayer"]
+    _no_split_modules = ["ConvLayer"]
 
     @register_to_config
     def __init__(self, channels: int = 64, mask_channel: bool = True, num_classes: int = 19) -> None:
         super().__init__()
         widths = {"image": 4 if mask_channel else 3, "sketch": 1, "semantics": num_classes, "color": 3}
-        self.blocks = nn.ModuleDict(
+        self.blocks = ModuleDict(
             {name: ResidualBlock(width, channels, channels) for name, width in widths.items()}
         )
         self.score = ResidualBlock(channels, channels, 1, activate=False)
@@ -58,7 +57,11 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
     def check_inputs(
         self, image: torch.Tensor, mask: torch.Tensor, given: dict[str, torch.Tensor | None]
     ) -> None:
-        """ValueError when the maps do not fit the picture."""
+        """Refuse a picture that is not [B, 3, H, W], and maps that do not fit it.
+
+        Raises:
+            ValueError: `image`, `mask` or one of the modalities `given` by name has another shape than `forward` says.
+        """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must have the shape [B, 3, H, W], not {list(image.shape)}")
         widths = {"mask": 1, "sketch": 1, "semantics": self.config.num_classes, "color": 3}
@@ -79,13 +82,14 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
         """Picture and modalities -> F^a [B, channels, H, W]. A modality left out counts as zeros, at no cost.
 
         Args:
-            image: [B, 3, H, W] in [-1, 1]; what lies under the mask is not looked at.
+            image: [B, 3, H, W] in [-1, 1]; pixels under the mask have no effect.
             mask: [B, 1, H, W], 1 = to be edited.
             sketch: [B, 1, H, W], 1 = stroke.
-            semantics: [B, num_classes, H, W], one-hot; all-zero where nothing is said.
-            color: [B, 3, H, W] in [-1, 1], 0 where nothing is said.
+            semantics: [B, num_classes, H, W], one-hot; zeros where no class was drawn.
+            color: [B, 3, H, W] in [-1, 1]; 0 where no colour was drawn.
 
-        ValueError when the maps do not fit the picture.
+        Raises:
+            ValueError: a shape is not as above.
         """
         given = {"sketch": sketch, "semantics": semantics, "color": color}
         self.check_inputs(image, mask, given)
@@ -112,10 +116,10 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
         return self.merge(features, weights)
 
     def empty(self, name: str, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Feature map [1, channels, H, W] and scores [1, 1, H, W] that the modality `name` has when all is zero.
+        """Feature map [1, channels, H, W] and scores [1, 1, H, W] of the modality `name` if it is zero everywhere.
 
         Size, dtype and device are those of `image` [B, 3, H, W]. Both are constant but for a border of `BORDER`
-        pixels, so a small map says all there is to say.
+        pixels, so that a small map is computed and stretched.
         """
         (height, width), side = image.shape[2:], 2 * BORDER + 1
         block = self.blocks[name]
@@ -125,7 +129,7 @@ class MultimodalAggregation(VerifiedModelMixin, ConfigMixin):
 
 
 def stretch(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[B, C, h, w] -> [B, C, height, width]: the middle row and column of a map of 2 `BORDER` + 1, repeated."""
+    """[B, C, h, w] -> [B, C, height, width]: repeat the middle row and column of a map whose side is 2 `BORDER` + 1."""
     for dim, size in ((2, height), (3, width)):
         if x.shape[dim] < size:
             first, middle, last = x.split([BORDER, 1, BORDER], dim)

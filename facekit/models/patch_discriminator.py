@@ -1,10 +1,11 @@
-"""GRIG's forged-patch discriminator: which patches of an image were filled in?"""
+"""GRIG's forged-patch discriminator, which judges the patches of an image: known, or filled in?"""
 
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from torch import Tensor, nn
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import LEAK
 from facekit.models.layers.spectral import SpectralConv2d
 
@@ -12,11 +13,11 @@ KERNEL = 4
 PADDING = 1
 
 
-class ForgedPatchDiscriminator(VerifiedModelMixin, ConfigMixin):
+class ForgedPatchDiscriminator(VerifiedModelMixin):
     """Patch discriminator D of GRIG (thesis Section 4.2.1). The defaults are the published size.
 
     Args:
-        base_channels: width of the first convolution; it doubles per layer, up to eight times.
+        base_channels: width of the first convolution; it doubles with every layer, up to eight times the first.
         num_downsamples: convolutions of stride 2; one more convolution of stride 1 and the head follow.
     """
 
@@ -25,7 +26,7 @@ class ForgedPatchDiscriminator(VerifiedModelMixin, ConfigMixin):
         super().__init__()
         widths = [3] + [base_channels * min(2**i, 8) for i in range(num_downsamples + 1)] + [1]
         strides = [2] * num_downsamples + [1, 1]
-        self.layers = nn.ModuleList(
+        self.layers = ModuleList(
             SpectralConv2d(i, o, KERNEL, stride, PADDING)
             for i, o, stride in zip(widths[:-1], widths[1:], strides, strict=True)
         )
@@ -41,14 +42,14 @@ class ForgedPatchDiscriminator(VerifiedModelMixin, ConfigMixin):
         return side, stride, padding
 
     def label_map(self, mask: Tensor) -> Tensor:
-        """Which cells see a filled pixel: mask `[B, 1, H, W]`, 1 = hole -> `[B, 1, h, w]` of 0 and 1."""
+        """Mask `[B, 1, H, W]`, 1 = hole -> `[B, 1, h, w]`, 1 for the cells of the output that see a filled pixel."""
         side, stride, padding = self.receptive_field
         # The maximum over a square is the maximum over its rows, then over its columns: 35 times less work.
         rows = F.max_pool2d((mask > 0).to(mask.dtype), (1, side), (1, stride), (0, padding))
         return F.max_pool2d(rows, (side, 1), (stride, 1), (padding, 0))
 
     def forward(self, image: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Known or filled, by patch.
+        """Judge every patch: known, or filled in?
 
         Args:
             image: `[B, 3, H, W]` in [-1, 1].

@@ -1,12 +1,14 @@
-"""GRIG's projected discriminator: judges a random mix of the features of a frozen image classifier."""
+"""GRIG's projected discriminator, which judges a random mix of the features of a frozen image classifier."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import LEAK, upsample
 from facekit.models.layers.spectral import SpectralConv2d
 
@@ -16,31 +18,35 @@ BACKBONE_SIZE = 224
 
 
 class FeatureProjector(nn.Module):
-    """Frozen classifier with random cross-channel and cross-scale mixing.
+    """Frozen classifier with random mixing of channels and scales.
 
     Sauer et al., Projected GANs converge faster, NeurIPS 2021, Section 4.
+
+    Args:
+        backbone: name of a timm network of the EfficientNet family with seven blocks.
+        channels: widths of the mixed features of the four stages.
+        classifier: such a network whose layers are taken over; None: a new one with random weights.
     """
 
-    def __init__(
-        self, backbone: str, channels: tuple[int, int, int, int], classifier: nn.Module | None = None
-    ) -> None:
+    def __init__(self, backbone: str, channels: Sequence[int], classifier: nn.Module | None = None) -> None:
         super().__init__()
         import timm  # takes seconds to import, and only training needs it
 
         network = timm.create_model(backbone, pretrained=False) if classifier is None else classifier
-        parts = [nn.Sequential(*network.blocks[first:last]) for first, last in STAGES]
-        parts[0] = nn.Sequential(network.conv_stem, network.bn1, *parts[0])
-        self.stages = nn.ModuleList(parts)
+        blocks = list(network.get_submodule("blocks").children())
+        parts = [nn.Sequential(*blocks[first:last]) for first, last in STAGES]
+        parts[0] = nn.Sequential(network.get_submodule("conv_stem"), network.get_submodule("bn1"), *parts[0])
+        self.stages = ModuleList(parts)
         widths = [
             [m for m in part.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features for part in parts
         ]
-        self.channel_mix = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(widths, channels, strict=True))
+        self.channel_mix = ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(widths, channels, strict=True))
         targets = (channels[0], *channels[:-1])
-        self.scale_mix = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(channels, targets, strict=True))
+        self.scale_mix = ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(channels, targets, strict=True))
         self.requires_grad_(False)
 
-    def stage_features(self, image: Tensor) -> list[Tensor]:
-        """`[B, 3, H, W]` -> classifier features at 1/4, 1/8, 1/16 and 1/32 of the size."""
+    def extract_features(self, image: Tensor) -> list[Tensor]:
+        """`[B, 3, H, W]` in [-1, 1] -> the classifier's features at 1/4, 1/8, 1/16 and 1/32 of the size."""
         features = []
         for stage in self.stages:
             image = stage(image)
@@ -48,18 +54,14 @@ class FeatureProjector(nn.Module):
         return features
 
     def forward(self, image: Tensor) -> Tensor:
-        """`[B, 3, H, W]` -> mixed features `[B, channels[0], H/2, W/2]`."""
-        mixed = None
-        for feature, channel_mix, scale_mix in zip(
-            reversed(self.stage_features(image)),
-            reversed(self.channel_mix),
-            reversed(self.scale_mix),
-            strict=True,
-        ):
-            feature = channel_mix(feature)
-            mixed = feature if mixed is None else feature + mixed
-            # A 1x1 convolution commutes with the interpolation; before it there are four times fewer pixels.
-            mixed = upsample(scale_mix(mixed))
+        """`[B, 3, H, W]` in [-1, 1] -> mixed features `[B, channels[0], H/2, W/2]`."""
+        features = self.extract_features(image)
+        *finer, mixed = (mix(feature) for mix, feature in zip(self.channel_mix, features, strict=True))
+        coarsest, *others = reversed(self.scale_mix)
+        # A 1x1 convolution commutes with the interpolation; before it there are four times fewer pixels.
+        mixed = upsample(coarsest(mixed))
+        for feature, scale_mix in zip(reversed(finer), others, strict=True):
+            mixed = upsample(scale_mix(feature + mixed))
         return mixed
 
 
@@ -76,18 +78,21 @@ class StridedConv(nn.Module):
         return F.leaky_relu(self.norm(self.conv(x)), LEAK)
 
 
-class ProjectedDiscriminator(VerifiedModelMixin, ConfigMixin):
+class ProjectedDiscriminator(VerifiedModelMixin):
     """Image-level discriminator E of GRIG (thesis Section 4.2.1). The defaults are the published size.
 
     Its projector (classifier and mixing layers) is frozen and stays in evaluation mode, yet passes gradients
     to the image. The classifier's weights are random until loaded.
 
     Args:
-        backbone: a timm network of the EfficientNet family with seven blocks.
+        backbone: name of a timm network of the EfficientNet family with seven blocks.
         projection_channels: widths of the mixing layers of the four stages.
         discriminator_channels: widths of the strided convolutions; one entry less doubles the logit map.
         input_size: side in pixels to which pictures are resized first; `None` enlarges those below 224 to 224
             and leaves the others.
+
+    Raises:
+        ValueError: `projection_channels` does not have four numbers.
     """
 
     @register_to_config
@@ -101,19 +106,19 @@ class ProjectedDiscriminator(VerifiedModelMixin, ConfigMixin):
         super().__init__()
         if len(projection_channels) != len(STAGES):
             raise ValueError(f"projection_channels needs {len(STAGES)} numbers, got {projection_channels}")
-        self.projector = FeatureProjector(backbone, tuple(projection_channels)).eval()
+        self.projector = FeatureProjector(backbone, projection_channels).eval()
         widths = (projection_channels[0], *discriminator_channels)
-        self.blocks = nn.ModuleList(StridedConv(i, o) for i, o in pairwise(widths))
+        self.blocks = ModuleList(StridedConv(i, o) for i, o in pairwise(widths))
         self.head = SpectralConv2d(widths[-1], 1, 4, bias=False)
 
     def train(self, mode: bool = True) -> "ProjectedDiscriminator":
-        """Training mode for the discriminator; the projector stays in evaluation mode."""
+        """Put the discriminator in training mode or, with `mode=False`, out of it; the projector never is in it."""
         super().train(mode)
         self.projector.eval()
         return self
 
     def forward(self, image: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Real or generated, by region.
+        """Judge every region: real, or generated?
 
         Args:
             image: `[B, 3, H, W]` in [-1, 1].

@@ -1,26 +1,26 @@
-"""FACEMUG's refinement auto-encoder G (thesis 6.2.5): aggregated features, codes and prior features -> face."""
+"""FACEMUG's refinement auto-encoder G (thesis Section 6.2.5): aggregated features, codes, prior features -> face."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
     EqualizedLinear,
     Sum,
     channels_at,
-    num_latents,
+    count_styles,
 )
 from facekit.models.layers.modulated import StyledConv, ToRGB
-from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 from facekit.models.layers.resample import FIRFilter
 from facekit.models.layers.style_fusion import StyleFusion
 from facekit.models.layers.unet import EncodedFace, EncoderLevel
@@ -36,26 +36,28 @@ class DecoderLevel(nn.Module):
         self.conv = StyledConv(out_channels, out_channels, width)
 
 
-class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
+class RefinementAutoEncoder(VerifiedModelMixin):
     """U-shaped generator G = {G^en, G^de} of Eq. 6.6; `sample_size` a power of two from 8 on.
 
-    n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global code;
-    the fusion after an odd layer i by w_(i+1). Layer 1 does not up-sample: with it the thesis's ladder would end
-    at twice the size. Channels at resolution r: min(channel_base / r, max_channels), as the prior's.
+    There are n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global
+    code; the fusion after an odd layer i by w_(i+1). Layer 1 does not up-sample, or else the picture would have twice
+    its size. Channels at resolution r: min(channel_base / r, max_channels), like those of the prior.
 
     Args:
-        sample_size: side S of the pictures.
-        style_dim: D of the codes.
-        channel_base, max_channels: channel table.
+        sample_size: S, side of the pictures in pixels.
+        style_dim: D, length of the codes.
+        channel_base, max_channels: channel table, as above.
         in_channels: c_a of the aggregation.
         global_dim: size of c.
-        dropout: of c, in training.
-        skips: for small models that are grown from smaller pictures: every size also reads the features, made
-            smaller, and writes an RGB picture to which the larger sizes add. The thesis has one convolution at
-            each end.
+        dropout: share of c that is dropped in training.
+        skips: for small models that are grown from smaller pictures: every size also reads the features, scaled down
+            to it, and makes an RGB picture to which the larger sizes add. The thesis has one convolution at each end.
+
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
+    _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -70,25 +72,26 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         skips: bool = False,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_styles // 2)]
         steps, width = list(pairwise(channels)), style_dim + global_dim
         self.channels = channels
 
         entries = list(reversed(channels)) if skips else [channels[-1]]
-        self.stems = nn.ModuleList(ConvLayer(in_channels, entry, 1) for entry in entries)
-        self.encoder = nn.ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
+        self.stems = ModuleList(ConvLayer(in_channels, entry, 1) for entry in entries)
+        self.encoder = ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
         self.kept = ConvLayer(channels[0], channels[0], 3)
         self.bottleneck = ConvLayer(channels[0], channels[0], 3)
         self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
 
         self.conv = ConvLayer(channels[0], channels[0], 3)
-        self.decoder = nn.ModuleList(
+        self.decoder = ModuleList(
             DecoderLevel(narrow, wide, style_dim, width, first=index == 0)
             for index, (narrow, wide) in enumerate([(channels[0], channels[0]), *steps])
         )
+        self.to_rgb: EqualizedConv2d | ModuleList[ToRGB]
         if skips:
-            self.to_rgb = nn.ModuleList(ToRGB(exit_, width) for exit_ in channels)
+            self.to_rgb = ModuleList(ToRGB(exit_, width) for exit_ in channels)
             self.fir = FIRFilter()
             self.merge = Sum()
         else:
@@ -101,7 +104,7 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         return [4 * 2 ** (index // 2) for index in range(self.num_styles)]
 
     def check_features(self, features: torch.Tensor) -> None:
-        """ValueError when the aggregated features do not fit this network."""
+        """Raise ValueError unless the aggregated features are [B, in_channels, S, S]."""
         size = self.config.sample_size
         expected = (self.config.in_channels, size, size)
         if features.ndim != 4 or tuple(features.shape[1:]) != expected:
@@ -110,7 +113,7 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
             )
 
     def check_guides(self, rows: int, w_plus: torch.Tensor, bank: Sequence[torch.Tensor]) -> None:
-        """ValueError when codes or prior features do not fit this network and `rows` encoded faces."""
+        """Raise ValueError when codes or prior features do not fit this network or the number of encoded faces."""
         count, dim = self.num_styles, self.config.style_dim
         if w_plus.ndim != 3 or w_plus.shape[1] < count or w_plus.shape[2] != dim:
             raise ValueError(
@@ -148,30 +151,40 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         Args:
             features: F^a [B, in_channels, S, S] of `MultimodalAggregation`, or one row for all codes.
             w_plus: [B, n or more, D], the edited codes w*; the first n are used.
-            bank: the prior's maps after the second convolution of every size, 4 pixels first (F_1, F_3, ...);
-                `StyleGAN2Generator` gives them with `feature_layer="conv"`. Maps of larger sizes are not used.
+            bank: the prior's maps after the second convolution of every size, 4 pixels first (F_1, F_3, ...):
+                `features` of `StyleGAN2Generator` with `feature_layer="conv"`. Maps larger than S are not used.
             noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of maps.
             generator: source of the noise maps.
             encoded: result of `encode`, instead of features.
-            encode_only: give what `encode` gives; codes and prior features may be None. Pipelines ask so: hooks that
-                bring a network to its device know this method alone.
+            encode_only: give what `encode` gives; codes and prior features may be None. Pipelines call `encode` in
+                this way because hooks that bring a network to its device run at the call of `forward` alone.
 
-        ValueError when something does not fit.
+        Raises:
+            ValueError: something is missing or has a shape that does not fit.
         """
         if encode_only:
+            if features is None:
+                raise ValueError("encode_only needs features")
             return self.encode(features)
-        if (features is None) == (encoded is None):
-            raise ValueError("give either features or what encode made of them as encoded")
-        if encoded is None:
+        if w_plus is None or bank is None:
+            raise ValueError("give w_plus and bank; they may be None with encode_only alone")
+        maps = choose_noise_maps(self, noise, self.noise_sizes)
+        if features is not None and encoded is None:
             self.check_features(features)
-        self.check_guides(len(features) if encoded is None else len(encoded.bottom), w_plus, bank)
-        maps = noise_maps(self, noise, self.noise_sizes)
-        if encoded is None:
+            self.check_guides(len(features), w_plus, bank)
             encoded = self.encode(features)
+        elif encoded is not None and features is None:
+            self.check_guides(len(encoded.bottom), w_plus, bank)
+        else:
+            raise ValueError("give either features or what encode made of them as encoded")
         return self._decode(encoded, w_plus[:, : self.num_styles], bank, maps, generator)
 
     def encode(self, features: torch.Tensor) -> EncodedFace:
-        """F^a [B, in_channels, S, S] -> global code, the decoder's input and the kept maps. ValueError as above."""
+        """F^a [B, in_channels, S, S] -> global code, the decoder's input, and the maps that the decoder gets too.
+
+        Raises:
+            ValueError: the features have another shape.
+        """
         self.check_features(features)
         dtype = self.to_global.weight.dtype
         features = features.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -203,13 +216,14 @@ class RefinementAutoEncoder(VerifiedModelMixin, ConfigMixin):
         w_plus = w_plus.to(encoded.global_code.dtype)
         styles = torch.cat([w_plus, encoded.global_code[:, None].expand(batch, count, -1)], 2)
         x = encoded.bottom.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        rgb = None
+        heads = self.to_rgb if isinstance(self.to_rgb, ModuleList) else None
+        rgb: torch.Tensor | None = None
         for index, (level, skip) in enumerate(zip(self.decoder, encoded.skips, strict=True)):
             first, second = 2 * index, 2 * index + 1
             prior = bank[index].to(x.dtype).contiguous(memory_format=torch.channels_last)
             x = level.up(x, styles[:, first], maps[first], generator)
             x = level.fusion(x, skip, prior, w_plus[:, second])
             x = level.conv(x, styles[:, second], maps[second], generator)
-            if self.config.skips:
-                rgb = self.to_rgb[index](x, styles[:, second], rgb)
-        return rgb if self.config.skips else self.to_rgb(x)
+            if heads is not None:
+                rgb = heads[index](x, styles[:, second], rgb)
+        return self.to_rgb(x) if rgb is None else rgb

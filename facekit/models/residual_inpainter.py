@@ -1,10 +1,10 @@
-"""GRIG's generator: predicts what to add to the present fill (thesis Section 4.2.1, Eq. 4.1)."""
+"""GRIG's generator, which predicts what to add to the present fill (thesis Section 4.2.1, Eq. 4.1)."""
 
 from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ from facekit.models.layers.residual import (
     SkipExcitation,
     UpBlock,
 )
-from facekit.models.layers.restormer import ShuffleDown, ShuffleUp, transformer_stage
+from facekit.models.layers.restormer import ShuffleDown, ShuffleUp, build_transformer_stage
 from facekit.models.layers.spectral import SpectralConv2d
 
 SIZE_FACTOR = 64
@@ -65,8 +65,8 @@ class Encoder(nn.Module):
 class ContextNetwork(nn.Module):
     """U-shaped global part between 1/8 and 1/64 of the size, excited by the encoder's larger maps.
 
-    With `use_transformer=False` the transformer blocks are left out and plain down and up blocks change the
-    size (model E of thesis Table 4.5).
+    With `use_transformer=False` there are no transformer blocks, and plain down and up blocks change the size
+    (model E of thesis Table 4.5).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ContextNetwork(nn.Module):
         super().__init__()
 
         def stage(channels: int, heads: int, blocks: int) -> nn.Module:
-            return transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
+            return build_transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
 
         def down(channels: int) -> nn.Module:
             return ShuffleDown(channels) if use_transformer else DownBlock(channels, 2 * channels)
@@ -128,7 +128,7 @@ class ContextNetwork(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Back to full size: up, merge with the encoder's map, with channels excited by the context levels."""
+    """Back to full size: up-sampling and merging with the encoder's maps; context levels excite the channels."""
 
     def __init__(self, stem_channels: int, channels: tuple[int, int, int], dim: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Decoder(nn.Module):
         return self.to_rgb(x)
 
 
-class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
+class ResidualInpainter(VerifiedModelMixin):
     """Generator of GRIG, Lu et al., Generative residual image inpainting, CVMJ 2025 (thesis Chapter 4).
 
     One reasoning step of Eq. 4.1 with known pixels y, mask M (1 = hole) and c_0 = y (1 - M) is
@@ -168,6 +168,9 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
         num_refinement_blocks: transformer blocks after the last decoder level.
         num_heads: attention heads of the four levels.
         use_transformer: `False` replaces the transformer blocks by down and up blocks (thesis Table 4.5, E).
+
+    Raises:
+        ValueError: a tuple has the wrong length, `dim` is odd, or heads or branches cannot share their channels.
     """
 
     @register_to_config
@@ -211,7 +214,7 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
         noise: list[Tensor] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Tensor:
-        """Residual that moves the present fill towards a plausible one.
+        """Present fill and mask -> residual, which moves the fill towards a plausible one.
 
         Args:
             image: present fill `[B, 3, H, W]` in [-1, 1], H and W multiples of 64.
@@ -223,7 +226,7 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
             Residual `[B, 3, H, W]`, linear and unbounded.
 
         Raises:
-            ValueError: for shapes that do not fit.
+            ValueError: H or W is no multiple of 64, or another shape does not fit.
         """
         self._check_shapes(image, mask, noise)
         if noise is None:
@@ -239,13 +242,12 @@ class ResidualInpainter(VerifiedModelMixin, ConfigMixin):
         return self.decoder(features, self.context(features), noise)
 
     def fold(self) -> Self:
-        """The same function in a faster form, for calls without gradients.
+        """Give the network's inference form: the same function, for calls without gradients.
 
-        Spectral and batch norms are folded into plain channels_last convolutions, in float32, then cast to the
-        network's dtype. The form is a snapshot: later changes of this network do not reach it. Its weights
-        are not those of `save_pretrained`. A network in training mode, or one that accelerate or diffusers moves
-        to its device when it is called, is returned as it is; so is a compiled one, whose graph computes with its
-        own weights.
+        Spectral and batch norms are folded into plain channels_last convolutions, in float32, which are then cast to
+        the network's dtype. The form is a snapshot: later changes of this network do not reach it, and its weights are
+        not those to save. Networks that do not fold are returned as they are: those in training mode, those that
+        accelerate or diffusers moves to the device at every call, and compiled ones, whose graphs have the weights.
         """
         moved = any(p.is_meta for p in self.parameters()) or any(
             hasattr(part, hook) for part in self.modules() for hook in ("_hf_hook", "_diffusers_hook")

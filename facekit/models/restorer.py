@@ -3,65 +3,81 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
-from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, num_latents
+from facekit.models.layers.containers import ModuleList
+from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, count_styles
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators
 from facekit.models.layers.smart import SMART, MultiDilationConv
 from facekit.models.stylegan2 import MappingNetwork, mixed_styles
 
+# The style layers that the auto-encoder is made of.
+StyleLayer = type[SMART] | type[StyledConv]
+
 
 @dataclass
 class RestoreAutoEncoderOutput(BaseOutput):
-    """`image` [B, 3, S, S]: the restored face, about [-1, 1], not clamped."""
+    """Result of `RestoreAutoEncoder`.
+
+    Attributes:
+        image: [B, 3, S, S], the restored face, about [-1, 1], not clamped.
+    """
 
     image: torch.Tensor
 
 
 class EncoderLevel(nn.Module):
-    """Style layer at one resolution (kept for the decoder too), then a down-sampling styled convolution."""
+    """Style layer at one resolution, whose map the decoder gets too, then a down-sampling styled convolution."""
 
-    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, style_dim: int) -> None:
+    def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
         self.smart = layer(in_channels, in_channels, style_dim)
         self.down = StyledConv(in_channels, out_channels, style_dim, "down")
 
 
 class DecoderLevel(nn.Module):
-    """Up-sampling styled convolution, (sum with the skips,) style layer, RGB head."""
+    """Up-sampling styled convolution, style layer and RGB head; the skips are added before the style layer."""
 
-    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, style_dim: int) -> None:
+    def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
         super().__init__()
         self.up = StyledConv(in_channels, out_channels, style_dim, "up")
         self.smart = layer(out_channels, out_channels, style_dim)
         self.to_rgb = ToRGB(out_channels, style_dim)
 
 
-class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
-    """U-shaped auto-encoder of SMART layers guided by codes, prior features, random style and a global code.
+class RestoreAutoEncoder(VerifiedModelMixin):
+    """U-shaped auto-encoder of SMART layers, guided by codes, prior features, random style and a global code.
 
-    n = 2 log2(sample_size) - 2 style vectors; channels at resolution r: min(channel_base / r, max_channels),
-    equal to those of the prior whose features it takes. Defaults: the published 512 model.
+    There are n = 2 log2(sample_size) - 2 style vectors. Channels at resolution r: min(channel_base / r,
+    max_channels), equal to those of the prior whose features are read. Defaults: the published 512 model.
 
-    The switches leave out a part for the ablations of thesis Table 3.3: `use_smart=False` (b: plain styled
-    convolutions instead of SMART), `use_style_codes=False` (c: the codes modulate nothing),
-    `use_prior_features=False` (d: plain skip connections).
+    Args:
+        sample_size: S, side of the pictures in pixels.
+        style_dim: length of z and of the codes.
+        channel_base, max_channels: channel table, as above.
+        global_dim: size of the global code.
+        num_mapping_layers: layers of the mapping network of z.
+        dropout: share of the global code that is dropped in training.
+        use_smart: `False`: styled convolutions instead of SMART (thesis Table 3.3, b).
+        use_style_codes: `False`: the codes modulate nothing (Table 3.3, c).
+        use_prior_features: `False`: plain skip connections (Table 3.3, d).
+        residual: for small models and short training: add the damaged face to the output. Such a network begins as
+            the identity, its RGB heads at zero. The published one makes the whole picture.
 
-    `residual=True`, for small models and short training, adds the damaged face to the output; such a network begins
-    as the identity, its RGB heads at zero. The published one rebuilds the picture from nothing.
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on, or a width is no multiple of four.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
+    _no_split_modules = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -79,17 +95,17 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         self.num_levels = self.num_styles // 2 - 1
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
         encoder_dim = (2 if use_style_codes else 1) * style_dim
         decoder_dim = encoder_dim + global_dim
-        layer = SMART if use_smart else StyledConv
+        layer: StyleLayer = SMART if use_smart else StyledConv
         steps = list(pairwise(channels))
 
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
         self.stem = MultiDilationConv(3, channels[-1], 1)
-        self.encoder = nn.ModuleList(
+        self.encoder = ModuleList(
             EncoderLevel(layer, wide, narrow, encoder_dim) for narrow, wide in reversed(steps)
         )
         self.bottleneck = MultiDilationConv(channels[0], channels[0], 3)
@@ -97,14 +113,14 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         self.from_global = EqualizedLinear(global_dim, channels[0] * 16, activation=True)
         self.conv = layer(channels[0], channels[0], decoder_dim)
         self.to_rgb = ToRGB(channels[0], decoder_dim)
-        self.decoder = nn.ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
+        self.decoder = ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
         self.merge = Sum()
         if residual:
             self.silence_rgb()
 
     @torch.no_grad()
     def silence_rgb(self) -> None:
-        """Set the RGB heads to zero."""
+        """Set weights and biases of the RGB heads to zero, in place."""
         for head in (self.to_rgb, *(level.to_rgb for level in self.decoder)):
             head.weight.zero_()
             head.bias.zero_()
@@ -116,7 +132,17 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         truncation_psi: float = 1.0,
         truncation_latent: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One or two z [B, style_dim] -> zhat [B, n, style_dim], truncated as avg + psi (zhat - avg)."""
+        """One z [B, style_dim], or two with `crossover`, -> style vectors zhat [B, n, style_dim].
+
+        Args:
+            z: as `mixed_styles` takes it.
+            crossover: index of the first style vector that comes from the second z.
+            truncation_psi: style vectors become avg + psi (zhat - avg).
+            truncation_latent: avg [style_dim].
+
+        Raises:
+            ValueError: `truncation_psi` is not 1 and `truncation_latent` is missing, or as in `mixed_styles`.
+        """
         zhat = mixed_styles(self.mapping, z, self.num_styles, crossover)
         if truncation_psi == 1:
             return zhat
@@ -126,18 +152,32 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
 
     def check_inputs(
         self, image: torch.Tensor, style_codes: torch.Tensor | None, features: Sequence[torch.Tensor] | None
-    ) -> None:
-        """ValueError when image, codes or features do not fit this network."""
+    ) -> tuple[torch.Tensor | None, Sequence[torch.Tensor] | None]:
+        """Check the arguments of `forward` and give those that guide: codes [B, n, style_dim] and prior features.
+
+        None stands for what this network does not use (`use_style_codes`, `use_prior_features`).
+
+        Raises:
+            ValueError: image, codes or features are missing or have a shape that does not fit this network.
+        """
         config, size = self.config, self.config.sample_size
         if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
             raise ValueError(f"image must have the shape [B, 3, {size}, {size}], not {list(image.shape)}")
-        if config.use_style_codes:
-            shape = None if style_codes is None else list(style_codes.shape)
+        if not config.use_style_codes:
+            style_codes = None
+        else:
+            shape = [] if style_codes is None else list(style_codes.shape)
             expected = [image.shape[0], self.num_styles, config.style_dim]
-            if shape is None or len(shape) != 3 or shape[1] < expected[1] or shape[::2] != expected[::2]:
-                raise ValueError(f"style_codes must have the shape {expected}, not {shape}")
+            if (
+                style_codes is None
+                or len(shape) != 3
+                or shape[1] < expected[1]
+                or shape[::2] != expected[::2]
+            ):
+                raise ValueError(f"style_codes must have the shape {expected}, not {shape or None}")
+            style_codes = style_codes[:, : self.num_styles]
         if not config.use_prior_features:
-            return
+            return style_codes, None
         if features is None or len(features) <= self.num_levels:
             count = 0 if features is None else len(features)
             raise ValueError(f"{self.num_levels + 1} prior features (4x4 first) are needed, not {count}")
@@ -148,6 +188,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
                 raise ValueError(
                     f"prior feature {k} must have the shape {expected}, not {list(features[k].shape)}"
                 )
+        return style_codes, features
 
     @fold_without_gradients
     def forward(
@@ -167,20 +208,23 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         Args:
             image: [B, 3, S, S] in [-1, 1].
             style_codes: [B, n or more, style_dim], the denoised codes w0.
-            features: the prior's features, index k at resolution 4 * 2^k (index 0 is not used).
+            features: the prior's features, index k [B, C, 4 * 2^k, 4 * 2^k] (index 0 is not used).
             z: [B, style_dim] or two of them with `crossover` (style mixing); drawn when None.
-            generator: source of z and of the noise maps (drawn from the largest encoder level down, then up).
+            crossover, truncation_psi, truncation_latent: see `random_styles`.
+            generator: source of z and then of the noise maps, the encoder's first, each in the order of its layers.
+            return_dict: give a `RestoreAutoEncoderOutput`, not a tuple of the same.
 
-        ValueError when something does not fit.
+        Raises:
+            ValueError: something is missing or has a shape that does not fit.
         """
-        self.check_inputs(image, style_codes, features)
+        style_codes, features = self.check_inputs(image, style_codes, features)
         dtype = self.to_global.weight.dtype
         if z is None:
             shape = (image.shape[0], self.config.style_dim)
             z = randn_tensor(shape, generator=generator, device=image.device, dtype=torch.float32)
         styles = self.random_styles(z, crossover, truncation_psi, truncation_latent)
-        if self.config.use_style_codes:
-            styles = torch.cat([style_codes[:, : self.num_styles].to(dtype), styles], 2)
+        if style_codes is not None:
+            styles = torch.cat([style_codes.to(dtype), styles], 2)
 
         x, skips = self.encode(image.to(dtype), styles, generator)
         code = self.to_global(x.flatten(1))
@@ -195,7 +239,10 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
     def encode(
         self, image: torch.Tensor, styles: torch.Tensor, generator: Generators = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Image -> F_N [B, C, 4, 4] and the kept maps, largest first (Eq. 3.5); one style for a level's layers."""
+        """Image [B, 3, S, S] -> F_N [B, C, 4, 4] and the maps that the decoder gets too, largest first (Eq. 3.5).
+
+        Of `styles` [B, n, style_dim or twice that] both layers of a level take the same one.
+        """
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
         skips = []
         for index, level in enumerate(self.encoder):
@@ -213,9 +260,10 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
         features: Sequence[torch.Tensor] | None = None,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """Map [B, C, 4, 4], styles, kept maps and prior features -> image (Eq. 3.6).
+        """Map [B, C, 4, 4], styles [B, n, D'], maps of the encoder and prior features -> image [B, 3, S, S] (Eq. 3.6).
 
-        `skips` is emptied on the way.
+        D' is the length of the encoder's styles and the global code together. `skips` is emptied on the way;
+        `features` is None where the prior adds nothing.
         """
         x = self.conv(x, styles[:, 0], generator=generator)
         rgb = self.to_rgb(x, styles[:, 1])
@@ -223,7 +271,7 @@ class RestoreAutoEncoder(VerifiedModelMixin, ConfigMixin):
             latent = 2 * index - 1
             x = level.up(x, styles[:, latent], generator=generator)  # i odd
             # f(F^de, F^en, F^s): the sum of what decoder, encoder and prior have at this size.
-            prior = features[index].to(x.dtype) if self.config.use_prior_features else None
+            prior = None if features is None else features[index].to(x.dtype)
             x = self.merge(x, skips.pop(), prior)
             x = level.smart(x, styles[:, latent + 1], generator=generator)  # i even
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)

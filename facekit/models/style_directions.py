@@ -1,24 +1,28 @@
-"""Directions in W+ that belong to attributes (Eq. 6.3), as a component of a pipeline."""
+"""Directions in W+ that change attributes of a face (Eq. 6.3), as a component of a pipeline."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 
 from facekit.models.base import VerifiedModelMixin
 
 
-class StyleDirections(VerifiedModelMixin, ConfigMixin):
-    """Named attribute directions w^d of one prior; w* = w + epsilon w^d.
+class StyleDirections(VerifiedModelMixin):
+    """Directions w^d of one prior, each with the name of an attribute; w* = w + epsilon w^d.
 
-    Buffer `directions` [K, n, D]; zeros until something is stored there, see `from_tensors`.
+    The buffer `directions` [K, n, D] holds zeros in a new component; `from_tensors` makes one with directions.
 
     Args:
         names: the K attributes, e.g. ("smile", "age").
         num_styles: n, codes of the prior.
         style_dim: D.
+
+    Raises:
+        ValueError: a name occurs twice.
     """
+
+    directions: torch.Tensor
 
     @register_to_config
     def __init__(self, names: Sequence[str] = (), num_styles: int = 18, style_dim: int = 512) -> None:
@@ -29,9 +33,14 @@ class StyleDirections(VerifiedModelMixin, ConfigMixin):
 
     @classmethod
     def from_tensors(cls, directions: Mapping[str, torch.Tensor], num_styles: int = 18) -> "StyleDirections":
-        """Named directions [D], [1, D] (for every code) or [n or more, D] -> a component with n codes each.
+        """Make a component of named directions.
 
-        Raises ValueError for other shapes, values that are not finite, and when nothing is given.
+        Args:
+            directions: by name, [D] or [1, D] (the same for every code), or [n or more, D], of which the first n count.
+            num_styles: n.
+
+        Raises:
+            ValueError: a direction has another shape or values that are not finite, or there is none.
         """
         if not directions:
             raise ValueError("give at least one direction")
@@ -56,20 +65,25 @@ class StyleDirections(VerifiedModelMixin, ConfigMixin):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The known attributes."""
+        """The attributes, in the order of the buffer `directions`."""
         return tuple(self.config.names)
 
     def direction(self, name: str) -> torch.Tensor:
-        """w^d [n, D] of one attribute. ValueError, with the known names, when there is none of this name."""
+        """w^d [n, D] of one attribute.
+
+        Raises:
+            ValueError: there is none of this name; the message lists those that there are.
+        """
         if name not in self.names:
             known = ", ".join(self.names) or "none"
             raise ValueError(f"no attribute {name!r} is known here; known: {known}")
         return self.directions[self.names.index(name)]
 
     def shift(self, attributes: Mapping[str, float]) -> torch.Tensor:
-        """What to add to codes, [n, D]: the sum of epsilon w^d over e.g. {"smile": 2.0}; zeros for none.
+        """Sum of epsilon w^d over attributes with their epsilon, e.g. {"smile": 2.0} -> [n, D]; zeros for no attribute.
 
-        Raises ValueError for unknown names and weights that are not finite numbers.
+        Raises:
+            ValueError: a name is unknown, or a weight is not a finite number.
         """
         total = self.directions.new_zeros(self.directions.shape[1:])
         for name, weight in attributes.items():
@@ -80,7 +94,11 @@ class StyleDirections(VerifiedModelMixin, ConfigMixin):
         return total
 
     def forward(self, codes: torch.Tensor, attributes: Mapping[str, float]) -> torch.Tensor:
-        """Codes [B, n, D] moved along the attributes, Eq. 6.3. ValueError as in `shift`, and for other shapes."""
+        """Codes [B, n, D] and attributes with their epsilon -> edited codes [B, n, D], Eq. 6.3.
+
+        Raises:
+            ValueError: as in `shift`, or the codes have another shape.
+        """
         if codes.ndim != 3 or codes.shape[1:] != self.directions.shape[1:]:
             count, dim = self.directions.shape[1:]
             raise ValueError(f"codes must have the shape [B, {count}, {dim}], not {list(codes.shape)}")

@@ -4,16 +4,15 @@ Manipulation") and the 26-channel multimodal encoder of FACEMUG, which share one
 
 import math
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.ir_se import IRSEBackbone
 
 # Up to this many output positions a float32 convolution of stride 2 spends much of its time on rearranging weights;
@@ -28,10 +27,10 @@ def match_dtype(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 class StyleHeads(nn.Module):
-    """`count` map-to-style heads that read one map: [B, C, S, S] -> [B, count, D].
+    """Heads that make a style code each of one map, [B, C, S, S] -> [B, count, D], S a power of two.
 
-    A head halves the map with strided 3x3 convolutions and leaky ReLU of slope 0.01 until one position is
-    left, then applies an equalised linear layer. The weights of all heads are stacked.
+    A head halves the map with strided 3x3 convolutions and leaky ReLU of slope 0.01 until one position is left, then
+    applies an equalised linear layer. The weights of all heads are stacked.
     """
 
     def __init__(self, count: int, size: int, channels: int, style_dim: int) -> None:
@@ -48,11 +47,11 @@ class StyleHeads(nn.Module):
     def forward(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Codes of the heads `start` to `stop - 1`: [B, C, S, S] -> [B, stop - start, D]."""
         weight, bias = self.weights[0][start:stop].flatten(0, 1), self.biases[0][start:stop].flatten()
-        maps = F.leaky_relu(strided_conv(match_dtype(x, weight), weight, bias))
+        maps = F.leaky_relu(convolve_strided(match_dtype(x, weight), weight, bias))
         codes = []
         for index, head in zip(range(start, stop), maps.chunk(stop - start, 1), strict=True):
             for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
-                head = F.leaky_relu(strided_conv(head, weight[index], bias[index]))
+                head = F.leaky_relu(convolve_strided(head, weight[index], bias[index]))
             codes.append(head.flatten(1))
         scale = 1.0 / math.sqrt(self.linear_weight.shape[-1])
         stacked = match_dtype(torch.stack(codes), self.linear_weight)
@@ -60,8 +59,8 @@ class StyleHeads(nn.Module):
         return torch.baddbmm(self.linear_bias[start:stop, None], stacked, weight).transpose(0, 1)
 
 
-def strided_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """3x3 convolution of stride 2, [B, C, S, S] -> [B, O, S/2, S/2], by matrix product where faster."""
+def convolve_strided(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """3x3 convolution of stride 2, [B, C, S, S] -> [B, O, S/2, S/2], as a matrix product where that is faster."""
     batch, _, height, width = x.shape
     height, width = (height + 1) // 2, (width + 1) // 2
     limit = PATCH_PRODUCT_LIMIT if x.dtype == torch.float32 else HALF_PATCH_PRODUCT_LIMIT
@@ -72,21 +71,30 @@ def strided_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> t
     return product.transpose(1, 2).unflatten(2, (height, width))
 
 
-class StyleEncoder(VerifiedModelMixin, ConfigMixin):
-    """IR-SE50 with a feature pyramid and one head per style code.
+class StyleEncoder(VerifiedModelMixin):
+    """IR-SE50 with a feature pyramid and one head for each style code.
 
-    `reading`: "e4e" adds every later code to the first (code_i = head_0 + head_i); "psp" takes each as it is.
-    `in_channels`: 3 for RGB, 26 for RGB, sketch, 19 semantic classes and colour (FACEMUG).
-    `num_styles`: codes of the generator this encoder serves (18, 16 or 14 for 1024, 512 or 256 pixels).
-    `first_style`: heads before it do not exist (pSp only; EXE-GAN needs the codes from 4 on).
-    `coarse_styles`, `middle_styles`: codes below the first read the map at 1/16 of the size, those below the
-    second the map at 1/8, all others the map at 1/4.
     The published size has 267,136,704 parameters. They stay in float32 when a pipeline is loaded in half precision:
-    the code diffuser amplifies their rounding.
+    the code diffuser amplifies rounding of the codes.
+
+    Args:
+        sample_size: S, side in pixels to which pictures are resized; a power of two from 32 on.
+        in_channels: 3 for RGB, 26 for RGB, sketch, 19 semantic classes and colour (FACEMUG).
+        num_styles: codes of the generator that they are for (18, 16 or 14 for 1024, 512 or 256 pixels).
+        first_style: index of the first code that has a head ("psp" only; EXE-GAN needs the codes from 4 on).
+        reading: "e4e" adds every later code to the first (code_i = head_0 + head_i); "psp" takes each as it is.
+        stem_channels, channels, num_blocks, se_reduction: widths, depths and gates of the backbone.
+        style_dim: D, length of a code.
+        coarse_styles, middle_styles: codes below the first number read the map at 1/16 of the size, those below the
+            second the map at 1/8, all others the map at 1/4.
+
+    Raises:
+        ValueError: `sample_size`, `first_style` or `reading` is none of these.
     """
 
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["backbone", "lateral1", "lateral2", "heads", "latent_avg"]
-    _no_split_modules: ClassVar[list[str]] = ["IRSEBackbone", "StyleHeads"]
+    _keep_in_fp32_modules = ["backbone", "lateral1", "lateral2", "heads", "latent_avg"]
+    _no_split_modules = ["IRSEBackbone", "StyleHeads"]
+    latent_avg: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -121,26 +129,30 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
         bounds = (0, min(coarse_styles, num_styles), min(middle_styles, num_styles), num_styles)
         self.ranges = [(max(low, first_style), max(high, first_style)) for low, high in pairwise(bounds)]
         sizes = (sample_size // 16, sample_size // 8, sample_size // 4)
-        self.heads = nn.ModuleList(
+        self.heads = ModuleList(
             StyleHeads(high - low, size, width, style_dim) if high > low else nn.Identity()
             for (low, high), size in zip(self.ranges, sizes, strict=True)
         )
         self.register_buffer("latent_avg", torch.zeros(num_styles, style_dim))
 
     def resize(self, image: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] -> [B, C, S, S], bilinear as the published encoders do it (pSp aligns the corners)."""
+        """[B, C, H, W] -> [B, C, S, S], bilinear, as in the published encoders (pSp aligns the corners)."""
         size = (self.config.sample_size, self.config.sample_size)
         if image.shape[-2:] == size:
             return image
         return F.interpolate(image, size, mode="bilinear", align_corners=self.config.reading == "psp")
 
     def extract_features(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """[B, C, H, W] in [-1, 1] -> backbone maps at 1/4, 1/8 and 1/16 of the sample size."""
+        """[B, C, H, W] in [-1, 1], of any size -> backbone maps at 1/4, 1/8 and 1/16 of the sample size.
+
+        Raises:
+            ValueError: the picture has another shape.
+        """
         if image.ndim != 4 or image.shape[1] != self.config.in_channels:
             raise ValueError(
                 f"this encoder reads [B, {self.config.in_channels}, H, W], got {list(image.shape)}"
             )
-        image = match_dtype(self.resize(image), self.backbone.stem[0].weight)
+        image = match_dtype(self.resize(image), self.backbone.stem.layers[0].weight)
         return self.backbone(image.contiguous(memory_format=torch.channels_last))
 
     @fold_without_gradients
@@ -151,12 +163,16 @@ class StyleEncoder(VerifiedModelMixin, ConfigMixin):
         stage: int | None = None,
         add_average: bool = True,
     ) -> torch.Tensor:
-        """[B, C, H, W] in [-1, 1], any size -> style codes [B, stop - start, D].
+        """Picture -> style codes [B, stop - start, D].
 
-        `styles`: (start, stop), the codes wanted; the other heads are not computed. Default: all there are.
-        `stage` (e4e, progressive training): codes after this index equal the first code.
-        `add_average`: add the rows of `latent_avg` that belong to the codes.
-        Raises ValueError for a range the encoder does not have.
+        Args:
+            image: [B, C, H, W] in [-1, 1], of any size.
+            styles: (start, stop), the codes that are wanted; other heads are not computed. None: all codes.
+            stage: for progressive training of e4e: codes after this index equal the first code.
+            add_average: add the rows of `latent_avg` that belong to the codes.
+
+        Raises:
+            ValueError: the picture has another shape, or there are no such codes.
         """
         first, last = self.config.first_style, self.config.num_styles
         start, stop = styles if styles is not None else (first, last)

@@ -3,22 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Literal, cast
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
-from facekit.models.layers.linear import EqualizedLinear, channels_at, num_latents, pixel_norm
+from facekit.models.layers.containers import ModuleList
+from facekit.models.layers.linear import EqualizedLinear, channels_at, count_styles, pixel_norm
 from facekit.models.layers.modulated import StyledConv, ToRGB
-from facekit.models.layers.noise import Generators, Noise, noise_maps, store_noise
+from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 
 
-class MappingNetwork(VerifiedModelMixin, ConfigMixin):
-    """z [B, style_dim] ~ N(0, I) -> style vector w [B, style_dim]: pixel norm, then linear layers."""
+class MappingNetwork(VerifiedModelMixin):
+    """Mapping network, z [B, style_dim] from N(0, I) -> w [B, style_dim]: pixel norm, then linear layers."""
 
     @register_to_config
     def __init__(self, style_dim: int = 512, num_layers: int = 8, lr_mul: float = 0.01) -> None:
@@ -31,11 +32,16 @@ class MappingNetwork(VerifiedModelMixin, ConfigMixin):
         )
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """ValueError when z is not [B, style_dim]."""
+        """z [B, style_dim] -> w [B, style_dim], in the dtype of the parameters.
+
+        Raises:
+            ValueError: z has another shape.
+        """
         style_dim = self.config.style_dim
         if z.ndim != 2 or z.shape[1] != style_dim:
             raise ValueError(f"z must have the shape [B, {style_dim}], not {list(z.shape)}")
-        return self.layers(pixel_norm(z.to(self.layers[0].weight.dtype)))
+        dtype = cast(EqualizedLinear, self.layers[0]).weight.dtype
+        return self.layers(pixel_norm(z.to(dtype)))
 
 
 def mixed_styles(
@@ -44,10 +50,12 @@ def mixed_styles(
     num_styles: int,
     crossover: int | None = None,
 ) -> torch.Tensor:
-    """One z [B, D], or two with `crossover`, -> style vectors [B, num_styles, D].
+    """One z [B, D], or a sequence of two with `crossover`, -> style vectors [B, num_styles, D].
 
     With two, the first `crossover` vectors come from the first z and the rest from the second (style mixing).
-    ValueError for any other number of z, and unless 1 <= crossover < num_styles.
+
+    Raises:
+        ValueError: there is another number of z, or, of two, `crossover` is not from 1 to num_styles - 1.
     """
     zs = [z] if isinstance(z, torch.Tensor) else list(z)
     if len(zs) not in (1, 2):
@@ -63,9 +71,14 @@ def mixed_styles(
 
 @dataclass
 class StyleGAN2Output(BaseOutput):
-    """`image` [B, 3, S, S] (about [-1, 1], not clamped; None when stopped early); `features`: index 0 is the
-    first 4x4 map, index k the output of the up-sampling convolution of level k, [B, C, 4 * 2^k, 4 * 2^k], or of
-    the convolution after it with `feature_layer="conv"`; `w_plus` [B, n, style_dim]: the style vectors that were used.
+    """Result of `StyleGAN2Generator`.
+
+    Attributes:
+        image: [B, 3, S, S], about [-1, 1], not clamped; None with `stop_at` or `codes_only`.
+        features: index 0 is the 4x4 map, index k the output of the up-sampling convolution of level k,
+            [B, C, 4 * 2^k, 4 * 2^k], or of the convolution after it with `feature_layer="conv"`; empty with
+            `codes_only`.
+        w_plus: [B, n, style_dim], the style vectors that were used.
     """
 
     image: torch.Tensor | None
@@ -83,14 +96,24 @@ class SynthesisLevel(nn.Module):
         self.to_rgb = ToRGB(out_channels, style_dim)
 
 
-class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
-    """StyleGAN2 generator with its mapping network; `sample_size` a power of two from 8 on.
+class StyleGAN2Generator(VerifiedModelMixin):
+    """StyleGAN2 generator with its mapping network. Defaults: the published 1024 model.
 
-    Channels at resolution r: min(channel_base / r, max_channels). Defaults: the published 1024 model.
-    The buffer `latent_avg` [n, style_dim] is the centre of truncation.
+    There are n = 2 log2(sample_size) - 2 style vectors. Channels at resolution r: min(channel_base / r,
+    max_channels). The buffer `latent_avg` [n, style_dim] is the centre of truncation.
+
+    Args:
+        sample_size: S, side of the pictures in pixels, a power of two from 8 on.
+        style_dim: length of z and of the style vectors.
+        channel_base, max_channels: channel table, as above.
+        num_mapping_layers: layers of the mapping network.
+
+    Raises:
+        ValueError: `sample_size` is no power of two from 8 on.
     """
 
-    _no_split_modules: ClassVar[list[str]] = ["StyledConv", "ToRGB"]
+    _no_split_modules = ["StyledConv", "ToRGB"]
+    latent_avg: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -102,14 +125,14 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         num_mapping_layers: int = 8,
     ) -> None:
         super().__init__()
-        self.num_styles = num_latents(sample_size)
+        self.num_styles = count_styles(sample_size)
         self.num_levels = self.num_styles // 2 - 1
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.conv = StyledConv(channels[0], channels[0], style_dim)
         self.to_rgb = ToRGB(channels[0], style_dim)
-        self.levels = nn.ModuleList(
+        self.levels = ModuleList(
             SynthesisLevel(narrow, wide, style_dim) for narrow, wide in pairwise(channels)
         )
         self.register_buffer("latent_avg", torch.zeros(self.num_styles, style_dim))
@@ -118,7 +141,7 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def mean_style(self, num_samples: int = 4096, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Mean w [style_dim] of `num_samples` random z, for `latent_avg`."""
+        """Mean w [style_dim], in float32, of `num_samples` random z; rows of `latent_avg` are meant to hold it."""
         device = generator.device if generator is not None else self.constant.device
         z = torch.randn(num_samples, self.config.style_dim, generator=generator, device=device)
         return self.mapping(z.to(self.constant.device)).float().mean(0)
@@ -130,11 +153,15 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
         crossover: int | None,
         truncation_psi: float,
     ) -> torch.Tensor:
-        """The style vectors [B, n, style_dim] of `forward`'s arguments."""
-        if (z is None) == (w_plus is None):
-            raise ValueError("give either z or w_plus")
-        if w_plus is None:
+        """Style vectors [B, n, style_dim] for these arguments of `forward`, in the dtype of the parameters.
+
+        Raises:
+            ValueError: both or none of z and w_plus are given, or one of them has a shape that does not fit.
+        """
+        if z is not None and w_plus is None:
             w_plus = mixed_styles(self.mapping, z, self.num_styles, crossover)
+        elif z is not None or w_plus is None:
+            raise ValueError("give either z or w_plus")
         style_dim = self.config.style_dim
         if w_plus.ndim == 2:
             w_plus = w_plus[:, None].expand(-1, self.num_styles, -1)
@@ -165,22 +192,26 @@ class StyleGAN2Generator(VerifiedModelMixin, ConfigMixin):
 
         Args:
             z: [B, style_dim], or two of them with `crossover` (see `mixed_styles`).
-            w_plus: [B, n, style_dim] or [B, style_dim], instead of z.
+            w_plus: [B, n or more, style_dim] or [B, style_dim], instead of z; the first n are used.
+            crossover: index of the first style vector that comes from the second z.
             truncation_psi: style vectors become avg + psi (w - avg).
             noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of [B, 1, H, W].
-            stop_at: level k whose feature is the last thing computed; no image then.
+            generator: source of the noise maps.
+            stop_at: level k after whose feature the computation ends; no image then.
             feature_layer: the convolution of a level whose output is its feature: "up", the first, or "conv", the
                 second (FACEMUG's facial feature bank, thesis 6.2.5).
             codes_only: stop after the style vectors; no image and no features then.
+            return_dict: give a `StyleGAN2Output`, not a tuple of the same.
 
-        ValueError for wrong shapes, for both or none of z and w_plus, for a level that is not there and for an
-        unknown `feature_layer`.
+        Raises:
+            ValueError: both or none of z and w_plus are given, a shape does not fit, there is no level `stop_at`, or
+                `feature_layer` is unknown.
         """
         if feature_layer not in ("up", "conv"):
             raise ValueError(f"feature_layer must be 'up' or 'conv', not {feature_layer!r}")
         if stop_at is not None and not 0 <= stop_at <= self.num_levels:
             raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
-        maps = noise_maps(self, noise, self.noise_sizes)
+        maps = choose_noise_maps(self, noise, self.noise_sizes)
         w_plus = self.styles(z, w_plus, crossover, truncation_psi)
         if codes_only:
             return (

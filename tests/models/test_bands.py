@@ -79,7 +79,7 @@ def test_gradients_are_never_computed_in_bands(small_bands: None, monkeypatch: p
 def test_limits_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bands, "BAND_BYTES", 700)
     for rows, row_bytes in ((1, 100), (17, 100), (5, 10_000), (100, 1)):
-        limits = list(bands.band_limits(rows, row_bytes))
+        limits = list(bands.split_into_bands(rows, row_bytes))
         assert [row for start, stop in limits for row in range(start, stop)] == list(range(rows))
     x = torch.arange(6.0).view(1, 1, 3, 2)
     assert bands.take_rows(x, 1, 3).data_ptr() == x[:, :, 1:].data_ptr()

@@ -7,9 +7,9 @@ import torch
 
 from facekit.convert.encoders import code_diffuser_state, style_encoder_state
 from facekit.models.code_diffuser import CodeDiffuser
-from facekit.models.fast.ir_se import conv_norm
+from facekit.models.fast.ir_se import convolve_and_normalize
 from facekit.models.identity_encoder import IdentityEncoder
-from facekit.models.style_encoder import PATCH_PRODUCT_LIMIT, StyleEncoder, strided_conv
+from facekit.models.style_encoder import PATCH_PRODUCT_LIMIT, StyleEncoder, convolve_strided
 
 
 def tiny_encoder(**config: object) -> StyleEncoder:
@@ -120,14 +120,17 @@ def test_folding_the_normalisation_changes_nothing() -> None:
         torch.nn.init.normal_(tensor)
     x = torch.randn(2, 6, 40, 40)
     with torch.no_grad():
-        torch.testing.assert_close(conv_norm(x, conv, norm), norm(conv(x)), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(convolve_and_normalize(x, conv, norm), norm(conv(x)), rtol=1e-5, atol=1e-5)
+        # A norm without statistics of its own takes those of the map: there is nothing to fold.
+        norm = torch.nn.BatchNorm2d(norm.num_features, track_running_stats=False).eval()
+        assert torch.equal(convolve_and_normalize(x, conv, norm), norm(conv(x)))
 
 
 @pytest.mark.parametrize("size", [2, 8, 5, 64])
 def test_the_patch_product_is_the_convolution(size: int) -> None:
     x, weight, bias = torch.randn(2, 4, size, size), torch.randn(6, 4, 3, 3), torch.randn(6)
     expected = torch.nn.functional.conv2d(x, weight, bias, 2, 1)
-    torch.testing.assert_close(strided_conv(x, weight, bias), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(convolve_strided(x, weight, bias), expected, rtol=1e-4, atol=1e-4)
     assert 2 * 32 * 32 > PATCH_PRODUCT_LIMIT > 2 * 4 * 4
 
 

@@ -243,6 +243,9 @@ def test_wrong_guides_are_refused(networks: Networks) -> None:
     right = {"features": torch.zeros(1, 8, 32, 32), "w_plus": torch.zeros(1, 8, 16), "bank": bank}
     for changed, message in (
         ({"features": None}, "either features or"),
+        ({"features": None, "encode_only": True}, "encode_only needs features"),
+        ({"w_plus": None}, "give w_plus and bank"),
+        ({"bank": None}, "give w_plus and bank"),
         ({"features": torch.zeros(1, 8, 16, 16)}, r"features must have the shape \[B, 8, 32, 32\]"),
         ({"features": torch.zeros(2, 8, 32, 32)}, "2 encoded faces do not fit 1"),
         ({"w_plus": torch.zeros(1, 7, 16)}, r"\[B, 8 or more, 16\], not \[1, 7, 16\]"),

@@ -146,18 +146,18 @@ def test_wrong_shapes_are_refused():
 def test_spectral_norm_follows_the_kernel_in_training_only():
     conv = SpectralConv2d(4, 6, 3)
     initialize_normal(conv, std=1.0)
-    assert torch.linalg.matrix_norm(conv.normalized_weight().flatten(1), 2).item() == pytest.approx(
+    assert torch.linalg.matrix_norm(conv.normalize_weight().flatten(1), 2).item() == pytest.approx(
         1, abs=0.02
     )
     conv.weight.normal_()
     vectors = conv.u.clone(), conv.v.clone()
-    conv.eval().normalized_weight()
+    conv.eval().normalize_weight()
     assert torch.equal(conv.u, vectors[0]) and torch.equal(conv.v, vectors[1])
     conv.train()
     for _ in range(50):
-        conv.normalized_weight()
+        conv.normalize_weight()
     assert not torch.equal(conv.u, vectors[0])
-    assert torch.linalg.matrix_norm(conv.normalized_weight().flatten(1), 2).item() == pytest.approx(
+    assert torch.linalg.matrix_norm(conv.normalize_weight().flatten(1), 2).item() == pytest.approx(
         1, abs=1e-3
     )
 

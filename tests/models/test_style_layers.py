@@ -13,9 +13,9 @@ from facekit.models.layers.linear import (
     ConvLayer,
     EqualizedConv2d,
     EqualizedLinear,
+    append_minibatch_stddev,
     channels_at,
-    minibatch_stddev,
-    num_latents,
+    count_styles,
     pixel_norm,
 )
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB
@@ -90,13 +90,13 @@ def test_pixel_norm_of_half_precision_does_not_overflow() -> None:
 
 def test_minibatch_stddev_groups_every_other_sample() -> None:
     x = torch.randn(8, 3, 2, 2)
-    y = minibatch_stddev(x, 4)
+    y = append_minibatch_stddev(x, 4)
     for first in range(2):
         group = x[first::2]
         expected = torch.sqrt(group.var(0, unbiased=False) + 1e-8).mean()
         torch.testing.assert_close(y[first::2, 3], expected.expand(4, 2, 2))
     with pytest.raises(ValueError, match="batch of 6 cannot be split into groups of 4"):
-        minibatch_stddev(x[:6], 4)
+        append_minibatch_stddev(x[:6], 4)
 
 
 def test_fir_filter_against_zero_insertion() -> None:
@@ -168,9 +168,9 @@ def test_noise_is_reproducible_and_follows_its_strength() -> None:
 
 def test_channel_table_and_sizes() -> None:
     assert [channels_at(2**k) for k in range(2, 11)] == [512] * 5 + [256, 128, 64, 32]
-    assert (num_latents(256), num_latents(512), num_latents(1024)) == (14, 16, 18)
+    assert (count_styles(256), count_styles(512), count_styles(1024)) == (14, 16, 18)
     with pytest.raises(ValueError, match="power of two"):
-        num_latents(96)
+        count_styles(96)
 
 
 @pytest.mark.parametrize("resample", [None, "up", "down"])

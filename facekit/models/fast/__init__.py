@@ -1,5 +1,6 @@
-"""Inference forms of layers: the same functions as in `facekit.models.layers`, computed faster without gradients.
+"""Inference forms of layers: the same functions as in `facekit.models.layers`, computed faster, without gradients.
 
-`network.fold()` gives a network made of them (`fold.py`). Most are views of the layer they stand for (`view.py`): they
-share its weights, now and later. GRIG's blocks become snapshots (`residual.py`).
+`network.fold()` gives a network made of them (`fold.py`). Most are views of the layer that they stand for (`view.py`):
+they share its weights, whatever becomes of these. GRIG's blocks become snapshots, with weights of their own
+(`residual.py`).
 """

@@ -26,29 +26,32 @@ HUGE_PAGES_FROM_BYTES = 16 * 2**20
 
 
 def runs_in_bands(x: torch.Tensor, channels: int, height: int, width: int) -> bool:
-    """Whether a layer from `x` [B, C, H, W] to [B, channels, height, width] is computed in bands."""
+    """Whether to compute a layer from `x` [B, C, H, W] to [B, channels, height, width] in bands."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     largest = max(x.numel() // max(x.shape[0], 1), channels * height * width)
     return largest * x.element_size() >= BANDS_FROM_BYTES
 
 
-def band_limits(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of every band of `rows` rows of `row_bytes` bytes each."""
+def split_into_bands(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Split `rows` rows of `row_bytes` bytes each into bands of about `BAND_BYTES`: (start, stop) of every band."""
     count = min(rows, max(1, round(rows * row_bytes / BAND_BYTES)))
     return pairwise(rows * index // count for index in range(count + 1))
 
 
 def take_rows(x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-    """Rows `start` to `stop - 1` of [B, C, H, W], a view where all of them exist; those outside are zero."""
+    """Rows `start` to `stop - 1` of a map [B, C, H, W]; rows outside it are zero. A view where all are inside."""
     height = x.shape[2]
     rows = x[:, :, max(start, 0) : min(stop, height)]
     above, below = max(-start, 0), max(stop - height, 0)
     return F.pad(rows, (0, 0, above, below)) if above or below else rows
 
 
-def empty_map(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
-    """[B, channels, height, width] in channels_last, not initialised; batch, dtype and device are `like`'s."""
+def allocate_map(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
+    """Allocate a map [B, channels, height, width] in channels_last, with the batch, dtype and device of `like`.
+
+    Its values are whatever the memory holds.
+    """
     shape = (like.shape[0], height, width, channels)
     size = prod(shape) * like.element_size()
     if size < HUGE_PAGES_FROM_BYTES or like.device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):

@@ -1,18 +1,18 @@
-"""`fold`: a network's layers in their inference forms, and the one place where the form of a call is chosen."""
+"""`fold` puts inference forms in place of a network's layers; a decorator chooses between the two at every call."""
 
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import torch
 from diffusers.utils.torch_utils import is_compiled_module
 from torch import nn
 
 from facekit.models.fast import ir_se, linear, modulated, residual, smart, style_fusion
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 
-FORMS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
+FORMS: Forms = {
     **linear.FORMS,
     **modulated.FORMS,
     **smart.FORMS,
@@ -21,16 +21,29 @@ FORMS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     **residual.FORMS,
 }
 
+Module = TypeVar("Module", bound=nn.Module)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Foldable(Protocol):
+    """A network that has an inference form."""
+
+    def fold(self) -> Self: ...
+
+
+Network = TypeVar("Network", bound=Foldable)
+
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether `torch.compile(module)` gave the module, or `module.compile()` was called on it."""
+    """Whether the module is what `torch.compile(module)` returned, or `module.compile()` was called on it."""
     return is_compiled_module(module) or module._compiled_call_impl is not None
 
 
 def is_as_built(module: nn.Module) -> bool:
-    """Whether a module is of facekit or PyTorch and calling it does what its class says.
+    """Whether a module is of a class of facekit or PyTorch, and calling it runs that class's `forward` and no more.
 
-    Not so where somebody hooked, compiled, parametrised or replaced it, as adapters, offloading and casting do.
+    It is not where somebody hooked, compiled, parametrised or replaced it, as adapters, offloading and casting do.
     """
     changed = (
         module._forward_hooks
@@ -50,7 +63,7 @@ def is_wholly_as_built(module: nn.Module) -> bool:
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """The inference form of a layer, `FORMS`; or of the layers in it.
+    """Give the inference form of a layer (`FORMS`) or, where it has none, the module with its layers in theirs.
 
     Parts that are not as they were built stay in their place as they are.
     """
@@ -62,8 +75,8 @@ def fold(module: nn.Module) -> nn.Module:
     return fold_parts(module)
 
 
-def fold_parts(module: nn.Module) -> nn.Module:
-    """The same module made of folded parts; it shares its own parameters and buffers. Itself where nothing folds."""
+def fold_parts(module: Module) -> Module:
+    """Give the same module made of folded parts, with the same parameters and buffers; itself if nothing folds."""
     parts = {name: None if part is None else fold(part) for name, part in module._modules.items()}
     if all(map(operator.is_, parts.values(), module._modules.values())):
         return module
@@ -72,15 +85,17 @@ def fold_parts(module: nn.Module) -> nn.Module:
     return folded
 
 
-def fold_without_gradients(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of a network's `forward`: calls that record no gradient compute with `self.fold()`.
+def fold_without_gradients(
+    forward: Callable[Concatenate[Network, Arguments], Result],
+) -> Callable[Concatenate[Network, Arguments], Result]:
+    """Decorate a network's `forward`, so that calls that record no gradient compute with `self.fold()`.
 
-    So training, and every search with gradients, runs the layers as they are defined, and pipelines their fast forms.
-    A compiler sees the definition: it lays out memory and joins passes itself.
+    Training, and every search with gradients, then runs the layers as they are defined, and pipelines run their fast
+    forms. `torch.compile` sees the definitions: it lays out memory and joins passes itself.
     """
 
     @wraps(forward)
-    def choose(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def choose(self: Network, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         defined = torch.is_grad_enabled() or torch.compiler.is_compiling()
         return forward(self if defined else self.fold(), *args, **kwargs)
 
@@ -88,10 +103,10 @@ def fold_without_gradients(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def to_channels_last(module: nn.Module) -> None:
-    """Lay a network's kernels [out, in, k, k] out, in place, as convolutions of channels_last maps read them.
+    """Put a network's kernels [out, in, k, k], in place, into channels_last, as convolutions of such maps read them.
 
-    It saves copying them at every call. Kernels that are stacked ([n, out, in, k, k]) are used in matrix products,
-    as they lie. Values, shapes, and what `save_pretrained` writes stay the same.
+    It saves a copy at every call. Stacked kernels [n, out, in, k, k] go into matrix products and stay as they are.
+    Values, shapes, and what `save_pretrained` writes stay the same.
     """
     for parameter in module.parameters():
         if parameter.ndim == 4:

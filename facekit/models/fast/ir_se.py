@@ -1,23 +1,24 @@
-"""IR-SE backbone whose normalisations stand in the convolutions before them."""
+"""IR-SE backbone whose normalisations are multiplied into the convolutions before them."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.ir_se import IRSEBlock, Stem
 
 
-def conv_norm(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
-    """norm(conv(x)); in evaluation the normalisation is folded into the convolution.
+def convolve_and_normalize(x: torch.Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tensor:
+    """norm(conv(x)), [B, in, H, W] -> [B, out, H', W'], in evaluation mode as one convolution.
 
-    Folding costs one pass over the weights and saves two over the map: done where the map is larger.
+    Folding costs one pass over the weights and saves two over the map: it is done where the map is larger.
     """
     out_elements = x.numel() // conv.in_channels * conv.out_channels // conv.stride[0] ** 2
-    if norm.training or out_elements < conv.weight.numel():
+    mean, variance = norm.running_mean, norm.running_var
+    if norm.training or mean is None or variance is None or out_elements < conv.weight.numel():
         return norm(conv(x))
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    bias = norm.bias - norm.running_mean * scale
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = norm.bias - mean * scale
     return F.conv2d(x, conv.weight * scale[:, None, None, None], bias, conv.stride, conv.padding)
 
 
@@ -26,15 +27,15 @@ class FastIRSEBlock(View, IRSEBlock):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         y = self.activation(self.conv1(self.norm1(x)))
-        return conv_norm(y, self.conv2, self.norm2)
+        return convolve_and_normalize(y, self.conv2, self.norm2)
 
 
 class FastStem(View, Stem):
     """`Stem` with its normalisation folded."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        conv, norm, activation = self
-        return activation(conv_norm(x, conv, norm))
+        conv, norm, activation = self.layers
+        return activation(convolve_and_normalize(x, conv, norm))
 
 
-FORMS = {IRSEBlock: FastIRSEBlock, Stem: FastStem}
+FORMS: Forms = {IRSEBlock: FastIRSEBlock, Stem: FastStem}

@@ -1,11 +1,11 @@
-"""Activations and sums that write where they read, as is possible where no gradient is recorded."""
+"""Activations and sums that overwrite their input, which is possible where no gradient is recorded."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN, LEAKY_SLOPE, ConvLayer, Sum, WeightedSum
 
 
@@ -15,7 +15,7 @@ def leaky_relu_(x: torch.Tensor) -> torch.Tensor:
 
 
 def leaky_relu_into(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Write leaky ReLU of slope 0.2 of `x` to `out`, of the same shape; `x` may change."""
+    """Write leaky ReLU of slope 0.2 of `x` into `out`, which has its shape; `x` may be overwritten."""
     if x.dtype == out.dtype:
         torch.ops.aten.leaky_relu.out(x, LEAKY_SLOPE, out=out)
     else:
@@ -23,9 +23,9 @@ def leaky_relu_into(x: torch.Tensor, out: torch.Tensor) -> None:
 
 
 def widen(x: torch.Tensor) -> torch.Tensor:
-    """A convolution's half-precision result in float32, for the passes that follow it, on a CPU.
+    """Convert a convolution's half-precision result to float32 on a CPU, for the passes that follow.
 
-    They are no slower there, and the map is rounded once instead of after every pass.
+    These are no slower in float32 there, and the map is rounded once instead of after every pass.
     """
     return x.float() if x.device.type == "cpu" else x
 
@@ -39,11 +39,11 @@ class FastConvLayer(View, ConvLayer):
         if self.activate is None:
             return self.conv(x, gain)
         gain = gain * ACTIVATION_GAIN
-        return leaky_relu_(self.conv(x, gain, self.activate.scaled_bias(gain)))
+        return leaky_relu_(self.conv(x, gain, self.activate.scale_bias(gain)))
 
 
 class FastSum(View, Sum):
-    """`Sum` into the first map."""
+    """`Sum` that adds to its first map in place."""
 
     def forward(self, x: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:
         for term in terms:
@@ -53,7 +53,7 @@ class FastSum(View, Sum):
 
 
 class FastWeightedSum(View, WeightedSum):
-    """`WeightedSum` with one map of memory."""
+    """`WeightedSum` that needs memory for one new map."""
 
     def forward(self, maps: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
         total = maps[0] * weights[0]
@@ -62,4 +62,4 @@ class FastWeightedSum(View, WeightedSum):
         return total
 
 
-FORMS = {ConvLayer: FastConvLayer, Sum: FastSum, WeightedSum: FastWeightedSum}
+FORMS: Forms = {ConvLayer: FastConvLayer, Sum: FastSum, WeightedSum: FastWeightedSum}

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from facekit.models.fast.bands import band_limits, empty_map, runs_in_bands, take_rows
+from facekit.models.fast.bands import allocate_map, runs_in_bands, split_into_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB, split_scale
 from facekit.models.layers.noise import Generators
@@ -27,7 +27,7 @@ FOLD_FROM_PIXELS = 64 * 64
 def scale_kernel(
     weight: torch.Tensor, scale: torch.Tensor, gain: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """W [out, in, k, k] times s [1, in] along inputs and `gain` [1, out] along outputs, in `dtype`."""
+    """W [out, in, k, k] times s [1, in] along inputs and `gain` [1, out], if given, along outputs, in `dtype`."""
     factor = scale if gain is None else gain.view(-1, 1) * scale
     return (weight * factor[:, :, None, None]).to(dtype)
 
@@ -40,9 +40,9 @@ def blur(
     channel_gain: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`fir.blur`, with a `channel_gain` [C] and a `bias` [C] that ride along at no cost.
+    """`fir.blur` times `channel_gain` [C], plus `bias` [C]; both cost nothing, since they are part of its convolution.
 
-    `padding`: for rows and columns, or one for each.
+    `padding` is the number of pixels for rows and columns alike, or one number for each.
     """
     kernel = fir.kernel.to(x.dtype) * gain
     if channel_gain is None:
@@ -52,19 +52,19 @@ def blur(
     return F.conv2d(x, kernel, bias, padding=padding, groups=x.shape[1])
 
 
-def stride2_transposed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """[B, in, H, W] and W [out, in, k, k] -> [B, out, 2H + k - 2, ...]: transposed convolution of stride 2.
+def convolve_transposed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Transposed convolution of stride 2: [B, in, H, W], W [out, in, k, k] -> [B, out, 2H + k - 2, 2W + k - 2].
 
     On a CPU with k = 3 it is four ordinary convolutions, one for each parity of row and column, since every second
     output needs only every second tap (1.2 to 5 times as fast as oneDNN's own form).
     """
     if weight.shape[2] != 3 or x.device.type != "cpu":
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return interleaved_phases(x, phase_kernels(weight))
+    return convolve_phases(x, split_into_phases(weight))
 
 
-def phase_kernels(weight: torch.Tensor) -> list[torch.Tensor]:
-    """W [out, in, 3, 3] -> the kernels for even and odd rows and columns of `interleaved_phases`."""
+def split_into_phases(weight: torch.Tensor) -> list[torch.Tensor]:
+    """Split W [out, in, 3, 3] into the four kernels of `convolve_phases`, for even and odd rows and columns."""
     taps = ([2, 0], [1])
     kernels = []
     for rows in taps:
@@ -78,11 +78,11 @@ def phase_kernels(weight: torch.Tensor) -> list[torch.Tensor]:
     return kernels
 
 
-def interleaved_phases(x: torch.Tensor, kernels: list[torch.Tensor], halo: bool = False) -> torch.Tensor:
-    """[B, in, H, W] -> [B, out, 2H + 1, 2W + 1]: transposed convolution of stride 2 by its four phases.
+def convolve_phases(x: torch.Tensor, kernels: list[torch.Tensor], halo: bool = False) -> torch.Tensor:
+    """Transposed convolution of stride 2 by the kernels of its four phases: [B, in, H, W] -> [B, out, 2H + 1, 2W + 1].
 
-    With `halo` the first and the last row of x are neighbours of the rows meant, and only what those get right
-    is returned: [B, out, 2H - 1, 2W + 1], without the first and the last row.
+    With `halo` the first and last row of `x` are there only as neighbours of the others, and the first and last row
+    of the result, which would need more neighbours, are left out: [B, out, 2H - 1, 2W + 1].
     """
     batch, _, height, width = x.shape
     size = (batch, kernels[0].shape[0], 2 * height + (-1 if halo else 1), 2 * width + 1)
@@ -95,7 +95,7 @@ def interleaved_phases(x: torch.Tensor, kernels: list[torch.Tensor], halo: bool 
 
 
 class FastModulatedConv2d(View, ModulatedConv2d):
-    """`ModulatedConv2d`, folded for one image and large maps, scaled otherwise; `rows` gives it in bands."""
+    """`ModulatedConv2d`, folded for one image and large maps, scaled otherwise; `compute_rows` gives it in bands."""
 
     def forward(
         self,
@@ -105,7 +105,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
         bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         scale = self.modulation(style)
-        output_gain = self.output_gain(scale, gain).expand(x.shape[0], -1)
+        output_gain = self.compute_output_gain(scale, gain).expand(x.shape[0], -1)
         bias = None if bias is None else bias.to(x.dtype)
         if x.shape[0] > 1:
             return self._scaled(x, scale, output_gain, bias)
@@ -119,7 +119,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
         self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         if self.resample == "up":
-            return blur(self.fir, stride2_transposed(x, weight), 1, 4.0, bias=bias)
+            return blur(self.fir, convolve_transposed(x, weight), 1, 4.0, bias=bias)
         if self.resample == "down":
             return F.conv2d(self.fir.blur(x, 2), weight, bias, stride=2)
         padding = (weight.shape[-1] - 1) * self.dilation // 2
@@ -136,18 +136,18 @@ class FastModulatedConv2d(View, ModulatedConv2d):
     def _up_one(
         self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """One image: style into the smaller of map and kernel, demodulation and bias into the FIR filter."""
-        weight = self.weight
+        """Up-sample one image: style into the smaller of map and kernel, demodulation and bias into the FIR filter."""
+        weight: torch.Tensor = self.weight
         if x.numel() < weight.numel():
             map_scale, left = split_scale(scale, x.dtype)
             x, output_gain = x * map_scale, output_gain * left
             weight = weight.to(x.dtype)
         else:
             weight = scale_kernel(weight, scale, None, x.dtype)
-        return blur(self.fir, stride2_transposed(x, weight), 1, 4.0, output_gain.view(-1), bias)
+        return blur(self.fir, convolve_transposed(x, weight), 1, 4.0, output_gain.view(-1), bias)
 
-    def output_size(self, x: torch.Tensor) -> tuple[int, int, int]:
-        """Channels, height and width of the layer's output for the map `x`."""
+    def find_output_size(self, x: torch.Tensor) -> tuple[int, int, int]:
+        """Channels, height and width of the layer's output for the map `x` [B, in, H, W]."""
         height, width = x.shape[2:]
         if self.resample == "up":
             height, width = 2 * height, 2 * width
@@ -155,16 +155,23 @@ class FastModulatedConv2d(View, ModulatedConv2d):
             height, width = height // 2, width // 2
         return self.weight.shape[0], height, width
 
-    def rows(
+    def compute_rows(
         self, x: torch.Tensor, style: torch.Tensor, gain: float, bias: torch.Tensor
     ) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """`forward` of one image with a 3x3 kernel in the folded form, a band of rows at a time.
+        """Compute `forward` of one image with a 3x3 kernel in the folded form, a band of rows at a time.
 
-        Yields (start, stop, [1, out, stop - start, W']).
+        Args:
+            x: [1, in, H, W].
+            style: [1, style_dim].
+            gain: factor of the result, bias not included.
+            bias: [out].
+
+        Yields:
+            First row of the band, the row behind its last, and the band [1, out, stop - start, W'].
         """
         scale = self.modulation(style)
-        output_gain = self.output_gain(scale, gain)
-        channels, height, width = self.output_size(x)
+        output_gain = self.compute_output_gain(scale, gain)
+        channels, height, width = self.find_output_size(x)
         bias = bias.to(x.dtype)
         if self.resample == "up":
             weight = scale_kernel(self.weight, scale, None, x.dtype)
@@ -173,7 +180,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
         weight = scale_kernel(self.weight, scale, output_gain, x.dtype)
         weight = weight.contiguous(memory_format=torch.channels_last)
         reach = self.dilation
-        for start, stop in band_limits(height, channels * width * x.element_size()):
+        for start, stop in split_into_bands(height, channels * width * x.element_size()):
             if self.resample == "down":
                 blurred = blur(self.fir, take_rows(x, 2 * start - 2, 2 * stop + 2), (0, 2))
                 y = F.conv2d(blurred, weight, bias, stride=2)
@@ -185,12 +192,12 @@ class FastModulatedConv2d(View, ModulatedConv2d):
     def _up_rows(
         self, x: torch.Tensor, weight: torch.Tensor, channel_gain: torch.Tensor, bias: torch.Tensor
     ) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Bands of an up-sampling layer; the FIR filter needs a row more than they have on both sides."""
-        kernels = phase_kernels(weight)
+        """`compute_rows` of an up-sampling layer; its FIR filter reads one row more on both sides of a band."""
+        kernels = split_into_phases(weight)
         row_bytes = 4 * weight.shape[0] * x.shape[3] * x.element_size()
-        for start, stop in band_limits(x.shape[2], row_bytes):
+        for start, stop in split_into_bands(x.shape[2], row_bytes):
             near = take_rows(x, start - 1, stop + 1)
-            y = interleaved_phases(near, kernels, halo=True)
+            y = convolve_phases(near, kernels, halo=True)
             yield 2 * start, 2 * stop, blur(self.fir, y, (0, 1), 4.0, channel_gain, bias)
 
 
@@ -205,11 +212,11 @@ class FastStyledConv(View, StyledConv):
         generator: Generators = None,
     ) -> torch.Tensor:
         conv = FastModulatedConv2d(self.conv)
-        if conv.weight.shape[-1] == 3 and runs_in_bands(x, *conv.output_size(x)):
+        if conv.weight.shape[-1] == 3 and runs_in_bands(x, *conv.find_output_size(x)):
             return self._in_bands(conv, x, style, noise, generator)
-        y = conv(x, style, ACTIVATION_GAIN, self.activate.scaled_bias())
+        y = conv(x, style, ACTIVATION_GAIN, self.activate.scale_bias())
         dtype, y = y.dtype, widen(y)
-        y = y.add_(self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN))
+        y = y.add_(self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN))
         return leaky_relu_(y).to(dtype)
 
     def _in_bands(
@@ -220,14 +227,14 @@ class FastStyledConv(View, StyledConv):
         noise: torch.Tensor | None,
         generator: Generators,
     ) -> torch.Tensor:
-        out = empty_map(x, *conv.output_size(x))
-        noise = self.noise.scaled_noise(out, noise, generator, ACTIVATION_GAIN)
-        bias = self.activate.scaled_bias()
+        out = allocate_map(x, *conv.find_output_size(x))
+        noise = self.noise.scale_noise(out, noise, generator, ACTIVATION_GAIN)
+        bias = self.activate.scale_bias()
         style = style.expand(x.shape[0], -1)
         for index in range(x.shape[0]):
             one = slice(index, index + 1)
             own = noise[one] if noise.shape[0] > 1 else noise
-            for start, stop, rows in conv.rows(x[one], style[one], ACTIVATION_GAIN, bias):
+            for start, stop, rows in conv.compute_rows(x[one], style[one], ACTIVATION_GAIN, bias):
                 rows = widen(rows).add_(own[:, :, start:stop])
                 leaky_relu_into(rows, out[one, :, start:stop])
         return out
@@ -245,4 +252,4 @@ class FastToRGB(View, ToRGB):
         return y if skip is None else y.add_(self.fir.upsample(skip))
 
 
-FORMS = {ModulatedConv2d: FastModulatedConv2d, StyledConv: FastStyledConv, ToRGB: FastToRGB}
+FORMS: Forms = {ModulatedConv2d: FastModulatedConv2d, StyledConv: FastStyledConv, ToRGB: FastToRGB}

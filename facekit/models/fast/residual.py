@@ -1,12 +1,14 @@
 """GRIG's blocks with their spectral and batch norms folded into plain channels_last convolutions.
 
-Unlike views these forms hold weights of their own: a snapshot, as the folding takes longer than a call may wait.
+Unlike views these forms have weights of their own, a snapshot: folding takes too long to be done at every call.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facekit.models.fast.view import Forms
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import (
     LEAK,
     AOTBlock,
@@ -20,7 +22,10 @@ from facekit.models.layers.spectral import SpectralConv2d
 
 
 class PlainConv(nn.Module):
-    """Convolution with a fixed kernel and bias."""
+    """Convolution with a fixed kernel and bias; stride, padding, dilation and dtype are those of `conv`."""
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -35,26 +40,27 @@ class PlainConv(nn.Module):
 
 
 def fold_norms(conv: SpectralConv2d, norm: nn.BatchNorm2d, gain: float = 1.0) -> tuple[PlainConv, Tensor]:
-    """`gain` times the norm of the convolution as one convolution, and the factor of each output channel."""
-    scale = gain * norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
-    bias = gain * norm.bias.float() - scale * norm.running_mean.float()
-    weight = spectral_weight(conv) * scale[:, None, None, None]
+    """Fold `gain` times norm(conv(x)) into one convolution; also give its factor of every output channel, [out]."""
+    mean, variance = norm.get_buffer("running_mean").float(), norm.get_buffer("running_var").float()
+    scale = gain * norm.weight.float() * torch.rsqrt(variance + norm.eps)
+    bias = gain * norm.bias.float() - scale * mean
+    weight = normalize_kernel(conv) * scale[:, None, None, None]
     return PlainConv(conv, weight, bias), scale
 
 
-def spectral_weight(conv: SpectralConv2d) -> Tensor:
-    """Normalised kernel in float32."""
+def normalize_kernel(conv: SpectralConv2d) -> Tensor:
+    """Kernel divided by its spectral norm in float32, [out, in, k, k], with `u` and `v` as they are."""
     matrix = conv.weight.flatten(1).float()
     return conv.weight.float() / torch.dot(conv.u.float(), torch.mv(matrix, conv.v.float()))
 
 
 def fold_convolution(conv: SpectralConv2d) -> PlainConv:
-    """A spectrally normalised convolution as a plain one."""
-    return PlainConv(conv, spectral_weight(conv), conv.bias)
+    """Turn a spectrally normalised convolution into a plain one."""
+    return PlainConv(conv, normalize_kernel(conv), conv.bias)
 
 
 class FoldedDown(nn.Module):
-    """`DownBlock`; leaky ReLU is positively homogeneous, so the mean's 1/2 stands in the kernels."""
+    """`DownBlock`; leaky ReLU is positively homogeneous, so the mean's 1/2 is multiplied into the kernels."""
 
     def __init__(self, block: DownBlock) -> None:
         super().__init__()
@@ -73,14 +79,13 @@ class FoldedAOT(nn.Module):
 
     def __init__(self, block: AOTBlock) -> None:
         super().__init__()
-        convs = [fold_convolution(branch) for branch in block.branches]
-        gate = fold_convolution(block.gate)
-        first, self.branches = convs[0], nn.ModuleList(convs[1:])
+        gate, (first, *others) = block.gate, block.branches
+        self.branches = ModuleList(fold_convolution(branch) for branch in others)
         self.rates = block.rates[1:]
-        self.split = [block.gate.out_channels, block.branches[0].out_channels]
-        self.gate_and_first = PlainConv(
-            block.gate, torch.cat([gate.weight, first.weight]), torch.cat([gate.bias, first.bias])
-        )
+        self.split = [gate.out_channels, first.out_channels]
+        weight = torch.cat([normalize_kernel(gate), normalize_kernel(first)])
+        bias = torch.cat([gate.get_parameter("bias"), first.get_parameter("bias")])
+        self.gate_and_first = PlainConv(gate, weight, bias)
         self.fuse = fold_convolution(block.fuse)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,19 +100,23 @@ class FoldedAOT(nn.Module):
 
 
 class FoldedConvGLU(nn.Module):
-    """`ConvGLU`; the norm's factor stands in the kernel and in the strength of the noise."""
+    """`ConvGLU`; the norm's factor is multiplied into the kernel and into the strength of the noise."""
+
+    noise_strength: Tensor | None
 
     def __init__(self, block: ConvGLU) -> None:
         super().__init__()
         self.conv, scale = fold_norms(block.conv, block.norm)
         strength = block.noise_strength
         # A strength of zero, the initial one, needs no pass over the map.
-        noisy = strength is not None and bool(strength != 0)
-        strength = (scale * strength.float())[:, None, None].to(block.conv.weight.dtype) if noisy else None
-        self.register_buffer("noise_strength", strength)
+        if strength is None or not bool(strength != 0):
+            self.register_buffer("noise_strength", None)
+        else:
+            scaled = (scale * strength.float())[:, None, None]
+            self.register_buffer("noise_strength", scaled.to(block.conv.weight.dtype))
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(`[B, in_channels, H, W]`, noise `[B, 1, H, W]`) -> `[B, out_channels, H, W]`."""
+        """`[B, in_channels, H, W]`, noise `[B, 1, H, W]` or None -> `[B, out_channels, H, W]`."""
         x = self.conv(x)
         if self.noise_strength is not None and noise is not None:
             x.addcmul_(self.noise_strength, noise.to(x.dtype))
@@ -115,27 +124,30 @@ class FoldedConvGLU(nn.Module):
 
 
 class FoldedExcitation(nn.Module):
-    """`SkipExcitation` with matrix products: its convolutions see one position."""
+    """`SkipExcitation` with matrix products, since each of its convolutions has a single output position."""
+
+    weight1: Tensor
+    weight2: Tensor
 
     def __init__(self, block: SkipExcitation) -> None:
         super().__init__()
         dtype = block.conv1.weight.dtype
-        self.register_buffer("weight1", spectral_weight(block.conv1).flatten(1).to(dtype))
-        self.register_buffer("weight2", spectral_weight(block.conv2).flatten(1).to(dtype))
+        self.register_buffer("weight1", normalize_kernel(block.conv1).flatten(1).to(dtype))
+        self.register_buffer("weight2", normalize_kernel(block.conv2).flatten(1).to(dtype))
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """(`[B, source_channels, H, W]`, `[B, target_channels, H', W']`) -> gated target."""
+        """`[B, source_channels, H, W]`, `[B, target_channels, H', W']` -> the target, each channel times its gate."""
         pooled = F.adaptive_avg_pool2d(source, 4).flatten(1)
         gate = F.linear(F.silu(F.linear(pooled, self.weight1)), self.weight2).sigmoid_()
         return target * gate[:, :, None, None]
 
 
 def fold_plain(conv: nn.Conv2d) -> nn.Module:
-    """A convolution with its kernel in channels_last, where that makes a difference."""
+    """Give a convolution with its kernel in channels_last; the same convolution where the layout does not matter."""
     return conv if conv.groups > 1 or conv.kernel_size == (1, 1) else PlainConv(conv, conv.weight, conv.bias)
 
 
-FORMS = {
+FORMS: Forms = {
     DownBlock: FoldedDown,
     AOTBlock: FoldedAOT,
     ConvGLU: FoldedConvGLU,

@@ -1,14 +1,14 @@
-"""SMART and its plain sibling: folded kernels, bands of rows, and two linear maps as one."""
+"""`SMART` and `MultiDilationConv` with folded kernels, in bands of rows, and with two linear maps as one."""
 
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 
-from facekit.models.fast.bands import band_limits, empty_map, runs_in_bands, take_rows
+from facekit.models.fast.bands import allocate_map, runs_in_bands, split_into_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
 from facekit.models.fast.modulated import FOLD_FROM_PIXELS, scale_kernel
-from facekit.models.fast.view import View
+from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import split_scale
 from facekit.models.layers.noise import Generators
@@ -17,21 +17,23 @@ from facekit.models.layers.smart import (
     DOUBLE_GAIN,
     SMART,
     MultiDilationConv,
-    dilated_convolution,
+    convolve_dilated,
     multiply_pixels,
 )
 
 
-def dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
-    """`dilated_convolution` of one image by a 3x3 kernel, as bands with a row more above and below.
+def convolve_dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """Compute `convolve_dilated` of one image [1, in, H, W] by a 3x3 kernel, a band of rows at a time.
 
-    Yields (start, stop, [1, out, stop - start + 2, W]); rows outside the map are zero.
+    Yields:
+        First row of the band, the row behind its last, and the band with one row more above and below,
+        [1, out, stop - start + 2, W]; rows outside the map are zero.
     """
     channels, (height, width) = weight.shape[0], x.shape[2:]
     parts = [part.contiguous(memory_format=torch.channels_last) for part in weight.chunk(len(DILATIONS))]
     share = channels // len(DILATIONS)
     previous = None
-    for start, stop in band_limits(height, channels * width * x.element_size()):
+    for start, stop in split_into_bands(height, channels * width * x.element_size()):
         rows = x.new_empty(1, stop - start + 2, width, channels).permute(0, 3, 1, 2)
         # The first two rows are the last two of the band before.
         known = 1 if previous is None else 2
@@ -50,7 +52,7 @@ def dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, i
 
 
 class FastSMART(View, SMART):
-    """`SMART`; the fusion's scale and both gains join the demodulation, so that its kernel is used as it is."""
+    """`SMART`; demodulation takes over the fusion's scale and both gains, so the fusion's kernel needs no scaling."""
 
     def forward(
         self,
@@ -64,15 +66,15 @@ class FastSMART(View, SMART):
         if runs_in_bands(x, self.weight.shape[0], *x.shape[2:]):
             return self._in_bands(x, scale, gain, noise, generator)
         if x.shape[0] == 1 and x.shape[2] * x.shape[3] >= FOLD_FROM_PIXELS:
-            y = dilated_convolution(x, scale_kernel(self.weight, scale, gain, x.dtype))
+            y = convolve_dilated(x, scale_kernel(self.weight, scale, gain, x.dtype))
         else:
             map_scale, left = split_scale(scale, x.dtype)
-            y = dilated_convolution(x * map_scale, self.weight.to(x.dtype))
+            y = convolve_dilated(x * map_scale, self.weight.to(x.dtype))
             y.mul_((gain * left).to(y.dtype)[:, :, None, None])
-        y = F.conv2d(y, self.fusion.weight, self.fusion_activate.scaled_bias(DOUBLE_GAIN), padding=1)
+        y = F.conv2d(y, self.fusion.weight, self.fusion_activate.scale_bias(DOUBLE_GAIN), padding=1)
         dtype, y = y.dtype, leaky_relu_(widen(y))
-        y.add_(self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN))
-        return leaky_relu_(y.add_(self.activate.scaled_bias().view(1, -1, 1, 1))).to(dtype)
+        y.add_(self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN))
+        return leaky_relu_(y.add_(self.activate.scale_bias().view(1, -1, 1, 1))).to(dtype)
 
     def _in_bands(
         self,
@@ -82,16 +84,16 @@ class FastSMART(View, SMART):
         noise: torch.Tensor | None,
         generator: Generators,
     ) -> torch.Tensor:
-        out = empty_map(x, self.weight.shape[0], *x.shape[2:])
-        noise = self.noise.scaled_noise(out, noise, generator, ACTIVATION_GAIN)
+        out = allocate_map(x, self.weight.shape[0], *x.shape[2:])
+        noise = self.noise.scale_noise(out, noise, generator, ACTIVATION_GAIN)
         fusion = self.fusion.weight.contiguous(memory_format=torch.channels_last)
-        first_bias = self.fusion_activate.scaled_bias(DOUBLE_GAIN)
-        second_bias = self.activate.scaled_bias().view(1, -1, 1, 1)
+        first_bias = self.fusion_activate.scale_bias(DOUBLE_GAIN)
+        second_bias = self.activate.scale_bias().view(1, -1, 1, 1)
         for index in range(x.shape[0]):
             one = slice(index, index + 1)
             own = noise[one] if noise.shape[0] > 1 else noise
             kernel = scale_kernel(self.weight, scale[one], gain[one], x.dtype)
-            for start, stop, y in dilated_rows(x[one], kernel):
+            for start, stop, y in convolve_dilated_rows(x[one], kernel):
                 y = leaky_relu_(widen(F.conv2d(y, fusion, first_bias, padding=(0, 1))))
                 y.add_(own[:, :, start:stop]).add_(second_bias)
                 leaky_relu_into(y, out[one, :, start:stop])
@@ -104,13 +106,13 @@ class FastMultiDilationConv(View, MultiDilationConv):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.weight.shape[-1] == 1:
             return self._pointwise(x)
-        y = dilated_convolution(x, self.weight * self.scale)
-        y = leaky_relu_(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scaled_bias(DOUBLE_GAIN)))
-        return leaky_relu_(y.add_(self.activate.scaled_bias().view(1, -1, 1, 1)))
+        y = convolve_dilated(x, self.weight * self.scale)
+        y = leaky_relu_(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scale_bias(DOUBLE_GAIN)))
+        return leaky_relu_(y.add_(self.activate.scale_bias().view(1, -1, 1, 1)))
 
     def _pointwise(self, x: torch.Tensor) -> torch.Tensor:
-        weight = self.joined_kernel()
-        first_bias, second_bias = self.fusion_activate.scaled_bias(DOUBLE_GAIN), self.activate.scaled_bias()
+        weight = self.join_kernels()
+        first_bias, second_bias = self.fusion_activate.scale_bias(DOUBLE_GAIN), self.activate.scale_bias()
 
         def compute(rows: torch.Tensor) -> torch.Tensor:
             y = leaky_relu_(multiply_pixels(rows, weight, first_bias))
@@ -119,12 +121,12 @@ class FastMultiDilationConv(View, MultiDilationConv):
         channels, (height, width) = weight.shape[0], x.shape[2:]
         if not runs_in_bands(x, channels, height, width):
             return leaky_relu_(compute(x))
-        out = empty_map(x, channels, height, width)
+        out = allocate_map(x, channels, height, width)
         for index in range(x.shape[0]):
             one = slice(index, index + 1)
-            for start, stop in band_limits(height, channels * width * x.element_size()):
+            for start, stop in split_into_bands(height, channels * width * x.element_size()):
                 leaky_relu_into(compute(x[one, :, start:stop]), out[one, :, start:stop])
         return out
 
 
-FORMS = {SMART: FastSMART, MultiDilationConv: FastMultiDilationConv}
+FORMS: Forms = {SMART: FastSMART, MultiDilationConv: FastMultiDilationConv}

@@ -1,1 +1,1 @@
-"""Layers that the networks are made of, as they are defined; `facekit.models.fast` holds faster forms of some."""
+"""Definitions of the layers that networks are made of; `facekit.models.fast` computes some of them faster."""

@@ -53,12 +53,12 @@ class TACCBlock(nn.Module):
         return F.layer_norm(position + channel, (dim,)) * (1 + gate) + shift
 
     def attend_positions(self, codes: torch.Tensor, condition: torch.Tensor, count: int) -> torch.Tensor:
-        """a^p: every new code is a mix of the value codes, [B, N, D]."""
+        """a^p of Eq. 3.4, [B, N, D]: every new code is a mix of the N value codes."""
         score = self.position_key(codes) @ self.position_query(condition).transpose(1, 2)
         return (score / math.sqrt(count)).softmax(-1) @ self.position_value(codes)
 
     def attend_channels(self, codes: torch.Tensor, condition: torch.Tensor, dim: int) -> torch.Tensor:
-        """a^c: every new channel is a mix of the value channels, [B, N, D]."""
+        """a^c of Eq. 3.4, [B, N, D]: every new channel is a mix of the D value channels."""
         score = self.channel_key(condition).transpose(1, 2) @ self.channel_query(codes)
         return self.channel_value(codes) @ (score / math.sqrt(dim)).softmax(1)
 
@@ -66,8 +66,8 @@ class TACCBlock(nn.Module):
 class CodeModulationBlock(nn.Module):
     """Code-to-code modulation, Eq. 6.15: residual codes w^r and offsets, both [B, t, D] -> offsets [B, t, D].
 
-    With D = 512 a block has 2,625,536 parameters. It differs from `TACCBlock` (Eq. 3.4 as published): queries
-    come from w^r in both attentions, and nothing is normalised but the sum.
+    With D = 512 a block has 2,625,536 parameters. Unlike in `TACCBlock` (Eq. 3.4 as published), the queries of both
+    attentions come from w^r, and only the sum is normalised.
     """
 
     def __init__(self, style_dim: int) -> None:
@@ -90,12 +90,12 @@ class CodeModulationBlock(nn.Module):
         return F.layer_norm(mixed, (dim,)) * (gate + 1) + shift
 
     def attend_channels(self, residual: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-        """a^c: every new code is a mix of the t value codes, [B, t, D]."""
+        """a^c of Eq. 6.15, [B, t, D]: every new code is a mix of the t value codes."""
         score = self.channel_query(residual) @ self.channel_key(offsets).transpose(1, 2)
         return (score / math.sqrt(offsets.shape[1])).softmax(2) @ self.channel_value(offsets)
 
     def attend_positions(self, residual: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-        """a^p: every new channel is a mix of the D value channels, [B, t, D]."""
+        """a^p of Eq. 6.15, [B, t, D]: every new channel is a mix of the D value channels."""
         score = self.position_query(residual).transpose(1, 2) @ self.position_key(offsets)
         # The rows are what the product with the values sums over.
         return self.position_value(offsets) @ (score / math.sqrt(offsets.shape[2])).softmax(1)

@@ -1,4 +1,6 @@
-"""IR-SE backbone (improved residual units with squeeze-and-excitation), as pSp uses it at 50 layers."""
+"""IR-SE backbone (improved residual units with squeeze-and-excitation); pSp uses the one with 50 layers."""
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +22,9 @@ class SqueezeExcite(nn.Module):
 
 
 class IRSEBlock(nn.Module):
-    """One unit: [B, in, H, W] -> [B, out, H / stride, W / stride]; the stride sits on the second convolution.
+    """One residual unit, [B, in, H, W] -> [B, out, H / stride, W / stride]; its second convolution has the stride.
 
-    The shortcut subsamples where the width stays, and is a normalised 1x1 convolution where it changes.
+    The shortcut takes every `stride`-th pixel where in = out, and is a normalised 1x1 convolution where they differ.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, reduction: int = 16) -> None:
@@ -48,7 +50,7 @@ class IRSEBlock(nn.Module):
         return torch.addcmul(shortcut, y, self.gate(y))
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        """The unit's path beside the shortcut, before the gate."""
+        """The path beside the shortcut, before the gate: [B, in, H, W] -> [B, out, H / stride, W / stride]."""
         y = self.activation(self.conv1(self.norm1(x)))
         return self.norm2(self.conv2(y))
 
@@ -63,11 +65,16 @@ class Stem(nn.Sequential):
             nn.PReLU(out_channels),
         )
 
+    @property
+    def layers(self) -> tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU]:
+        """Convolution, normalisation and activation, in the order in which they are called."""
+        return cast(tuple[nn.Conv2d, nn.BatchNorm2d, nn.PReLU], tuple(self))
+
 
 class IRSEBackbone(nn.Module):
     """Stem and four stages, each of which halves the size: [B, in, S, S] -> maps at S/4, S/8 and S/16.
 
-    At the published widths and depths this is IR-SE50: (128 at S/4, 256 at S/8, 512 at S/16).
+    With the published widths and depths this is IR-SE50, whose maps have 128, 256 and 512 channels.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Layers that every style-based network here shares: equalised learning rate, activation, sums, statistics.
+"""Layers of all style-based networks: linear and convolution with equalised learning rate, activation, sums.
 
 Karras et al., "Progressive Growing of GANs" (equalised learning rate, pixel norm, minibatch deviation) and
 "Analyzing and Improving the Image Quality of StyleGAN" (StyleGAN2: activation with gain).
@@ -29,11 +29,13 @@ def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
     return (wide * torch.rsqrt(wide.square().mean(dim, keepdim=True) + 1e-8)).to(x.dtype)
 
 
-def minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
-    """[B, C, H, W] -> [B, C + 1, H, W]: one more channel with the mean standard deviation within a group.
+def append_minibatch_stddev(x: torch.Tensor, group_size: int = 4) -> torch.Tensor:
+    """[B, C, H, W] -> [B, C + 1, H, W]: add a channel with the mean standard deviation within each group of samples.
 
     A group is made of the samples i, i + B/g, i + 2B/g, ... with g = min(B, group_size).
-    ValueError when B is not a multiple of g.
+
+    Raises:
+        ValueError: B is not a multiple of g.
     """
     batch, channels, height, width = x.shape
     group = min(batch, group_size)
@@ -72,7 +74,8 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gain = ACTIVATION_GAIN if self.activation else 1.0
-        bias, bias_gain = self.bias, self.lr_mul * gain
+        bias: torch.Tensor | None = self.bias
+        bias_gain = self.lr_mul * gain
         if bias is not None and bias_gain != 1:
             bias = bias * bias_gain
         y = F.linear(x * (self.scale * gain), self.weight, bias)
@@ -82,8 +85,7 @@ class EqualizedLinear(nn.Module):
 class EqualizedConv2d(nn.Module):
     """Convolution with equalised learning rate: W is stored as N(0, 1), used as W / sqrt(in k k).
 
-    [B, in, H, W] -> [B, out, H', W']; zero padding of `padding` (default: the size stays at stride 1).
-    `gain` of `forward` multiplies the result, bias not included.
+    [B, in, H, W] -> [B, out, H', W']; zero padding of `padding` pixels (default: at stride 1 the size stays).
     """
 
     def __init__(
@@ -105,7 +107,9 @@ class EqualizedConv2d(nn.Module):
         self.dilation = dilation
 
     def forward(self, x: torch.Tensor, gain: float = 1.0, bias: torch.Tensor | None = None) -> torch.Tensor:
-        weight, scale = self.weight, self.scale * gain
+        """`gain` times the convolution, plus `bias` [out]; None stands for the layer's own, if it has one."""
+        weight: torch.Tensor = self.weight
+        scale = self.scale * gain
         # The scale goes to whichever is the smaller tensor: deep maps have fewer values than their kernels.
         if x.numel() < weight.numel():
             x = x * scale
@@ -118,15 +122,15 @@ class EqualizedConv2d(nn.Module):
 class FusedLeakyReLU(nn.Module):
     """leaky_relu(x + b, 0.2) * sqrt(2) over the channels of [B, C, ...] (StyleGAN2's activation).
 
-    Layers that come right after a convolution read `scaled_bias` instead: leaky ReLU is positively
-    homogeneous, so the gain can move into the convolution and its bias, which saves passes over the map.
+    Right after a convolution it is not called: leaky ReLU is positively homogeneous, so the gain can be multiplied
+    into the convolution and its bias, `scale_bias`, which saves passes over the map.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def scaled_bias(self, gain: float = ACTIVATION_GAIN) -> torch.Tensor:
+    def scale_bias(self, gain: float = ACTIVATION_GAIN) -> torch.Tensor:
         """The bias [C] times `gain`."""
         return self.bias * gain
 
@@ -161,19 +165,19 @@ class ConvLayer(nn.Module):
         self.blur = {"padding": 2} if strided else {"padding": 1, "stride": 2}
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
-        """The layer's output times `gain` (which costs nothing)."""
+        """`gain` times the layer's output; the factor costs nothing."""
         if self.fir is not None:
             x = self.fir.blur(x, **self.blur)
         if self.activate is None:
             return self.conv(x, gain)
         gain = gain * ACTIVATION_GAIN
-        return leaky_relu(self.conv(x, gain, self.activate.scaled_bias(gain)))
+        return leaky_relu(self.conv(x, gain, self.activate.scale_bias(gain)))
 
 
 class Sum(nn.Module):
-    """A map plus others of its shape (or one row for all); those that are None do not count.
+    """Map [B, C, H, W] plus other maps, of that shape or with one row for the whole batch; None is skipped.
 
-    A layer of its own so that its inference form may add in place: the first map must be the caller's own.
+    It is a layer because its inference form adds in place, to the first map, which nobody else may need any more.
     """
 
     def forward(self, x: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:
@@ -184,7 +188,7 @@ class Sum(nn.Module):
 
 
 class WeightedSum(nn.Module):
-    """Maps [B or 1, C, H, W], each times its weights [B, 1, H, W], added up -> [B, C, H, W]."""
+    """Weighted sum of maps [B or 1, C, H, W], with weights [B, 1, H, W] for each -> [B, C, H, W]."""
 
     def forward(self, maps: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> torch.Tensor:
         total = maps[0] * weights[0]
@@ -194,12 +198,16 @@ class WeightedSum(nn.Module):
 
 
 def channels_at(resolution: int, channel_base: int = 32768, max_channels: int = 512) -> int:
-    """Channel table of StyleGAN2: min(channel_base / resolution, max_channels)."""
+    """Width of StyleGAN2's maps of that side in pixels: min(channel_base / resolution, max_channels)."""
     return min(channel_base // resolution, max_channels)
 
 
-def num_latents(sample_size: int) -> int:
-    """Style vectors of a network of this size: 2 log2(size) - 2. ValueError unless a power of two from 8."""
+def count_styles(sample_size: int) -> int:
+    """Count the style vectors of a network for pictures of this side: 2 log2(sample_size) - 2.
+
+    Raises:
+        ValueError: `sample_size` is not a power of two from 8 on.
+    """
     if sample_size < 8 or sample_size & (sample_size - 1):
         raise ValueError(f"sample_size must be a power of two from 8 on, not {sample_size}")
     return 2 * sample_size.bit_length() - 4

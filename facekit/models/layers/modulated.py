@@ -28,7 +28,7 @@ class Modulation(nn.Module):
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, style: torch.Tensor) -> torch.Tensor:
-        """[B, style_dim] -> s [B, in]."""
+        """Style [B, style_dim] -> s [B, in]."""
         return self.affine(style).float() * self.scale
 
     def demodulate(self, scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -40,9 +40,9 @@ class Modulation(nn.Module):
 
 
 def split_scale(scale: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """s [B, in] -> (map scale [B, in, 1, 1] of at most 1 in `dtype`, what is left for the output [B, 1]).
+    """s [B, in] -> map scale [B, in, 1, 1] in `dtype`, at most 1 in size, and the factor left for the output, [B, 1].
 
-    Half precision then holds large styles: the scaled map never exceeds the map itself.
+    So half precision bears large styles: the scaled map never exceeds the map itself.
     """
     peak = scale.detach().abs().amax(1, keepdim=True).clamp_min(1e-8)
     return (scale / peak).to(dtype)[:, :, None, None], peak
@@ -51,9 +51,16 @@ def split_scale(scale: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, 
 class ModulatedConv2d(nn.Module):
     """Convolution whose kernel is scaled by a style, per sample: [B, in, H, W] -> [B, out, H', W'].
 
-    `resample`: None (stride 1, size stays, `dilation` possible), "up" (stride-2 transposed convolution, then
-    the FIR filter of sum 4; twice the size) or "down" (FIR filter, then stride 2; half the size).
+    Args:
+        resample: None (stride 1, the size stays, `dilation` possible), "up" (transposed convolution of stride 2, then
+            the FIR filter of sum 4; twice the size) or "down" (FIR filter, then stride 2; half the size).
+        demodulate: scale the output by d of `Modulation`.
+
+    Raises:
+        ValueError: `resample` is none of these.
     """
+
+    fir: FIRFilter  # where there is something to resample
 
     def __init__(
         self,
@@ -73,7 +80,8 @@ class ModulatedConv2d(nn.Module):
         self.resample = resample
         self.dilation = dilation
         self.demodulate = demodulate
-        self.fir = FIRFilter() if resample else None
+        if resample:
+            self.fir = FIRFilter()
 
     def forward(
         self,
@@ -82,21 +90,21 @@ class ModulatedConv2d(nn.Module):
         gain: float = 1.0,
         bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """gain * d * convolution(s * x) + bias [out]; `style` is [B, style_dim]."""
+        """gain * d * convolution(s * x) + bias, with s and d of `style` [B, style_dim] and `bias` [out]."""
         scale = self.modulation(style)
         map_scale, left = split_scale(scale, x.dtype)
         y = self.convolve(x * map_scale, self.weight.to(x.dtype))
-        gain = (self.output_gain(scale, gain) * left).to(y.dtype)[:, :, None, None]
-        return y * gain if bias is None else torch.addcmul(bias.to(y.dtype).view(1, -1, 1, 1), y, gain)
+        factor = (self.compute_output_gain(scale, gain) * left).to(y.dtype)[:, :, None, None]
+        return y * factor if bias is None else torch.addcmul(bias.to(y.dtype).view(1, -1, 1, 1), y, factor)
 
-    def output_gain(self, scale: torch.Tensor, gain: float) -> torch.Tensor:
-        """s [B, in] -> what the output channels are multiplied by, [B or 1, out]: d times `gain`."""
+    def compute_output_gain(self, scale: torch.Tensor, gain: float) -> torch.Tensor:
+        """s [B, in] -> factors of the output channels, d times `gain`: [B, out], or [1, out] without demodulation."""
         if self.demodulate:
             return self.modulation.demodulate(scale, self.weight) * gain
         return scale.new_full((1, self.weight.shape[0]), gain)
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """The convolution alone, with its resampling."""
+        """Convolve and resample, without style and bias: [B, in, H, W], W [out, in, k, k] -> [B, out, H', W']."""
         if self.resample == "up":
             return self.fir.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, gain=4.0)
         if self.resample == "down":
@@ -106,7 +114,7 @@ class ModulatedConv2d(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Style layer SC: modulated convolution -> noise -> bias and leaky ReLU, [B, in, H, W] -> [B, out, H', W'].
+    """Style layer SC: modulated convolution, noise, bias and leaky ReLU, [B, in, H, W] -> [B, out, H', W'].
 
     Leaky ReLU is positively homogeneous, so its gain sqrt(2) is multiplied into convolution, noise and bias.
     """
@@ -131,15 +139,15 @@ class StyledConv(nn.Module):
         noise: torch.Tensor | None = None,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """`style` [B, style_dim]; `noise` [B or 1, 1, H', W'], drawn (from `generator`) when None."""
-        y = self.conv(x, style, ACTIVATION_GAIN, self.activate.scaled_bias())
-        return leaky_relu(y + self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN))
+        """`style` is [B, style_dim]; `noise` [B or 1, 1, H', W'], or None: drawn, from `generator` if there is one."""
+        y = self.conv(x, style, ACTIVATION_GAIN, self.activate.scale_bias())
+        return leaky_relu(y + self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN))
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to RGB without demodulation, plus bias, plus the up-sampled RGB below.
+    """RGB head: modulated 1x1 convolution without demodulation, plus bias, plus the picture of half the size.
 
-    [B, in, H, W] (and [B, 3, H/2, W/2]) -> [B, 3, H, W].
+    [B, in, H, W] -> [B, channels, H, W].
     """
 
     def __init__(self, in_channels: int, style_dim: int, channels: int = 3) -> None:
@@ -150,6 +158,7 @@ class ToRGB(nn.Module):
         self.fir = FIRFilter()
 
     def forward(self, x: torch.Tensor, style: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
+        """`style` is [B, style_dim]; `skip` [B, channels, H/2, W/2] the smaller picture, if there is one."""
         # A matrix product per sample: the styles meet the small kernels, never the large map.
         kernels = (self.weight[:, :, 0, 0].t() * self.modulation(style)[:, :, None]).to(x.dtype)
         batch, _, height, width = x.shape

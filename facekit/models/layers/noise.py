@@ -1,4 +1,4 @@
-"""StyleGAN2's noise: injected after a convolution, drawn or stored with the network."""
+"""StyleGAN2's noise, which is added after a convolution: drawn, or stored with the network."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ from torch import nn
 
 Generators = torch.Generator | list[torch.Generator] | None
 
-# "random": drawn at every call; "fixed": the maps that the network stores; "none": zeros; or a map for each layer.
+# "random": drawn at every call; "fixed": the maps stored with the network; "none": zeros; or one map for each layer.
 Noise = Literal["random", "fixed", "none"] | Sequence[torch.Tensor]
 
 
@@ -20,16 +20,26 @@ class NoiseInjection(nn.Module):
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(1))
 
-    def scaled_noise(
+    def scale_noise(
         self,
         x: torch.Tensor,
         noise: torch.Tensor | None = None,
         generator: Generators = None,
         gain: float = 1.0,
     ) -> torch.Tensor:
-        """gain * strength * n for the map `x` [B, C, H, W], n drawn from N(0, 1) when `noise` is None.
+        """gain * strength * n, what to add to the map `x` [B, C, H, W].
 
-        ValueError when `noise` does not fit the map.
+        Args:
+            x: gives shape, dtype and device.
+            noise: n, [B or 1, 1, H, W]; None: drawn from N(0, 1).
+            generator: source of the noise that is drawn.
+            gain: factor.
+
+        Returns:
+            [B or 1, 1, H, W].
+
+        Raises:
+            ValueError: `noise` does not fit the map.
         """
         # A strength of zero is no case of its own: looking at it would wait for the device and end a compiled graph.
         shape = (x.shape[0], 1, *x.shape[2:])
@@ -43,25 +53,28 @@ class NoiseInjection(nn.Module):
     def forward(
         self, x: torch.Tensor, noise: torch.Tensor | None = None, generator: Generators = None
     ) -> torch.Tensor:
-        return x + self.scaled_noise(x, noise, generator)
+        return x + self.scale_noise(x, noise, generator)
 
 
 def store_noise(network: nn.Module, sizes: Sequence[int]) -> None:
-    """Give a network its "fixed" noise: buffers `noise_0`, `noise_1`, ... [1, 1, side, side] from N(0, 1)."""
+    """Give a network its "fixed" noise: for each side in `sizes` a buffer `noise_i` [1, 1, side, side], N(0, 1)."""
     for index, size in enumerate(sizes):
         network.register_buffer(f"noise_{index}", torch.randn(1, 1, size, size))
 
 
-def noise_maps(network: nn.Module, noise: Noise, sizes: Sequence[int]) -> list[torch.Tensor | None]:
-    """The map of every noise layer of a network, None where it is to be drawn.
+def choose_noise_maps(network: nn.Module, noise: Noise, sizes: Sequence[int]) -> list[torch.Tensor | None]:
+    """Choose the map of every noise layer of a network.
 
     Args:
-        network: has the buffers of `store_noise`.
+        network: one with the buffers of `store_noise`.
         noise: see `Noise`.
         sizes: sides of the maps, as given to `store_noise`.
 
+    Returns:
+        A map [1 or B, 1, side, side] for each layer, or None where the layer is to draw it.
+
     Raises:
-        ValueError: another word, or another number of maps.
+        ValueError: `noise` is another word, or another number of maps.
     """
     count = len(sizes)
     if not isinstance(noise, str):

@@ -1,6 +1,6 @@
 """FIR resampling of StyleGAN2: the [1, 3, 3, 1] filter before down-sampling and after up-sampling.
 
-Every form is a depthwise convolution, so that maps stay in channels_last from end to end.
+Maps that come in channels_last stay so: the filter is a depthwise convolution, or a sum of shifted maps.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def blur_by_sums(x: torch.Tensor, gain: float, padding: int, stride: int) -> torch.Tensor:
-    """The filter times `gain` as sums of shifted maps, rows and columns one after the other.
+    """The filter of `FIRFilter.blur` as sums of shifted maps, rows and columns one after the other.
 
     cuDNN's depthwise convolutions in half precision take twice as long as these passes over the memory.
     """
@@ -61,7 +61,9 @@ class _Blur(torch.autograd.Function):
 
 
 class FIRFilter(nn.Module):
-    """The 4x4 filter [1, 3, 3, 1] x [1, 3, 3, 1], sum 1; it leaves nothing in the state dict."""
+    """The 4x4 filter [1, 3, 3, 1] x [1, 3, 3, 1] of sum 1. It has no entry in the state dict."""
+
+    kernel: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,9 +71,9 @@ class FIRFilter(nn.Module):
         self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
 
     def blur(self, x: torch.Tensor, padding: int, gain: float = 1.0, stride: int = 1) -> torch.Tensor:
-        """[B, C, H, W] -> [B, C, H + 2p - 3, W + 2p - 3]: filter after zero padding p, times `gain`.
+        """[B, C, H, W] -> [B, C, H + 2p - 3, W + 2p - 3]: zero padding by p = `padding` pixels, filter, times `gain`.
 
-        With `stride` 2 only every second pixel of that is computed.
+        With `stride` 2 only every second row and column of that is computed.
         """
         kernel = (self.kernel.to(x.dtype) * gain).expand(x.shape[1], 1, 4, 4)
         if x.requires_grad:
@@ -79,7 +81,7 @@ class FIRFilter(nn.Module):
         return F.conv2d(x, kernel, stride=stride, padding=padding, groups=x.shape[1])
 
     def upsample(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] -> [B, C, 2H, 2W]: zero insertion, then the filter with sum 4."""
+        """[B, C, H, W] -> [B, C, 2H, 2W]: a zero after every pixel, then the filter with sum 4."""
         kernel = (self.kernel.to(x.dtype) * 4).expand(x.shape[1], 1, 4, 4)
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.spectral import SpectralConv2d
 
 LEAK = 0.2
@@ -25,7 +26,7 @@ class ConvNorm(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Halves the size: the mean of a two-convolution path and a pooled 1x1 path."""
+    """Halves the size: the mean of a path of two convolutions and a path of pooling and a 1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -41,9 +42,16 @@ class DownBlock(nn.Module):
 
 
 class AOTBlock(nn.Module):
-    """Aggregated contextual transformation: dilated branches merged by a spatial gate.
+    """Aggregated contextual transformation: a gate decides, pixel by pixel, between the map and dilated branches.
 
     Zeng et al., Aggregated contextual transformations for high-resolution image inpainting, TVCG 2022.
+
+    Args:
+        channels: width of the map; every branch makes an equal share of it.
+        rates: dilation of each branch.
+
+    Raises:
+        ValueError: `channels` cannot be shared equally.
     """
 
     def __init__(self, channels: int, rates: tuple[int, ...] = (1, 2, 4, 8)) -> None:
@@ -51,14 +59,18 @@ class AOTBlock(nn.Module):
         if channels % len(rates):
             raise ValueError(f"an AOT block needs channels divisible by {len(rates)}, got {channels}")
         self.rates = rates
-        self.branches = nn.ModuleList(
+        self.branches = ModuleList(
             SpectralConv2d(channels, channels // len(rates), 3, dilation=rate) for rate in rates
         )
         self.fuse = SpectralConv2d(channels, channels, 3)
         self.gate = SpectralConv2d(channels, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, channels, H, W]` -> the same shape; H and W must exceed the largest rate (reflection)."""
+        """`[B, channels, H, W]` -> the same shape.
+
+        Raises:
+            ValueError: H or W does not exceed the largest rate, by which the map is reflected at its border.
+        """
         if min(x.shape[-2:]) <= max(self.rates):
             raise ValueError(
                 f"AOT block: {x.shape[-2]}x{x.shape[-1]} map is too small for dilation {max(self.rates)}"
@@ -74,7 +86,7 @@ class AOTBlock(nn.Module):
 
 
 def standardize(x: Tensor) -> Tensor:
-    """Per-sample, per-channel `10 z - 5` with z the standard score over the map, in float32."""
+    """`[B, C, H, W]` -> `10 z - 5` in float32, z the standard score within the map of each sample and channel."""
     x = x.float()
     centred = x - x.mean(dim=(2, 3), keepdim=True)
     # A norm of the centred map is three times as fast as the standard deviation in channels_last.
@@ -95,13 +107,13 @@ class SkipExcitation(nn.Module):
         self.conv2 = SpectralConv2d(target_channels, target_channels, 1, bias=False)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """(`[B, source_channels, H, W]`, `[B, target_channels, H', W']`) -> gated target."""
+        """`[B, source_channels, H, W]`, `[B, target_channels, H', W']` -> the target, each channel times its gate."""
         gate = self.conv2(F.silu(self.conv1(F.adaptive_avg_pool2d(source, 4)))).sigmoid()
         return target * gate
 
 
 class ConvGLU(nn.Module):
-    """`ConvNorm` to twice the channels and a gated linear unit; optionally a noise layer before the norm."""
+    """`ConvNorm` to twice the channels, then a gated linear unit; with `noise` a noise layer before the norm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, noise: bool = False) -> None:
         super().__init__()
@@ -112,7 +124,7 @@ class ConvGLU(nn.Module):
         self.norm = nn.BatchNorm2d(2 * out_channels)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(`[B, in_channels, H, W]`, noise `[B, 1, H, W]`) -> `[B, out_channels, H, W]`."""
+        """`[B, in_channels, H, W]`, noise `[B, 1, H, W]` or None -> `[B, out_channels, H, W]`."""
         x = self.conv(x)
         if self.noise_strength is not None and noise is not None:
             x = x + self.noise_strength.to(x.dtype) * noise.to(x.dtype)
@@ -140,10 +152,10 @@ class NoiseUpBlock(nn.Module):
         self.conv2 = ConvGLU(out_channels, out_channels, 3, noise=True)
 
     def forward(self, x: Tensor, noise: list[Tensor] | tuple[Tensor, Tensor]) -> Tensor:
-        """(`[B, in_channels, H, W]`, two maps `[B, 1, 2H, 2W]`) -> `[B, out_channels, 2H, 2W]`."""
+        """`[B, in_channels, H, W]`, two noise maps `[B, 1, 2H, 2W]` -> `[B, out_channels, 2H, 2W]`."""
         return self.conv2(self.conv1(upsample(x), noise[0]), noise[1])
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Bilinear, twice the size, corners aligned."""
+    """`[B, C, H, W]` -> `[B, C, 2H, 2W]`, bilinear, with the corners of both maps aligned."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)

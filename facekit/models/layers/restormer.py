@@ -23,7 +23,11 @@ class ChannelLayerNorm(nn.Module):
 
 
 class TransposedAttention(nn.Module):
-    """Multi-Dconv head transposed attention: softmax over channels, cost linear in the map's size."""
+    """Multi-Dconv head transposed attention: channels attend to channels, at a cost linear in the map's size.
+
+    Raises:
+        ValueError: `channels` is not a multiple of `num_heads`.
+    """
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -61,7 +65,7 @@ class TransposedAttention(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """Gated-Dconv feed-forward network: GELU of one half gates the other."""
+    """Gated-Dconv feed-forward network: the GELU of one half of the hidden channels gates the other half."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -77,7 +81,7 @@ class GatedFeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward, each on the normalised input and added to it."""
+    """Attention, then feed-forward; each reads the normalised map, and what it makes is added to the map."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -92,8 +96,8 @@ class TransformerBlock(nn.Module):
         return x + self.feed_forward(self.norm2(x))
 
 
-def transformer_stage(channels: int, num_heads: int, num_blocks: int) -> nn.Sequential:
-    """`num_blocks` transformer blocks in a row."""
+def build_transformer_stage(channels: int, num_heads: int, num_blocks: int) -> nn.Sequential:
+    """Build `num_blocks` transformer blocks in a row: `[B, channels, H, W]` -> the same shape."""
     return nn.Sequential(*(TransformerBlock(channels, num_heads) for _ in range(num_blocks)))
 
 

@@ -1,4 +1,4 @@
-"""Layers that look at several distances at once: SMART (thesis Section 3.2.3) and its plain sibling."""
+"""Layers that look at several distances at once: SMART (thesis Section 3.2.3), and the same without style."""
 
 import math
 
@@ -16,8 +16,8 @@ DILATIONS = (1, 2, 4, 8)
 DOUBLE_GAIN = ACTIVATION_GAIN**2
 
 
-def dilated_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """[B, in, H, W], W [out, in, k, k] -> [B, out, H, W]; each quarter of the outputs has its dilation."""
+def convolve_dilated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """[B, in, H, W], W [out, in, k, k], k 1 or 3 -> [B, out, H, W]; each quarter of the outputs has its dilation."""
     size = weight.shape[-1]
     if size == 1:
         return F.conv2d(x, weight)
@@ -36,7 +36,7 @@ def multiply_pixels(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -
 
 
 def check_quarters(channels: int) -> None:
-    """ValueError unless the outputs can be shared by the four dilations."""
+    """Raise ValueError unless the four dilations can share the output channels equally."""
     if channels % len(DILATIONS):
         raise ValueError(f"{channels} output channels cannot be shared by {len(DILATIONS)} dilations")
 
@@ -44,9 +44,12 @@ def check_quarters(channels: int) -> None:
 class SMART(nn.Module):
     """Style-modulated aggregation transformation (Eq. 3.7): [B, in, H, W] -> [B, out, H, W].
 
-    Four demodulated 3x3 modulated convolutions, dilation 1, 2, 4, 8, a quarter of the outputs each, all
-    with one style; concatenated; 3x3 fusion with leaky ReLU; noise; a second leaky ReLU.
-    The kernel's rows are in the order of the dilations.
+    Four modulated and demodulated 3x3 convolutions with one style and dilations 1, 2, 4 and 8 make a quarter of the
+    outputs each, in this order. They are concatenated; a 3x3 fusion with leaky ReLU, noise and a second leaky ReLU
+    follow.
+
+    Raises:
+        ValueError: `out_channels` is not a multiple of four.
     """
 
     def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
@@ -66,24 +69,27 @@ class SMART(nn.Module):
         noise: torch.Tensor | None = None,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """`noise` [B or 1, 1, H, W], drawn (from `generator`) when None."""
+        """`style` is [B, style_dim]; `noise` [B or 1, 1, H, W], or None: drawn, from `generator` if there is one."""
         # s = FC(w), and k' = Demod(Mod(k, s)): s scales the input of k, the demodulation its output.
         scale = self.modulation(style)
         map_scale, left = split_scale(scale, x.dtype)
         gain = self.modulation.demodulate(scale, self.weight) * left
         # [F^1, F^2, F^4, F^8] = Conv_d(x) with k', d = 1, 2, 4, 8.
-        y = dilated_convolution(x * map_scale, self.weight.to(x.dtype))
+        y = convolve_dilated(x * map_scale, self.weight.to(x.dtype))
         y = y * gain.to(y.dtype)[:, :, None, None]
         # Aggregation. The published network has no phi on the F^d themselves; it has it here, twice, around noise.
-        y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scaled_bias(DOUBLE_GAIN)))
-        y = y + self.noise.scaled_noise(y, noise, generator, ACTIVATION_GAIN)
-        return leaky_relu(y + self.activate.scaled_bias().view(1, -1, 1, 1))
+        y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scale_bias(DOUBLE_GAIN)))
+        y = y + self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN)
+        return leaky_relu(y + self.activate.scale_bias().view(1, -1, 1, 1))
 
 
 class MultiDilationConv(nn.Module):
     """SMART without style and noise, fused by a 1x1 convolution: [B, in, H, W] -> [B, out, H, W].
 
-    `kernel_size` 1 or 3; with 1 the dilations have no effect. Two leaky ReLUs follow the fusion.
+    `kernel_size` is 1 or 3; with 1 the dilations have no effect. Two leaky ReLUs follow the fusion.
+
+    Raises:
+        ValueError: `out_channels` is not a multiple of four.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
@@ -96,14 +102,14 @@ class MultiDilationConv(nn.Module):
         self.activate = FusedLeakyReLU(out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = self.fusion_activate.scaled_bias(DOUBLE_GAIN)
+        bias = self.fusion_activate.scale_bias(DOUBLE_GAIN)
         if self.weight.shape[-1] == 1:
-            y = leaky_relu(multiply_pixels(x, self.joined_kernel(), bias))
+            y = leaky_relu(multiply_pixels(x, self.join_kernels(), bias))
         else:
-            y = leaky_relu(self.fusion(dilated_convolution(x, self.weight * self.scale), DOUBLE_GAIN, bias))
-        return leaky_relu(y + self.activate.scaled_bias().view(1, -1, 1, 1))
+            y = leaky_relu(self.fusion(convolve_dilated(x, self.weight * self.scale), DOUBLE_GAIN, bias))
+        return leaky_relu(y + self.activate.scale_bias().view(1, -1, 1, 1))
 
-    def joined_kernel(self) -> torch.Tensor:
-        """[out, in]: with 1x1 kernels nothing stands between the layer's two linear maps, and they are one."""
+    def join_kernels(self) -> torch.Tensor:
+        """Join kernel and fusion to one matrix [out, in]: between 1x1 kernels and the fusion nothing happens."""
         fusion = self.fusion.weight[:, :, 0, 0] * (self.fusion.scale * self.scale * DOUBLE_GAIN)
         return fusion @ self.weight[:, :, 0, 0]

@@ -8,7 +8,7 @@ from facekit.models.layers.modulated import ModulatedConv2d
 
 
 class GateConv(nn.Module):
-    """Style layer without noise and activation: modulated 3x3 convolution and bias, [B, C, H, W] -> the same."""
+    """Style layer without noise and activation: modulated 3x3 convolution and bias, [B, C, H, W] -> same shape."""
 
     def __init__(self, channels: int, style_dim: int) -> None:
         super().__init__()
@@ -21,10 +21,10 @@ class GateConv(nn.Module):
 
 
 class StyleFusion(nn.Module):
-    """Style fusion block, Eq. 6.7 and 6.8: maps of decoder, encoder and prior [B, C, H, W] -> [B, C, H, W].
+    """Style fusion block, Eq. 6.7 and 6.8: maps of decoder, encoder and prior, each [B, C, H, W] -> [B, C, H, W].
 
-    The decoder's map gates and shifts the encoder's; the prior's own gate then decides, pixel by pixel, between
-    the prior's map and that.
+    The decoder's map gates and shifts the encoder's. A gate made of the prior's map then decides, pixel by pixel,
+    between the result and the prior's map.
     """
 
     def __init__(self, channels: int, style_dim: int) -> None:
@@ -36,7 +36,7 @@ class StyleFusion(nn.Module):
     def forward(
         self, decoded: torch.Tensor, encoded: torch.Tensor, prior: torch.Tensor, style: torch.Tensor
     ) -> torch.Tensor:
-        """`style` [B, style_dim] is w_(i+1); `encoded` has one row or B. None of the maps is changed."""
+        """`style` [B, style_dim] is w_(i+1); `encoded` has B rows or one for all. The maps are not changed."""
         # Eq. 6.7: what the decoder makes of the encoder's map.
         gate, shift = torch.sigmoid(self.gate(decoded, style)) + 1, leaky_relu(self.shift(decoded, style))
         fused = gate * encoded + shift

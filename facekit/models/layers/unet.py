@@ -1,4 +1,4 @@
-"""What the U-shaped generators of EXE-GAN and FACEMUG share: levels of the encoder, and what it makes of a face."""
+"""The encoder that the generators of EXE-GAN and FACEMUG share: its levels, and what it makes of a face."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from facekit.models.layers.linear import ConvLayer
 
 
 class EncoderLevel(nn.Module):
-    """3x3 convolution at one resolution (kept for the decoder), then one that halves it."""
+    """3x3 convolution at one resolution, whose map the decoder gets too, then one that halves the size."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -19,12 +19,12 @@ class EncoderLevel(nn.Module):
 
 
 class EncodedFace(NamedTuple):
-    """What an encoder makes of faces with a hole; one row serves any number of style codes.
+    """What an encoder makes of faces with a hole. If it has one row, any number of style codes can be decoded with it.
 
     Attributes:
         global_code: c [B, global_dim] (thesis: the global style of the input image).
         bottom: [B, C, 4, 4], the decoder's input.
-        skips: kept maps, the smallest first, the sample size last.
+        skips: the encoder's maps of every size [B, C_k, S_k, S_k], the smallest first.
     """
 
     global_code: torch.Tensor
@@ -32,7 +32,7 @@ class EncodedFace(NamedTuple):
     skips: list[torch.Tensor]
 
     def rows(self, index: Sequence[int]) -> "EncodedFace":
-        """The faces `index` of the batch, in that order; one row for all where they are all the same."""
+        """The faces of the batch with these indices, in that order; one row if all indices are the same."""
         index = list(index)
         if len(set(index)) == 1:
             index = index[:1]
@@ -42,7 +42,7 @@ class EncodedFace(NamedTuple):
 
     @classmethod
     def join(cls, parts: Sequence["EncodedFace"]) -> "EncodedFace":
-        """One batch of several."""
+        """Join several batches to one, in their order."""
         if len(parts) == 1:
             return parts[0]
         codes, bottoms, skips = zip(*parts, strict=True)
