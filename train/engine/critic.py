@@ -23,15 +23,19 @@ from train.engine.streams import CriticView
 def collect_r1(
     stage: Stage, critic: nn.Module, real: Tensor, weight: float, every: int, batches: int = 1
 ) -> Tensor:
-    """Collect the gradients of R1 (Mescheder et al. 2018) -> the penalty: mean squared gradient of D at real samples.
+    """Backpropagate R1 into a discriminator (Mescheder et al. 2018; last term of thesis Eq. 3.12); takes no step.
 
-    The loss is gamma / 2 times the penalty (thesis Eq. 3.14), times the steps from one such update to the next
-    (StyleGAN2's lazy regularisation).
+    The loss is gamma / 2 times the penalty, times the number of steps from one such update to the next (StyleGAN2's
+    lazy regularisation).
 
     Args:
-        real: samples as the critic reads them; the gradient is taken there.
+        real: samples as the discriminator reads them, [B, ...]; D's gradient is taken with respect to them.
         weight: gamma.
-        batches: over so many batches gradients are averaged.
+        every: steps from one update with R1 to the next.
+        batches: number of batches whose gradients are averaged into the update.
+
+    Returns:
+        The penalty without a factor: the mean over the batch of the squared norm of that gradient, [].
     """
     real = real.detach().requires_grad_(True)
     penalty = r1_penalty(critic(real), real)
@@ -187,7 +191,7 @@ class AdversarialStage(Stage):
     def generator_loss(
         self, batch: dict[str, Any], image: Tensor, same: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 5.8 and 6.24: the loss of filled pictures [B, 3, S, S], and its unweighted terms by name.
+        """Eq. 5.8 and 6.23: the loss of filled pictures [B, 3, S, S], and its unweighted terms by name.
 
         Args:
             same: whether the exemplars are the pictures themselves, so that the fill has a truth.

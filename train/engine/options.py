@@ -248,7 +248,7 @@ def needs_discriminator(pictures: Pictures, adversarial: Adversarial) -> bool:
 
 
 class GuidedLosses:
-    """For configurations with the losses of Eq. 5.8 and 6.24: what they say of them alike."""
+    """For configurations with the losses of Eq. 5.8 and 6.23: what they say of them alike."""
 
     pictures: FacePictures
     adversarial: Adversarial

@@ -51,7 +51,7 @@ class Sketches:
 
 @dataclass(kw_only=True)
 class Spatial:
-    """Spatially varying gradients (section 5.2.3).
+    """Spatially varying gradients (section 5.2.4).
 
     Attributes:
         attribute, perceptual: weigh the gradients of these losses by reverse and confidence masks.
