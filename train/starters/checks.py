@@ -14,6 +14,7 @@ import yaml
 
 from train.engine.config import read_config
 from train.starters.family import STAGES, Family, StagePlan, holds
+from train.starters.kinds import find_untrained
 
 LEAST_MINUTES = 0.05  # a stage must at least be able to begin
 SPACE = 3 * 2**30  # bytes: networks, optimizers and two checkpoints of each stage
@@ -54,6 +55,8 @@ def check(family: Family, plans: Sequence[StagePlan], minutes: float) -> None:
     """
     from facekit.weights.imagenet import efficientnet_lite_file
 
+    for name in find_untrained():
+        print(f"note: the method {name} is not trained here: its package has to train it")
     check_minutes(plans, minutes)
     check_starts(family, plans)
     efficientnet_lite_file(0)

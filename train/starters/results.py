@@ -5,16 +5,14 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import get_args, get_type_hints
 
 import torch
 from diffusers.utils import logging
 from torch import nn
 
 import facekit
-from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.precision import narrow_for_storing
-from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.sample import CODES_FILE
 from train.data.images import ImageSource
 from train.engine.checkpoints import write_folder
@@ -24,47 +22,6 @@ from train.starters.cards import Pictures, card, last_part
 from train.starters.family import Family, StagePlan, holds
 from train.starters.history import History, chain, is_there, table_of
 from train.starters.kinds import KINDS, PRIOR, Kind
-
-# Of each pipeline: its class, its networks' classes by their names in it, and options that are saved with it.
-PIPELINES: dict[str, tuple[type[FacekitPipeline], dict[str, Any], dict[str, Any]]] = {
-    "face-restore": (
-        facekit.FaceRestorePipeline,
-        {
-            "style_encoder": facekit.StyleEncoder,
-            "code_diffuser": facekit.CodeDiffuser,
-            "prior": facekit.StyleGAN2Generator,
-            "restorer": facekit.RestoreAutoEncoder,
-        },
-        {},
-    ),
-    "face-inpaint": (
-        facekit.FaceInpaintPipeline,
-        {"residual_inpainter": facekit.ResidualInpainter},
-        {"match_tones": True},
-    ),
-    "exemplar-inpaint": (
-        facekit.ExemplarInpaintPipeline,
-        {"style_encoder": facekit.StyleEncoder, "multi_style_generator": facekit.MultiStyleGenerator},
-        {"match_tones": True},
-    ),
-    "face-edit": (
-        facekit.FaceEditPipeline,
-        {
-            "style_encoder": facekit.StyleEncoder,
-            "prior": facekit.StyleGAN2Generator,
-            "latent_warper": facekit.LatentWarper,
-            "aggregation": facekit.MultimodalAggregation,
-            "refiner": facekit.RefinementAutoEncoder,
-        },
-        {},
-    ),
-}
-# Networks that a pipeline may have and may do without.
-OPTIONAL: dict[str, dict[str, Any]] = {
-    "exemplar-inpaint": {"identity_encoder": IdentityEncoder},
-    "face-restore": {"identity_encoder": IdentityEncoder},
-    "face-edit": {"directions": facekit.StyleDirections, "face_parser": facekit.FaceParser},
-}
 
 
 def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
@@ -126,13 +83,24 @@ def sources(kind: Kind, family: Family, final: str) -> list[Path]:
 def missing_networks(kind: Kind, family: Family, final: str) -> list[str]:
     """What a model lacks to be written: names of networks, or "scheduler"."""
     folders = sources(kind, family, final)
-    if kind.task == "face-prior":
+    if kind.pipeline_class is None:
         return [] if holds(folders[0], "prior", "StyleGAN2Generator") else ["prior"]
-    wanted = PIPELINES[kind.task][1]
+    spared = kind.pipeline_class._optional_components
+    wanted = {name: network for name, network in find_networks(kind).items() if name not in spared}
     missing = [name for name, network in wanted.items() if source_of(folders, name, network) is None]
-    if kind.task == "face-restore" and not any((folder / "scheduler").is_dir() for folder in folders):
+    if kind.method == "restore" and not any((folder / "scheduler").is_dir() for folder in folders):
         missing.append("scheduler")
     return missing
+
+
+def find_networks(kind: Kind) -> dict[str, type[nn.Module]]:
+    """The classes of a pipeline's networks by their names in it, as its `__init__` is annotated."""
+    found = {}
+    for name, hint in get_type_hints(kind.pipeline_class.__init__).items():
+        for part in get_args(hint) or (hint,):  # of `IdentityEncoder | None` the first
+            if issubclass(part, nn.Module):
+                found[name] = part
+    return found
 
 
 def source_of(folders: Sequence[Path], name: str, network: type[Network]) -> Path | None:
@@ -158,7 +126,7 @@ class Model:
     def write(self, folder: Path) -> None:
         """Fill an empty place with networks, curves, contact sheet and card; the sheet shows what was written."""
         folder.mkdir(parents=True)
-        if self.kind.task == "face-prior":
+        if self.kind.pipeline_class is None:
             self._write_prior(folder)
         else:
             self._write_pipeline(folder)
@@ -199,16 +167,13 @@ class Model:
             shutil.copyfile(found, folder / CODES_FILE)
 
     def _write_pipeline(self, folder: Path) -> None:
-        pipeline_class, wanted, options = PIPELINES[self.kind.task]
-        parts = {name: self._load(name, network) for name, network in wanted.items()}
-        for name, network in OPTIONAL.get(self.kind.task, {}).items():
-            parts[name] = self._load(name, network)
-        if self.kind.task == "face-restore":
+        parts = {name: self._load(name, network) for name, network in find_networks(self.kind).items()}
+        if self.kind.method == "restore":
             source = next(source for source in self.folders if (source / "scheduler").is_dir())
             parts["scheduler"] = load_scheduler(str(source))
         networks = [part for part in parts.values() if isinstance(part, nn.Module)]
         self.parameters = sum(map(count_parameters, networks))
-        pipeline_class(**parts, **options).save_pretrained(folder)
+        self.kind.pipeline_class(**parts, **self.kind.options).save_pretrained(folder)
 
     def _load(self, name: str, network: type[Network]) -> Network | None:
         """A network in half precision; None where no folder has it."""
@@ -222,19 +187,19 @@ class Model:
 
     def _write_sheet(self, folder: Path) -> None:
         """`samples.png`, by the networks as they stand in the folder."""
-        path, task, size = folder / "samples.png", self.kind.task, self.family.size
-        if task == "face-prior":
+        path, method, size = folder / "samples.png", self.kind.method, self.family.size
+        if not method:
             sheets.prior_sheet(folder, path)
             return
         with quiet_loading():
-            pipeline = PIPELINES[task][0].from_pretrained(folder)
+            pipeline = self.kind.pipeline_class.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
-        if task == "face-restore":
+        if method == "restore":
             sheets.restore_sheet(pipeline, size, path)
-        elif task == "face-inpaint":
+        elif method == "inpaint":
             sheets.inpaint_sheet(pipeline, size, path)
         else:
-            draw = sheets.exemplar_sheet if task == "exemplar-inpaint" else sheets.edit_sheet
+            draw = sheets.exemplar_sheet if method == "exemplar" else sheets.edit_sheet
             draw(pipeline, size, self._prior(), path)
 
     def _prior(self) -> Path | None:
