@@ -20,7 +20,7 @@ KINDS = ("none", "ada", "diffaugment")
 LUMA = np.full((3, 1), 1 / math.sqrt(3))
 
 
-def random_affine(p: float, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw_affine(p: float, size: int, rng: np.random.Generator) -> np.ndarray:
     """[2, 3] from output to input coordinates in [-1, 1].
 
     Horizontal flip, rotation by a multiple of 90 degrees, whole-pixel shift up to an eighth, scaling, rotation,
@@ -60,7 +60,7 @@ def random_affine(p: float, size: int, rng: np.random.Generator) -> np.ndarray:
     return matrix[:2]
 
 
-def random_color(p: float, rng: np.random.Generator) -> np.ndarray:
+def draw_color(p: float, rng: np.random.Generator) -> np.ndarray:
     """[3, 4]: matrix and offset for colours in [-1, 1].
 
     Brightness, contrast, flip of luma, rotation of hue, saturation.
@@ -118,7 +118,7 @@ class DiscriminatorAugment:
         if self.kind == "none" or p == 0:
             return images
         size = images.shape[-1]
-        draws = [(random_affine(p, size, rng), random_color(p, rng)) for rng in rngs]
+        draws = [(draw_affine(p, size, rng), draw_color(p, rng)) for rng in rngs]
         affine, color = (
             torch.from_numpy(np.stack(part).astype(np.float32)).to(images.device)
             for part in zip(*draws, strict=True)

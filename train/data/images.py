@@ -102,9 +102,9 @@ class ImageSource:
             OSError: when the data cannot be found.
         """
         if not is_mixture(self.data):
-            return self._select(self._undecoded())
+            return self._select(self._read_undecoded())
         parts = [replace(self, data=source, exclude={}) for source in self.weights]
-        opened = [part._undecoded() for part in parts]
+        opened = [part._read_undecoded() for part in parts]
         for column in self.exclude:
             if not any(column in rows.column_names for rows in opened):
                 raise ValueError(f"exclude names the column {column!r}; no source of the mixture has it")
@@ -113,7 +113,7 @@ class ImageSource:
         chosen = [part._select(rows) for part, rows in zip(parts, opened, strict=True)]
         return Mixture(chosen, list(self.weights.values()))
 
-    def _undecoded(self) -> Any:
+    def _read_undecoded(self) -> Any:
         """All rows of a single source, with the files of pictures instead of pictures."""
         rows = self._open()
         if self.is_shards or rows.column_names is None:
@@ -145,16 +145,16 @@ class ImageSource:
                 f"{folder} has no split {self.split!r}: its pictures lie in no folders train and {self.split}; the "
                 "split of all of them is train"
             )
-        columns = {"image": [str(path) for path in pictures], **metadata_columns(folder, pictures)}
+        columns = {"image": [str(path) for path in pictures], **read_metadata(folder, pictures)}
         return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
 
-    def first_pictures(self, count: int) -> list[Picture]:
+    def load_first_pictures(self, count: int) -> list[Picture]:
         """The first `count` pictures, or all where there are fewer: what validations score, from streams as well."""
         rows = self.load()
         if hasattr(rows, "num_rows"):
             return [rows[i][self.image_column] for i in range(min(count, len(rows)))]
         first = enumerate(itertools.islice(rows, count))
-        return [streamed_picture(row, number, self.image_column) for number, row in first]
+        return [pick_picture(row, number, self.image_column) for number, row in first]
 
     def count(self) -> int | None:
         """How many pictures there are; None where they are read as a stream."""
@@ -238,7 +238,7 @@ def has_splits(folder: Path) -> bool:
     return any(path.is_dir() and path.name.lower() in SPLITS for path in folder.iterdir())
 
 
-def metadata_columns(folder: Path, pictures: list[Path]) -> dict[str, list[Any]]:
+def read_metadata(folder: Path, pictures: list[Path]) -> dict[str, list[Any]]:
     """Columns of plain values out of every `metadata.jsonl` and `metadata.csv`, in the order of the pictures.
 
     Pictures without a row have None in all of them. ValueError for a line that is no JSON mapping.
@@ -276,7 +276,7 @@ class BrokenPicture(ValueError):
     """A picture that cannot be read; the message names it."""
 
 
-def name_of(picture: Picture) -> str:
+def find_file(picture: Picture) -> str:
     """The file of a picture, "" where it has none."""
     if isinstance(picture, dict):
         picture = picture.get("path") or ""
@@ -291,7 +291,7 @@ def read_picture(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, Image.Image) and picture.mode == "RGB" and not picture.getexif():
         return picture
-    name = name_of(picture) or "picture"
+    name = find_file(picture) or "picture"
     if isinstance(picture, dict):
         content = picture.get("bytes")
         picture = picture.get("path") if content is None else content
@@ -333,7 +333,7 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
 
 
-def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
+def pick_picture(row: dict[str, Any], number: int, column: str) -> Picture:
     """The picture of row `number` of a stream, in `column` or, in shards, under the ending of its file."""
     for name in (column, "jpg", "png", "jpeg", "webp"):
         if row.get(name) is not None:

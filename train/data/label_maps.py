@@ -68,7 +68,7 @@ class LabelFolder:
         return labels
 
 
-def color_map(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
+def average_colors(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
     """Mean colours of the regions, [3, H, W] in [-1, 1], 0 where the label is unknown."""
     return color_tensor(region_means(pixels, labels), labels != UNKNOWN)
 
@@ -94,5 +94,5 @@ class Labeller:
         image = batch["image"]
         labels = parse(self.parser, image).to(torch.uint8)
         pixels = image.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-        colors = [color_map(p, own) for p, own in zip(pixels, labels.cpu().numpy(), strict=True)]
+        colors = [average_colors(p, own) for p, own in zip(pixels, labels.cpu().numpy(), strict=True)]
         return batch | {"labels": labels, "color": torch.stack(colors).to(image)}

@@ -18,8 +18,8 @@ from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_stroke
 from facekit.damage.holes import brush_mask, free_form_mask
 from facekit.damage.mixtures import MaskSampler
 from train.checks import check_choices, check_probabilities
-from train.data.images import Picture, fit_square, name_of, read_picture, to_tensor
-from train.data.label_maps import MIRRORED, LabelFolder, color_map, one_hot
+from train.data.images import Picture, find_file, fit_square, read_picture, to_tensor
+from train.data.label_maps import MIRRORED, LabelFolder, average_colors, one_hot
 from train.data.samples import Preparation
 
 MODALITIES = ("image", "sketch", "semantics", "color")  # the order of `keep`
@@ -91,29 +91,31 @@ class EncoderGuidance(Guidance):
         MaskSampler(**self.edit_masks)
 
 
-def holes_of(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
+def draw_keep(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
     """What is kept, uint8 [S, S]: 0 in the holes of a CoModGAN mask (`large`) or of MAT's."""
     return 1 - (free_form_mask(size, rng) if large else brush_mask(size, rng))
 
 
-def ruled_keep(guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator) -> np.ndarray:
+def draw_ruled_keep(
+    guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator
+) -> np.ndarray:
     """Keep masks uint8 [4, S, S] of a sample in a batch that modality number `ruling` rules."""
     keep = np.zeros((len(MODALITIES), size, size), np.uint8)
     for i in range(len(MODALITIES)):
         if i == ruling:
-            keep[i] = 1 if rng.random() < guidance.unmasked_probability else holes_of(size, rng, True)
+            keep[i] = 1 if rng.random() < guidance.unmasked_probability else draw_keep(size, rng, True)
         elif guidance.rule == "trainer" and rng.random() < 0.5:
-            keep[i] = holes_of(size, rng, False)
+            keep[i] = draw_keep(size, rng, False)
     return keep
 
 
-def edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> np.ndarray:
+def draw_edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> np.ndarray:
     """Keep masks uint8 [4, S, S] of Algorithm 5, lines 11 to 18, for a hole `mask` uint8 [S, S], 1 = hole."""
     keep = np.zeros((len(MODALITIES), *mask.shape), np.uint8)
     keep[0] = 1 - mask
     for i in range(1, len(MODALITIES)):
         if rng.random() <= threshold:
-            keep[i] = mask * holes_of(mask.shape[0], rng, False)
+            keep[i] = mask * draw_keep(mask.shape[0], rng, False)
     return keep
 
 
@@ -131,10 +133,10 @@ class EncoderKeep:
             keep = np.zeros((len(MODALITIES), size, size), np.uint8)
             keep[0] = 1
         elif kind < guidance.exemplar_probability + guidance.edit_probability:
-            keep = edit_keep(self.masks(rng), guidance.threshold, rng)
+            keep = draw_edit_keep(self.masks(rng), guidance.threshold, rng)
         else:
             batch = np.random.default_rng([self.seed, 2, position // self.batch_size])
-            keep = ruled_keep(guidance, size, int(batch.integers(len(MODALITIES))), rng)
+            keep = draw_ruled_keep(guidance, size, int(batch.integers(len(MODALITIES))), rng)
         return {"keep": torch.from_numpy(keep)}
 
 
@@ -154,7 +156,7 @@ class ModalityPreparation(Preparation):
         image, labels = read_picture(picture), None
         if self.labels is not None:
             # The same crop: the same draws.
-            as_picture = Image.fromarray(self.labels.read(name_of(picture), image.size))
+            as_picture = Image.fromarray(self.labels.read(find_file(picture), image.size))
             again = np.random.default_rng([self.seed, position])
             labels = fit_square(as_picture, self.size, again, Image.Resampling.NEAREST)[..., 0]
         pixels = fit_square(image, self.size, rng)
@@ -168,7 +170,7 @@ class ModalityPreparation(Preparation):
         sample["sketch"] = torch.from_numpy(strokes.astype(np.float32))[None]
         if labels is not None:
             sample["labels"] = torch.from_numpy(np.ascontiguousarray(labels))
-            sample["color"] = color_map(pixels, labels)
+            sample["color"] = average_colors(pixels, labels)
         if self.draw is not None:
             sample |= self.draw(position, rng)
         return sample
@@ -186,7 +188,7 @@ def hide(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
     }
 
 
-def encoder_view(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
+def show_encoder(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
     """The encoder's 26 channels [B, 26, S, S] of a batch under keep masks."""
     return encoder_input(**hide(batch, keep))
 

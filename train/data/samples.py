@@ -21,7 +21,7 @@ from train.data.images import (
     Picture,
     fit_square,
     name_picture,
-    streamed_picture,
+    pick_picture,
     to_tensor,
 )
 
@@ -117,7 +117,7 @@ class IndexedSamples(Samples, Dataset):
         super().__init__(source, rows, prepare)
         self._epoch, self._order = -1, np.arange(len(rows))
 
-    def index_of(self, position: int) -> int:
+    def find_index(self, position: int) -> int:
         if isinstance(self.rows, Mixture):
             return self.rows.draw(np.random.default_rng([self.prepare.seed, 3, position]))
         epoch, within = divmod(position, len(self.rows))
@@ -127,7 +127,7 @@ class IndexedSamples(Samples, Dataset):
         return int(self._order[within])
 
     def _picture(self, position: int) -> Picture:
-        index = self.index_of(position)
+        index = self.find_index(position)
         return name_picture(self.rows[index][self.column], f"picture {index} of the data")
 
     def __getitem__(self, position: int) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class StreamedSamples(Samples, IterableDataset):
             """The picture that the stream stands at, and those after it."""
             nonlocal number, row
             while True:
-                yield streamed_picture(row, number, self.column)
+                yield pick_picture(row, number, self.column)
                 number, row = next(rows)
 
         for position in self.positions():
@@ -188,7 +188,7 @@ class Positions(Sequence[int]):
         return (self[i] for i in itertools.count())
 
 
-def training_batches(
+def read_batches(
     source: PictureSource,
     prepare: Prepare,
     *,
@@ -215,10 +215,10 @@ def training_batches(
     else:
         samples = StreamedSamples(source, rows, prepare, lambda: iter(positions))
         loader = DataLoader(samples, batch_size, num_workers=min(num_workers, 1), drop_last=True)
-    return _telling_skipped(loader)
+    return _tell_skipped(loader)
 
 
-def _telling_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
+def _tell_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
     """The batches of a loader, and on the terminal each picture that was skipped, once."""
     told: set[str] = set()
     for batch in loader:

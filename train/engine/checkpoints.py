@@ -41,7 +41,7 @@ class Checkpoints:
             for partial in (self.output_dir / "checkpoints").glob("*.partial"):
                 shutil.rmtree(partial)
         self.accelerator.wait_for_everyone()
-        found = checkpoints_of(self.output_dir)
+        found = find_checkpoints(self.output_dir)
         if not found:
             return None
         self.accelerator.load_state(str(found[-1]))
@@ -68,7 +68,7 @@ class Checkpoints:
             (partial / "run.json").write_text(json.dumps(state, indent=1))
             _flush_to_disk(partial)
             os.replace(partial, final)
-            for old in checkpoints_of(self.output_dir)[: -self.keep]:
+            for old in find_checkpoints(self.output_dir)[: -self.keep]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
 
@@ -88,17 +88,17 @@ class Checkpoints:
         ]
         if broken:
             raise FloatingPointError(
-                f"weights of {', '.join(broken)} not finite at step {step}: nothing was saved. {self.way_out()}"
+                f"weights of {', '.join(broken)} not finite at step {step}: nothing was saved. {self.advise()}"
             )
 
-    def way_out(self) -> str:
+    def advise(self) -> str:
         """What a person can do about a run that went astray."""
-        found = checkpoints_of(self.output_dir)
+        found = find_checkpoints(self.output_dir)
         start = f"go on from {found[-1].name}" if found else "begin anew"
         return f"The same command will {start}: give it a lower learning rate or mixed_precision=no"
 
 
-def checkpoints_of(output_dir: Path) -> list[Path]:
+def find_checkpoints(output_dir: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     return sorted(path for path in (output_dir / "checkpoints").glob("step-*") if path.suffix != ".partial")
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from train.engine.groups import GROUPS, groups_of, merge, nest
+from train.engine.groups import GROUPS, find_groups, merge, nest
 from train.engine.renamed import refuse_old_names
 
 Config = TypeVar("Config")
@@ -72,7 +72,7 @@ def read_config(
 
 def _options(config_class: Any) -> dict[str, Any]:
     """Every option by the name that it has on the command line, with its field and, of a group's, its default."""
-    groups = groups_of(config_class)
+    groups = find_groups(config_class)
     found: dict[str, Any] = {}
     for field in fields(config_class):
         if field.name in groups:

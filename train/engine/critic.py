@@ -69,7 +69,7 @@ class Critic:
         """What it sees of pictures [B, 3, S, S] that belong to numbered samples."""
         if self.augment is None:
             return images
-        return self.augment(images, self.stage.rngs(positions, view))
+        return self.augment(images, self.stage.seed_rngs(positions, view))
 
     def score(self, images: Tensor, positions: Tensor, view: CriticView) -> list[Tensor]:
         """What it thinks of them: one [B, 1], or a map of each critic on features."""

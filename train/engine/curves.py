@@ -31,7 +31,7 @@ class Curves:
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)
 
-    def means(self) -> dict[str, float]:
+    def take_means(self) -> dict[str, float]:
         """The means of what was recorded since the last call."""
         means = {name: (total / count).item() for name, (total, count) in self._sums.items()}
         self._sums.clear()

@@ -27,7 +27,7 @@ GROUPS = frozenset(
 )
 
 
-def groups_of(config_class: Any) -> dict[str, Any]:
+def find_groups(config_class: Any) -> dict[str, Any]:
     """The groups of a dataclass of options, by name, as their defaults are."""
     made = {
         field.name: field.default_factory()
@@ -43,7 +43,7 @@ def fill_groups(config: Any) -> None:
     Raises:
         ValueError: a group has no such option, or something else than a mapping is given for it.
     """
-    for name, group in groups_of(type(config)).items():
+    for name, group in find_groups(type(config)).items():
         given = getattr(config, name)
         if is_dataclass(given):
             continue

@@ -91,10 +91,10 @@ class Validation(HeldOut):
 
     images: int = 16
 
-    def first_pictures(self, image_column: str) -> list[Picture]:
+    def load_first_pictures(self, image_column: str) -> list[Picture]:
         """Those pictures; `data` must be given."""
         source = ImageSource(str(self.data), self.split, image_column=image_column)
-        return source.first_pictures(self.images)
+        return source.load_first_pictures(self.images)
 
 
 @dataclass(kw_only=True)

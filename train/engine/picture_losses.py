@@ -83,7 +83,7 @@ class PictureLosses:
         """One step of the critics on ImageNet features, on what they judged since the last one."""
         if learner is None:
             return
-        values = self.critic_losses()
+        values = self.take_critic_losses()
         for value in values:
             stage.accelerator.backward(value / len(values))
             stage.run.curves.record(loss_feature_critic=value)
@@ -137,10 +137,17 @@ class PictureLosses:
         others: Tensor | None = None,
         adversarial: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What ImageNet features say alone: the projected critics, and with `compare` the distance of the two pictures.
+        """The losses on ImageNet features alone: the projected critics' and, with `compare`, the pictures' distance.
 
-        One pass of each picture serves both, and the critics' own step on `critic_losses`. `others` are further made
-        pictures, which have no truth and which only the critics see.
+        One pass of each picture serves both, and the critics' own step (`take_critic_losses`).
+
+        Args:
+            image, target: [B, 3, H, W] in [-1, 1].
+            others: [M, 3, H, W], further made pictures, which have no truth; only the critics see them.
+            adversarial: whether the critics judge.
+
+        Returns:
+            The weighted loss, [], and its unweighted terms by name.
         """
         total, terms = image.new_zeros((), dtype=torch.float32), {}
         adversarial = adversarial and self.feature_critic is not None
@@ -161,7 +168,7 @@ class PictureLosses:
             self._shown.append((wanted, [x.detach() for x in made]))
         return total, terms
 
-    def critic_losses(self) -> list[Tensor]:
+    def take_critic_losses(self) -> list[Tensor]:
         """The critics' loss on each pair of pictures judged since the last call, and forget them."""
         shown, self._shown = self._shown, []
         return [

@@ -22,7 +22,7 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import is_bf16_available
 
-from train.engine.checkpoints import checkpoints_of
+from train.engine.checkpoints import find_checkpoints
 from train.engine.run import LoopConfig, Run, work_in
 
 WORDS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -66,17 +66,17 @@ def choose_precision(trainer_class: Any, config: LoopConfig) -> tuple[str, str]:
 
     A run that is resumed keeps the precision of its newest checkpoint. All processes of a run choose the same.
     """
-    found = checkpoints_of(Path(config.output_dir))
+    found = find_checkpoints(Path(config.output_dir))
     if found:
         choice = json.loads((found[-1] / "run.json").read_text())["config"]["mixed_precision"]
         return choice, f"mixed_precision auto: {choice}, as this run began"
-    with random_states_kept():
-        seconds = {"no": seconds_of_step(trainer_class, config, "no")}
+    with keep_random_states():
+        seconds = {"no": time_step(trainer_class, config, "no")}
         if is_bf16_available():
-            seconds["bf16"] = seconds_of_step(trainer_class, config, "bf16")
+            seconds["bf16"] = time_step(trainer_class, config, "bf16")
         # On processors float16 has neither units of its own nor accelerate's loss scaling.
         if PartialState().device.type == "cuda":
-            seconds["fp16"] = seconds_of_step(trainer_class, config, "fp16")
+            seconds["fp16"] = time_step(trainer_class, config, "fp16")
     choice = min(seconds, key=seconds.__getitem__)  # the first, float32, where none gives finite losses
     measured = ", ".join(
         f"{WORDS[name]} {f'{value:.3g} s' if math.isfinite(value) else 'not finite'}"
@@ -85,7 +85,7 @@ def choose_precision(trainer_class: Any, config: LoopConfig) -> tuple[str, str]:
     return choice, f"mixed_precision auto: {choice} (a step takes {measured})"
 
 
-def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> float:
+def time_step(trainer_class: Any, config: LoopConfig, precision: str) -> float:
     """How long the slowest process takes for the second training step in a precision; inf if losses are not finite.
 
     The first step, which is not timed, fills caches and chooses kernels.
@@ -108,7 +108,7 @@ def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> f
             trainer.step_on([dict(batch) for batch in group])
             _synchronize(accelerator.device)
             seconds = time.perf_counter() - started
-        if not all(np.isfinite(value) for value in trainer.run.curves.means().values()):
+        if not all(np.isfinite(value) for value in trainer.run.curves.take_means().values()):
             seconds = math.inf
         slowest = accelerator.gather(torch.tensor([seconds], device=accelerator.device)).max().item()
         accelerator.free_memory()
@@ -130,7 +130,7 @@ def change(config: LoopConfig, **options: Any) -> LoopConfig:
 
 
 @contextlib.contextmanager
-def random_states_kept() -> Iterator[None]:
+def keep_random_states() -> Iterator[None]:
     """Draws in between leave no trace in the global streams of Python, NumPy and PyTorch (all devices)."""
     python, numpy = random.getstate(), np.random.get_state()
     try:

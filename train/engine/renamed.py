@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from train.engine.groups import groups_of
+from train.engine.groups import find_groups
 
 # "group.option", or the plain name of an option.
 RENAMED = {
@@ -83,7 +83,7 @@ def find_new_name(config_class: Any, old: str) -> str | None:
     if new is None:
         return None
     group, _, option = new.rpartition(".")
-    groups = groups_of(config_class)
+    groups = find_groups(config_class)
     if not group:
         return new if option in {field.name for field in fields(config_class)} else None
     known = fields(groups[group]) if group in groups else ()

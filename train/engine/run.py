@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from tqdm.auto import tqdm
 
 from facekit.images.files import why_not_writable
-from train.engine.checkpoints import Checkpoints, checkpoints_of, write_folder
+from train.engine.checkpoints import Checkpoints, find_checkpoints, write_folder
 from train.engine.curves import Curves
 from train.engine.groups import fill_groups
 from train.engine.renamed import refuse_old_names
@@ -134,12 +134,12 @@ class Run:
     def resume(self) -> bool:
         """Load the newest complete checkpoint, if there is one. Call after `accelerator.prepare`."""
         if not self.config.resume:
-            if checkpoints_of(self.folder):
+            if find_checkpoints(self.folder):
                 raise ValueError(
                     f"{self.folder} already holds checkpoints; choose another output_dir or leave resume on"
                 )
             return False
-        for newest in checkpoints_of(self.folder)[-1:]:
+        for newest in find_checkpoints(self.folder)[-1:]:
             refuse_old_names(
                 type(self.config),
                 json.loads((newest / "run.json").read_text()).get("config", {}),
@@ -214,12 +214,12 @@ class Run:
     # Curves
 
     def _log_means(self) -> dict[str, str]:
-        means = self.curves.means()
+        means = self.curves.take_means()
         self.write_curves(means)
         broken = [name for name, value in means.items() if not np.isfinite(value)]
         if broken:
             raise FloatingPointError(
-                f"{', '.join(broken)} not finite at step {self.step}. {self.checkpoints.way_out()}"
+                f"{', '.join(broken)} not finite at step {self.step}. {self.checkpoints.advise()}"
             )
         return {name: f"{value:.3f}" for name, value in means.items()}
 
@@ -259,7 +259,7 @@ def work_in(output_dir: str, work: Callable[[], None]) -> None:
         return
     except KeyboardInterrupt:
         pass  # and with it goes what was at work, progress bars for example
-    found = checkpoints_of(folder)
+    found = find_checkpoints(folder)
     kept = f"goes on from {found[-1].name}" if found else "begins anew: there was no checkpoint yet"
     if PartialState().is_main_process:
         print(f"stopped; the same command {kept}", file=sys.stderr)

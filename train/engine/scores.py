@@ -30,7 +30,7 @@ def widen_mask(mask: Tensor, pixels: int) -> Tensor:
     return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
 
 
-def imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDistance | None:
+def load_imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDistance | None:
     """The distance on a device; None where the weights are not installed, which is an OSError if it is `needed`."""
     try:
         return ImageNetDistance().to(device)
@@ -40,7 +40,7 @@ def imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDis
         return None
 
 
-def over_pictures(accelerator: Accelerator, table: Tensor, names: Sequence[str]) -> dict[str, float]:
+def average_scores(accelerator: Accelerator, table: Tensor, names: Sequence[str]) -> dict[str, float]:
     """Scores of a validation: the mean of each named column, and the median of `sharpness` (outliers).
 
     Args:
@@ -56,7 +56,7 @@ def over_pictures(accelerator: Accelerator, table: Tensor, names: Sequence[str])
 
 
 @torch.no_grad()
-def distance_within(distance: ImageNetDistance, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def compare_holes(distance: ImageNetDistance, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """ImageNet distance of pictures [B, 3, H, W] in and next to the holes of `mask` [B, 1, H, W], [B]."""
     near = widen_mask(mask, 9)  # features see a little beyond their place
     return feature_distance(distance.features(image), distance.features(target), near)

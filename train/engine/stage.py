@@ -25,7 +25,7 @@ from facekit.damage.degrade import degrade_pair, get_config
 from facekit.hub.errors import explained
 from facekit.schedulers import CodeDiffusionScheduler
 from train.data.images import Data, ImageSource, say_count, to_tensor
-from train.data.samples import PictureSource, Preparation, Prepare, training_batches
+from train.data.samples import PictureSource, Preparation, Prepare, read_batches
 from train.engine import streams
 from train.engine.checkpoints import write_folder
 from train.engine.options import Average
@@ -61,7 +61,7 @@ class StageConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.source()  # refuses what cannot be read before anything is built
+        self.make_source()  # refuses what cannot be read before anything is built
         if not 0 < self.damage_probability <= 1:
             raise ValueError(
                 f"damage_probability must be above 0 and at most 1, got {self.damage_probability}; "
@@ -74,7 +74,7 @@ class StageConfig(LoopConfig):
                 f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
             )
 
-    def source(self) -> ImageSource:
+    def make_source(self) -> ImageSource:
         """Where the training pictures come from; ValueError for a mixture that cannot be read."""
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self, name) for name in names})
@@ -98,7 +98,7 @@ class Learner:
 
 
 class Stage:
-    """One trainer. A subclass fills in `build`, `iteration`, `sample_rows` and `write_networks`.
+    """One trainer. A subclass fills in `build`, `iterate`, `sample_rows` and `write_networks`.
 
     Networks are not wrapped for several processes: gradients are averaged in one message before each update. These
     trainings pass a network several times before one update, differentiate gradients, and use other parts of it
@@ -124,7 +124,7 @@ class Stage:
     def build(self) -> None:
         raise NotImplementedError
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         raise NotImplementedError
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
@@ -228,24 +228,24 @@ class Stage:
 
     # Numbered randomness
 
-    def rngs(self, positions: Tensor, stream: int) -> list[np.random.Generator]:
+    def seed_rngs(self, positions: Tensor, stream: int) -> list[np.random.Generator]:
         """One random stream a sample; `stream` (see `train.engine.streams`) tells the uses within a step apart."""
         return [
             np.random.default_rng([self.config.seed, p, streams.SAMPLE + stream]) for p in positions.tolist()
         ]
 
-    def generators(self, positions: Tensor, stream: int) -> "Generators":
+    def seed_generators(self, positions: Tensor, stream: int) -> "Generators":
         """The same for tensors, on the device; on an accelerator one stream for the whole batch."""
         first = positions if self.device.type == "cpu" else positions[:1]
-        seeds = [int(rng.integers(2**62)) for rng in self.rngs(first, stream)]
+        seeds = [int(rng.integers(2**62)) for rng in self.seed_rngs(first, stream)]
         return Generators([torch.Generator(self.device).manual_seed(seed) for seed in seeds], len(positions))
 
-    def normal(self, generators: "Generators", *shape: int) -> Tensor:
+    def draw_normal(self, generators: "Generators", *shape: int) -> Tensor:
         """N(0, 1), [B, *shape]."""
         shape = (generators.batch, *shape)
         return randn_tensor(shape, generator=list(generators), device=self.device)
 
-    def step_rng(self, stream: int) -> np.random.Generator:
+    def seed_step_rng(self, stream: int) -> np.random.Generator:
         """A choice for a whole step, the same in all processes."""
         return np.random.default_rng([self.config.seed, self.run.step, streams.STEP + stream])
 
@@ -256,7 +256,7 @@ class Stage:
 
     # Data
 
-    def preparation(self) -> Preparation:
+    def build_preparation(self) -> Preparation:
         """What is made of each picture that is read."""
         config = self.config
 
@@ -274,14 +274,14 @@ class Stage:
 
         `image` [B, 3, S, S] in [-1, 1]; with damage also `damaged`, of the same shape.
         """
-        return self.read_batches(self.config.source(), self.preparation(), start)
+        return self.read_batches(self.config.make_source(), self.build_preparation(), start)
 
     def read_batches(
         self, source: PictureSource, prepare: Prepare, start: int | None = None
     ) -> Iterator[dict[str, Any]]:
         """Batches of any source under any preparation, shared out as those of `batches`."""
         alone = start is not None
-        return training_batches(
+        return read_batches(
             source,
             prepare,
             batch_size=self.config.batch_size,
@@ -298,9 +298,11 @@ class Stage:
 
     def move(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch on the device, but for `position`, which seeds random streams: reading it there would wait."""
-        return {name: value if name == "position" else self.on_device(value) for name, value in batch.items()}
+        return {
+            name: value if name == "position" else self.move_values(value) for name, value in batch.items()
+        }
 
-    def on_device(self, values: Any) -> Tensor:
+    def move_values(self, values: Any) -> Tensor:
         """Numbers on the host as a tensor on the device, floats as float32.
 
         Copying does not wait for the device's work: from ordinary memory a GPU copies only once it has done all that it
@@ -316,16 +318,16 @@ class Stage:
     # The run
 
     def step_on(self, group: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One training step on batches as `batches` gives them; returns them as `iteration` saw them."""
+        """One training step on batches as `batches` gives them; returns them as `iterate` saw them."""
         group = [self.to_device(batch) for batch in group]
         self.seed_layers()
-        self.iteration(group)
+        self.iterate(group)
         return group
 
     def train(self) -> None:
         config, run = self.config, self.run
         validation = self.build_validation()
-        say_count(run, config.source())
+        say_count(run, config.make_source())
         batches = self.batches()
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
@@ -350,7 +352,7 @@ def load_scheduler(source: str) -> CodeDiffusionScheduler:
         return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
 
 
-def lazy_options(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
+def scale_rates(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
     """Adam's options where a regulariser has its own update every so many steps (StyleGAN2, appendix B)."""
     share = every / (every + 1) if every > 0 else 1.0
     return {"learning_rate": learning_rate * share, "betas": tuple(beta**share for beta in betas)}

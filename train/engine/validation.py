@@ -37,7 +37,7 @@ def validate(run: Run, validation: Validation, write: Callable[[Path], None]) ->
     run.keep_best(best, metrics[best], validation.better[best], write)
 
 
-def own_share(accelerator: Accelerator, count: int) -> range:
+def pick_own_share(accelerator: Accelerator, count: int) -> range:
     """Numbers of the pictures out of `count` that this process scores."""
     return range(accelerator.process_index, count, accelerator.num_processes)
 

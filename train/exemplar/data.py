@@ -25,7 +25,7 @@ def draw_strokes(pixels: np.ndarray, rng: np.random.Generator, dropout: float, p
 
 def check_source(config: ExemplarConfig) -> None:
     """ValueError when exemplars are to be sampled from data that is read as a stream."""
-    if config.exemplars == "sampled" and config.source().streams:
+    if config.exemplars == "sampled" and config.make_source().streams:
         raise ValueError(
             "a stream is read in its order and cannot be sampled from beside: say --exemplars reversed"
         )

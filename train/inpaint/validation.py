@@ -10,8 +10,8 @@ from torch import Tensor
 from facekit.damage.mixtures import MaskSampler
 from facekit.models.residual_inpainter import ResidualInpainter
 from train.data.images import fit_square, to_tensor
-from train.engine.scores import distance_within, imagenet_distance, sharpness
-from train.engine.validation import own_share
+from train.engine.scores import compare_holes, load_imagenet_distance, sharpness
+from train.engine.validation import pick_own_share
 from train.inpaint.losses import fill_step
 
 if TYPE_CHECKING:
@@ -45,14 +45,16 @@ class InpaintValidation:
         masks = MaskSampler(size=trainer.size, **config.validation.masks)
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))
-            for picture in config.validation.first_pictures(config.image_column)
+            for picture in config.validation.load_first_pictures(config.image_column)
         ]
         self.masks = [
             torch.from_numpy(np.asarray(masks(np.random.default_rng([7, i])), np.float32))[None]
             for i in range(len(self.pictures))
         ]
         self.lpips = trainer.losses.lpips
-        self.distance = trainer.losses.imagenet or imagenet_distance(trainer.device, self.best == "imagenet")
+        self.distance = trainer.losses.imagenet or load_imagenet_distance(
+            trainer.device, self.best == "imagenet"
+        )
 
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
         """Those of the averaged generator, see `score_network`."""
@@ -69,7 +71,7 @@ class InpaintValidation:
             Beside them, rows for a sample grid: masked, completed, original (this process's pictures).
         """
         accelerator, count = self.trainer.accelerator, len(self.pictures)
-        device, own = accelerator.device, own_share(accelerator, count)
+        device, own = accelerator.device, pick_own_share(accelerator, count)
         # Each process fills in the rows of its own pictures; the sum over the processes is the whole table.
         table = torch.zeros(count, len(MEANS) + 1, device=device)
         rows: list[list[Tensor]] = [[], [], []]
@@ -101,7 +103,7 @@ class InpaintValidation:
         """What is averaged over the pictures, [B, 5] in the order of `MEANS`; 0 for what is not measured."""
         nothing = torch.zeros(len(image), device=image.device)
         lpips = self.lpips(filled, image).float() if self.lpips else nothing
-        distance = distance_within(self.distance, filled, image, mask) if self.distance else nothing
+        distance = compare_holes(self.distance, filled, image, mask) if self.distance else nothing
         pixels = [x.permute(0, 2, 3, 1).add(1).div(2).cpu().numpy() for x in (filled, image)]
         classic = torch.tensor([_classic(a, b) for a, b in zip(*pixels, strict=True)], dtype=torch.float32)
         return torch.cat([classic.to(image.device), lpips[:, None], distance[:, None]], dim=1)

@@ -50,7 +50,7 @@ class LatentWarperTrainer(Stage):
 
     # Codes and pictures
 
-    def codes(self, *images: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, *images: Tensor) -> tuple[Tensor, ...]:
         """Codes [B, t, D] of each of several batches of pictures."""
         together = torch.cat(images)
         if self.encoder.config.in_channels == ENCODER_CHANNELS:
@@ -58,31 +58,33 @@ class LatentWarperTrainer(Stage):
         with torch.no_grad(), self.accelerator.autocast():
             return self.encoder(together).float().chunk(len(images))
 
-    def task(self, image: Tensor, positions: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    def draw_task(self, image: Tensor, positions: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
         """Lines 3 to 9: codes of the face, of the target and of the source, [B, t, D]."""
-        rngs = self.rngs(positions, Stream.TASK)
+        rngs = self.seed_rngs(positions, Stream.TASK)
         beta = torch.tensor([float(rng.random()) for rng in rngs], device=self.device)[:, None, None]
-        own, target, mirrored = self.codes(image, augment(image, rngs, scale), image.flip(3))
+        own, target, mirrored = self.encode(image, augment(image, rngs, scale), image.flip(3))
         return own, target, torch.lerp(mirrored, own, beta)
 
-    def picture(self, codes: Tensor, positions: Tensor) -> Tensor:
+    def paint(self, codes: Tensor, positions: Tensor) -> Tensor:
         """The prior's picture of codes, averaged down to the pictures' size."""
-        image = self.prior(w_plus=codes, generator=self.generators(positions, Stream.PICTURE)).image.float()
+        image = self.prior(
+            w_plus=codes, generator=self.seed_generators(positions, Stream.PICTURE)
+        ).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
     # One iteration of Algorithm 4
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         for batch in batches:
             image, positions = batch["image"], batch["position"]
-            scale = float(self.step_rng(SCALE_STEP).uniform(1 - SCALE, 1 + SCALE))
-            own, target, source = self.task(image, positions, scale)
+            scale = float(self.seed_step_rng(SCALE_STEP).uniform(1 - SCALE, 1 + SCALE))
+            own, target, source = self.draw_task(image, positions, scale)
             warped = self.warper.network(target, source)
             attribute = F.mse_loss(warped, own)
             loss, terms = self.config.attribute_weight * attribute, {"attribute": attribute}
             if self.losses.active:
                 with self.accelerator.autocast():
-                    extra, named = self.losses(self.picture(warped, positions), image)
+                    extra, named = self.losses(self.paint(warped, positions), image)
                 loss, terms = loss + extra, terms | named
             self.accelerator.backward(loss / len(batches))
             # What leaving the codes as they are would be worth.
@@ -98,9 +100,9 @@ class LatentWarperTrainer(Stage):
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
         """Source face, pose reference (the next face), the prior's pictures of the source's codes and of the warped."""
         image, positions = batch["image"][:8], batch["position"][:8]
-        (source,) = self.codes(image)
+        (source,) = self.encode(image)
         warped = self.copy_average(self.warper)(source.roll(-1, 0), source)
-        made = [self.picture(codes, positions) for codes in (source, warped)]
+        made = [self.paint(codes, positions) for codes in (source, warped)]
         rows = [image, image.roll(-1, 0), *made]
         side = min(row.shape[-1] for row in rows)
         return [F.adaptive_avg_pool2d(row, side) for row in rows]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.data.images import fit_square, to_tensor
-from train.engine.validation import own_share
+from train.engine.validation import pick_own_share
 
 if TYPE_CHECKING:
     from train.latent_warper.trainer import LatentWarperTrainer
@@ -25,7 +25,7 @@ class WarperValidation:
         self.trainer, config = trainer, trainer.config
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))
-            for picture in config.validation.first_pictures(config.image_column)
+            for picture in config.validation.load_first_pictures(config.image_column)
         ]
 
     @torch.no_grad()
@@ -33,9 +33,9 @@ class WarperValidation:
         """Mean squares: `attribute` of the warped codes' errors, `target` and `source` of what they are made of."""
         trainer = self.trainer
         network, sums = trainer.copy_average(trainer.warper), torch.zeros(4)
-        for i in own_share(trainer.accelerator, len(self.pictures)):
+        for i in pick_own_share(trainer.accelerator, len(self.pictures)):
             image = self.pictures[i][None].to(trainer.device)
-            own, target, source = trainer.task(image, torch.tensor([FIRST + i]), 1.0)
+            own, target, source = trainer.draw_task(image, torch.tensor([FIRST + i]), 1.0)
             errors = [F.mse_loss(codes, own).item() for codes in (network(target, source), target, source)]
             sums += torch.tensor([*errors, 1.0])
         totals = trainer.accelerator.reduce(sums.to(trainer.device), "sum").tolist()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from facekit.damage.mixtures import MaskSampler
 from facekit.pipelines.sample import CODES_FILE
-from train.data.modalities import ModalityPreparation, edit_keep, prepare_guided
+from train.data.modalities import ModalityPreparation, draw_edit_keep, prepare_guided
 from train.multimodal.config import MultimodalConfig
 
 
@@ -20,13 +20,13 @@ def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
 
     def draw(position: int, rng: np.random.Generator) -> dict[str, Any]:
         mask = masks(rng)
-        keep = edit_keep(mask, config.guidance.threshold, rng)
+        keep = draw_edit_keep(mask, config.guidance.threshold, rng)
         return {"mask": torch.from_numpy(mask.astype(np.float32))[None], "keep": torch.from_numpy(keep)}
 
     return prepare_guided(config, size, draw)
 
 
-def known_codes(prior: str) -> Tensor:
+def load_known_codes(prior: str) -> Tensor:
     """Codes of faces that a generator was published with, [M, n, D].
 
     Raises:

@@ -57,7 +57,7 @@ def build_networks(
         kind, options = AblatedRefiner, {"fusion": FUSIONS[config.ablation]} | options
     refiner = kind(**options)
     if config.init_from is not None:
-        refiner, known = _continued(config, aggregation, refiner, say)
+        refiner, known = _continue_networks(config, aggregation, refiner, say)
         if config.bank_start:
             start_from_bank(refiner, prior, first_level=known)
         return aggregation, refiner
@@ -69,7 +69,7 @@ def build_networks(
     return aggregation, refiner
 
 
-def _continued(
+def _continue_networks(
     config: MultimodalConfig,
     aggregation: MultimodalAggregation,
     refiner: RefinementAutoEncoder,

@@ -51,7 +51,7 @@ class Pair:
 
 
 class PairSource:
-    """The pictures of a split for which a good enough map exists, as `train.data.samples.training_batches` reads them.
+    """The pictures of a split for which a good enough map exists, as `train.data.samples.read_batches` reads them.
 
     Raises:
         ValueError: no picture is left, or they come as a stream.
@@ -80,7 +80,7 @@ class PairSource:
         self.skip_broken = config.skip_broken
         self.pairs = []
         for row in rows:
-            within = place_in(root, Path(row[config.image_column]["path"]))
+            within = find_place(root, Path(row[config.image_column]["path"]))
             score = 1.0
             if scores is not None:
                 if within.as_posix() not in scores:
@@ -103,7 +103,7 @@ class PairSource:
         return {self.image_column: self.pairs[index]}
 
 
-def place_in(root: Path, picture: Path) -> Path:
+def find_place(root: Path, picture: Path) -> Path:
     """A picture's path within the data. The datasets library may remember where a copy of the same data lay.
 
     Raises:
@@ -205,7 +205,7 @@ def soften(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.rint(x.clip(0, 255)).astype(np.uint8)
 
 
-def class_weights(source: PairSource, balance: float, largest: float, sample: int = 300) -> Tensor:
+def weigh_classes(source: PairSource, balance: float, largest: float, sample: int = 300) -> Tensor:
     """Weight of each class, from its share of the pixels of some maps; the mean over pixels is 1."""
     counts = np.zeros(len(MIRRORED))
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):

@@ -13,11 +13,11 @@ from facekit.conditions.semantics import CLASS_NAMES
 from facekit.models.face_parser import FaceParser
 from train.engine.stage import Stage, load_component
 from train.parser.config import ParserConfig
-from train.parser.data import PairPreparation, PairSource, class_weights
+from train.parser.data import PairPreparation, PairSource, weigh_classes
 from train.parser.validation import ParserValidation, paint_maps
 
 
-def one_cycle(step: int, max_steps: int, warm_up: float) -> float:
+def find_rate_share(step: int, max_steps: int, warm_up: float) -> float:
     """Share of the highest learning rate in a step, from 1 on: a line up from a 25th, half a cosine down to zero."""
     top = max(warm_up * max_steps, 1.0)
     if step <= top:
@@ -57,7 +57,7 @@ class ParserTrainer(Stage):
             )
         self.size = parser.config.sample_size
         self.source = PairSource(config, config.data, config.split, config.exclude)
-        self.weights = class_weights(self.source, config.balance, config.largest_weight).to(self.device)
+        self.weights = weigh_classes(self.source, config.balance, config.largest_weight).to(self.device)
         parser = parser.to(memory_format=torch.channels_last)
         self.parser = self.learn(parser, config.learning_rate, config.betas, optimizer=torch.optim.AdamW)
         for group in self.parser.optimizer.param_groups:
@@ -72,9 +72,9 @@ class ParserTrainer(Stage):
         """`image` [B, 3, S, S] in [-1, 1], `labels` [B, S, S] (-1: unlabelled), `score` [B], `position` [B]."""
         return self.read_batches(self.source, PairPreparation(self.size, self.config), start)
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         config = self.config
-        share = one_cycle(self.run.step, config.max_steps, config.warm_up)
+        share = find_rate_share(self.run.step, config.max_steps, config.warm_up)
         for group in self.parser.optimizer.param_groups:
             group["lr"] = config.learning_rate * share
         for batch in batches:

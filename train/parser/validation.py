@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facekit.conditions.semantics import CLASS_NAMES, paint
 from train.data.images import to_tensor
-from train.engine.validation import own_share
+from train.engine.validation import pick_own_share
 from train.parser.data import PairSource
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def confusion(predicted: Tensor, labels: Tensor, classes: int = len(CLASS_NAMES)) -> Tensor:
+def count_confusion(predicted: Tensor, labels: Tensor, classes: int = len(CLASS_NAMES)) -> Tensor:
     """Pixels by true (row) and predicted class, `[C, C]`; labels below 0 do not count."""
     known = labels >= 0
     index = labels[known] * classes + predicted[known]
     return torch.bincount(index, minlength=classes**2).view(classes, classes).double()
 
 
-def group_ious(table: Tensor) -> dict[str, float]:
+def measure_groups(table: Tensor) -> dict[str, float]:
     """Intersection over union of each of `GROUPS` in a confusion table, and `miou`, their mean.
 
     A group that is in neither map is left out.
@@ -73,19 +73,19 @@ class ParserValidation:
         network = trainer.finish()
         table = torch.zeros(len(CLASS_NAMES), len(CLASS_NAMES), dtype=torch.float32)
         rows: list[list[Tensor]] = [[], [], []]
-        for i in own_share(accelerator, len(self.pairs)):
+        for i in pick_own_share(accelerator, len(self.pairs)):
             pixels, labels = self.pairs[i].read(size=256)
             image = to_tensor(pixels)[None].to(trainer.device)
             with accelerator.autocast():
                 predicted = network(image).argmax(1).cpu()
             truth = torch.from_numpy(labels).long()[None]
-            table += self.pairs[i].score * confusion(predicted, truth).float()
+            table += self.pairs[i].score * count_confusion(predicted, truth).float()
             if len(rows[0]) < 8:
                 for row, one in zip(
                     rows, (image.cpu(), paint_maps(truth), paint_maps(predicted)), strict=True
                 ):
                     row.append(one[0])
         table = accelerator.reduce(table.to(trainer.device), "sum").cpu()
-        scores = group_ious(table)
+        scores = measure_groups(table)
         trainer.run.say(f"step {trainer.run.step}: mean IoU {scores['miou']:.3f}")
         return scores, [torch.stack(row) for row in rows if row]

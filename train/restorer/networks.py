@@ -8,14 +8,14 @@ from facekit.models.layers.linear import channels_at
 from facekit.models.restorer import RestoreAutoEncoder
 
 
-def style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
+def find_style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
     """Which numbers of a style vector are the style codes' (none without them), which the random style's."""
     size = restorer.config.style_dim
     first = size if restorer.config.use_style_codes else 0
     return range(first), range(first, first + size)
 
 
-def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
+def change_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
     """The same weights under other options that leave the shapes alone: `dropout`, `residual`.
 
     One that becomes residual begins as the identity. RuntimeError when shapes differ.
@@ -29,7 +29,7 @@ def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> Resto
     return changed
 
 
-def no_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
+def make_empty_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
     """Zeros in the place of codes and features, `image` [B, 3, S, S]."""
     config, batch = restorer.config, image.shape[0]
     features = [image.new_zeros(())] + [

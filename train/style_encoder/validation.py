@@ -9,8 +9,8 @@ from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
 from train.data.images import fit_square, to_tensor
-from train.engine.scores import imagenet_distance, over_pictures, sharpness
-from train.engine.validation import join_rows, own_share
+from train.engine.scores import average_scores, load_imagenet_distance, sharpness
+from train.engine.validation import join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.style_encoder.trainer import StyleEncoderTrainer
@@ -25,9 +25,9 @@ class EncoderValidation:
         self.trainer, config = trainer, trainer.config
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))[None]
-            for picture in config.validation.first_pictures(config.image_column)
+            for picture in config.validation.load_first_pictures(config.image_column)
         ]
-        self.distance = imagenet_distance(trainer.device)
+        self.distance = load_imagenet_distance(trainer.device)
         self.best = "psnr" if self.distance is None else "imagenet"
 
     @torch.no_grad()
@@ -41,7 +41,7 @@ class EncoderValidation:
         encoder = trainer.measure_encoder()
         generator = trainer.copy_average(trainer.prior) if config.joint else trainer.generator
         count, table, rows = len(self.pictures), torch.zeros(len(self.pictures), 3), []
-        for i in own_share(trainer.accelerator, count):
+        for i in pick_own_share(trainer.accelerator, count):
             image = self.pictures[i].to(trainer.device)
             codes = encoder(encoder_input(image) if config.modalities else image)
             made = generator(w_plus=codes[:, : generator.num_styles], noise="fixed").image.float()
@@ -53,4 +53,4 @@ class EncoderValidation:
             if len(rows) < 8:
                 rows.append((image, made))
         names = ("psnr", "sharpness", *(["imagenet"] if self.distance else []))
-        return over_pictures(trainer.accelerator, table, names), join_rows(rows)
+        return average_scores(trainer.accelerator, table, names), join_rows(rows)
