@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from train.directions.config import DirectionsConfig
-from train.directions.fits import CodeSpace, boundary_step, fit_boundary, ranking_quality
-from train.directions.labels import column
+from train.directions.fits import CodeSpace, find_boundary_step, fit_boundary, measure_ranking
+from train.directions.labels import read_column
 
 
 class Boundaries:
@@ -31,16 +31,16 @@ class Boundaries:
         every = codes["w_plus"] if mirrored is None else torch.cat([codes["w_plus"], mirrored])
         twice = 1 if mirrored is None else 2
         learns = (~held).repeat(twice)
-        space = CodeSpace.fit(self._ranged(every[learns]), config.components)
-        self.space, spots = space, space.coordinates(self._ranged(every))
+        space = CodeSpace.fit(self._cut_range(every[learns]), config.components)
+        self.space, spots = space, space.locate(self._cut_range(every))
         self.weights: dict[str, Tensor] = {}
         self.report: dict[str, dict[str, Any]] = {}
         for name, attribute in config.attributes.items():
-            values = column(rows, attribute.column or name)
+            values = read_column(rows, attribute.column or name)
             if mirrored is not None:
                 other = {"same": values, "negate": -values}.get(attribute.mirror, values * float("nan"))
                 values = torch.cat([values, other])
-            positive, used = attribute.sides(values)
+            positive, used = attribute.split(values)
             fitted, judged = used & learns, used & ~learns
             try:
                 self.weights[name] = fit_boundary(spots[fitted], positive[fitted], config.penalty)
@@ -51,14 +51,14 @@ class Boundaries:
                 "positive": int((positive & fitted).sum()),
                 "negative": int((~positive & fitted).sum()),
                 "held_out": int(judged.sum()),
-                "auc_fitted": ranking_quality(scores[fitted], positive[fitted]),
-                "auc_held_out": ranking_quality(scores[judged], positive[judged]),
+                "auc_fitted": measure_ranking(scores[fitted], positive[fitted]),
+                "auc_held_out": measure_ranking(scores[judged], positive[judged]),
             }
 
-    def _ranged(self, codes: Tensor) -> Tensor:
+    def _cut_range(self, codes: Tensor) -> Tensor:
         return codes if self.config.code_range is None else codes[:, slice(*self.config.code_range)]
 
-    def directions(self, num_styles: int) -> dict[str, Tensor]:
+    def find_directions(self, num_styles: int) -> dict[str, Tensor]:
         """[n, D] for each attribute that is wanted as a direction."""
         found = {}
         for name, attribute in self.config.attributes.items():
@@ -66,7 +66,7 @@ class Boundaries:
                 continue
             others = [self.weights[other] for other in attribute.hold]
             try:
-                step = boundary_step(self.space, self.weights[name], others, self.config.geometry)
+                step = find_boundary_step(self.space, self.weights[name], others, self.config.geometry)
             except ValueError as error:
                 raise ValueError(f"attribute {name!r}: {error}") from error
             direction = step.new_zeros(num_styles, step.shape[1])
@@ -74,7 +74,7 @@ class Boundaries:
             found[name] = direction
         return found
 
-    def scores(self, codes: Tensor) -> dict[str, Tensor]:
+    def score(self, codes: Tensor) -> dict[str, Tensor]:
         """Score of each attribute in standard deviations, [M]."""
-        spots = self.space.coordinates(self._ranged(codes))
+        spots = self.space.locate(self._cut_range(codes))
         return {name: spots @ (weights / weights.norm()) for name, weights in self.weights.items()}

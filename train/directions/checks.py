@@ -12,7 +12,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 
 
-def preview_prior(prior: StyleGAN2Generator, size: int) -> StyleGAN2Generator:
+def shrink_prior(prior: StyleGAN2Generator, size: int) -> StyleGAN2Generator:
     """The same generator, stopped at a smaller size: its RGB heads add up, so smaller pictures are whole ones."""
     if size >= prior.config.sample_size:
         return prior

@@ -44,7 +44,7 @@ class Attribute:
         if self.share is not None and not 0 < self.share <= 0.5:
             raise ValueError(f"share must lie in 0..0.5, not {self.share}")
 
-    def sides(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Values [M], NaN where unknown -> which are positive, and which are on either side at all; bool [M]."""
         low, high = self.low, self.high
         if self.share is not None:
@@ -76,7 +76,7 @@ class DirectionsConfig:
         mirror: encode mirrored pictures too.
         components: principal components that a boundary may use; fewer are steadier with few labels.
         penalty: of the boundary's weights.
-        geometry: "population" or "plain", see `train.directions.fits.boundary_step`.
+        geometry: "population" or "plain", see `train.directions.fits.find_boundary_step`.
         code_range: [first, end): other codes are left alone.
         layers: codes to factorise.
         count: directions of factorise and pca, named factor_1... and component_1...

@@ -45,7 +45,7 @@ LEAST_SCORE = 0.5
 LEAST_HAIR = 1500  # pixels
 
 
-def geometry(points: np.ndarray) -> dict[str, float]:
+def measure_geometry(points: np.ndarray) -> dict[str, float]:
     """Mesh points [468, 2] in pixels -> `lift` and `width` of the mouth and `pitch`, without units.
 
     `lift`: how far the corners of the mouth stand above its middle, `width`: the mouth's to that between the outer
@@ -65,7 +65,7 @@ def geometry(points: np.ndarray) -> dict[str, float]:
     }
 
 
-def captions(row: dict[str, Any]) -> str:
+def join_captions(row: dict[str, Any]) -> str:
     """Every query by which a picture was found, in lower case."""
     found = list(row.get("all_labels") or [])
     if row.get("label"):
@@ -73,7 +73,7 @@ def captions(row: dict[str, Any]) -> str:
     return " | ".join(found).lower()
 
 
-def said(text: str, notes: Sequence[str]) -> dict[str, Any]:
+def read_captions(text: str, notes: Sequence[str]) -> dict[str, Any]:
     """Age in years, `masculine`, `glasses` and `beard` as far as captions and the map's notes tell them."""
     years = next((age for words, age in YEARS.items() if re.search(words, text)), None)
     beard = re.search(BEARD, text) is not None
@@ -89,7 +89,9 @@ def said(text: str, notes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def appearance(gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: float) -> dict[str, Any]:
+def measure_appearance(
+    gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: float
+) -> dict[str, Any]:
     """Picture [256, 256] uint8 and its map -> length and lightness of hair, lightness of the skin.
 
     `hair_length`: hair below the middle of the mouth, in twentieths of the picture's width times 256 pixels.
@@ -104,14 +106,14 @@ def appearance(gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: 
     }
 
 
-def without(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+def regress_out(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     """What is left of values [M] after a linear regression on the columns of others [M, c], in deviations."""
     columns = np.column_stack([np.ones(len(values)), others])
     left = values - columns @ np.linalg.lstsq(columns, values, rcond=None)[0]
     return left / left.std()
 
 
-def face_labels(folder: Path) -> list[dict[str, Any]]:
+def label_faces(folder: Path) -> list[dict[str, Any]]:
     """Rows of all pictures but those of excluded generators. OSError when a file is not there."""
     metadata = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     maps = {
@@ -124,18 +126,18 @@ def face_labels(folder: Path) -> list[dict[str, Any]]:
             continue
         name = entry["file_name"]
         with Image.open(folder / name) as image, Image.open(folder / maps[name]["semantic"]) as labels:
-            seen = appearance(
+            seen = measure_appearance(
                 np.asarray(image.convert("L")), np.asarray(labels), mesh[name], maps[name]["score"]
             )
-        shape = geometry(mesh[name])
+        shape = measure_geometry(mesh[name])
         shapes.append((shape["lift"], shape["width"], shape["pitch"], abs(entry["yaw_deg"])))
-        told = said(captions(entry), maps[name].get("notes") or [])
+        told = read_captions(join_captions(entry), maps[name].get("notes") or [])
         fixed = {"file_name": name, "held_out": name.startswith("val/"), "yaw": entry["yaw_deg"]}
         rows.append(fixed | {"pitch": shape["pitch"]} | told | seen)
     lift, width, pitch, turn = np.array(shapes).T
     # A head tilted back lifts the corners of the mouth in the picture, and one turned away narrows it.
     posed = np.column_stack([pitch, turn])
-    for row, value in zip(rows, without(lift, posed) + without(width, posed), strict=True):
+    for row, value in zip(rows, regress_out(lift, posed) + regress_out(width, posed), strict=True):
         row["smile"] = float(value)
     return rows
 
@@ -151,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=_path, required=True, help="the folder of synthetic-faces-256")
     parser.add_argument("--output", type=_path, required=True, help="JSON-lines file to write")
     args = parser.parse_args(argv)
-    rows = face_labels(args.data)
+    rows = label_faces(args.data)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"wrote labels of {len(rows)} pictures to {args.output}")

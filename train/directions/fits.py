@@ -18,7 +18,7 @@ GEOMETRIES = ("population", "plain")
 # Closed-form factorisation (Shen and Zhou 2021)
 
 
-def style_layer_weights(prior: StyleGAN2Generator) -> list[Tensor]:
+def read_style_weights(prior: StyleGAN2Generator) -> list[Tensor]:
     """Per code l, the weights [C, D] that turn it into the scales of its styled convolution.
 
     The last code only colours (it belongs to the last RGB head), and that head's weights are its entry.
@@ -30,9 +30,7 @@ def style_layer_weights(prior: StyleGAN2Generator) -> list[Tensor]:
     return [layer.modulation.affine.weight.detach().float() for layer in layers]
 
 
-def factorised_directions(
-    prior: StyleGAN2Generator, layers: Sequence[int], count: int, scale: float = 1.0
-) -> Tensor:
+def factorise(prior: StyleGAN2Generator, layers: Sequence[int], count: int, scale: float = 1.0) -> Tensor:
     """Eigenvectors of A A^T, A [D, sum of C] the style weights of `layers` with unit columns: [count, n, D].
 
     Layer l's weights are read and code l is edited; other codes get 0. Sorted by falling eigenvalue; the sign is
@@ -40,7 +38,7 @@ def factorised_directions(
 
     ValueError for layers that the prior does not have, and for a count outside 1..D.
     """
-    weights, dim = style_layer_weights(prior), prior.config.style_dim
+    weights, dim = read_style_weights(prior), prior.config.style_dim
     if not layers or any(not 0 <= layer < len(weights) for layer in layers):
         raise ValueError(f"layers must be numbers from 0 to {len(weights) - 1}, got {list(layers)}")
     if not 1 <= count <= dim:
@@ -87,10 +85,11 @@ class CodeSpace:
         components = vectors[:count].unflatten(1, mean.shape)
         return cls(mean, components, deviations[:count])
 
-    def coordinates(self, codes: Tensor) -> Tensor:
+    def locate(self, codes: Tensor) -> Tensor:
         """[M, n, D] -> [M, k]."""
         return (codes.float() - self.mean).flatten(1) @ self.components.flatten(1).T / self.deviations
 
+    @property
     def directions(self) -> Tensor:
         """One standard deviation along each component, [k, n, D]."""
         return self.components * self.deviations[:, None, None]
@@ -130,7 +129,7 @@ def fit_boundary(coordinates: Tensor, positive: Tensor, penalty: float) -> Tenso
     return weights.detach()
 
 
-def boundary_step(
+def find_boundary_step(
     space: CodeSpace, wanted: Tensor, held: Sequence[Tensor] = (), geometry: str = "population"
 ) -> Tensor:
     """Direction [n, D] that moves the score of `wanted` by one standard deviation and those of `held` by nothing.
@@ -160,7 +159,7 @@ def boundary_step(
     return torch.einsum("k,knd->nd", step, space.components)
 
 
-def ranking_quality(scores: Tensor, positive: Tensor) -> float:
+def measure_ranking(scores: Tensor, positive: Tensor) -> float:
     """Area under the ROC curve: how often a positive scores above a negative, ties half. NaN without both."""
     high, low = scores[positive], scores[~positive]
     if not len(high) or not len(low):

@@ -25,7 +25,7 @@ def read_labels(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def column(rows: list[dict[str, Any]], name: str) -> Tensor:
+def read_column(rows: list[dict[str, Any]], name: str) -> Tensor:
     """Values [M] of a column, NaN where a row has none. ValueError when no row has one, or for text."""
     values = [row.get(name) for row in rows]
     if all(value is None for value in values):
