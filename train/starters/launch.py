@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from train.starters.family import ROOT, Family, StagePlan
-from train.starters.locks import lock, sign, still_running
+from train.starters.locks import describe_running, lock, sign
 
 
 @dataclass
@@ -29,7 +29,7 @@ def start(plan: StagePlan, family: Family, num_processes: int) -> Job:
     folder = plan.folder
     held = lock(folder)
     if held is None:
-        raise OSError(still_running(plan))
+        raise OSError(describe_running(plan))
     (folder / "config.yaml").write_text(yaml.safe_dump(plan.values, sort_keys=False))
     command = ["-m", plan.module, "--config", str(folder / "config.yaml")]
     launcher = [sys.executable]
@@ -80,7 +80,7 @@ def run(plans: Sequence[StagePlan], family: Family, parallel: int, num_processes
             ready = [plan for plan in waiting if set(plan.needs) <= done]
             for plan in ready[: parallel - len(running)]:
                 waiting.remove(plan)
-                running.append(start(plan.refreshed(family), family, num_processes))
+                running.append(start(plan.refresh(family), family, num_processes))
             time.sleep(0.5)
     finally:
         for job in running:

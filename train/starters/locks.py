@@ -29,7 +29,7 @@ def sign(descriptor: int, process: int) -> None:
     os.pwrite(descriptor, str(process).encode(), 0)
 
 
-def signed(folder: Path) -> str:
+def read_signature(folder: Path) -> str:
     """Whose the lock of a folder is, in words."""
     return f"process {(folder / 'lock').read_text() or 'unknown'}"
 
@@ -39,19 +39,21 @@ def lock_family(family: Family, plans: Sequence[StagePlan]) -> int:
     descriptor = lock(family.output)
     if descriptor is None:
         raise OSError(
-            f"another launch is at work in {family.output} ({signed(family.output)}): wait for it, or stop it"
+            f"another launch is at work in {family.output} ({read_signature(family.output)}): wait for it, or stop it"
         )
     for plan in plans:
         if not plan.is_done:
             if (own := lock(plan.folder)) is None:
-                raise OSError(still_running(plan))
+                raise OSError(describe_running(plan))
             os.close(own)
     sign(descriptor, os.getpid())
     return descriptor
 
 
-def still_running(plan: StagePlan) -> str:
+def describe_running(plan: StagePlan) -> str:
+    """Say that a stage of an earlier launch is still at work, and the way out."""
     return (
-        f"stage {plan.name} is still being trained ({signed(plan.folder)}), since an earlier launch was killed without "
-        f"its stages: wait until it ends, or end it; then the same command goes on (see {plan.folder})"
+        f"stage {plan.name} is still being trained ({read_signature(plan.folder)}), since an earlier launch was "
+        "killed without its stages: wait until it ends, or end it; then the same command goes on "
+        f"(see {plan.folder})"
     )

@@ -18,9 +18,9 @@ from train.data.images import ImageSource
 from train.engine.checkpoints import write_folder
 from train.engine.stage import Network, load_component, load_scheduler
 from train.starters import sheets
-from train.starters.cards import Pictures, card, last_part
+from train.starters.cards import Pictures, compose_card, take_last_part
 from train.starters.family import Family, StagePlan, holds
-from train.starters.history import History, chain, is_there, table_of
+from train.starters.history import History, format_family, is_there, read_chain
 from train.starters.kinds import KINDS, PRIOR, Kind
 
 
@@ -39,14 +39,14 @@ def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
         OSError: no space, or the pictures are no longer there.
     """
     family.output.mkdir(parents=True, exist_ok=True)
-    (family.output / "table.md").write_text(table_of(family, plans))
+    (family.output / "table.md").write_text(format_family(family, plans))
     print(f"wrote {family.output / 'table.md'}")
     pictures, written = count_pictures(family), []
     for kind in KINDS:
         final = next((stage for stage in kind.completing if is_there(family, stage)), None)
         if final is None:
             continue
-        missing = missing_networks(kind, family, final)
+        missing = find_missing(kind, family, final)
         if missing:
             print(f"no {kind.name(family.size)}: there is no {' and no '.join(missing)} for it")
             continue
@@ -64,9 +64,11 @@ def count_pictures(family: Family) -> Pictures:
     validation = None
     if family.validation is not None:
         held_out = ImageSource(family.validation, family.validation_split).load()
-        validation = (last_part(family.validation), len(held_out))
+        validation = (take_last_part(family.validation), len(held_out))
     return Pictures(
-        counts=[(last_part(folder), len(part)) for folder, part in zip(family.data, rows.parts, strict=True)],
+        counts=[
+            (take_last_part(folder), len(part)) for folder, part in zip(family.data, rows.parts, strict=True)
+        ],
         weights=list(family.data.values()),
         left_out=len(every) - len(rows),
         excluded=family.exclude,
@@ -74,20 +76,20 @@ def count_pictures(family: Family) -> Pictures:
     )
 
 
-def sources(kind: Kind, family: Family, final: str) -> list[Path]:
+def find_sources(kind: Kind, family: Family, final: str) -> list[Path]:
     """Folders in which a model's networks are looked for: that which has it whole, then those of its other stages."""
     others = [*reversed(kind.finals[:-1]), "autoencoder"]
-    return [family.result(stage) for stage in (final, *others)]
+    return [family.find_result(stage) for stage in (final, *others)]
 
 
-def missing_networks(kind: Kind, family: Family, final: str) -> list[str]:
+def find_missing(kind: Kind, family: Family, final: str) -> list[str]:
     """What a model lacks to be written: names of networks, or "scheduler"."""
-    folders = sources(kind, family, final)
+    folders = find_sources(kind, family, final)
     if kind.pipeline_class is None:
         return [] if holds(folders[0], "prior", "StyleGAN2Generator") else ["prior"]
     spared = kind.pipeline_class._optional_components
     wanted = {name: network for name, network in find_networks(kind).items() if name not in spared}
-    missing = [name for name, network in wanted.items() if source_of(folders, name, network) is None]
+    missing = [name for name, network in wanted.items() if find_source(folders, name, network) is None]
     if kind.method == "restore" and not any((folder / "scheduler").is_dir() for folder in folders):
         missing.append("scheduler")
     return missing
@@ -103,7 +105,7 @@ def find_networks(kind: Kind) -> dict[str, type[nn.Module]]:
     return found
 
 
-def source_of(folders: Sequence[Path], name: str, network: type[Network]) -> Path | None:
+def find_source(folders: Sequence[Path], name: str, network: type[Network]) -> Path | None:
     """The first folder that has a network, or None."""
     return next((folder for folder in folders if holds(folder, name, network.__name__)), None)
 
@@ -117,10 +119,10 @@ class Model:
 
     def __init__(self, kind: Kind, family: Family, final: str, pictures: Pictures) -> None:
         self.kind, self.family, self.final, self.pictures = kind, family, final, pictures
-        self.folders = sources(kind, family, final)
+        self.folders = find_sources(kind, family, final)
         others = {stage for other in KINDS if other is not kind for stage in other.finals}
         finals = [*kind.finals[:-1], final]
-        chains = [chain(family, stage, sorted(others)) for stage in finals]
+        chains = [read_chain(family, stage, sorted(others)) for stage in finals]
         self.chains: list[list[History]] = [found for found in chains if found]
 
     def write(self, folder: Path) -> None:
@@ -143,7 +145,7 @@ class Model:
         )
         drawn = sheets.save_curves(self.chains, folder / "curves.png")
         weights = [file for file in folder.rglob("*.safetensors") if file.name != CODES_FILE]
-        text = card(
+        text = compose_card(
             self.kind,
             self.family,
             self.pictures,
@@ -158,7 +160,7 @@ class Model:
 
     def _write_prior(self, folder: Path) -> None:
         source = self.folders[0]
-        prior = in_half(load_component(facekit.StyleGAN2Generator, str(source), "prior"))
+        prior = halve(load_component(facekit.StyleGAN2Generator, str(source), "prior"))
         self.parameters = count_parameters(prior)
         prior.save_pretrained(folder)
         codes = [source / "prior" / CODES_FILE, source / CODES_FILE]
@@ -181,25 +183,25 @@ class Model:
         if name == "face_parser":
             folders = [*folders, Path(self.family.parser)]
         if name == "directions":
-            folders = [*folders, self.family.result("directions")]
-        source = source_of(folders, name, network)
-        return None if source is None else in_half(load_component(network, str(source), name))
+            folders = [*folders, self.family.find_result("directions")]
+        source = find_source(folders, name, network)
+        return None if source is None else halve(load_component(network, str(source), name))
 
     def _write_sheet(self, folder: Path) -> None:
         """`samples.png`, by the networks as they stand in the folder."""
         path, method, size = folder / "samples.png", self.kind.method, self.family.size
         if not method:
-            sheets.prior_sheet(folder, path)
+            sheets.save_prior_sheet(folder, path)
             return
-        with quiet_loading():
+        with silence_loading():
             pipeline = self.kind.pipeline_class.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
         if method == "restore":
-            sheets.restore_sheet(pipeline, size, path)
+            sheets.save_restore_sheet(pipeline, size, path)
         elif method == "inpaint":
-            sheets.inpaint_sheet(pipeline, size, path)
+            sheets.save_inpaint_sheet(pipeline, size, path)
         else:
-            draw = sheets.exemplar_sheet if method == "exemplar" else sheets.edit_sheet
+            draw = sheets.save_exemplar_sheet if method == "exemplar" else sheets.save_edit_sheet
             draw(pipeline, size, self._prior(), path)
 
     def _prior(self) -> Path | None:
@@ -209,7 +211,7 @@ class Model:
 
 
 @contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
+def silence_loading() -> Iterator[None]:
     """No progress bars of diffusers in the log."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -220,7 +222,7 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def in_half(network: Network) -> Network:
+def halve(network: Network) -> Network:
     """A copy whose weights are stored in half precision, see `narrow_for_storing`, without the place it came from."""
     # Not where it was loaded from, nor diffusers' note of arguments that it takes for defaults.
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
