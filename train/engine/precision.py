@@ -29,7 +29,7 @@ WORDS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class Trainer(Protocol):
-    """What is timed and launched, see `train.engine.stage.Stage`."""
+    """The part of `train.engine.stage.Stage` that is timed and launched."""
 
     run: Run
 
@@ -41,7 +41,7 @@ class Trainer(Protocol):
 
 
 def launch(trainer_class: Any, config: LoopConfig) -> None:
-    """Train a `Trainer` class; `mixed_precision: auto` is settled first, and the run says how.
+    """Train a `Trainer` class. Where `mixed_precision` is "auto" a precision is chosen first, and the run says which.
 
     Raises:
         OSError: `output_dir` cannot be written.
@@ -62,7 +62,7 @@ def _train(trainer_class: Any, config: LoopConfig) -> None:
 
 
 def choose_precision(trainer_class: Any, config: LoopConfig) -> tuple[str, str]:
-    """The precision for a run, and the reason in words.
+    """Choose "no", "bf16" or "fp16" for a run; beside it the reason in words.
 
     A run that is resumed keeps the precision of its newest checkpoint. All processes of a run choose the same.
     """
@@ -86,7 +86,7 @@ def choose_precision(trainer_class: Any, config: LoopConfig) -> tuple[str, str]:
 
 
 def time_step(trainer_class: Any, config: LoopConfig, precision: str) -> float:
-    """How long the slowest process takes for the second training step in a precision; inf if losses are not finite.
+    """Seconds of the slowest process for the second training step in a precision; inf if losses are not finite.
 
     The first step, which is not timed, fills caches and chooses kernels.
     """
@@ -122,7 +122,7 @@ def time_step(trainer_class: Any, config: LoopConfig, precision: str) -> float:
 
 
 def change(config: LoopConfig, **options: Any) -> LoopConfig:
-    """A copy with other values; what was settled when it was made, an ablation for example, is not settled again."""
+    """A copy with other values. Its checks do not run again: what they changed (by an ablation) would change twice."""
     changed = copy.copy(config)
     for name, value in options.items():
         setattr(changed, name, value)
@@ -131,7 +131,7 @@ def change(config: LoopConfig, **options: Any) -> LoopConfig:
 
 @contextlib.contextmanager
 def keep_random_states() -> Iterator[None]:
-    """Draws in between leave no trace in the global streams of Python, NumPy and PyTorch (all devices)."""
+    """Put the global random streams of Python, NumPy and PyTorch (all devices) back where they were afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""What options of earlier versions are called now; they are refused by that name."""
+"""What options of earlier versions are called now: the old names are refused with the new ones."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -78,7 +78,7 @@ RENAMED = {
 
 
 def find_new_name(config_class: Any, old: str) -> str | None:
-    """What an option of before is called in a stage now; None where it has no counterpart, or is none of before."""
+    """The name that an option of an earlier version has in a stage now; None where it has none, or never was one."""
     new = RENAMED.get(old)
     if new is None:
         return None
@@ -91,7 +91,17 @@ def find_new_name(config_class: Any, old: str) -> str | None:
 
 
 def refuse_old_names(config_class: Any, names: Iterable[str], where: str, way_out: str = "") -> None:
-    """ValueError when any of the names is one of before, or that of an option that its stage has no more."""
+    """Refuse names of options of earlier versions.
+
+    Args:
+        config_class: of the stage's options.
+        names: as they were given.
+        where: they were given, for the message.
+        way_out: a sentence at its end.
+
+    Raises:
+        ValueError: with each old name and the new one, or that the stage no longer has such an option.
+    """
     known = {field.name for field in fields(config_class)}
     told = []
     for name in names:

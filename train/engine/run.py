@@ -1,4 +1,4 @@
-"""What every training shares: processes, the loop over steps and its limits of time, best-keeping."""
+"""What every training shares: its processes, the loop over steps with limits of time, the best networks kept."""
 
 import json
 import sys
@@ -30,16 +30,19 @@ class LoopConfig:
     Attributes:
         output_dir: everything a run writes: `checkpoints/`, `samples/`, `curves.jsonl`, `best/`, `pipeline/`.
         max_steps: iterations (batches) of the whole run, restarts included.
-        max_minutes: stop after so many minutes of this launch; the run can be resumed.
-        total_minutes: end the run after so many minutes of training, restarts included. What lies between the last
-            checkpoint and a kill is trained again and not counted.
+        max_minutes: of this launch; the run can be resumed.
+        total_minutes: of training in the whole run, restarts included. What was trained after the last checkpoint
+            before a kill is trained again, and not counted.
         batch_size: pictures per process and forward pass.
         gradient_accumulation_steps: forward passes whose gradients are averaged into one update.
         mixed_precision: "no", "bf16", "fp16", or "auto": the fastest of them, as `train.engine.precision` measures.
+        seed: of all random choices.
+        num_workers: processes that read pictures, beside each process that trains.
         resume: go on from the newest complete checkpoint in `output_dir`.
-        keep_checkpoints: older ones are deleted.
+        keep_checkpoints: number of checkpoints that stay; older ones are deleted.
         checkpoint_every: steps from one checkpoint to the next.
-        checkpoint_minutes: write one also when so many minutes have passed since the last.
+        checkpoint_minutes: a checkpoint is also written when this long has passed since the last.
+        log_every, sample_every: steps from one line of `curves.jsonl`, and from one grid of pictures, to the next.
         tracker: "tensorboard", "trackio" or "none"; `curves.jsonl` is always written.
     """
 
@@ -82,7 +85,15 @@ class LoopConfig:
 class Run:
     """One training run over any number of processes.
 
-    A trainer builds networks and optimizers, passes them through `prepare`, calls `resume`, then loops over `steps()`.
+    A trainer builds networks and optimizers, has accelerate prepare them, calls `resume`, then loops over `steps()`.
+
+    Attributes:
+        step, samples_seen: finished steps (while one is running, its number), and pictures that all processes saw.
+        minutes: of training, restarts included.
+        best: the best value so far of each metric by which networks are kept.
+
+    Raises:
+        ValueError: `mixed_precision` is still "auto".
     """
 
     def __init__(self, config: LoopConfig) -> None:
@@ -106,7 +117,7 @@ class Run:
             torch.backends.cuda.matmul.allow_tf32 = True
         self.step = 0
         self.samples_seen = 0
-        self.minutes = 0.0  # of training, restarts included
+        self.minutes = 0.0
         self.best: dict[str, float] = {}
         self.checkpoints = Checkpoints(self.folder, self.accelerator, config.keep_checkpoints, self.say)
         self.curves = Curves(self.folder, self.accelerator)
@@ -118,10 +129,12 @@ class Run:
 
     @property
     def is_main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
         return self.accelerator.is_main_process
 
     @property
     def samples_per_step(self) -> int:
+        """Pictures that all processes together read in a step."""
         return (
             self.config.batch_size * self.config.gradient_accumulation_steps * self.accelerator.num_processes
         )
@@ -132,7 +145,11 @@ class Run:
             tqdm.write(message)
 
     def resume(self) -> bool:
-        """Load the newest complete checkpoint, if there is one. Call after `accelerator.prepare`."""
+        """Load the newest complete checkpoint; whether there was one. Call after accelerate's `prepare`.
+
+        Raises:
+            ValueError: `resume` is off and there are checkpoints, or one has options of an earlier version.
+        """
         if not self.config.resume:
             if find_checkpoints(self.folder):
                 raise ValueError(
@@ -163,7 +180,11 @@ class Run:
     # The loop
 
     def steps(self) -> Iterator[int]:
-        """Step numbers from where the run stands; saves, and stops at `max_steps` or when its minutes are over."""
+        """Step numbers from where the run stands; saves, and stops at `max_steps` or when its minutes are over.
+
+        Raises:
+            FloatingPointError: a recorded value or a weight is no longer finite.
+        """
         self.curves.start(self.config)
         config, before = self.config, self.minutes
         started = saved = time.monotonic()
@@ -208,7 +229,7 @@ class Run:
         return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]
 
     def is_time(self, every: int) -> bool:
-        """Whether something done every so many steps (and at the end) is due."""
+        """Whether something done every `every` steps, and after the last one, is due; 0 means never."""
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
 
     # Curves
@@ -224,15 +245,19 @@ class Run:
         return {name: f"{value:.3f}" for name, value in means.items()}
 
     def write_curves(self, values: dict[str, float]) -> None:
-        """Values of this step to the curves."""
+        """Write values of this step to the curves."""
         self.curves.write(values, self.step, self.samples_seen)
 
     def write_images(self, name: str, rows: list[torch.Tensor]) -> None:
-        """Pictures of this step, see `Curves.write_images`."""
+        """Write pictures of this step, see `Curves.write_images`."""
         self.curves.write_images(name, rows, self.step)
 
     def keep_best(self, metric: str, value: float, better: str, write: Callable[[Path], None]) -> bool:
-        """Let `write(folder)` fill `best/` when a metric's value is the best so far; `better`: "higher" or "lower"."""
+        """Let `write(folder)` fill `best/` where a metric's value is the best so far; whether it was.
+
+        Args:
+            better: "higher" or "lower", the better values. A value that is not finite is never the best.
+        """
         if not np.isfinite(value):
             return False
         best = self.best.get(metric)
@@ -245,7 +270,7 @@ class Run:
 
 
 def work_in(output_dir: str, work: Callable[[], None]) -> None:
-    """Work that writes to `output_dir`, which is looked at first; Ctrl-C ends it with one line and exit code 130.
+    """Do work that writes to `output_dir`, once that can be written to; Ctrl-C ends it with one line and exit code 130.
 
     Raises:
         OSError: no file can be written there.
