@@ -1,6 +1,7 @@
 """What the trainings of FACEMUG read: pictures with sketch, semantic map and colours, and which of them are hidden.
 
-Every picture comes with all modalities; `keep` [4, S, S] says where the encoder's input shows each of them.
+Every picture comes with all modalities; `keep` [4, S, S] is 1 where the encoder is shown them (in the order of
+`MODALITIES`), 0 where they are hidden.
 """
 
 from collections.abc import Callable
@@ -34,10 +35,10 @@ class Guidance:
         semantics: where label maps come from: "folder" (index maps of the 19 BiSeNet classes, one for each picture, at
             the same place and with the same name, as .png), "parser" (a network labels the pictures) or "none". Colour
             maps are the mean colours of their regions; with "none" there are neither.
-        semantics_folder: default: the folder `semantic` in `data`.
+        semantics_folder: the folder of the maps; None: `semantic` in `data`.
         face_parser: the network for "parser", see `facekit.conditions.semantics.load_parser`.
         thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
-        threshold: omega of Algorithm 5: how often a modality is shown, with gaps, in an edited region.
+        threshold: omega of Algorithm 5: probability that a modality is shown, with gaps, in an edited region.
     """
 
     semantics: str = "folder"
@@ -62,12 +63,12 @@ class Guidance:
 
 @dataclass(kw_only=True)
 class EncoderGuidance(Guidance):
-    """Options of what the encoder is shown while it learns.
+    """Options of the modalities that the style encoder is shown while it learns.
 
     Attributes:
-        rule: "trainer" (one modality rules a batch, with a large hole; each other one has a smaller hole or, half the
+        rule: "trainer" (a batch has one main modality, with large holes; each other one has smaller holes or, half the
             time, is absent) or "thesis" (Algorithm 3: the others are always absent).
-        unmasked_probability: how often the ruling modality has no hole.
+        unmasked_probability: how often the main modality has no hole.
         exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
             with exemplars.
         edit_probability, edit_masks: share of samples as Algorithm 5 shows them (the picture outside a hole, and inside
@@ -92,14 +93,14 @@ class EncoderGuidance(Guidance):
 
 
 def draw_keep(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
-    """What is kept, uint8 [S, S]: 0 in the holes of a CoModGAN mask (`large`) or of MAT's."""
+    """Draw a keep mask uint8 [S, S]: 0 in the holes of a CoModGAN mask (`large`) or one of MAT's fewer shapes."""
     return 1 - (free_form_mask(size, rng) if large else brush_mask(size, rng))
 
 
 def draw_ruled_keep(
     guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Keep masks uint8 [4, S, S] of a sample in a batch that modality number `ruling` rules."""
+    """Draw keep masks uint8 [4, S, S] of a sample whose main modality is number `ruling` (Algorithm 3)."""
     keep = np.zeros((len(MODALITIES), size, size), np.uint8)
     for i in range(len(MODALITIES)):
         if i == ruling:
@@ -110,7 +111,12 @@ def draw_ruled_keep(
 
 
 def draw_edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> np.ndarray:
-    """Keep masks uint8 [4, S, S] of Algorithm 5, lines 11 to 18, for a hole `mask` uint8 [S, S], 1 = hole."""
+    """Draw keep masks uint8 [4, S, S] of an edit (Algorithm 5, lines 11 to 18).
+
+    Args:
+        mask: uint8 [S, S], 1 = hole.
+        threshold: omega, the probability that a modality is shown in the hole.
+    """
     keep = np.zeros((len(MODALITIES), *mask.shape), np.uint8)
     keep[0] = 1 - mask
     for i in range(1, len(MODALITIES)):
@@ -120,7 +126,13 @@ def draw_edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator)
 
 
 class EncoderKeep:
-    """Draws `keep` for the training of the style encoder; all samples of a batch have one ruling modality."""
+    """Draws `keep` for the training of the style encoder; all samples of a batch have the same main modality.
+
+    Args:
+        size: side of the masks in pixels.
+        seed: of the run.
+        batch_size: samples of one process in a batch.
+    """
 
     def __init__(self, guidance: EncoderGuidance, size: int, seed: int, batch_size: int) -> None:
         self.guidance, self.size, self.seed, self.batch_size = guidance, size, seed, batch_size
@@ -142,9 +154,12 @@ class EncoderKeep:
 
 @dataclass
 class ModalityPreparation(Preparation):
-    """As `Preparation`, with `sketch` [1, S, S] and, given `labels`, `labels` [S, S] and `color` [3, S, S].
+    """As `Preparation`, with `sketch` [1, S, S] and, where there are maps, `labels` [S, S] and `color` [3, S, S].
 
-    `draw(position, rng)` adds what is random about the masks.
+    Attributes:
+        labels: the maps; None where there are none, or a parser makes them later.
+        thin_sketch: share of the sketches that are eroded.
+        draw: `draw(position, rng)` gives what is random about the masks.
     """
 
     labels: LabelFolder | None = None
@@ -177,7 +192,7 @@ class ModalityPreparation(Preparation):
 
 
 def hide(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
-    """The modalities of a batch where `keep` [B, 4, S, S] is 1: image, sketch, semantics, color; absent ones None."""
+    """The modalities of a batch by name, 0 where `keep` [B, 4, S, S] is; without labels two of them are None."""
     parts = {name: keep[:, i : i + 1].float() for i, name in enumerate(MODALITIES)}
     labels = batch.get("labels")
     return {
@@ -189,14 +204,18 @@ def hide(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
 
 
 def show_encoder(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
-    """The encoder's 26 channels [B, 26, S, S] of a batch under keep masks."""
+    """What the encoder reads of a batch, [B, 26, S, S], where `keep` [B, 4, S, S] is 1."""
     return encoder_input(**hide(batch, keep))
 
 
 def prepare_guided(
     config: Any, size: int, draw: Callable[[int, np.random.Generator], dict[str, Any]]
 ) -> ModalityPreparation:
-    """The preparation of a stage whose options have a group `guidance`; `draw`: see `ModalityPreparation`."""
+    """Build the preparation of a stage whose options have a group `guidance`; `draw`: see `ModalityPreparation`.
+
+    Raises:
+        ValueError: the folder of label maps is missing, or the pictures come from several folders.
+    """
     guidance, labels = config.guidance, None
     if guidance.semantics == "folder":
         labels = LabelFolder(config.data, guidance.semantics_folder)
