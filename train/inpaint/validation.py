@@ -21,7 +21,7 @@ MEANS = ("psnr", "ssim", "mae", "lpips", "imagenet")
 
 
 class InpaintValidation:
-    """The first pictures of a split, each with its own fixed mask (seeded by its number).
+    """Scores the first pictures of a split, each with a mask of its own that never changes.
 
     Attributes:
         batch_size: pictures that a process completes at once.
@@ -57,18 +57,18 @@ class InpaintValidation:
         )
 
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Those of the averaged generator, see `score_network`."""
+        """Scores of the averaged generator, see `score_network`."""
         return self.score_network(self.trainer.copy_generator(), self.trainer.reasoning_steps)
 
     @torch.inference_mode()
     def score_network(self, network: ResidualInpainter, steps: int) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores after `steps` reasoning steps: the work is shared by all processes, each gets all pictures' scores.
+        """Scores after `steps` reasoning steps over all pictures, and rows of this process's first ones.
 
         Returns:
-            By name: the means of psnr (dB), ssim and mae (of [0, 1]) of whole pictures, of lpips where it is
-            available, and of `imagenet`, the distance in and next to the hole, where its weights are; and
-            `sharpness`, the median share of the original's energy of fine detail that the hole has.
-            Beside them, rows for a sample grid: masked, completed, original (this process's pictures).
+            The means of `psnr` (dB), `ssim` and `mae` (of colours in [0, 1]) of whole pictures, of `lpips` and of
+            `imagenet`, the ImageNet distance in and next to the hole, where their weights are installed; and
+            `sharpness`, the median share of the original's energy of fine detail that the hole has: the same in all
+            processes. Rows: masked, completed, original.
         """
         accelerator, count = self.trainer.accelerator, len(self.pictures)
         device, own = accelerator.device, pick_own_share(accelerator, count)

@@ -12,11 +12,11 @@ from train.engine.validation import pick_own_share
 if TYPE_CHECKING:
     from train.latent_warper.trainer import LatentWarperTrainer
 
-FIRST = 2**40  # the pictures' numbers begin where no training sample's are
+FIRST = 2**40  # number of the first picture, beyond those of all training samples
 
 
 class WarperValidation:
-    """The first pictures of a split, each with a task of its own that never changes."""
+    """Scores the first pictures of a split, each with a task of its own that never changes."""
 
     best = "attribute"
     better: ClassVar[dict[str, str]] = {"attribute": "lower"}
@@ -30,7 +30,10 @@ class WarperValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Mean squares: `attribute` of the warped codes' errors, `target` and `source` of what they are made of."""
+        """Mean squared errors over all pictures, the same in all processes; no rows of pictures.
+
+        `attribute` is that of the warped codes, `target` and `source` those of the codes that they are made of.
+        """
         trainer = self.trainer
         network, sums = trainer.copy_average(trainer.warper), torch.zeros(4)
         for i in pick_own_share(trainer.accelerator, len(self.pictures)):

@@ -15,7 +15,11 @@ from train.multimodal.config import MultimodalConfig
 
 
 def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
-    """Pictures with their modalities, `mask` [1, S, S], 1 = to be edited, and `keep` [4, S, S]."""
+    """Build the preparation of pictures with modalities, `mask` [1, S, S], 1 = to be edited, and `keep` [4, S, S].
+
+    Raises:
+        ValueError: the folder of label maps is missing, or the pictures come from several folders.
+    """
     masks = MaskSampler(size=size, **config.masks)
 
     def draw(position: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -27,7 +31,7 @@ def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
 
 
 def load_known_codes(prior: str) -> Tensor:
-    """Codes of faces that a generator was published with, [M, n, D].
+    """Codes of faces [M, n, D] that lie beside the weights of a generator, in a folder.
 
     Raises:
         ValueError: there are none.

@@ -1,4 +1,4 @@
-"""FACEMUG's training: aggregation and refiner of one run, and an iteration of Algorithm 5."""
+"""FACEMUG's training (thesis chapter 6, Algorithm 5)."""
 
 import copy
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from train.starts.critic import build_critic
 
 
 class MultimodalTrainer(AdversarialStage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains aggregation, refiner and a discriminator on a frozen style encoder and prior."""
 
     config: MultimodalConfig
 
@@ -74,9 +74,9 @@ class MultimodalTrainer(AdversarialStage):
         return prepare_edits(self.config, self.guide_size)
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """As `Stage.batches`, all at the guide size.
+        """As `Stage` does, with what `prepare_edits` adds, and `exemplar` [B, 3, S, S] where it may be another picture.
 
-        Beside what `prepare_edits` adds, `exemplar`, as the image, where it may be another one.
+        S is the guide size.
         """
         config, pictures = self.config, super().batches(start)
         if config.same_image_probability == 1:
@@ -85,14 +85,20 @@ class MultimodalTrainer(AdversarialStage):
         return pair_exemplars(pictures, self.read_batches(config.make_source(), others, start))
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """As `Stage` does, with labels and colours where a parser makes them."""
         return self.labeller(self.move(batch))
 
     @torch.no_grad()
     def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
-        """Lines 5 to 29: what the learning networks are given.
+        """Lines 5 to 29 of Algorithm 5: what the learning networks are given.
 
-        `image` [B, 3, S, S], `mask` [B, 1, S, S], the modalities as they read them, `exemplar` at the guide size,
-        `codes` [B, t, D], and `bank`, the prior's maps.
+        Args:
+            same: whether the exemplars are the pictures themselves.
+
+        Returns:
+            `image` [B, 3, S, S], `mask` [B, 1, S, S], `sketch` [B, 1, S, S], `semantics` [B, 19, S, S] and `color`
+            [B, 3, S, S] at the refiner's size, `exemplar` at the guide size, `codes` [B, t, D], `bank`, the prior's
+            maps, and `position` [B].
         """
         exemplar = batch["image"] if same else batch["exemplar"]
         keep = batch["keep"]
@@ -118,7 +124,7 @@ class MultimodalTrainer(AdversarialStage):
         return ready | {"exemplar": exemplar, "codes": codes, "bank": bank}
 
     def reduce(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`view`, what the encoder reads at the guide size, and everything the refiner's side needs at its own."""
+        """Average a batch down to the refiner's size; beside it `view`, what the encoder reads at the guide size."""
         step = self.guide_size // self.size
         view = show_encoder(batch, batch["keep"])
         small = F.avg_pool2d(view, step) if step > 1 else view
@@ -133,11 +139,11 @@ class MultimodalTrainer(AdversarialStage):
     # Codes and pictures
 
     def encode(self, image: Tensor) -> Tensor:
-        """Style codes [B, t, D] of whole pictures: all other modalities are absent."""
+        """Style codes [B, t, D] of whole pictures [B, 3, S, S], without any other modality."""
         return self.encoder(encoder_input(image)).float()
 
     def diversify(self, own: Tensor, positions: Tensor) -> Tensor:
-        """Eq. 6.20: alpha times the exemplar's codes [B, t, D] and the rest of mixed random codes."""
+        """Eq. 6.20: alpha times the exemplars' codes [B, t, D], 1 - alpha times mixed random ones; alpha is drawn."""
         count = own.shape[1]
         crossover = int(self.seed_step_rng(Choice.CROSSOVER).integers(1, count))
         if self.faces is None:
@@ -156,25 +162,25 @@ class MultimodalTrainer(AdversarialStage):
         return torch.lerp(mixed, own, self.move_values(shares)[:, None, None])
 
     def read_bank(self, codes: Tensor, positions: Tensor) -> list[Tensor]:
-        """The prior's maps of codes, up to the refiner's size."""
+        """The prior's feature maps of codes [B, t, D], up to the refiner's size."""
         generators, level = self.seed_generators(positions, Stream.BANK), self.count // 2 - 1
         output = self.prior(w_plus=codes, generator=generators, stop_at=level, feature_layer="conv")
         return output.features
 
     def fill(self, batch: dict[str, Any], stream: int) -> Tensor:
-        """I_out [B, 3, S, S] (Eq. 6.1) of the networks that learn."""
+        """I_out [B, 3, S, S] (Eq. 6.1) by the networks that learn."""
         generators = self.seed_generators(batch["position"], stream)
         return self.fill_with(self.aggregation.network, self.refiner.network, batch, generators)
 
     def fill_with(self, aggregation: Any, refiner: Any, batch: dict[str, Any], generators: Any) -> Tensor:
-        """The same of any networks; without generators with the stored noise."""
+        """The same by other networks; `generators` are for the refiner's noise, None uses the stored one."""
         names = ("image", "mask", "sketch", "semantics", "color")
         features = aggregation(*(batch[name] for name in names))
         noise = {"noise": "fixed"} if generators is None else {"generator": generators}
         image = refiner(features, batch["codes"], batch["bank"], **noise).float()
         return image * batch["mask"] + batch["image"] * (1 - batch["mask"])
 
-    # One iteration of Algorithm 5
+    # One step of Algorithm 5
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         # r > rho: other faces.
@@ -185,7 +191,7 @@ class MultimodalTrainer(AdversarialStage):
             self.critic.update(batches, [[fake] for fake in fakes])
 
     def _update_generator(self, batches: list[dict[str, Any]], same: bool) -> list[Tensor]:
-        """One step of aggregation and refiner -> the pictures it was taken on."""
+        """One update of aggregation and refiner -> the pictures that it was made on."""
         fakes = []
         with self.freeze(*self.judges):
             for batch in batches:
@@ -202,7 +208,7 @@ class MultimodalTrainer(AdversarialStage):
         return fakes
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
-        """Eq. 6.21."""
+        """Diversity-enhanced attribute loss, [] (Eq. 6.21)."""
         return code_distance(self.encode(image), batch["codes"], self.config.attribute.distance).mean()
 
     # Results
@@ -231,7 +237,7 @@ class MultimodalTrainer(AdversarialStage):
             self.copy_average(self.critic.learner).cpu().save_pretrained(folder / "discriminator")
 
     def build_pipeline(self) -> FaceEditPipeline:
-        """The pipeline around the averaged networks."""
+        """Build the whole pipeline around the averaged networks."""
         config, parser, directions = self.config, None, None
         if config.guidance.face_parser is not None:
             found = load_parser(config.guidance.face_parser)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class MultimodalValidation:
-    """The first pictures of a split, each with its own fixed mask, filled three ways.
+    """Scores the first pictures of a split, each with a mask of its own that never changes, filled in three ways.
 
-    Codes of the picture itself and all modalities in the hole; the same modalities with projected codes, as an edit
-    without an exemplar; nothing at all.
+    `psnr`: with the codes of the picture itself and all modalities in the hole; `psnr_guided`: with the same modalities
+    and codes projected from them, as in an edit without exemplar; `psnr_alone`: with nothing given.
 
     Raises:
         OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
@@ -48,13 +48,12 @@ class MultimodalValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Mean PSNR (dB) of each way, shared by all processes, and rows of this one's first pictures.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
-        With it, of the first two ways together, `sharpness` (the share of the truth's fine detail that the hole has,
-        median over the pictures) and, where its weights are installed, `imagenet` (mean ImageNet distance in and next
-        to the hole).
-
-        Rows: masked with strokes, colours, the three fills, truth.
+        Returns:
+            The mean PSNR (dB) of each way; of the first two together `sharpness`, the share of the truth's fine detail
+            that the hole has (median over the pictures), and, where its weights are installed, `imagenet`, the mean
+            ImageNet distance in and next to the hole. Rows: masked with strokes, colours, the three fills, truth.
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
         networks = trainer.copy_average(trainer.aggregation), trainer.copy_average(trainer.refiner)
@@ -80,7 +79,7 @@ class MultimodalValidation:
         return average_scores(accelerator, table, names), join_rows(rows)
 
     def make_ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:
-        """What the networks are given."""
+        """What the networks are given for one of the ways: as of `MultimodalTrainer.prepare`, without exemplar."""
         trainer, mask = self.trainer, batch["mask"]
         given = torch.zeros_like(mask) if way == "psnr_alone" else mask
         ready = trainer.reduce(batch | {"keep": torch.cat([1 - mask, given, given, given], 1)})

@@ -1,4 +1,4 @@
-"""The face parser's training: the network, its data, and what happens in an iteration."""
+"""The face parser's training."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from train.parser.validation import ParserValidation, paint_maps
 
 
 def find_rate_share(step: int, max_steps: int, warm_up: float) -> float:
-    """Share of the highest learning rate in a step, from 1 on: a line up from a 25th, half a cosine down to zero."""
+    """Share of the highest learning rate in a step (counted from 1): a line up from 0.04, half a cosine down to 0."""
     top = max(warm_up * max_steps, 1.0)
     if step <= top:
         return 0.04 + 0.96 * step / top
@@ -26,7 +26,7 @@ def find_rate_share(step: int, max_steps: int, warm_up: float) -> float:
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - Dice overlap of each picture's classes, `[B]`: mean over the classes that its map has.
+    """1 - Dice overlap, `[B]`: of each picture the mean over the classes that its map has.
 
     Args:
         logits: `[B, C, H, W]`.
@@ -41,7 +41,7 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class ParserTrainer(Stage):
-    """The parser, its data, and what happens in an iteration."""
+    """Trains the parser on pictures and maps, by cross entropy and Dice loss."""
 
     config: ParserConfig
 
@@ -96,7 +96,7 @@ class ParserTrainer(Stage):
     # Results
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Pictures, their maps, what the parser makes of them."""
+        """Pictures, their maps, and the parser's maps."""
         image, labels = batch["image"][:8], batch["labels"][:8]
         self.parser.network.eval()
         logits = self.parser.network(image)
@@ -105,7 +105,7 @@ class ParserTrainer(Stage):
 
     @torch.no_grad()
     def finish(self) -> FaceParser:
-        """The network as it is written: the classes' weights (partly) taken back from its logits."""
+        """A copy as it is written: the part `correction` of the classes' weights is taken back from its logits."""
         network = self.copy_average(self.parser)
         last = network.head[0]
         # Four channels a class, one for each pixel of a block.

@@ -14,7 +14,7 @@ from train.parser.data import PairSource
 if TYPE_CHECKING:
     from train.parser.trainer import ParserTrainer
 
-# Brows, eyes and lips are each one group: sides are a matter of position.
+# The two brows, eyes and lips are one group each: which is which follows from the place.
 GROUPS: dict[str, tuple[str, ...]] = {
     "background": ("background",),
     "skin": ("skin",),
@@ -27,16 +27,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def count_confusion(predicted: Tensor, labels: Tensor, classes: int = len(CLASS_NAMES)) -> Tensor:
-    """Pixels by true (row) and predicted class, `[C, C]`; labels below 0 do not count."""
+    """Count pixels by true (row) and predicted class, float64 `[C, C]`; pixels of labels below 0 do not count."""
     known = labels >= 0
     index = labels[known] * classes + predicted[known]
     return torch.bincount(index, minlength=classes**2).view(classes, classes).double()
 
 
 def measure_groups(table: Tensor) -> dict[str, float]:
-    """Intersection over union of each of `GROUPS` in a confusion table, and `miou`, their mean.
+    """Intersection over union of each of `GROUPS` in a confusion table `[C, C]`, and `miou`, their mean.
 
-    A group that is in neither map is left out.
+    Groups that occur in neither map are left out.
     """
     ious = {}
     for name, parts in GROUPS.items():
@@ -49,13 +49,13 @@ def measure_groups(table: Tensor) -> dict[str, float]:
 
 
 def paint_maps(labels: Tensor) -> Tensor:
-    """Maps `[B, H, W]` -> their preview pictures `[B, 3, H, W]` in [-1, 1]."""
+    """Paint maps `[B, H, W]` as preview pictures `[B, 3, H, W]` in [-1, 1]."""
     pictures = np.stack([paint(one) for one in labels.cpu().numpy()])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class ParserValidation:
-    """All pictures of a split for which a good enough map exists."""
+    """Scores all pictures of a split whose maps are good enough."""
 
     best = "miou"
     better: ClassVar[dict[str, str]] = {"miou": "higher"}
@@ -65,9 +65,9 @@ class ParserValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """IoU of each group over all held-out pictures at their own size, and rows of the first eight.
+        """IoU of each group and their mean over all pictures, the same in all processes, and rows of this one's first.
 
-        Pixels of all pictures are counted together, as many times as their maps are trusted.
+        Pixels of all pictures, at 256 pixels a side, are counted together; each weighs as much as its map is trusted.
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
         network = trainer.finish()

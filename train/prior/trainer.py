@@ -1,4 +1,4 @@
-"""StyleGAN2's training: generator and discriminator of one run, and what happens in an iteration."""
+"""StyleGAN2's training (Karras et al. 2020)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from train.prior.config import PriorConfig
 
 
 class PriorTrainer(Stage):
-    """Generator and discriminator of one run, and what happens in an iteration."""
+    """Trains the generator, its mapping network and a discriminator."""
 
     config: PriorConfig
 
@@ -63,7 +63,7 @@ class PriorTrainer(Stage):
     # Samples
 
     def draw_styles(self, positions: Tensor, stream: int) -> Tensor:
-        """Style vectors [B, n, D] of numbered samples, some mixed of two z at a random layer."""
+        """Draw style vectors [B, n, D] of samples by their numbers [B]; some are mixed from two z at a random layer."""
         prior = self.prior.network
         count, dim = prior.num_styles, prior.config.style_dim
         z = self.draw_normal(self.seed_generators(positions, stream), 2, dim)
@@ -77,12 +77,12 @@ class PriorTrainer(Stage):
         return torch.where(layer < crossover, first[:, None], second[:, None])
 
     def sample(self, positions: Tensor, stream: int) -> Tensor:
-        """Pictures [B, 3, S, S]."""
+        """Paint pictures [B, 3, S, S] of drawn styles, in [-1, 1] but not clipped."""
         w_plus = self.draw_styles(positions, stream)
         noise = self.seed_generators(positions, Stream.NOISE + stream)
         return self.prior.network(w_plus=w_plus, generator=noise).image
 
-    # One iteration: D, R1, G, path length
+    # One step: D, R1, G, path length
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         with torch.no_grad(), self.accelerator.autocast():
@@ -123,6 +123,7 @@ class PriorTrainer(Stage):
         return [prior(z=z, noise="fixed", truncation_psi=psi).image for psi in (1.0, 0.7)]
 
     def measure_mean_style(self, prior: StyleGAN2Generator, count: int) -> Tensor:
+        """The mean style of `count` random z, the same for a seed."""
         return prior.mean_style(count, torch.Generator().manual_seed(self.config.seed))
 
     def write_networks(self, folder: Path) -> None:

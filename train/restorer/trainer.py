@@ -1,4 +1,4 @@
-"""The restorer's training: networks of one run, and what happens in an iteration."""
+"""The restorer's training (thesis section 3.2.4)."""
 
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ from train.starts.quiet import quieten_styles, silence_codes
 
 
 def chroma_distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of colours less their lightness, over cells of 2 x 2 pixels; [B, 3, H, W] each."""
+    """Mean absolute difference of colours without their lightness, over cells of 2 x 2 pixels; [B, 3, H, W] each."""
     made, wanted = (F.avg_pool2d(x - x.mean(1, keepdim=True), 2) for x in (image.float(), target.float()))
     return F.l1_loss(made, wanted)
 
 
 class RestorerTrainer(Stage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the restoration auto-encoder and a discriminator on a frozen prior, style encoder and code diffuser."""
 
     config: RestorerConfig
 
@@ -93,7 +93,7 @@ class RestorerTrainer(Stage):
 
     @torch.no_grad()
     def make_prompts(self, batch: dict[str, Any], stream: int = Stream.PROMPTS) -> dict[str, Any]:
-        """Clean codes and prior features of a batch, as `style_codes` and `features`; zeros without prompts."""
+        """Clean codes of a batch, `style_codes` [B, n, D], and the prior's `features`; zeros without prompts."""
         if not self.config.prompts:
             return make_empty_prompts(self.restorer.network, batch["damaged"])
         generators = self.seed_generators(batch["position"], stream)
@@ -113,7 +113,7 @@ class RestorerTrainer(Stage):
         return {"style_codes": codes, "features": features}
 
     def restore(self, batch: dict[str, Any], prompts: dict[str, Any], stream: int) -> Tensor:
-        """Restored pictures [B, 3, S, S] under fresh random styles."""
+        """Restored pictures [B, 3, S, S] under fresh random styles, in [-1, 1] but not clipped."""
         generators = self.seed_generators(batch["position"], stream)
         dim, count = self.restorer.network.config.style_dim, self.restorer.network.num_styles
         z, crossover = list(self.draw_normal(generators, 2, dim).unbind(1)), None
@@ -127,7 +127,7 @@ class RestorerTrainer(Stage):
             batch["damaged"], **prompts, z=z, crossover=crossover, generator=generators
         ).image.float()
 
-    # One iteration: D, R1, G
+    # One step: D, R1, G
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         prompts = [self.make_prompts(batch) for batch in batches]
@@ -181,7 +181,7 @@ class RestorerTrainer(Stage):
         return rows
 
     def restore_averaged(self, batch: dict[str, Any], prompts: dict[str, Any]) -> Tensor:
-        """What the averaged restorer makes of them."""
+        """Pictures [B, 3, S, S] in [-1, 1] that the averaged restorer makes of a batch."""
         generators = self.seed_generators(batch["position"], Stream.SAMPLE_GRID)
         return self.copy_average(self.restorer)(
             batch["damaged"], **prompts, generator=generators

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RestorerValidation:
-    """The first pictures of a split, each damaged by a draw of its own that never changes.
+    """Scores the first pictures of a split, each damaged by a draw of its own that never changes.
 
     Raises:
         OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
@@ -39,10 +39,11 @@ class RestorerValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over all pictures, shared by all processes, and rows of this one's first ones.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
-        Means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`; `sharpness` is the median share
-        of the truth's energy of fine detail. Rows: damaged, restored, truth.
+        Returns:
+            The means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`, and `sharpness`, the
+            median share of the truth's energy of fine detail. Rows: damaged, restored, truth.
         """
         trainer, count = self.trainer, len(self.pictures)
         network, table, rows = trainer.copy_average(trainer.restorer), torch.zeros(count, 4), []

@@ -1,8 +1,8 @@
 """Progressive growing of FACEMUG's refinement auto-encoder: it begins with the picture it had, enlarged.
 
 Only networks with `skips=True` grow: at every size they read the features, made smaller, and write RGB. So a new size
-begins without effect: its encoder layer gives zeros to the sizes below, its RGB layer adds nothing to their picture. The
-aggregation works at any size and is copied as it is.
+begins without effect: its encoder layer gives zeros to the sizes below, its RGB layer adds nothing to their picture.
+The aggregation works at any size and is copied as it is.
 """
 
 import re

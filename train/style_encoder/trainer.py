@@ -1,4 +1,4 @@
-"""The style encoder's training: encoder (and generator) of one run, and what happens in an iteration."""
+"""The style encoder's training (thesis section 3.2.4; of all modalities, Algorithm 3)."""
 
 import itertools
 from pathlib import Path
@@ -30,7 +30,7 @@ from train.style_encoder.validation import EncoderValidation
 
 
 class StyleEncoderTrainer(Stage):
-    """Encoder (and generator) of one run, and what happens in an iteration."""
+    """Trains the encoder on a finished generator, or with `joint` both together."""
 
     config: StyleEncoderConfig
 
@@ -122,7 +122,7 @@ class StyleEncoderTrainer(Stage):
     # Data
 
     def build_preparation(self) -> Preparation:
-        """As that of `Stage`; with `modalities` it adds them, see `train.data.modalities.ModalityPreparation`."""
+        """As `Stage` does; with `modalities` with them, see `train.data.modalities.ModalityPreparation`."""
         if not self.config.modalities:
             return super().build_preparation()
         config = self.config
@@ -130,7 +130,7 @@ class StyleEncoderTrainer(Stage):
         return prepare_guided(config, self.size, keep)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`damaged` is what the encoder reads."""
+        """As `Stage` does; with `modalities` `damaged` is what the encoder reads, [B, 26, S, S]."""
         if not self.config.modalities:
             return super().to_device(batch)
         batch = self.labeller(self.move(batch))
@@ -140,7 +140,7 @@ class StyleEncoderTrainer(Stage):
 
     @property
     def stage(self) -> int | None:
-        """The last code with an offset of its own; `None` when all have theirs."""
+        """Index of the last code with an offset of its own; None when all have theirs."""
         config, last = self.config, self.generator.num_styles - 1
         if config.progressive.start <= 0:
             return None
@@ -152,15 +152,16 @@ class StyleEncoderTrainer(Stage):
         )
 
     def encode(self, batch: dict[str, Any]) -> Tensor:
+        """Codes [B, n, D] of what the encoder reads of a batch."""
         return self.encoder.network(batch["damaged"], stage=self.stage)
 
     def paint(self, codes: Tensor, positions: Tensor, stream: int) -> Tensor:
-        """The generator's picture of codes, averaged down to the training size."""
+        """The generator's pictures of codes [B, n, D], averaged down to the training size, [B, 3, S, S]."""
         image = self.generator(w_plus=codes, generator=self.seed_generators(positions, stream)).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
     def mix_codes(self, codes: Tensor, positions: Tensor) -> Tensor:
-        """Codes between those of neighbours in the batch: interpolated, or exchanged from some layer on."""
+        """Codes [B, n, D] mixed with those of the neighbour in the batch: interpolated, or its from a layer on."""
         weights = []
         for rng in self.seed_rngs(positions, Stream.MIXING):
             if rng.random() < 0.5:
@@ -170,7 +171,7 @@ class StyleEncoderTrainer(Stage):
         share = torch.stack(weights).to(codes)[:, :, None]
         return torch.lerp(codes, codes.roll(1, 0), share)
 
-    # One iteration
+    # One step: discriminator of codes, discriminator of pictures, encoder (and generator)
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         if self.latent_critic is not None:
@@ -194,7 +195,7 @@ class StyleEncoderTrainer(Stage):
         self.losses.update_critic(self, self.feature_critic)
 
     def _fake(self, batch: dict[str, Any]) -> list[Tensor]:
-        """What the picture discriminator is shown as made: reconstructions, and pictures of mixed codes."""
+        """What the discriminator of pictures is shown as made: reconstructions, and pictures of mixed codes."""
         codes, position = self.encode(batch), batch["position"]
         fakes = [self.paint(codes, position, Stream.PICTURE)]
         if self.config.mixing_weight > 0:
@@ -252,7 +253,7 @@ class StyleEncoderTrainer(Stage):
         return total, terms
 
     def _update_latent_critic(self, batches: list[dict[str, Any]]) -> None:
-        """Codes of the mapping network against codes of the encoder, both through their pools."""
+        """A step of the discriminator of codes: the mapping network's against the encoder's, each through its pool."""
         config, critic = self.config, self.latent_critic.network
         chooser = torch.Generator().manual_seed(int(self.seed_step_rng(POOL_STEP).integers(2**62)))
         for batch in batches:
@@ -278,7 +279,7 @@ class StyleEncoderTrainer(Stage):
             self.update(self.latent_critic)
 
     def _exchange(self, name: str, codes: Tensor, chooser: torch.Generator) -> Tensor:
-        """This process's part of what the pool gives for the codes of all processes: the pools stay equal."""
+        """Exchange the codes of all processes with a pool, so that all pools stay equal; this process's part."""
         rank, count = self.accelerator.process_index, len(codes)
         return self.pools[name].exchange(self.accelerator.gather(codes), chooser)[
             rank * count : (rank + 1) * count
@@ -287,7 +288,7 @@ class StyleEncoderTrainer(Stage):
     # Results
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Input, reconstruction, truth; in joint training also mixtures."""
+        """Input, reconstruction, truth, in joint training mixtures; with modalities the input is two rows."""
         positions = batch["position"][:8]
         self.encoder.network.eval()
         codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
@@ -315,7 +316,7 @@ class StyleEncoderTrainer(Stage):
 
     @torch.no_grad()
     def measure_encoder(self) -> StyleEncoder:
-        """The averaged encoder, its batch statistics measured anew: the trained ones belong to other weights."""
+        """The averaged encoder with batch statistics measured anew, since the trained ones belong to other weights."""
         encoder = self.copy_average(self.encoder)
         if self.encoder.average is None or self.config.statistics_batches == 0:
             return encoder
@@ -330,7 +331,7 @@ class StyleEncoderTrainer(Stage):
 
     @torch.no_grad()
     def encode_known(self, encoder: StyleEncoder) -> Tensor:
-        """Codes of about `latent_samples` training faces, [M, n, D]."""
+        """Codes [M, n, D] of at least `latent_samples` training faces."""
         count = -(-self.config.latent_samples // self.config.batch_size)
         return torch.cat(
             [

@@ -1,4 +1,4 @@
-"""Scores of a style encoder on held-out faces: the generator's pictures of their codes."""
+"""Scores of a style encoder on held-out faces, by the generator's pictures of their codes."""
 
 import math
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class EncoderValidation:
-    """The first pictures of a split, at the training size; ImageNet distance keeps the best, else PSNR."""
+    """Scores the first pictures of a split, at the training size.
+
+    The best networks are those of the least ImageNet distance; of the highest PSNR where its weights are not installed.
+    """
 
     better: ClassVar[dict[str, str]] = {"psnr": "higher", "imagenet": "lower"}
 
@@ -32,10 +35,11 @@ class EncoderValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over the held-out pictures, and rows of the first ones: truth, and the picture of its codes.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
-        Means of `psnr` (dB) and, where its weights are installed, `imagenet`; `sharpness` is the median share of the
-        truth's energy of fine detail.
+        Returns:
+            The means of `psnr` (dB) and, where its weights are installed, `imagenet`, and `sharpness`, the median share
+            of the truth's energy of fine detail. Rows: truth, and the picture of its codes.
         """
         trainer, config = self.trainer, self.trainer.config
         encoder = trainer.measure_encoder()
