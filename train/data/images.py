@@ -185,7 +185,7 @@ class ImageSource:
 
 
 def say_count(run: Any, source: ImageSource) -> None:
-    """Let a run say how many pictures it trains on; of a stream nobody knows."""
+    """Let a run say how many pictures it trains on; for a stream, whose length is unknown, nothing."""
     count = source.count()
     if count is not None:
         run.say(f"training on {count} picture{'' if count == 1 else 's'}")

@@ -239,10 +239,10 @@ def read_batches(
 
 def _tell_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
     """The batches of a loader, and on the terminal each picture that was skipped, once."""
-    told: set[str] = set()
+    printed: set[str] = set()
     for batch in loader:
         for line in itertools.chain.from_iterable(text.splitlines() for text in batch.pop("skipped")):
-            if line not in told:
-                told.add(line)
-                tqdm.write(f"skipped, {len(told)} so far: {line}", file=sys.stderr)
+            if line not in printed:
+                printed.add(line)
+                tqdm.write(f"skipped, {len(printed)} so far: {line}", file=sys.stderr)
         yield batch

@@ -1,4 +1,4 @@
-"""Boundaries between labelled codes, for every attribute that the options name."""
+"""Boundaries between labelled codes (InterFaceGAN, Shen et al. 2020), one for each attribute of the options."""
 
 from typing import Any
 
@@ -14,10 +14,18 @@ class Boundaries:
     """Boundaries between labelled codes, and the directions across them.
 
     Args:
-        rows: M labels.
-        codes: `w_plus` [M, n, D], and where there are mirrored pictures `w_plus_mirrored`.
+        config: which attributes there are, and how boundaries are fitted.
+        rows: the labels of M pictures.
+        codes: `w_plus` [M, n, D], and where there are mirrored pictures `w_plus_mirrored`, too.
 
-    ValueError for labels and codes that do not belong together, and for attributes with too few examples.
+    Attributes:
+        space: the coordinates in which boundaries are fitted.
+        weights: the normal [k] of each attribute's boundary.
+        report: for each attribute the number of examples, and how well its scores rank those that were fitted and those
+            that were held out.
+
+    Raises:
+        ValueError: labels and codes do not belong together, or an attribute has no column or too few examples.
     """
 
     def __init__(
@@ -59,7 +67,11 @@ class Boundaries:
         return codes if self.config.code_range is None else codes[:, slice(*self.config.code_range)]
 
     def find_directions(self, num_styles: int) -> dict[str, Tensor]:
-        """[n, D] for each attribute that is wanted as a direction."""
+        """Find the direction [n, D] of each attribute that is to have one.
+
+        Raises:
+            ValueError: an attribute is too much like one that it is to hold.
+        """
         found = {}
         for name, attribute in self.config.attributes.items():
             if not attribute.output:
@@ -75,6 +87,6 @@ class Boundaries:
         return found
 
     def score(self, codes: Tensor) -> dict[str, Tensor]:
-        """Score of each attribute in standard deviations, [M]."""
+        """Scores [M] of codes [M, n, D] for each attribute, in standard deviations."""
         spots = self.space.locate(self._cut_range(codes))
         return {name: spots @ (weights / weights.norm()) for name, weights in self.weights.items()}

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 EXCLUDED = ("FLUX1_dev", "FLUX1_pro", "DALLE3")  # their terms may forbid training on them
-# The first that occurs in a caption counts.
+# Age in years by words of a caption; the first that occur in it count.
 YEARS = {
     "10 month old": 1,
     "baby": 1,
@@ -40,17 +40,18 @@ SKIN, NOSE, HAIR = 1, 10, 17  # classes of the semantic maps
 TOP, CHIN, NOSE_TIP = 10, 152, 1
 EYE_CORNERS, OUTER_CORNERS = (33, 133, 263, 362), (33, 263)
 MOUTH_CORNERS, LIPS_INSIDE = (61, 291), (13, 14)
-# Where the map is unsure of itself, hair tells nothing.
+# Hair is measured only where the map can be trusted.
 LEAST_SCORE = 0.5
 LEAST_HAIR = 1500  # pixels
 
 
 def measure_geometry(points: np.ndarray) -> dict[str, float]:
-    """Mesh points [468, 2] in pixels -> `lift` and `width` of the mouth and `pitch`, without units.
+    """Measure mouth and pitch by mesh points [468, 2] in pixels.
 
-    `lift`: how far the corners of the mouth stand above its middle, `width`: the mouth's to that between the outer
-    corners of the eyes, `pitch`: height of the tip of the nose between mouth (0) and eyes (1), larger where the head
-    is tilted back.
+    Returns:
+        `lift`: how far the corners of the mouth are above its middle, in heights of the face; `width`: of the mouth, in
+        distances between the outer corners of the eyes; `pitch`: height of the tip of the nose between mouth (0) and
+        eyes (1), larger where the head is tilted back.
     """
     points = points.astype(np.float64)
     height = np.linalg.norm(points[CHIN] - points[TOP])
@@ -66,7 +67,7 @@ def measure_geometry(points: np.ndarray) -> dict[str, float]:
 
 
 def join_captions(row: dict[str, Any]) -> str:
-    """Every query by which a picture was found, in lower case."""
+    """Join all queries by which a picture was found, in lower case."""
     found = list(row.get("all_labels") or [])
     if row.get("label"):
         found.append(f"{row.get('label_prefix') or ''} {row['label']}")
@@ -74,7 +75,7 @@ def join_captions(row: dict[str, Any]) -> str:
 
 
 def read_captions(text: str, notes: Sequence[str]) -> dict[str, Any]:
-    """Age in years, `masculine`, `glasses` and `beard` as far as captions and the map's notes tell them."""
+    """Read `age` in years, `masculine`, `glasses` and `beard` from captions and the map's notes; None where unknown."""
     years = next((age for words, age in YEARS.items() if re.search(words, text)), None)
     beard = re.search(BEARD, text) is not None
     female = re.search(r"\b(female|woman|girl)\b", text) is not None
@@ -92,9 +93,17 @@ def read_captions(text: str, notes: Sequence[str]) -> dict[str, Any]:
 def measure_appearance(
     gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: float
 ) -> dict[str, Any]:
-    """Picture [256, 256] uint8 and its map -> length and lightness of hair, lightness of the skin.
+    """Measure hair and skin.
 
-    `hair_length`: hair below the middle of the mouth, in twentieths of the picture's width times 256 pixels.
+    Args:
+        gray: the picture, uint8 [256, 256].
+        labels: its map, uint8 [256, 256].
+        points: mesh points [468, 2] in pixels.
+        score: how far the map can be trusted, 0..1.
+
+    Returns:
+        `hair_length`: pixels of hair below the middle of the mouth, divided by 20 x 256; `hair_lightness` and
+        `lightness` (of the skin): means from 0 to 255. None where they cannot be read.
     """
     hair, skin = labels == HAIR, (labels == SKIN) | (labels == NOSE)
     below = int(np.clip(points[LIPS_INSIDE[1], 1], 0, 240))
@@ -107,14 +116,14 @@ def measure_appearance(
 
 
 def regress_out(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """What is left of values [M] after a linear regression on the columns of others [M, c], in deviations."""
+    """What is left of values [M] after a linear regression on `others` [M, c], in standard deviations."""
     columns = np.column_stack([np.ones(len(values)), others])
     left = values - columns @ np.linalg.lstsq(columns, values, rcond=None)[0]
     return left / left.std()
 
 
 def label_faces(folder: Path) -> list[dict[str, Any]]:
-    """Rows of all pictures but those of excluded generators. OSError when a file is not there."""
+    """Label all pictures but those of excluded generators, a row each. Raises OSError where a file is missing."""
     metadata = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     maps = {
         row["file_name"]: row for row in map(json.loads, (folder / "semantic.jsonl").read_text().splitlines())
@@ -131,9 +140,9 @@ def label_faces(folder: Path) -> list[dict[str, Any]]:
             )
         shape = measure_geometry(mesh[name])
         shapes.append((shape["lift"], shape["width"], shape["pitch"], abs(entry["yaw_deg"])))
-        told = read_captions(join_captions(entry), maps[name].get("notes") or [])
+        read = read_captions(join_captions(entry), maps[name].get("notes") or [])
         fixed = {"file_name": name, "held_out": name.startswith("val/"), "yaw": entry["yaw_deg"]}
-        rows.append(fixed | {"pitch": shape["pitch"]} | told | seen)
+        rows.append(fixed | {"pitch": shape["pitch"]} | read | seen)
     lift, width, pitch, turn = np.array(shapes).T
     # A head tilted back lifts the corners of the mouth in the picture, and one turned away narrows it.
     posed = np.column_stack([pitch, turn])

@@ -25,7 +25,7 @@ from train.engine.stage import load_component
 def encode_pictures(
     encoder: StyleEncoder, files: list[Path], batch_size: int, mirror: bool
 ) -> dict[str, Tensor]:
-    """Codes of pictures: `w_plus` [M, n, D], and `w_plus_mirrored` of their mirror images."""
+    """Encode pictures: `w_plus` [M, n, D], and with `mirror` `w_plus_mirrored` of their mirror images."""
     found: dict[str, list[Tensor]] = {"w_plus": []} | ({"w_plus_mirrored": []} if mirror else {})
     size = encoder.config.sample_size
     for start in range(0, len(files), batch_size):
@@ -40,7 +40,12 @@ def encode_pictures(
 
 
 def write_directions(config: DirectionsConfig) -> None:
-    """Find directions as the options say; writes them, a sheet and a report to `output_dir`."""
+    """Find directions as the options say, and write them, a sheet and a report to `output_dir`.
+
+    Raises:
+        ValueError: labels, codes or options do not fit each other.
+        OSError: networks, pictures or files are missing.
+    """
     output = Path(config.output_dir)
     prior = encoder = boundaries = None
     if config.prior is not None:
@@ -92,7 +97,7 @@ def write_directions(config: DirectionsConfig) -> None:
 
 
 def load_known_codes(config: DirectionsConfig, prior: StyleGAN2Generator) -> Tensor:
-    """Codes [M, n, D] that lie beside the prior's weights, else of its mapping network."""
+    """Codes [M, n, D] that lie beside the prior's weights, else random ones of its mapping network."""
     stored = load_style_codes(config.prior)
     if stored is not None:
         return stored.float()
@@ -108,7 +113,7 @@ def choose_codes(
     codes: dict[str, Tensor],
     rows: list[dict[str, Any]],
 ) -> Tensor | None:
-    """Codes to look at: held-out ones, else all; None without a prior."""
+    """Choose codes to look at: those held out, else all; None without a prior."""
     if prior is None:
         return None
     if not codes:

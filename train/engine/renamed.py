@@ -103,10 +103,10 @@ def refuse_old_names(config_class: Any, names: Iterable[str], where: str, way_ou
         ValueError: with each old name and the new one, or that the stage no longer has such an option.
     """
     known = {field.name for field in fields(config_class)}
-    told = []
+    reasons = []
     for name in names:
         if name in RENAMED and name not in known:
             new = find_new_name(config_class, name)
-            told.append(f"{name} is now {new}" if new else f"{name} is no option of this stage any more")
-    if told:
-        raise ValueError(f"{where}: {'; '.join(told)}{way_out}")
+            reasons.append(f"{name} is now {new}" if new else f"{name} is no option of this stage any more")
+    if reasons:
+        raise ValueError(f"{where}: {'; '.join(reasons)}{way_out}")

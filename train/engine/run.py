@@ -29,7 +29,7 @@ class LoopConfig:
 
     Attributes:
         output_dir: everything a run writes: `checkpoints/`, `samples/`, `curves.jsonl`, `best/`, `pipeline/`.
-        max_steps: iterations (batches) of the whole run, restarts included.
+        max_steps: training steps of the whole run, restarts included.
         max_minutes: of this launch; the run can be resumed.
         total_minutes: of training in the whole run, restarts included. What was trained after the last checkpoint
             before a kill is trained again, and not counted.
@@ -167,7 +167,7 @@ class Run:
         if state is None:
             return False
         self.step, self.samples_seen, self.best = state["step"], state["samples_seen"], state["best"]
-        self.minutes = state.get("minutes", 0.0)  # checkpoints of before did not count them
+        self.minutes = state.get("minutes", 0.0)  # checkpoints of earlier versions did not count them
         self.curves.cut(self.step)
         self.say(f"resumed {self.folder} at step {self.step} ({self.samples_seen} pictures seen)")
         return True

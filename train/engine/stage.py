@@ -270,7 +270,7 @@ class Stage:
     # Data
 
     def build_preparation(self) -> Preparation:
-        """Say what is made of each picture that is read: a sample, `damaged` where the options ask for it."""
+        """Build what makes a sample of each picture that is read, with `damaged` where the options ask for it."""
         config = self.config
 
         def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

@@ -139,8 +139,8 @@ class InpaintLosses:
     """All losses on a completed picture.
 
     Args:
-        projected: judges whole pictures: GRIG's discriminator, or critics on ImageNet maps; None: nobody does.
-        patch: judges patches; None: nobody does.
+        projected: judges whole pictures: GRIG's discriminator, critics on ImageNet maps, or None.
+        patch: judges patches, or None.
         labels: see `PatchLoss`.
         weights: None: those of Eq. 4.6.
         mask_patch_loss: see `train.inpaint.config.InpaintAdversarial`.
@@ -153,8 +153,8 @@ class InpaintLosses:
         networks: the discriminators alone.
 
     Raises:
-        OSError: LPIPS or ImageNet maps are asked for and their weights cannot be had (and, for LPIPS, no substitute is
-            named).
+        OSError: LPIPS or ImageNet maps are asked for and their weights are not available (and, for LPIPS, no substitute
+            is named).
         ValueError: feature matching is asked for without any of GRIG's discriminators.
     """
 

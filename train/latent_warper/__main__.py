@@ -5,8 +5,9 @@
         --output_dir runs/warper
 
 The network is given codes between those of a face and of its mirror image, and learns to turn them back into the
-face's. It is guided by the codes of the same face in other colours, at another size and partly covered: what these share
-with the face is its pose. Ends with `OUTPUT_DIR/pipeline/latent_warper`. The same command goes on where a run stopped.
+face's. It is guided by the codes of the same face in other colours, at another size and partly covered: what these
+share with the face is its pose. Ends with `OUTPUT_DIR/pipeline/latent_warper`. The same command goes on where a run
+stopped.
 """
 
 from train.engine.config import read_config

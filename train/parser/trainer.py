@@ -64,7 +64,7 @@ class ParserTrainer(Stage):
             group["weight_decay"] = config.weight_decay
         self.held_out = None
         if config.validation.data is not None:
-            # Scored with every picture of the split, whoever made it.
+            # `exclude` does not count here: every picture of the split is scored.
             self.held_out = PairSource(config, config.validation.data, config.validation.split, {})
         self.run.say(f"{len(self.source)} pictures to train on, {len(self.held_out or [])} to validate on")
 

@@ -1,4 +1,4 @@
-"""The words of a family's model cards, from what its stages tell."""
+"""The texts of a family's model cards, from what its stages wrote."""
 
 import re
 from collections.abc import Sequence
@@ -45,11 +45,11 @@ class Pictures:
     """What the family was trained on.
 
     Attributes:
-        counts: pictures used of each folder, by the last part of its name.
-        weights: how often each is drawn, in the same order; they need not sum to 1.
-        left_out: pictures that were excluded.
-        excluded: by which values of which columns.
-        validation: last part of the name of the held-out pictures' folder, and their number; None without.
+        counts: last part of the name of each folder, and the number of its pictures that were used.
+        weights: how often each folder is drawn from, in the same order; they need not sum to 1.
+        left_out: number of pictures that were excluded.
+        excluded: metadata column -> values by which they were.
+        validation: last part of the name of the held-out pictures' folder, and their number; None without any.
     """
 
     counts: list[tuple[str, int]]
@@ -59,6 +59,7 @@ class Pictures:
     validation: tuple[str, int] | None = None
 
     def describe(self) -> str:
+        """Describe the pictures in a few sentences."""
         parts = [f"`{name}`, {count:,} pictures" for name, count in self.counts]
         if len(parts) > 1:
             total = sum(self.weights)
@@ -75,7 +76,7 @@ class Pictures:
 
 
 def describe_losses(history: History) -> str:
-    """The loss terms of a stage, "none written" where it ended before its first line of curves."""
+    """Name the loss terms of a stage in words, by the curves that it wrote."""
     critic = CRITICS.get(
         str(history.config.get("adversarial", {}).get("critic", "stylegan2")), "a discriminator"
     )
@@ -85,12 +86,12 @@ def describe_losses(history: History) -> str:
 
 
 def make_hub_name(name: str) -> str:
-    """A folder's name as the Hub allows names of data sets."""
+    """Turn a folder's name into one that the Hub allows for data sets."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:90] or "pictures"
 
 
 def describe_beginnings(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -> list[str]:
-    """Where networks came from that these stages did not train from scratch."""
+    """Say where networks came from that these stages did not train from scratch, a sentence each."""
     found = []
     for chain in chains:
         first = chain[0]
@@ -114,27 +115,30 @@ def describe_beginnings(kind: Kind, chains: Sequence[Sequence[History]], family:
 
 
 def find_needed_stages(kind: Kind) -> list[str]:
-    """Stages whose networks are in a model or were beside it when it was trained."""
+    """Find the stages whose networks are in a model, or were read while it was trained."""
     needs = (need for stage in kind.completing for need in STAGES[stage].needs)
     return list(dict.fromkeys([*kind.completing, *kind.finals, *needs]))
 
 
 def name_datasets(kind: Kind, family: Family, pictures: Pictures, trained: bool) -> list[str]:
-    """Names of data sets for the front matter: the pictures', or, where all networks were given, those in their cards.
+    """Name data sets for the front matter: the pictures', or, where all networks were given, those in their cards.
 
-    Where that says nothing, the pictures' again, since the Hub asks for some.
+    Where these cards name none it is the pictures' again, since the Hub asks for some.
+
+    Args:
+        trained: whether any of the model's networks was trained here.
     """
     names = [make_hub_name(folder) for folder, _ in pictures.counts]
     if not trained:
         folders = [family.starts[stage] for stage in find_needed_stages(kind) if stage in family.starts]
         cards = [folder / "README.md" for folder in folders if (folder / "README.md").is_file()]
-        told = [name for file in cards for name in ModelCard.load(file).data.get("datasets") or []]
-        names = told or names
+        named = [name for file in cards for name in ModelCard.load(file).data.get("datasets") or []]
+        names = named or names
     return list(dict.fromkeys(names))
 
 
 def build_model_index(kind: Kind, size: int, pictures: Pictures, last: History) -> list[dict[str, Any]]:
-    """`model-index` of a card: the scores of the networks that it holds, if any were written."""
+    """Build the `model-index` of a card: the scores of the networks that it holds; empty where there are none."""
     scores = last.kept_scores
     if not scores or pictures.validation is None:
         return []
@@ -144,12 +148,12 @@ def build_model_index(kind: Kind, size: int, pictures: Pictures, last: History) 
         {"type": name, "value": float(format_number(value)), "name": MEASURES[name].label}
         for name, value in scores.items()
     ]
-    told = {
+    result = {
         "task": {"type": kind.pipeline_tag, "name": f"validation of stage {last.stage}"},
         "dataset": {"type": make_hub_name(folder), "name": f"{count} held-out pictures of {folder}"},
         "metrics": metrics,
     }
-    return [{"name": kind.name(size), "results": [told]}]
+    return [{"name": kind.name(size), "results": [result]}]
 
 
 def compose_card(
@@ -163,13 +167,14 @@ def compose_card(
     faces: str,
     codes: bool,
 ) -> str:
-    """The whole README.md of a model.
+    """Compose the whole README.md of a model.
 
     Args:
+        kind, family, pictures: what it is, what was asked for, and what it was trained on.
         chains: the stages behind each of the kind's networks, in order; none where the networks were given.
         megabytes, parameters: of all its networks.
-        curves: whether `curves.png` was drawn.
-        faces: what the contact sheet shows beside the photo, in words.
+        curves: whether there is `curves.png`.
+        faces: whose faces the contact sheet shows beside the photo, in words.
         codes: whether codes of faces lie beside the weights.
     """
     name, histories = kind.name(family.size), [history for chain in chains for history in chain]
@@ -229,6 +234,7 @@ def _training(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -
 
 
 def describe_precision(config: dict[str, Any]) -> str:
+    """The number format that a run with these options computed in, in words."""
     return {"bf16": "bfloat16", "fp16": "float16"}.get(str(config.get("mixed_precision")), "float32")
 
 
@@ -256,11 +262,11 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def name_folders(data: Any) -> list[str]:
-    """The last parts of the names of a run's folders of pictures."""
+    """Name the folders of a run's option `data` by the last parts of their paths."""
     folders = data if isinstance(data, (list, dict)) else [data] if data else []
     return [take_last_part(folder) for folder in folders]
 
 
 def take_last_part(folder: str | Path) -> str:
-    """The last part of a folder's name, whatever else stands before it."""
+    """Take the last part of a folder's path; the rest tells about this machine and does not belong on a card."""
     return Path(folder).resolve().name

@@ -16,13 +16,13 @@ class Kind:
 
     Attributes:
         method: the method that it is the model of, by its name in `facekit.methods`; "" for the prior, a network alone.
-        finals: stages whose networks it is made of, the one that has it whole last; a stage stands for those that it
-            went on from.
-        tags: beside "facekit" and "face".
-        pipeline_tag: the Hub's word for the task.
+        finals: stages whose networks it is made of, without those that they went on from; the last one has all of its
+            networks.
+        tags: of its card, beside "facekit" and "face".
+        pipeline_tag: the Hub's name of the task.
         what: what it is; `{size}` is the side of its pictures, `{codes}` says whether a prior has codes of faces.
         use: Python that runs it; `{name}` is its folder.
-        shown: what the contact sheet shows.
+        shown: what its contact sheet shows; `{faces}` says whose faces stand beside the photo.
         limits: what it cannot do.
         options: of its pipeline, stored with it.
     """
@@ -53,7 +53,7 @@ class Kind:
 
     @property
     def completing(self) -> tuple[str, ...]:
-        """The stages either of which completes it, the better one first."""
+        """The stages with any of which it is complete, the better one first."""
         return ("inpaint-sharp", "inpaint") if self.method == "inpaint" else self.finals[-1:]
 
 

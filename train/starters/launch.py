@@ -25,7 +25,11 @@ class Job:
 
 
 def start(plan: StagePlan, family: Family, num_processes: int) -> Job:
-    """Launch a stage; the lock on its folder is the process's own and outlives a kill of this one."""
+    """Launch a stage in a process of its own, which holds the lock on its folder even where this one is killed.
+
+    Raises:
+        OSError: another process holds that lock.
+    """
     folder = plan.folder
     held = lock(folder)
     if held is None:
@@ -53,7 +57,14 @@ def start(plan: StagePlan, family: Family, num_processes: int) -> Job:
 
 
 def run(plans: Sequence[StagePlan], family: Family, parallel: int, num_processes: int) -> list[str]:
-    """Run every stage that is not done, at most `parallel` at a time -> names of those that failed or could not run."""
+    """Run every stage that is not done, at most `parallel` at a time; what fails takes with it only what needs it.
+
+    Args:
+        num_processes: of each stage.
+
+    Returns:
+        The names of stages that failed or could not run.
+    """
     done = {plan.name for plan in plans if plan.is_done}
     for name in (plan.name for plan in plans if plan.is_done):
         print(f"{name}: done before")

@@ -9,9 +9,9 @@ from train.starters.family import Family, StagePlan
 
 
 def lock(folder: Path) -> int | None:
-    """A descriptor of the file `lock` in a folder, locked; None where another process holds it.
+    """Lock a folder -> descriptor of the file `lock` in it; None where another process has locked it.
 
-    The lock ends with the last process that has the descriptor, however that ends.
+    The lock ends with the last process that has the descriptor, however that process ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
@@ -24,18 +24,22 @@ def lock(folder: Path) -> int | None:
 
 
 def sign(descriptor: int, process: int) -> None:
-    """Write into a lock whose it is."""
+    """Write into a lock the number of the process that holds it."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(process).encode(), 0)
 
 
 def read_signature(folder: Path) -> str:
-    """Whose the lock of a folder is, in words."""
+    """Read who holds the lock of a folder, in words."""
     return f"process {(folder / 'lock').read_text() or 'unknown'}"
 
 
 def lock_family(family: Family, plans: Sequence[StagePlan]) -> int:
-    """The lock of a launch. OSError where another launch, or a stage that one left behind, is at work."""
+    """Lock the output of a launch -> descriptor.
+
+    Raises:
+        OSError: another launch is at work there, or a stage that one left behind.
+    """
     descriptor = lock(family.output)
     if descriptor is None:
         raise OSError(

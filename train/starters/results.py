@@ -1,4 +1,4 @@
-"""What a trained family leaves behind: a folder for each model, as `facekit push` takes it, and a table of stages."""
+"""Results of a trained family: a folder for each model, as `facekit push` takes it, and a table of stages."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ from train.starters.kinds import KINDS, PRIOR, Kind
 def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
     """Write `OUTPUT/NAME` for every model whose stages were finished or given, and `OUTPUT/table.md`.
 
-    Folders of before are replaced. The networks are the best ones of each stage where it was scored, else the last.
+    Earlier folders are replaced. The networks are the best ones of each stage where it was scored, else the last.
 
     Args:
         plans: the stages of this launch, whose minutes stand in the table.
@@ -36,7 +36,7 @@ def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
         The folders written.
 
     Raises:
-        OSError: no space, or the pictures are no longer there.
+        OSError: the disk is full, or the pictures are no longer there.
     """
     family.output.mkdir(parents=True, exist_ok=True)
     (family.output / "table.md").write_text(format_family(family, plans))
@@ -58,7 +58,7 @@ def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
 
 
 def count_pictures(family: Family) -> Pictures:
-    """How many pictures there are, by folder."""
+    """Count the pictures, used, excluded and held out."""
     rows = ImageSource(dict(family.data), exclude=family.exclude).load()
     every = ImageSource(dict(family.data)).load() if family.exclude else rows
     validation = None
@@ -77,13 +77,13 @@ def count_pictures(family: Family) -> Pictures:
 
 
 def find_sources(kind: Kind, family: Family, final: str) -> list[Path]:
-    """Folders in which a model's networks are looked for: that which has it whole, then those of its other stages."""
+    """Find the folders to look for a model's networks in: that of the stage `final`, then those of its others."""
     others = [*reversed(kind.finals[:-1]), "autoencoder"]
     return [family.find_result(stage) for stage in (final, *others)]
 
 
 def find_missing(kind: Kind, family: Family, final: str) -> list[str]:
-    """What a model lacks to be written: names of networks, or "scheduler"."""
+    """Find what a model lacks to be written: names of networks, or "scheduler"."""
     folders = find_sources(kind, family, final)
     if kind.pipeline_class is None:
         return [] if holds(folders[0], "prior", "StyleGAN2Generator") else ["prior"]
@@ -106,7 +106,7 @@ def find_networks(kind: Kind) -> dict[str, type[nn.Module]]:
 
 
 def find_source(folders: Sequence[Path], name: str, network: type[Network]) -> Path | None:
-    """The first folder that has a network, or None."""
+    """Find the first folder that has a network of a name and class, or None."""
     return next((folder for folder in folders if holds(folder, name, network.__name__)), None)
 
 
@@ -114,7 +114,8 @@ class Model:
     """One model of a family, ready to be written.
 
     Args:
-        final: the stage that has it whole.
+        final: the stage that has all of its networks.
+        pictures: that the family was trained on.
     """
 
     def __init__(self, kind: Kind, family: Family, final: str, pictures: Pictures) -> None:
@@ -126,7 +127,7 @@ class Model:
         self.chains: list[list[History]] = [found for found in chains if found]
 
     def write(self, folder: Path) -> None:
-        """Fill an empty place with networks, curves, contact sheet and card; the sheet shows what was written."""
+        """Write networks, curves, contact sheet and card into a new folder; the sheet is made by what was written."""
         folder.mkdir(parents=True)
         if self.kind.pipeline_class is None:
             self._write_prior(folder)
@@ -212,7 +213,7 @@ class Model:
 
 @contextlib.contextmanager
 def silence_loading() -> Iterator[None]:
-    """No progress bars of diffusers in the log."""
+    """Keep diffusers' progress bars out of the log, while the context lasts."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -223,7 +224,7 @@ def silence_loading() -> Iterator[None]:
 
 
 def halve(network: Network) -> Network:
-    """A copy whose weights are stored in half precision, see `narrow_for_storing`, without the place it came from."""
+    """Copy a network with weights in half precision (see `narrow_for_storing`), without the path it was loaded from."""
     # Not where it was loaded from, nor diffusers' note of arguments that it takes for defaults.
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
     copy = type(network).from_config(config)
@@ -233,11 +234,12 @@ def halve(network: Network) -> Network:
 
 
 def count_parameters(network: nn.Module) -> int:
+    """Count the numbers in all parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def forget_places(folder: Path) -> None:
-    """Take out of all configurations where on this machine their networks came from."""
+    """Take the paths that networks were loaded from out of all configurations in a folder."""
     for file in folder.rglob("*.json"):
         values = json.loads(file.read_text())
         if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
