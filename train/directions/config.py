@@ -18,8 +18,8 @@ class Attribute:
 
     Attributes:
         column: its column in the labels; None: its name.
-        low, high: values up to `low` are on one side of the boundary, from `high` on on the other; those in between are
-            left out. Columns of true and false need neither.
+        low, high: values up to `low` lie on one side of the boundary, those of at least `high` on the other; what is in
+            between is left out. Columns of true and false need neither.
         share: in place of both: the sides are this share of the values at either end, above 0 and up to 0.5.
         mirror: the value of a mirrored picture: the "same", "negate", or "leave out" to use none.
         hold: attributes that are not to change with it.

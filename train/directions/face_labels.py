@@ -103,7 +103,7 @@ def measure_appearance(
 
     Returns:
         `hair_length`: pixels of hair below the middle of the mouth, divided by 20 x 256; `hair_lightness` and
-        `lightness` (of the skin): means from 0 to 255. None where they cannot be read.
+        `lightness` (of the skin): means from 0 to 255. None where they are unknown.
     """
     hair, skin = labels == HAIR, (labels == SKIN) | (labels == NOSE)
     below = int(np.clip(points[LIPS_INSIDE[1], 1], 0, 240))

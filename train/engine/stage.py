@@ -75,7 +75,7 @@ class StageConfig(LoopConfig):
             )
 
     def make_source(self) -> ImageSource:
-        """Say where the training pictures come from. Raises ValueError for a mixture that cannot be read."""
+        """Build the source of the training pictures. Raises ValueError for a mixture that cannot be read."""
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self, name) for name in names})
 
@@ -374,9 +374,12 @@ def load_scheduler(source: str) -> CodeDiffusionScheduler:
 
 
 def scale_rates(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
-    """Adam's options where a regulariser has an update of its own every `every` steps (StyleGAN2, appendix B).
+    """Scale Adam's learning rate and betas for a regulariser that has its own update every `every` steps.
 
-    0 leaves them as they are.
+    As StyleGAN2 does (appendix B); 0 leaves them as they are.
+
+    Returns:
+        Arguments of `Stage.learn`.
     """
     share = every / (every + 1) if every > 0 else 1.0
     return {"learning_rate": learning_rate * share, "betas": tuple(beta**share for beta in betas)}
