@@ -132,7 +132,7 @@ class Method:
         module, _, name = self.pipeline.rpartition(".")
         return getattr(self._import("pipeline", module, (name,)), name)
 
-    def refusal(self, part: str, error: Exception) -> MethodError:
+    def refusal(self, part: str, error: Exception | SystemExit) -> MethodError:
         """The error for a part that does not work."""
         return MethodError(
             f"the {part} of the method {self.name} cannot be used: {_reason(error)}. {self.way_out}"
@@ -144,7 +144,7 @@ class Method:
             missing = [content for content in contents if not hasattr(module, content)]
             if missing:
                 raise ImportError(f"{name} has no {', '.join(missing)}")
-        except Exception as error:  # whatever code from outside raises
+        except (Exception, SystemExit) as error:  # whatever code from outside raises
             if not self.way_out:
                 raise
             raise self.refusal(part, error) from error
@@ -238,7 +238,7 @@ def _find() -> tuple[tuple[Method, ...], tuple[str, ...]]:
             if method in found:  # installed and named in the variable
                 continue
             _check_free(method, found)
-        except Exception as error:  # whatever code from outside raises
+        except (Exception, SystemExit) as error:  # whatever code from outside raises
             refused.append(f"{place} is left out: {_reason(error)}. {way_out}")
             continue
         found.append(replace(method, way_out=way_out))
@@ -292,8 +292,10 @@ def _check_free(method: Method, others: list[Method]) -> None:
         raise ValueError(f"its model {method.model} is taken by a starter of facekit's")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     """What went wrong, without a full stop; the kind of error where its words alone would not say much."""
+    if isinstance(error, SystemExit):
+        return f"it would end the whole program by sys.exit({error.code!r})"
     text = str(error).strip().removesuffix(".")
     if isinstance(error, ImportError | ValueError) and text:
         return text

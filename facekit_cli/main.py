@@ -40,7 +40,7 @@ def _try_options(method: Method, module: ModuleType) -> None:
     """Let a command from outside fail here, where the others still go on. Raises MethodError."""
     try:
         module.add_options(argparse.ArgumentParser())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise method.refusal("command", error) from error
 
 

@@ -24,6 +24,7 @@ from tests.cli.evaluation.conftest import data, no_downloads  # noqa: F401
 from tests.helpers.evaluation import evaluate, read_report
 from tests.hub.stand_in import HubStandIn, Repository
 from tests.outside.conftest import ROOT, run
+from train.starters import __main__ as starters
 
 
 @pytest.fixture
@@ -101,6 +102,16 @@ def test_a_push_of_its_model(blur: Path, offered: Callable[..., None], capsys: p
     told = capsys.readouterr()
     assert "blur/diffusion_pytorch_model.safetensors" in told.out and "nothing was uploaded" in told.out
     assert "BlurPipeline is of the package facekit_blur" in told.err
+
+
+def test_the_starters_say_that_they_do_not_train_it(
+    blur: Path, offered: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    offered(blur)
+    said = "note: the method blur is not trained here: its package has to train it"
+    with pytest.raises(SystemExit, match="no such folder"):
+        starters.main(["--data", f"{tmp_path}/gone", "--minutes", "60", "--output", f"{tmp_path}/out"])
+    assert capsys.readouterr().out.splitlines() == [said]
 
 
 FRONT = """\

@@ -31,6 +31,21 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "no_method": ({"__init__.py": "METHOD = 5"}, {}, "it gives 5, which is no facekit.methods.Method"),
     "no_import": ({"__init__.py": "import nowhere.to_be_found"}, {}, "No module named 'nowhere'"),
     "no_python": ({"__init__.py": "METHOD = ("}, {}, "SyntaxError: '(' was never closed"),
+    "ends_all": (
+        {"__init__.py": "raise SystemExit('no GPU')"},
+        {},
+        "end the whole program by sys.exit('no GPU')",
+    ),
+    "command_ends_all": (
+        {"command.py": "import sys\nsys.exit(3)"},
+        {},
+        "the command of the method broken cannot be used: it would end the whole program by sys.exit(3)",
+    ),
+    "options_end_all": (
+        {"command.py": COMMAND.replace("pass", "parser.error('wrong')")},
+        {},
+        "the command of the method broken cannot be used: it would end the whole program by sys.exit(2)",
+    ),
     "no_package": ({"other.py": ""}, {}, "no_package/__init__.py"),
     "json": ({}, {}, "Python knows another json"),
     "not-a-name": ({}, {}, "no name that Python can import"),
@@ -80,6 +95,15 @@ def test_it_is_said_what_is_wrong(name: str, offered: Callable[..., None], tmp_p
     assert [*commands][:4] == ["restore", "inpaint", "exemplar", "edit"] and "broken" not in commands
     (reason,) = left_out
     assert BROKEN[name][2] in reason and f"Repair {package} or take it out of FACEKIT_METHODS." in reason
+
+
+def test_whoever_presses_ctrl_c_is_obeyed(offered: Callable[..., None], tmp_path: Path) -> None:
+    package = tmp_path / "interrupted"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise KeyboardInterrupt")
+    offered(package)
+    with pytest.raises(KeyboardInterrupt):
+        find_commands()
 
 
 def test_what_is_not_there(offered: Callable[..., None], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class TimedTrainer(Stage):
         self.size = 8
         self.tint = self.learn(Tint(), 0.1, (0.9, 0.99))
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         half = self.config.mixed_precision == "bf16"
         time.sleep(self.bf16_seconds[self.accelerator.process_index] if half else 0.2)
         for batch in batches:

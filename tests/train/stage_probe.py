@@ -55,13 +55,13 @@ def run(trainer: Stage, result: Path, *, first_only: bool) -> None:
 
     for learner in trainer.learners:
         watch(learner)
-    positions, iteration = [], trainer.iteration
+    positions, iterate = [], trainer.iterate
 
     def noted(batches: list[dict[str, torch.Tensor]]) -> None:
         positions.extend(batch["position"] for batch in batches)
-        iteration(batches)
+        iterate(batches)
 
-    trainer.iteration = noted  # type: ignore[method-assign]
+    trainer.iterate = noted  # type: ignore[method-assign]
     trainer.train()
     for i, learner in enumerate(trainer.learners):
         found |= {f"weight.{i}.{k}": v.contiguous() for k, v in learner.network.state_dict().items()}

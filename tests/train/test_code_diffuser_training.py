@@ -75,7 +75,7 @@ def test_gradient_passes_the_whole_chain(tmp_path: Path, config: Path) -> None:
     argv = ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--objective", "published"]
     trainer = CodeDiffuserTrainer(read_config(CodeDiffuserConfig, argv))
     noisy = torch.randn(1, 6, 8, requires_grad=True)
-    clean = trainer.chain(noisy, torch.randn(1, 6, 8), [torch.Generator()])
+    clean = trainer.denoise(noisy, torch.randn(1, 6, 8), [torch.Generator()])
     clean.sum().backward()
     assert noisy.grad.abs().sum() > 0
 

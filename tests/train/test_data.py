@@ -13,7 +13,7 @@ from PIL import Image
 from train.data.augment import diff_augment, parse_policy
 from train.data.images import ImageSource, fit_square, read_picture
 from train.data.label_maps import LabelFolder
-from train.data.samples import Positions, Preparation, training_batches
+from train.data.samples import Positions, Preparation, read_batches
 from train.directions.config import DirectionsConfig
 from train.engine.config import read_config
 from train.engine.stage import StageConfig
@@ -24,7 +24,7 @@ from train.parser.config import ParserConfig
 
 def batches(folder: object, count: int, **options: object) -> list[dict[str, torch.Tensor]]:
     source = ImageSource(str(folder))
-    return list(islice(training_batches(source, Preparation(64, 3), batch_size=2, **options), count))  # type: ignore[arg-type]
+    return list(islice(read_batches(source, Preparation(64, 3), batch_size=2, **options), count))  # type: ignore[arg-type]
 
 
 def test_two_processes_share_what_one_would_see(pictures: Path) -> None:
@@ -52,7 +52,7 @@ def test_worker_processes_do_not_change_the_samples(pictures: Path) -> None:
 def test_every_picture_once_an_epoch(pictures: Path) -> None:
     source = ImageSource(str(pictures))
     prepare = Preparation(64, 0, flip=False)
-    epoch = torch.cat([b["image"] for b in islice(training_batches(source, prepare, batch_size=5), 2)])
+    epoch = torch.cat([b["image"] for b in islice(read_batches(source, prepare, batch_size=5), 2)])
     assert len(torch.unique(epoch.flatten(1), dim=0)) == 10
 
 
@@ -113,7 +113,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def drawn(source: ImageSource, count: int, seed: int = 3, **options: int) -> list[tuple[int, int]]:
     """Channel and shade of the first pictures."""
-    parts = islice(training_batches(source, Preparation(64, seed), batch_size=2, **options), count // 2)
+    parts = islice(read_batches(source, Preparation(64, seed), batch_size=2, **options), count // 2)
     pixels = torch.cat([batch["image"][:, :, 0, 0] for batch in parts]).add(1).mul(127.5).round().int()
     return [(int(pixel.argmax()), int(pixel.max())) for pixel in pixels]
 
@@ -200,11 +200,11 @@ def test_only_single_sources_may_stream(folders: dict[str, Path]) -> None:
 
 def test_mixtures_are_options_and_yaml(folders: dict[str, Path]) -> None:
     argv = ["--output_dir", "unused", "--max_steps", "1", "--data"]
-    assert read_config(StageConfig, [*argv, "{faces: 3, portraits: 1e-1}"]).source().weights == {
+    assert read_config(StageConfig, [*argv, "{faces: 3, portraits: 1e-1}"]).make_source().weights == {
         "faces": 3.0,
         "portraits": 0.1,
     }
-    assert read_config(StageConfig, [*argv, "[faces, portraits]"]).source().weights == {
+    assert read_config(StageConfig, [*argv, "[faces, portraits]"]).make_source().weights == {
         "faces": 1.0,
         "portraits": 1.0,
     }

@@ -10,16 +10,16 @@ from safetensors.torch import save_file
 
 from facekit import StyleDirections, StyleEncoder, StyleGAN2Generator
 from train.directions.__main__ import main
-from train.directions.checks import preview_prior
+from train.directions.checks import shrink_prior
 from train.directions.config import Attribute, DirectionsConfig
-from train.directions.face_labels import face_labels, geometry, said, without
+from train.directions.face_labels import label_faces, measure_geometry, read_captions, regress_out
 from train.directions.fits import (
     CodeSpace,
-    boundary_step,
-    factorised_directions,
+    factorise,
+    find_boundary_step,
     fit_boundary,
-    ranking_quality,
-    style_layer_weights,
+    measure_ranking,
+    read_style_weights,
 )
 
 
@@ -41,7 +41,7 @@ def crowd():
 
 
 def test_each_code_has_the_weights_that_read_it(prior):
-    weights = style_layer_weights(prior)
+    weights = read_style_weights(prior)
     assert len(weights) == prior.num_styles == 8
     # A change that the weights of code l do not see leaves the pictures as they are.
     codes = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(1))
@@ -58,9 +58,9 @@ def test_each_code_has_the_weights_that_read_it(prior):
 
 
 def test_factorisation_is_the_eigenvectors_of_the_style_weights(prior):
-    found = factorised_directions(prior, (2, 3), 4, scale=2.0)
+    found = factorise(prior, (2, 3), 4, scale=2.0)
     assert found.shape == (4, 8, 16)
-    columns = [row / row.norm() for layer in (2, 3) for row in style_layer_weights(prior)[layer]]
+    columns = [row / row.norm() for layer in (2, 3) for row in read_style_weights(prior)[layer]]
     product = sum(torch.outer(column, column) for column in columns)
     values = []
     for direction in found:
@@ -72,48 +72,48 @@ def test_factorisation_is_the_eigenvectors_of_the_style_weights(prior):
         values.append(value.item())
     assert values == sorted(values, reverse=True)
     with pytest.raises(ValueError, match="from 0 to 7"):
-        factorised_directions(prior, (2, 9), 4)
+        factorise(prior, (2, 9), 4)
     with pytest.raises(ValueError, match=r"1\.\.16"):
-        factorised_directions(prior, (2,), 17)
+        factorise(prior, (2,), 17)
 
 
 def test_components_have_unit_variance(crowd):
     space = CodeSpace.fit(crowd, 100)
     assert len(space.deviations) == 24
-    spots = space.coordinates(crowd)
+    spots = space.locate(crowd)
     torch.testing.assert_close(spots.T @ spots / 799, torch.eye(24), rtol=0, atol=1e-3)
     torch.testing.assert_close(
-        space.coordinates(space.mean[None] + space.directions()), torch.eye(24), rtol=0, atol=1e-4
+        space.locate(space.mean[None] + space.directions), torch.eye(24), rtol=0, atol=1e-4
     )
 
 
 def test_boundary_finds_the_attribute_and_holds_another(crowd):
     space = CodeSpace.fit(crowd, 24)
-    spots = space.coordinates(crowd)
+    spots = space.locate(crowd)
     first, second = (fit_boundary(spots, crowd[:, i, j] > 0, 0.003) for i, j in ((1, 2), (2, 3)))
-    assert ranking_quality(spots @ first, crowd[:, 1, 2] > 0) > 0.97
-    free = boundary_step(space, first)
+    assert measure_ranking(spots @ first, crowd[:, 1, 2] > 0) > 0.97
+    free = find_boundary_step(space, first)
     # One deviation of the attribute, and what goes along with it in the crowd.
     assert free[1, 2].item() == pytest.approx(crowd[:, 1, 2].std().item(), rel=0.15)
     assert free[2, 3].item() == pytest.approx(free[1, 2].item(), rel=0.3)
     for kind in ("population", "plain"):
-        held = boundary_step(space, first, [second], kind)
-        moved = space.coordinates(space.mean[None] + held)[0]
+        held = find_boundary_step(space, first, [second], kind)
+        moved = space.locate(space.mean[None] + held)[0]
         assert (moved @ first / first.norm()).item() == pytest.approx(1, abs=1e-3)
         assert (moved @ second / second.norm()).item() == pytest.approx(0, abs=1e-3)
-    normal = boundary_step(space, first, geometry="plain")
+    normal = find_boundary_step(space, first, geometry="plain")
     cosine = normal[1, 2] / normal.norm()
     assert cosine > 0.95
     with pytest.raises(ValueError, match="too much like"):
-        boundary_step(space, first, [first * 1.0001])
+        find_boundary_step(space, first, [first * 1.0001])
     with pytest.raises(ValueError, match="at least 3"):
         fit_boundary(spots, torch.arange(800) < 2, 0.1)
 
 
 def test_ranking_quality():
     scores = torch.tensor([0.0, 1.0, 1.0, 2.0])
-    assert ranking_quality(scores, torch.tensor([False, False, True, True])) == 0.875
-    assert np.isnan(ranking_quality(scores, torch.ones(4, dtype=torch.bool)))
+    assert measure_ranking(scores, torch.tensor([False, False, True, True])) == 0.875
+    assert np.isnan(measure_ranking(scores, torch.ones(4, dtype=torch.bool)))
 
 
 def write_rows(path, rows):
@@ -202,7 +202,7 @@ def test_runs_without_labels(prior, tmp_path):
 
 def test_smaller_preview_is_the_same_network(prior):
     codes = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(1))
-    small = preview_prior(prior, 16)
+    small = shrink_prior(prior, 16)
     with torch.no_grad():
         features = prior(w_plus=codes, noise="fixed").features
         output = small(w_plus=codes, noise="fixed")
@@ -248,7 +248,7 @@ def test_labels_that_do_not_go(crowd, tmp_path):
 
 def test_sides_of_an_attribute():
     values = torch.tensor([0.0, 1.0, float("nan"), 5.0, 9.0])
-    positive, used = Attribute(low=1, high=5).sides(values)
+    positive, used = Attribute(low=1, high=5).split(values)
     assert positive.tolist() == [False, False, False, True, True] and used.tolist() == [
         True,
         True,
@@ -256,7 +256,7 @@ def test_sides_of_an_attribute():
         True,
         True,
     ]
-    positive, used = Attribute().sides(torch.tensor([0.0, 1.0, float("nan")]))
+    positive, used = Attribute().split(torch.tensor([0.0, 1.0, float("nan")]))
     assert positive.tolist() == [False, True, False] and used.tolist() == [True, True, False]
 
 
@@ -269,28 +269,28 @@ def test_mouth_and_head_in_mesh_points():
     points[[33, 133]], points[[263, 362]] = [(20, 40), (40, 40)], [(80, 40), (60, 40)]
     points[61], points[291] = (35, 70), (65, 70)
     points[13], points[14] = (50, 74), (50, 76)
-    shape = geometry(points)
+    shape = measure_geometry(points)
     assert shape["lift"] == pytest.approx(0.05) and shape["width"] == pytest.approx(0.5)
     assert shape["pitch"] == pytest.approx(0.5)
 
 
 def test_captions():
-    assert said("african male | age: wrinkly 70 year old senior", []) == {
+    assert read_captions("african male | age: wrinkly 70 year old senior", []) == {
         "age": 70,
         "masculine": True,
         "glasses": False,
         "beard": None,
     }
-    told = said("woman with long red hair", ["sunglasses"])
+    told = read_captions("woman with long red hair", ["sunglasses"])
     assert told["masculine"] is False and told["glasses"] is True and told["beard"] is False
-    assert said("facial_hair: goatee", ["glasses?"])["glasses"] is None
-    assert said("man and woman", [])["masculine"] is None
+    assert read_captions("facial_hair: goatee", ["glasses?"])["glasses"] is None
+    assert read_captions("man and woman", [])["masculine"] is None
 
 
 def test_regressed_out():
     rng = np.random.default_rng(0)
     other, own = rng.normal(size=(2, 200))
-    left = without(3 * other + own, other[:, None])
+    left = regress_out(3 * other + own, other[:, None])
     assert abs(np.corrcoef(left, other)[0, 1]) < 1e-9 and np.corrcoef(left, own)[0, 1] > 0.99
 
 
@@ -311,7 +311,7 @@ def test_labels_of_a_small_data_set(tmp_path):
     write_rows(tmp_path / "metadata.jsonl", metadata)
     write_rows(tmp_path / "semantic.jsonl", maps)
     np.savez(tmp_path / "mesh468.npz", **mesh)
-    rows = face_labels(tmp_path)
+    rows = label_faces(tmp_path)
     assert len(rows) == 5 and [row["held_out"] for row in rows] == [True, False, False, False, False]
     assert rows[0]["hair_length"] is None and rows[4]["hair_length"] > 0
     assert all(row["masculine"] is True and np.isfinite(row["smile"]) for row in rows)

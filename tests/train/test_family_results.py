@@ -16,10 +16,10 @@ from facekit.hub.publish import plan_push
 from facekit.pipelines.sample import CODES_FILE
 from tests.train.tiny_family import SIZE, write_family, write_pictures
 from train.starters.family import Family, plan_stages, share_out
-from train.starters.history import MEASURES, chain, is_there, read_history
+from train.starters.history import MEASURES, is_there, read_chain, read_history
 from train.starters.kinds import KINDS
-from train.starters.results import in_half, write_results
-from train.starters.sheets import astronaut_face, regions, save_curves
+from train.starters.results import halve, write_results
+from train.starters.sheets import draw_regions, load_astronaut, save_curves
 
 NAMES = [kind.name(SIZE) for kind in KINDS]
 
@@ -53,7 +53,7 @@ def card_of(family: Family, name: str) -> str:
 
 
 def test_what_a_broken_stage_began_from_is_no_result(family: Family, tmp_path: Path) -> None:
-    given = Family(data={}, output=tmp_path, size=SIZE, starts={"inpaint": family.result("inpaint")})
+    given = Family(data={}, output=tmp_path, size=SIZE, starts={"inpaint": family.find_result("inpaint")})
     assert is_there(given, "inpaint") and not is_there(given, "restorer")
     given.folder("inpaint").mkdir(parents=True)
     (given.folder("inpaint") / "config.yaml").touch()
@@ -77,7 +77,7 @@ def test_could_be_pushed(family: Family, name: str) -> None:
 
 
 def test_every_pipeline_loads_and_runs(family: Family) -> None:
-    face, mask = astronaut_face(SIZE), regions(SIZE)["eyes"].astype(np.uint8) * 255
+    face, mask = load_astronaut(SIZE), draw_regions(SIZE)["eyes"].astype(np.uint8) * 255
 
     def load(cls: Any, name: str) -> Any:
         return cls.from_pretrained(family.output / f"{name}-starter-{SIZE}")
@@ -113,7 +113,7 @@ def test_numbers_too_large_for_half_stay_as_they_are() -> None:
     network = facekit.MultimodalAggregation(4)
     first, *_ = network.parameters()
     first.data.fill_(1e5)
-    halved = in_half(network)
+    halved = halve(network)
     assert {p.dtype for p in halved.parameters()} == {torch.float32, torch.float16}
     assert all(torch.isfinite(p).all() for p in halved.parameters())
     assert next(network.parameters()).dtype == torch.float32, "the network itself is left alone"
@@ -153,7 +153,7 @@ def test_curves_and_table(family: Family) -> None:
 def test_without_matplotlib_there_are_no_curves(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chains = [chain(family, "restorer")]
+    chains = [read_chain(family, "restorer")]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.figure", None)
         assert not save_curves(chains, tmp_path / "curves.png")
@@ -167,7 +167,7 @@ def test_given_networks_stand_in(family: Family, tmp_path: Path) -> None:
         data=family.data,
         output=tmp_path / "out",
         size=SIZE,
-        starts={"restorer": family.output / folder, "edit": family.result("autoencoder")},
+        starts={"restorer": family.output / folder, "edit": family.find_result("autoencoder")},
         license="mit",
     )
     assert [path.name for path in write_results(given, [])] == [folder], "the other one is no editor"

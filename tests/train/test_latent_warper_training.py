@@ -77,9 +77,9 @@ def test_codes_and_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path, **{"pictures.identity_weight": 0}, attribute_weight=0.1)
     batch = trainer.to_device(next(trainer.batches()))
     image, positions = batch["image"], batch["position"]
-    scale = float(trainer.step_rng(0).uniform(0.9375, 1.0625))
-    own, target, source = trainer.task(image, positions, scale)
-    rngs = trainer.rngs(positions, 0)
+    scale = float(trainer.seed_step_rng(0).uniform(0.9375, 1.0625))
+    own, target, source = trainer.draw_task(image, positions, scale)
+    rngs = trainer.seed_rngs(positions, 0)
     betas = [float(rng.random()) for rng in rngs]
     other_colours = augment(image, rngs, scale)
     zeros = torch.zeros(1, 23, 32, 32)
@@ -96,7 +96,7 @@ def test_codes_and_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
             torch.testing.assert_close(source[i, k], mixed, rtol=1e-4, atol=1e-5)
         offsets = trainer.warper.network.offsets((target - source)[i : i + 1], source[i : i + 1])
         expected += (offsets + source[i : i + 1] - own[i : i + 1]).square().mean().item() / len(betas)
-    trainer.iteration([batch])
+    trainer.iterate([batch])
     sums = trainer.run.curves._sums
     assert float(sums["warper_attribute"][0]) == pytest.approx(expected, rel=1e-4)
     assert float(sums["loss_warper"][0]) == pytest.approx(0.1 * expected, rel=1e-4)
@@ -106,9 +106,9 @@ def test_pictures_are_rendered_only_for_losses_on_them(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered = []
-    picture = LatentWarperTrainer.picture
+    paint = LatentWarperTrainer.paint
     monkeypatch.setattr(
-        LatentWarperTrainer, "picture", lambda self, *given: rendered.append(1) or picture(self, *given)
+        LatentWarperTrainer, "paint", lambda self, *given: rendered.append(1) or paint(self, *given)
     )
     train(config, tmp_path / "codes", max_steps=1, **{"pictures.identity_weight": 0})
     assert not rendered

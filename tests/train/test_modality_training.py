@@ -17,7 +17,7 @@ from tests.train.tiny_faces import label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.data.images import read_picture, to_tensor
 from train.data.label_maps import LabelFolder, one_hot
-from train.data.modalities import EncoderGuidance, ModalityPreparation, edit_keep, ruled_keep
+from train.data.modalities import EncoderGuidance, ModalityPreparation, draw_edit_keep, draw_ruled_keep
 from train.engine.config import read_config
 from train.starts.widen import widen_input
 from train.style_encoder.config import StyleEncoderConfig
@@ -129,17 +129,17 @@ def test_the_encoder_reads_what_is_kept(tmp_path: Path, config: Path) -> None:
 def test_the_trainers_rule() -> None:
     """The ruling modality has a large hole, the others a smaller one or are absent half the time."""
     options = EncoderGuidance(unmasked_probability=0.0)
-    keeps = np.stack([ruled_keep(options, 128, 2, np.random.default_rng(i)) for i in range(100)])
+    keeps = np.stack([draw_ruled_keep(options, 128, 2, np.random.default_rng(i)) for i in range(100)])
     shown = keeps.mean((2, 3))
     assert (shown[:, 2] > 0).mean() > 0.7
     assert 0.4 < (shown[:, [0, 1, 3]] == 0).mean() < 0.6
     given = shown[:, 0][shown[:, 0] > 0]
     assert shown[:, 2].mean() < given.mean() < 1
     whole = EncoderGuidance(unmasked_probability=0.25)
-    share = np.mean([ruled_keep(whole, 128, 0, np.random.default_rng(i))[0].all() for i in range(100)])
+    share = np.mean([draw_ruled_keep(whole, 128, 0, np.random.default_rng(i))[0].all() for i in range(100)])
     assert 0.12 < share < 0.38
     thesis = EncoderGuidance(rule="thesis")
-    keep = ruled_keep(thesis, 128, 1, np.random.default_rng(0))
+    keep = draw_ruled_keep(thesis, 128, 1, np.random.default_rng(0))
     assert not keep[[0, 2, 3]].any()
 
 
@@ -161,7 +161,7 @@ def test_exemplars_and_edits_among_the_samples(tmp_path: Path, config: Path) -> 
     assert keep[:, 0].all() and not keep[:, 1:].any()
     mask = np.zeros((256, 256), np.uint8)
     mask[32:224, 32:224] = 1
-    keeps = np.stack([edit_keep(mask, 0.8, np.random.default_rng(i)) for i in range(60)])
+    keeps = np.stack([draw_edit_keep(mask, 0.8, np.random.default_rng(i)) for i in range(60)])
     assert (keeps[:, 0] == 1 - mask).all()
     assert not (keeps[:, 1:] * (1 - mask)).any()
     assert 0.7 < (keeps[:, 1:].max((2, 3)) > 0).mean() <= 0.82

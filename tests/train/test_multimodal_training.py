@@ -120,7 +120,7 @@ def test_what_the_networks_are_given(tmp_path: Path, config: Path) -> None:
     assert own["image"].shape == (4, 3, 16, 16) and own["semantics"].shape == (4, 19, 16, 16)
     torch.testing.assert_close(own["image"], torch.nn.functional.avg_pool2d(raw["image"], 2))
     assert not (raw["keep"][:, 1:] * (1 - raw["mask"])).any()
-    codes = trainer.codes(raw["image"])
+    codes = trainer.encode(raw["image"])
     torch.testing.assert_close(own["codes"], codes)
     other_raw, other = prepared(trainer, False)
     assert not any(other[name].any() for name in ("sketch", "semantics", "color"))
@@ -145,9 +145,9 @@ def test_codes_between_the_exemplar_and_random_ones(tmp_path: Path, config: Path
     zero = trainer.diversify(torch.zeros_like(own), positions)
     alphas = ((codes - zero) / 3.0)[:, 0, 0]
     assert ((alphas > 0) & (alphas < 1)).all() and len(set(alphas.tolist())) == 4
-    z = trainer.normal(trainer.generators(positions, 6), 2, 8)
+    z = trainer.draw_normal(trainer.seed_generators(positions, 6), 2, 8)
     first, second = trainer.prior.mapping(z[:, 0]), trainer.prior.mapping(z[:, 1])
-    crossover = int(trainer.step_rng(11).integers(1, 6))
+    crossover = int(trainer.seed_step_rng(11).integers(1, 6))
     for i in range(4):
         for k in range(6):
             mixed = first[i] if k < crossover else second[i]
@@ -232,7 +232,7 @@ def test_the_bank_of_the_style_codes(tmp_path: Path, config: Path) -> None:
         trainer = trainer_of(config, tmp_path / choice, bank_codes=choice)
         _, batch = prepared(trainer, True)
         banks.append(batch["bank"])
-    wanted = trainer.bank(batch["codes"], batch["position"])
+    wanted = trainer.read_bank(batch["codes"], batch["position"])
     for found, expected in zip(banks[1], wanted, strict=True):
         torch.testing.assert_close(found, expected)
     assert not torch.allclose(banks[0][0], banks[1][0])

@@ -137,7 +137,7 @@ def test_one_pass_of_truth_and_one_of_the_result(
     assert sorted(passed) == [False, True]
     after = dict(trainer.feature_critic.network.named_parameters())
     assert not any(torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
-    assert not trainer.perceptual.critic_losses(), "what was judged is forgotten after the critics' step"
+    assert not trainer.perceptual.take_critic_losses(), "what was judged is forgotten after the critics' step"
 
 
 def test_features_and_critics_stand_once(tmp_path: Path, tiny: Tiny) -> None:

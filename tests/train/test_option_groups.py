@@ -10,7 +10,7 @@ import pytest
 from tests.train.tiny_stages import run, write_config
 from train.code_diffuser.config import CodeDiffuserConfig
 from train.engine.config import read_config, read_yaml
-from train.engine.groups import GROUPS, fill_groups, groups_of, merge, nest
+from train.engine.groups import GROUPS, fill_groups, find_groups, merge, nest
 from train.engine.options import Critic
 from train.engine.renamed import RENAMED, find_new_name
 from train.engine.stage import StageConfig
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_before_is_refused(tmp_path: Path, pictures: Path) -> No
 
 
 def test_groups_are_those_of_the_stages() -> None:
-    found = set().union(*(groups_of(config_class) for config_class, _ in STAGES.values()))
+    found = set().union(*(find_groups(config_class) for config_class, _ in STAGES.values()))
     assert found == GROUPS
 
 

@@ -21,15 +21,15 @@ from train.parser.config import ParserConfig
 from train.parser.data import (
     PairPreparation,
     PairSource,
-    class_weights,
     find_map,
+    find_place,
     mirror,
-    place_in,
     recolour,
     soften,
+    weigh_classes,
 )
-from train.parser.trainer import ParserTrainer, dice_loss, one_cycle
-from train.parser.validation import confusion, group_ious
+from train.parser.trainer import ParserTrainer, dice_loss, find_rate_share
+from train.parser.validation import count_confusion, measure_groups
 
 train = partial(tiny_stages.run, ParserTrainer, ParserConfig)
 PARSER = {"sample_size": 32, "channels": [8, 16, 16]}
@@ -140,9 +140,9 @@ def test_pictures_are_found_in_a_moved_folder(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.png").touch()
     for known in (tmp_path / "train" / "a.png", Path("/gone/train/a.png").absolute()):
-        assert place_in(tmp_path, known) == Path("train/a.png")
+        assert find_place(tmp_path, known) == Path("train/a.png")
     with pytest.raises(OSError, match="is not in"):
-        place_in(tmp_path, Path("/gone/train/b.png"))
+        find_place(tmp_path, Path("/gone/train/b.png"))
 
 
 def test_a_map_of_another_size_is_refused(tmp_path: Path, faces: Path) -> None:
@@ -203,10 +203,10 @@ def test_colours_change_within_bounds() -> None:
 
 def test_weights_favour_small_classes(faces: Path) -> None:
     source = source_of(faces)
-    weights = class_weights(source, 0.5, 6.0)
+    weights = weigh_classes(source, 0.5, 6.0)
     assert weights[0] < weights[17] < weights[4]
     assert weights.max() / weights[0] == pytest.approx(6.0)
-    assert class_weights(source, 0.0, 6.0).tolist() == pytest.approx([1.0] * 19, rel=1e-4)
+    assert weigh_classes(source, 0.0, 6.0).tolist() == pytest.approx([1.0] * 19, rel=1e-4)
 
 
 def test_finished_parser_takes_weights_back(tmp_path: Path, yaml: Path) -> None:
@@ -243,7 +243,7 @@ def test_dice_against_a_plain_loop() -> None:
 
 
 def test_learning_rate_makes_one_cycle() -> None:
-    rates = [one_cycle(step, 100, 0.2) for step in range(1, 101)]
+    rates = [find_rate_share(step, 100, 0.2) for step in range(1, 101)]
     assert max(rates) == rates[19] == 1 and rates[0] < 0.1 and rates[-1] == pytest.approx(0)
     assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
 
@@ -252,7 +252,7 @@ def test_intersection_over_union_counts_groups_together() -> None:
     names = {name: i for i, name in enumerate(CLASS_NAMES)}
     labels = torch.tensor([names["l_eye"], names["r_eye"], names["skin"], names["hair"], -1])
     predicted = torch.tensor([names["r_eye"], names["skin"], names["skin"], names["hair"], names["nose"]])
-    ious = group_ious(confusion(predicted, labels))
+    ious = measure_groups(count_confusion(predicted, labels))
     assert ious == pytest.approx({"eyes": 1 / 2, "skin": 1 / 2, "hair": 1.0, "miou": 2 / 3})
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from facekit.images.photo import load_image
 from train.data.images import BrokenPicture, ImageSource, read_picture
-from train.data.samples import Preparation, training_batches
+from train.data.samples import Preparation, read_batches
 
 ORIENTATION = 0x0112
 ON_ITS_SIDE = 6
@@ -38,7 +38,7 @@ def samples(data: Path | str, count: int, size: int = 32, **options: Any) -> lis
     """The first pictures of a run, [3, S, S] each."""
     workers = {"num_workers": options.pop("num_workers", 0)}
     source = ImageSource(str(data), **options)
-    found = training_batches(source, Preparation(size, 0, flip=False), batch_size=1, **workers)
+    found = read_batches(source, Preparation(size, 0, flip=False), batch_size=1, **workers)
     return [batch["image"][0] for batch in islice(found, count)]
 
 
@@ -130,7 +130,7 @@ def test_a_stream_goes_on_behind_a_broken_picture(ten: Path, tmp_path: Path) -> 
     assert found == [20, 40, 80, 80, 100, 120, 140, 160, 180, 200, 20, 40], "the next one stands in"
     source = ImageSource(str(tmp_path / "ten.tar"), skip_broken=True)
     prepare = Preparation(32, 0, flip=False)
-    resumed = next(training_batches(source, prepare, batch_size=2, start=2))
+    resumed = next(read_batches(source, prepare, batch_size=2, start=2))
     assert [grey(image) for image in resumed["image"]] == [80, 80], "also where a run goes on"
 
 

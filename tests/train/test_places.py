@@ -41,7 +41,7 @@ def shards(pictures: Path, tmp_path: Path) -> str:
 def test_the_first_pictures_of_shards_are_those_of_their_folder(
     pictures: Path, shards: str, count: int
 ) -> None:
-    streamed, listed = (ImageSource(str(data)).first_pictures(count) for data in (shards, pictures))
+    streamed, listed = (ImageSource(str(data)).load_first_pictures(count) for data in (shards, pictures))
     assert len(streamed) == len(listed) == min(count, 10)
     for one, other in zip(streamed, listed, strict=True):
         np.testing.assert_array_equal(read_picture(one), read_picture(other))
@@ -74,7 +74,7 @@ def test_a_local_folder_needs_no_cache(pictures: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from train.data.images import ImageSource, read_picture; "
         "source = ImageSource(sys.argv[1], 'validation'); "
-        "print(source.count(), *(read_picture(p).size for p in source.first_pictures(5)))"
+        "print(source.count(), *(read_picture(p).size for p in source.load_first_pictures(5)))"
     )
     temporary = tmp_path / "temporary"
     temporary.mkdir()

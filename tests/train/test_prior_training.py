@@ -12,7 +12,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, curve, same, write_config
-from train.data.critic_augment import DiscriminatorAugment, random_affine, random_color
+from train.data.critic_augment import DiscriminatorAugment, draw_affine, draw_color
 from train.prior.config import PriorConfig
 from train.prior.trainer import PriorTrainer
 
@@ -157,10 +157,10 @@ def test_augmentation_transforms_and_keeps_gradients() -> None:
 
 def test_identity_where_no_transform_is_drawn() -> None:
     rng = np.random.default_rng(0)
-    assert np.array_equal(random_affine(0.0, 16, rng), np.eye(3)[:2])
-    assert np.array_equal(random_color(0.0, rng), np.eye(3, 4))
+    assert np.array_equal(draw_affine(0.0, 16, rng), np.eye(3)[:2])
+    assert np.array_equal(draw_color(0.0, rng), np.eye(3, 4))
     # Grey stays grey under hue and saturation: only brightness, contrast and luma touch it, and all alike.
     for seed in range(5):
-        matrix = random_color(1.0, np.random.default_rng(seed))
+        matrix = draw_color(1.0, np.random.default_rng(seed))
         moved = matrix[:, :3] @ np.full(3, 0.3) + matrix[:, 3]
         assert np.allclose(moved, moved[0])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from facekit.losses.imagenet import ImageNetDistance
-from train.engine.scores import distance_within, laplacian_energy, sharpness, widen_mask
+from train.engine.scores import compare_holes, laplacian_energy, sharpness, widen_mask
 
 
 def test_energy_of_fine_detail() -> None:
@@ -49,6 +49,6 @@ def test_distance_of_the_hole_alone() -> None:
     near[..., :32, :32] = 0
     far[..., 96:, 96:] = 0
     distance = ImageNetDistance()
-    inside, outside = (distance_within(distance, x, target, mask).item() for x in (near, far))
-    assert distance_within(distance, target, target, mask).item() == 0
+    inside, outside = (compare_holes(distance, x, target, mask).item() for x in (near, far))
+    assert compare_holes(distance, target, target, mask).item() == 0
     assert 0 <= outside < 0.1 * inside

@@ -11,7 +11,7 @@ import torch
 
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, PRIOR, weights, write_config
-from train.engine.checkpoints import checkpoints_of
+from train.engine.checkpoints import find_checkpoints
 from train.inpaint.config import InpaintConfig
 from train.inpaint.trainer import InpaintTrainer
 from train.prior.config import PriorConfig
@@ -40,19 +40,19 @@ def test_the_last_sound_checkpoint_stays(
 ) -> None:
     run = tmp_path / "run"
     train(max_steps=2)
-    sound = checkpoints_of(run)
+    sound = find_checkpoints(run)
     before = weights(run / "pipeline")
     # The losses of four steps are never logged: only the weights tell.
     with pytest.raises(
         FloatingPointError, match=r"nothing was saved.*go on from step-000000002.*learning rate"
     ):
         train(max_steps=4, learning_rate=1e30, log_every=20)
-    assert checkpoints_of(run) == sound
+    assert find_checkpoints(run) == sound
     assert all(torch.equal(value, before[name]) for name, value in weights(run / "pipeline").items())
     assert re.search(r"learning rate [\d.]+e\+(29|30) from here on", capsys.readouterr().out)
 
     train(max_steps=4)  # the advice of the message
-    assert [path.name for path in checkpoints_of(run)] == ["step-000000002", "step-000000004"]
+    assert [path.name for path in find_checkpoints(run)] == ["step-000000002", "step-000000004"]
     assert all(value.isfinite().all() for value in weights(run / "pipeline").values())
 
 
@@ -61,7 +61,7 @@ def test_nothing_is_left_by_a_run_that_was_broken_from_the_start(
 ) -> None:
     with pytest.raises(FloatingPointError, match="begin anew"):
         train(max_steps=4, learning_rate=1e30, log_every=20)
-    assert not checkpoints_of(tmp_path / "run") and not (tmp_path / "run" / "pipeline").exists()
+    assert not find_checkpoints(tmp_path / "run") and not (tmp_path / "run" / "pipeline").exists()
 
 
 def test_a_resumed_run_takes_another_learning_rate(

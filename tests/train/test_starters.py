@@ -96,11 +96,11 @@ def test_needs_are_run_given_or_there(tmp_path: Path) -> None:
         plan_stages(a_family(output=tmp_path), ["code-diffuser"])
     given = a_family(output=tmp_path, starts={"autoencoder": tmp_path})
     (plan,) = plan_stages(given, ["code-diffuser"])
-    assert plan.needs == () and plan.refreshed(given).values["prior"] == str(tmp_path)
+    assert plan.needs == () and plan.refresh(given).values["prior"] == str(tmp_path)
     (tmp_path / "stages" / "autoencoder" / "best").mkdir(parents=True)
     there = a_family(output=tmp_path)
     (plan,) = plan_stages(there, ["code-diffuser"])
-    assert plan.refreshed(there).values["style_encoder"] == str(tmp_path / "stages" / "autoencoder" / "best")
+    assert plan.refresh(there).values["style_encoder"] == str(tmp_path / "stages" / "autoencoder" / "best")
 
 
 def test_a_stage_goes_on_from_the_one_before_it_or_from_what_is_given(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_a_stage_goes_on_from_the_one_before_it_or_from_what_is_given(tmp_path: 
     (tmp_path / "stages" / "restorer-plain" / "pipeline").mkdir(parents=True)
     plans = {plan.name: plan for plan in plan_stages(whole, None)}
     assert plans["restorer"].needs == ("autoencoder", "code-diffuser", "restorer-plain")
-    assert plans["restorer"].refreshed(whole).values["init_from"].endswith("restorer-plain/pipeline")
-    assert "init_from" not in plans["inpaint-sharp"].refreshed(whole).values, "nothing is there yet"
+    assert plans["restorer"].refresh(whole).values["init_from"].endswith("restorer-plain/pipeline")
+    assert "init_from" not in plans["inpaint-sharp"].refresh(whole).values, "nothing is there yet"
     given = a_family(64, output=tmp_path, starts={"restorer": tmp_path})
     plans = {plan.name: plan for plan in plan_stages(given, None)}
     assert "restorer-plain" not in plans["restorer"].needs
-    assert plans["restorer"].refreshed(given).values["init_from"] == str(tmp_path)
+    assert plans["restorer"].refresh(given).values["init_from"] == str(tmp_path)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -130,7 +130,7 @@ def test_every_stage_has_a_valid_configuration(size: int, validation: str | None
     )
     plans = share_out(plan_stages(family, None), 600, 4)
     for plan in plans:
-        options = read_options_of(plan.refreshed(family))
+        options = read_options_of(plan.refresh(family))
         if plan.name == "directions":
             continue
         assert options.total_minutes == pytest.approx(plan.minutes) and options.batch_size == 32
@@ -152,7 +152,7 @@ def test_the_codes_fit_the_prior_of_every_size() -> None:
         family = a_family(size)
         for plan in plan_stages(family, None):
             if plan.name.startswith("autoencoder"):
-                values = plan.refreshed(family).values
+                values = plan.refresh(family).values
                 assert values["encoder"]["num_styles"] == count
                 side = plan.name.partition("-")[2]
                 assert values["prior"]["sample_size"] == int(side or size)
@@ -288,10 +288,10 @@ def test_other_subjects_are_allowed_with_a_note(
 
 
 def test_one_picture_of_a_face_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from train.starters.sheets import astronaut_face
+    from train.starters.sheets import load_astronaut
 
     (tmp_path / "FACES").mkdir()
-    gray = Image.fromarray(np.asarray(Image.fromarray(astronaut_face(64)).convert("L")))
+    gray = Image.fromarray(np.asarray(Image.fromarray(load_astronaut(64)).convert("L")))
     gray.save(tmp_path / "FACES" / "0.png")
     checked(command(tmp_path / "FACES", tmp_path / "out"))
     said = capsys.readouterr().out

@@ -17,9 +17,9 @@ from PIL import Image
 
 import facekit
 from facekit.hub.publish import plan_push
-from train.engine.checkpoints import checkpoints_of
+from train.engine.checkpoints import find_checkpoints
 from train.starters.family import STAGES
-from train.starters.sheets import astronaut_face, regions
+from train.starters.sheets import draw_regions, load_astronaut
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
@@ -116,7 +116,7 @@ def test_the_whole_family_from_nothing(tmp_path: Path) -> None:
     for name, value in minutes.items():
         assert planned[name]["minutes"] <= value < planned[name]["minutes"] + 1, name
 
-    face, mask = astronaut_face(SIZE), regions(SIZE)["eyes"].astype(np.uint8) * 255
+    face, mask = load_astronaut(SIZE), draw_regions(SIZE)["eyes"].astype(np.uint8) * 255
     calls: dict[str, tuple[Any, dict[str, Any]]] = {
         "face-restore": (facekit.FaceRestorePipeline, {}),
         "face-inpaint": (facekit.FaceInpaintPipeline, {"mask": mask}),
@@ -141,7 +141,7 @@ def test_the_whole_family_from_nothing(tmp_path: Path) -> None:
 
 
 def state(output: Path, stage: str) -> dict[str, Any]:
-    return json.loads((checkpoints_of(output / "stages" / stage)[-1] / "run.json").read_text())
+    return json.loads((find_checkpoints(output / "stages" / stage)[-1] / "run.json").read_text())
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_a_stage_that_was_stopped_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "out"
     code, said = finished(tmp_path, *options, limit=100_000)
     assert code == 1 and "inpaint: failed with code 1" in said, said
-    assert "inpaint did not end; the same command goes on" in said and not checkpoints_of(
+    assert "inpaint did not end; the same command goes on" in said and not find_checkpoints(
         output / "stages" / "inpaint"
     )
 
@@ -161,10 +161,10 @@ def test_a_stage_that_was_stopped_goes_on(tmp_path: Path) -> None:
         command(tmp_path, *options), cwd=ROOT, env=environment(tmp_path), start_new_session=True
     ) as launched:
         deadline = time.monotonic() + 300
-        while not checkpoints_of(output / "stages" / "inpaint") and time.monotonic() < deadline:
+        while not find_checkpoints(output / "stages" / "inpaint") and time.monotonic() < deadline:
             time.sleep(0.2)
         os.killpg(launched.pid, signal.SIGKILL)
-    found = checkpoints_of(output / "stages" / "inpaint")
+    found = find_checkpoints(output / "stages" / "inpaint")
     assert found and not (output / "stages" / "inpaint" / "done").exists()
     step = state(output, "inpaint")["step"]
 

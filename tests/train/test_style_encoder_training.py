@@ -146,7 +146,7 @@ def test_features_of_truth_and_result_are_computed_once(tmp_path: Path, joint: P
     seen: list[int] = []
     trainer.losses.natural.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     trainer.run.step = 1
-    trainer.iteration([trainer.to_device(next(trainer.batches()))])
+    trainer.iterate([trainer.to_device(next(trainer.batches()))])
     assert seen == [2, 4]  # the truth, then reconstructions and mixtures together
     with pytest.raises(ValueError, match="mixing_weight must be"):
         train(joint, tmp_path / "run", **NATURAL | {"mixing_weight": 0.3})
@@ -195,7 +195,7 @@ def test_codes_get_their_offsets_one_by_one(tmp_path: Path, config: Path) -> Non
     assert stages == {1: 0, 10: 0, 11: 1, 15: 1, 16: 2, 31: 5, 36: None, 100: None}
     trainer.run.step = 11
     batch = trainer.to_device(next(trainer.batches()))
-    codes = trainer.codes(batch)
+    codes = trainer.encode(batch)
     assert torch.equal(codes[:, 2], codes[:, 5])
     assert not torch.equal(codes[:, 0], codes[:, 1])
     before = trainer.encoder.network.latent_avg

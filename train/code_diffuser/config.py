@@ -15,14 +15,15 @@ class CodeDiffuserConfig(StageConfig):
 
     Attributes:
         prior, style_encoder: folders or Hub ids of the frozen networks.
-        diffuser: options of the network; codes and steps follow from encoder and scheduler.
+        diffuser: options of the network; the number and length of codes are the encoder's, the steps the scheduler's.
         objective: "thesis": predict the noise added to the codes of the true face at a random step (Eq. 3.8), and
             compare the picture of the codes that a whole chain from noise ends with; "published": predict the clean
             codes, through the whole chain from the noised codes of the damaged face (L1).
-        scheduler: options of `CodeDiffusionScheduler`; default: what belongs to the objective.
+        scheduler: options of `CodeDiffusionScheduler`; None: those of the objective.
         code_weight: weight of the loss on codes.
-        size: side of the pictures that are compared; the prior's are averaged down to it. Default: the smaller of
-            encoder and prior.
+        size: side of the pictures that are compared; the prior's are averaged down to it. None: the smaller of
+            encoder's and prior's.
+        learning_rate, betas: of Adam.
         pictures, adversarial: groups, see `train.engine.options`; only projected critics can judge.
     """
 
@@ -54,6 +55,7 @@ class CodeDiffuserConfig(StageConfig):
             raise ValueError(f"the {self.objective} objective cannot train a prediction of {prediction!r}")
 
     def make_scheduler(self) -> CodeDiffusionScheduler:
+        """Build the scheduler that the options ask for."""
         if self.scheduler is not None:
             return CodeDiffusionScheduler(**self.scheduler)
         return CodeDiffusionScheduler() if self.objective == "thesis" else CodeDiffusionScheduler.published()

@@ -1,4 +1,4 @@
-"""The code diffuser's training: networks of one run, and what happens in an iteration."""
+"""The code diffuser's training (thesis section 3.2.4)."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from train.engine.streams import CodeDiffuser as Stream
 
 
 class CodeDiffuserTrainer(Stage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the code diffuser on a frozen style encoder and prior."""
 
     config: CodeDiffuserConfig
 
@@ -45,18 +45,27 @@ class CodeDiffuserTrainer(Stage):
         self.feature_critic = self.losses.learn_critic(self)
 
     @torch.no_grad()
-    def codes(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Codes of the damaged and of the true face, [B, N, D] each."""
+    def encode(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Codes [B, N, D] of the damaged faces of a batch, and of the true ones."""
         return self.style_encoder(batch["damaged"]).float(), self.style_encoder(batch["image"]).float()
 
-    def chain(self, noisy: Tensor, condition: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """All denoising steps, with gradient -> clean codes."""
+    def denoise(self, noisy: Tensor, condition: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """Take all denoising steps, with gradients.
+
+        Args:
+            noisy: codes [B, N, D] to begin with.
+            condition: codes [B, N, D] of the damaged faces.
+            generators: for the noise of the steps.
+
+        Returns:
+            Clean codes [B, N, D].
+        """
         for timestep in self.scheduler.timesteps:
             predicted = self.diffuser.network(noisy, timestep, condition).float()
             noisy = self.scheduler.step(predicted, timestep, noisy, generators).prev_sample
         return noisy
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         with self.freeze(*([self.feature_critic.network] if self.feature_critic else [])):
             for batch in batches:
                 with self.accelerator.autocast():
@@ -69,42 +78,48 @@ class CodeDiffuserTrainer(Stage):
         self.losses.update_critic(self, self.feature_critic)
 
     def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        config, generators = self.config, self.generators(batch["position"], Stream.CHAIN)
-        condition, target = self.codes(batch)
-        noise = self.normal(generators, *target.shape[1:])
+        config, generators = self.config, self.seed_generators(batch["position"], Stream.CHAIN)
+        condition, target = self.encode(batch)
+        noise = self.draw_normal(generators, *target.shape[1:])
         total_steps = self.scheduler.config.num_train_timesteps
         clean = None
         if config.objective == "thesis":
-            drawn = [int(rng.integers(total_steps)) for rng in self.rngs(batch["position"], Stream.TIMESTEP)]
+            drawn = [
+                int(rng.integers(total_steps)) for rng in self.seed_rngs(batch["position"], Stream.TIMESTEP)
+            ]
             timesteps = torch.tensor(drawn, device=self.device)
             noisy = self.scheduler.add_noise(target, noise, timesteps)
             codes_loss = F.mse_loss(self.diffuser.network(noisy, timesteps, condition).float(), noise)
             if self.losses.active:
-                clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
+                clean = self.denoise(self.draw_normal(generators, *target.shape[1:]), condition, generators)
         else:
             last = torch.full((len(target),), total_steps - 1, device=self.device)
-            clean = self.chain(self.scheduler.add_noise(condition, noise, last), condition, generators)
+            clean = self.denoise(self.scheduler.add_noise(condition, noise, last), condition, generators)
             codes_loss = F.l1_loss(clean, target)
         terms = {"codes": codes_loss}
         total = config.code_weight * codes_loss
         if clean is not None and self.losses.active:
-            more, pictures = self.losses(self.picture(clean, generators), batch["image"])
+            more, pictures = self.losses(self.paint(clean, generators), batch["image"])
             total, terms = total + more, terms | pictures
         return total, terms
 
-    def picture(self, codes: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
-        """The prior's picture of codes at the training size; with its stored noise where no generators are given."""
+    def paint(self, codes: Tensor, generators: list[torch.Generator] | None = None) -> Tensor:
+        """The prior's pictures of codes [B, N, D], averaged down to the training size, [B, 3, S, S].
+
+        Args:
+            generators: for the prior's noise; None uses the noise stored in it.
+        """
         noise = "fixed" if generators is None else "random"
         image = self.prior(w_plus=codes, noise=noise, generator=generators).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Damaged, pictures of its codes, of the denoised and of the true face's codes, truth."""
+        """Damaged; pictures of its codes, of the denoised codes and of the true face's codes; truth."""
         few = {name: value[:8] for name, value in batch.items()}
-        generators = self.generators(few["position"], Stream.SAMPLE_GRID)
-        condition, target = self.codes(few)
-        clean = self.chain(self.normal(generators, *target.shape[1:]), condition, generators)
-        pictures = [self.picture(codes) for codes in (condition, clean, target)]
+        generators = self.seed_generators(few["position"], Stream.SAMPLE_GRID)
+        condition, target = self.encode(few)
+        clean = self.denoise(self.draw_normal(generators, *target.shape[1:]), condition, generators)
+        pictures = [self.paint(codes) for codes in (condition, clean, target)]
         return [few["damaged"], *pictures, few["image"]]
 
     def write_networks(self, folder: Path) -> None:

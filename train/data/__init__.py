@@ -1,1 +1,1 @@
-"""What trainings read: pictures, label maps, modalities, and what is done to them."""
+"""What trainings read (pictures, label maps, modalities), and how it is changed on the way."""

@@ -9,10 +9,10 @@ POLICIES = ("color", "translation", "cutout")
 
 
 def parse_policy(policy: str) -> tuple[str, ...]:
-    """ "color,translation" -> its parts; "" means none.
+    """Read the parts of a policy: "color,translation" -> ("color", "translation"); "" has none.
 
     Raises:
-        ValueError: on an unknown part.
+        ValueError: an unknown part.
     """
     parts = tuple(part.strip() for part in policy.split(",") if part.strip())
     unknown = [part for part in parts if part not in POLICIES]
@@ -22,10 +22,10 @@ def parse_policy(policy: str) -> tuple[str, ...]:
 
 
 def diff_augment(image: Tensor, policy: tuple[str, ...], rng: np.random.Generator) -> Tensor:
-    """One picture [3, H, W] in [-1, 1]; nothing is clipped, what a shift uncovers is 0 (mid-grey).
+    """Augment a picture [3, H, W] in [-1, 1]; nothing is clipped, and what a shift uncovers is 0 (mid-grey).
 
     Colour: brightness + U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5). Translation: up to an eighth of
-    each side. Cutout: a square of a fifth of each side set to 0.
+    each side. Cutout: a rectangle of a fifth of each side set to 0.
     """
     if "color" in policy:
         image = image + float(rng.uniform(-0.5, 0.5))

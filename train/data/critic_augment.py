@@ -1,9 +1,10 @@
-"""Non-leaking augmentation of what a discriminator sees, for small data: adaptive or DiffAugment.
+"""Augmentation of the pictures that a discriminator is shown, for small data: adaptive or DiffAugment.
 
 "ada" follows Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020): each transform
-below with probability p, p steered by how surely the discriminator recognises training pictures. Simplified: the
-geometric part is resampled bilinearly with reflected borders in one go, where the paper filters with a
-super-sampled wavelet; its image-space filtering, noise and cutout (off in the paper's default too) are left out.
+below is applied with probability p, which rises while the discriminator recognises training pictures too surely. It is
+simpler than the paper's: the geometric part is resampled once, bilinearly with reflected borders, where the paper
+filters with a super-sampled wavelet; filters in image space, noise and cutout (off by default in the paper, too) are
+left out.
 """
 
 import math
@@ -20,11 +21,15 @@ KINDS = ("none", "ada", "diffaugment")
 LUMA = np.full((3, 1), 1 / math.sqrt(3))
 
 
-def random_affine(p: float, size: int, rng: np.random.Generator) -> np.ndarray:
-    """[2, 3] from output to input coordinates in [-1, 1].
+def draw_affine(p: float, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a transform [2, 3] from output to input coordinates in [-1, 1].
 
-    Horizontal flip, rotation by a multiple of 90 degrees, whole-pixel shift up to an eighth, scaling, rotation,
-    anisotropic scaling, second rotation, fractional shift.
+    Horizontal flip, rotation by a multiple of 90 degrees, shift by whole pixels up to an eighth of the side, scaling,
+    rotation, anisotropic scaling, second rotation, shift by parts of a pixel.
+
+    Args:
+        p: probability of each, from 0 to 1.
+        size: side of the pictures in pixels.
     """
     matrix = np.eye(3)
 
@@ -60,10 +65,10 @@ def random_affine(p: float, size: int, rng: np.random.Generator) -> np.ndarray:
     return matrix[:2]
 
 
-def random_color(p: float, rng: np.random.Generator) -> np.ndarray:
-    """[3, 4]: matrix and offset for colours in [-1, 1].
+def draw_color(p: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw matrix and offset, [3, 4], for colours in [-1, 1].
 
-    Brightness, contrast, flip of luma, rotation of hue, saturation.
+    Brightness, contrast, flip of luma, rotation of hue, saturation, each with probability `p`.
     """
     matrix, offset = np.eye(3), np.zeros((3, 1))
     if rng.random() < p:
@@ -87,14 +92,17 @@ def random_color(p: float, rng: np.random.Generator) -> np.ndarray:
 
 
 class DiscriminatorAugment:
-    """Augments batches, and moves p in steps with the discriminator's confidence.
+    """Augments batches, and changes p step by step as the discriminator is more or less sure.
 
     Args:
         kind: "none", "ada" or "diffaugment".
         policy: parts of DiffAugment (see `train.data.augment`).
         probability: p at the start.
-        target: mean sign of D on training pictures that p is steered to; 0 keeps p where it is.
-        length: pictures over which p could go from 0 to 1.
+        target: mean sign of D's scores of training pictures that p is steered to; 0 keeps p where it is.
+        length: number of pictures in which p could go from 0 to 1.
+
+    Raises:
+        ValueError: an unknown kind or part, or a probability outside 0..1.
     """
 
     def __init__(
@@ -109,7 +117,11 @@ class DiscriminatorAugment:
         self._signs: list[float] = []
 
     def __call__(self, images: Tensor, rngs: list[np.random.Generator]) -> Tensor:
-        """[B, 3, S, S] -> the same shape, differentiable once; one random stream a picture."""
+        """Pictures [B, 3, S, S] in [-1, 1] -> augmented, [B, 3, S, S], not clipped; differentiable once.
+
+        Args:
+            rngs: a random stream for each picture.
+        """
         if self.kind == "diffaugment":
             return torch.stack(
                 [diff_augment(x, self.policy, rng) for x, rng in zip(images, rngs, strict=True)]
@@ -118,7 +130,7 @@ class DiscriminatorAugment:
         if self.kind == "none" or p == 0:
             return images
         size = images.shape[-1]
-        draws = [(random_affine(p, size, rng), random_color(p, rng)) for rng in rngs]
+        draws = [(draw_affine(p, size, rng), draw_color(p, rng)) for rng in rngs]
         affine, color = (
             torch.from_numpy(np.stack(part).astype(np.float32)).to(images.device)
             for part in zip(*draws, strict=True)
@@ -129,9 +141,14 @@ class DiscriminatorAugment:
         return torch.einsum("bij,bjhw->bihw", color[:, :, :3], images) + color[:, :, 3, None, None]
 
     def observe(self, mean_sign: float, pictures: int, every: int) -> None:
-        """Note the mean sign of D on the training pictures of a step; every so many steps move p.
+        """Take note of how sure D was in a step, and change p after every `every` steps.
 
-        p rises by pictures / length where the mean of the signs is above the target, and falls where it is below.
+        p rises where the mean of the signs is above the target, and falls where it is below, by the pictures of these
+        steps / `length`.
+
+        Args:
+            mean_sign: mean sign of D's scores of the step's training pictures, from -1 to 1.
+            pictures: of the step, in all processes.
         """
         self._signs.append(mean_sign)
         if len(self._signs) < every:
@@ -143,7 +160,9 @@ class DiscriminatorAugment:
             self.probability = min(max(self.probability + move, 0.0), 1.0)
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
         return {"probability": self.probability, "signs": list(self._signs)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as a checkpoint has it."""
         self.probability, self._signs = state["probability"], list(state["signs"])

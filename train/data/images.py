@@ -33,19 +33,20 @@ class ImageSource:
 
     Attributes:
         data: a folder of images (sub-folders count), a Hub dataset id, or webdataset shards (`shards-{000..009}.tar`);
-            or a mixture of folders and Hub datasets, a list (equal weights) or a mapping source -> weight. Each sample
-            of a mixture draws its source by weight, then one of its pictures, with replacement.
+            or a mixture of folders and Hub datasets, a list (equal weights) or a mapping source -> weight. For each
+            sample of a mixture a source is drawn by weight, then one of its pictures, with replacement.
         split: split of a Hub dataset, or of a folder laid out as `imagefolder`.
         streaming: read a Hub dataset without downloading it whole. Shards always stream.
-        shots: train on so many pictures only (few-shot), chosen by `seed`; `None` takes all. Not for mixtures.
+        shots: number of pictures to train on (few-shot), chosen by `seed`; None takes all. Not for mixtures.
         exclude: metadata column -> values; rows with one of them are left out, e.g. `{generator: [DALLE3]}`. Sources
             of a mixture that lack the column stay whole.
         image_column: the column that holds the picture.
-        skip_broken: have the picture of the next sample stand in for one that cannot be read; else the run ends there.
+        seed: by which `shots` are chosen.
+        skip_broken: take the picture of the next sample in place of one that cannot be read; else the run ends there.
 
     Raises:
-        ValueError: a mixture names no source or one twice, has a weight that is no positive number, or a source read
-            as a stream, or is to give `shots`.
+        ValueError: a mixture names no source or names one twice, has a weight that is no positive number or a source
+            that is read as a stream, or is given with `shots`.
     """
 
     data: Data
@@ -84,6 +85,7 @@ class ImageSource:
 
     @property
     def is_shards(self) -> bool:
+        """Whether the pictures come from webdataset shards."""
         return not is_mixture(self.data) and _names_shards(self.data)
 
     @property
@@ -95,16 +97,17 @@ class ImageSource:
         return _names_shards(source) or (self.streaming and not Path(source).is_dir())
 
     def load(self) -> Any:
-        """The dataset: indexable, or iterable when it streams. Its pictures are not decoded, see `read_picture`.
+        """The rows: indexable, or iterable where they stream. Their pictures are not decoded, see `read_picture`.
 
         Raises:
-            ValueError: when nothing is left to train on, or an excluded column or that of the pictures does not exist.
-            OSError: when the data cannot be found.
+            ValueError: nothing is left to train on; there are fewer pictures than `shots`; or there is no such split,
+                or no such column.
+            OSError: the data cannot be found.
         """
         if not is_mixture(self.data):
-            return self._select(self._undecoded())
+            return self._select(self._read_undecoded())
         parts = [replace(self, data=source, exclude={}) for source in self.weights]
-        opened = [part._undecoded() for part in parts]
+        opened = [part._read_undecoded() for part in parts]
         for column in self.exclude:
             if not any(column in rows.column_names for rows in opened):
                 raise ValueError(f"exclude names the column {column!r}; no source of the mixture has it")
@@ -113,7 +116,7 @@ class ImageSource:
         chosen = [part._select(rows) for part, rows in zip(parts, opened, strict=True)]
         return Mixture(chosen, list(self.weights.values()))
 
-    def _undecoded(self) -> Any:
+    def _read_undecoded(self) -> Any:
         """All rows of a single source, with the files of pictures instead of pictures."""
         rows = self._open()
         if self.is_shards or rows.column_names is None:
@@ -145,16 +148,16 @@ class ImageSource:
                 f"{folder} has no split {self.split!r}: its pictures lie in no folders train and {self.split}; the "
                 "split of all of them is train"
             )
-        columns = {"image": [str(path) for path in pictures], **metadata_columns(folder, pictures)}
+        columns = {"image": [str(path) for path in pictures], **read_metadata(folder, pictures)}
         return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
 
-    def first_pictures(self, count: int) -> list[Picture]:
-        """The first `count` pictures, or all where there are fewer: what validations score, from streams as well."""
+    def load_first_pictures(self, count: int) -> list[Picture]:
+        """The first `count` pictures, or all where there are fewer, not decoded: those that validations score."""
         rows = self.load()
         if hasattr(rows, "num_rows"):
             return [rows[i][self.image_column] for i in range(min(count, len(rows)))]
         first = enumerate(itertools.islice(rows, count))
-        return [streamed_picture(row, number, self.image_column) for number, row in first]
+        return [pick_picture(row, number, self.image_column) for number, row in first]
 
     def count(self) -> int | None:
         """How many pictures there are; None where they are read as a stream."""
@@ -182,14 +185,19 @@ class ImageSource:
 
 
 def say_count(run: Any, source: ImageSource) -> None:
-    """Have a run say how many pictures it trains on."""
+    """Let a run say how many pictures it trains on; for a stream, whose length is unknown, nothing."""
     count = source.count()
     if count is not None:
         run.say(f"training on {count} picture{'' if count == 1 else 's'}")
 
 
 class Mixture:
-    """Several indexable datasets: one after the other by index, by weight where samples are drawn."""
+    """Several indexable datasets: as rows one after the other, for `draw` by weight.
+
+    Args:
+        parts: their rows.
+        weights: how often each is drawn from; they need not sum to 1.
+    """
 
     def __init__(self, parts: list[Any], weights: list[float]) -> None:
         self.parts = parts
@@ -231,17 +239,20 @@ def _names_shards(source: Any) -> bool:
 
 
 def has_splits(folder: Path) -> bool:
-    """Whether a folder says which of its pictures belong to which split: in its README, or by its sub-folders."""
+    """Whether a folder has splits: its README names them, or sub-folders are called by the usual names."""
     readme = folder / "README.md"
     if readme.is_file() and re.match(r"---\n((?!---).*\n)*?configs:", readme.read_text(errors="replace")):
         return True
     return any(path.is_dir() and path.name.lower() in SPLITS for path in folder.iterdir())
 
 
-def metadata_columns(folder: Path, pictures: list[Path]) -> dict[str, list[Any]]:
-    """Columns of plain values out of every `metadata.jsonl` and `metadata.csv`, in the order of the pictures.
+def read_metadata(folder: Path, pictures: list[Path]) -> dict[str, list[Any]]:
+    """Columns of plain values from every `metadata.jsonl` and `metadata.csv` of a folder, in the order of the pictures.
 
-    Pictures without a row have None in all of them. ValueError for a line that is no JSON mapping.
+    Pictures without a row have None in all of them.
+
+    Raises:
+        ValueError: a line is no JSON mapping.
     """
     rows: dict[Path, dict[str, Any]] = {}
     for path in sorted(folder.rglob("metadata.jsonl")):
@@ -260,7 +271,7 @@ def metadata_columns(folder: Path, pictures: list[Path]) -> dict[str, list[Any]]
 
 
 def _is_plain(values: list[Any]) -> bool:
-    """Whether a column holds values of one plain kind: what rows can be left out by."""
+    """Whether all values of a column are of one plain kind, so that rows can be left out by them."""
     kinds = {float if type(value) is int else type(value) for value in values if value is not None}
     return len(kinds) == 1 and kinds <= {str, float, bool}
 
@@ -276,8 +287,8 @@ class BrokenPicture(ValueError):
     """A picture that cannot be read; the message names it."""
 
 
-def name_of(picture: Picture) -> str:
-    """The file of a picture, "" where it has none."""
+def find_file(picture: Picture) -> str:
+    """The path of a picture's file, "" where it has none."""
     if isinstance(picture, dict):
         picture = picture.get("path") or ""
     return str(picture) if isinstance(picture, str | os.PathLike) else ""
@@ -291,7 +302,7 @@ def read_picture(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, Image.Image) and picture.mode == "RGB" and not picture.getexif():
         return picture
-    name = name_of(picture) or "picture"
+    name = find_file(picture) or "picture"
     if isinstance(picture, dict):
         content = picture.get("bytes")
         picture = picture.get("path") if content is None else content
@@ -311,9 +322,13 @@ def fit_square(
     rng: np.random.Generator | None,
     resample: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> np.ndarray:
-    """Scale so that the picture covers `size` x `size`, then crop: at random, or in the centre without `rng`.
+    """Scale a picture so that it covers `size` x `size` pixels, then crop: at random, or in the centre without `rng`.
 
-    uint8 [size, size, 3]. Raises what `read_picture` does.
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        BrokenPicture: see `read_picture`.
     """
     image = read_picture(picture)
     if image.size != (size, size):
@@ -333,8 +348,12 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(127.5).sub_(1.0)
 
 
-def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
-    """The picture of row `number` of a stream, in `column` or, in shards, under the ending of its file."""
+def pick_picture(row: dict[str, Any], number: int, column: str) -> Picture:
+    """The picture of row `number` of a stream: in `column` or, in shards, under the ending of its file.
+
+    Raises:
+        ValueError: the row has no picture.
+    """
     for name in (column, "jpg", "png", "jpeg", "webp"):
         if row.get(name) is not None:
             place = f"{row['__key__']}.{name} in {row['__url__']}" if "__key__" in row else ""
@@ -343,7 +362,7 @@ def streamed_picture(row: dict[str, Any], number: int, column: str) -> Picture:
 
 
 def name_picture(picture: Picture, name: str) -> Picture:
-    """A picture that has a name for messages even where it has no file of its own."""
+    """The same picture, with `name` for messages where it has no file of its own."""
     if isinstance(picture, bytes):
         return {"path": name, "bytes": picture}
     if isinstance(picture, dict) and not picture.get("path"):

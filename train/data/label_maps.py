@@ -1,4 +1,4 @@
-"""Label maps: where they come from, a folder or a parser, and what is made of them."""
+"""Label maps, from a folder or a parser, and what networks read of them: one-hot maps and region colours."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,18 @@ from facekit.conditions.semantics import MIRRORED as MIRRORED_CLASSES
 from train.data.images import Data, is_mixture
 
 NUM_CLASSES = len(CLASS_NAMES)
-UNKNOWN = 255  # label of a pixel of which nothing is said
+UNKNOWN = 255  # label of a pixel whose class is not known
 # Brows, eyes and ears: mirroring a picture exchanges their sides.
 MIRRORED = np.arange(256, dtype=np.uint8)
 MIRRORED[:NUM_CLASSES] = MIRRORED_CLASSES
 
 
 class LabelFolder:
-    """Label maps beside the pictures of a folder.
+    """Label maps of the pictures of a folder, at the same places under the same names.
+
+    Args:
+        data: the folder of pictures.
+        folder: that of the maps; None: `semantic` in `data`.
 
     Raises:
         ValueError: the folder of maps is missing, or the pictures come from several folders.
@@ -42,9 +46,14 @@ class LabelFolder:
             )
 
     def read(self, name: str, size: tuple[int, int]) -> np.ndarray:
-        """The map of a picture of `data` by its file and its width and height, uint8 [H, W].
+        """The map of a picture, uint8 [H, W] of the 19 BiSeNet classes, 255 where unknown.
 
-        ValueError where there is none or it is wrong.
+        Args:
+            name: path of the picture's file, in the folder of the data.
+            size: width and height of the picture.
+
+        Raises:
+            ValueError: there is no map, or it is of another size or has other labels.
         """
         source = Path(name)
         try:
@@ -68,19 +77,28 @@ class LabelFolder:
         return labels
 
 
-def color_map(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
-    """Mean colours of the regions, [3, H, W] in [-1, 1], 0 where the label is unknown."""
+def average_colors(pixels: np.ndarray, labels: np.ndarray) -> Tensor:
+    """Mean colours of the regions of a picture, [3, H, W] in [-1, 1], 0 where the label is unknown.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        labels: uint8 [H, W].
+    """
     return color_tensor(region_means(pixels, labels), labels != UNKNOWN)
 
 
 def one_hot(labels: Tensor) -> Tensor:
-    """Labels [B, S, S] -> float [B, 19, S, S], all zero where unknown."""
+    """Labels uint8 [B, S, S] -> float [B, 19, S, S], all zero where unknown."""
     classes = torch.arange(NUM_CLASSES, dtype=labels.dtype, device=labels.device)
     return (labels[:, None] == classes[:, None, None]).float()
 
 
 class Labeller:
-    """Adds `labels` and `color` to a batch on the device, where a parser (folder or Hub id) is to label it."""
+    """Adds `labels` uint8 [B, S, S] and `color` [B, 3, S, S] in [-1, 1] to a batch on the device, by a face parser.
+
+    Args:
+        parser: its folder or Hub id; None: batches stay as they are.
+    """
 
     def __init__(self, parser: str | None, device: torch.device) -> None:
         self.parser: Any = None
@@ -94,5 +112,5 @@ class Labeller:
         image = batch["image"]
         labels = parse(self.parser, image).to(torch.uint8)
         pixels = image.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-        colors = [color_map(p, own) for p, own in zip(pixels, labels.cpu().numpy(), strict=True)]
+        colors = [average_colors(p, own) for p, own in zip(pixels, labels.cpu().numpy(), strict=True)]
         return batch | {"labels": labels, "color": torch.stack(colors).to(image)}

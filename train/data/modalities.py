@@ -1,6 +1,7 @@
 """What the trainings of FACEMUG read: pictures with sketch, semantic map and colours, and which of them are hidden.
 
-Every picture comes with all modalities; `keep` [4, S, S] says where the encoder's input shows each of them.
+Every picture comes with all modalities; `keep` [4, S, S] is 1 where the encoder is shown them (in the order of
+`MODALITIES`), 0 where they are hidden.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_stroke
 from facekit.damage.holes import brush_mask, free_form_mask
 from facekit.damage.mixtures import MaskSampler
 from train.checks import check_choices, check_probabilities
-from train.data.images import Picture, fit_square, name_of, read_picture, to_tensor
-from train.data.label_maps import MIRRORED, LabelFolder, color_map, one_hot
+from train.data.images import Picture, find_file, fit_square, read_picture, to_tensor
+from train.data.label_maps import MIRRORED, LabelFolder, average_colors, one_hot
 from train.data.samples import Preparation
 
 MODALITIES = ("image", "sketch", "semantics", "color")  # the order of `keep`
@@ -34,10 +35,10 @@ class Guidance:
         semantics: where label maps come from: "folder" (index maps of the 19 BiSeNet classes, one for each picture, at
             the same place and with the same name, as .png), "parser" (a network labels the pictures) or "none". Colour
             maps are the mean colours of their regions; with "none" there are neither.
-        semantics_folder: default: the folder `semantic` in `data`.
+        semantics_folder: the folder of the maps; None: `semantic` in `data`.
         face_parser: the network for "parser", see `facekit.conditions.semantics.load_parser`.
         thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
-        threshold: omega of Algorithm 5: how often a modality is shown, with gaps, in an edited region.
+        threshold: omega of Algorithm 5: probability that a modality is shown, with gaps, in an edited region.
     """
 
     semantics: str = "folder"
@@ -62,12 +63,12 @@ class Guidance:
 
 @dataclass(kw_only=True)
 class EncoderGuidance(Guidance):
-    """Options of what the encoder is shown while it learns.
+    """Options of the modalities that the style encoder is shown while it learns.
 
     Attributes:
-        rule: "trainer" (one modality rules a batch, with a large hole; each other one has a smaller hole or, half the
+        rule: "trainer" (a batch has one main modality, with large holes; each other one has smaller holes or, half the
             time, is absent) or "thesis" (Algorithm 3: the others are always absent).
-        unmasked_probability: how often the ruling modality has no hole.
+        unmasked_probability: how often the main modality has no hole.
         exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
             with exemplars.
         edit_probability, edit_masks: share of samples as Algorithm 5 shows them (the picture outside a hole, and inside
@@ -91,34 +92,47 @@ class EncoderGuidance(Guidance):
         MaskSampler(**self.edit_masks)
 
 
-def holes_of(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
-    """What is kept, uint8 [S, S]: 0 in the holes of a CoModGAN mask (`large`) or of MAT's."""
+def draw_keep(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
+    """Draw a keep mask uint8 [S, S]: 0 in the holes of a CoModGAN mask (`large`) or one of MAT's fewer shapes."""
     return 1 - (free_form_mask(size, rng) if large else brush_mask(size, rng))
 
 
-def ruled_keep(guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator) -> np.ndarray:
-    """Keep masks uint8 [4, S, S] of a sample in a batch that modality number `ruling` rules."""
+def draw_ruled_keep(
+    guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw keep masks uint8 [4, S, S] of a sample whose main modality is number `ruling` (Algorithm 3)."""
     keep = np.zeros((len(MODALITIES), size, size), np.uint8)
     for i in range(len(MODALITIES)):
         if i == ruling:
-            keep[i] = 1 if rng.random() < guidance.unmasked_probability else holes_of(size, rng, True)
+            keep[i] = 1 if rng.random() < guidance.unmasked_probability else draw_keep(size, rng, True)
         elif guidance.rule == "trainer" and rng.random() < 0.5:
-            keep[i] = holes_of(size, rng, False)
+            keep[i] = draw_keep(size, rng, False)
     return keep
 
 
-def edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> np.ndarray:
-    """Keep masks uint8 [4, S, S] of Algorithm 5, lines 11 to 18, for a hole `mask` uint8 [S, S], 1 = hole."""
+def draw_edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw keep masks uint8 [4, S, S] of an edit (Algorithm 5, lines 11 to 18).
+
+    Args:
+        mask: uint8 [S, S], 1 = hole.
+        threshold: omega, the probability that a modality is shown in the hole.
+    """
     keep = np.zeros((len(MODALITIES), *mask.shape), np.uint8)
     keep[0] = 1 - mask
     for i in range(1, len(MODALITIES)):
         if rng.random() <= threshold:
-            keep[i] = mask * holes_of(mask.shape[0], rng, False)
+            keep[i] = mask * draw_keep(mask.shape[0], rng, False)
     return keep
 
 
 class EncoderKeep:
-    """Draws `keep` for the training of the style encoder; all samples of a batch have one ruling modality."""
+    """Draws `keep` for the training of the style encoder; all samples of a batch have the same main modality.
+
+    Args:
+        size: side of the masks in pixels.
+        seed: of the run.
+        batch_size: samples of one process in a batch.
+    """
 
     def __init__(self, guidance: EncoderGuidance, size: int, seed: int, batch_size: int) -> None:
         self.guidance, self.size, self.seed, self.batch_size = guidance, size, seed, batch_size
@@ -131,18 +145,21 @@ class EncoderKeep:
             keep = np.zeros((len(MODALITIES), size, size), np.uint8)
             keep[0] = 1
         elif kind < guidance.exemplar_probability + guidance.edit_probability:
-            keep = edit_keep(self.masks(rng), guidance.threshold, rng)
+            keep = draw_edit_keep(self.masks(rng), guidance.threshold, rng)
         else:
             batch = np.random.default_rng([self.seed, 2, position // self.batch_size])
-            keep = ruled_keep(guidance, size, int(batch.integers(len(MODALITIES))), rng)
+            keep = draw_ruled_keep(guidance, size, int(batch.integers(len(MODALITIES))), rng)
         return {"keep": torch.from_numpy(keep)}
 
 
 @dataclass
 class ModalityPreparation(Preparation):
-    """As `Preparation`, with `sketch` [1, S, S] and, given `labels`, `labels` [S, S] and `color` [3, S, S].
+    """As `Preparation`, with `sketch` [1, S, S] and, where there are maps, `labels` [S, S] and `color` [3, S, S].
 
-    `draw(position, rng)` adds what is random about the masks.
+    Attributes:
+        labels: the maps; None where there are none, or a parser makes them later.
+        thin_sketch: share of the sketches that are eroded.
+        draw: `draw(position, rng)` gives what is random about the masks.
     """
 
     labels: LabelFolder | None = None
@@ -154,7 +171,7 @@ class ModalityPreparation(Preparation):
         image, labels = read_picture(picture), None
         if self.labels is not None:
             # The same crop: the same draws.
-            as_picture = Image.fromarray(self.labels.read(name_of(picture), image.size))
+            as_picture = Image.fromarray(self.labels.read(find_file(picture), image.size))
             again = np.random.default_rng([self.seed, position])
             labels = fit_square(as_picture, self.size, again, Image.Resampling.NEAREST)[..., 0]
         pixels = fit_square(image, self.size, rng)
@@ -168,14 +185,14 @@ class ModalityPreparation(Preparation):
         sample["sketch"] = torch.from_numpy(strokes.astype(np.float32))[None]
         if labels is not None:
             sample["labels"] = torch.from_numpy(np.ascontiguousarray(labels))
-            sample["color"] = color_map(pixels, labels)
+            sample["color"] = average_colors(pixels, labels)
         if self.draw is not None:
             sample |= self.draw(position, rng)
         return sample
 
 
 def hide(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
-    """The modalities of a batch where `keep` [B, 4, S, S] is 1: image, sketch, semantics, color; absent ones None."""
+    """The modalities of a batch by name, 0 where `keep` [B, 4, S, S] is; without labels two of them are None."""
     parts = {name: keep[:, i : i + 1].float() for i, name in enumerate(MODALITIES)}
     labels = batch.get("labels")
     return {
@@ -186,15 +203,19 @@ def hide(batch: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor | None]:
     }
 
 
-def encoder_view(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
-    """The encoder's 26 channels [B, 26, S, S] of a batch under keep masks."""
+def show_encoder(batch: dict[str, Tensor], keep: Tensor) -> Tensor:
+    """What the encoder reads of a batch, [B, 26, S, S], where `keep` [B, 4, S, S] is 1."""
     return encoder_input(**hide(batch, keep))
 
 
 def prepare_guided(
     config: Any, size: int, draw: Callable[[int, np.random.Generator], dict[str, Any]]
 ) -> ModalityPreparation:
-    """The preparation of a stage whose options have a group `guidance`; `draw`: see `ModalityPreparation`."""
+    """Build the preparation of a stage whose options have a group `guidance`; `draw`: see `ModalityPreparation`.
+
+    Raises:
+        ValueError: the folder of label maps is missing, or the pictures come from several folders.
+    """
     guidance, labels = config.guidance, None
     if guidance.semantics == "folder":
         labels = LabelFolder(config.data, guidance.semantics_folder)

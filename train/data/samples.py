@@ -21,19 +21,26 @@ from train.data.images import (
     Picture,
     fit_square,
     name_picture,
-    streamed_picture,
+    pick_picture,
     to_tensor,
 )
 
 # What a training script adds to each picture, e.g. a mask or a damaged copy: it gets the [H, W, 3] uint8 picture
 # and the sample's own random generator, and returns named arrays or tensors.
 Extras = Callable[[np.ndarray, np.random.Generator], dict[str, Any]]
-MANY_BROKEN = 1000  # pictures of a stream, one after the other: it is no accident then
+MANY_BROKEN = 1000  # pictures of a stream in a row: something is wrong with all of it
 
 
 @dataclass
 class Preparation:
-    """What happens to a picture on its way to the network; `extras` adds masks, damage and the like."""
+    """What happens to a picture on its way to the network: square crop, mirroring, and what `extras` adds.
+
+    Attributes:
+        size: side of the square in pixels.
+        seed: of the run; with the number of a sample it seeds the sample's random stream.
+        flip: whether half of the pictures are mirrored.
+        extras: adds masks, damage and the like.
+    """
 
     size: int
     seed: int
@@ -52,7 +59,7 @@ class Preparation:
 
 
 class PictureSource(Protocol):
-    """What samples are drawn from: `ImageSource`, or anything with such rows.
+    """Where samples come from: an `ImageSource`, or anything with such rows.
 
     Attributes:
         image_column, skip_broken: as those of `ImageSource`.
@@ -62,12 +69,16 @@ class PictureSource(Protocol):
     skip_broken: bool
 
     def load(self) -> Any:
-        """Rows: indexable, with their number as `num_rows`, or iterable when they stream."""
+        """The rows: indexable, with their number as `num_rows`, or iterable where they stream."""
         ...
 
 
 class Prepare(Protocol):
-    """What makes a sample of an entry of the image column and the sample's number."""
+    """Makes a sample from an entry of the image column and the sample's number.
+
+    Attributes:
+        seed: of the run.
+    """
 
     seed: int
 
@@ -78,8 +89,9 @@ class Samples:
     """Prepared pictures by sample number; what cannot be read ends the run, or is skipped.
 
     Args:
-        source: names the column, and says what to do about broken pictures.
-        prepare: gets the picture of a sample and its number.
+        source: names the column of the pictures, and says what happens when one is broken.
+        rows: what it has loaded.
+        prepare: makes a sample from a picture and its number.
     """
 
     def __init__(self, source: PictureSource, rows: Any, prepare: Prepare) -> None:
@@ -87,12 +99,12 @@ class Samples:
         self.column, self.skip_broken = source.image_column, source.skip_broken
 
     def prepare_first(self, pictures: Iterator[Picture], most: int, position: int) -> dict[str, Any]:
-        """Sample number `position`: of the first picture of at most `most` that can be read.
+        """Sample number `position`, made from the first of `pictures` that can be read, of at most `most`.
 
-        `skipped` names those before it, and what is wrong with them, a line each.
+        Its `skipped` has a line for each picture before that one, with its name and what is wrong with it.
 
         Raises:
-            BrokenPicture: it cannot be read and is not to be skipped; or none of `most` can.
+            BrokenPicture: a picture cannot be read, and none is to be skipped; or none of `most` can be read.
         """
         skipped: list[str] = []
         for picture in itertools.islice(pictures, most):
@@ -117,7 +129,8 @@ class IndexedSamples(Samples, Dataset):
         super().__init__(source, rows, prepare)
         self._epoch, self._order = -1, np.arange(len(rows))
 
-    def index_of(self, position: int) -> int:
+    def find_index(self, position: int) -> int:
+        """The row of sample number `position`."""
         if isinstance(self.rows, Mixture):
             return self.rows.draw(np.random.default_rng([self.prepare.seed, 3, position]))
         epoch, within = divmod(position, len(self.rows))
@@ -127,7 +140,7 @@ class IndexedSamples(Samples, Dataset):
         return int(self._order[within])
 
     def _picture(self, position: int) -> Picture:
-        index = self.index_of(position)
+        index = self.find_index(position)
         return name_picture(self.rows[index][self.column], f"picture {index} of the data")
 
     def __getitem__(self, position: int) -> dict[str, Any]:
@@ -136,7 +149,7 @@ class IndexedSamples(Samples, Dataset):
 
 
 class StreamedSamples(Samples, IterableDataset):
-    """The positions of one process over a dataset that can only be read from its start."""
+    """The samples of one process from rows that can only be read from the start; `positions` gives their numbers."""
 
     def __init__(
         self, source: PictureSource, rows: Any, prepare: Prepare, positions: Callable[[], Iterator[int]]
@@ -162,7 +175,7 @@ class StreamedSamples(Samples, IterableDataset):
             """The picture that the stream stands at, and those after it."""
             nonlocal number, row
             while True:
-                yield streamed_picture(row, number, self.column)
+                yield pick_picture(row, number, self.column)
                 number, row = next(rows)
 
         for position in self.positions():
@@ -172,7 +185,7 @@ class StreamedSamples(Samples, IterableDataset):
 
 
 class Positions(Sequence[int]):
-    """The sample numbers of one process from `start` on: blocks of `batch` dealt out to the processes in turn."""
+    """The sample numbers of process `rank` of `world` from `start` on: blocks of `batch`, dealt out in turn."""
 
     def __init__(self, start: int, batch: int, rank: int, world: int) -> None:
         self.start, self.batch, self.rank, self.world = start, batch, rank, world
@@ -188,7 +201,7 @@ class Positions(Sequence[int]):
         return (self[i] for i in itertools.count())
 
 
-def training_batches(
+def read_batches(
     source: PictureSource,
     prepare: Prepare,
     *,
@@ -198,14 +211,20 @@ def training_batches(
     world: int = 1,
     num_workers: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Endless batches for process `rank` of `world`.
+    """Endless batches of samples for process `rank` of `world`.
 
     Args:
+        source: where the pictures come from.
+        prepare: makes a sample from a picture.
+        batch_size: samples of one process in a batch.
         start: sample number at which the run goes on: what all processes together have seen so far.
         num_workers: loader processes; a stream takes one at most, since its order is its position.
 
     Yields:
-        `image` [B, 3, size, size] in [-1, 1], `position` [B], and what `prepare.extras` adds.
+        `image` [B, 3, size, size] in [-1, 1], `position` [B], and what `prepare` adds.
+
+    Raises:
+        BrokenPicture: see `Samples.prepare_first`.
     """
     rows = source.load()
     positions = Positions(start, batch_size, rank, world)
@@ -215,15 +234,15 @@ def training_batches(
     else:
         samples = StreamedSamples(source, rows, prepare, lambda: iter(positions))
         loader = DataLoader(samples, batch_size, num_workers=min(num_workers, 1), drop_last=True)
-    return _telling_skipped(loader)
+    return _tell_skipped(loader)
 
 
-def _telling_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
+def _tell_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
     """The batches of a loader, and on the terminal each picture that was skipped, once."""
-    told: set[str] = set()
+    printed: set[str] = set()
     for batch in loader:
         for line in itertools.chain.from_iterable(text.splitlines() for text in batch.pop("skipped")):
-            if line not in told:
-                told.add(line)
-                tqdm.write(f"skipped, {len(told)} so far: {line}", file=sys.stderr)
+            if line not in printed:
+                printed.add(line)
+                tqdm.write(f"skipped, {len(printed)} so far: {line}", file=sys.stderr)
         yield batch

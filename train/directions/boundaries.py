@@ -1,4 +1,4 @@
-"""Boundaries between labelled codes, for every attribute that the options name."""
+"""Boundaries between labelled codes (InterFaceGAN, Shen et al. 2020), one for each attribute of the options."""
 
 from typing import Any
 
@@ -6,18 +6,26 @@ import torch
 from torch import Tensor
 
 from train.directions.config import DirectionsConfig
-from train.directions.fits import CodeSpace, boundary_step, fit_boundary, ranking_quality
-from train.directions.labels import column
+from train.directions.fits import CodeSpace, find_boundary_step, fit_boundary, measure_ranking
+from train.directions.labels import read_column
 
 
 class Boundaries:
     """Boundaries between labelled codes, and the directions across them.
 
     Args:
-        rows: M labels.
-        codes: `w_plus` [M, n, D], and where there are mirrored pictures `w_plus_mirrored`.
+        config: which attributes there are, and how boundaries are fitted.
+        rows: the labels of M pictures.
+        codes: `w_plus` [M, n, D], and where there are mirrored pictures `w_plus_mirrored`, too.
 
-    ValueError for labels and codes that do not belong together, and for attributes with too few examples.
+    Attributes:
+        space: the coordinates in which boundaries are fitted.
+        weights: the normal [k] of each attribute's boundary.
+        report: for each attribute the number of examples, and how well its scores rank those that were fitted and those
+            that were held out.
+
+    Raises:
+        ValueError: labels and codes do not belong together, or an attribute has no column or too few examples.
     """
 
     def __init__(
@@ -31,16 +39,16 @@ class Boundaries:
         every = codes["w_plus"] if mirrored is None else torch.cat([codes["w_plus"], mirrored])
         twice = 1 if mirrored is None else 2
         learns = (~held).repeat(twice)
-        space = CodeSpace.fit(self._ranged(every[learns]), config.components)
-        self.space, spots = space, space.coordinates(self._ranged(every))
+        space = CodeSpace.fit(self._cut_range(every[learns]), config.components)
+        self.space, spots = space, space.locate(self._cut_range(every))
         self.weights: dict[str, Tensor] = {}
         self.report: dict[str, dict[str, Any]] = {}
         for name, attribute in config.attributes.items():
-            values = column(rows, attribute.column or name)
+            values = read_column(rows, attribute.column or name)
             if mirrored is not None:
                 other = {"same": values, "negate": -values}.get(attribute.mirror, values * float("nan"))
                 values = torch.cat([values, other])
-            positive, used = attribute.sides(values)
+            positive, used = attribute.split(values)
             fitted, judged = used & learns, used & ~learns
             try:
                 self.weights[name] = fit_boundary(spots[fitted], positive[fitted], config.penalty)
@@ -51,22 +59,26 @@ class Boundaries:
                 "positive": int((positive & fitted).sum()),
                 "negative": int((~positive & fitted).sum()),
                 "held_out": int(judged.sum()),
-                "auc_fitted": ranking_quality(scores[fitted], positive[fitted]),
-                "auc_held_out": ranking_quality(scores[judged], positive[judged]),
+                "auc_fitted": measure_ranking(scores[fitted], positive[fitted]),
+                "auc_held_out": measure_ranking(scores[judged], positive[judged]),
             }
 
-    def _ranged(self, codes: Tensor) -> Tensor:
+    def _cut_range(self, codes: Tensor) -> Tensor:
         return codes if self.config.code_range is None else codes[:, slice(*self.config.code_range)]
 
-    def directions(self, num_styles: int) -> dict[str, Tensor]:
-        """[n, D] for each attribute that is wanted as a direction."""
+    def find_directions(self, num_styles: int) -> dict[str, Tensor]:
+        """Find the direction [n, D] of each attribute that is to have one.
+
+        Raises:
+            ValueError: an attribute is too much like one that it is to hold.
+        """
         found = {}
         for name, attribute in self.config.attributes.items():
             if not attribute.output:
                 continue
             others = [self.weights[other] for other in attribute.hold]
             try:
-                step = boundary_step(self.space, self.weights[name], others, self.config.geometry)
+                step = find_boundary_step(self.space, self.weights[name], others, self.config.geometry)
             except ValueError as error:
                 raise ValueError(f"attribute {name!r}: {error}") from error
             direction = step.new_zeros(num_styles, step.shape[1])
@@ -74,7 +86,7 @@ class Boundaries:
             found[name] = direction
         return found
 
-    def scores(self, codes: Tensor) -> dict[str, Tensor]:
-        """Score of each attribute in standard deviations, [M]."""
-        spots = self.space.coordinates(self._ranged(codes))
+    def score(self, codes: Tensor) -> dict[str, Tensor]:
+        """Scores [M] of codes [M, n, D] for each attribute, in standard deviations."""
+        spots = self.space.locate(self._cut_range(codes))
         return {name: spots @ (weights / weights.norm()) for name, weights in self.weights.items()}

@@ -1,4 +1,4 @@
-"""What attribute directions do in pictures: by number, through the encoder, and by eye, on a sheet."""
+"""What attribute directions change in pictures: in numbers, through the encoder, and for the eye, on a sheet."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,11 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 
 
-def preview_prior(prior: StyleGAN2Generator, size: int) -> StyleGAN2Generator:
-    """The same generator, stopped at a smaller size: its RGB heads add up, so smaller pictures are whole ones."""
+def shrink_prior(prior: StyleGAN2Generator, size: int) -> StyleGAN2Generator:
+    """The same generator for smaller pictures: its RGB heads add up, so that it can stop at any size.
+
+    A generator that is no larger than `size` is returned as it is.
+    """
     if size >= prior.config.sample_size:
         return prior
     small = StyleGAN2Generator.from_config({**prior.config, "sample_size": size}).eval()
@@ -30,9 +33,15 @@ def measure_in_pictures(
     prior: StyleGAN2Generator,
     encoder: StyleEncoder,
 ) -> dict[str, dict[str, float]]:
-    """How far the scores move for a unit of each direction: codes [M, n, D] at -2 and +2, rendered, encoded again.
+    """Measure how far scores change for a unit of each direction, in pictures: codes are moved, painted, encoded again.
 
-    `scores`: codes -> score of each attribute [M], in standard deviations.
+    Args:
+        scores: codes -> scores [M] of each attribute, in standard deviations.
+        directions: [n, D] by name.
+        codes: [M, n, D]; they are moved by -2 and by +2.
+
+    Returns:
+        For each direction the mean change of each attribute's score.
     """
 
     def read(shifted: Tensor) -> dict[str, Tensor]:
@@ -47,7 +56,7 @@ def measure_in_pictures(
 
 @torch.inference_mode()
 def write_sheet(path: Path, prior: StyleGAN2Generator, codes: Tensor, directions: dict[str, Tensor]) -> None:
-    """For each direction and each of the codes [M, n, D] a row of pictures from -3 to 3."""
+    """Write a picture: for each direction [n, D] and each of the codes [M, n, D] a row, moved by -3 to 3."""
     rows = []
     for direction in directions.values():
         for base in codes:

@@ -17,14 +17,17 @@ class Attribute:
     """One attribute of `method: boundary`.
 
     Attributes:
-        column: its column in the labels; default: its name.
-        low, high: values up to `low` are one side of the boundary, from `high` on the other; what lies between is
-            left out. Columns of true and false need neither.
-        share: instead of both, so large a part of the values at either end.
-        mirror: what a mirrored picture's value is: "same", "negate", or "leave out" to use none.
-        hold: attributes that shall not move along.
-        scale: times this; 1 is a standard deviation of the attribute's score.
-        output: false for one that is only there to be held by others.
+        column: its column in the labels; None: its name.
+        low, high: values up to `low` lie on one side of the boundary, those of at least `high` on the other; what is in
+            between is left out. Columns of true and false need neither.
+        share: in place of both: the sides are this share of the values at either end, above 0 and up to 0.5.
+        mirror: the value of a mirrored picture: the "same", "negate", or "leave out" to use none.
+        hold: attributes that are not to change with it.
+        scale: length of the direction; 1 changes the attribute's score by one standard deviation.
+        output: false for an attribute that only serves to be held by others.
+
+    Raises:
+        ValueError: wrong values.
     """
 
     column: str | None = None
@@ -44,8 +47,8 @@ class Attribute:
         if self.share is not None and not 0 < self.share <= 0.5:
             raise ValueError(f"share must lie in 0..0.5, not {self.share}")
 
-    def sides(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Values [M], NaN where unknown -> which are positive, and which are on either side at all; bool [M]."""
+    def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Split values [M], NaN where unknown -> which are positive, and which are on either side; bool [M] each."""
         low, high = self.low, self.high
         if self.share is not None:
             known = values[values.isfinite()]
@@ -57,28 +60,28 @@ class Attribute:
 
 @dataclass(kw_only=True)
 class DirectionsConfig:
-    """Options.
+    """Options of the search for directions.
 
     Attributes:
         output_dir: folder of the results.
         method: "boundary" (between labelled codes), "factorise" (eigenvectors of the prior's style weights) or "pca"
             (principal components of codes).
-        prior: folder or Hub id of the generator. Needed to factorise; for the rest it draws `sheet.png` and, with an
-            encoder, measures what the directions do in pictures.
+        prior: folder or Hub id of the generator. It is needed to factorise; else it paints `sheet.png` and, with an
+            encoder, serves to measure what the directions change in pictures.
         encoder: folder or Hub id of the style encoder that reads `data`.
         data: folder of pictures; the labels' `file_name` counts from there.
-        labels: JSON lines with `file_name` (where there is `data`), columns of numbers or truth values, null where
-            unknown, and `held_out`: true for rows that only judge.
-        codes: .safetensors with `w_plus` [M, n, D] instead of pictures, in the order of the labels; with
-            `w_plus_mirrored`, mirrored pictures count too. For pca, default: the prior's known codes, else `samples`
-            codes of its mapping network.
+        labels: file of JSON lines with `file_name` (where there is `data`), columns of numbers or truth values, null
+            where unknown, and `held_out`, true for rows that boundaries are not fitted to but judged by.
+        codes: .safetensors with `w_plus` [M, n, D] in place of pictures, in the order of the labels; with
+            `w_plus_mirrored`, mirrored pictures count too. None for pca: the codes that lie beside the prior's weights,
+            else `samples` codes of its mapping network.
         attributes: name -> options, see `Attribute`.
-        mirror: encode mirrored pictures too.
-        components: principal components that a boundary may use; fewer are steadier with few labels.
-        penalty: of the boundary's weights.
-        geometry: "population" or "plain", see `train.directions.fits.boundary_step`.
-        code_range: [first, end): other codes are left alone.
-        layers: codes to factorise.
+        mirror: encode mirrored pictures, too.
+        components: number of principal components that a boundary may use; with few labels, few are steadier.
+        penalty: on the boundary's weights, see `train.directions.fits.fit_boundary`.
+        geometry: "population" or "plain", see `train.directions.fits.find_boundary_step`.
+        code_range: [first, end) of the codes that directions may change; None: all.
+        layers: indices of the codes to factorise.
         count: directions of factorise and pca, named factor_1... and component_1...
         scale: norm of a factorised direction in each code, and standard deviations of a principal component.
         samples: random codes for pca.
@@ -87,6 +90,9 @@ class DirectionsConfig:
         batch_size: pictures encoded at once.
         measured_faces, sheet_faces: held-out (else first) faces for the measurement in pictures and for `sheet.png`.
         preview_size: side of the pictures for both.
+
+    Raises:
+        ValueError: wrong values, or something is missing that the method needs.
     """
 
     output_dir: str

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 EXCLUDED = ("FLUX1_dev", "FLUX1_pro", "DALLE3")  # their terms may forbid training on them
-# The first that occurs in a caption counts.
+# Age in years by words of a caption; the first that occur in it count.
 YEARS = {
     "10 month old": 1,
     "baby": 1,
@@ -40,17 +40,18 @@ SKIN, NOSE, HAIR = 1, 10, 17  # classes of the semantic maps
 TOP, CHIN, NOSE_TIP = 10, 152, 1
 EYE_CORNERS, OUTER_CORNERS = (33, 133, 263, 362), (33, 263)
 MOUTH_CORNERS, LIPS_INSIDE = (61, 291), (13, 14)
-# Where the map is unsure of itself, hair tells nothing.
+# Hair is measured only where the map can be trusted.
 LEAST_SCORE = 0.5
 LEAST_HAIR = 1500  # pixels
 
 
-def geometry(points: np.ndarray) -> dict[str, float]:
-    """Mesh points [468, 2] in pixels -> `lift` and `width` of the mouth and `pitch`, without units.
+def measure_geometry(points: np.ndarray) -> dict[str, float]:
+    """Measure mouth and pitch by mesh points [468, 2] in pixels.
 
-    `lift`: how far the corners of the mouth stand above its middle, `width`: the mouth's to that between the outer
-    corners of the eyes, `pitch`: height of the tip of the nose between mouth (0) and eyes (1), larger where the head
-    is tilted back.
+    Returns:
+        `lift`: how far the corners of the mouth are above its middle, in heights of the face; `width`: of the mouth, in
+        distances between the outer corners of the eyes; `pitch`: height of the tip of the nose between mouth (0) and
+        eyes (1), larger where the head is tilted back.
     """
     points = points.astype(np.float64)
     height = np.linalg.norm(points[CHIN] - points[TOP])
@@ -65,16 +66,16 @@ def geometry(points: np.ndarray) -> dict[str, float]:
     }
 
 
-def captions(row: dict[str, Any]) -> str:
-    """Every query by which a picture was found, in lower case."""
+def join_captions(row: dict[str, Any]) -> str:
+    """Join all queries by which a picture was found, in lower case."""
     found = list(row.get("all_labels") or [])
     if row.get("label"):
         found.append(f"{row.get('label_prefix') or ''} {row['label']}")
     return " | ".join(found).lower()
 
 
-def said(text: str, notes: Sequence[str]) -> dict[str, Any]:
-    """Age in years, `masculine`, `glasses` and `beard` as far as captions and the map's notes tell them."""
+def read_captions(text: str, notes: Sequence[str]) -> dict[str, Any]:
+    """Read `age` in years, `masculine`, `glasses` and `beard` from captions and the map's notes; None where unknown."""
     years = next((age for words, age in YEARS.items() if re.search(words, text)), None)
     beard = re.search(BEARD, text) is not None
     female = re.search(r"\b(female|woman|girl)\b", text) is not None
@@ -89,10 +90,20 @@ def said(text: str, notes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def appearance(gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: float) -> dict[str, Any]:
-    """Picture [256, 256] uint8 and its map -> length and lightness of hair, lightness of the skin.
+def measure_appearance(
+    gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: float
+) -> dict[str, Any]:
+    """Measure hair and skin.
 
-    `hair_length`: hair below the middle of the mouth, in twentieths of the picture's width times 256 pixels.
+    Args:
+        gray: the picture, uint8 [256, 256].
+        labels: its map, uint8 [256, 256].
+        points: mesh points [468, 2] in pixels.
+        score: how far the map can be trusted, 0..1.
+
+    Returns:
+        `hair_length`: pixels of hair below the middle of the mouth, divided by 20 x 256; `hair_lightness` and
+        `lightness` (of the skin): means from 0 to 255. None where they are unknown.
     """
     hair, skin = labels == HAIR, (labels == SKIN) | (labels == NOSE)
     below = int(np.clip(points[LIPS_INSIDE[1], 1], 0, 240))
@@ -104,15 +115,15 @@ def appearance(gray: np.ndarray, labels: np.ndarray, points: np.ndarray, score: 
     }
 
 
-def without(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """What is left of values [M] after a linear regression on the columns of others [M, c], in deviations."""
+def regress_out(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What is left of values [M] after a linear regression on `others` [M, c], in standard deviations."""
     columns = np.column_stack([np.ones(len(values)), others])
     left = values - columns @ np.linalg.lstsq(columns, values, rcond=None)[0]
     return left / left.std()
 
 
-def face_labels(folder: Path) -> list[dict[str, Any]]:
-    """Rows of all pictures but those of excluded generators. OSError when a file is not there."""
+def label_faces(folder: Path) -> list[dict[str, Any]]:
+    """Label all pictures but those of excluded generators, a row each. Raises OSError where a file is missing."""
     metadata = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     maps = {
         row["file_name"]: row for row in map(json.loads, (folder / "semantic.jsonl").read_text().splitlines())
@@ -124,18 +135,18 @@ def face_labels(folder: Path) -> list[dict[str, Any]]:
             continue
         name = entry["file_name"]
         with Image.open(folder / name) as image, Image.open(folder / maps[name]["semantic"]) as labels:
-            seen = appearance(
+            seen = measure_appearance(
                 np.asarray(image.convert("L")), np.asarray(labels), mesh[name], maps[name]["score"]
             )
-        shape = geometry(mesh[name])
+        shape = measure_geometry(mesh[name])
         shapes.append((shape["lift"], shape["width"], shape["pitch"], abs(entry["yaw_deg"])))
-        told = said(captions(entry), maps[name].get("notes") or [])
+        read = read_captions(join_captions(entry), maps[name].get("notes") or [])
         fixed = {"file_name": name, "held_out": name.startswith("val/"), "yaw": entry["yaw_deg"]}
-        rows.append(fixed | {"pitch": shape["pitch"]} | told | seen)
+        rows.append(fixed | {"pitch": shape["pitch"]} | read | seen)
     lift, width, pitch, turn = np.array(shapes).T
     # A head tilted back lifts the corners of the mouth in the picture, and one turned away narrows it.
     posed = np.column_stack([pitch, turn])
-    for row, value in zip(rows, without(lift, posed) + without(width, posed), strict=True):
+    for row, value in zip(rows, regress_out(lift, posed) + regress_out(width, posed), strict=True):
         row["smile"] = float(value)
     return rows
 
@@ -151,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=_path, required=True, help="the folder of synthetic-faces-256")
     parser.add_argument("--output", type=_path, required=True, help="JSON-lines file to write")
     args = parser.parse_args(argv)
-    rows = face_labels(args.data)
+    rows = label_faces(args.data)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"wrote labels of {len(rows)} pictures to {args.output}")

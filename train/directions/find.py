@@ -14,9 +14,9 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines.sample import load_style_codes
 from train.data.images import fit_square, to_tensor
 from train.directions.boundaries import Boundaries
-from train.directions.checks import measure_in_pictures, preview_prior, write_sheet
+from train.directions.checks import measure_in_pictures, shrink_prior, write_sheet
 from train.directions.config import DirectionsConfig
-from train.directions.fits import CodeSpace, factorised_directions
+from train.directions.fits import CodeSpace, factorise
 from train.directions.labels import read_labels
 from train.engine.stage import load_component
 
@@ -25,7 +25,7 @@ from train.engine.stage import load_component
 def encode_pictures(
     encoder: StyleEncoder, files: list[Path], batch_size: int, mirror: bool
 ) -> dict[str, Tensor]:
-    """Codes of pictures: `w_plus` [M, n, D], and `w_plus_mirrored` of their mirror images."""
+    """Encode pictures: `w_plus` [M, n, D], and with `mirror` `w_plus_mirrored` of their mirror images."""
     found: dict[str, list[Tensor]] = {"w_plus": []} | ({"w_plus_mirrored": []} if mirror else {})
     size = encoder.config.sample_size
     for start in range(0, len(files), batch_size):
@@ -40,7 +40,12 @@ def encode_pictures(
 
 
 def write_directions(config: DirectionsConfig) -> None:
-    """Find directions as the options say; writes them, a sheet and a report to `output_dir`."""
+    """Find directions as the options say, and write them, a sheet and a report to `output_dir`.
+
+    Raises:
+        ValueError: labels, codes or options do not fit each other.
+        OSError: networks, pictures or files are missing.
+    """
     output = Path(config.output_dir)
     prior = encoder = boundaries = None
     if config.prior is not None:
@@ -60,15 +65,15 @@ def write_directions(config: DirectionsConfig) -> None:
     report: dict[str, Any] = {}
     if config.method == "boundary":
         boundaries = Boundaries(config, rows, codes)
-        directions = boundaries.directions(codes["w_plus"].shape[1])
+        directions = boundaries.find_directions(codes["w_plus"].shape[1])
         report["attributes"] = boundaries.report
     elif config.method == "factorise":
-        found = factorised_directions(prior, config.layers, config.count, config.scale)
+        found = factorise(prior, config.layers, config.count, config.scale)
         directions = {f"factor_{index}": value for index, value in enumerate(found, 1)}
     else:
-        space = CodeSpace.fit(codes["w_plus"] if codes else known_codes(config, prior), config.count)
+        space = CodeSpace.fit(codes["w_plus"] if codes else load_known_codes(config, prior), config.count)
         report["deviations"] = space.deviations.tolist()
-        found = config.scale * space.directions()
+        found = config.scale * space.directions
         directions = {f"component_{index}": value for index, value in enumerate(found, 1)}
 
     new = directions
@@ -78,21 +83,21 @@ def write_directions(config: DirectionsConfig) -> None:
     output.mkdir(parents=True, exist_ok=True)
     count = next(iter(directions.values())).shape[0]
     StyleDirections.from_tensors(directions, count).save_pretrained(output / "directions")
-    faces = show_codes(config, prior, codes, rows)
+    faces = choose_codes(config, prior, codes, rows)
     if faces is not None:
-        prior = preview_prior(prior, config.preview_size)
+        prior = shrink_prior(prior, config.preview_size)
         if config.sheet_faces > 0:
             write_sheet(output / "sheet.png", prior, faces[: config.sheet_faces], new)
         if boundaries is not None and encoder is not None and config.measured_faces > 0:
             measured = faces[: config.measured_faces]
-            report["in_pictures"] = measure_in_pictures(boundaries.scores, new, measured, prior, encoder)
+            report["in_pictures"] = measure_in_pictures(boundaries.score, new, measured, prior, encoder)
     (output / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     print(f"wrote {output / 'directions'}")
 
 
-def known_codes(config: DirectionsConfig, prior: StyleGAN2Generator) -> Tensor:
-    """Codes [M, n, D] that lie beside the prior's weights, else of its mapping network."""
+def load_known_codes(config: DirectionsConfig, prior: StyleGAN2Generator) -> Tensor:
+    """Codes [M, n, D] that lie beside the prior's weights, else random ones of its mapping network."""
     stored = load_style_codes(config.prior)
     if stored is not None:
         return stored.float()
@@ -102,16 +107,16 @@ def known_codes(config: DirectionsConfig, prior: StyleGAN2Generator) -> Tensor:
     return w[:, None].expand(-1, prior.num_styles, -1)
 
 
-def show_codes(
+def choose_codes(
     config: DirectionsConfig,
     prior: StyleGAN2Generator | None,
     codes: dict[str, Tensor],
     rows: list[dict[str, Any]],
 ) -> Tensor | None:
-    """Codes to look at: held-out ones, else all; None without a prior."""
+    """Choose codes to look at: those held out, else all; None without a prior."""
     if prior is None:
         return None
     if not codes:
-        return known_codes(config, prior)
+        return load_known_codes(config, prior)
     held = [index for index, row in enumerate(rows) if row.get("held_out")]
     return codes["w_plus"][held or slice(None)]

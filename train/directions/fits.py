@@ -18,10 +18,10 @@ GEOMETRIES = ("population", "plain")
 # Closed-form factorisation (Shen and Zhou 2021)
 
 
-def style_layer_weights(prior: StyleGAN2Generator) -> list[Tensor]:
-    """Per code l, the weights [C, D] that turn it into the scales of its styled convolution.
+def read_style_weights(prior: StyleGAN2Generator) -> list[Tensor]:
+    """For each code the weights [C, D] that turn it into the scales of its styled convolution.
 
-    The last code only colours (it belongs to the last RGB head), and that head's weights are its entry.
+    The last code belongs to the last RGB head alone: its entry are the weights of that.
     """
     layers = [prior.conv.conv]
     for level in prior.levels:
@@ -30,17 +30,17 @@ def style_layer_weights(prior: StyleGAN2Generator) -> list[Tensor]:
     return [layer.modulation.affine.weight.detach().float() for layer in layers]
 
 
-def factorised_directions(
-    prior: StyleGAN2Generator, layers: Sequence[int], count: int, scale: float = 1.0
-) -> Tensor:
-    """Eigenvectors of A A^T, A [D, sum of C] the style weights of `layers` with unit columns: [count, n, D].
+def factorise(prior: StyleGAN2Generator, layers: Sequence[int], count: int, scale: float = 1.0) -> Tensor:
+    """Directions [count, n, D] from a prior's weights: eigenvectors of A A^T (Shen and Zhou 2021).
 
-    Layer l's weights are read and code l is edited; other codes get 0. Sorted by falling eigenvalue; the sign is
-    such that the largest entry is positive. Each direction has the norm `scale` in every edited code.
+    A [D, sum of C] are the style weights of `layers`, with unit columns. The codes of these layers are changed, the
+    others get 0. Directions are sorted by falling eigenvalue, each with the norm `scale` in every code that it changes,
+    and with such a sign that the entry of the largest size is positive.
 
-    ValueError for layers that the prior does not have, and for a count outside 1..D.
+    Raises:
+        ValueError: the prior has no such layers, or `count` is outside 1..D.
     """
-    weights, dim = style_layer_weights(prior), prior.config.style_dim
+    weights, dim = read_style_weights(prior), prior.config.style_dim
     if not layers or any(not 0 <= layer < len(weights) for layer in layers):
         raise ValueError(f"layers must be numbers from 0 to {len(weights) - 1}, got {list(layers)}")
     if not 1 <= count <= dim:
@@ -75,7 +75,7 @@ class CodeSpace:
 
     @classmethod
     def fit(cls, codes: Tensor, count: int) -> "CodeSpace":
-        """Principal components of codes [M, n, D]; at most M - 1 of them. ValueError for fewer than 3 codes."""
+        """Fit at most M - 1 principal components to codes [M, n, D]. Raises ValueError for fewer than 3 codes."""
         if codes.ndim != 3 or len(codes) < 3 or count < 1:
             raise ValueError(f"codes must be [M, n, D] with M of 3 or more, not {list(codes.shape)}")
         codes = codes.float()
@@ -87,10 +87,11 @@ class CodeSpace:
         components = vectors[:count].unflatten(1, mean.shape)
         return cls(mean, components, deviations[:count])
 
-    def coordinates(self, codes: Tensor) -> Tensor:
-        """[M, n, D] -> [M, k]."""
+    def locate(self, codes: Tensor) -> Tensor:
+        """Codes [M, n, D] -> their coordinates [M, k]."""
         return (codes.float() - self.mean).flatten(1) @ self.components.flatten(1).T / self.deviations
 
+    @property
     def directions(self) -> Tensor:
         """One standard deviation along each component, [k, n, D]."""
         return self.components * self.deviations[:, None, None]
@@ -100,12 +101,12 @@ class CodeSpace:
 
 
 def fit_boundary(coordinates: Tensor, positive: Tensor, penalty: float) -> Tensor:
-    """Weights [k] of a logistic regression, both classes of equal weight; the offset is not kept.
+    """Fit a logistic regression -> its weights [k]; both classes weigh the same, and the offset is not kept.
 
     Args:
         coordinates: [M, k] of about unit variance.
         positive: bool [M].
-        penalty: of half the squared norm of the weights.
+        penalty: factor of half the squared norm of the weights in the loss.
 
     Raises:
         ValueError: a class has fewer than 3 members.
@@ -130,14 +131,14 @@ def fit_boundary(coordinates: Tensor, positive: Tensor, penalty: float) -> Tenso
     return weights.detach()
 
 
-def boundary_step(
+def find_boundary_step(
     space: CodeSpace, wanted: Tensor, held: Sequence[Tensor] = (), geometry: str = "population"
 ) -> Tensor:
-    """Direction [n, D] that moves the score of `wanted` by one standard deviation and those of `held` by nothing.
+    """The direction [n, D] that changes the score of `wanted` by one standard deviation, those of `held` not at all.
 
-    Of all such directions the shortest is taken: with `geometry="population"` in coordinates of unit variance, which
-    follows the way codes of real faces vary together; with "plain" in the codes themselves, which without `held` is
-    the normal of the boundary, as in InterFaceGAN.
+    Of all such directions it is the shortest: with `geometry="population"` in coordinates of unit variance, so that it
+    follows the way in which codes of real faces vary together; with "plain" in the codes themselves, so that without
+    `held` it is the normal of the boundary, as in InterFaceGAN.
 
     Args:
         wanted, held: weights [k] of `fit_boundary`.
@@ -160,8 +161,13 @@ def boundary_step(
     return torch.einsum("k,knd->nd", step, space.components)
 
 
-def ranking_quality(scores: Tensor, positive: Tensor) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, ties half. NaN without both."""
+def measure_ranking(scores: Tensor, positive: Tensor) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative (ties count half); NaN without both.
+
+    Args:
+        scores: [M].
+        positive: bool [M].
+    """
     high, low = scores[positive], scores[~positive]
     if not len(high) or not len(low):
         return float("nan")

@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 def read_labels(path: str | Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file. ValueError for a line that is no JSON object, and for an empty file."""
+    """Read the rows of a file of JSON lines.
+
+    Raises:
+        ValueError: a line is no JSON object, or there is none.
+    """
     rows = []
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
         if line.strip():
@@ -25,8 +29,12 @@ def read_labels(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def column(rows: list[dict[str, Any]], name: str) -> Tensor:
-    """Values [M] of a column, NaN where a row has none. ValueError when no row has one, or for text."""
+def read_column(rows: list[dict[str, Any]], name: str) -> Tensor:
+    """Read the values [M] of a column, NaN where a row has none.
+
+    Raises:
+        ValueError: no row has one, or there is one that is neither a number nor true or false.
+    """
     values = [row.get(name) for row in rows]
     if all(value is None for value in values):
         known = sorted({key for row in rows for key in row})

@@ -20,8 +20,9 @@ class Checkpoints:
 
     Args:
         output_dir: of the run; checkpoints lie in `checkpoints/` below it.
-        keep: how many; older ones are deleted.
-        say: tells the person at the terminal.
+        accelerator: of the run.
+        keep: number of checkpoints that stay; older ones are deleted.
+        say: prints a line for the person at the terminal.
     """
 
     def __init__(
@@ -31,17 +32,23 @@ class Checkpoints:
         self._watched: list[tuple[nn.Module, Any, list[float]]] = []
 
     def watch(self, network: nn.Module, optimizer: Any) -> None:
-        """A network that learns: its weights are looked at before every save, and a resumed run takes its optimizer's
-        learning rate from the options, not from the checkpoint."""
+        """Check the weights of a network that learns before every save.
+
+        A resumed run takes the learning rate of its optimizer from the options, not from the checkpoint.
+        """
         self._watched.append((network, optimizer, [group["lr"] for group in optimizer.param_groups]))
 
     def load(self) -> dict[str, Any] | None:
-        """Put everything back as the newest checkpoint has it -> what `save` was told; None where there is none."""
+        """Put everything back as the newest checkpoint has it; delete unfinished ones.
+
+        Returns:
+            The `state` that `save` was given; None where there is no checkpoint.
+        """
         if self.accelerator.is_main_process:
             for partial in (self.output_dir / "checkpoints").glob("*.partial"):
                 shutil.rmtree(partial)
         self.accelerator.wait_for_everyone()
-        found = checkpoints_of(self.output_dir)
+        found = find_checkpoints(self.output_dir)
         if not found:
             return None
         self.accelerator.load_state(str(found[-1]))
@@ -49,7 +56,7 @@ class Checkpoints:
         return json.loads((found[-1] / "run.json").read_text())
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the checkpoint of a step, unless it is there; `state` goes into its `run.json`.
+        """Write the checkpoint of a step, unless it exists; `state` goes into its `run.json`.
 
         Raises:
             FloatingPointError: weights of a network are not finite; nothing is written.
@@ -68,7 +75,7 @@ class Checkpoints:
             (partial / "run.json").write_text(json.dumps(state, indent=1))
             _flush_to_disk(partial)
             os.replace(partial, final)
-            for old in checkpoints_of(self.output_dir)[: -self.keep]:
+            for old in find_checkpoints(self.output_dir)[: -self.keep]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
 
@@ -88,23 +95,26 @@ class Checkpoints:
         ]
         if broken:
             raise FloatingPointError(
-                f"weights of {', '.join(broken)} not finite at step {step}: nothing was saved. {self.way_out()}"
+                f"weights of {', '.join(broken)} not finite at step {step}: nothing was saved. {self.advise()}"
             )
 
-    def way_out(self) -> str:
-        """What a person can do about a run that went astray."""
-        found = checkpoints_of(self.output_dir)
+    def advise(self) -> str:
+        """Say how a run whose numbers are no longer finite can be saved."""
+        found = find_checkpoints(self.output_dir)
         start = f"go on from {found[-1].name}" if found else "begin anew"
         return f"The same command will {start}: give it a lower learning rate or mixed_precision=no"
 
 
-def checkpoints_of(output_dir: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
+def find_checkpoints(output_dir: Path) -> list[Path]:
+    """The folders of a run's complete checkpoints, oldest first."""
     return sorted(path for path in (output_dir / "checkpoints").glob("step-*") if path.suffix != ".partial")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder beside its place, then put it there, so that a reader never sees half of one."""
+    """Let `write` fill a new folder beside `folder`, then put it in its place, so that nobody reads half of one.
+
+    A folder that stood there is deleted once the new one is whole.
+    """
     partial, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -116,7 +126,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _flush_to_disk(folder: Path) -> None:
-    """Have the files on the disk before the rename that declares them whole."""
+    """Wait until the files are on the disk; only then may the rename declare them whole."""
     for path in [*folder.rglob("*"), folder]:
         if os.name != "nt" or path.is_file():
             handle = os.open(path, os.O_RDONLY)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from train.engine.groups import GROUPS, groups_of, merge, nest
+from train.engine.groups import GROUPS, find_groups, merge, nest
 from train.engine.renamed import refuse_old_names
 
 Config = TypeVar("Config")
@@ -31,8 +31,9 @@ def read_config(
         description: shown by `--help`.
 
     Raises:
-        SystemExit: with code 2 on an unknown option.
-        ValueError: on an unknown key in the YAML file, or a required field that nobody gave.
+        SystemExit: with code 2 on an unknown option, with code 0 after `--help`.
+        ValueError: an unknown key in the YAML file, a required option that is missing, an option of an earlier version,
+            or what the dataclass itself refuses.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {config_class.__module__.rpartition('.')[0]}",  # the options lie beside what is launched
@@ -72,7 +73,7 @@ def read_config(
 
 def _options(config_class: Any) -> dict[str, Any]:
     """Every option by the name that it has on the command line, with its field and, of a group's, its default."""
-    groups = groups_of(config_class)
+    groups = find_groups(config_class)
     found: dict[str, Any] = {}
     for field in fields(config_class):
         if field.name in groups:
@@ -84,9 +85,13 @@ def _options(config_class: Any) -> dict[str, Any]:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file, over that of the file its key `base` names (relative to it); groups option by option.
+    """The options in a YAML file.
 
-    YAML 1.1 reads `2e-4` as text; numbers written so are taken as numbers.
+    Where its key `base` names another file (relative to this one), that file's options are read first and this file's
+    laid over them, groups option by option. YAML 1.1 reads `2e-4` as text; it is taken as the number.
+
+    Raises:
+        ValueError: the file holds no mapping.
     """
     path = Path(path)
     values = yaml.safe_load(path.read_text()) or {}

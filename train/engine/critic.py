@@ -1,6 +1,6 @@
 """Discriminators that learn beside a generator: their step, R1, and what they are shown.
 
-`AdversarialStage` is what EXE-GAN's and FACEMUG's trainers do alike around them.
+`AdversarialStage` has what the trainers of EXE-GAN and FACEMUG share around them.
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,19 @@ from train.engine.streams import CriticView
 def collect_r1(
     stage: Stage, critic: nn.Module, real: Tensor, weight: float, every: int, batches: int = 1
 ) -> Tensor:
-    """Collect the gradients of R1 (Mescheder et al. 2018) -> the penalty: mean squared gradient of D at real samples.
+    """Backpropagate R1 into a discriminator (Mescheder et al. 2018; last term of thesis Eq. 3.12); takes no step.
 
-    The loss is gamma / 2 times the penalty (thesis Eq. 3.14), times the steps from one such update to the next
-    (StyleGAN2's lazy regularisation).
+    The loss is gamma / 2 times the penalty, times the number of steps from one such update to the next (StyleGAN2's
+    lazy regularisation).
 
     Args:
-        real: samples as the critic reads them; the gradient is taken there.
+        real: samples as the discriminator reads them, [B, ...]; D's gradient is taken with respect to them.
         weight: gamma.
-        batches: over so many batches gradients are averaged.
+        every: steps from one update with R1 to the next.
+        batches: number of batches whose gradients are averaged into the update.
+
+    Returns:
+        The penalty without a factor: the mean over the batch of the squared norm of that gradient, [].
     """
     real = real.detach().requires_grad_(True)
     penalty = r1_penalty(critic(real), real)
@@ -43,9 +47,10 @@ class Critic:
     """A discriminator of pictures that learns.
 
     Args:
+        stage: the training that it is part of.
         learner: of a StyleGAN2 discriminator, or of critics on ImageNet features (with `natural`), which have no R1.
-        augment: what it is shown of a picture; None: the picture.
-        natural: gives those features.
+        augment: changes the pictures that it is shown; None leaves them as they are.
+        natural: the network that gives the ImageNet features; None for a StyleGAN2 discriminator.
     """
 
     def __init__(
@@ -59,32 +64,44 @@ class Critic:
 
     @property
     def network(self) -> Any:
+        """The discriminator, or the critics on features."""
         return self.learner.network
 
     def show(self, images: Tensor, positions: Tensor, view: CriticView) -> Tensor:
-        """What it sees of pictures [B, 3, S, S] that belong to numbered samples."""
+        """Pictures [B, 3, S, S] in [-1, 1] as the discriminator sees them, of the same shape.
+
+        Args:
+            positions: [B], the numbers of the samples, which seed the augmentation.
+            view: which use within a step it is.
+        """
         if self.augment is None:
             return images
-        return self.augment(images, self.stage.rngs(positions, view))
+        return self.augment(images, self.stage.seed_rngs(positions, view))
 
     def score(self, images: Tensor, positions: Tensor, view: CriticView) -> list[Tensor]:
-        """What it thinks of them: one [B, 1], or a map of each critic on features."""
+        """Scores of pictures [B, 3, S, S], high for real ones: one [B, 1], or a map for each critic on features."""
         shown = self.show(images, positions, view)
         if self.natural is not None:
             return self.network(self.natural(shown))
         return [self.network(shown).float()]
 
     def generator_loss(self, images: Tensor, positions: Tensor) -> Tensor:
-        """The adversarial loss of whoever made the pictures."""
+        """The adversarial loss of the generator that made the pictures [B, 3, S, S], [].
+
+        Non-saturating logistic (Eq. 3.12), or hinge where critics on features judge.
+        """
         scores = self.score(images, positions, CriticView.JUDGED)
         return (
             logistic_generator_loss(*scores) if self.natural is None else multi_hinge_generator_loss(scores)
         )
 
     def update(self, batches: Sequence[dict[str, Any]], fakes: Sequence[Sequence[Tensor]]) -> None:
-        """One step on the batches' `image` and on what was made beside each, without gradients; R1 when it is due.
+        """One step of the discriminator, and one with R1 when that is due.
 
-        The loss is the mean over the kinds of made pictures.
+        Args:
+            batches: with `image` [B, 3, S, S] in [-1, 1], the real pictures, and `position` [B].
+            fakes: for each batch the made pictures, [B, 3, S, S] each, without gradients: one kind or several, over
+                which the loss is averaged.
         """
         stage, options, signs = self.stage, self.stage.config.adversarial, []
         for batch, made in zip(batches, fakes, strict=True):
@@ -127,8 +144,8 @@ def _mean(scores: list[Tensor]) -> Tensor:
 class AdversarialStage(Stage):
     """A stage whose configuration has the options of `GuidedLosses`.
 
-    A subclass says what its attribute loss compares (`attribute_distance`), and may weigh gradients
-    (`weigh_perceptual`).
+    A subclass says what its attribute loss compares (`attribute_distance`), and may weigh the gradients of the
+    perceptual loss (`weigh_perceptual`).
 
     Attributes:
         critic: the StyleGAN2 discriminator that learns, or None.
@@ -143,9 +160,9 @@ class AdversarialStage(Stage):
     identity: PictureLosses
 
     def build_losses(self) -> None:
-        """Perceptual and identity loss look at different pictures: each has its own.
+        """Build two losses: the perceptual one compares with the truth, the identity loss with the exemplar.
 
-        The critics on ImageNet features belong to the perceptual one, whose features they share.
+        The critics on ImageNet features belong to the perceptual loss, whose features they share.
         """
         config, critic = self.config, self.critic and self.critic.network
         pictures = config.pictures
@@ -162,13 +179,18 @@ class AdversarialStage(Stage):
 
     @property
     def judges(self) -> list[Any]:
-        """The networks that only look on while pictures are learned."""
+        """The discriminator and critics: they judge, but do not learn, while the generator takes its step."""
         return [judge.network for judge in (self.critic, self.feature_critic) if judge is not None]
 
     def compare(self, image: Tensor, view: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Perceptual and projected adversarial loss of pictures that have a truth.
 
-        `view` are the same pictures with other gradients (`spatial_gradient`), which the distance alone looks at.
+        Args:
+            image, target: made and true pictures, [B, 3, S, S] in [-1, 1].
+            view: the pictures of `image` with other gradients (`spatial_gradient`): what the perceptual distance reads.
+
+        Returns:
+            The weighted loss, [], and its unweighted terms by name.
         """
         if view is image or self.feature_critic is None:
             return self.perceptual(view, target)
@@ -177,20 +199,25 @@ class AdversarialStage(Stage):
         return distance + judged, terms | more
 
     def weigh_perceptual(self, batch: dict[str, Any], image: Tensor) -> Tensor:
-        """The pictures as the perceptual loss sees them: their gradients may be weighed."""
+        """The pictures [B, 3, S, S] as the perceptual loss sees them; a subclass may weigh their gradients."""
         return image
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
-        """How far the codes of the pictures are from those they were made with; None where there is none to compare."""
+        """Distance of the pictures' codes from those that they were made with, []; None where none are compared."""
         raise NotImplementedError
 
     def generator_loss(
         self, batch: dict[str, Any], image: Tensor, same: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 5.8 and 6.24: the loss of filled pictures [B, 3, S, S], and its unweighted terms by name.
+        """Eq. 5.8 and 6.23: the loss of filled pictures.
 
         Args:
+            batch: with `image`, `exemplar`, `mask` and `position`.
+            image: the filled pictures, [B, 3, S, S] in [-1, 1].
             same: whether the exemplars are the pictures themselves, so that the fill has a truth.
+
+        Returns:
+            The weighted loss, [], and its unweighted terms by name.
         """
         config = self.config
         total, terms = image.new_zeros(()), {}

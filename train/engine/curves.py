@@ -1,4 +1,4 @@
-"""What a run shows of itself: curves in `curves.jsonl` and the tracker, and grids of pictures."""
+"""What a run reports while it goes on: curves in `curves.jsonl` and the tracker, and grids of pictures."""
 
 import json
 from dataclasses import asdict
@@ -18,41 +18,41 @@ class Curves:
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
 
     def start(self, config: Any) -> None:
-        """Have the tracker, if there is one, begin; `config` is the dataclass of the run's options."""
+        """Start the tracker, if there is one; `config` is the dataclass of the run's options."""
         if config.tracker != "none":
             flat = {key: value if isinstance(value, (int, float, str, bool)) else str(value)
                     for key, value in asdict(config).items()}  # fmt: skip
             self.accelerator.init_trackers(self.folder.name, config=flat)
 
     def record(self, **values: torch.Tensor | float) -> None:
-        """Add to the means that are logged every `log_every` steps."""
+        """Add values, numbers or tensors of one, to the means that are logged every `log_every` steps."""
         for name, value in values.items():
             value = value.detach().float() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)
 
-    def means(self) -> dict[str, float]:
-        """The means of what was recorded since the last call."""
+    def take_means(self) -> dict[str, float]:
+        """The means of what was recorded since the last call, by name; recording begins anew."""
         means = {name: (total / count).item() for name, (total, count) in self._sums.items()}
         self._sums.clear()
         return means
 
     def write(self, values: dict[str, float], step: int, samples: int) -> None:
-        """To `curves.jsonl` and the tracker."""
+        """Write a line of values to `curves.jsonl`, and to the tracker; `samples` are the pictures seen so far."""
         if self.accelerator.is_main_process and values:
             with open(self.folder / "curves.jsonl", "a") as file:
                 file.write(json.dumps({"step": step, "samples": samples} | values) + "\n")
         self.accelerator.log(values, step=step)
 
     def cut(self, step: int) -> None:
-        """Drop what a killed run logged after the checkpoint that it goes on from."""
+        """Drop lines after a step: a killed run may have logged more than its last checkpoint knows."""
         path = self.folder / "curves.jsonl"
         if self.accelerator.is_main_process and path.exists():
             lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             path.write_text("".join(line + "\n" for line in lines))
 
     def write_images(self, name: str, rows: list[torch.Tensor], step: int) -> None:
-        """A grid, one row per tensor [B, 3, H, W] in [-1, 1], to `samples/NAME-STEP.png` and TensorBoard."""
+        """Write a grid, a row for each tensor [B, 3, H, W] in [-1, 1], to `samples/NAME-STEP.png` and TensorBoard."""
         if not self.accelerator.is_main_process:
             return
         grid = torch.cat([torch.cat(list(row.float().cpu()), dim=2) for row in rows], dim=1)

@@ -27,8 +27,8 @@ GROUPS = frozenset(
 )
 
 
-def groups_of(config_class: Any) -> dict[str, Any]:
-    """The groups of a dataclass of options, by name, as their defaults are."""
+def find_groups(config_class: Any) -> dict[str, Any]:
+    """The groups of a dataclass of options by name, each with its defaults."""
     made = {
         field.name: field.default_factory()
         for field in fields(config_class)
@@ -38,12 +38,12 @@ def groups_of(config_class: Any) -> dict[str, Any]:
 
 
 def fill_groups(config: Any) -> None:
-    """Groups that are given as mappings become dataclasses: the defaults, but for what is given.
+    """Turn groups that are given as mappings into dataclasses, in place; other options keep their defaults.
 
     Raises:
         ValueError: a group has no such option, or something else than a mapping is given for it.
     """
-    for name, group in groups_of(type(config)).items():
+    for name, group in find_groups(type(config)).items():
         given = getattr(config, name)
         if is_dataclass(given):
             continue
@@ -67,7 +67,7 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with those of `more` over them; of a group, option by option."""
+    """Values with those of `more` laid over them; groups are merged option by option."""
     merged = dict(values)
     for name, value in more.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)

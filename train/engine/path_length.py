@@ -23,9 +23,11 @@ class MeanLength(torch.nn.Module):
 def regularize_path(
     stage: Stage, mean_length: MeanLength, image: Tensor, w_plus: Tensor, direction: Tensor
 ) -> None:
-    """Collect the gradients that pull path lengths towards their mean.
+    """Backpropagate the penalty that pulls path lengths towards their mean; takes no step.
 
     Args:
+        stage: with `path` among its options.
+        mean_length: follows the mean of all processes.
         image: [B, 3, S, S], made of the codes `w_plus` [B, n, D].
         direction: N(0, 1), shaped as `image`.
     """

@@ -18,21 +18,23 @@ from train.engine.stage import Learner, Stage, load_component
 
 
 class PictureLosses:
-    """Perceptual, identity and projected adversarial loss of a run.
+    """Perceptual, identity, parser and projected adversarial loss of a run.
 
     Args:
-        options: what is compared.
-        judge: options of the projected critics; None: none judge.
-        critic: the discriminator that feature matching reads; `None` where the run has none.
+        options: which losses there are, and their weights.
+        critic: the discriminator that feature matching reads; None where the run has none.
+        device: of the networks that compare.
+        say: tells the person at the terminal what stands in for LPIPS.
+        judge: options of the projected critics; None where there are none.
 
     Attributes:
-        feature_critic: the critics on ImageNet features, to be updated (`update_critic`) after each update of what
-            makes the pictures; `None` where the run has none.
+        feature_critic: the critics on ImageNet features, to be updated (`update_critic`) after each update of the
+            network that makes the pictures; None where the run has none.
 
     Raises:
-        OSError: when LPIPS or ImageNet features are asked for and their weights cannot be had (and, for LPIPS, no
+        OSError: LPIPS or ImageNet features are asked for and their weights are not available (and, for LPIPS, no
             substitute is named).
-        ValueError: when feature matching is asked for without a discriminator.
+        ValueError: feature matching is asked for without a discriminator.
     """
 
     def __init__(
@@ -74,16 +76,16 @@ class PictureLosses:
         self._shown: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def learn_critic(self, stage: Stage) -> Learner | None:
-        """Train the critics on ImageNet features as a part of a stage; None where the run has none."""
+        """Let a stage train the critics on ImageNet features; None where the run has none."""
         if self.feature_critic is None:
             return None
         return stage.learn(self.feature_critic, self.judge_options.projected_learning_rate, (0.0, 0.99))
 
     def update_critic(self, stage: Stage, learner: Learner | None) -> None:
-        """One step of the critics on ImageNet features, on what they judged since the last one."""
+        """One step of the critics on ImageNet features, on the pictures that they judged since the last one."""
         if learner is None:
             return
-        values = self.critic_losses()
+        values = self.take_critic_losses()
         for value in values:
             stage.accelerator.backward(value / len(values))
             stage.run.curves.record(loss_feature_critic=value)
@@ -102,10 +104,16 @@ class PictureLosses:
         others: Tensor | None = None,
         adversarial: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """[B, 3, H, W] in [-1, 1], twice -> the weighted loss, and its unweighted terms by name.
+        """The loss of made pictures against their truth. Call it where discriminator and critics collect no gradients.
 
-        `features`: the discriminator's maps of `image`, where they are at hand. `others`: see `judge`. `adversarial`:
-        whether the projected critics judge. Call it where discriminator and critics collect no gradients.
+        Args:
+            image, target: [B, 3, H, W] in [-1, 1].
+            features: the discriminator's maps of `image`, where they have been computed before.
+            others: further made pictures, see `judge`.
+            adversarial: whether the projected critics judge.
+
+        Returns:
+            The weighted loss, [], and its unweighted terms by name.
         """
         compares = self.kind == "efficientnet"
         total, terms = self.judge(image, target, compare=compares, others=others, adversarial=adversarial)
@@ -137,10 +145,17 @@ class PictureLosses:
         others: Tensor | None = None,
         adversarial: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What ImageNet features say alone: the projected critics, and with `compare` the distance of the two pictures.
+        """The losses on ImageNet features alone: the projected critics' and, with `compare`, the pictures' distance.
 
-        One pass of each picture serves both, and the critics' own step on `critic_losses`. `others` are further made
-        pictures, which have no truth and which only the critics see.
+        One pass of each picture serves both, and the critics' own step (`take_critic_losses`).
+
+        Args:
+            image, target: [B, 3, H, W] in [-1, 1].
+            others: [M, 3, H, W], further made pictures, which have no truth; only the critics see them.
+            adversarial: whether the critics judge.
+
+        Returns:
+            The weighted loss, [], and its unweighted terms by name.
         """
         total, terms = image.new_zeros((), dtype=torch.float32), {}
         adversarial = adversarial and self.feature_critic is not None
@@ -161,8 +176,8 @@ class PictureLosses:
             self._shown.append((wanted, [x.detach() for x in made]))
         return total, terms
 
-    def critic_losses(self) -> list[Tensor]:
-        """The critics' loss on each pair of pictures judged since the last call, and forget them."""
+    def take_critic_losses(self) -> list[Tensor]:
+        """The critics' losses on the pairs of pictures judged since the last call, which are then forgotten."""
         shown, self._shown = self._shown, []
         return [
             multi_hinge_discriminator_loss(self.feature_critic(real), self.feature_critic(fake))

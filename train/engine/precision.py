@@ -22,14 +22,14 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import is_bf16_available
 
-from train.engine.checkpoints import checkpoints_of
+from train.engine.checkpoints import find_checkpoints
 from train.engine.run import LoopConfig, Run, work_in
 
 WORDS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class Trainer(Protocol):
-    """What is timed and launched, see `train.engine.stage.Stage`."""
+    """The part of `train.engine.stage.Stage` that is timed and launched."""
 
     run: Run
 
@@ -41,7 +41,7 @@ class Trainer(Protocol):
 
 
 def launch(trainer_class: Any, config: LoopConfig) -> None:
-    """Train a `Trainer` class; `mixed_precision: auto` is settled first, and the run says how.
+    """Train a `Trainer` class. Where `mixed_precision` is "auto" a precision is chosen first, and the run says which.
 
     Raises:
         OSError: `output_dir` cannot be written.
@@ -62,21 +62,21 @@ def _train(trainer_class: Any, config: LoopConfig) -> None:
 
 
 def choose_precision(trainer_class: Any, config: LoopConfig) -> tuple[str, str]:
-    """The precision for a run, and the reason in words.
+    """Choose "no", "bf16" or "fp16" for a run; beside it the reason in words.
 
     A run that is resumed keeps the precision of its newest checkpoint. All processes of a run choose the same.
     """
-    found = checkpoints_of(Path(config.output_dir))
+    found = find_checkpoints(Path(config.output_dir))
     if found:
         choice = json.loads((found[-1] / "run.json").read_text())["config"]["mixed_precision"]
         return choice, f"mixed_precision auto: {choice}, as this run began"
-    with random_states_kept():
-        seconds = {"no": seconds_of_step(trainer_class, config, "no")}
+    with keep_random_states():
+        seconds = {"no": time_step(trainer_class, config, "no")}
         if is_bf16_available():
-            seconds["bf16"] = seconds_of_step(trainer_class, config, "bf16")
+            seconds["bf16"] = time_step(trainer_class, config, "bf16")
         # On processors float16 has neither units of its own nor accelerate's loss scaling.
         if PartialState().device.type == "cuda":
-            seconds["fp16"] = seconds_of_step(trainer_class, config, "fp16")
+            seconds["fp16"] = time_step(trainer_class, config, "fp16")
     choice = min(seconds, key=seconds.__getitem__)  # the first, float32, where none gives finite losses
     measured = ", ".join(
         f"{WORDS[name]} {f'{value:.3g} s' if math.isfinite(value) else 'not finite'}"
@@ -85,8 +85,8 @@ def choose_precision(trainer_class: Any, config: LoopConfig) -> tuple[str, str]:
     return choice, f"mixed_precision auto: {choice} (a step takes {measured})"
 
 
-def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> float:
-    """How long the slowest process takes for the second training step in a precision; inf if losses are not finite.
+def time_step(trainer_class: Any, config: LoopConfig, precision: str) -> float:
+    """Seconds of the slowest process for the second training step in a precision; inf if losses are not finite.
 
     The first step, which is not timed, fills caches and chooses kernels.
     """
@@ -108,7 +108,7 @@ def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> f
             trainer.step_on([dict(batch) for batch in group])
             _synchronize(accelerator.device)
             seconds = time.perf_counter() - started
-        if not all(np.isfinite(value) for value in trainer.run.curves.means().values()):
+        if not all(np.isfinite(value) for value in trainer.run.curves.take_means().values()):
             seconds = math.inf
         slowest = accelerator.gather(torch.tensor([seconds], device=accelerator.device)).max().item()
         accelerator.free_memory()
@@ -122,7 +122,7 @@ def seconds_of_step(trainer_class: Any, config: LoopConfig, precision: str) -> f
 
 
 def change(config: LoopConfig, **options: Any) -> LoopConfig:
-    """A copy with other values; what was settled when it was made, an ablation for example, is not settled again."""
+    """A copy with other values. Its checks do not run again: what they changed (by an ablation) would change twice."""
     changed = copy.copy(config)
     for name, value in options.items():
         setattr(changed, name, value)
@@ -130,8 +130,8 @@ def change(config: LoopConfig, **options: Any) -> LoopConfig:
 
 
 @contextlib.contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Draws in between leave no trace in the global streams of Python, NumPy and PyTorch (all devices)."""
+def keep_random_states() -> Iterator[None]:
+    """Put the global random streams of Python, NumPy and PyTorch (all devices) back where they were afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

@@ -1,10 +1,10 @@
-"""What options of earlier versions are called now; they are refused by that name."""
+"""What options of earlier versions are called now: the old names are refused with the new ones."""
 
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from train.engine.groups import groups_of
+from train.engine.groups import find_groups
 
 # "group.option", or the plain name of an option.
 RENAMED = {
@@ -78,12 +78,12 @@ RENAMED = {
 
 
 def find_new_name(config_class: Any, old: str) -> str | None:
-    """What an option of before is called in a stage now; None where it has no counterpart, or is none of before."""
+    """The name that an option of an earlier version has in a stage now; None where it has none, or never was one."""
     new = RENAMED.get(old)
     if new is None:
         return None
     group, _, option = new.rpartition(".")
-    groups = groups_of(config_class)
+    groups = find_groups(config_class)
     if not group:
         return new if option in {field.name for field in fields(config_class)} else None
     known = fields(groups[group]) if group in groups else ()
@@ -91,12 +91,22 @@ def find_new_name(config_class: Any, old: str) -> str | None:
 
 
 def refuse_old_names(config_class: Any, names: Iterable[str], where: str, way_out: str = "") -> None:
-    """ValueError when any of the names is one of before, or that of an option that its stage has no more."""
+    """Refuse names of options of earlier versions.
+
+    Args:
+        config_class: of the stage's options.
+        names: as they were given.
+        where: they were given, for the message.
+        way_out: a sentence at its end.
+
+    Raises:
+        ValueError: with each old name and the new one, or that the stage no longer has such an option.
+    """
     known = {field.name for field in fields(config_class)}
-    told = []
+    reasons = []
     for name in names:
         if name in RENAMED and name not in known:
             new = find_new_name(config_class, name)
-            told.append(f"{name} is now {new}" if new else f"{name} is no option of this stage any more")
-    if told:
-        raise ValueError(f"{where}: {'; '.join(told)}{way_out}")
+            reasons.append(f"{name} is now {new}" if new else f"{name} is no option of this stage any more")
+    if reasons:
+        raise ValueError(f"{where}: {'; '.join(reasons)}{way_out}")

@@ -1,4 +1,4 @@
-"""What every training shares: processes, the loop over steps and its limits of time, best-keeping."""
+"""What every training shares: its processes, the loop over steps with limits of time, the best networks kept."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from tqdm.auto import tqdm
 
 from facekit.images.files import why_not_writable
-from train.engine.checkpoints import Checkpoints, checkpoints_of, write_folder
+from train.engine.checkpoints import Checkpoints, find_checkpoints, write_folder
 from train.engine.curves import Curves
 from train.engine.groups import fill_groups
 from train.engine.renamed import refuse_old_names
@@ -29,17 +29,20 @@ class LoopConfig:
 
     Attributes:
         output_dir: everything a run writes: `checkpoints/`, `samples/`, `curves.jsonl`, `best/`, `pipeline/`.
-        max_steps: iterations (batches) of the whole run, restarts included.
-        max_minutes: stop after so many minutes of this launch; the run can be resumed.
-        total_minutes: end the run after so many minutes of training, restarts included. What lies between the last
-            checkpoint and a kill is trained again and not counted.
+        max_steps: training steps of the whole run, restarts included.
+        max_minutes: of this launch; the run can be resumed.
+        total_minutes: of training in the whole run, restarts included. What was trained after the last checkpoint
+            before a kill is trained again, and not counted.
         batch_size: pictures per process and forward pass.
         gradient_accumulation_steps: forward passes whose gradients are averaged into one update.
         mixed_precision: "no", "bf16", "fp16", or "auto": the fastest of them, as `train.engine.precision` measures.
+        seed: of all random choices.
+        num_workers: processes that read pictures, beside each process that trains.
         resume: go on from the newest complete checkpoint in `output_dir`.
-        keep_checkpoints: older ones are deleted.
+        keep_checkpoints: number of checkpoints that stay; older ones are deleted.
         checkpoint_every: steps from one checkpoint to the next.
-        checkpoint_minutes: write one also when so many minutes have passed since the last.
+        checkpoint_minutes: a checkpoint is also written when this long has passed since the last.
+        log_every, sample_every: steps from one line of `curves.jsonl`, and from one grid of pictures, to the next.
         tracker: "tensorboard", "trackio" or "none"; `curves.jsonl` is always written.
     """
 
@@ -82,7 +85,15 @@ class LoopConfig:
 class Run:
     """One training run over any number of processes.
 
-    A trainer builds networks and optimizers, passes them through `prepare`, calls `resume`, then loops over `steps()`.
+    A trainer builds networks and optimizers, has accelerate prepare them, calls `resume`, then loops over `steps()`.
+
+    Attributes:
+        step, samples_seen: finished steps (while one is running, its number), and pictures that all processes saw.
+        minutes: of training, restarts included.
+        best: the best value so far of each metric by which networks are kept.
+
+    Raises:
+        ValueError: `mixed_precision` is still "auto".
     """
 
     def __init__(self, config: LoopConfig) -> None:
@@ -106,7 +117,7 @@ class Run:
             torch.backends.cuda.matmul.allow_tf32 = True
         self.step = 0
         self.samples_seen = 0
-        self.minutes = 0.0  # of training, restarts included
+        self.minutes = 0.0
         self.best: dict[str, float] = {}
         self.checkpoints = Checkpoints(self.folder, self.accelerator, config.keep_checkpoints, self.say)
         self.curves = Curves(self.folder, self.accelerator)
@@ -118,10 +129,12 @@ class Run:
 
     @property
     def is_main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
         return self.accelerator.is_main_process
 
     @property
     def samples_per_step(self) -> int:
+        """Pictures that all processes together read in a step."""
         return (
             self.config.batch_size * self.config.gradient_accumulation_steps * self.accelerator.num_processes
         )
@@ -132,14 +145,18 @@ class Run:
             tqdm.write(message)
 
     def resume(self) -> bool:
-        """Load the newest complete checkpoint, if there is one. Call after `accelerator.prepare`."""
+        """Load the newest complete checkpoint; whether there was one. Call after accelerate's `prepare`.
+
+        Raises:
+            ValueError: `resume` is off and there are checkpoints, or one has options of an earlier version.
+        """
         if not self.config.resume:
-            if checkpoints_of(self.folder):
+            if find_checkpoints(self.folder):
                 raise ValueError(
                     f"{self.folder} already holds checkpoints; choose another output_dir or leave resume on"
                 )
             return False
-        for newest in checkpoints_of(self.folder)[-1:]:
+        for newest in find_checkpoints(self.folder)[-1:]:
             refuse_old_names(
                 type(self.config),
                 json.loads((newest / "run.json").read_text()).get("config", {}),
@@ -150,7 +167,7 @@ class Run:
         if state is None:
             return False
         self.step, self.samples_seen, self.best = state["step"], state["samples_seen"], state["best"]
-        self.minutes = state.get("minutes", 0.0)  # checkpoints of before did not count them
+        self.minutes = state.get("minutes", 0.0)  # checkpoints of earlier versions did not count them
         self.curves.cut(self.step)
         self.say(f"resumed {self.folder} at step {self.step} ({self.samples_seen} pictures seen)")
         return True
@@ -163,7 +180,11 @@ class Run:
     # The loop
 
     def steps(self) -> Iterator[int]:
-        """Step numbers from where the run stands; saves, and stops at `max_steps` or when its minutes are over."""
+        """Step numbers from where the run stands; saves, and stops at `max_steps` or when its minutes are over.
+
+        Raises:
+            FloatingPointError: a recorded value or a weight is no longer finite.
+        """
         self.curves.start(self.config)
         config, before = self.config, self.minutes
         started = saved = time.monotonic()
@@ -208,31 +229,35 @@ class Run:
         return [count > 0 for count in self.accelerator.reduce(flags, "sum").tolist()]
 
     def is_time(self, every: int) -> bool:
-        """Whether something done every so many steps (and at the end) is due."""
+        """Whether something done every `every` steps, and after the last one, is due; 0 means never."""
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
 
     # Curves
 
     def _log_means(self) -> dict[str, str]:
-        means = self.curves.means()
+        means = self.curves.take_means()
         self.write_curves(means)
         broken = [name for name, value in means.items() if not np.isfinite(value)]
         if broken:
             raise FloatingPointError(
-                f"{', '.join(broken)} not finite at step {self.step}. {self.checkpoints.way_out()}"
+                f"{', '.join(broken)} not finite at step {self.step}. {self.checkpoints.advise()}"
             )
         return {name: f"{value:.3f}" for name, value in means.items()}
 
     def write_curves(self, values: dict[str, float]) -> None:
-        """Values of this step to the curves."""
+        """Write values of this step to the curves."""
         self.curves.write(values, self.step, self.samples_seen)
 
     def write_images(self, name: str, rows: list[torch.Tensor]) -> None:
-        """Pictures of this step, see `Curves.write_images`."""
+        """Write pictures of this step, see `Curves.write_images`."""
         self.curves.write_images(name, rows, self.step)
 
     def keep_best(self, metric: str, value: float, better: str, write: Callable[[Path], None]) -> bool:
-        """Let `write(folder)` fill `best/` when a metric's value is the best so far; `better`: "higher" or "lower"."""
+        """Let `write(folder)` fill `best/` where a metric's value is the best so far; whether it was.
+
+        Args:
+            better: "higher" or "lower", the better values. A value that is not finite is never the best.
+        """
         if not np.isfinite(value):
             return False
         best = self.best.get(metric)
@@ -245,7 +270,7 @@ class Run:
 
 
 def work_in(output_dir: str, work: Callable[[], None]) -> None:
-    """Work that writes to `output_dir`, which is looked at first; Ctrl-C ends it with one line and exit code 130.
+    """Do work that writes to `output_dir`, once that can be written to; Ctrl-C ends it with one line and exit code 130.
 
     Raises:
         OSError: no file can be written there.
@@ -259,7 +284,7 @@ def work_in(output_dir: str, work: Callable[[], None]) -> None:
         return
     except KeyboardInterrupt:
         pass  # and with it goes what was at work, progress bars for example
-    found = checkpoints_of(folder)
+    found = find_checkpoints(folder)
     kept = f"goes on from {found[-1].name}" if found else "begins anew: there was no checkpoint yet"
     if PartialState().is_main_process:
         print(f"stopped; the same command {kept}", file=sys.stderr)

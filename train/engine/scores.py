@@ -1,4 +1,4 @@
-"""What validations measure alike: fine detail, and the ImageNet distance where its weights are installed."""
+"""Scores that several validations have: fine detail, ImageNet distance where its weights are installed, codes."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from facekit.models.imagenet_features import feature_distance
 
 
 def laplacian_energy(image: Tensor) -> Tensor:
-    """[B, 3, H, W] -> squared difference of the grey picture from the mean of its 3 x 3 neighbours, [B, 1, H, W]."""
+    """Pictures [B, 3, H, W] -> squared difference of the grey picture from the mean over 3 x 3 pixels, [B, 1, H, W]."""
     grey = image.float().mean(1, keepdim=True)
     return (grey - F.avg_pool2d(F.pad(grey, (1, 1, 1, 1), mode="reflect"), 3, 1)).square()
 
@@ -26,12 +26,12 @@ def sharpness(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
 
 
 def widen_mask(mask: Tensor, pixels: int) -> Tensor:
-    """A mask [B, 1, H, W] widened by so many pixels on every side."""
+    """A mask [B, 1, H, W] of 0 and 1, widened by `pixels` on every side."""
     return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
 
 
-def imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDistance | None:
-    """The distance on a device; None where the weights are not installed, which is an OSError if it is `needed`."""
+def load_imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDistance | None:
+    """The ImageNet distance on a device; where its weights are not installed None, or OSError if it is `needed`."""
     try:
         return ImageNetDistance().to(device)
     except OSError:
@@ -40,11 +40,11 @@ def imagenet_distance(device: torch.device, needed: bool = False) -> ImageNetDis
         return None
 
 
-def over_pictures(accelerator: Accelerator, table: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Scores of a validation: the mean of each named column, and the median of `sharpness` (outliers).
+def average_scores(accelerator: Accelerator, table: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Scores over all pictures by name: the mean of each column, of `sharpness`, which has outliers, the median.
 
     Args:
-        table: a row for each picture, shared out over the processes: those of the others are zero.
+        table: a row for each picture; in each process the rows of the others' pictures are zero.
         names: of the columns, in their order; columns beyond them are left out.
     """
     table = accelerator.reduce(table.to(accelerator.device), "sum").cpu()
@@ -56,13 +56,13 @@ def over_pictures(accelerator: Accelerator, table: Tensor, names: Sequence[str])
 
 
 @torch.no_grad()
-def distance_within(distance: ImageNetDistance, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """ImageNet distance of pictures [B, 3, H, W] in and next to the holes of `mask` [B, 1, H, W], [B]."""
+def compare_holes(distance: ImageNetDistance, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """ImageNet distance of pictures [B, 3, H, W] in [-1, 1] in and next to the holes of `mask` [B, 1, H, W], [B]."""
     near = widen_mask(mask, 9)  # features see a little beyond their place
     return feature_distance(distance.features(image), distance.features(target), near)
 
 
 def code_distance(codes: Tensor, wanted: Tensor, kind: str) -> Tensor:
-    """Distance of style codes [B, m, D], [B]: mean norm over the m codes (Eq. 5.7), or mean square ("mse")."""
+    """Distance of style codes [B, m, D], [B]: their mean norm ("norm", Eq. 5.7), or mean square ("mse")."""
     difference = codes.float() - wanted.float()
     return difference.norm(dim=2).mean(1) if kind == "norm" else difference.square().mean((1, 2))

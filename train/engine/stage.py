@@ -1,7 +1,7 @@
-"""A stage of training: networks that learn, numbered randomness, batches, and the run around an iteration.
+"""A stage of training: networks that learn, numbered randomness, batches, and the run around a training step.
 
-Every random choice belongs to a numbered sample, so that a run is the same after a restart and, beyond rounding
-and batch statistics, over any number of processes.
+Every random choice belongs to a numbered sample, so that a run is the same after a restart and, but for rounding and
+batch statistics, over any number of processes.
 """
 
 import facekit  # noqa: F401  first: it mends torchvision, which diffusers imports
@@ -25,7 +25,7 @@ from facekit.damage.degrade import degrade_pair, get_config
 from facekit.hub.errors import explained
 from facekit.schedulers import CodeDiffusionScheduler
 from train.data.images import Data, ImageSource, say_count, to_tensor
-from train.data.samples import PictureSource, Preparation, Prepare, training_batches
+from train.data.samples import PictureSource, Preparation, Prepare, read_batches
 from train.engine import streams
 from train.engine.checkpoints import write_folder
 from train.engine.options import Average
@@ -42,7 +42,7 @@ class StageConfig(LoopConfig):
     Attributes:
         data, split, streaming, shots, exclude, image_column, skip_broken: see `train.data.images.ImageSource`.
         flip: mirror half of the pictures.
-        damage: preset of `facekit.damage.degrade` for the network's input, or "none".
+        damage: preset of `facekit.damage.degrade` for the network's input, or "none": the input is the picture.
         damage_probability: share of the pictures that are damaged.
         gradient_clip: largest norm of the gradients of the networks that make pictures or codes; None: any.
     """
@@ -61,7 +61,7 @@ class StageConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.source()  # refuses what cannot be read before anything is built
+        self.make_source()  # refuses what cannot be read before anything is built
         if not 0 < self.damage_probability <= 1:
             raise ValueError(
                 f"damage_probability must be above 0 and at most 1, got {self.damage_probability}; "
@@ -74,14 +74,14 @@ class StageConfig(LoopConfig):
                 f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
             )
 
-    def source(self) -> ImageSource:
-        """Where the training pictures come from; ValueError for a mixture that cannot be read."""
+    def make_source(self) -> ImageSource:
+        """Build the source of the training pictures. Raises ValueError for a mixture that cannot be read."""
         names = ("data", "split", "streaming", "shots", "exclude", "image_column", "seed", "skip_broken")
         return ImageSource(**{name: getattr(self, name) for name in names})
 
 
 class Generators(list[torch.Generator]):
-    """Random streams of a batch: one a sample, or a single one where many small draws would keep a device waiting."""
+    """Random streams of a batch of `batch` samples: one each, or one for all where many draws would delay a device."""
 
     def __init__(self, streams: list[torch.Generator], batch: int) -> None:
         super().__init__(streams)
@@ -98,14 +98,19 @@ class Learner:
 
 
 class Stage:
-    """One trainer. A subclass fills in `build`, `iteration`, `sample_rows` and `write_networks`.
+    """One trainer. A subclass fills in `build`, `iterate`, `sample_rows` and `write_networks`.
 
     Networks are not wrapped for several processes: gradients are averaged in one message before each update. These
     trainings pass a network several times before one update, differentiate gradients, and use other parts of it
-    from update to update, which a wrapper does not follow.
+    from update to update, which a wrapper does not support.
+
+    Attributes:
+        size: side of the training pictures in pixels, set by `build`.
+        learners: the networks that learn, in the order in which checkpoints hold them.
+        resumed: whether the run goes on from a checkpoint.
     """
 
-    size: int  # side of the training pictures, set by `build`
+    size: int
 
     def __init__(self, config: StageConfig) -> None:
         self.config, self.run = config, Run(config)
@@ -122,16 +127,19 @@ class Stage:
                 learner.average.to(self.device)
 
     def build(self) -> None:
+        """Build or load all networks, give those that learn to `learn`, and set `size`."""
         raise NotImplementedError
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
+        """One training step on batches on the device, over which gradients are averaged."""
         raise NotImplementedError
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Rows of a grid of sample pictures, [B, 3, S, S] in [-1, 1] each, made of a batch on the device."""
         raise NotImplementedError
 
     def write_networks(self, folder: Path) -> None:
-        """Fill the folder; called in one process, when the others may have ended."""
+        """Write the networks into a folder; called in one process, when the others may have ended."""
         raise NotImplementedError
 
     def build_validation(self) -> Validation | None:
@@ -148,7 +156,12 @@ class Stage:
         average: Average | None = None,
         optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
     ) -> Learner:
-        """Train a network, part of the checkpoints from now on; `average`: that of its average, if one is kept."""
+        """Have a network trained; it is part of the checkpoints from now on.
+
+        Args:
+            learning_rate, betas: of its optimizer, one of Adam's kind.
+            average: options of the moving average of its parameters; None keeps none.
+        """
         network.to(self.device).train()
         # One kernel for all parameters where there is one.
         fused = {"fused": True} if optimizer is torch.optim.Adam and self.device.type == "cuda" else {}
@@ -175,7 +188,7 @@ class Stage:
 
     def copy_average(self, learner: Learner) -> Any:
         """A copy with averaged parameters, or as trained where none are kept; buffers are the trained ones."""
-        # Where the weights of `init_from` lay on this machine is nobody's business.
+        # The folder that `init_from` named would be published with the network.
         config = {key: value for key, value in learner.network.config.items() if key != "_name_or_path"}
         network = type(learner.network).from_config(config)
         network.load_state_dict(learner.network.state_dict())
@@ -185,7 +198,7 @@ class Stage:
 
     @contextlib.contextmanager
     def freeze(self, *networks: nn.Module) -> Iterator[None]:
-        """Gradients flow through these networks, but are not collected for them."""
+        """Let gradients flow through these networks without being collected for them, while the context lasts."""
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         for parameter in parameters:
             parameter.requires_grad_(False)
@@ -196,7 +209,7 @@ class Stage:
                 parameter.requires_grad_(True)
 
     def update(self, *learners: Learner, clip: float | None = None) -> None:
-        """One optimizer step each, with gradients averaged over the processes; `clip`: their largest norm."""
+        """One optimizer step each, with gradients averaged over the processes; `clip`: the largest norm of these."""
         for learner in learners:
             gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
             if self.accelerator.num_processes > 1 and gradients:
@@ -208,7 +221,7 @@ class Stage:
                 # accelerate's own clipping undoes float16's loss scale for all optimizers, again at each call.
                 self.accelerator.unscale_gradients(learner.optimizer)
                 norm = nn.utils.clip_grad_norm_(learner.network.parameters(), clip)
-                # Too large a loss scale is found by overflow; its update is skipped and says nothing of the norm.
+                # Where float16 overflows, the update is skipped and the loss scale lowered: that is no norm to record.
                 if self.accelerator.scaler is None or norm.isfinite():
                     self.run.curves.record(gradient_norm=norm)
             learner.optimizer.step()
@@ -217,47 +230,47 @@ class Stage:
                 learner.average.step(learner.network.parameters())
 
     def share_buffers(self, *networks: nn.Module) -> None:
-        """Give every process the first one's running statistics, which each keeps over its own batches."""
+        """Give every process the first one's running statistics (each process keeps its own, over its own batches)."""
         if self.accelerator.num_processes > 1:
             for network in networks:
                 broadcast([buffer for buffer in network.buffers() if buffer.is_floating_point()])
 
     def is_due(self, every: int) -> bool:
-        """Whether something done every so many steps, the first included, is due; 0 means never."""
+        """Whether something done every `every` steps, from the first one on, is due; 0 means never."""
         return every > 0 and (self.run.step - 1) % every == 0
 
     # Numbered randomness
 
-    def rngs(self, positions: Tensor, stream: int) -> list[np.random.Generator]:
-        """One random stream a sample; `stream` (see `train.engine.streams`) tells the uses within a step apart."""
+    def seed_rngs(self, positions: Tensor, stream: int) -> list[np.random.Generator]:
+        """A random stream for each sample number; `stream` (see `train.engine.streams`) tells uses in a step apart."""
         return [
             np.random.default_rng([self.config.seed, p, streams.SAMPLE + stream]) for p in positions.tolist()
         ]
 
-    def generators(self, positions: Tensor, stream: int) -> "Generators":
-        """The same for tensors, on the device; on an accelerator one stream for the whole batch."""
+    def seed_generators(self, positions: Tensor, stream: int) -> "Generators":
+        """Streams like those of `seed_rngs` for tensors on the device; on a GPU a single one for the whole batch."""
         first = positions if self.device.type == "cpu" else positions[:1]
-        seeds = [int(rng.integers(2**62)) for rng in self.rngs(first, stream)]
+        seeds = [int(rng.integers(2**62)) for rng in self.seed_rngs(first, stream)]
         return Generators([torch.Generator(self.device).manual_seed(seed) for seed in seeds], len(positions))
 
-    def normal(self, generators: "Generators", *shape: int) -> Tensor:
-        """N(0, 1), [B, *shape]."""
+    def draw_normal(self, generators: "Generators", *shape: int) -> Tensor:
+        """Draw from N(0, 1), [B, *shape] float32."""
         shape = (generators.batch, *shape)
         return randn_tensor(shape, generator=list(generators), device=self.device)
 
-    def step_rng(self, stream: int) -> np.random.Generator:
-        """A choice for a whole step, the same in all processes."""
+    def seed_step_rng(self, stream: int) -> np.random.Generator:
+        """The random stream of a choice for a whole step, the same in all processes."""
         return np.random.default_rng([self.config.seed, self.run.step, streams.STEP + stream])
 
     def seed_layers(self) -> None:
-        """Dropout draws from the global stream, which a restart leaves elsewhere: it starts anew in each step."""
+        """Seed the global stream, from which dropout draws, by the step: a restart would leave it elsewhere."""
         words = [self.config.seed, self.run.step, streams.LAYERS, self.accelerator.process_index]
         torch.manual_seed(int(np.random.default_rng(words).integers(2**62)))
 
     # Data
 
-    def preparation(self) -> Preparation:
-        """What is made of each picture that is read."""
+    def build_preparation(self) -> Preparation:
+        """Build what makes a sample of each picture that is read, with `damaged` where the options ask for it."""
         config = self.config
 
         def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -270,18 +283,19 @@ class Stage:
         return Preparation(self.size, config.seed, flip=config.flip, extras=extras)
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """This process's batches from where the run stands (or from a sample number, as if it were alone).
+        """Endless batches of this process from where the run stands, or from sample `start` as if it were alone.
 
-        `image` [B, 3, S, S] in [-1, 1]; with damage also `damaged`, of the same shape.
+        Yields:
+            `image` [B, 3, S, S] in [-1, 1], `position` [B], and with damage `damaged`, as `image`.
         """
-        return self.read_batches(self.config.source(), self.preparation(), start)
+        return self.read_batches(self.config.make_source(), self.build_preparation(), start)
 
     def read_batches(
         self, source: PictureSource, prepare: Prepare, start: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Batches of any source under any preparation, shared out as those of `batches`."""
+        """Batches of any source and preparation, dealt out to the processes as those of `batches`."""
         alone = start is not None
-        return training_batches(
+        return read_batches(
             source,
             prepare,
             batch_size=self.config.batch_size,
@@ -292,19 +306,22 @@ class Stage:
         )
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch as `iterate` takes it, on the device; without damage `damaged` is `image`."""
         moved = self.move(batch)
         moved.setdefault("damaged", moved["image"])
         return moved
 
     def move(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A batch on the device, but for `position`, which seeds random streams: reading it there would wait."""
-        return {name: value if name == "position" else self.on_device(value) for name, value in batch.items()}
+        """Move a batch to the device, but for `position`: it seeds random streams, and reading it back would wait."""
+        return {
+            name: value if name == "position" else self.move_values(value) for name, value in batch.items()
+        }
 
-    def on_device(self, values: Any) -> Tensor:
-        """Numbers on the host as a tensor on the device, floats as float32.
+    def move_values(self, values: Any) -> Tensor:
+        """Move an array, list or tensor to the device, as a tensor, floats as float32.
 
-        Copying does not wait for the device's work: from ordinary memory a GPU copies only once it has done all that it
-        was given before.
+        Nothing waits for the device meanwhile: memory is pinned, since a GPU copies from ordinary memory only once it
+        has done all that it was given before.
         """
         tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values))
         if tensor.is_floating_point():
@@ -316,16 +333,17 @@ class Stage:
     # The run
 
     def step_on(self, group: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One training step on batches as `batches` gives them; returns them as `iteration` saw them."""
+        """One training step on batches as `batches` gives them; returns them on the device, as `iterate` left them."""
         group = [self.to_device(batch) for batch in group]
         self.seed_layers()
-        self.iteration(group)
+        self.iterate(group)
         return group
 
     def train(self) -> None:
+        """The whole run: steps, validations, sample pictures, and at the end `pipeline/`."""
         config, run = self.config, self.run
         validation = self.build_validation()
-        say_count(run, config.source())
+        say_count(run, config.make_source())
         batches = self.batches()
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
@@ -340,7 +358,12 @@ class Stage:
 
 
 def load_scheduler(source: str) -> CodeDiffusionScheduler:
-    """The scheduler beside a code diffuser, see `load_component`."""
+    """The scheduler beside a code diffuser, in a folder or on the Hub.
+
+    Raises:
+        ValueError: the folder has no sub-folder `scheduler`.
+        OSError: the repository has none, or cannot be reached.
+    """
     folder = Path(source)
     if folder.is_dir() and not (folder / "scheduler").is_dir():
         raise ValueError(
@@ -350,17 +373,23 @@ def load_scheduler(source: str) -> CodeDiffusionScheduler:
         return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
 
 
-def lazy_options(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
-    """Adam's options where a regulariser has its own update every so many steps (StyleGAN2, appendix B)."""
+def scale_rates(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
+    """Scale Adam's learning rate and betas for a regulariser that has its own update every `every` steps.
+
+    As StyleGAN2 does (appendix B); 0 leaves them as they are.
+
+    Returns:
+        Arguments of `Stage.learn`.
+    """
     share = every / (every + 1) if every > 0 else 1.0
     return {"learning_rate": learning_rate * share, "betas": tuple(beta**share for beta in betas)}
 
 
 def load_component(network_class: type[Network], source: str, name: str) -> Network:
-    """A network out of a folder or Hub repository: its sub-folder `name`, or the whole where there is none.
+    """A network in float32 from a folder or Hub repository: of its sub-folder `name`, or itself where there is none.
 
     Raises:
-        OSError: when neither holds such a network.
+        OSError: neither holds such a network.
     """
     folder = Path(source)
     if folder.is_dir():

@@ -2,17 +2,17 @@
 
 A stream is drawn from a generator seeded by the seed of the run, the number of a sample (or of a step) and a number of
 its own, so a run is the same after a restart and over any number of processes. Two uses never share a number, unless
-they are to draw the same. A number is part of what a seed means: once given, it stays.
+they are to draw the same. These numbers never change: the same seed would give another run.
 """
 
 from enum import IntEnum
 
-# Added to a stream's number, by what it is counted by.
+# Added to a stream's number, depending on what it counts: samples, steps, or steps of the layers' own draws.
 SAMPLE, STEP, LAYERS = 100, 200, 300
 
 
 class CriticView(IntEnum):
-    """Augmentation of what a discriminator is shown of each sample."""
+    """Augmentation of the pictures that a discriminator is shown."""
 
     REAL = 30
     FAKE = 31
@@ -20,7 +20,7 @@ class CriticView(IntEnum):
 
 
 class Prior(IntEnum):
-    """Samples of the prior: codes, and on from them which are mixed (10) and the noise (20)."""
+    """Samples of the prior: codes; added to these numbers, `MIXING` which of them are mixed, `NOISE` the noise."""
 
     FAKE = 0
     JUDGED = 2
@@ -71,7 +71,7 @@ class Exemplar(IntEnum):
 
 
 class ExemplarStep(IntEnum):
-    """Choices for a whole step of EXE-GAN's training; of mixing there is one for each of `Exemplar`'s fills."""
+    """Choices for a whole step of EXE-GAN's training; `MIXING` is added to the number of each of `Exemplar`'s fills."""
 
     SAME = 0
     MIXING = 10

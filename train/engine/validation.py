@@ -1,4 +1,4 @@
-"""The scoring of held-out pictures: what is written of it, and which networks are kept as the best."""
+"""Scores of held-out pictures: how they are written, and which networks are kept as the best."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,12 +23,12 @@ class Validation(Protocol):
     better: Mapping[str, str]
 
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Metrics by name, the same in all processes, and rows of pictures [B, 3, H, W] for the samples, if any."""
+        """Metrics by name, the same in all processes, and rows of sample pictures [B, 3, H, W] in [-1, 1], if any."""
         ...
 
 
 def validate(run: Run, validation: Validation, write: Callable[[Path], None]) -> None:
-    """Score, write curves and samples, and let `write` fill `best/` where no score was better yet."""
+    """Score, write curves and samples, and let `write` fill the folder `best/` where no earlier score was as good."""
     metrics, rows = validation.score()
     run.write_curves({f"validation_{name}": value for name, value in metrics.items()})
     if rows:
@@ -37,11 +37,11 @@ def validate(run: Run, validation: Validation, write: Callable[[Path], None]) ->
     run.keep_best(best, metrics[best], validation.better[best], write)
 
 
-def own_share(accelerator: Accelerator, count: int) -> range:
+def pick_own_share(accelerator: Accelerator, count: int) -> range:
     """Numbers of the pictures out of `count` that this process scores."""
     return range(accelerator.process_index, count, accelerator.num_processes)
 
 
 def join_rows(pictures: list[tuple[Tensor, ...]]) -> list[Tensor]:
-    """What was made of each of several pictures, [1, 3, H, W] each -> the rows of a grid."""
+    """For each picture what was made of it, [1, 3, H, W] each -> the rows of a grid, [B, 3, H, W] each."""
     return [torch.cat(row) for row in zip(*pictures, strict=True)]

@@ -1,4 +1,4 @@
-"""Options of EXE-GAN training."""
+"""Options of EXE-GAN's training."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,10 +35,10 @@ class Sketches:
     """Strokes drawn into the hole (section 5.4.3).
 
     Attributes:
-        read: train with them. A generator of `init_from` that does not read them gets a channel for them, without
+        read: whether the generator reads them. One of `init_from` that does not gets a channel for them, without
             effect at first.
         dropout: share of samples whose sketch is left out, so that the network works without one too.
-        partial: share of samples whose sketch has gaps, as a user draws some strokes only.
+        partial: share of samples whose sketch has gaps, since users draw some strokes only.
     """
 
     read: bool = False
@@ -51,10 +51,11 @@ class Sketches:
 
 @dataclass(kw_only=True)
 class Spatial:
-    """Spatially varying gradients (section 5.2.3).
+    """Spatially varying gradients (section 5.2.4).
 
     Attributes:
-        attribute, perceptual: weigh the gradients of these losses by reverse and confidence masks.
+        attribute, perceptual: whether gradients of the attribute loss are weighed by the reverse mask, and those of the
+            perceptual loss by the confidence mask.
         weights: options of `facekit.losses.spatial_gradient.SpatialWeights`.
     """
 
@@ -68,7 +69,7 @@ class Spatial:
 
 @dataclass(kw_only=True)
 class ExemplarConfig(GuidedLosses, StageConfig):
-    """Options of EXE-GAN training; defaults are the thesis's (section 5.2.5), the published code's are named.
+    """Options of EXE-GAN's training; defaults are the thesis's (section 5.2.5), the published code's are named.
 
     Attributes:
         style_encoder: folder or Hub id of the frozen encoder of exemplars.
@@ -80,8 +81,8 @@ class ExemplarConfig(GuidedLosses, StageConfig):
         quiet_styles: begin a new generator with style layers that modulate almost nothing, see `train.starts.quiet`.
         exemplar_layers: phi of Eq. 5.1, the codes that come from the exemplar; None: from the generator's
             `first_exemplar_style` (4) on.
-        fewer_layers: share of steps whose exemplar gives only its codes from some later index on, or none, so that the
-            model can be called with other `exemplar_layers`; not in the thesis (0), which trains anew for each phi.
+        fewer_layers: share of steps in which the exemplar gives only its codes from a later index on, or none, so that
+            the model can be called with other `exemplar_layers`; not in the thesis (0), which trains anew for each phi.
         exemplars: "sampled" from the training data (thesis) or "reversed": the batch itself from its other end
             (published code; the middle picture of an odd batch then guides itself).
         same_image_probability: tau of Algorithm 2: how often the exemplars of a step are the pictures themselves.
@@ -92,11 +93,11 @@ class ExemplarConfig(GuidedLosses, StageConfig):
         shared_mask: one mask for all samples of a batch (published 256 script).
         ablation: "a" to "f" of Tables 5.3 to 5.5.
         update_order: "thesis" (G, then D on the same pictures) or "published" (D, then G with fresh random codes).
-        betas: of Adam.
+        learning_rate, betas: of Adam.
         lazy_rates: lower learning rates and betas by what the regularisers' own updates add (StyleGAN2, appendix B;
             published code).
-        l1_weight: pixel loss over the hole where the exemplar is the picture itself; not in the thesis, the starter
-            uses it.
+        l1_weight: of the mean absolute difference in the hole where the exemplar is the picture itself; not in the
+            thesis (0), the starter uses it.
         style_mixing: probability that an update's random codes come from two z.
         sketches, spatial: groups, see `Sketches` and `Spatial`.
         pictures, adversarial, attribute, critic_augment, path, average, validation: groups, see `train.engine.options`;

@@ -1,4 +1,4 @@
-"""What EXE-GAN training reads: pictures with holes and sketches."""
+"""What EXE-GAN's training reads: pictures with holes and sketches."""
 
 from typing import Any
 
@@ -14,7 +14,11 @@ from train.exemplar.config import ExemplarConfig
 
 
 def draw_strokes(pixels: np.ndarray, rng: np.random.Generator, dropout: float, partial: float) -> Tensor:
-    """Strokes [1, H, W] of a picture uint8 [H, W, 3]: none, some of them, or all that the pencil filter finds."""
+    """Draw strokes [1, H, W] of 0 and 1 of a picture uint8 [H, W, 3]: none, some, or all that the pencil filter finds.
+
+    Args:
+        dropout, partial: see `train.exemplar.config.Sketches`.
+    """
     strokes = sketch_strokes(pencil_sketch(pixels))
     if rng.random() < dropout:
         strokes = np.zeros_like(strokes)
@@ -24,15 +28,15 @@ def draw_strokes(pixels: np.ndarray, rng: np.random.Generator, dropout: float, p
 
 
 def check_source(config: ExemplarConfig) -> None:
-    """ValueError when exemplars are to be sampled from data that is read as a stream."""
-    if config.exemplars == "sampled" and config.source().streams:
+    """Refuse to sample exemplars from data that is read as a stream. Raises ValueError."""
+    if config.exemplars == "sampled" and config.make_source().streams:
         raise ValueError(
             "a stream is read in its order and cannot be sampled from beside: say --exemplars reversed"
         )
 
 
 def prepare_holes(config: ExemplarConfig, masks: MaskSampler, size: int) -> Preparation:
-    """Pictures with `mask` [1, S, S] and, where the run has sketches, `sketch` of the same shape."""
+    """Build the preparation of pictures with `mask` [1, S, S], 1 = hole, and, with sketches, `sketch` [1, S, S]."""
 
     def draw(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         sample = {"mask": torch.from_numpy(masks(rng).astype(np.float32))[None]}

@@ -1,4 +1,4 @@
-"""The networks that EXE-GAN training starts from, and whether they fit each other."""
+"""The networks that EXE-GAN's training starts from, and whether they fit each other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,14 @@ from train.starts.quiet import quieten_styles
 def build_generator(
     config: ExemplarConfig, encoder: StyleEncoder, say: Callable[[str], None]
 ) -> MultiStyleGenerator:
-    """A new generator for the encoder's codes, or that of `init_from`: with a sketch channel where one is asked for,
-    and grown to a larger `sample_size`.
+    """Build a new generator for the encoder's codes, or load that of `init_from`.
+
+    A loaded one gets a sketch channel and grows to a larger `sample_size` where the options say so; `say` tells the
+    person at the terminal.
 
     Raises:
         ValueError: the generator of `init_from` is another than the options say, or it reads sketches and the run has
-            none.
+            none; or the prior does not fit.
     """
     options: dict[str, Any] = {"style_dim": encoder.config.style_dim, "use_sketch": config.sketches.read}
     options |= config.multi_style_generator
@@ -56,10 +58,12 @@ def build_generator(
 
 
 def choose_layers(config: ExemplarConfig, encoder: StyleEncoder, generator: MultiStyleGenerator) -> list[int]:
-    """phi of Eq. 5.1 as indices of codes, which the generator is told to start from.
+    """Choose phi of Eq. 5.1: the indices of the codes that the exemplar gives, in order.
+
+    The generator's `first_exemplar_style` becomes the first of them.
 
     Raises:
-        ValueError: the encoder does not give these codes, or codes of another measure.
+        ValueError: the encoder does not give these codes, or codes of another length.
     """
     count, given = generator.num_styles, encoder.config
     if given.num_styles < count or given.style_dim != generator.config.style_dim:

@@ -1,4 +1,4 @@
-"""EXE-GAN's training: networks of one run, and an iteration of Algorithm 2."""
+"""EXE-GAN's training (thesis chapter 5, Algorithm 2)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ from train.data.samples import Preparation
 from train.engine.critic import AdversarialStage, Critic
 from train.engine.path_length import MeanLength, regularize_path
 from train.engine.scores import code_distance
-from train.engine.stage import lazy_options, load_component
+from train.engine.stage import load_component, scale_rates
 from train.engine.streams import Exemplar as Stream
 from train.engine.streams import ExemplarStep as Choice
 from train.exemplar.config import ExemplarConfig
@@ -30,7 +30,7 @@ from train.starts.critic import build_critic
 
 
 class ExemplarTrainer(AdversarialStage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the multi-style generator and a discriminator on a frozen style encoder."""
 
     config: ExemplarConfig
 
@@ -67,24 +67,32 @@ class ExemplarTrainer(AdversarialStage):
         self.accelerator.register_for_checkpointing(augment, self.mean_length)
 
     def _rates(self, rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
-        return lazy_options(rate, betas, every if self.config.lazy_rates else 0)
+        return scale_rates(rate, betas, every if self.config.lazy_rates else 0)
 
     # Data
 
-    def preparation(self) -> Preparation:
+    def build_preparation(self) -> Preparation:
         return prepare_holes(self.config, self.masks, self.size)
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """As `Stage.batches`, with `mask` [B, 1, S, S], and `exemplar` and `sketch` where there are any."""
+        """As `Stage` does, with `mask` [B, 1, S, S], and `exemplar` and `sketch` where there are any."""
         pictures = super().batches(start)
         if self.config.exemplars == "reversed":
             return pictures
         others = Preparation(self.size, self.config.seed + EXEMPLAR_SEED, flip=self.config.flip)
-        return pair_exemplars(pictures, self.read_batches(self.config.source(), others, start))
+        return pair_exemplars(pictures, self.read_batches(self.config.make_source(), others, start))
 
     @torch.no_grad()
     def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
-        """A batch with its exemplars, their codes and the weight masks; `same`: they are the pictures themselves."""
+        """Lines 5 to 11 of Algorithm 2: a batch with `exemplar`, their `codes`, and the weight masks.
+
+        Args:
+            same: whether the exemplars are the pictures themselves.
+
+        Returns:
+            The batch, with `layers` (the codes' indices in this step) and, where losses need them, `confidence` and
+            `reverse`, [B, 1, S, S].
+        """
         config, batch = self.config, dict(batch)
         if config.shared_mask:
             batch["mask"] = batch["mask"][:1].expand_as(batch["mask"])
@@ -93,37 +101,37 @@ class ExemplarTrainer(AdversarialStage):
         batch.setdefault("exemplar", batch["image"].flip(0))
         batch["layers"] = self._choose_layers()
         with self.accelerator.autocast():
-            batch["codes"] = self.codes(batch["exemplar"])
+            batch["codes"] = self.encode(batch["exemplar"])
         if config.weighs_attribute or (config.weighs_perceptual and same):
             batch["confidence"] = self.weights.confidence(batch["mask"])
             batch["reverse"] = self.weights.reverse(batch["mask"], batch["confidence"])
         return batch
 
     def _relight(self, batch: dict[str, Any]) -> Tensor:
-        """The pictures themselves, in other light: colours then follow what is around the hole."""
+        """The pictures themselves in other light, so that the network learns to take colours from around the hole."""
         image, amount = batch["image"], self.config.exemplar_jitter
         if amount == 0:
             return image
-        draws = [rng.uniform(-amount, amount, 3) for rng in self.rngs(batch["position"], Stream.LIGHT)]
-        brightness, contrast, saturation = self.on_device(draws).view(-1, 3, 1, 1, 1).unbind(1)
+        draws = [rng.uniform(-amount, amount, 3) for rng in self.seed_rngs(batch["position"], Stream.LIGHT)]
+        brightness, contrast, saturation = self.move_values(draws).view(-1, 3, 1, 1, 1).unbind(1)
         grey = image.mean(1, keepdim=True)
         image = grey + (image - grey) * (1 + saturation)
         mean = image.mean((1, 2, 3), keepdim=True)
         return (mean + (image - mean) * (1 + contrast) + brightness).clamp(-1, 1)
 
-    def codes(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> Tensor:
         """Style codes [B, n - k, D] of pictures, from k = the first of the exemplar's layers on."""
         return self.style_encoder(image, styles=(self.layers[0], self.count)).float()
 
     def _choose_layers(self) -> list[int]:
-        """Which codes come from the exemplar in this step: phi's, or only the later ones of them, or none."""
-        choice = self.step_rng(Choice.LAYERS)
+        """Draw which codes come from the exemplar in this step: phi's, or only the later ones of them, or none."""
+        choice = self.seed_step_rng(Choice.LAYERS)
         if choice.random() >= self.config.fewer_layers:
             return self.layers
         return self.layers[int(choice.integers(len(self.layers) + 1)) :]
 
     def pick_codes(self, codes: Tensor, layers: list[int] | None = None) -> Tensor:
-        """Those of `codes` that the exemplar gives (`layers`; default: phi's), [B, m, D]."""
+        """Pick those of `codes` [B, n - k, D] that the exemplar gives, of the m indices `layers` (default: phi's)."""
         layers = self.layers if layers is None else layers
         # A list as an index would be copied to the device, which waits for it.
         return torch.stack([codes[:, layer - self.layers[0]] for layer in layers], dim=1)
@@ -131,12 +139,12 @@ class ExemplarTrainer(AdversarialStage):
     # Pictures
 
     def mix_codes(self, batch: dict[str, Any], stream: int) -> tuple[Tensor, list[torch.Generator]]:
-        """Mixed codes [B, n, D] (Eq. 5.1) with fresh random ones, and the generators for the noise."""
+        """Mix the exemplar's codes with fresh random ones (Eq. 5.1) -> [B, n, D], and the generators for the noise."""
         network = self.generator.network
-        generators = self.generators(batch["position"], stream)
-        z, crossover = list(self.normal(generators, 2, network.config.style_dim).unbind(1)), None
+        generators = self.seed_generators(batch["position"], stream)
+        z, crossover = list(self.draw_normal(generators, 2, network.config.style_dim).unbind(1)), None
         # A choice for all samples of the update, in all processes.
-        choice = self.step_rng(Choice.MIXING + stream)
+        choice = self.seed_step_rng(Choice.MIXING + stream)
         if choice.random() < self.config.style_mixing:
             crossover = int(choice.integers(1, self.count))
         else:
@@ -145,21 +153,21 @@ class ExemplarTrainer(AdversarialStage):
         return network.mixed_codes(stochastic, batch["codes"], batch["layers"]), generators
 
     def predict(self, batch: dict[str, Any], w_plus: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """I_pred [B, 3, S, S]."""
+        """I_pred [B, 3, S, S] for mixed codes `w_plus` [B, n, D]."""
         return self.generator.network(
             batch["image"], batch["mask"], sketch=batch.get("sketch"), w_plus=w_plus, generator=generators
         ).image.float()
 
     def fill(self, batch: dict[str, Any], stream: int) -> Tensor:
-        """I_out [B, 3, S, S] (Eq. 5.3)."""
+        """I_out [B, 3, S, S] (Eq. 5.3) under fresh random codes."""
         mask = batch["mask"]
         return self.predict(batch, *self.mix_codes(batch, stream)) * mask + batch["image"] * (1 - mask)
 
-    # One iteration of Algorithm 2
+    # One step of Algorithm 2
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         config = self.config
-        same = bool(self.step_rng(Choice.SAME).random() < config.same_image_probability)
+        same = bool(self.seed_step_rng(Choice.SAME).random() < config.same_image_probability)
         batches = [self.prepare(batch, same) for batch in batches]
         if config.update_order == "thesis":
             fakes = self._update_generator(batches, Stream.FAKE, same)
@@ -179,7 +187,7 @@ class ExemplarTrainer(AdversarialStage):
         return self.config.path.weight > 0 and self.is_due(self.config.path.every)
 
     def _update_generator(self, batches: list[dict[str, Any]], stream: int, same: bool) -> list[Tensor]:
-        """One step -> the pictures it was taken on."""
+        """One update of the generator -> the pictures that it was made on."""
         config, fakes = self.config, []
         with self.freeze(*self.judges):
             for batch in batches:
@@ -191,7 +199,7 @@ class ExemplarTrainer(AdversarialStage):
                 fakes.append(fake.detach())
                 named = {f"generator_{name}": value for name, value in terms.items()}
                 self.run.curves.record(loss_generator=loss, **named)
-        # The average follows the last update of an iteration.
+        # The average follows the last update of a step.
         learner = replace(self.generator, average=None) if self._path_is_due else self.generator
         self.update(learner, clip=config.gradient_clip)
         self.perceptual.update_critic(self, self.feature_critic)
@@ -201,16 +209,16 @@ class ExemplarTrainer(AdversarialStage):
         return spatial_gradient(image, batch["confidence"]) if self.config.weighs_perceptual else image
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
-        """Eq. 5.7."""
+        """Attribute loss, [] (Eq. 5.7); None in a step whose exemplar gives no code."""
         config, layers = self.config, batch["layers"]
         if not layers:
             return None
         view = spatial_gradient(image, batch["reverse"]) if config.weighs_attribute else image
-        made, wanted = self.pick_codes(self.codes(view), layers), self.pick_codes(batch["codes"], layers)
+        made, wanted = self.pick_codes(self.encode(view), layers), self.pick_codes(batch["codes"], layers)
         return code_distance(made, wanted, config.attribute.distance).mean()
 
     def _regularize_generator(self, batch: dict[str, Any]) -> None:
-        """Path lengths of I_pred over all mixed codes, the exemplar's included."""
+        """An update by the path lengths of I_pred over all mixed codes, the exemplar's included."""
         config = self.config
         count = max(len(batch["image"]) // config.path.batch_shrink, 1)
         part = {name: value[:count] if isinstance(value, Tensor) else value for name, value in batch.items()}
@@ -218,8 +226,8 @@ class ExemplarTrainer(AdversarialStage):
         if not w_plus.requires_grad:  # all codes are the exemplar's
             w_plus.requires_grad_(True)
         image = self.predict(part, w_plus, generators)
-        generators = self.generators(part["position"], Stream.DIRECTION)
-        direction = self.normal(generators, *image.shape[1:])
+        generators = self.seed_generators(part["position"], Stream.DIRECTION)
+        direction = self.draw_normal(generators, *image.shape[1:])
         regularize_path(self, self.mean_length, image, w_plus, direction)
         self.update(self.generator, clip=config.gradient_clip)
 
@@ -233,14 +241,14 @@ class ExemplarTrainer(AdversarialStage):
         return [masked, few["exemplar"], filled, few["image"]]
 
     def fill_with(self, network: MultiStyleGenerator, batch: dict[str, Any], codes: Tensor) -> Tensor:
-        """What a finished network makes of a batch under `codes`, [B, 3, S, S] in [-1, 1]."""
+        """Fill a batch by a finished network under the exemplar's `codes` [B, n - k, D] -> [B, 3, S, S] in [-1, 1]."""
         image = network(
             batch["image"],
             batch["mask"],
             codes,
             sketch=batch.get("sketch"),
             exemplar_layers=self.layers,
-            generator=self.generators(batch["position"], Stream.SAMPLE_GRID),
+            generator=self.seed_generators(batch["position"], Stream.SAMPLE_GRID),
         ).image.float()
         return (image * batch["mask"] + batch["image"] * (1 - batch["mask"])).clamp(-1, 1)
 

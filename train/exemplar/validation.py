@@ -9,18 +9,24 @@ from torch import Tensor
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.damage.mixtures import MaskSampler
 from train.data.images import fit_square, to_tensor
-from train.engine.scores import code_distance, distance_within, imagenet_distance, over_pictures, sharpness
-from train.engine.validation import join_rows, own_share
+from train.engine.scores import (
+    average_scores,
+    code_distance,
+    compare_holes,
+    load_imagenet_distance,
+    sharpness,
+)
+from train.engine.validation import join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.exemplar.trainer import ExemplarTrainer
 
 
 class ExemplarValidation:
-    """The first pictures of a split, each with its own fixed mask, filled after itself and after the next one.
+    """Scores the first pictures of a split, with masks that never change, filled after themselves and the next one.
 
     Raises:
-        ValueError: with fewer than two pictures.
+        ValueError: there are fewer than two pictures.
         OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
     """
 
@@ -29,7 +35,7 @@ class ExemplarValidation:
     def __init__(self, trainer: "ExemplarTrainer") -> None:
         self.trainer, config = trainer, trainer.config
         self.best = config.validation.best
-        pictures = config.validation.first_pictures(config.image_column)
+        pictures = config.validation.load_first_pictures(config.image_column)
         if len(pictures) < 2:
             raise ValueError("validation fills faces after one another: it needs two pictures or more")
         masks = MaskSampler(size=trainer.size, **config.validation.masks)
@@ -42,14 +48,14 @@ class ExemplarValidation:
                 strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
                 picture["sketch"] = torch.from_numpy(strokes)[None, None]
             self.pictures.append(picture | {"position": torch.tensor([i])})
-        self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
+        self.distance = load_imagenet_distance(trainer.device, needed=self.best == "imagenet")
         with torch.no_grad():
             images = [picture["image"].to(trainer.device) for picture in self.pictures]
-            self.codes = torch.cat([trainer.codes(image) for image in images])
+            self.codes = torch.cat([trainer.encode(image) for image in images])
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over all pictures, shared by all processes, and rows of this one's first pictures.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
         Returns:
             Of the picture filled after itself the means of `psnr` (dB) and, where its weights are installed, `imagenet`
@@ -61,12 +67,12 @@ class ExemplarValidation:
         trainer, count = self.trainer, len(self.pictures)
         network, accelerator = trainer.copy_average(trainer.generator), trainer.accelerator
         table, rows = torch.zeros(count, 5), []
-        for i in own_share(accelerator, count):
+        for i in pick_own_share(accelerator, count):
             batch: dict[str, Any] = {name: x.to(trainer.device) for name, x in self.pictures[i].items()}
             own, other = self.codes[i : i + 1], (i + 1) % count
             itself = trainer.fill_with(network, batch, own)
             after = trainer.fill_with(network, batch, self.codes[other : other + 1])
-            made = trainer.pick_codes(trainer.codes(after)).expand(count, -1, -1)
+            made = trainer.pick_codes(trainer.encode(after)).expand(count, -1, -1)
             kind = trainer.config.attribute.distance
             distances = code_distance(made, trainer.pick_codes(self.codes), kind)
             farther = (distances > distances[other]).float().sum() / (count - 1)
@@ -75,10 +81,10 @@ class ExemplarValidation:
             fine = sharpness(itself, batch["image"], batch["mask"]).item()
             seen = 0.0
             if self.distance is not None:
-                seen = distance_within(self.distance, itself, batch["image"], batch["mask"]).item()
+                seen = compare_holes(self.distance, itself, batch["image"], batch["mask"]).item()
             table[i] = torch.tensor([psnr, distances[other].item(), farther.item(), fine, seen])
             if len(rows) < 8:
                 masked, guide = batch["image"] * (1 - batch["mask"]), self.pictures[other]["image"]
                 rows.append((masked, guide.to(masked), after, itself, batch["image"]))
         names = ("psnr", "attribute", "match", "sharpness", *(["imagenet"] if self.distance else []))
-        return over_pictures(accelerator, table, names), join_rows(rows)
+        return average_scores(accelerator, table, names), join_rows(rows)

@@ -1,4 +1,4 @@
-"""Options of GRIG training."""
+"""Options of GRIG's training."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,8 @@ class InpaintAdversarial:
             with hinge losses on the maps that `pictures.perceptual: efficientnet` compares, which costs less.
         weight, patch_weight: of the two terms; a discriminator of weight 0 is neither computed nor trained, unless
             feature matching reads it.
-        mask_patch_loss: the generator's patch loss counts forged patches only (thesis Eq. 4.5); published: all.
+        mask_patch_loss: whether the generator's patch loss counts forged patches only (thesis Eq. 4.5); the published
+            code counts all.
         learning_rate: of the discriminators; None: the generator's, and 1e-3 for critics of `critic: projected`.
         patch_learning_rate: of the patch discriminator alone; None: that of the other one.
     """
@@ -46,27 +47,29 @@ class InpaintAdversarial:
 
 @dataclass(kw_only=True)
 class InpaintConfig(StageConfig):
-    """Options of GRIG training; defaults are the thesis's (section 4.3.1), the published code's are named.
+    """Options of GRIG's training; defaults are the thesis's (section 4.3.1), the published code's are named.
 
     Attributes:
-        augment: DiffAugment parts on the ground truth, "color,translation" in the published code, "" for none.
+        augment: parts of DiffAugment on the ground truth, "color,translation" in the published code, "" for none.
         masks: options of `facekit.damage.mixtures.MaskSampler`.
         reasoning_steps: T of Algorithm 1; Table 4.6 tries 1, 3, 5, 7, 9.
-        random_steps: draw the T of each iteration from 1 to `reasoning_steps`, the same in all processes; the
-            starter does, which is cheaper and keeps the first step good.
-        single_step_iterations: so many first iterations use T = 1, so that what is iterated on is worth it.
+        random_steps: draw the T of each training step from 1 to `reasoning_steps`, the same in all processes; the
+            starter does, which is cheaper and keeps the first reasoning step good.
+        single_step_iterations: number of training steps at the beginning that use T = 1: refining pays once there is
+            something to refine.
         ablation: "A" to "E" of Table 4.5.
         update_order: "thesis" (G, E, D) or "published" (E, D, then G against the updated discriminators).
+        learning_rate, betas: of Adam.
         backbone_init: the projected discriminator's frozen classifier: "pretrained" (thesis; ImageNet weights
             through timm), "published" (the same, its convolutions then overwritten by the initialiser: only the
             running statistics survive), or "random" (nothing to download).
         freeze_batch_statistics: normalise with running statistics while training, as inference will. The critics of
             `adversarial.critic: projected`, which inference does not use, always normalise with the batch's.
-        statistics_batches: measure those running statistics on so many batches when a frozen run starts, and for
-            the averaged weights when it does not freeze them; 0 takes them as training left them (published).
+        statistics_batches: number of batches over which those running statistics are measured: when a run that freezes
+            them starts, in other runs for the averaged weights; 0 takes them as training left them (published).
         inpainter, projected, patch: options of the three networks.
         init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
-        pixel_weight: L1 over the hole, not in the thesis; the starter uses it.
+        pixel_weight: of the mean absolute difference in the hole; not in the thesis (0), the starter uses it.
         pictures, adversarial, average, validation: groups, see `train.engine.options` and `InpaintAdversarial`.
             `validation.best` is "psnr", "ssim", "mae", "lpips" or "imagenet".
         size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).

@@ -1,4 +1,4 @@
-"""The losses of GRIG training (thesis 4.2.2) around its two discriminators, and one reasoning step."""
+"""The losses of GRIG's training (thesis section 4.2.2) with its two discriminators, and one reasoning step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,12 @@ from facekit.models.projected_discriminator import ProjectedDiscriminator
 
 
 def fill_step(composite: Tensor, residual: Tensor, mask: Tensor, image: Tensor) -> Tensor:
-    """Eq. 4.1: (c + residual) inside the mask, the known picture outside."""
+    """Eq. 4.1: composite + residual where the mask is 1, the known picture elsewhere.
+
+    Args:
+        composite, residual, image: [B, 3, H, W]; pictures are in [-1, 1].
+        mask: [B, 1, H, W], 1 = hole.
+    """
     return (composite + residual) * mask + image * (1 - mask)
 
 
@@ -35,7 +40,7 @@ class Shown:
 
     Attributes:
         image, target: [B, 3, H, W] in [-1, 1]; gradients reach the generator through `image`.
-        mask: [B, 1, H, W].
+        mask: [B, 1, H, W], 1 = hole.
         features, wanted: maps of `image` and of `target`, see `ImageNetFeatures`; empty where no loss reads them.
     """
 
@@ -46,7 +51,7 @@ class Shown:
     wanted: list[Tensor]
 
     def detach(self) -> "Shown":
-        """The same, cut off from the generator: what a discriminator learns from."""
+        """The same without gradients to the generator, for a discriminator to learn from."""
         return replace(self, image=self.image.detach(), features=[x.detach() for x in self.features])
 
 
@@ -62,7 +67,7 @@ class LossWeights:
 
 
 class ProjectedLoss(nn.Module):
-    """The projected discriminator with its own loss; real and completed pictures are separate batches."""
+    """The projected discriminator with its own loss (Eq. 4.3); real and completed pictures are separate batches."""
 
     name = "loss_projected"
 
@@ -71,8 +76,8 @@ class ProjectedLoss(nn.Module):
         self.discriminator = discriminator
 
     @staticmethod
-    def reads(shown: Shown) -> tuple[Tensor, Tensor]:
-        """What `forward` takes. Tensors alone: the wrapper that averages gradients moves them to its device."""
+    def pick_inputs(shown: Shown) -> tuple[Tensor, Tensor]:
+        """Pick what `forward` takes: the true and the completed pictures."""
         return shown.target, shown.image
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -89,8 +94,8 @@ class FeatureLoss(nn.Module):
         self.discriminator = discriminator
 
     @staticmethod
-    def reads(shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
-        """What `forward` takes: maps that the generator's step has made already."""
+    def pick_inputs(shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
+        """Pick what `forward` takes: the ImageNet maps of both, which the generator's step has computed before."""
         return shown.wanted, shown.features
 
     def forward(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
@@ -98,7 +103,7 @@ class FeatureLoss(nn.Module):
 
 
 class PatchLoss(nn.Module):
-    """The patch discriminator with its own loss.
+    """The patch discriminator with its own loss (Eq. 4.5).
 
     Args:
         labels: which cells of a completed picture count as forged: "forged" (any filled pixel in the receptive
@@ -121,8 +126,8 @@ class PatchLoss(nn.Module):
         return forged
 
     @staticmethod
-    def reads(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
-        """What `forward` takes."""
+    def pick_inputs(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
+        """Pick what `forward` takes: the true and the completed pictures, and their masks."""
         return shown.target, shown.image, shown.mask
 
     def forward(self, real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
@@ -131,15 +136,26 @@ class PatchLoss(nn.Module):
 
 
 class InpaintLosses:
-    """Everything that judges a completed picture.
+    """All losses on a completed picture.
 
     Args:
-        projected: judges whole pictures: GRIG's discriminator, or critics on ImageNet maps.
+        projected: judges whole pictures: GRIG's discriminator, critics on ImageNet maps, or None.
+        patch: judges patches, or None.
+        labels: see `PatchLoss`.
+        weights: None: those of Eq. 4.6.
+        mask_patch_loss: see `train.inpaint.config.InpaintAdversarial`.
+        perceptual, substitute, reduction, lpips_net: see `train.engine.options.Pictures`.
+        parser: compares the maps of a face parser.
+        say: tells the person at the terminal what stands in for LPIPS.
+
+    Attributes:
+        critics: the discriminators with their own losses, which learn.
+        networks: the discriminators alone.
 
     Raises:
-        OSError: when LPIPS or ImageNet maps are asked for and their weights cannot be had (and, for LPIPS, no
-            substitute is named).
-        ValueError: when feature matching is asked for without any of GRIG's discriminators.
+        OSError: LPIPS or ImageNet maps are asked for and their weights are not available (and, for LPIPS, no substitute
+            is named).
+        ValueError: feature matching is asked for without any of GRIG's discriminators.
     """
 
     def __init__(
@@ -187,16 +203,17 @@ class InpaintLosses:
             )
 
     def to(self, device: torch.device) -> None:
+        """Move the networks that do not learn to a device."""
         for frozen in (self.lpips, self.imagenet, self.parser):
             if frozen is not None:
                 frozen.to(device)
 
-    def maps(self, image: Tensor) -> list[Tensor]:
+    def read_maps(self, image: Tensor) -> list[Tensor]:
         """ImageNet maps of pictures [B, 3, H, W], with gradient if they have one; empty where no loss reads them."""
         return [] if self.imagenet is None else self.imagenet.features(image)
 
     def generator_loss(self, shown: Shown) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 4.6: the loss, and its unweighted terms by name."""
+        """Eq. 4.6, with the starter's terms: the weighted loss, [], and its unweighted terms by name."""
         image, target, mask = shown.image, shown.target, shown.mask
         matching = self.perceptual == "feature_matching"
         terms: dict[str, Tensor] = {}

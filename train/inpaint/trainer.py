@@ -1,4 +1,4 @@
-"""GRIG's training: networks and data of one run, and Algorithm 1."""
+"""GRIG's training (thesis chapter 4, Algorithm 1)."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ from train.inpaint.validation import InpaintValidation
 
 
 class InpaintTrainer(Stage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the residual inpainter and its discriminators."""
 
     config: InpaintConfig
 
@@ -128,8 +128,8 @@ class InpaintTrainer(Stage):
 
     # Data
 
-    def preparation(self) -> Preparation:
-        """As that of `Stage`, with `mask` [1, S, S]."""
+    def build_preparation(self) -> Preparation:
+        """As `Stage` does, with `mask` [1, S, S], 1 = hole."""
         config = self.config
         sampler = MaskSampler(size=self.size, **config.masks)
         policy = parse_policy(config.augment)
@@ -143,41 +143,42 @@ class InpaintTrainer(Stage):
         return Preparation(self.size, config.seed, flip=config.flip, extras=draw)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """As `Stage` does, pictures and masks in the memory layout of the networks."""
         moved = self.move(batch)
         return moved | {name: moved[name].to(memory_format=self.layout) for name in ("image", "mask")}
 
-    def noise(self, positions: Tensor, t: int) -> list[Tensor]:
-        """The generator's two noise maps of each sample at reasoning step t, [B, 1, H/2, W/2] each."""
+    def draw_noise(self, positions: Tensor, t: int) -> list[Tensor]:
+        """Draw the generator's two noise maps of each sample at reasoning step t, [B, 1, S/2, S/2] each."""
         half = self.size // 2
         maps = []
         for position in positions.tolist():
             seed = np.random.SeedSequence([self.config.seed, position, t]).generate_state(1, np.uint64)[0]
             source = torch.Generator().manual_seed(int(seed) % 2**63)
             maps.append(torch.randn(2, 1, half, half, generator=source))
-        return list(self.on_device(torch.stack(maps, dim=1)))
+        return list(self.move_values(torch.stack(maps, dim=1)))
 
     # Algorithm 1
 
     @property
     def reasoning_steps(self) -> int:
-        """T at the present iteration, the largest one where it is random."""
+        """T in the present training step, the largest one where it is random."""
         return 1 if self.run.step <= self.config.single_step_iterations else self.config.reasoning_steps
 
     def draw_steps(self) -> int:
-        """T of the present iteration, the same in all processes and after a restart."""
+        """Draw T for the present training step, the same in all processes and after a restart."""
         if not self.config.random_steps:
             return self.reasoning_steps
         rng = np.random.default_rng([self.config.seed, streams.REASONING, self.run.step])
         return int(rng.integers(1, self.reasoning_steps, endpoint=True))
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
-        """Algorithm 1 on one batch (or several whose gradients are averaged): T updates of every network."""
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
+        """Algorithm 1, lines 2 to 11, on a batch (or several, gradients averaged): T updates of every network."""
         if not self.config.freeze_batch_statistics:
             self.share_buffers(self.generator.network, *self.losses.networks)
         for batch in batches:
             batch["composite"] = batch["image"] * (1 - batch["mask"])
             with torch.no_grad():
-                batch["wanted"] = self.losses.maps(batch["image"])
+                batch["wanted"] = self.losses.read_maps(batch["image"])
         for t in range(1, self.draw_steps() + 1):
             if self.config.update_order == "published":
                 # One forward serves both updates. Accumulated ones are done again for the generator's, so that the
@@ -195,16 +196,16 @@ class InpaintTrainer(Stage):
             del batch["wanted"]  # large, and the caller has no use for it
 
     def _complete(self, batch: dict[str, Any], t: int) -> Shown:
-        noise = self.noise(batch["position"], t)
+        noise = self.draw_noise(batch["position"], t)
         with self.accelerator.autocast():
             residual = self.generator.network(batch["composite"], batch["mask"], noise=noise)
         image = fill_step(batch["composite"], residual.float(), batch["mask"], batch["image"])
-        return Shown(image, batch["image"], batch["mask"], self.losses.maps(image), batch["wanted"])
+        return Shown(image, batch["image"], batch["mask"], self.losses.read_maps(image), batch["wanted"])
 
     def _update_generator(
         self, batches: list[dict[str, Any]], completed: list[Shown] | None, t: int
     ) -> list[Shown]:
-        """One update; returns what the generator was judged by, without gradients."""
+        """One update; returns what the losses looked at, without gradients."""
         results = []
         with self.freeze(*self.losses.networks):
             for i, batch in enumerate(batches):
@@ -222,7 +223,7 @@ class InpaintTrainer(Stage):
         for critic in self.critics:
             for shown in completed:
                 with self.accelerator.autocast():
-                    loss = critic.network(*critic.network.reads(shown))
+                    loss = critic.network(*critic.network.pick_inputs(shown))
                 self.accelerator.backward(loss / len(completed))
                 self.run.curves.record(**{critic.network.name: loss})
             self.update(critic)
@@ -230,7 +231,7 @@ class InpaintTrainer(Stage):
     # Results
 
     def copy_generator(self) -> ResidualInpainter:
-        """The generator with averaged parameters; unless frozen, its statistics are measured where options say so."""
+        """A copy of the generator with averaged parameters and, unless frozen, statistics measured for them."""
         network = self.copy_average(self.generator)
         if not self.config.freeze_batch_statistics:
             self.measure_statistics(network)
@@ -238,7 +239,7 @@ class InpaintTrainer(Stage):
 
     @torch.no_grad()
     def measure_statistics(self, network: ResidualInpainter) -> None:
-        """Running statistics of batch norm as means over `statistics_batches` batches, the same in all processes."""
+        """Set running statistics of batch norm to means over `statistics_batches` batches, equal in all processes."""
         if self.config.statistics_batches == 0:
             return
         network.eval()
@@ -252,7 +253,7 @@ class InpaintTrainer(Stage):
             image, mask = (batch[name].to(self.device) for name in ("image", "mask"))
             composite = image * (1 - mask)
             for t in range(1, self.reasoning_steps + 1):
-                residual = network(composite, mask, noise=self.noise(batch["position"], t))
+                residual = network(composite, mask, noise=self.draw_noise(batch["position"], t))
                 composite = fill_step(composite, residual, mask, image)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval()

@@ -10,8 +10,8 @@ from torch import Tensor
 from facekit.damage.mixtures import MaskSampler
 from facekit.models.residual_inpainter import ResidualInpainter
 from train.data.images import fit_square, to_tensor
-from train.engine.scores import distance_within, imagenet_distance, sharpness
-from train.engine.validation import own_share
+from train.engine.scores import compare_holes, load_imagenet_distance, sharpness
+from train.engine.validation import pick_own_share
 from train.inpaint.losses import fill_step
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MEANS = ("psnr", "ssim", "mae", "lpips", "imagenet")
 
 
 class InpaintValidation:
-    """The first pictures of a split, each with its own fixed mask (seeded by its number).
+    """Scores the first pictures of a split, each with a mask of its own that never changes.
 
     Attributes:
         batch_size: pictures that a process completes at once.
@@ -45,31 +45,33 @@ class InpaintValidation:
         masks = MaskSampler(size=trainer.size, **config.validation.masks)
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))
-            for picture in config.validation.first_pictures(config.image_column)
+            for picture in config.validation.load_first_pictures(config.image_column)
         ]
         self.masks = [
             torch.from_numpy(np.asarray(masks(np.random.default_rng([7, i])), np.float32))[None]
             for i in range(len(self.pictures))
         ]
         self.lpips = trainer.losses.lpips
-        self.distance = trainer.losses.imagenet or imagenet_distance(trainer.device, self.best == "imagenet")
+        self.distance = trainer.losses.imagenet or load_imagenet_distance(
+            trainer.device, self.best == "imagenet"
+        )
 
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Those of the averaged generator, see `score_network`."""
+        """Scores of the averaged generator, see `score_network`."""
         return self.score_network(self.trainer.copy_generator(), self.trainer.reasoning_steps)
 
     @torch.inference_mode()
     def score_network(self, network: ResidualInpainter, steps: int) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores after `steps` reasoning steps: the work is shared by all processes, each gets all pictures' scores.
+        """Scores after `steps` reasoning steps over all pictures, and rows of this process's first ones.
 
         Returns:
-            By name: the means of psnr (dB), ssim and mae (of [0, 1]) of whole pictures, of lpips where it is
-            available, and of `imagenet`, the distance in and next to the hole, where its weights are; and
-            `sharpness`, the median share of the original's energy of fine detail that the hole has.
-            Beside them, rows for a sample grid: masked, completed, original (this process's pictures).
+            The means of `psnr` (dB), `ssim` and `mae` (of colours in [0, 1]) of whole pictures, of `lpips` and of
+            `imagenet`, the ImageNet distance in and next to the hole, where their weights are installed; and
+            `sharpness`, the median share of the original's energy of fine detail that the hole has: the same in all
+            processes. Rows: masked, completed, original.
         """
         accelerator, count = self.trainer.accelerator, len(self.pictures)
-        device, own = accelerator.device, own_share(accelerator, count)
+        device, own = accelerator.device, pick_own_share(accelerator, count)
         # Each process fills in the rows of its own pictures; the sum over the processes is the whole table.
         table = torch.zeros(count, len(MEANS) + 1, device=device)
         rows: list[list[Tensor]] = [[], [], []]
@@ -101,7 +103,7 @@ class InpaintValidation:
         """What is averaged over the pictures, [B, 5] in the order of `MEANS`; 0 for what is not measured."""
         nothing = torch.zeros(len(image), device=image.device)
         lpips = self.lpips(filled, image).float() if self.lpips else nothing
-        distance = distance_within(self.distance, filled, image, mask) if self.distance else nothing
+        distance = compare_holes(self.distance, filled, image, mask) if self.distance else nothing
         pixels = [x.permute(0, 2, 3, 1).add(1).div(2).cpu().numpy() for x in (filled, image)]
         classic = torch.tensor([_classic(a, b) for a, b in zip(*pixels, strict=True)], dtype=torch.float32)
         return torch.cat([classic.to(image.device), lpips[:, None], distance[:, None]], dim=1)

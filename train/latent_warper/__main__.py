@@ -1,12 +1,13 @@
-"""Train FACEMUG's latent warping network (thesis 6.2.2, Algorithm 4) on a frozen encoder and prior.
+"""Train FACEMUG's latent warping network (thesis sections 6.2.2 and 6.2.6, Algorithm 4) on a frozen encoder and prior.
 
     accelerate launch -m train.latent_warper --config train/configs/latent_warper/thesis.yaml --data FOLDER \
         --style_encoder runs/encoder26/pipeline --prior PRIOR --pictures.identity_encoder IDENTITY \
         --output_dir runs/warper
 
-The network learns to undo what separates a face from a mixture with its mirror image, told by the codes of the face in
-other colours, at another size and partly covered: what those have in common with the face is its pose. Ends with
-`OUTPUT_DIR/pipeline/latent_warper`. The same command goes on where a run stopped.
+The network is given codes between those of a face and of its mirror image, and learns to turn them back into the
+face's. It is guided by the codes of the same face in other colours, at another size and partly covered: what these
+share with the face is its pose. Ends with `OUTPUT_DIR/pipeline/latent_warper`. The same command goes on where a run
+stopped.
 """
 
 from train.engine.config import read_config

@@ -1,4 +1,4 @@
-"""Pictures in other colours, at another size and partly covered: what a pose survives (Algorithm 4)."""
+"""Pictures in other colours, at another size and partly covered: changes that leave the pose (Algorithm 4, line 3)."""
 
 import numpy as np
 import torch
@@ -10,10 +10,13 @@ BRIGHTNESS, LEAST_CONTRAST, MOST_CONTRAST, MOST_SATURATION, SCALE = 0.5, 0.5, 1.
 
 
 def augment(images: Tensor, rngs: list[np.random.Generator], scale: float) -> Tensor:
-    """Pictures [B, 3, S, S] in [-1, 1] in other colours, resized by `scale`, a square of half their side covered.
+    """Augment pictures [B, 3, S, S] in [-1, 1]: other colours, resized by `scale`, a square of half the side set to 0.
 
     Brightness moves by up to 0.5, saturation is multiplied by 0 to 2 about each pixel's mean, contrast by 0.5 to 1.5
-    about each picture's mean. Resized pictures are padded by reflection or cropped to their size again.
+    about each picture's mean; nothing is clipped. Resized pictures are padded by reflection or cropped to their size.
+
+    Args:
+        rngs: a random stream for each picture.
     """
     draws = torch.tensor([rng.random(5).tolist() for rng in rngs]).to(images)
     shape = (-1, 1, 1, 1)
@@ -32,7 +35,7 @@ def augment(images: Tensor, rngs: list[np.random.Generator], scale: float) -> Te
 
 
 def rescale(images: Tensor, scale: float) -> Tensor:
-    """Pictures [B, 3, S, S] resized bilinearly about their centre, [B, 3, S, S] again."""
+    """Resize pictures [B, 3, S, S] bilinearly about their centre; padded by reflection or cropped to [B, 3, S, S]."""
     side = images.shape[-1]
     other = round(side * scale)
     images = F.interpolate(images, (other, other), mode="bilinear", align_corners=False)

@@ -18,13 +18,14 @@ class LatentWarperConfig(StageConfig):
 
     Attributes:
         style_encoder: folder or Hub id of the frozen encoder, of RGB or of all modalities.
-        prior: folder or Hub id of the frozen generator. Without losses on pictures it paints nothing.
-        warper: options of the network; its codes are the encoder's.
-        init_from: folder or Hub id of a network to go on with.
+        prior: folder or Hub id of the frozen generator; only losses on pictures make use of it.
+        warper: options of the network; the number and length of its codes are the encoder's.
+        init_from: folder or Hub id of a warper to start from.
         size: side of the pictures that are read and compared; larger ones of the prior are averaged down.
-        attribute_weight: of the mean square of the differences between the codes (Eq. 6.13).
+        learning_rate, betas: of the optimizer.
         optimizer: "adam" or "radam".
-        gradient_clip: as elsewhere; the first results are far from the codes.
+        attribute_weight: of the attribute loss (Eq. 6.13), here the mean square of the codes' differences.
+        gradient_clip: as in other stages; here it is on, since the first results are far from the codes.
         pictures, average, validation: groups, see `train.engine.options`.
     """
 

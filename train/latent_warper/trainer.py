@@ -1,4 +1,4 @@
-"""The latent warper's training: networks of one run, and an iteration of Algorithm 4."""
+"""The latent warper's training (thesis section 6.2.6, Algorithm 4)."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from train.latent_warper.validation import WarperValidation
 
 
 class LatentWarperTrainer(Stage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the latent warper on a frozen style encoder and prior."""
 
     config: LatentWarperConfig
 
@@ -50,42 +50,50 @@ class LatentWarperTrainer(Stage):
 
     # Codes and pictures
 
-    def codes(self, *images: Tensor) -> tuple[Tensor, ...]:
-        """Codes [B, t, D] of each of several batches of pictures."""
+    def encode(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """Codes [B, t, D] of each of several batches of pictures [B, 3, S, S], in one pass."""
         together = torch.cat(images)
         if self.encoder.config.in_channels == ENCODER_CHANNELS:
             together = encoder_input(together)
         with torch.no_grad(), self.accelerator.autocast():
             return self.encoder(together).float().chunk(len(images))
 
-    def task(self, image: Tensor, positions: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Lines 3 to 9: codes of the face, of the target and of the source, [B, t, D]."""
-        rngs = self.rngs(positions, Stream.TASK)
+    def draw_task(self, image: Tensor, positions: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw a task (Algorithm 4, lines 3 to 9): codes of faces, of targets and of sources, [B, t, D] each.
+
+        Args:
+            image: the faces, [B, 3, S, S] in [-1, 1].
+            positions: [B], the numbers of the samples.
+            scale: by which the targets' pictures are resized.
+        """
+        rngs = self.seed_rngs(positions, Stream.TASK)
         beta = torch.tensor([float(rng.random()) for rng in rngs], device=self.device)[:, None, None]
-        own, target, mirrored = self.codes(image, augment(image, rngs, scale), image.flip(3))
+        own, target, mirrored = self.encode(image, augment(image, rngs, scale), image.flip(3))
         return own, target, torch.lerp(mirrored, own, beta)
 
-    def picture(self, codes: Tensor, positions: Tensor) -> Tensor:
-        """The prior's picture of codes, averaged down to the pictures' size."""
-        image = self.prior(w_plus=codes, generator=self.generators(positions, Stream.PICTURE)).image.float()
+    def paint(self, codes: Tensor, positions: Tensor) -> Tensor:
+        """The prior's pictures of codes [B, t, D], averaged down to the pictures' size, [B, 3, S, S]."""
+        image = self.prior(
+            w_plus=codes, generator=self.seed_generators(positions, Stream.PICTURE)
+        ).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
-    # One iteration of Algorithm 4
+    # One step of Algorithm 4
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         for batch in batches:
             image, positions = batch["image"], batch["position"]
-            scale = float(self.step_rng(SCALE_STEP).uniform(1 - SCALE, 1 + SCALE))
-            own, target, source = self.task(image, positions, scale)
+            scale = float(self.seed_step_rng(SCALE_STEP).uniform(1 - SCALE, 1 + SCALE))
+            own, target, source = self.draw_task(image, positions, scale)
             warped = self.warper.network(target, source)
             attribute = F.mse_loss(warped, own)
             loss, terms = self.config.attribute_weight * attribute, {"attribute": attribute}
             if self.losses.active:
                 with self.accelerator.autocast():
-                    extra, named = self.losses(self.picture(warped, positions), image)
+                    extra, named = self.losses(self.paint(warped, positions), image)
                 loss, terms = loss + extra, terms | named
             self.accelerator.backward(loss / len(batches))
-            # What leaving the codes as they are would be worth.
+            # For comparison: the errors of the target's and of the source's codes, left as they are.
             terms |= {"target": F.mse_loss(target, own), "source": F.mse_loss(source, own)}
             self.run.curves.record(
                 loss_warper=loss, **{f"warper_{name}": value for name, value in terms.items()}
@@ -96,11 +104,11 @@ class LatentWarperTrainer(Stage):
 
     @torch.no_grad()
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Source face, pose reference (the next face), the prior's pictures of the source's codes and of the warped."""
+        """Source face; the next face, whose pose it gets; the prior's pictures of the source's and the warped codes."""
         image, positions = batch["image"][:8], batch["position"][:8]
-        (source,) = self.codes(image)
+        (source,) = self.encode(image)
         warped = self.copy_average(self.warper)(source.roll(-1, 0), source)
-        made = [self.picture(codes, positions) for codes in (source, warped)]
+        made = [self.paint(codes, positions) for codes in (source, warped)]
         rows = [image, image.roll(-1, 0), *made]
         side = min(row.shape[-1] for row in rows)
         return [F.adaptive_avg_pool2d(row, side) for row in rows]

@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.data.images import fit_square, to_tensor
-from train.engine.validation import own_share
+from train.engine.validation import pick_own_share
 
 if TYPE_CHECKING:
     from train.latent_warper.trainer import LatentWarperTrainer
 
-FIRST = 2**40  # the pictures' numbers begin where no training sample's are
+FIRST = 2**40  # number of the first picture, beyond those of all training samples
 
 
 class WarperValidation:
-    """The first pictures of a split, each with a task of its own that never changes."""
+    """Scores the first pictures of a split, each with a task of its own that never changes."""
 
     best = "attribute"
     better: ClassVar[dict[str, str]] = {"attribute": "lower"}
@@ -25,17 +25,20 @@ class WarperValidation:
         self.trainer, config = trainer, trainer.config
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))
-            for picture in config.validation.first_pictures(config.image_column)
+            for picture in config.validation.load_first_pictures(config.image_column)
         ]
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Mean squares: `attribute` of the warped codes' errors, `target` and `source` of what they are made of."""
+        """Mean squared errors over all pictures, the same in all processes; no rows of pictures.
+
+        `attribute` is that of the warped codes, `target` and `source` those of the codes that they are made of.
+        """
         trainer = self.trainer
         network, sums = trainer.copy_average(trainer.warper), torch.zeros(4)
-        for i in own_share(trainer.accelerator, len(self.pictures)):
+        for i in pick_own_share(trainer.accelerator, len(self.pictures)):
             image = self.pictures[i][None].to(trainer.device)
-            own, target, source = trainer.task(image, torch.tensor([FIRST + i]), 1.0)
+            own, target, source = trainer.draw_task(image, torch.tensor([FIRST + i]), 1.0)
             errors = [F.mse_loss(codes, own).item() for codes in (network(target, source), target, source)]
             sums += torch.tensor([*errors, 1.0])
         totals = trainer.accelerator.reduce(sums.to(trainer.device), "sum").tolist()

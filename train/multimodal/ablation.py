@@ -10,14 +10,14 @@ from facekit.models.refiner import RefinementAutoEncoder
 
 
 class AdditionFusion(nn.Module):
-    """(B): the three maps are added."""
+    """(B): the sum of the three maps, [B, C, H, W] each; style codes have no effect."""
 
     def forward(self, decoded: Tensor, encoded: Tensor, prior: Tensor, style: Tensor) -> Tensor:
         return decoded + encoded + prior
 
 
 class GatedFusion(nn.Module):
-    """(C): a gated convolution (Yu et al. 2019) of the three maps; the codes have no say in it."""
+    """(C): a gated convolution (Yu et al. 2019) of the three maps, [B, C, H, W] each; style codes have no effect."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class GatedFusion(nn.Module):
 
 
 class BanklessFusion(nn.Module):
-    """(E): Eq. 6.7 alone, without the prior's map."""
+    """(E): Eq. 6.7 alone, without the prior's map; maps [B, C, H, W], style codes [B, D]."""
 
     def __init__(self, channels: int, style_dim: int) -> None:
         super().__init__()
@@ -43,7 +43,11 @@ class BanklessFusion(nn.Module):
 
 
 class AblatedRefiner(RefinementAutoEncoder):
-    """`RefinementAutoEncoder` with `fusion` "add", "gated" or "no_bank" in place of its style fusion blocks."""
+    """`RefinementAutoEncoder` with `fusion` "add", "gated" or "no_bank" in place of its style fusion blocks.
+
+    Raises:
+        ValueError: another `fusion`.
+    """
 
     @register_to_config
     def __init__(

@@ -28,7 +28,7 @@ class GuidedValidation(MaskedValidation):
     """Validation of edits.
 
     Attributes:
-        semantics: folder of the label maps; default: the folder `semantic` in `data`.
+        semantics: folder of the label maps; None: the folder `semantic` in `data`.
     """
 
     semantics: str | None = None
@@ -49,20 +49,20 @@ class MultimodalConfig(GuidedLosses, StageConfig):
         init_from: folder or Hub id with `aggregation` and `refiner` (and `discriminator`) to start from; the refiner's
             `sample_size` may grow.
         quiet_styles: begin a new refiner with style layers that modulate little, see `train.starts.quiet`.
-        bank_start: begin the refiner's new sizes as readers of the prior's maps, see `train.starts.from_bank`.
-        guide_size: side at which pictures and modalities are prepared and the encoder reads them; the pictures that
-            are trained on are their averages. Default: the refiner's size.
+        bank_start: let the refiner's new sizes begin by painting the prior's maps, see `train.starts.from_bank`.
+        guide_size: side at which pictures and modalities are prepared and the encoder reads them, a multiple of the
+            refiner's; the refiner's pictures are averaged down from them. None: the refiner's size.
         masks: options of `facekit.damage.mixtures.MaskSampler` for the edited regions.
         same_image_probability: rho of Algorithm 5: how often the exemplars of a step are the pictures themselves.
-        projected_probability: share of those samples whose codes are not the exemplar's but those projected from the
-            input, as in an edit without exemplar; not in the thesis, the starter uses it.
+        projected_probability: share of the samples of such steps whose codes are not the exemplar's but those projected
+            from the input, as in an edit without exemplar; not in the thesis (0), the starter uses it.
         random_codes: where the codes mixed with an exemplar's come from: "mapping" (random z) or "faces" (known faces'
             codes beside the prior, for a prior without a trained mapping network).
-        bank_codes: whose features the bank holds: "projected" (Algorithm 5: of w^p) or "style" (section 6.2.5: of the
-            codes that the refiner gets).
+        bank_codes: the codes whose features the bank holds: "projected" (w^p, Algorithm 5) or "style" (those that the
+            refiner gets, section 6.2.5).
         ablation: "b" to "e" of Table 6.6: addition in place of style fusion, gated convolutions in its place, codes of
             the exemplar alone in the attribute loss, no feature bank.
-        betas: of Adam.
+        learning_rate, betas: of Adam.
         lazy_rates: lower learning rates and betas by what the regulariser's own updates add (StyleGAN2, appendix B).
         guidance: group, see `train.data.modalities`.
         pictures, adversarial, attribute, critic_augment, average, validation: groups, see `train.engine.options` and
@@ -70,8 +70,8 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             `validation.best` is "psnr" (codes of the picture itself), "psnr_guided" (everything drawn, codes
             projected), "psnr_alone" (nothing given) or "imagenet" (mean ImageNet distance of the first two, in and
             next to the hole).
-        l1_weight: pixel loss over the hole where the exemplar is the picture itself; not in the thesis, the starter
-            uses it.
+        l1_weight: of the mean absolute difference in the hole where the exemplar is the picture itself; not in the
+            thesis (0), the starter uses it.
     """
 
     style_encoder: str

@@ -10,24 +10,28 @@ from torch import Tensor
 
 from facekit.damage.mixtures import MaskSampler
 from facekit.pipelines.sample import CODES_FILE
-from train.data.modalities import ModalityPreparation, edit_keep, prepare_guided
+from train.data.modalities import ModalityPreparation, draw_edit_keep, prepare_guided
 from train.multimodal.config import MultimodalConfig
 
 
 def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
-    """Pictures with their modalities, `mask` [1, S, S], 1 = to be edited, and `keep` [4, S, S]."""
+    """Build the preparation of pictures with modalities, `mask` [1, S, S], 1 = to be edited, and `keep` [4, S, S].
+
+    Raises:
+        ValueError: the folder of label maps is missing, or the pictures come from several folders.
+    """
     masks = MaskSampler(size=size, **config.masks)
 
     def draw(position: int, rng: np.random.Generator) -> dict[str, Any]:
         mask = masks(rng)
-        keep = edit_keep(mask, config.guidance.threshold, rng)
+        keep = draw_edit_keep(mask, config.guidance.threshold, rng)
         return {"mask": torch.from_numpy(mask.astype(np.float32))[None], "keep": torch.from_numpy(keep)}
 
     return prepare_guided(config, size, draw)
 
 
-def known_codes(prior: str) -> Tensor:
-    """Codes of faces that a generator was published with, [M, n, D].
+def load_known_codes(prior: str) -> Tensor:
+    """Codes of faces [M, n, D] that lie beside the weights of a generator, in a folder.
 
     Raises:
         ValueError: there are none.

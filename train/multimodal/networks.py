@@ -16,7 +16,7 @@ from train.starts.quiet import quieten_styles
 
 
 def check_guides(encoder: StyleEncoder, prior: StyleGAN2Generator) -> None:
-    """ValueError when the encoder is not FACEMUG's or its codes are not the prior's."""
+    """Refuse an encoder that does not read all modalities or whose codes do not fit the prior. Raises ValueError."""
     if encoder.config.in_channels != ENCODER_CHANNELS:
         raise ValueError(
             f"the style encoder reads {encoder.config.in_channels} channels; one trained with --modalities true, "
@@ -33,7 +33,10 @@ def check_guides(encoder: StyleEncoder, prior: StyleGAN2Generator) -> None:
 def build_networks(
     config: MultimodalConfig, prior: StyleGAN2Generator, say: Callable[[str], None]
 ) -> tuple[MultimodalAggregation, RefinementAutoEncoder]:
-    """Aggregation and refiner for a prior: new, or those of `init_from`, grown to a larger `sample_size`.
+    """Build aggregation and refiner for a prior, or load those of `init_from` and grow them to a larger `sample_size`.
+
+    Args:
+        say: tells the person at the terminal that a refiner has grown.
 
     Raises:
         ValueError: options differ from the networks of `init_from`, or the refiner is larger than the prior.
@@ -57,7 +60,7 @@ def build_networks(
         kind, options = AblatedRefiner, {"fusion": FUSIONS[config.ablation]} | options
     refiner = kind(**options)
     if config.init_from is not None:
-        refiner, known = _continued(config, aggregation, refiner, say)
+        refiner, known = _continue_networks(config, aggregation, refiner, say)
         if config.bank_start:
             start_from_bank(refiner, prior, first_level=known)
         return aggregation, refiner
@@ -69,13 +72,16 @@ def build_networks(
     return aggregation, refiner
 
 
-def _continued(
+def _continue_networks(
     config: MultimodalConfig,
     aggregation: MultimodalAggregation,
     refiner: RefinementAutoEncoder,
     say: Callable[[str], None],
 ) -> tuple[RefinementAutoEncoder, int]:
-    """Both networks as `init_from` has them (the aggregation is filled in place), and how many sizes it knows."""
+    """Give both networks the weights of `init_from`: the refiner, grown where it has to, and how many sizes it had.
+
+    The aggregation is filled in place.
+    """
     source = str(config.init_from)
     old = load_component(type(refiner), source, "refiner")
     learned = load_component(MultimodalAggregation, source, "aggregation")

@@ -1,4 +1,4 @@
-"""FACEMUG's training: aggregation and refiner of one run, and an iteration of Algorithm 5."""
+"""FACEMUG's training (thesis chapter 6, Algorithm 5)."""
 
 import copy
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from facekit.models.stylegan2 import StyleGAN2Generator, mixed_styles
 from facekit.pipelines.edit.pipeline import FaceEditPipeline
 from train.data.exemplars import EXEMPLAR_SEED, pair_exemplars
 from train.data.label_maps import Labeller
-from train.data.modalities import encoder_view
+from train.data.modalities import show_encoder
 from train.data.samples import Preparation
 from train.engine.critic import AdversarialStage, Critic
 from train.engine.scores import code_distance
-from train.engine.stage import lazy_options, load_component
+from train.engine.stage import load_component, scale_rates
 from train.engine.streams import Multimodal as Stream
 from train.engine.streams import MultimodalStep as Choice
 from train.multimodal.config import MultimodalConfig
-from train.multimodal.data import known_codes, prepare_edits
+from train.multimodal.data import load_known_codes, prepare_edits
 from train.multimodal.networks import build_networks, check_guides
 from train.multimodal.validation import MultimodalValidation
 from train.starts.critic import build_critic
 
 
 class MultimodalTrainer(AdversarialStage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains aggregation, refiner and a discriminator on a frozen style encoder and prior."""
 
     config: MultimodalConfig
 
@@ -48,7 +48,9 @@ class MultimodalTrainer(AdversarialStage):
         self.guide_size = config.guide_size or self.size
         if self.guide_size % self.size:
             raise ValueError(f"guide_size {self.guide_size} is no multiple of the refiner's size {self.size}")
-        self.faces = known_codes(config.prior).to(self.device) if config.random_codes == "faces" else None
+        self.faces = (
+            load_known_codes(config.prior).to(self.device) if config.random_codes == "faces" else None
+        )
         self.labeller = Labeller(config.guidance.labelled_by, self.device)
         self.aggregation = self.learn(aggregation, config.learning_rate, config.betas, config.average)
         self.refiner = self.learn(refiner, config.learning_rate, config.betas, config.average)
@@ -62,35 +64,41 @@ class MultimodalTrainer(AdversarialStage):
             )
             same = {name: refiner.config[name] for name in ("sample_size", "channel_base", "max_channels")}
             critic = build_critic(same | config.discriminator, config.init_from, self.run.say)
-            self.critic = Critic(self, self.learn(critic, **lazy_options(rate, betas, every)), augment)
+            self.critic = Critic(self, self.learn(critic, **scale_rates(rate, betas, every)), augment)
         self.build_losses()
         self.accelerator.register_for_checkpointing(augment)
 
     # Data
 
-    def preparation(self) -> Preparation:
+    def build_preparation(self) -> Preparation:
         return prepare_edits(self.config, self.guide_size)
 
     def batches(self, start: int | None = None) -> Iterator[dict[str, Any]]:
-        """As `Stage.batches`, all at the guide size.
+        """As `Stage` does, with what `prepare_edits` adds, and `exemplar` [B, 3, S, S] where it may be another picture.
 
-        Beside what `prepare_edits` adds, `exemplar`, as the image, where it may be another one.
+        S is the guide size.
         """
         config, pictures = self.config, super().batches(start)
         if config.same_image_probability == 1:
             return pictures
         others = Preparation(self.guide_size, config.seed + EXEMPLAR_SEED, flip=config.flip)
-        return pair_exemplars(pictures, self.read_batches(config.source(), others, start))
+        return pair_exemplars(pictures, self.read_batches(config.make_source(), others, start))
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """As `Stage` does, with labels and colours where a parser makes them."""
         return self.labeller(self.move(batch))
 
     @torch.no_grad()
     def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
-        """Lines 5 to 29: what the learning networks are given.
+        """Lines 5 to 29 of Algorithm 5: what the learning networks are given.
 
-        `image` [B, 3, S, S], `mask` [B, 1, S, S], the modalities as they read them, `exemplar` at the guide size,
-        `codes` [B, t, D], and `bank`, the prior's maps.
+        Args:
+            same: whether the exemplars are the pictures themselves.
+
+        Returns:
+            `image` [B, 3, S, S], `mask` [B, 1, S, S], `sketch` [B, 1, S, S], `semantics` [B, 19, S, S] and `color`
+            [B, 3, S, S] at the refiner's size, `exemplar` at the guide size, `codes` [B, t, D], `bank`, the prior's
+            maps, and `position` [B].
         """
         exemplar = batch["image"] if same else batch["exemplar"]
         keep = batch["keep"]
@@ -98,25 +106,27 @@ class MultimodalTrainer(AdversarialStage):
             keep = torch.cat([keep[:, :1], torch.zeros_like(keep[:, 1:])], 1)
         ready = self.reduce(batch | {"keep": keep})
         with self.accelerator.autocast():
-            own = self.codes(exemplar)
+            own = self.encode(exemplar)
             projected = self.encoder(ready.pop("view")).float()
             if same:
                 swap = [
                     rng.random() < self.config.projected_probability
-                    for rng in self.rngs(batch["position"], Stream.PROJECTED)
+                    for rng in self.seed_rngs(batch["position"], Stream.PROJECTED)
                 ]
-                codes = torch.where(self.on_device(swap)[:, None, None], projected, own)
+                codes = torch.where(self.move_values(swap)[:, None, None], projected, own)
             elif self.config.ablation == "d":
                 codes = own
             else:
                 codes = self.diversify(own, batch["position"])
-            bank = self.bank(projected if self.config.bank_codes == "projected" else codes, batch["position"])
+            bank = self.read_bank(
+                projected if self.config.bank_codes == "projected" else codes, batch["position"]
+            )
         return ready | {"exemplar": exemplar, "codes": codes, "bank": bank}
 
     def reduce(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`view`, what the encoder reads at the guide size, and everything the refiner's side needs at its own."""
+        """Average a batch down to the refiner's size; beside it `view`, what the encoder reads at the guide size."""
         step = self.guide_size // self.size
-        view = encoder_view(batch, batch["keep"])
+        view = show_encoder(batch, batch["keep"])
         small = F.avg_pool2d(view, step) if step > 1 else view
         image = F.avg_pool2d(batch["image"], step) if step > 1 else batch["image"]
         # A pixel that is edited in part is edited.
@@ -128,58 +138,60 @@ class MultimodalTrainer(AdversarialStage):
 
     # Codes and pictures
 
-    def codes(self, image: Tensor) -> Tensor:
-        """Style codes [B, t, D] of whole pictures: all other modalities are absent."""
+    def encode(self, image: Tensor) -> Tensor:
+        """Style codes [B, t, D] of whole pictures [B, 3, S, S], without any other modality."""
         return self.encoder(encoder_input(image)).float()
 
     def diversify(self, own: Tensor, positions: Tensor) -> Tensor:
-        """Eq. 6.20: alpha times the exemplar's codes [B, t, D] and the rest of mixed random codes."""
+        """Eq. 6.20: alpha times the exemplars' codes [B, t, D], 1 - alpha times mixed random ones; alpha is drawn."""
         count = own.shape[1]
-        crossover = int(self.step_rng(Choice.CROSSOVER).integers(1, count))
+        crossover = int(self.seed_step_rng(Choice.CROSSOVER).integers(1, count))
         if self.faces is None:
-            z = self.normal(self.generators(positions, Stream.RANDOM_CODES), 2, self.prior.config.style_dim)
+            z = self.draw_normal(
+                self.seed_generators(positions, Stream.RANDOM_CODES), 2, self.prior.config.style_dim
+            )
             mixed = mixed_styles(self.prior.mapping, list(z.unbind(1)), count, crossover).float()
         else:
             pairs = [
                 rng.integers(len(self.faces), size=2).tolist()
-                for rng in self.rngs(positions, Stream.RANDOM_CODES)
+                for rng in self.seed_rngs(positions, Stream.RANDOM_CODES)
             ]
-            first, second = self.faces[self.on_device(pairs).T]
+            first, second = self.faces[self.move_values(pairs).T]
             mixed = torch.cat([first[:, :crossover], second[:, crossover:count]], 1)
-        shares = [float(rng.random()) for rng in self.rngs(positions, Stream.SHARE)]
-        return torch.lerp(mixed, own, self.on_device(shares)[:, None, None])
+        shares = [float(rng.random()) for rng in self.seed_rngs(positions, Stream.SHARE)]
+        return torch.lerp(mixed, own, self.move_values(shares)[:, None, None])
 
-    def bank(self, codes: Tensor, positions: Tensor) -> list[Tensor]:
-        """The prior's maps of codes, up to the refiner's size."""
-        generators, level = self.generators(positions, Stream.BANK), self.count // 2 - 1
+    def read_bank(self, codes: Tensor, positions: Tensor) -> list[Tensor]:
+        """The prior's feature maps of codes [B, t, D], up to the refiner's size."""
+        generators, level = self.seed_generators(positions, Stream.BANK), self.count // 2 - 1
         output = self.prior(w_plus=codes, generator=generators, stop_at=level, feature_layer="conv")
         return output.features
 
     def fill(self, batch: dict[str, Any], stream: int) -> Tensor:
-        """I_out [B, 3, S, S] (Eq. 6.1) of the networks that learn."""
-        generators = self.generators(batch["position"], stream)
+        """I_out [B, 3, S, S] (Eq. 6.1) by the networks that learn."""
+        generators = self.seed_generators(batch["position"], stream)
         return self.fill_with(self.aggregation.network, self.refiner.network, batch, generators)
 
     def fill_with(self, aggregation: Any, refiner: Any, batch: dict[str, Any], generators: Any) -> Tensor:
-        """The same of any networks; without generators with the stored noise."""
+        """The same by other networks; `generators` are for the refiner's noise, None uses the stored one."""
         names = ("image", "mask", "sketch", "semantics", "color")
         features = aggregation(*(batch[name] for name in names))
         noise = {"noise": "fixed"} if generators is None else {"generator": generators}
         image = refiner(features, batch["codes"], batch["bank"], **noise).float()
         return image * batch["mask"] + batch["image"] * (1 - batch["mask"])
 
-    # One iteration of Algorithm 5
+    # One step of Algorithm 5
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         # r > rho: other faces.
-        same = bool(self.step_rng(Choice.SAME).random() <= self.config.same_image_probability)
+        same = bool(self.seed_step_rng(Choice.SAME).random() <= self.config.same_image_probability)
         batches = [self.prepare(batch, same) for batch in batches]
         fakes = self._update_generator(batches, same)
         if self.critic is not None:
             self.critic.update(batches, [[fake] for fake in fakes])
 
     def _update_generator(self, batches: list[dict[str, Any]], same: bool) -> list[Tensor]:
-        """One step of aggregation and refiner -> the pictures it was taken on."""
+        """One update of aggregation and refiner -> the pictures that it was made on."""
         fakes = []
         with self.freeze(*self.judges):
             for batch in batches:
@@ -196,8 +208,8 @@ class MultimodalTrainer(AdversarialStage):
         return fakes
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
-        """Eq. 6.21."""
-        return code_distance(self.codes(image), batch["codes"], self.config.attribute.distance).mean()
+        """Diversity-enhanced attribute loss, [] (Eq. 6.21)."""
+        return code_distance(self.encode(image), batch["codes"], self.config.attribute.distance).mean()
 
     # Results
 
@@ -205,9 +217,9 @@ class MultimodalTrainer(AdversarialStage):
         """Masked with strokes, colours, filled by the averaged networks, truth."""
         few = self.prepare({name: value[:8] for name, value in batch.items()}, True)
         networks = self.copy_average(self.aggregation), self.copy_average(self.refiner)
-        filled = self.fill_with(*networks, few, self.generators(few["position"], Stream.SAMPLE_GRID)).clamp(
-            -1, 1
-        )
+        filled = self.fill_with(
+            *networks, few, self.seed_generators(few["position"], Stream.SAMPLE_GRID)
+        ).clamp(-1, 1)
         masked = few["image"] * (1 - few["mask"]) + 2 * few["sketch"]
         return [masked, few["color"], filled, few["image"]]
 
@@ -216,7 +228,7 @@ class MultimodalTrainer(AdversarialStage):
 
     def write_networks(self, folder: Path) -> None:
         if self.config.latent_warper is not None:
-            self.whole_pipeline().save_pretrained(folder)
+            self.build_pipeline().save_pretrained(folder)
         for name in ("aggregation", "refiner"):
             self.copy_average(getattr(self, name)).cpu().save_pretrained(folder / name)
         copy.deepcopy(self.encoder).cpu().save_pretrained(folder / "style_encoder")
@@ -224,8 +236,8 @@ class MultimodalTrainer(AdversarialStage):
         if self.critic is not None:
             self.copy_average(self.critic.learner).cpu().save_pretrained(folder / "discriminator")
 
-    def whole_pipeline(self) -> FaceEditPipeline:
-        """The pipeline around the averaged networks."""
+    def build_pipeline(self) -> FaceEditPipeline:
+        """Build the whole pipeline around the averaged networks."""
         config, parser, directions = self.config, None, None
         if config.guidance.face_parser is not None:
             found = load_parser(config.guidance.face_parser)

@@ -9,18 +9,18 @@ from torch import Tensor
 from facekit.damage.mixtures import MaskSampler
 from train.data.label_maps import LabelFolder
 from train.data.modalities import ModalityPreparation
-from train.engine.scores import distance_within, imagenet_distance, over_pictures, sharpness
-from train.engine.validation import join_rows, own_share
+from train.engine.scores import average_scores, compare_holes, load_imagenet_distance, sharpness
+from train.engine.validation import join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.multimodal.trainer import MultimodalTrainer
 
 
 class MultimodalValidation:
-    """The first pictures of a split, each with its own fixed mask, filled three ways.
+    """Scores the first pictures of a split, each with a mask of its own that never changes, filled in three ways.
 
-    Codes of the picture itself and all modalities in the hole; the same modalities with projected codes, as an edit
-    without an exemplar; nothing at all.
+    `psnr`: with the codes of the picture itself and all modalities in the hole; `psnr_guided`: with the same modalities
+    and codes projected from them, as in an edit without exemplar; `psnr_alone`: with nothing given.
 
     Raises:
         OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
@@ -38,9 +38,9 @@ class MultimodalValidation:
         if config.guidance.semantics == "folder":
             labels = LabelFolder(config.validation.data, config.validation.semantics)
         prepare = ModalityPreparation(size, 0, flip=False, labels=labels)
-        self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
+        self.distance = load_imagenet_distance(trainer.device, needed=self.best == "imagenet")
         self.pictures: list[dict[str, Tensor]] = []
-        for i, picture in enumerate(config.validation.first_pictures(config.image_column)):
+        for i, picture in enumerate(config.validation.load_first_pictures(config.image_column)):
             sample = prepare(picture, i)
             sample["mask"] = torch.from_numpy(masks(np.random.default_rng([7, i])).astype(np.float32))[None]
             sample["position"] = torch.tensor(i)
@@ -48,18 +48,17 @@ class MultimodalValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Mean PSNR (dB) of each way, shared by all processes, and rows of this one's first pictures.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
-        With it, of the first two ways together, `sharpness` (the share of the truth's fine detail that the hole has,
-        median over the pictures) and, where its weights are installed, `imagenet` (mean ImageNet distance in and next
-        to the hole).
-
-        Rows: masked with strokes, colours, the three fills, truth.
+        Returns:
+            The mean PSNR (dB) of each way; of the first two together `sharpness`, the share of the truth's fine detail
+            that the hole has (median over the pictures), and, where its weights are installed, `imagenet`, the mean
+            ImageNet distance in and next to the hole. Rows: masked with strokes, colours, the three fills, truth.
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
         networks = trainer.copy_average(trainer.aggregation), trainer.copy_average(trainer.refiner)
         table, rows = torch.zeros(len(self.pictures), len(self.WAYS) + 2), []
-        for i in own_share(accelerator, len(self.pictures)):
+        for i in pick_own_share(accelerator, len(self.pictures)):
             batch: dict[str, Any] = trainer.to_device(self.pictures[i])
             fills = []
             for k, way in enumerate(self.WAYS):
@@ -70,21 +69,21 @@ class MultimodalValidation:
                 if k < 2:
                     table[i, -2] += sharpness(fills[-1], ready["image"], ready["mask"]).item() / 2
                     if self.distance is not None:
-                        seen = distance_within(self.distance, fills[-1], ready["image"], ready["mask"])
+                        seen = compare_holes(self.distance, fills[-1], ready["image"], ready["mask"])
                         table[i, -1] += seen.item() / 2
                 if k == 0:
                     drawn = ready["image"] * (1 - ready["mask"]) + 2 * ready["sketch"], ready["color"]
             if len(rows) < 8:
                 rows.append((*drawn, *fills, ready["image"]))
         names = (*self.WAYS, "sharpness", *(["imagenet"] if self.distance else []))
-        return over_pictures(accelerator, table, names), join_rows(rows)
+        return average_scores(accelerator, table, names), join_rows(rows)
 
     def make_ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:
-        """What the networks are given."""
+        """What the networks are given for one of the ways: as of `MultimodalTrainer.prepare`, without exemplar."""
         trainer, mask = self.trainer, batch["mask"]
         given = torch.zeros_like(mask) if way == "psnr_alone" else mask
         ready = trainer.reduce(batch | {"keep": torch.cat([1 - mask, given, given, given], 1)})
         projected = trainer.encoder(ready.pop("view")).float()
-        codes = trainer.codes(batch["image"]) if way == "psnr" else projected
+        codes = trainer.encode(batch["image"]) if way == "psnr" else projected
         bank_codes = projected if trainer.config.bank_codes == "projected" else codes
-        return ready | {"codes": codes, "bank": trainer.bank(bank_codes, batch["position"])}
+        return ready | {"codes": codes, "bank": trainer.read_bank(bank_codes, batch["position"])}

@@ -10,25 +10,27 @@ from train.engine.stage import StageConfig
 
 @dataclass(kw_only=True)
 class ParserConfig(StageConfig):
-    """Pictures with label maps.
+    """Options of the face parser's training, of which the thesis has none.
 
     Attributes:
-        labels: folder with one 8-bit, one-channel map per picture, at the picture's path within the data (or its
+        labels: folder with one 8-bit, one-channel map per picture, at the picture's path within the data (or under its
             name alone) with .png; values 0..18 in the order of `facekit.conditions.semantics.CLASS_NAMES`, others
-            are not learnt. By default `semantic` in the folder of the data.
-        scores: JSON lines with `file_name` and `score` (0..1), or "none": how far each map can be trusted. By
-            default `semantic.jsonl` in the folder of the data, where it exists.
-        min_score: pictures with less are left out; the others weigh as much as their score.
+            are not learnt. None: `semantic` in the folder of the data.
+        scores: file of JSON lines with `file_name` and `score` (0..1), how far each map can be trusted; "none": all of
+            them wholly. None: `semantic.jsonl` in the folder of the data, where it exists.
+        min_score: pictures with a lower score are left out; the others weigh as much as their score.
         parser: options of the network.
         init_from: folder or Hub id of a parser to start from.
         scale, turn, shift: largest change of size (factor), rotation (degrees) and place (share of the side).
         colour: 0..1, strength of the changes of light, contrast and colour.
         blur: share of the pictures that are made soft or noisy.
         learning_rate: the highest; one cycle rises to it and ends at zero at `max_steps`.
-        warm_up: share of the steps in which it rises.
-        balance: 0..1, exponent of a class's weight, (its share of the pixels) ** -balance, at most `largest_weight`.
-        correction: 0..1, how far the finished network takes that weight back from its logits: none of it favours small
-            classes most, all of it counts every pixel alike.
+        betas, weight_decay: of AdamW.
+        warm_up: share of the steps in which the learning rate rises.
+        balance: 0..1, exponent of a class's weight, (its share of the pixels) ** -balance, at most `largest_weight`
+            times that of the commonest class.
+        correction: 0..1, the part of these weights that is taken back from the logits of the finished network: 0
+            favours small classes most, 1 counts every pixel alike.
         validation: group, see `train.engine.options`: the maps above `min_score` are scored, and `best` is where their
             mean IoU is highest.
         dice_weight: weight of the Dice loss beside cross entropy.

@@ -15,19 +15,21 @@ from facekit.conditions.semantics import MIRRORED
 from train.data.images import ImageSource, fit_square, read_picture, to_tensor
 from train.parser.config import ParserConfig
 
-UNLABELLED = -1  # of these int16 maps, as the losses leave it out; files say 255
+UNLABELLED = -1  # in these int16 maps, which losses leave out; files have 255
 
 
 @dataclass
 class Pair:
-    """Where a picture and its map lie, and how far the map is trusted (0..1)."""
+    """Files of a picture and its map, and how far the map is trusted (0..1)."""
 
     picture: Path
     labels: Path
     score: float
 
     def read(self, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 `[H, W, 3]` and the map int16 `[H, W]`, -1 where unlabelled; with `size` scaled to that square.
+        """The picture, uint8 `[H, W, 3]`, and its map, int16 `[H, W]`, -1 where unlabelled.
+
+        With `size` the middle square of both, scaled to that side.
 
         Raises:
             ValueError: the map has another size than the picture, or is no one-channel picture.
@@ -51,11 +53,11 @@ class Pair:
 
 
 class PairSource:
-    """The pictures of a split for which a good enough map exists, as `train.data.samples.training_batches` reads them.
+    """The pictures of a split whose maps are good enough, as `train.data.samples.read_batches` reads them.
 
     Raises:
-        ValueError: no picture is left, or they come as a stream.
-        OSError: a map or the scores are missing.
+        ValueError: no picture is left, one has no score, or they come as a stream.
+        OSError: a map or the file of scores is missing.
     """
 
     image_column = "pair"
@@ -80,7 +82,7 @@ class PairSource:
         self.skip_broken = config.skip_broken
         self.pairs = []
         for row in rows:
-            within = place_in(root, Path(row[config.image_column]["path"]))
+            within = find_place(root, Path(row[config.image_column]["path"]))
             score = 1.0
             if scores is not None:
                 if within.as_posix() not in scores:
@@ -103,8 +105,8 @@ class PairSource:
         return {self.image_column: self.pairs[index]}
 
 
-def place_in(root: Path, picture: Path) -> Path:
-    """A picture's path within the data. The datasets library may remember where a copy of the same data lay.
+def find_place(root: Path, picture: Path) -> Path:
+    """Find a picture's path within the folder `root`, where the datasets library may name a copy of the same data.
 
     Raises:
         OSError: it is not there.
@@ -117,7 +119,7 @@ def place_in(root: Path, picture: Path) -> Path:
 
 
 def read_scores(given: str | None, usual: Path) -> dict[str, float] | None:
-    """Score of each file name, or None when all maps are trusted."""
+    """The scores of maps by file name, of the file `given`, else of `usual`; None where all maps are trusted."""
     if given == "none" or (given is None and not usual.exists()):
         return None
     lines = (Path(given) if given is not None else usual).read_text().splitlines()
@@ -125,7 +127,7 @@ def read_scores(given: str | None, usual: Path) -> dict[str, float] | None:
 
 
 def find_map(folder: Path, picture: Path) -> Path:
-    """The map of a picture, by its path within the data or its name alone."""
+    """The map's file of a picture, by the picture's path within the data or its name alone. Raises OSError."""
     for candidate in (folder / picture.with_suffix(".png"), folder / f"{picture.stem}.png"):
         if candidate.is_file():
             return candidate
@@ -133,7 +135,10 @@ def find_map(folder: Path, picture: Path) -> Path:
 
 
 class PairPreparation:
-    """One pair, mirrored, moved and recoloured at random: `image`, `labels`, `score`, `position`."""
+    """Makes a sample of a pair, mirrored, moved and recoloured at random.
+
+    Its parts: `image` [3, S, S] in [-1, 1], `labels` int64 [S, S] (-1 where unlabelled), `score`, `position`.
+    """
 
     def __init__(self, size: int, config: ParserConfig) -> None:
         self.size, self.config, self.seed = size, config, config.seed
@@ -157,7 +162,7 @@ class PairPreparation:
     def move(
         self, pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same random similarity transform of both, to the training size; what it uncovers is unlabelled."""
+        """Transform both by the same random similarity, to the training size; what it uncovers is unlabelled."""
         config = self.config
         height, width = labels.shape
         factor = config.scale ** rng.uniform(-1, 1) * self.size / min(height, width)
@@ -178,13 +183,13 @@ class PairPreparation:
 
 
 def mirror(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and map as in a mirror: left parts become right ones."""
+    """Mirror picture and map; left parts become right ones."""
     swapped = np.array([*MIRRORED, UNLABELLED], np.int16)[labels]  # -1 takes the last
     return np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(swapped[:, ::-1])
 
 
 def recolour(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Random gamma, light and contrast, saturation and tint of a uint8 `[H, W, 3]` picture."""
+    """Change gamma, contrast, saturation, tint and light of a picture uint8 `[H, W, 3]` at random; `strength` 0..1."""
     x = pixels.astype(np.float32) / 255
     x = x ** np.float32(np.exp(strength * rng.uniform(-0.4, 0.4)))
     mean = x.mean()
@@ -198,15 +203,23 @@ def recolour(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> n
 
 
 def soften(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur of up to a sixtieth of the side, then a little noise: as made faces and small photos are."""
+    """Blur a picture uint8 `[H, W, 3]` by a sigma of up to a sixtieth of its height, then add a little noise.
+
+    So look small photos, and faces that networks made.
+    """
     sigma = rng.uniform(0.3, max(pixels.shape[0] / 60, 0.4))
     x = cv2.GaussianBlur(pixels, (0, 0), sigma).astype(np.float32)
     x += rng.normal(0, rng.uniform(0, 6), x.shape)
     return np.rint(x.clip(0, 255)).astype(np.uint8)
 
 
-def class_weights(source: PairSource, balance: float, largest: float, sample: int = 300) -> Tensor:
-    """Weight of each class, from its share of the pixels of some maps; the mean over pixels is 1."""
+def weigh_classes(source: PairSource, balance: float, largest: float, sample: int = 300) -> Tensor:
+    """The weight of each class `[C]`, by its share of the pixels of some maps; the mean over pixels is 1.
+
+    Args:
+        balance, largest: see `train.parser.config.ParserConfig`.
+        sample: number of maps that are counted, spread over all.
+    """
     counts = np.zeros(len(MIRRORED))
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
         labels = source.pairs[index].read()[1]

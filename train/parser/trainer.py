@@ -1,4 +1,4 @@
-"""The face parser's training: the network, its data, and what happens in an iteration."""
+"""The face parser's training."""
 
 import math
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from facekit.conditions.semantics import CLASS_NAMES
 from facekit.models.face_parser import FaceParser
 from train.engine.stage import Stage, load_component
 from train.parser.config import ParserConfig
-from train.parser.data import PairPreparation, PairSource, class_weights
+from train.parser.data import PairPreparation, PairSource, weigh_classes
 from train.parser.validation import ParserValidation, paint_maps
 
 
-def one_cycle(step: int, max_steps: int, warm_up: float) -> float:
-    """Share of the highest learning rate in a step, from 1 on: a line up from a 25th, half a cosine down to zero."""
+def find_rate_share(step: int, max_steps: int, warm_up: float) -> float:
+    """Share of the highest learning rate in a step (counted from 1): a line up from 0.04, half a cosine down to 0."""
     top = max(warm_up * max_steps, 1.0)
     if step <= top:
         return 0.04 + 0.96 * step / top
@@ -26,7 +26,7 @@ def one_cycle(step: int, max_steps: int, warm_up: float) -> float:
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - Dice overlap of each picture's classes, `[B]`: mean over the classes that its map has.
+    """1 - Dice overlap, `[B]`: of each picture the mean over the classes that its map has.
 
     Args:
         logits: `[B, C, H, W]`.
@@ -41,7 +41,7 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class ParserTrainer(Stage):
-    """The parser, its data, and what happens in an iteration."""
+    """Trains the parser on pictures and maps, by cross entropy and Dice loss."""
 
     config: ParserConfig
 
@@ -57,14 +57,14 @@ class ParserTrainer(Stage):
             )
         self.size = parser.config.sample_size
         self.source = PairSource(config, config.data, config.split, config.exclude)
-        self.weights = class_weights(self.source, config.balance, config.largest_weight).to(self.device)
+        self.weights = weigh_classes(self.source, config.balance, config.largest_weight).to(self.device)
         parser = parser.to(memory_format=torch.channels_last)
         self.parser = self.learn(parser, config.learning_rate, config.betas, optimizer=torch.optim.AdamW)
         for group in self.parser.optimizer.param_groups:
             group["weight_decay"] = config.weight_decay
         self.held_out = None
         if config.validation.data is not None:
-            # Scored with every picture of the split, whoever made it.
+            # `exclude` does not count here: every picture of the split is scored.
             self.held_out = PairSource(config, config.validation.data, config.validation.split, {})
         self.run.say(f"{len(self.source)} pictures to train on, {len(self.held_out or [])} to validate on")
 
@@ -72,9 +72,9 @@ class ParserTrainer(Stage):
         """`image` [B, 3, S, S] in [-1, 1], `labels` [B, S, S] (-1: unlabelled), `score` [B], `position` [B]."""
         return self.read_batches(self.source, PairPreparation(self.size, self.config), start)
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         config = self.config
-        share = one_cycle(self.run.step, config.max_steps, config.warm_up)
+        share = find_rate_share(self.run.step, config.max_steps, config.warm_up)
         for group in self.parser.optimizer.param_groups:
             group["lr"] = config.learning_rate * share
         for batch in batches:
@@ -96,7 +96,7 @@ class ParserTrainer(Stage):
     # Results
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Pictures, their maps, what the parser makes of them."""
+        """Pictures, their maps, and the parser's maps."""
         image, labels = batch["image"][:8], batch["labels"][:8]
         self.parser.network.eval()
         logits = self.parser.network(image)
@@ -105,7 +105,7 @@ class ParserTrainer(Stage):
 
     @torch.no_grad()
     def finish(self) -> FaceParser:
-        """The network as it is written: the classes' weights (partly) taken back from its logits."""
+        """A copy as it is written: the part `correction` of the classes' weights is taken back from its logits."""
         network = self.copy_average(self.parser)
         last = network.head[0]
         # Four channels a class, one for each pixel of a block.

@@ -14,6 +14,7 @@ class PriorConfig(StageConfig):
     Attributes:
         prior, discriminator: options of the two networks, which have one `sample_size`.
         init_from: folder or Hub id with `prior` and `discriminator` to start from.
+        learning_rate, betas: of Adam, for both.
         style_mixing: probability that a sample's styles come from two z.
         adversarial, path, critic_augment, average: groups, see `train.engine.options`.
         latent_samples: z over which the mean style `latent_avg` is measured at the end.

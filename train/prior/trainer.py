@@ -1,4 +1,4 @@
-"""StyleGAN2's training: generator and discriminator of one run, and what happens in an iteration."""
+"""StyleGAN2's training (Karras et al. 2020)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,13 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.weights.imagenet import load_efficientnet_lite
 from train.engine.critic import Critic
 from train.engine.path_length import MeanLength, regularize_path
-from train.engine.stage import Stage, lazy_options, load_component
+from train.engine.stage import Stage, load_component, scale_rates
 from train.engine.streams import Prior as Stream
 from train.prior.config import PriorConfig
 
 
 class PriorTrainer(Stage):
-    """Generator and discriminator of one run, and what happens in an iteration."""
+    """Trains the generator, its mapping network and a discriminator."""
 
     config: PriorConfig
 
@@ -33,7 +33,7 @@ class PriorTrainer(Stage):
         rate = config.learning_rate, config.betas
         self.prior = self.learn(
             prior,
-            **lazy_options(*rate, config.path.every),
+            **scale_rates(*rate, config.path.every),
             average=config.average,
         )
         natural = None
@@ -42,7 +42,7 @@ class PriorTrainer(Stage):
             critic = FeatureCritic(channels=config.adversarial.channels)
             learner = self.learn(critic, config.adversarial.projected_learning_rate, (0.0, 0.99))
         else:
-            learner = self.learn(self._build_critic(), **lazy_options(*rate, config.adversarial.r1_every))
+            learner = self.learn(self._build_critic(), **scale_rates(*rate, config.adversarial.r1_every))
         augment = config.critic_augment.make()
         self.critic = Critic(self, learner, augment, natural)
         self.mean_length = MeanLength().to(self.device)
@@ -62,29 +62,29 @@ class PriorTrainer(Stage):
 
     # Samples
 
-    def styles(self, positions: Tensor, stream: int) -> Tensor:
-        """Style vectors [B, n, D] of numbered samples, some mixed of two z at a random layer."""
+    def draw_styles(self, positions: Tensor, stream: int) -> Tensor:
+        """Draw style vectors [B, n, D] of samples by their numbers [B]; some are mixed from two z at a random layer."""
         prior = self.prior.network
         count, dim = prior.num_styles, prior.config.style_dim
-        z = self.normal(self.generators(positions, stream), 2, dim)
+        z = self.draw_normal(self.seed_generators(positions, stream), 2, dim)
         first, second = prior.mapping(z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
         mixes = [
             int(rng.integers(1, count)) if rng.random() < self.config.style_mixing else count
-            for rng in self.rngs(positions, Stream.MIXING + stream)
+            for rng in self.seed_rngs(positions, Stream.MIXING + stream)
         ]
         crossover = torch.tensor(mixes, device=self.device)[:, None, None]
         layer = torch.arange(count, device=self.device)[None, :, None]
         return torch.where(layer < crossover, first[:, None], second[:, None])
 
     def sample(self, positions: Tensor, stream: int) -> Tensor:
-        """Pictures [B, 3, S, S]."""
-        w_plus = self.styles(positions, stream)
-        noise = self.generators(positions, Stream.NOISE + stream)
+        """Paint pictures [B, 3, S, S] of drawn styles, in [-1, 1] but not clipped."""
+        w_plus = self.draw_styles(positions, stream)
+        noise = self.seed_generators(positions, Stream.NOISE + stream)
         return self.prior.network(w_plus=w_plus, generator=noise).image
 
-    # One iteration: D, R1, G, path length
+    # One step: D, R1, G, path length
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         with torch.no_grad(), self.accelerator.autocast():
             fakes = [[self.sample(batch["position"], Stream.FAKE).float()] for batch in batches]
         self.critic.update(batches, fakes)
@@ -105,10 +105,10 @@ class PriorTrainer(Stage):
 
     def _regularize_prior(self, batch: dict[str, Any]) -> None:
         position = batch["position"][: max(len(batch["position"]) // self.config.path.batch_shrink, 1)]
-        w_plus = self.styles(position, Stream.PATH)
-        noise = self.generators(position, Stream.NOISE + Stream.PATH)
+        w_plus = self.draw_styles(position, Stream.PATH)
+        noise = self.seed_generators(position, Stream.NOISE + Stream.PATH)
         image = self.prior.network(w_plus=w_plus, generator=noise).image
-        direction = self.normal(self.generators(position, Stream.DIRECTION), *image.shape[1:])
+        direction = self.draw_normal(self.seed_generators(position, Stream.DIRECTION), *image.shape[1:])
         regularize_path(self, self.mean_length, image, w_plus, direction)
         self.update(replace(self.prior, average=None))
 
@@ -118,16 +118,19 @@ class PriorTrainer(Stage):
         """Pictures of the averaged generator: as drawn, and truncated at 0.7."""
         prior = self.copy_average(self.prior)
         positions = torch.arange(min(8, max(4, len(batch["image"]))))
-        z = self.normal(self.generators(positions, Stream.SAMPLE_GRID), prior.config.style_dim)
-        prior.latent_avg.copy_(self.mean_style(prior, 1000).expand_as(prior.latent_avg))
+        z = self.draw_normal(self.seed_generators(positions, Stream.SAMPLE_GRID), prior.config.style_dim)
+        prior.latent_avg.copy_(self.measure_mean_style(prior, 1000).expand_as(prior.latent_avg))
         return [prior(z=z, noise="fixed", truncation_psi=psi).image for psi in (1.0, 0.7)]
 
-    def mean_style(self, prior: StyleGAN2Generator, count: int) -> Tensor:
+    def measure_mean_style(self, prior: StyleGAN2Generator, count: int) -> Tensor:
+        """The mean style of `count` random z, the same for a seed."""
         return prior.mean_style(count, torch.Generator().manual_seed(self.config.seed))
 
     def write_networks(self, folder: Path) -> None:
         prior = self.copy_average(self.prior)
-        prior.latent_avg.copy_(self.mean_style(prior, self.config.latent_samples).expand_as(prior.latent_avg))
+        prior.latent_avg.copy_(
+            self.measure_mean_style(prior, self.config.latent_samples).expand_as(prior.latent_avg)
+        )
         prior.cpu().save_pretrained(folder / "prior")
         name = "discriminator" if self.critic.natural is None else "feature_critic"
         self.copy_average(self.critic.learner).cpu().save_pretrained(folder / name)

@@ -24,18 +24,18 @@ class RestorerConfig(StageConfig):
     Attributes:
         prior, style_encoder, code_diffuser: folders or Hub ids of the frozen networks; the diffuser's holds
             `scheduler` too. Without `code_diffuser` only ablation a can run.
-        prompts: False trains without codes and features (zeros), a first stage that needs no other network:
-            `restorer` must then say the whole shape, and the codes' influence starts at zero for the next stage.
+        prompts: false trains with zeros in place of codes and features, a first stage that needs no other network:
+            `restorer` must then give all sizes, and the codes have no effect at the beginning of the next stage.
         restorer, discriminator: options of the two networks.
         discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
-        init_from: folder or Hub id of a restorer to start from. Options in `restorer` that leave the shapes alone
+        init_from: folder or Hub id of a restorer to start from. Options in `restorer` that change no shapes
             (`dropout`, `residual`) may differ from its own.
         quiet_styles: begin with style layers that modulate almost nothing, see `train.starts.quiet`.
         ablation: "a" to "d" of Table 3.3.
-        l1_weight: pixel loss, not in the thesis; the starter uses it.
-        chroma_weight: the same of colour alone, see `chroma_distance`; not in the thesis, the starter uses it against
-            coloured fringes, which critics mind little.
-        betas: of Adam; the published code's differ, see the configuration.
+        learning_rate, betas: of Adam; for the published code's see `train/configs/restorer/published.yaml`.
+        l1_weight: of the pixel loss, mean absolute difference; not in the thesis (0), the starter uses it.
+        chroma_weight: of such a loss on colour alone, see `chroma_distance`; not in the thesis (0), the starter uses it
+            against coloured fringes, which critics hardly punish.
         style_mixing: probability that an update's random styles come from two z.
         pictures, adversarial, average, validation: groups, see `train.engine.options`. Held-out pictures are damaged
             by a fixed draw; `validation.best` is "psnr", "ssim" or "imagenet" (ImageNet distance).

@@ -8,17 +8,20 @@ from facekit.models.layers.linear import channels_at
 from facekit.models.restorer import RestoreAutoEncoder
 
 
-def style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
-    """Which numbers of a style vector are the style codes' (none without them), which the random style's."""
+def find_style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
+    """Which numbers of a style vector are the style code's (none without codes), and which the random style's."""
     size = restorer.config.style_dim
     first = size if restorer.config.use_style_codes else 0
     return range(first), range(first, first + size)
 
 
-def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
-    """The same weights under other options that leave the shapes alone: `dropout`, `residual`.
+def change_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> RestoreAutoEncoder:
+    """A restorer of the same weights with other options, of those that change no shapes: `dropout`, `residual`.
 
-    One that becomes residual begins as the identity. RuntimeError when shapes differ.
+    One that becomes residual begins as the identity.
+
+    Raises:
+        RuntimeError: an option changes shapes.
     """
     if all(restorer.config[name] == value for name, value in options.items()):
         return restorer
@@ -29,8 +32,8 @@ def with_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> Resto
     return changed
 
 
-def no_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
-    """Zeros in the place of codes and features, `image` [B, 3, S, S]."""
+def make_empty_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
+    """Zeros for the restorer in place of codes and features, by the names of its arguments; `image` is [B, 3, S, S]."""
     config, batch = restorer.config, image.shape[0]
     features = [image.new_zeros(())] + [
         image.new_zeros(()).expand(

@@ -1,4 +1,4 @@
-"""The restorer's training: networks of one run, and what happens in an iteration."""
+"""The restorer's training (thesis section 3.2.4)."""
 
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,19 @@ from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, load_component, load_scheduler
 from train.engine.streams import Restorer as Stream
 from train.restorer.config import ABLATIONS, RestorerConfig
-from train.restorer.networks import no_prompts, style_columns, with_options
+from train.restorer.networks import change_options, find_style_columns, make_empty_prompts
 from train.restorer.validation import RestorerValidation
 from train.starts.quiet import quieten_styles, silence_codes
 
 
 def chroma_distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of colours less their lightness, over cells of 2 x 2 pixels; [B, 3, H, W] each."""
+    """Mean absolute difference of colours without their lightness, over cells of 2 x 2 pixels; [B, 3, H, W] each."""
     made, wanted = (F.avg_pool2d(x - x.mean(1, keepdim=True), 2) for x in (image.float(), target.float()))
     return F.l1_loss(made, wanted)
 
 
 class RestorerTrainer(Stage):
-    """Networks of one run, and what happens in an iteration."""
+    """Trains the restoration auto-encoder and a discriminator on a frozen prior, style encoder and code diffuser."""
 
     config: RestorerConfig
 
@@ -79,28 +79,28 @@ class RestorerTrainer(Stage):
         same = {name: self.prior.config[name] for name in names} if config.prompts else {}
         if config.init_from is not None:
             restorer = load_component(RestoreAutoEncoder, config.init_from, "restorer")
-            restorer = with_options(restorer, config.restorer)
+            restorer = change_options(restorer, config.restorer)
         else:
             restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
             if not config.prompts:
-                silence_codes(restorer, style_columns(restorer)[0])
+                silence_codes(restorer, find_style_columns(restorer)[0])
         if config.quiet_styles:
-            quieten_styles(restorer, style_columns(restorer)[1])
+            quieten_styles(restorer, find_style_columns(restorer)[1])
         options = {name: restorer.config[name] for name in names if name != "style_dim"}
         return restorer, self._build_critic(options)
 
     # The frozen part
 
     @torch.no_grad()
-    def prompts(self, batch: dict[str, Any], stream: int = Stream.PROMPTS) -> dict[str, Any]:
-        """Clean codes and prior features of a batch, as `style_codes` and `features`; zeros without prompts."""
+    def make_prompts(self, batch: dict[str, Any], stream: int = Stream.PROMPTS) -> dict[str, Any]:
+        """Clean codes of a batch, `style_codes` [B, n, D], and the prior's `features`; zeros without prompts."""
         if not self.config.prompts:
-            return no_prompts(self.restorer.network, batch["damaged"])
-        generators = self.generators(batch["position"], stream)
+            return make_empty_prompts(self.restorer.network, batch["damaged"])
+        generators = self.seed_generators(batch["position"], stream)
         with self.accelerator.autocast():
             codes = self.style_encoder(batch["damaged"]).float()
             if self.code_diffuser is not None:
-                noisy = self.normal(generators, *codes.shape[1:])
+                noisy = self.draw_normal(generators, *codes.shape[1:])
                 for timestep in self.scheduler.timesteps:
                     predicted = self.code_diffuser(noisy, timestep, codes).float()
                     noisy = self.scheduler.step(predicted, timestep, noisy, generators).prev_sample
@@ -113,12 +113,12 @@ class RestorerTrainer(Stage):
         return {"style_codes": codes, "features": features}
 
     def restore(self, batch: dict[str, Any], prompts: dict[str, Any], stream: int) -> Tensor:
-        """Restored pictures [B, 3, S, S] under fresh random styles."""
-        generators = self.generators(batch["position"], stream)
+        """Restored pictures [B, 3, S, S] under fresh random styles, in [-1, 1] but not clipped."""
+        generators = self.seed_generators(batch["position"], stream)
         dim, count = self.restorer.network.config.style_dim, self.restorer.network.num_styles
-        z, crossover = list(self.normal(generators, 2, dim).unbind(1)), None
+        z, crossover = list(self.draw_normal(generators, 2, dim).unbind(1)), None
         # A choice for all samples of the update, in all processes.
-        choice = self.step_rng(stream)
+        choice = self.seed_step_rng(stream)
         if choice.random() < self.config.style_mixing:
             crossover = int(choice.integers(1, count))
         else:
@@ -127,10 +127,10 @@ class RestorerTrainer(Stage):
             batch["damaged"], **prompts, z=z, crossover=crossover, generator=generators
         ).image.float()
 
-    # One iteration: D, R1, G
+    # One step: D, R1, G
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
-        prompts = [self.prompts(batch) for batch in batches]
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
+        prompts = [self.make_prompts(batch) for batch in batches]
         if self.critic is not None:
             with torch.no_grad(), self.accelerator.autocast():
                 fakes = [
@@ -173,7 +173,7 @@ class RestorerTrainer(Stage):
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
         """Damaged, the prior's picture of the clean codes, restored, truth."""
         few = {name: value[:8] for name, value in batch.items()}
-        prompts = self.prompts(few)
+        prompts = self.make_prompts(few)
         rows = [few["damaged"], self.restore_averaged(few, prompts), few["image"]]
         if self.prior is not None:
             guess = self.prior(w_plus=prompts["style_codes"], noise="fixed").image
@@ -181,8 +181,8 @@ class RestorerTrainer(Stage):
         return rows
 
     def restore_averaged(self, batch: dict[str, Any], prompts: dict[str, Any]) -> Tensor:
-        """What the averaged restorer makes of them."""
-        generators = self.generators(batch["position"], Stream.SAMPLE_GRID)
+        """Pictures [B, 3, S, S] in [-1, 1] that the averaged restorer makes of a batch."""
+        generators = self.seed_generators(batch["position"], Stream.SAMPLE_GRID)
         return self.copy_average(self.restorer)(
             batch["damaged"], **prompts, generator=generators
         ).image.clamp(-1, 1)

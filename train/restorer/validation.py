@@ -9,16 +9,16 @@ from torch import Tensor
 
 from facekit.damage.degrade import degrade_pair
 from train.data.images import fit_square, to_tensor
-from train.engine.scores import imagenet_distance, over_pictures, sharpness
+from train.engine.scores import average_scores, load_imagenet_distance, sharpness
 from train.engine.streams import Restorer as Stream
-from train.engine.validation import join_rows, own_share
+from train.engine.validation import join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.restorer.trainer import RestorerTrainer
 
 
 class RestorerValidation:
-    """The first pictures of a split, each damaged by a draw of its own that never changes.
+    """Scores the first pictures of a split, each damaged by a draw of its own that never changes.
 
     Raises:
         OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
@@ -29,9 +29,9 @@ class RestorerValidation:
     def __init__(self, trainer: "RestorerTrainer") -> None:
         self.trainer, config = trainer, trainer.config
         self.best = config.validation.best
-        self.distance = imagenet_distance(trainer.device, needed=self.best == "imagenet")
+        self.distance = load_imagenet_distance(trainer.device, needed=self.best == "imagenet")
         self.pictures: list[dict[str, Any]] = []
-        for i, picture in enumerate(config.validation.first_pictures(config.image_column)):
+        for i, picture in enumerate(config.validation.load_first_pictures(config.image_column)):
             pixels = fit_square(picture, trainer.size, None)
             damaged, target = degrade_pair(pixels, config.damage, np.random.default_rng([7, i]))
             pair = {"image": to_tensor(target)[None], "damaged": to_tensor(damaged)[None]}
@@ -39,17 +39,18 @@ class RestorerValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over all pictures, shared by all processes, and rows of this one's first ones.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
-        Means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`; `sharpness` is the median share
-        of the truth's energy of fine detail. Rows: damaged, restored, truth.
+        Returns:
+            The means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`, and `sharpness`, the
+            median share of the truth's energy of fine detail. Rows: damaged, restored, truth.
         """
         trainer, count = self.trainer, len(self.pictures)
         network, table, rows = trainer.copy_average(trainer.restorer), torch.zeros(count, 4), []
-        for i in own_share(trainer.accelerator, count):
+        for i in pick_own_share(trainer.accelerator, count):
             batch = trainer.to_device(self.pictures[i])
-            prompts = trainer.prompts(batch, Stream.VALIDATION_PROMPTS)
-            generators = trainer.generators(batch["position"], Stream.VALIDATION)
+            prompts = trainer.make_prompts(batch, Stream.VALIDATION_PROMPTS)
+            generators = trainer.seed_generators(batch["position"], Stream.VALIDATION)
             image = network(batch["damaged"], **prompts, generator=generators).image.float().clamp(-1, 1)
             a, b = (x[0].permute(1, 2, 0).add(1).div(2).cpu().numpy() for x in (image, batch["image"]))
             psnr = -10 * np.log10(max(float(np.square(a - b).mean()), 1e-10))
@@ -59,4 +60,4 @@ class RestorerValidation:
             table[i] = torch.tensor([psnr, ssim, fine, distance])
             rows.append((batch["damaged"], image, batch["image"]))
         names = ("psnr", "ssim", "sharpness", *(["imagenet"] if self.distance else []))
-        return over_pictures(trainer.accelerator, table, names), join_rows(rows[:8])
+        return average_scores(trainer.accelerator, table, names), join_rows(rows[:8])

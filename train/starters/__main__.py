@@ -32,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         plans = share_out(plan_stages(family, options.only), options.minutes, options.parallel)
         check(family, plans, options.minutes)
         held = lock_family(family, plans)
-        # Now, so that what is missing shows before the training and not after it.
+        # Imported here, so that a missing package shows before the training and not after it.
         from train.starters.results import write_results
 
-        told = {plan.name: {"minutes": plan.minutes, "needs": plan.needs} for plan in plans}
-        (family.output / "plan.json").write_text(json.dumps(told, indent=1) + "\n")
+        planned = {plan.name: {"minutes": plan.minutes, "needs": plan.needs} for plan in plans}
+        (family.output / "plan.json").write_text(json.dumps(planned, indent=1) + "\n")
         failed = run(plans, family, options.parallel, options.num_processes)
         write_results(family, plans)
         os.close(held)

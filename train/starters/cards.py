@@ -1,4 +1,4 @@
-"""The words of a family's model cards, from what its stages tell."""
+"""The texts of a family's model cards, from what its stages wrote."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from train.starters.family import STAGES, Family
-from train.starters.history import MEASURES, History, number, stage_table
+from train.starters.history import MEASURES, History, format_number, format_stages
 from train.starters.kinds import PRIOR, Kind
 
 INVENTED = "Not for identifying people or for claims about how somebody looks: what it paints is invented."
@@ -45,11 +45,11 @@ class Pictures:
     """What the family was trained on.
 
     Attributes:
-        counts: pictures used of each folder, by the last part of its name.
-        weights: how often each is drawn, in the same order; they need not sum to 1.
-        left_out: pictures that were excluded.
-        excluded: by which values of which columns.
-        validation: last part of the name of the held-out pictures' folder, and their number; None without.
+        counts: last part of the name of each folder, and the number of its pictures that were used.
+        weights: how often each folder is drawn from, in the same order; they need not sum to 1.
+        left_out: number of pictures that were excluded.
+        excluded: metadata column -> values by which they were.
+        validation: last part of the name of the held-out pictures' folder, and their number; None without any.
     """
 
     counts: list[tuple[str, int]]
@@ -58,7 +58,8 @@ class Pictures:
     excluded: dict[str, list[Any]] = field(default_factory=dict)
     validation: tuple[str, int] | None = None
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
+        """Describe the pictures in a few sentences."""
         parts = [f"`{name}`, {count:,} pictures" for name, count in self.counts]
         if len(parts) > 1:
             total = sum(self.weights)
@@ -74,8 +75,8 @@ class Pictures:
         return text
 
 
-def losses_in_words(history: History) -> str:
-    """The loss terms of a stage, "none written" where it ended before its first line of curves."""
+def describe_losses(history: History) -> str:
+    """Name the loss terms of a stage in words, by the curves that it wrote."""
     critic = CRITICS.get(
         str(history.config.get("adversarial", {}).get("critic", "stylegan2")), "a discriminator"
     )
@@ -84,13 +85,13 @@ def losses_in_words(history: History) -> str:
     return ", ".join(words) or "too short for a line of curves"
 
 
-def hub_name(name: str) -> str:
-    """A folder's name as the Hub allows names of data sets."""
+def make_hub_name(name: str) -> str:
+    """Turn a folder's name into one that the Hub allows for data sets."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:90] or "pictures"
 
 
-def beginnings(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -> list[str]:
-    """Where networks came from that these stages did not train from scratch."""
+def describe_beginnings(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -> list[str]:
+    """Say where networks came from that these stages did not train from scratch, a sentence each."""
     found = []
     for chain in chains:
         first = chain[0]
@@ -99,11 +100,13 @@ def beginnings(kind: Kind, chains: Sequence[Sequence[History]], family: Family) 
         elif first.before is not None:
             found.append(f"`{first.stage}` went on from those of stage `{first.before}`.")
     trained = {history.stage for chain in chains for history in chain}
-    for stage in needed_stages(kind):
+    for stage in find_needed_stages(kind):
         if stage in family.starts and stage not in trained:
-            found.append(f"In place of stage `{stage}`: the networks of `{last_part(family.starts[stage])}`.")
+            found.append(
+                f"In place of stage `{stage}`: the networks of `{take_last_part(family.starts[stage])}`."
+            )
     if (
-        "autoencoder" in needed_stages(kind)
+        "autoencoder" in find_needed_stages(kind)
         and "autoencoder" not in kind.finals
         and "autoencoder" not in family.starts
     ):
@@ -111,46 +114,49 @@ def beginnings(kind: Kind, chains: Sequence[Sequence[History]], family: Family) 
     return found
 
 
-def needed_stages(kind: Kind) -> list[str]:
-    """Stages whose networks are in a model or were beside it when it was trained."""
+def find_needed_stages(kind: Kind) -> list[str]:
+    """Find the stages whose networks are in a model, or were read while it was trained."""
     needs = (need for stage in kind.completing for need in STAGES[stage].needs)
     return list(dict.fromkeys([*kind.completing, *kind.finals, *needs]))
 
 
-def datasets_of(kind: Kind, family: Family, pictures: Pictures, trained: bool) -> list[str]:
-    """Names of data sets for the front matter: the pictures', or, where all networks were given, those in their cards.
+def name_datasets(kind: Kind, family: Family, pictures: Pictures, trained: bool) -> list[str]:
+    """Name data sets for the front matter: the pictures', or, where all networks were given, those in their cards.
 
-    Where that says nothing, the pictures' again, since the Hub asks for some.
+    Where these cards name none it is the pictures' again, since the Hub asks for some.
+
+    Args:
+        trained: whether any of the model's networks was trained here.
     """
-    names = [hub_name(folder) for folder, _ in pictures.counts]
+    names = [make_hub_name(folder) for folder, _ in pictures.counts]
     if not trained:
-        folders = [family.starts[stage] for stage in needed_stages(kind) if stage in family.starts]
+        folders = [family.starts[stage] for stage in find_needed_stages(kind) if stage in family.starts]
         cards = [folder / "README.md" for folder in folders if (folder / "README.md").is_file()]
-        told = [name for file in cards for name in ModelCard.load(file).data.get("datasets") or []]
-        names = told or names
+        named = [name for file in cards for name in ModelCard.load(file).data.get("datasets") or []]
+        names = named or names
     return list(dict.fromkeys(names))
 
 
-def results_of(kind: Kind, size: int, pictures: Pictures, last: History) -> list[dict[str, Any]]:
-    """`model-index` of a card: the scores of the networks that it holds, if any were written."""
-    scores = last.kept_scores()
+def build_model_index(kind: Kind, size: int, pictures: Pictures, last: History) -> list[dict[str, Any]]:
+    """Build the `model-index` of a card: the scores of the networks that it holds; empty where there are none."""
+    scores = last.kept_scores
     if not scores or pictures.validation is None:
         return []
     folder, count = pictures.validation
     count = min(count, int(last.config.get("validation", {}).get("images", count)))
     metrics = [
-        {"type": name, "value": float(number(value)), "name": MEASURES[name].label}
+        {"type": name, "value": float(format_number(value)), "name": MEASURES[name].label}
         for name, value in scores.items()
     ]
-    told = {
+    result = {
         "task": {"type": kind.pipeline_tag, "name": f"validation of stage {last.stage}"},
-        "dataset": {"type": hub_name(folder), "name": f"{count} held-out pictures of {folder}"},
+        "dataset": {"type": make_hub_name(folder), "name": f"{count} held-out pictures of {folder}"},
         "metrics": metrics,
     }
-    return [{"name": kind.name(size), "results": [told]}]
+    return [{"name": kind.name(size), "results": [result]}]
 
 
-def card(
+def compose_card(
     kind: Kind,
     family: Family,
     pictures: Pictures,
@@ -161,13 +167,14 @@ def card(
     faces: str,
     codes: bool,
 ) -> str:
-    """The whole README.md of a model.
+    """Compose the whole README.md of a model.
 
     Args:
+        kind, family, pictures: what it is, what was asked for, and what it was trained on.
         chains: the stages behind each of the kind's networks, in order; none where the networks were given.
         megabytes, parameters: of all its networks.
-        curves: whether `curves.png` was drawn.
-        faces: what the contact sheet shows beside the photo, in words.
+        curves: whether there is `curves.png`.
+        faces: whose faces the contact sheet shows beside the photo, in words.
         codes: whether codes of faces lie beside the weights.
     """
     name, histories = kind.name(family.size), [history for chain in chains for history in chain]
@@ -176,10 +183,10 @@ def card(
         "library_name": "diffusers",
         "pipeline_tag": kind.pipeline_tag,
         "tags": ["facekit", "face", *kind.tags],
-        "datasets": datasets_of(kind, family, pictures, bool(histories)),
+        "datasets": name_datasets(kind, family, pictures, bool(histories)),
     }
     own = next((chain for chain in reversed(chains) if chain[-1].stage == kind.finals[-1]), None)
-    if own is not None and (results := results_of(kind, family.size, pictures, own[-1])):
+    if own is not None and (results := build_model_index(kind, family.size, pictures, own[-1])):
         front["model-index"] = results
     what = kind.what.format(size=family.size, codes="lie" if codes else "are missing")
     text = [
@@ -190,7 +197,7 @@ def card(
         "![samples](samples.png)",
         f"*{kind.shown.format(faces=faces)}*",
         "## Training",
-        f"- **Data**: {pictures.in_words()}" if histories else "- None of its networks was trained here.",
+        f"- **Data**: {pictures.describe()}" if histories else "- None of its networks was trained here.",
         *_training(kind, chains, family),
     ]
     if curves:
@@ -207,7 +214,7 @@ def card(
         text.append(
             "The licence says `other`: it is for whoever publishes the model to say what the pictures' terms allow."
         )
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n" + _joined(text)
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n" + _join(text)
 
 
 def _training(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -> list[str]:
@@ -215,36 +222,37 @@ def _training(kind: Kind, chains: Sequence[Sequence[History]], family: Family) -
     lines = []
     for history in (history for chain in chains for history in chain):
         config = history.config
-        data = folder_names(config.get("data"))
-        other = "" if data in ([], folder_names(family.data)) else f", on {' and '.join(data)}"
+        data = name_folders(config.get("data"))
+        other = "" if data in ([], name_folders(family.data)) else f", on {' and '.join(data)}"
         lines.append(
             f"- **{history.stage}**: {history.steps:,} steps of {config.get('batch_size', '?')}, {history.pictures:,} "
-            f"pictures seen{other}, {history.minutes:.1f} minutes, {precision_in_words(config)}. "
-            f"Losses: {losses_in_words(history)}."
+            f"pictures seen{other}, {history.minutes:.1f} minutes, {describe_precision(config)}. "
+            f"Losses: {describe_losses(history)}."
         )
-    lines += [f"- {line}" for line in beginnings(kind, chains, family)]
+    lines += [f"- {line}" for line in describe_beginnings(kind, chains, family)]
     return lines
 
 
-def precision_in_words(config: dict[str, Any]) -> str:
+def describe_precision(config: dict[str, Any]) -> str:
+    """The number format that a run with these options computed in, in words."""
     return {"bf16": "bfloat16", "fp16": "float16"}.get(str(config.get("mixed_precision")), "float32")
 
 
 def _scores(histories: Sequence[History], pictures: Pictures) -> list[str]:
     """A table of the stages' scores and what its columns mean."""
-    scored = [history for history in histories if history.scores()]
+    scored = [history for history in histories if history.scores]
     if not scored:
         return ["No held-out pictures were scored."]
-    used = [name for name in MEASURES if any(name in history.scores() for history in scored)]
+    used = [name for name in MEASURES if any(name in history.scores for history in scored)]
     where = "" if pictures.validation is None else f" of `{pictures.validation[0]}`"
     text = f"Scores on held-out pictures{where}, the last value / the best one: "
     text += "; ".join(f"`{name}`: {MEASURES[name].label}" for name in used) + ". "
     kept = [f"of `{history.stage}` those of the best `{history.kept}`" for history in scored if history.kept]
     text += f"The model has the last networks of each stage{''.join(f', but {each}' for each in kept)}."
-    return [stage_table(scored).rstrip("\n"), text]
+    return [format_stages(scored).rstrip("\n"), text]
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     """Paragraphs with an empty line between them, but none between the items of a list."""
     text = ""
     for before, part in zip(("", *parts), parts, strict=False):
@@ -253,12 +261,12 @@ def _joined(parts: Sequence[str]) -> str:
     return text + "\n"
 
 
-def folder_names(data: Any) -> list[str]:
-    """The last parts of the names of a run's folders of pictures."""
+def name_folders(data: Any) -> list[str]:
+    """Name the folders of a run's option `data` by the last parts of their paths."""
     folders = data if isinstance(data, (list, dict)) else [data] if data else []
-    return [last_part(folder) for folder in folders]
+    return [take_last_part(folder) for folder in folders]
 
 
-def last_part(folder: str | Path) -> str:
-    """The last part of a folder's name, whatever else stands before it."""
+def take_last_part(folder: str | Path) -> str:
+    """Take the last part of a folder's path; the rest tells about this machine and does not belong on a card."""
     return Path(folder).resolve().name

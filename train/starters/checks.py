@@ -1,4 +1,4 @@
-"""What can be known of a family before any work: pictures, networks, options, space. Each doubt is said at once."""
+"""Checks of a family before any work: pictures, networks, options, space."""
 
 import importlib
 import math
@@ -14,8 +14,9 @@ import yaml
 
 from train.engine.config import read_config
 from train.starters.family import STAGES, Family, StagePlan, holds
+from train.starters.kinds import find_untrained
 
-LEAST_MINUTES = 0.05  # a stage must at least be able to begin
+LEAST_MINUTES = 0.05  # a stage must be able to begin at least
 SPACE = 3 * 2**30  # bytes: networks, optimizers and two checkpoints of each stage
 CODES_FILE = "style_codes.safetensors"  # as `facekit.pipelines.sample` calls it
 LOOKED_AT = 12  # pictures in which a face is sought
@@ -46,7 +47,7 @@ NEVER_GO_ON = ("train.code_diffuser", "train.directions")
 
 
 def check(family: Family, plans: Sequence[StagePlan], minutes: float) -> None:
-    """All checks, and a line about each folder of pictures.
+    """Make all checks; print a line about each folder of pictures, and notes.
 
     Raises:
         ValueError: what was asked for cannot work.
@@ -54,18 +55,21 @@ def check(family: Family, plans: Sequence[StagePlan], minutes: float) -> None:
     """
     from facekit.weights.imagenet import efficientnet_lite_file
 
+    for name in find_untrained():
+        print(f"note: the method {name} is not trained here: its package has to train it")
     check_minutes(plans, minutes)
     check_starts(family, plans)
     efficientnet_lite_file(0)
     check_pictures(family, plans)
     for plan in plans:
-        read_options_of(plan.refreshed(family))
+        read_options_of(plan.refresh(family))
     check_codes(family, plans)
     check_parser(family, plans)
     check_space(family.output)
 
 
 def check_minutes(plans: Sequence[StagePlan], minutes: float) -> None:
+    """Refuse a time that is too short for all stages. Raises ValueError with how long is needed."""
     least = min(plan.minutes for plan in plans)
     if least < LEAST_MINUTES:
         needed = minutes * LEAST_MINUTES / least
@@ -75,13 +79,13 @@ def check_minutes(plans: Sequence[StagePlan], minutes: float) -> None:
 
 
 def check_starts(family: Family, plans: Sequence[StagePlan]) -> None:
-    """Whether the folders of `--init_from` have the networks of their stages."""
+    """Refuse folders of `--init_from` without the networks of their stages (OSError), or of no use (ValueError)."""
     running = {plan.name for plan in plans}
     for stage, folder in family.starts.items():
         module = STAGES[stage].module
         if not folder.is_dir():
             raise OSError(f"--init_from {stage}={folder}: there is no such folder")
-        wanted = networks_of(stage)
+        wanted = find_stage_networks(stage)
         missing = [name for name, kind in wanted.items() if not holds(folder, name, kind)]
         if missing:
             raise OSError(
@@ -99,14 +103,14 @@ def check_starts(family: Family, plans: Sequence[StagePlan]) -> None:
             raise OSError(f"--init_from {stage}={folder}: it has no scheduler, which belongs to the diffuser")
 
 
-def networks_of(stage: str) -> dict[str, str]:
-    """Names and classes of the networks that a stage writes and others go on with."""
+def find_stage_networks(stage: str) -> dict[str, str]:
+    """Names and classes of the networks that a stage writes and others begin from."""
     joint = {"prior": "StyleGAN2Generator"} if stage.startswith("autoencoder") else {}
     return joint | NETWORKS[STAGES[stage].module]
 
 
 def read_options_of(plan: StagePlan) -> Any:
-    """The options of a stage as it will read them, ValueError where it will refuse them."""
+    """Read the options of a stage as it will. Raises ValueError where it will refuse them."""
     options = getattr(importlib.import_module(f"{plan.module}.config"), OPTIONS[plan.module])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
@@ -118,9 +122,9 @@ def read_options_of(plan: StagePlan) -> Any:
 
 
 def check_codes(family: Family, plans: Sequence[StagePlan]) -> None:
-    """Whether a prior that is given brings the codes of faces that some stages mix."""
+    """Refuse a given prior without codes of faces where a stage mixes such codes. Raises OSError."""
     given = family.starts.get("autoencoder")
-    for values in (plan.refreshed(family).values for plan in plans):
+    for values in (plan.refresh(family).values for plan in plans):
         if given is None or values.get("random_codes") != "faces" or values.get("prior") != str(given):
             continue
         if not any((folder / CODES_FILE).is_file() for folder in (given / "prior", given)):
@@ -130,18 +134,23 @@ def check_codes(family: Family, plans: Sequence[StagePlan]) -> None:
 
 
 def check_parser(family: Family, plans: Sequence[StagePlan]) -> None:
-    """Whether the network that labels pictures is there, where one is to; a Hub id is left to the stage."""
+    """Refuse a missing face parser where a stage needs it; a Hub id is not looked up. Raises OSError."""
     if Path(family.parser).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", family.parser):
         return
     for plan in plans:
-        if plan.refreshed(family).values.get("guidance", {}).get("semantics") == "parser":
+        if plan.refresh(family).values.get("guidance", {}).get("semantics") == "parser":
             raise OSError(
                 f"--parser {family.parser}: there is no such folder, and stage {plan.name} needs it"
             )
 
 
 def check_pictures(family: Family, plans: Sequence[StagePlan]) -> None:
-    """Whether there are pictures to train on and to score; says how many, and whether they show faces."""
+    """Check the pictures to train on and to score; print how many there are, and a note where they show no faces.
+
+    Raises:
+        OSError: a folder is missing.
+        ValueError: no picture is left, label maps would be taken for pictures, or there are too few to score.
+    """
     from train.data.images import ImageSource
 
     for folder in family.data:
@@ -150,7 +159,7 @@ def check_pictures(family: Family, plans: Sequence[StagePlan]) -> None:
     rows = ImageSource(dict(family.data), exclude=family.exclude).load()
     for folder, part in zip(family.data, rows.parts, strict=True):
         maps = Path(folder).resolve() / "semantic"
-        if maps.is_dir() and any(maps in Path(file).resolve().parents for file in files_of(part)):
+        if maps.is_dir() and any(maps in Path(file).resolve().parents for file in list_files(part)):
             raise ValueError(
                 f"{folder}: the label maps in its folder `semantic` would be taken for pictures: put them elsewhere"
             )
@@ -175,7 +184,7 @@ def check_pictures(family: Family, plans: Sequence[StagePlan]) -> None:
         )
 
 
-def files_of(rows: Any) -> list[str]:
+def list_files(rows: Any) -> list[str]:
     """The files behind a table of pictures, without opening them."""
     import datasets
 
@@ -196,7 +205,7 @@ def shows_face(rows: Any) -> bool:
 
 
 def check_space(output: Path) -> None:
-    """OSError where the disk of a folder, which need not be there yet, is nearly full."""
+    """Refuse a folder, which need not exist yet, whose disk is nearly full. Raises OSError."""
     place = next(path for path in (output.absolute(), *output.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(place).free
     if free < SPACE:
@@ -206,7 +215,7 @@ def check_space(output: Path) -> None:
 
 
 def read_weight(entry: str) -> tuple[str, float]:
-    """FOLDER or FOLDER=WEIGHT -> both. ValueError for a weight that is no positive number."""
+    """Read FOLDER or FOLDER=WEIGHT -> both. Raises ValueError for a weight that is no positive number."""
     if Path(entry).is_dir() or "=" not in entry:
         return entry, 1.0
     folder, _, text = entry.rpartition("=")
@@ -220,7 +229,7 @@ def read_weight(entry: str) -> tuple[str, float]:
 
 
 def check_named_twice(folders: Sequence[str]) -> None:
-    """ValueError where two names are of one folder."""
+    """Refuse two names of one folder. Raises ValueError."""
     seen: dict[Path, str] = {}
     for folder in folders:
         place = Path(folder).resolve()

@@ -12,7 +12,7 @@ from train.engine.groups import merge, nest
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "train" / "configs"
-CHECKPOINT_MINUTES = 10  # a stage that is stopped loses no more than that
+CHECKPOINT_MINUTES = 10  # what a stage that is killed loses at most
 Values = dict[str, Any]
 # Networks with StyleGAN2's table of channels; the refiner takes the prior's.
 WITH_CHANNELS = ("prior", "restorer", "multi_style_generator")
@@ -23,12 +23,12 @@ class Family:
     """What the user asked for.
 
     Attributes:
-        data: folders of pictures and their weights.
-        validation, validation_split: held-out pictures, or None.
+        data: folders of pictures, and how often each is drawn from.
+        validation, validation_split: folder and split of the held-out pictures; None without any.
         output: folder of stages and results.
-        size: side of the pictures.
-        starts: stage -> folder of networks that it begins from, or that stand in for it.
-        parser: network that labels parts of faces.
+        size: side of the pictures in pixels.
+        starts: stage -> folder of networks that it begins from, or that take its place.
+        parser: folder or Hub id of the network that labels parts of faces.
         exclude: metadata column -> values that are left out.
         channels: `channel_base` and `max_channels` of all networks built as StyleGAN2's are; None: as configured.
         shared: options of every stage.
@@ -50,10 +50,11 @@ class Family:
     license: str = "other"
 
     def folder(self, stage: str) -> Path:
+        """Folder in which a stage writes."""
         return self.output / "stages" / stage
 
-    def result(self, stage: str) -> Path:
-        """Folder of a stage's networks: the best ones where they were scored, else the last, else what stands in."""
+    def find_result(self, stage: str) -> Path:
+        """Folder of a stage's networks: the best where they were scored, else the last, else those of `starts`."""
         for name in ("best", "pipeline", "directions"):
             if (self.folder(stage) / name).is_dir():
                 return self.folder(stage) / name
@@ -70,10 +71,10 @@ class Stage:
         module: what is launched, `python -m MODULE`; its options are in `MODULE.config`.
         config: file below `train/configs/`, without its ending.
         needs: stages whose networks it reads.
-        begins: stage whose networks it goes on with; it starts afresh where that one does not run.
-        share: of the time of all stages that run.
-        sizes: sides of a family's pictures at which it is part of the family.
-        fill: what it is told of the family, beside the pictures.
+        begins: stage whose networks it goes on with; None: it starts afresh, as where that one has not run.
+        share: of the time of all stages that run, in proportion to theirs.
+        fill: gives the options that depend on the family, beside its pictures.
+        sizes: sides of a family's pictures at which the stage is part of the family.
     """
 
     module: str
@@ -86,7 +87,7 @@ class Stage:
 
 
 def _sized(config: str, key: str, size: int, **more: Any) -> Values:
-    """The networks' options of a configuration at another size."""
+    """The options of a network in a configuration, under the name `key`, at another size."""
     return {key: read_yaml(CONFIGS / f"{config}.yaml")[key] | {"sample_size": size} | more}
 
 
@@ -107,8 +108,8 @@ def _autoencoder(config: str, side: int | None) -> Callable[[Family], Values]:
 
 def _frozen(family: Family, encoder: str = "autoencoder") -> Values:
     return {
-        "prior": str(family.result("autoencoder")),
-        "style_encoder": str(family.result(encoder)),
+        "prior": str(family.find_result("autoencoder")),
+        "style_encoder": str(family.find_result(encoder)),
     }
 
 
@@ -153,7 +154,7 @@ STAGES: dict[str, Stage] = {
     "restorer": Stage(
         "train.restorer", "restorer/starter", ("autoencoder", "code-diffuser"), "restorer-plain", 5.0,
         lambda family: _frozen(family) | _sized("restorer/starter", "restorer", family.size)
-        | {"code_diffuser": str(family.result("code-diffuser"))},
+        | {"code_diffuser": str(family.find_result("code-diffuser"))},
     ),
     "exemplar-128": Stage(
         "train.exemplar", "exemplar/starter-128", ("autoencoder",), None, 2.0,
@@ -167,7 +168,7 @@ STAGES: dict[str, Stage] = {
         "train.style_encoder", "style_encoder/multimodal-starter", ("autoencoder",), "autoencoder", 2.0,
         # What is scored elsewhere, reconstructions of whole pictures, is not what this stage learns.
         lambda family: _labels(family) | {"size": family.size, "validation": {"data": None}}
-        | {key: str(family.result("autoencoder")) for key in ("prior", "teacher")},
+        | {key: str(family.find_result("autoencoder")) for key in ("prior", "teacher")},
     ),
     "latent-warper": Stage(
         "train.latent_warper", "latent_warper/starter", ("autoencoder", "encoder-multimodal"), None, 1.0,
@@ -175,7 +176,7 @@ STAGES: dict[str, Stage] = {
     ),
     "directions": Stage(
         "train.directions", "", ("autoencoder",), None, 0.0,
-        lambda family: {"method": "pca", "prior": str(family.result("autoencoder"))},
+        lambda family: {"method": "pca", "prior": str(family.find_result("autoencoder"))},
     ),
     "edit-128": Stage(
         "train.multimodal", "multimodal/starter-128", ("autoencoder", "encoder-multimodal"), None, 2.0,
@@ -186,8 +187,8 @@ STAGES: dict[str, Stage] = {
         "edit-128", 5.0,
         lambda family: _frozen(family, "encoder-multimodal") | _labels(family)
         | _sized("multimodal/starter", "refiner", family.size)
-        | {"guide_size": family.size, "latent_warper": str(family.result("latent-warper")),
-           "directions": str(family.result("directions"))},
+        | {"guide_size": family.size, "latent_warper": str(family.find_result("latent-warper")),
+           "directions": str(family.find_result("directions"))},
     ),
 }  # fmt: skip
 
@@ -203,7 +204,14 @@ def holds(folder: Path, name: str, kind: str) -> bool:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage of one family, ready to run."""
+    """A stage of one family, ready to run.
+
+    Attributes:
+        needs: stages of this launch that end before it begins.
+        values: its options; empty until `refresh` fills them in.
+        folder: in which it writes.
+        share, minutes: its part of the time, and what that is.
+    """
 
     name: str
     module: str
@@ -215,17 +223,20 @@ class StagePlan:
 
     @property
     def result(self) -> Path:
+        """Folder that it leaves behind when it ends."""
         return self.folder / ("directions" if self.name == "directions" else "pipeline")
 
     @property
     def is_done(self) -> bool:
+        """Whether it was finished, in this launch or before."""
         return (self.folder / "done").is_file()
 
     def mark_done(self) -> None:
+        """Remember that it was finished."""
         (self.folder / "done").touch()
 
-    def refreshed(self, family: Family) -> "StagePlan":
-        """With the folders of what ran before it as they are now."""
+    def refresh(self, family: Family) -> "StagePlan":
+        """A copy with its options filled in, by the folders of the stages before it as they are now."""
         return dataclasses.replace(self, values=_values(self.name, family, self.minutes))
 
 
@@ -249,7 +260,7 @@ def _values(name: str, family: Family, minutes: float) -> Values:
             if isinstance(values.get(network), dict):  # else a finished one, which has its own
                 values[network] = values[network] | {"channel_base": base, "max_channels": most}
     begins = _begins(name, family)
-    before = family.starts.get(name) or (family.result(begins) if begins else None)
+    before = family.starts.get(name) or (family.find_result(begins) if begins else None)
     if before is not None and before.is_dir():
         values["init_from"] = str(before)
     return merge(values | family.shared, nest(family.own.get(name, {})))
@@ -264,7 +275,10 @@ def _begins(name: str, family: Family) -> str | None:
 
 
 def plan_stages(family: Family, only: Sequence[str] | None) -> list[StagePlan]:
-    """The stages that are to run, in an order in which each comes after what it needs.
+    """Plan the stages that are to run, each after those that it needs.
+
+    Args:
+        only: names of the stages; None: all of the family's size.
 
     Raises:
         ValueError: a stage is not part of a family of this size, or needs networks that no stage and no `starts` give.
@@ -278,7 +292,7 @@ def plan_stages(family: Family, only: Sequence[str] | None) -> list[StagePlan]:
     for name in chosen:
         stage = STAGES[name]
         for need in stage.needs:
-            if need not in chosen and not family.result(need).is_dir():
+            if need not in chosen and not family.find_result(need).is_dir():
                 raise ValueError(
                     f"stage {name} needs {need}: run it too, or name its folder, --init_from {need}=FOLDER"
                 )
@@ -289,7 +303,14 @@ def plan_stages(family: Family, only: Sequence[str] | None) -> list[StagePlan]:
 
 
 def share_out(plans: Sequence[StagePlan], minutes: float, parallel: int) -> list[StagePlan]:
-    """Minutes for each stage, by its share, such that all of them end after `minutes` of the clock."""
+    """Give each stage its minutes, by its share, so that all of them end after `minutes` of the clock.
+
+    Args:
+        parallel: number of stages that run side by side.
+
+    Raises:
+        ValueError: `minutes` or `parallel` is not above 0.
+    """
     if minutes <= 0 or parallel < 1:
         raise ValueError(f"minutes and parallel must be above 0, got {minutes:g} and {parallel}")
     whole = _length(plans, parallel)
@@ -299,7 +320,7 @@ def share_out(plans: Sequence[StagePlan], minutes: float, parallel: int) -> list
 
 
 def _length(plans: Sequence[StagePlan], parallel: int) -> float:
-    """How long stages of the length of their shares take when each starts as soon as it can."""
+    """How long stages take together, each as long as its share and begun as soon as it can be."""
     ends: dict[str, float] = {}
     lanes = [0.0] * parallel
     waiting = list(plans)

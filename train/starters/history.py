@@ -1,4 +1,4 @@
-"""What the folders of a family's stages tell: how long each trained, on what, how well it scored, and how it began."""
+"""What a family's stages wrote: how long each trained, on what, how well it scored, and what it began from."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.engine.checkpoints import checkpoints_of
+from train.engine.checkpoints import find_checkpoints
 from train.starters.family import STAGES, Family, StagePlan
 
 Line = dict[str, float]
@@ -15,13 +15,18 @@ Line = dict[str, float]
 
 @dataclass(frozen=True)
 class Measure:
-    """A validation score: what it is called, and how far a value is from the best there could be."""
+    """A validation score.
+
+    Attributes:
+        label: what it is called.
+        sense: which values are better: "high", "low", or "one", those near 1; "" where none is.
+    """
 
     label: str
-    sense: str  # "high", "low" or "one", which is best near 1; "" for what does not judge the networks
+    sense: str
 
-    def best(self, values: Sequence[float]) -> float | None:
-        """The best of values, or None where none is better than another."""
+    def find_best(self, values: Sequence[float]) -> float | None:
+        """Find the best of values; None where none is better than another."""
         keys = {"high": lambda x: -x, "low": lambda x: x, "one": lambda x: abs(x - 1)}
         return min(values, key=keys[self.sense]) if self.sense else None
 
@@ -51,9 +56,9 @@ class History:
         minutes, steps, pictures: of training so far, restarts included.
         config: the options of the run.
         curves: the lines of `curves.jsonl`.
-        kept: name of the score whose best networks are taken; None for the last ones.
+        kept: name of the score by which its networks were kept as the best; None where the last ones are taken.
         before: the stage that it went on from, or None.
-        given: last part of the name of the folder that it began from, where that was no stage's.
+        given: last part of the path of the folder that it began from, where that is no stage's; else None.
     """
 
     stage: str
@@ -66,25 +71,27 @@ class History:
     before: str | None
     given: str | None
 
+    @property
     def scores(self) -> dict[str, tuple[float, float | None]]:
-        """Last and best value of each validation score, in the order of `MEASURES`."""
+        """Last and best value of each validation score by name, in the order of `MEASURES`."""
         found = {}
         for name, measure in MEASURES.items():
-            values = [value for _, value in self.curve(f"validation_{name}")]
+            values = [value for _, value in self.find_curve(f"validation_{name}")]
             if values:
-                found[name] = (values[-1], measure.best(values))
+                found[name] = (values[-1], measure.find_best(values))
         return found
 
+    @property
     def kept_scores(self) -> dict[str, float]:
-        """All scores where the one by which networks were kept was the best; empty where none were kept so."""
+        """All scores at the step whose networks were kept as the best; empty where none were."""
         measure = MEASURES.get(self.kept or "")
-        points = {name: dict(self.curve(f"validation_{name}")) for name in MEASURES}
-        best = measure.best(list(points[self.kept].values())) if measure and self.kept else None
+        points = {name: dict(self.find_curve(f"validation_{name}")) for name in MEASURES}
+        best = measure.find_best(list(points[self.kept].values())) if measure and self.kept else None
         at = [seen for seen, value in points[self.kept or "psnr"].items() if value == best]
         return {name: values[at[0]] for name, values in points.items() if at and at[0] in values}
 
-    def curve(self, name: str) -> list[tuple[float, float]]:
-        """Pictures seen and value, where a value of that name was written."""
+    def find_curve(self, name: str) -> list[tuple[float, float]]:
+        """Find a curve: pairs of pictures seen and finite value, wherever a value of that name was written."""
         return [
             (line["samples"], line[name])
             for line in self.curves
@@ -100,16 +107,16 @@ class History:
 
 
 def read_history(family: Family, stage: str) -> History | None:
-    """What a stage's folder tells, None where nothing was trained in it."""
+    """Read the history of a stage from its folder; None where nothing was trained in it."""
     folder = family.folder(stage)
-    found = checkpoints_of(folder)
+    found = find_checkpoints(folder)
     if not found:
         return None
     state = json.loads((found[-1] / "run.json").read_text())
     config = state.get("config", {})
-    before, given = _beginning(config.get("init_from"))
+    before, given = _read_beginning(config.get("init_from"))
     kept = None
-    if family.result(stage).name == "best":
+    if family.find_result(stage).name == "best":
         kept = next(iter(state["best"]), None)
     return History(
         stage=stage,
@@ -124,7 +131,7 @@ def read_history(family: Family, stage: str) -> History | None:
     )
 
 
-def _beginning(folder: str | None) -> tuple[str | None, str | None]:
+def _read_beginning(folder: str | None) -> tuple[str | None, str | None]:
     """The stage, or else the folder, whose networks a run began with. The family may have been moved since."""
     if folder is None:
         return None, None
@@ -135,7 +142,7 @@ def _beginning(folder: str | None) -> tuple[str | None, str | None]:
 
 
 def read_curves(path: Path) -> list[Line]:
-    """The lines of a `curves.jsonl`, but for one that a kill cut short; empty where there is no such file."""
+    """Read the lines of a `curves.jsonl`, without one that a kill cut short; none where there is no such file."""
     lines = []
     for text in path.read_text().splitlines() if path.is_file() else []:
         try:
@@ -146,13 +153,17 @@ def read_curves(path: Path) -> list[Line]:
 
 
 def is_there(family: Family, stage: str) -> bool:
-    """Whether a stage was finished, or networks were given in its place: what it only began from does not count."""
+    """Whether a stage was finished, or networks were given in its place (not only to begin from)."""
     folder = family.folder(stage)
     return (folder / "done").is_file() or (stage in family.starts and not (folder / "config.yaml").is_file())
 
 
-def chain(family: Family, stage: str, others: Sequence[str] = ()) -> list[History]:
-    """A stage's history after those that it went on from, the first one first; without `others` and what was before."""
+def read_chain(family: Family, stage: str, others: Sequence[str] = ()) -> list[History]:
+    """Read the histories of a stage and of those that it went on from, the earliest first.
+
+    Args:
+        others: stages at which the chain ends; they and what came before them are left out.
+    """
     found: list[History] = []
     name: str | None = stage
     while name is not None and name not in others and len(found) < len(STAGES):
@@ -164,48 +175,54 @@ def chain(family: Family, stage: str, others: Sequence[str] = ()) -> list[Histor
     return found
 
 
-def number(value: float | None) -> str:
-    """Three or four digits, as in a table."""
+def format_number(value: float | None) -> str:
+    """Write a number with three or four digits, for a table; None as a dash."""
     if value is None:
         return "-"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells as a Markdown table."""
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write cells as a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def stage_table(histories: Sequence[History], planned: dict[str, float] | None = None) -> str:
-    """One line a stage: minutes (of those planned), steps, pictures, and each score's last and best value."""
-    used = [name for name in MEASURES if any(name in history.scores() for history in histories)]
+def format_stages(histories: Sequence[History], planned: dict[str, float] | None = None) -> str:
+    """Write a Markdown table, a line for each stage: minutes, steps, pictures, last and best value of each score.
+
+    Args:
+        planned: the minutes that a stage was to have, by name; they stand beside its own.
+    """
+    used = [name for name in MEASURES if any(name in history.scores for history in histories)]
     rows = []
     for history in histories:
         minutes = f"{history.minutes:.1f}"
         if planned is not None:
             minutes += f" of {planned[history.stage]:.1f}" if history.stage in planned else ""
-        scores, cells = history.scores(), []
+        scores, cells = history.scores, []
         for name in used:
             if name not in scores:
                 cells.append("")
                 continue
             last, best = scores[name]
-            cells.append(number(last) if best is None else f"{number(last)} / {number(best)}")
+            cells.append(
+                format_number(last) if best is None else f"{format_number(last)} / {format_number(best)}"
+            )
         rows.append([history.stage, minutes, f"{history.steps:,}", f"{history.pictures:,}", *cells])
-    return markdown_table(["stage", "minutes", "steps", "pictures seen", *used], rows)
+    return format_table(["stage", "minutes", "steps", "pictures seen", *used], rows)
 
 
-def table_of(family: Family, plans: Sequence[StagePlan]) -> str:
-    """`table.md`: all stages of a family, those of earlier launches included."""
+def format_family(family: Family, plans: Sequence[StagePlan]) -> str:
+    """Write the text of `table.md`: all stages of a family, those of earlier launches included."""
     found = (read_history(family, stage) for stage in STAGES)
     histories = [history for history in found if history is not None]
     planned = {plan.name: plan.minutes for plan in plans}
-    used = [name for name in MEASURES if any(name in history.scores() for history in histories)]
+    used = [name for name in MEASURES if any(name in history.scores for history in histories)]
     lines = [
         "# Stages",
         "",
-        stage_table(histories, planned).rstrip("\n") if histories else "Nothing was trained.",
+        format_stages(histories, planned).rstrip("\n") if histories else "Nothing was trained.",
         "",
     ]
     if used:

@@ -1,6 +1,13 @@
-"""The models of a family: which stages make them, and what their cards say of each kind."""
+"""The models of a family, the prior and one for each method: which stages make them, and what their cards say.
 
-from dataclasses import dataclass
+Name and pipeline of a method are those of its entry in `facekit.methods`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from facekit.methods import method_named, methods
 
 
 @dataclass(frozen=True)
@@ -8,18 +15,19 @@ class Kind:
     """One of the family's models.
 
     Attributes:
-        task: first part of its name: `face-prior` of `face-prior-starter-256`.
-        finals: stages whose networks it is made of, the one that has it whole last; a stage stands for those that it
-            went on from.
-        tags: beside "facekit" and "face".
-        pipeline_tag: the Hub's word for the task.
+        method: the method that it is the model of, by its name in `facekit.methods`; "" for the prior, a network alone.
+        finals: stages whose networks it is made of, without those that they went on from; the last one has all of its
+            networks.
+        tags: of its card, beside "facekit" and "face".
+        pipeline_tag: the Hub's name of the task.
         what: what it is; `{size}` is the side of its pictures, `{codes}` says whether a prior has codes of faces.
         use: Python that runs it; `{name}` is its folder.
-        shown: what the contact sheet shows.
+        shown: what its contact sheet shows; `{faces}` says whose faces stand beside the photo.
         limits: what it cannot do.
+        options: of its pipeline, stored with it.
     """
 
-    task: str
+    method: str
     finals: tuple[str, ...]
     tags: tuple[str, ...]
     pipeline_tag: str
@@ -27,18 +35,30 @@ class Kind:
     use: str
     shown: str
     limits: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """What `facekit.starter` knows it by, and its name begins with: `face-prior` of `face-prior-starter-256`."""
+        return method_named(self.method).model if self.method else "face-prior"
+
+    @property
+    def pipeline_class(self) -> Any:
+        """The class of its method's pipeline; None for the prior."""
+        return method_named(self.method).import_pipeline() if self.method else None
 
     def name(self, size: int) -> str:
+        """Of the model and its folder, for pictures of `size` pixels."""
         return f"{self.task}-starter-{size}"
 
     @property
     def completing(self) -> tuple[str, ...]:
-        """The stages either of which completes it, the better one first."""
-        return ("inpaint-sharp", "inpaint") if self.task == "face-inpaint" else self.finals[-1:]
+        """The stages with any of which it is complete, the better one first."""
+        return ("inpaint-sharp", "inpaint") if self.method == "inpaint" else self.finals[-1:]
 
 
 PRIOR = Kind(
-    task="face-prior",
+    method="",
     finals=("autoencoder",),
     tags=("StyleGAN2",),
     pipeline_tag="unconditional-image-generation",
@@ -60,7 +80,7 @@ PRIOR = Kind(
 )
 
 RESTORE = Kind(
-    task="face-restore",
+    method="restore",
     finals=("code-diffuser", "restorer"),
     tags=("face-restoration", "VSPBFR"),
     pipeline_tag="image-to-image",
@@ -80,7 +100,7 @@ RESTORE = Kind(
 )
 
 INPAINT = Kind(
-    task="face-inpaint",
+    method="inpaint",
     finals=("inpaint-sharp",),
     tags=("inpainting", "GRIG"),
     pipeline_tag="image-to-image",
@@ -97,10 +117,11 @@ INPAINT = Kind(
         "`match_tones` is on: a step in tone along the rim is taken away after the network. Holes of much "
         "more than half of the picture were not part of the training."
     ),
+    options={"match_tones": True},
 )
 
 EXEMPLAR = Kind(
-    task="exemplar-inpaint",
+    method="exemplar",
     finals=("exemplar",),
     tags=("inpainting", "exemplar", "EXE-GAN"),
     pipeline_tag="image-to-image",
@@ -121,10 +142,11 @@ EXEMPLAR = Kind(
         "`match_tones` is on: a step in tone along the rim is taken away after the network. What glasses or a "
         "face mask hide is not recovered but made up, also from a photo of the same person."
     ),
+    options={"match_tones": True},
 )
 
 EDIT = Kind(
-    task="face-edit",
+    method="edit",
     finals=("encoder-multimodal", "latent-warper", "directions", "edit"),
     tags=("face-editing", "sketch", "FACEMUG"),
     pipeline_tag="image-to-image",
@@ -150,3 +172,9 @@ EDIT = Kind(
 )
 
 KINDS = (PRIOR, RESTORE, INPAINT, EXEMPLAR, EDIT)
+
+
+def find_untrained() -> list[str]:
+    """Names of the methods that facekit knows and no stage trains: those from outside, and own ones without a kind."""
+    trained = {kind.method for kind in KINDS}
+    return [method.name for method in methods() if method.name not in trained]

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from train.starters.family import ROOT, Family, StagePlan
-from train.starters.locks import lock, sign, still_running
+from train.starters.locks import describe_running, lock, sign
 
 
 @dataclass
@@ -25,11 +25,15 @@ class Job:
 
 
 def start(plan: StagePlan, family: Family, num_processes: int) -> Job:
-    """Launch a stage; the lock on its folder is the process's own and outlives a kill of this one."""
+    """Launch a stage in a process of its own, which holds the lock on its folder even where this one is killed.
+
+    Raises:
+        OSError: another process holds that lock.
+    """
     folder = plan.folder
     held = lock(folder)
     if held is None:
-        raise OSError(still_running(plan))
+        raise OSError(describe_running(plan))
     (folder / "config.yaml").write_text(yaml.safe_dump(plan.values, sort_keys=False))
     command = ["-m", plan.module, "--config", str(folder / "config.yaml")]
     launcher = [sys.executable]
@@ -53,7 +57,14 @@ def start(plan: StagePlan, family: Family, num_processes: int) -> Job:
 
 
 def run(plans: Sequence[StagePlan], family: Family, parallel: int, num_processes: int) -> list[str]:
-    """Run every stage that is not done, at most `parallel` at a time -> names of those that failed or could not run."""
+    """Run every stage that is not done, at most `parallel` at a time; what fails takes with it only what needs it.
+
+    Args:
+        num_processes: of each stage.
+
+    Returns:
+        The names of stages that failed or could not run.
+    """
     done = {plan.name for plan in plans if plan.is_done}
     for name in (plan.name for plan in plans if plan.is_done):
         print(f"{name}: done before")
@@ -80,7 +91,7 @@ def run(plans: Sequence[StagePlan], family: Family, parallel: int, num_processes
             ready = [plan for plan in waiting if set(plan.needs) <= done]
             for plan in ready[: parallel - len(running)]:
                 waiting.remove(plan)
-                running.append(start(plan.refreshed(family), family, num_processes))
+                running.append(start(plan.refresh(family), family, num_processes))
             time.sleep(0.5)
     finally:
         for job in running:

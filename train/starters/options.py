@@ -1,4 +1,4 @@
-"""What is asked of the starters on the command line."""
+"""The command line of the starters."""
 
 import argparse
 import os
@@ -13,6 +13,7 @@ from train.starters.family import ROOT, STAGES, Family
 
 
 def read_options(argv: Sequence[str] | None = None, description: str = "") -> argparse.Namespace:
+    """Parse the command line; `argv` None reads `sys.argv`. Raises SystemExit as argparse does."""
     parser = argparse.ArgumentParser(
         prog="python -m train.starters",
         description=description,
@@ -63,7 +64,7 @@ def read_options(argv: Sequence[str] | None = None, description: str = "") -> ar
 
 
 def read_family(options: argparse.Namespace) -> Family:
-    """What the options ask for. ValueError where they contradict each other or name what is not there."""
+    """Read the family that the options ask for. Raises ValueError where they are wrong or contradict each other."""
     data = [read_weight(entry) for entry in options.data]
     check_named_twice([folder for folder, _ in data])
     starts = _pairs(options.init_from, "--init_from")
@@ -98,7 +99,11 @@ def read_family(options: argparse.Namespace) -> Family:
 
 
 def read_exclude(given: Any) -> dict[str, list[Any]]:
-    """Metadata column -> values; a single value may stand without a list. ValueError for anything else."""
+    """Read metadata columns and their values; a single value may stand without a list.
+
+    Raises:
+        ValueError: `given` is no mapping.
+    """
     if not isinstance(given, dict):
         raise ValueError(f"--exclude takes columns and values, e.g. '{{generator: [DALLE3]}}'; got {given!r}")
     return {str(key): value if isinstance(value, list) else [value] for key, value in given.items()}

@@ -1,76 +1,33 @@
-"""What a trained family leaves behind: a folder for each model, as `facekit push` takes it, and a table of stages."""
+"""Results of a trained family: a folder for each model, as `facekit push` takes it, and a table of stages."""
 
 import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import get_args, get_type_hints
 
 import torch
 from diffusers.utils import logging
 from torch import nn
 
 import facekit
-from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.precision import narrow_for_storing
-from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.sample import CODES_FILE
 from train.data.images import ImageSource
 from train.engine.checkpoints import write_folder
 from train.engine.stage import Network, load_component, load_scheduler
 from train.starters import sheets
-from train.starters.cards import Pictures, card, last_part
+from train.starters.cards import Pictures, compose_card, take_last_part
 from train.starters.family import Family, StagePlan, holds
-from train.starters.history import History, chain, is_there, table_of
+from train.starters.history import History, format_family, is_there, read_chain
 from train.starters.kinds import KINDS, PRIOR, Kind
-
-# Of each pipeline: its class, its networks' classes by their names in it, and options that are saved with it.
-PIPELINES: dict[str, tuple[type[FacekitPipeline], dict[str, Any], dict[str, Any]]] = {
-    "face-restore": (
-        facekit.FaceRestorePipeline,
-        {
-            "style_encoder": facekit.StyleEncoder,
-            "code_diffuser": facekit.CodeDiffuser,
-            "prior": facekit.StyleGAN2Generator,
-            "restorer": facekit.RestoreAutoEncoder,
-        },
-        {},
-    ),
-    "face-inpaint": (
-        facekit.FaceInpaintPipeline,
-        {"residual_inpainter": facekit.ResidualInpainter},
-        {"match_tones": True},
-    ),
-    "exemplar-inpaint": (
-        facekit.ExemplarInpaintPipeline,
-        {"style_encoder": facekit.StyleEncoder, "multi_style_generator": facekit.MultiStyleGenerator},
-        {"match_tones": True},
-    ),
-    "face-edit": (
-        facekit.FaceEditPipeline,
-        {
-            "style_encoder": facekit.StyleEncoder,
-            "prior": facekit.StyleGAN2Generator,
-            "latent_warper": facekit.LatentWarper,
-            "aggregation": facekit.MultimodalAggregation,
-            "refiner": facekit.RefinementAutoEncoder,
-        },
-        {},
-    ),
-}
-# Networks that a pipeline may have and may do without.
-OPTIONAL: dict[str, dict[str, Any]] = {
-    "exemplar-inpaint": {"identity_encoder": IdentityEncoder},
-    "face-restore": {"identity_encoder": IdentityEncoder},
-    "face-edit": {"directions": facekit.StyleDirections, "face_parser": facekit.FaceParser},
-}
 
 
 def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
     """Write `OUTPUT/NAME` for every model whose stages were finished or given, and `OUTPUT/table.md`.
 
-    Folders of before are replaced. The networks are the best ones of each stage where it was scored, else the last.
+    Earlier folders are replaced. The networks are the best ones of each stage where it was scored, else the last.
 
     Args:
         plans: the stages of this launch, whose minutes stand in the table.
@@ -79,17 +36,17 @@ def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
         The folders written.
 
     Raises:
-        OSError: no space, or the pictures are no longer there.
+        OSError: the disk is full, or the pictures are no longer there.
     """
     family.output.mkdir(parents=True, exist_ok=True)
-    (family.output / "table.md").write_text(table_of(family, plans))
+    (family.output / "table.md").write_text(format_family(family, plans))
     print(f"wrote {family.output / 'table.md'}")
     pictures, written = count_pictures(family), []
     for kind in KINDS:
         final = next((stage for stage in kind.completing if is_there(family, stage)), None)
         if final is None:
             continue
-        missing = missing_networks(kind, family, final)
+        missing = find_missing(kind, family, final)
         if missing:
             print(f"no {kind.name(family.size)}: there is no {' and no '.join(missing)} for it")
             continue
@@ -101,15 +58,17 @@ def write_results(family: Family, plans: Sequence[StagePlan]) -> list[Path]:
 
 
 def count_pictures(family: Family) -> Pictures:
-    """How many pictures there are, by folder."""
+    """Count the pictures, used, excluded and held out."""
     rows = ImageSource(dict(family.data), exclude=family.exclude).load()
     every = ImageSource(dict(family.data)).load() if family.exclude else rows
     validation = None
     if family.validation is not None:
         held_out = ImageSource(family.validation, family.validation_split).load()
-        validation = (last_part(family.validation), len(held_out))
+        validation = (take_last_part(family.validation), len(held_out))
     return Pictures(
-        counts=[(last_part(folder), len(part)) for folder, part in zip(family.data, rows.parts, strict=True)],
+        counts=[
+            (take_last_part(folder), len(part)) for folder, part in zip(family.data, rows.parts, strict=True)
+        ],
         weights=list(family.data.values()),
         left_out=len(every) - len(rows),
         excluded=family.exclude,
@@ -117,26 +76,37 @@ def count_pictures(family: Family) -> Pictures:
     )
 
 
-def sources(kind: Kind, family: Family, final: str) -> list[Path]:
-    """Folders in which a model's networks are looked for: that which has it whole, then those of its other stages."""
+def find_sources(kind: Kind, family: Family, final: str) -> list[Path]:
+    """Find the folders to look for a model's networks in: that of the stage `final`, then those of its others."""
     others = [*reversed(kind.finals[:-1]), "autoencoder"]
-    return [family.result(stage) for stage in (final, *others)]
+    return [family.find_result(stage) for stage in (final, *others)]
 
 
-def missing_networks(kind: Kind, family: Family, final: str) -> list[str]:
-    """What a model lacks to be written: names of networks, or "scheduler"."""
-    folders = sources(kind, family, final)
-    if kind.task == "face-prior":
+def find_missing(kind: Kind, family: Family, final: str) -> list[str]:
+    """Find what a model lacks to be written: names of networks, or "scheduler"."""
+    folders = find_sources(kind, family, final)
+    if kind.pipeline_class is None:
         return [] if holds(folders[0], "prior", "StyleGAN2Generator") else ["prior"]
-    wanted = PIPELINES[kind.task][1]
-    missing = [name for name, network in wanted.items() if source_of(folders, name, network) is None]
-    if kind.task == "face-restore" and not any((folder / "scheduler").is_dir() for folder in folders):
+    spared = kind.pipeline_class._optional_components
+    wanted = {name: network for name, network in find_networks(kind).items() if name not in spared}
+    missing = [name for name, network in wanted.items() if find_source(folders, name, network) is None]
+    if kind.method == "restore" and not any((folder / "scheduler").is_dir() for folder in folders):
         missing.append("scheduler")
     return missing
 
 
-def source_of(folders: Sequence[Path], name: str, network: type[Network]) -> Path | None:
-    """The first folder that has a network, or None."""
+def find_networks(kind: Kind) -> dict[str, type[nn.Module]]:
+    """The classes of a pipeline's networks by their names in it, as its `__init__` is annotated."""
+    found = {}
+    for name, hint in get_type_hints(kind.pipeline_class.__init__).items():
+        for part in get_args(hint) or (hint,):  # of `IdentityEncoder | None` the first
+            if issubclass(part, nn.Module):
+                found[name] = part
+    return found
+
+
+def find_source(folders: Sequence[Path], name: str, network: type[Network]) -> Path | None:
+    """Find the first folder that has a network of a name and class, or None."""
     return next((folder for folder in folders if holds(folder, name, network.__name__)), None)
 
 
@@ -144,21 +114,22 @@ class Model:
     """One model of a family, ready to be written.
 
     Args:
-        final: the stage that has it whole.
+        final: the stage that has all of its networks.
+        pictures: that the family was trained on.
     """
 
     def __init__(self, kind: Kind, family: Family, final: str, pictures: Pictures) -> None:
         self.kind, self.family, self.final, self.pictures = kind, family, final, pictures
-        self.folders = sources(kind, family, final)
+        self.folders = find_sources(kind, family, final)
         others = {stage for other in KINDS if other is not kind for stage in other.finals}
         finals = [*kind.finals[:-1], final]
-        chains = [chain(family, stage, sorted(others)) for stage in finals]
+        chains = [read_chain(family, stage, sorted(others)) for stage in finals]
         self.chains: list[list[History]] = [found for found in chains if found]
 
     def write(self, folder: Path) -> None:
-        """Fill an empty place with networks, curves, contact sheet and card; the sheet shows what was written."""
+        """Write networks, curves, contact sheet and card into a new folder; the sheet is made by what was written."""
         folder.mkdir(parents=True)
-        if self.kind.task == "face-prior":
+        if self.kind.pipeline_class is None:
             self._write_prior(folder)
         else:
             self._write_pipeline(folder)
@@ -175,7 +146,7 @@ class Model:
         )
         drawn = sheets.save_curves(self.chains, folder / "curves.png")
         weights = [file for file in folder.rglob("*.safetensors") if file.name != CODES_FILE]
-        text = card(
+        text = compose_card(
             self.kind,
             self.family,
             self.pictures,
@@ -190,7 +161,7 @@ class Model:
 
     def _write_prior(self, folder: Path) -> None:
         source = self.folders[0]
-        prior = in_half(load_component(facekit.StyleGAN2Generator, str(source), "prior"))
+        prior = halve(load_component(facekit.StyleGAN2Generator, str(source), "prior"))
         self.parameters = count_parameters(prior)
         prior.save_pretrained(folder)
         codes = [source / "prior" / CODES_FILE, source / CODES_FILE]
@@ -199,16 +170,13 @@ class Model:
             shutil.copyfile(found, folder / CODES_FILE)
 
     def _write_pipeline(self, folder: Path) -> None:
-        pipeline_class, wanted, options = PIPELINES[self.kind.task]
-        parts = {name: self._load(name, network) for name, network in wanted.items()}
-        for name, network in OPTIONAL.get(self.kind.task, {}).items():
-            parts[name] = self._load(name, network)
-        if self.kind.task == "face-restore":
+        parts = {name: self._load(name, network) for name, network in find_networks(self.kind).items()}
+        if self.kind.method == "restore":
             source = next(source for source in self.folders if (source / "scheduler").is_dir())
             parts["scheduler"] = load_scheduler(str(source))
         networks = [part for part in parts.values() if isinstance(part, nn.Module)]
         self.parameters = sum(map(count_parameters, networks))
-        pipeline_class(**parts, **options).save_pretrained(folder)
+        self.kind.pipeline_class(**parts, **self.kind.options).save_pretrained(folder)
 
     def _load(self, name: str, network: type[Network]) -> Network | None:
         """A network in half precision; None where no folder has it."""
@@ -216,25 +184,25 @@ class Model:
         if name == "face_parser":
             folders = [*folders, Path(self.family.parser)]
         if name == "directions":
-            folders = [*folders, self.family.result("directions")]
-        source = source_of(folders, name, network)
-        return None if source is None else in_half(load_component(network, str(source), name))
+            folders = [*folders, self.family.find_result("directions")]
+        source = find_source(folders, name, network)
+        return None if source is None else halve(load_component(network, str(source), name))
 
     def _write_sheet(self, folder: Path) -> None:
         """`samples.png`, by the networks as they stand in the folder."""
-        path, task, size = folder / "samples.png", self.kind.task, self.family.size
-        if task == "face-prior":
-            sheets.prior_sheet(folder, path)
+        path, method, size = folder / "samples.png", self.kind.method, self.family.size
+        if not method:
+            sheets.save_prior_sheet(folder, path)
             return
-        with quiet_loading():
-            pipeline = PIPELINES[task][0].from_pretrained(folder)
+        with silence_loading():
+            pipeline = self.kind.pipeline_class.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
-        if task == "face-restore":
-            sheets.restore_sheet(pipeline, size, path)
-        elif task == "face-inpaint":
-            sheets.inpaint_sheet(pipeline, size, path)
+        if method == "restore":
+            sheets.save_restore_sheet(pipeline, size, path)
+        elif method == "inpaint":
+            sheets.save_inpaint_sheet(pipeline, size, path)
         else:
-            draw = sheets.exemplar_sheet if task == "exemplar-inpaint" else sheets.edit_sheet
+            draw = sheets.save_exemplar_sheet if method == "exemplar" else sheets.save_edit_sheet
             draw(pipeline, size, self._prior(), path)
 
     def _prior(self) -> Path | None:
@@ -244,8 +212,8 @@ class Model:
 
 
 @contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """No progress bars of diffusers in the log."""
+def silence_loading() -> Iterator[None]:
+    """Keep diffusers' progress bars out of the log, while the context lasts."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -255,8 +223,8 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def in_half(network: Network) -> Network:
-    """A copy whose weights are stored in half precision, see `narrow_for_storing`, without the place it came from."""
+def halve(network: Network) -> Network:
+    """Copy a network with weights in half precision (see `narrow_for_storing`), without the path it was loaded from."""
     # Not where it was loaded from, nor diffusers' note of arguments that it takes for defaults.
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
     copy = type(network).from_config(config)
@@ -266,11 +234,12 @@ def in_half(network: Network) -> Network:
 
 
 def count_parameters(network: nn.Module) -> int:
+    """Count the numbers in all parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def forget_places(folder: Path) -> None:
-    """Take out of all configurations where on this machine their networks came from."""
+    """Take the paths that networks were loaded from out of all configurations in a folder."""
     for file in folder.rglob("*.json"):
         values = json.loads(file.read_text())
         if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:

@@ -1,1 +1,1 @@
-"""What a training begins from: grown, widened and quiet networks, and the prior's."""
+"""How a training begins: from smaller networks, from others' weights, or with layers that have no effect yet."""

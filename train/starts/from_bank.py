@@ -1,7 +1,7 @@
-"""Begin FACEMUG's refiner as a reader of its facial feature bank: the prior's face is there from the first step on.
+"""Begin FACEMUG's refiner so that it paints what its facial feature bank shows, the prior's face.
 
-Only for refiners with `skips`, whose sizes each write an RGB picture. The fusion blocks lean on the bank, the style
-layer behind each begins as (leaky) identity, and the RGB layers are the prior's.
+Only for refiners with `skips`, which write an RGB picture at every size. The gates of the fusion blocks prefer the
+bank, the style layer behind each begins as the identity (through leaky ReLU), and the RGB layers are the prior's.
 """
 
 import torch
@@ -15,7 +15,10 @@ LEANING = 1.5  # bias of the prior's gate: sigmoid(1.5) = 0.82 of the fused map 
 
 @torch.no_grad()
 def start_from_bank(refiner: RefinementAutoEncoder, prior: StyleGAN2Generator, first_level: int = 0) -> None:
-    """Let the refiner's levels from `first_level` on show what the prior's maps show.
+    """Let the refiner's levels from `first_level` on paint what the prior's maps show, in place.
+
+    Args:
+        prior: of the refiner's widths.
 
     Raises:
         ValueError: the refiner has no `skips`.

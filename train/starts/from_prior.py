@@ -18,16 +18,16 @@ ACTIVATION = 2**0.5
 
 @torch.no_grad()
 def start_from_prior(generator: MultiStyleGenerator, prior: StyleGAN2Generator, first_level: int = 0) -> None:
-    """Give the decoder the prior's weights.
+    """Give the decoder the prior's weights, in place.
+
+    The codes below `first_exemplar_style` begin at the prior's mean and have little effect.
 
     Args:
         prior: at least as large, with the generator's `style_dim` and widths.
-        first_level: give only these levels on (a generator that has just grown keeps what it has learned).
-
-    Codes below `first_exemplar_style` begin at the prior's mean and hardly move it.
+        first_level: the first of the levels that get them; a generator that has just grown keeps what it has learned.
 
     Raises:
-        ValueError: the prior's measures are others.
+        ValueError: the prior has another `style_dim`, other widths, or is smaller.
     """
     for name in ("style_dim", "channel_base", "max_channels"):
         if prior.config[name] != generator.config[name]:
@@ -54,7 +54,7 @@ def start_from_prior(generator: MultiStyleGenerator, prior: StyleGAN2Generator, 
 
 
 def _first_map(generator: MultiStyleGenerator, prior: StyleGAN2Generator) -> None:
-    """The bias behind c becomes the prior's constant, seen through the inverse of leaky ReLU."""
+    """Make the bias behind c the prior's constant, seen through the inverse of leaky ReLU."""
     generator.bottleneck.conv.weight *= QUIET
     generator.from_global.weight *= QUIET
     constant = prior.constant.flatten() / ACTIVATION
@@ -68,6 +68,7 @@ def _layer(
     its: StyledConv | ToRGB,
     code: int,
 ) -> None:
+    """Copy a layer; of its style vector, which is longer, the numbers for c get no weight."""
     state, own = its.state_dict(), mine.state_dict()
     for name, value in own.items():
         if not name.endswith("affine.weight"):

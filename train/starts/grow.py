@@ -1,8 +1,8 @@
 """Progressive growing (Karras et al. 2018): networks trained on small pictures go on as networks of larger ones.
 
-A step at half the size costs a quarter, so a starter that has to learn on a CPU sees most of its pictures small. What
-belongs to the same resolution keeps its weights; what is new at the top starts afresh. New RGB heads start at zero:
-a grown generator begins with its old picture, enlarged.
+A step at half the size costs a quarter, so a starter that has to learn on a CPU sees most of its pictures small. Layers
+of the same resolution keep their weights; those of new resolutions start afresh. New RGB heads start at zero, so that a
+grown generator begins with its old picture, enlarged.
 """
 
 import re
@@ -13,21 +13,24 @@ from torch import nn
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 
-# Lists of layers that are stored largest resolution first: there the old entries move up by the number of new ones.
+# Lists of layers that begin with the largest resolution: old entries move behind the new ones.
 LARGEST_FIRST = {StyleGAN2Discriminator: ("blocks",)}
-# Layers at the resolution of the picture, which a larger network has of another width.
+# Layers at the resolution of the picture, whose width depends on it.
 AT_PICTURE_SIZE = {StyleGAN2Discriminator: ("stem.",)}
 
 
 @torch.no_grad()
 def grow(small: nn.Module, large: nn.Module) -> list[str]:
-    """Copy the weights of a trained network into one of the same kind for larger pictures -> names not copied.
+    """Copy the weights of a trained network into one of the same kind for larger pictures, in place.
 
-    Generators and discriminators of StyleGAN2 that differ in `sample_size` alone.
+    Args:
+        small, large: generators or discriminators of StyleGAN2 that differ in `sample_size` alone.
+
+    Returns:
+        The names of weights of `large` that were not copied, sorted.
 
     Raises:
-        ValueError: when they are of different kinds, the second is the smaller one, or layers that should be equal
-            have other shapes.
+        ValueError: they are of different kinds, `large` is the smaller one, or they differ in more than the size.
     """
     kind = type(large)
     if type(small) is not kind or kind not in (StyleGAN2Generator, StyleGAN2Discriminator):

@@ -1,7 +1,8 @@
 """Progressive growing of EXE-GAN's generator: at a larger size it begins with the picture it had, enlarged.
 
 New layers at the input pass the masked picture on as pairs (x, -x): leaky ReLU lets both signs through, and the
-difference of a pair is x again. So the old layers read what they are used to, made smaller by the FIR filter.
+difference of a pair is a multiple of x. So the old layers read what they learned from: the picture, made smaller by the
+FIR filter.
 """
 
 import re
@@ -18,11 +19,11 @@ GAIN = 1.2 * 2**0.5
 
 @torch.no_grad()
 def grow_generator(small: MultiStyleGenerator, large: MultiStyleGenerator) -> None:
-    """Give `large`, which differs in `sample_size` alone, what `small` has learned.
+    """Give `large`, which differs in `sample_size` alone, what `small` has learned, in place.
 
     Raises:
-        ValueError: `large` is the smaller one or of another measure, or too narrow at the new sizes to pass the
-            picture on (fewer than 8 channels; 10 with a sketch).
+        ValueError: `large` is the smaller one, they differ in more than the size, or `large` is too narrow at the new
+            sizes to pass the picture on (fewer than 8 channels; 10 with a sketch).
     """
     steps = len(large.levels) - len(small.levels)
     inputs = small.stem.conv.weight.shape[1]
@@ -50,7 +51,7 @@ def grow_generator(small: MultiStyleGenerator, large: MultiStyleGenerator) -> No
 
 
 def _pass_input_on(small: MultiStyleGenerator, large: MultiStyleGenerator, steps: int) -> None:
-    """Input -> pairs, through the new levels, -> what the old stem made of it."""
+    """Let the new levels pass the input on as pairs, and the last of them do what the old stem did."""
     old = small.stem.conv
     inputs = old.weight.shape[1]
     one = torch.eye(inputs, device=old.weight.device)

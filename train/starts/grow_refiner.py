@@ -1,7 +1,7 @@
 """Progressive growing of FACEMUG's refinement auto-encoder: it begins with the picture it had, enlarged.
 
-Only networks with `skips=True` grow: at every size they read the features, made smaller, and write RGB. So a size
-that is new at both ends begins silent: it hands nothing down to the sizes below, and adds nothing to their picture.
+Only networks with `skips=True` grow: at every size they read the features, made smaller, and write RGB. So a new size
+begins without effect: its encoder layer gives zeros to the sizes below, its RGB layer adds nothing to their picture.
 The aggregation works at any size and is copied as it is.
 """
 
@@ -15,9 +15,9 @@ from facekit.models.refiner import RefinementAutoEncoder
 
 @torch.no_grad()
 def grow_refiner(small: RefinementAutoEncoder, large: RefinementAutoEncoder) -> None:
-    """Give `large`, which differs in `sample_size` alone, what `small` has learned.
+    """Give `large`, which differs in `sample_size` alone, what `small` has learned, in place.
 
-    For features that are those of the small picture when made smaller, the picture is then the old one enlarged.
+    Where the features, made smaller, are those that `small` was given, the picture is the old one, enlarged.
 
     Raises:
         ValueError: one of them has no `skips`, `large` is the smaller one, or they differ in more than the size.

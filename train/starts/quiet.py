@@ -1,4 +1,4 @@
-"""Style layers that begin without effect, so that a stage on pixels alone need not unlearn them first."""
+"""Style layers that begin without effect, so that a stage with losses on pixels alone need not unlearn it first."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from facekit.models.layers.modulated import Modulation
 
 @torch.no_grad()
 def silence_codes(network: nn.Module, columns: range) -> None:
-    """Let the style numbers `columns` modulate nothing yet: they start at zero in every style layer."""
+    """Let the numbers `columns` of a style vector modulate nothing yet: in every style layer their weights are zero."""
     for module in network.modules():
         if isinstance(module, Modulation):
             module.affine.weight[:, list(columns)] = 0
@@ -16,10 +16,10 @@ def silence_codes(network: nn.Module, columns: range) -> None:
 
 @torch.no_grad()
 def quieten_styles(network: nn.Module, columns: range, share: float = 0.05) -> None:
-    """Style layers that begin as plain convolutions: nothing modulates them but, a little, the numbers `columns`.
+    """Let style layers begin nearly as plain convolutions, in place.
 
-    At the published initialisation random styles scale every channel by 1 +- 0.6, which a regression on pixels has to
-    unlearn first.
+    The numbers `columns` of a style vector keep `share` of their weights, all others get none. At the published
+    initialisation random styles scale every channel by 1 +- 0.6, which a regression on pixels has to unlearn first.
     """
     for module in network.modules():
         if isinstance(module, Modulation):

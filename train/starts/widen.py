@@ -7,10 +7,10 @@ from facekit.models.style_encoder import StyleEncoder
 
 @torch.no_grad()
 def widen_input(encoder: StyleEncoder, channels: int) -> StyleEncoder:
-    """The same encoder with `channels` inputs: the new ones come last and count nothing yet.
+    """The same encoder with `channels` inputs; the new ones come last and have no effect yet.
 
     Raises:
-        ValueError: it has more inputs already.
+        ValueError: it has more inputs than that.
     """
     given = encoder.config.in_channels
     if given == channels:

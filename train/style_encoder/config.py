@@ -15,11 +15,13 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 @dataclass(kw_only=True)
 class LatentCritic:
-    """The discriminator of codes.
+    """The discriminator of codes, which tells those of the mapping network from the encoder's.
 
     Attributes:
-        weight: of its loss in the encoder; 0: none.
-        learning_rate, r1_weight, r1_every, pool: its own learning rate, R1 and number of kept codes.
+        weight: of its loss in the encoder; 0: there is none.
+        learning_rate: of its Adam.
+        r1_weight, r1_every: gamma of its R1, and steps from one update with it to the next (0: none).
+        pool: number of earlier codes of each kind that are kept, to be shown again.
     """
 
     weight: float = 0.1
@@ -31,11 +33,11 @@ class LatentCritic:
 
 @dataclass(kw_only=True)
 class Progressive:
-    """When codes get offsets of their own from the first.
+    """When codes begin to differ from the first one.
 
     Attributes:
-        start, every: step from which one more code gets one each so many steps; 0 gives all of them theirs from the
-            start.
+        start: step after which the second code has an offset of its own; 0 gives all codes theirs from the start.
+        every: steps until the next code gets one.
     """
 
     start: int = 20_000
@@ -49,24 +51,25 @@ class StyleEncoderConfig(StageConfig):
     Attributes:
         prior: folder or Hub id of the frozen generator (and its discriminator, where feature matching needs it);
             with `joint`, options of the generator that is trained.
-        joint: train generator and encoder from scratch, by reconstruction and an adversarial loss in pictures.
-        encoder, discriminator: options of the networks; the number of codes follows from the generator.
+        joint: train generator and encoder together from scratch, by reconstruction and an adversarial loss on pictures.
+        encoder, discriminator: options of the networks; the number of codes is the generator's.
         modalities: the encoder reads 26 channels, parts of which are hidden: see `guidance`.
         teacher, teacher_weight: folder or Hub id of a finished RGB encoder, and the weight of the mean square of the
             differences from its codes of the whole picture.
         init_from: folder or Hub id of an encoder (with `joint`, of all three networks) to start from. With `joint`
             the generator's and discriminator's pictures may be smaller than `prior: {sample_size}`: they grow. With
             `modalities` an RGB encoder gets the other channels, without effect at first.
-        size: side of the pictures the losses see; larger pictures of the prior are averaged down to it. Default:
-            the smaller of encoder and generator; with `joint` always the generator's.
+        size: side of the pictures that the losses see; larger pictures of the prior are averaged down to it. None:
+            the smaller of encoder's and generator's; with `joint` always the generator's.
+        learning_rate, betas: of the optimizer.
         optimizer: "radam" (e4e's Ranger without its look-ahead) or "adam"; `joint` uses Adam.
-        l2_weight, l1_weight: pixel losses.
+        l2_weight, l1_weight: of the pixel losses: mean squared and mean absolute difference.
         guidance, latent, progressive: groups, see `EncoderGuidance`, `LatentCritic` and `Progressive`.
         pictures, adversarial, average, validation: groups, see `train.engine.options`. The discriminator of pictures
             belongs to `joint`; `average.decay` 0 keeps no average. Reconstructions of held-out pictures are scored, and
             the networks of the least ImageNet distance are kept in `best/`.
-        delta_weight: norm of the codes' offsets from the first.
-        mixing_weight: adversarial loss in `joint` on pictures of mixed codes of two faces, so that sampling by
+        delta_weight: of the norm of the codes' offsets from the first.
+        mixing_weight: of the adversarial loss in `joint` on pictures of mixed codes of two faces, so that sampling by
             mixing and interpolation works; with projected critics 0 or `adversarial.weight`.
         statistics_batches: batches over which an averaged encoder's batch statistics are measured.
         latent_samples: `joint`: faces whose mean codes become the generator's `latent_avg`.

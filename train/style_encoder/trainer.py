@@ -1,4 +1,4 @@
-"""The style encoder's training: encoder (and generator) of one run, and what happens in an iteration."""
+"""The style encoder's training (thesis section 3.2.4; of all modalities, Algorithm 3)."""
 
 import itertools
 from pathlib import Path
@@ -16,11 +16,11 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.sample import CODES_FILE
 from train.data.label_maps import Labeller
-from train.data.modalities import ENCODER_CHANNELS, EncoderKeep, encoder_view, prepare_guided
+from train.data.modalities import ENCODER_CHANNELS, EncoderKeep, prepare_guided, show_encoder
 from train.data.samples import Preparation
 from train.engine.critic import Critic, collect_r1
 from train.engine.picture_losses import PictureLosses
-from train.engine.stage import Stage, lazy_options, load_component
+from train.engine.stage import Stage, load_component, scale_rates
 from train.engine.streams import POOL_STEP
 from train.engine.streams import StyleEncoder as Stream
 from train.starts.critic import build_critic, grow_to
@@ -30,7 +30,7 @@ from train.style_encoder.validation import EncoderValidation
 
 
 class StyleEncoderTrainer(Stage):
-    """Encoder (and generator) of one run, and what happens in an iteration."""
+    """Trains the encoder on a finished generator, or with `joint` both together."""
 
     config: StyleEncoderConfig
 
@@ -102,7 +102,7 @@ class StyleEncoderTrainer(Stage):
         rate = config.adversarial.learning_rate or config.learning_rate
         learner = self.learn(
             critic,
-            **lazy_options(rate, config.adversarial.betas or config.betas, config.adversarial.r1_every),
+            **scale_rates(rate, config.adversarial.betas or config.betas, config.adversarial.r1_every),
         )
         self.critic = Critic(self, learner)
         return critic
@@ -121,26 +121,26 @@ class StyleEncoderTrainer(Stage):
 
     # Data
 
-    def preparation(self) -> Preparation:
-        """As that of `Stage`; with `modalities` it adds them, see `train.data.modalities.ModalityPreparation`."""
+    def build_preparation(self) -> Preparation:
+        """As `Stage` does; with `modalities` with them, see `train.data.modalities.ModalityPreparation`."""
         if not self.config.modalities:
-            return super().preparation()
+            return super().build_preparation()
         config = self.config
         keep = EncoderKeep(config.guidance, self.size, config.seed, config.batch_size)
         return prepare_guided(config, self.size, keep)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`damaged` is what the encoder reads."""
+        """As `Stage` does; with `modalities` `damaged` is what the encoder reads, [B, 26, S, S]."""
         if not self.config.modalities:
             return super().to_device(batch)
         batch = self.labeller(self.move(batch))
-        return batch | {"damaged": encoder_view(batch, batch["keep"])}
+        return batch | {"damaged": show_encoder(batch, batch["keep"])}
 
     # Codes and pictures
 
     @property
     def stage(self) -> int | None:
-        """The last code with an offset of its own; `None` when all have theirs."""
+        """Index of the last code with an offset of its own; None when all have theirs."""
         config, last = self.config, self.generator.num_styles - 1
         if config.progressive.start <= 0:
             return None
@@ -151,18 +151,19 @@ class StyleEncoderTrainer(Stage):
             else max(since // config.progressive.every + 1, 0)
         )
 
-    def codes(self, batch: dict[str, Any]) -> Tensor:
+    def encode(self, batch: dict[str, Any]) -> Tensor:
+        """Codes [B, n, D] of what the encoder reads of a batch."""
         return self.encoder.network(batch["damaged"], stage=self.stage)
 
-    def picture(self, codes: Tensor, positions: Tensor, stream: int) -> Tensor:
-        """The generator's picture of codes, averaged down to the training size."""
-        image = self.generator(w_plus=codes, generator=self.generators(positions, stream)).image.float()
+    def paint(self, codes: Tensor, positions: Tensor, stream: int) -> Tensor:
+        """The generator's pictures of codes [B, n, D], averaged down to the training size, [B, 3, S, S]."""
+        image = self.generator(w_plus=codes, generator=self.seed_generators(positions, stream)).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
     def mix_codes(self, codes: Tensor, positions: Tensor) -> Tensor:
-        """Codes between those of neighbours in the batch: interpolated, or exchanged from some layer on."""
+        """Codes [B, n, D] mixed with those of the neighbour in the batch: interpolated, or its from a layer on."""
         weights = []
-        for rng in self.rngs(positions, Stream.MIXING):
+        for rng in self.seed_rngs(positions, Stream.MIXING):
             if rng.random() < 0.5:
                 weights.append(torch.full((codes.shape[1],), float(rng.random())))
             else:
@@ -170,9 +171,9 @@ class StyleEncoderTrainer(Stage):
         share = torch.stack(weights).to(codes)[:, :, None]
         return torch.lerp(codes, codes.roll(1, 0), share)
 
-    # One iteration
+    # One step: discriminator of codes, discriminator of pictures, encoder (and generator)
 
-    def iteration(self, batches: list[dict[str, Any]]) -> None:
+    def iterate(self, batches: list[dict[str, Any]]) -> None:
         if self.latent_critic is not None:
             self._update_latent_critic(batches)
         if self.critic is not None:
@@ -194,17 +195,17 @@ class StyleEncoderTrainer(Stage):
         self.losses.update_critic(self, self.feature_critic)
 
     def _fake(self, batch: dict[str, Any]) -> list[Tensor]:
-        """What the picture discriminator is shown as made: reconstructions, and pictures of mixed codes."""
-        codes, position = self.codes(batch), batch["position"]
-        fakes = [self.picture(codes, position, Stream.PICTURE)]
+        """What the discriminator of pictures is shown as made: reconstructions, and pictures of mixed codes."""
+        codes, position = self.encode(batch), batch["position"]
+        fakes = [self.paint(codes, position, Stream.PICTURE)]
         if self.config.mixing_weight > 0:
             mixed = self.mix_codes(codes, position)
-            fakes.append(self.picture(mixed, position, Stream.MIXED_PICTURE))
+            fakes.append(self.paint(mixed, position, Stream.MIXED_PICTURE))
         return fakes
 
     def _encoder_loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         config, image, position = self.config, batch["image"], batch["position"]
-        codes = self.codes(batch)
+        codes = self.encode(batch)
         adversarial = (
             self.critic is not None
             and config.adversarial.critic == "stylegan2"
@@ -216,9 +217,9 @@ class StyleEncoderTrainer(Stage):
             if self.feature_critic is not None and config.mixing_weight > 0:
                 # One pass for both kinds of pictures.
                 both = torch.cat([codes, self.mix_codes(codes, position)])
-                output, between = self.picture(both, position.repeat(2), Stream.PICTURE).chunk(2)
+                output, between = self.paint(both, position.repeat(2), Stream.PICTURE).chunk(2)
             else:
-                output = self.picture(codes, position, Stream.PICTURE)
+                output = self.paint(codes, position, Stream.PICTURE)
             image = F.adaptive_avg_pool2d(image, output.shape[-1])
             features = self.critic.network.features(output) if adversarial else None
             total, terms = self.losses(output, image, features, between)
@@ -246,21 +247,23 @@ class StyleEncoderTrainer(Stage):
                 terms["adversarial"] = logistic_generator_loss(critic.decide(features[-1]).float())
                 total = total + config.adversarial.weight * terms["adversarial"]
             if config.mixing_weight > 0:
-                between = self.picture(self.mix_codes(codes, position), position, Stream.MIXED_PICTURE)
+                between = self.paint(self.mix_codes(codes, position), position, Stream.MIXED_PICTURE)
                 terms["mixing"] = logistic_generator_loss(critic(between).float())
                 total = total + config.mixing_weight * terms["mixing"]
         return total, terms
 
     def _update_latent_critic(self, batches: list[dict[str, Any]]) -> None:
-        """Codes of the mapping network against codes of the encoder, both through their pools."""
+        """A step of the discriminator of codes: the mapping network's against the encoder's, each through its pool."""
         config, critic = self.config, self.latent_critic.network
-        chooser = torch.Generator().manual_seed(int(self.step_rng(POOL_STEP).integers(2**62)))
+        chooser = torch.Generator().manual_seed(int(self.seed_step_rng(POOL_STEP).integers(2**62)))
         for batch in batches:
             position = batch["position"]
             with torch.no_grad():
-                z = self.normal(self.generators(position, Stream.MAPPING), self.generator.config.style_dim)
+                z = self.draw_normal(
+                    self.seed_generators(position, Stream.MAPPING), self.generator.config.style_dim
+                )
                 real = self.generator.mapping(z).float()
-                fake = self.codes(batch).float()
+                fake = self.encode(batch).float()
                 fake = fake if self.stage is None else fake[:, : self.stage + 1]
             real, fake = (
                 self._exchange(name, codes, chooser)
@@ -276,7 +279,7 @@ class StyleEncoderTrainer(Stage):
             self.update(self.latent_critic)
 
     def _exchange(self, name: str, codes: Tensor, chooser: torch.Generator) -> Tensor:
-        """This process's part of what the pool gives for the codes of all processes: the pools stay equal."""
+        """Exchange the codes of all processes with a pool, so that all pools stay equal; this process's part."""
         rank, count = self.accelerator.process_index, len(codes)
         return self.pools[name].exchange(self.accelerator.gather(codes), chooser)[
             rank * count : (rank + 1) * count
@@ -285,14 +288,14 @@ class StyleEncoderTrainer(Stage):
     # Results
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Input, reconstruction, truth; in joint training also mixtures."""
+        """Input, reconstruction, truth, in joint training mixtures; with modalities the input is two rows."""
         positions = batch["position"][:8]
         self.encoder.network.eval()
         codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
         self.encoder.network.train()
         rows = [
             batch["damaged"][:8],
-            self.picture(codes, positions, Stream.PICTURE),
+            self.paint(codes, positions, Stream.PICTURE),
             batch["image"][:8],
         ]
         if self.config.modalities:
@@ -305,7 +308,7 @@ class StyleEncoderTrainer(Stage):
         return (
             [
                 *rows,
-                self.picture(self.mix_codes(codes, positions), positions, Stream.MIXED_PICTURE),
+                self.paint(self.mix_codes(codes, positions), positions, Stream.MIXED_PICTURE),
             ]
             if self.config.joint
             else rows
@@ -313,7 +316,7 @@ class StyleEncoderTrainer(Stage):
 
     @torch.no_grad()
     def measure_encoder(self) -> StyleEncoder:
-        """The averaged encoder, its batch statistics measured anew: the trained ones belong to other weights."""
+        """The averaged encoder with batch statistics measured anew, since the trained ones belong to other weights."""
         encoder = self.copy_average(self.encoder)
         if self.encoder.average is None or self.config.statistics_batches == 0:
             return encoder
@@ -327,8 +330,8 @@ class StyleEncoderTrainer(Stage):
         return encoder.eval()
 
     @torch.no_grad()
-    def known_codes(self, encoder: StyleEncoder) -> Tensor:
-        """Codes of about `latent_samples` training faces, [M, n, D]."""
+    def encode_known(self, encoder: StyleEncoder) -> Tensor:
+        """Codes [M, n, D] of at least `latent_samples` training faces."""
         count = -(-self.config.latent_samples // self.config.batch_size)
         return torch.cat(
             [
@@ -345,7 +348,7 @@ class StyleEncoderTrainer(Stage):
         if self.config.joint:
             prior, codes = (
                 self.copy_average(self.prior),
-                self.known_codes(encoder)[:, : self.prior.network.num_styles],
+                self.encode_known(encoder)[:, : self.prior.network.num_styles],
             )
             prior.latent_avg.copy_(codes.mean(0))
             prior.cpu().save_pretrained(folder / "prior")

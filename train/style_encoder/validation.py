@@ -1,4 +1,4 @@
-"""Scores of a style encoder on held-out faces: the generator's pictures of their codes."""
+"""Scores of a style encoder on held-out faces, by the generator's pictures of their codes."""
 
 import math
 from typing import TYPE_CHECKING, ClassVar
@@ -9,15 +9,18 @@ from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
 from train.data.images import fit_square, to_tensor
-from train.engine.scores import imagenet_distance, over_pictures, sharpness
-from train.engine.validation import join_rows, own_share
+from train.engine.scores import average_scores, load_imagenet_distance, sharpness
+from train.engine.validation import join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.style_encoder.trainer import StyleEncoderTrainer
 
 
 class EncoderValidation:
-    """The first pictures of a split, at the training size; ImageNet distance keeps the best, else PSNR."""
+    """Scores the first pictures of a split, at the training size.
+
+    The best networks are those of the least ImageNet distance; of the highest PSNR where its weights are not installed.
+    """
 
     better: ClassVar[dict[str, str]] = {"psnr": "higher", "imagenet": "lower"}
 
@@ -25,23 +28,24 @@ class EncoderValidation:
         self.trainer, config = trainer, trainer.config
         self.pictures = [
             to_tensor(fit_square(picture, trainer.size, None))[None]
-            for picture in config.validation.first_pictures(config.image_column)
+            for picture in config.validation.load_first_pictures(config.image_column)
         ]
-        self.distance = imagenet_distance(trainer.device)
+        self.distance = load_imagenet_distance(trainer.device)
         self.best = "psnr" if self.distance is None else "imagenet"
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Scores over the held-out pictures, and rows of the first ones: truth, and the picture of its codes.
+        """Scores over all pictures, the same in all processes, and rows of this one's first pictures.
 
-        Means of `psnr` (dB) and, where its weights are installed, `imagenet`; `sharpness` is the median share of the
-        truth's energy of fine detail.
+        Returns:
+            The means of `psnr` (dB) and, where its weights are installed, `imagenet`, and `sharpness`, the median share
+            of the truth's energy of fine detail. Rows: truth, and the picture of its codes.
         """
         trainer, config = self.trainer, self.trainer.config
         encoder = trainer.measure_encoder()
         generator = trainer.copy_average(trainer.prior) if config.joint else trainer.generator
         count, table, rows = len(self.pictures), torch.zeros(len(self.pictures), 3), []
-        for i in own_share(trainer.accelerator, count):
+        for i in pick_own_share(trainer.accelerator, count):
             image = self.pictures[i].to(trainer.device)
             codes = encoder(encoder_input(image) if config.modalities else image)
             made = generator(w_plus=codes[:, : generator.num_styles], noise="fixed").image.float()
@@ -53,4 +57,4 @@ class EncoderValidation:
             if len(rows) < 8:
                 rows.append((image, made))
         names = ("psnr", "sharpness", *(["imagenet"] if self.distance else []))
-        return over_pictures(trainer.accelerator, table, names), join_rows(rows)
+        return average_scores(trainer.accelerator, table, names), join_rows(rows)
