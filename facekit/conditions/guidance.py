@@ -143,8 +143,8 @@ def read_guidance(
             )
             drawn.notes += notes
         if paint is not None:
-            colors, where, notes = read_color(paint, photo.size, name=color_name, max_pixels=max_pixels)
-            drawn.color = Paint(colors, where)
+            values, where, notes = read_color(paint, photo.size, name=color_name, max_pixels=max_pixels)
+            drawn.color = Paint(values, where)
             drawn.notes += notes
         guidance.append(drawn.within(hole))
     return guidance
