@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
@@ -110,6 +110,25 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         coef_noisy = (1.0 - alpha_bar_prev) * math.sqrt(alpha) / (1.0 - alpha_bar)
         return alpha_bar, alpha, coef_clean, coef_noisy, beta * (1.0 - alpha_bar_prev) / (1.0 - alpha_bar)
 
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: torch.Tensor | int,
+        sample: torch.Tensor,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        return_dict: Literal[True] = True,
+    ) -> CodeDiffusionSchedulerOutput: ...
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: torch.Tensor | int,
+        sample: torch.Tensor,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        *,
+        return_dict: Literal[False],
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
     def step(
         self,
         model_output: torch.Tensor,

@@ -15,6 +15,9 @@ from facekit_cli.words import own_words
 if TYPE_CHECKING:
     from facekit_cli.photos import Plan
 
+# Writes a photo's result and returns what the report says of it.
+Work = Callable[[Path], dict[str, Any]]
+
 # A full disk fails every file that follows as well.
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -23,7 +26,7 @@ def work_through(
     command: str,
     plan: "Plan",
     details: Mapping[Path, dict[str, Any]],
-    work: Callable[[Path], dict[str, Any]],
+    work: Work | None,
 ) -> list[dict[str, Any]]:
     """Work on one photo after the other; one that fails does not stop those that follow.
 
@@ -31,7 +34,7 @@ def work_through(
         command: for the progress bar.
         plan: the photos, and the files that are left out.
         details: what the report says beside the outcome, for every photo to work on.
-        work: writes a photo's result and returns what the report says of it.
+        work: what is done for each of them; None will do where there are none.
 
     Returns:
         Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" or "seconds", and the rest.
@@ -42,6 +45,8 @@ def work_through(
     entries += [{"photo": str(photo), **failure(error)} for photo, error in plan.failed.items()]
     stopped = None
     with tqdm(details.items(), desc=command, unit="photo", file=sys.stderr) as progress:
+        if work is None:
+            return entries
         for photo, detail in progress:
             entry = {"photo": str(photo), **detail}
             start = time.perf_counter()

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from facekit_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+Pipeline = TypeVar("Pipeline", bound="DiffusionPipeline")
 
 
 def pick_device(name: str) -> "torch.device":
@@ -26,10 +28,18 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
+@overload
 def load_pipeline(
-    name: str, model: str, device: "torch.device", dtype: str, **components: Any
+    kind: type[Pipeline], model: str, device: "torch.device", dtype: str, **components: Any
+) -> Pipeline: ...
+@overload
+def load_pipeline(
+    kind: str, model: str, device: "torch.device", dtype: str, **components: Any
+) -> "DiffusionPipeline": ...
+def load_pipeline(
+    kind: "type[DiffusionPipeline] | str", model: str, device: "torch.device", dtype: str, **components: Any
 ) -> "DiffusionPipeline":
-    """The pipeline of a class's name, with its networks on the device; no progress bars of its own.
+    """The pipeline of a class, or of a class's name, with its networks on the device; no progress bars of its own.
 
     Raises UsageError where the model cannot be loaded or is another pipeline's.
     """
@@ -38,6 +48,7 @@ def load_pipeline(
     from facekit.hub.classes import pipeline_class
     from facekit.methods import MethodError
 
+    name = kind if isinstance(kind, str) else kind.__name__
     try:
         index = Path(model, "model_index.json")
         found = json.loads(index.read_text())["_class_name"] if index.is_file() else name

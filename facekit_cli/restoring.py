@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from facekit.images.origin import Provenance
     from facekit.images.photo import ImageInput, Photo
     from facekit.models.identity_encoder import IdentityEncoder
-    from facekit.pipelines.restore import FaceRestorePipeline
+    from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
+
+T = TypeVar("T")
 
 DETECTORS = ("mtcnn", "retinaface", "scrfd")
 
@@ -118,10 +120,11 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     import numpy as np
 
     from facekit.faces import detect_faces
+    from facekit.pipelines.restore import FaceRestorePipeline
 
     components = {} if args.identity is None else {"identity_encoder": _load_identity(args)}
     model = args.model or starter("face-restore")
-    pipeline = load_pipeline("FaceRestorePipeline", model, device, args.dtype, **components)
+    pipeline = load_pipeline(FaceRestorePipeline, model, device, args.dtype, **components)
     try:
         pipeline.scheduler.set_timesteps(args.steps)
     except ValueError as error:
@@ -169,6 +172,15 @@ def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None"
     return {"model": args.model or starter("face-restore")} | settings
 
 
+@dataclass(frozen=True)
+class FacePictures:
+    """What `--save-faces` writes of one face: it before and after, aligned, and the style prompt of each step."""
+
+    before: "Photo"
+    after: "Photo"
+    prompts: list["Photo"]
+
+
 @dataclass
 class Restored:
     """What became of one photo; lists of candidates, and in them of faces where there may be several.
@@ -178,8 +190,7 @@ class Restored:
         faces: those that were restored; empty with `--aligned`.
         notes: remarks in the words of the command line.
         similarities: identity similarity of every face, None without an identity encoder.
-        before, after: aligned faces, None without `--save-faces`.
-        prompts: alike, a list of pictures for every face.
+        face_pictures: of every face, None without `--save-faces`.
         aligned: the photo itself was one aligned face.
         provenance: what the files say of their origin; None for a photo that came back as it was.
     """
@@ -188,9 +199,7 @@ class Restored:
     faces: list["Face"]
     notes: list[str]
     similarities: list[list[float]] | None
-    before: list[list["Photo"]] | None
-    after: list[list["Photo"]] | None
-    prompts: list[list[list["Photo"]]] | None
+    face_pictures: list[list[FacePictures]] | None
     aligned: bool
     provenance: "Provenance | None" = None
 
@@ -211,17 +220,17 @@ class Restored:
         for number, path in enumerate(paths):
             if skip_existing and path.exists():
                 continue
-            if self.before is not None:
-                self._save_faces(number, faces_folder(path))
+            if self.face_pictures is not None:
+                self._save_faces(self.face_pictures[number], faces_folder(path))
             save_picture(self.images[number], path, self.provenance)
 
-    def _save_faces(self, number: int, folder: Path) -> None:
+    def _save_faces(self, faces: list[FacePictures], folder: Path) -> None:
         indices = [face.index for face in self.faces] if not self.aligned else [0]
         imagined = self.provenance and replace(self.provenance, kind="generated")
-        for place, index in enumerate(indices):
-            save_picture(self.before[number][place], folder / f"{index}-before.png")
-            save_picture(self.after[number][place], folder / f"{index}-after.png", self.provenance)
-            for step, prompt in enumerate(self.prompts[number][place], start=1):
+        for index, face in zip(indices, faces, strict=True):
+            save_picture(face.before, folder / f"{index}-before.png")
+            save_picture(face.after, folder / f"{index}-after.png", self.provenance)
+            for step, prompt in enumerate(face.prompts, start=1):
                 save_picture(prompt, folder / f"{index}-prompt-{step}.png", imagined)
 
 
@@ -241,6 +250,9 @@ def restore(
     Raises whatever the pipeline raises, when one photo cannot be restored.
     """
     import torch
+
+    from facekit.images.photo import Photo
+    from facekit.images.tensors import expect_kind
 
     options: dict[str, Any] = {}
     for name in ("fidelity", "min_face_size"):
@@ -265,18 +277,17 @@ def restore(
         **options,
     )
 
-    def own(values: list | None, number: int) -> list | None:
-        return None if values is None else values[number * args.candidates : (number + 1) * args.candidates]
+    def own(values: list[T], number: int) -> list[T]:
+        return values[number * args.candidates : (number + 1) * args.candidates]
 
+    results, face_pictures = expect_kind(output.images, Photo), _collect_faces(output, args)
     return [
         Restored(
-            images=own(output.images, number),
+            images=own(results, number),
             faces=output.faces[number],
             notes=[own_words(note.alone, args) for note in output.notes if note.photo in (number, None)],
-            similarities=own(output.similarities, number),
-            before=own(output.aligned_inputs, number),
-            after=own(_marked(output.aligned_outputs, args), number),
-            prompts=own(_marked(output.style_prompts, args), number),
+            similarities=None if output.similarities is None else own(output.similarities, number),
+            face_pictures=None if face_pictures is None else own(face_pictures, number),
             aligned=args.aligned,
             provenance=provenance_of(args, pipeline) if args.aligned or output.faces[number] else None,
         )
@@ -284,15 +295,28 @@ def restore(
     ]
 
 
-def _marked(pictures: Any, args: argparse.Namespace) -> Any:
-    """Nested lists of pictures that models made, marked where that is wanted."""
+def _collect_faces(output: "FaceRestoreOutput", args: argparse.Namespace) -> list[list[FacePictures]] | None:
+    """The faces of each result; what models made is marked where that is wanted. None where they were not returned."""
+    from facekit.images.photo import Photo
+    from facekit.images.tensors import expect_kind
     from facekit.provenance import watermarked_picture
 
-    if pictures is None or args.provenance != "both":
-        return pictures
-    if isinstance(pictures, list):
-        return [_marked(picture, args) for picture in pictures]
-    return watermarked_picture(pictures)
+    inputs, outputs, prompts = output.aligned_inputs, output.aligned_outputs, output.style_prompts
+    if inputs is None or outputs is None or prompts is None:
+        return None
+
+    def label(photo: Photo) -> Photo:
+        return watermarked_picture(photo) if args.provenance == "both" else photo
+
+    return [
+        [
+            FacePictures(before, label(after), [label(step) for step in expect_kind(steps, Photo)])
+            for before, after, steps in zip(
+                expect_kind(befores, Photo), expect_kind(afters, Photo), faces, strict=True
+            )
+        ]
+        for befores, afters, faces in zip(inputs, outputs, prompts, strict=True)
+    ]
 
 
 def _enlarge(rgb: "np.ndarray", factor: int) -> "np.ndarray":

@@ -22,22 +22,33 @@ from facekit.notes import Note
 ENCODER_CHANNELS = 3 + 1 + NUM_CLASSES + 3  # RGB, sketch, classes, colour
 
 
+@dataclass(frozen=True)
+class Paint:
+    """Colours that are painted on a picture.
+
+    Attributes:
+        colors: `[H, W, 3]`, uint8 on a photo, float32 in [0, 1] and 0 where there are none in what a network sees.
+        where: which pixels have one, bool `[H, W]`.
+    """
+
+    colors: np.ndarray
+    where: np.ndarray
+
+
 @dataclass
 class Guidance:
-    """What is drawn on one photo; None where nothing is.
+    """What is drawn on one photo; None for each kind of drawing that is not there.
 
     Attributes:
         sketch: strokes bool `[H, W]`.
-        labels: classes uint8 `[H, W]`, 255 = unsaid.
-        color: uint8 `[H, W, 3]`.
-        painted: where `color` says something, bool `[H, W]`.
+        labels: classes uint8 `[H, W]`, 255 where no class is drawn.
+        color: colours to take on.
         notes: remarks for the user.
     """
 
     sketch: np.ndarray | None = None
     labels: np.ndarray | None = None
-    color: np.ndarray | None = None
-    painted: np.ndarray | None = None
+    color: Paint | None = None
     notes: list[Note] = field(default_factory=list)
 
     def within(self, hole: np.ndarray) -> "Guidance":
@@ -49,8 +60,8 @@ class Guidance:
             said = _clip(self.labels != UNLABELLED, hole, "semantic map", kept.notes)
             kept.labels = np.where(said, self.labels, np.uint8(UNLABELLED))
         if self.color is not None:
-            kept.color = self.color
-            kept.painted = _clip(self.painted, hole, "colour guidance", kept.notes)
+            where = _clip(self.color.where, hole, "colour guidance", kept.notes)
+            kept.color = Paint(self.color.colors, where)
         return kept
 
     def seen_by(self, square: Square) -> "Guidance":
@@ -61,14 +72,7 @@ class Guidance:
         if self.labels is not None:
             seen.labels = _view_labels(self.labels, square)
         if self.color is not None:
-            cover = np.maximum(square.view(self.painted.astype(np.float32)), 0)
-            sums = [
-                square.view(np.where(self.painted, self.color[..., c], 0).astype(np.float32) / 255)
-                for c in range(3)
-            ]
-            seen.painted = (cover >= COVER) & square.hole
-            mean = np.stack(sums, axis=-1) / np.maximum(cover, COVER)[..., None]
-            seen.color = np.where(seen.painted[..., None], np.clip(mean, 0, 1), 0).astype(np.float32)
+            seen.color = _view_paint(self.color, square)
         return seen
 
 
@@ -96,6 +100,17 @@ def _view_labels(labels: np.ndarray, square: Square) -> np.ndarray:
         seen[cover > best] = label
         best, total = np.maximum(best, cover), total + cover
     return np.where((total >= 0.5) & square.hole, seen, np.uint8(UNLABELLED))
+
+
+def _view_paint(paint: Paint, square: Square) -> Paint:
+    """At each pixel the mean of the colours that cover some of it."""
+    cover = np.maximum(square.view(paint.where.astype(np.float32)), 0)
+    sums = [
+        square.view(np.where(paint.where, paint.colors[..., c], 0).astype(np.float32) / 255) for c in range(3)
+    ]
+    where = (cover >= COVER) & square.hole
+    mean = np.stack(sums, axis=-1) / np.maximum(cover, COVER)[..., None]
+    return Paint(np.where(where[..., None], np.clip(mean, 0, 1), 0).astype(np.float32), where)
 
 
 def read_guidance(
@@ -128,9 +143,8 @@ def read_guidance(
             )
             drawn.notes += notes
         if paint is not None:
-            drawn.color, drawn.painted, notes = read_color(
-                paint, photo.size, name=color_name, max_pixels=max_pixels
-            )
+            values, where, notes = read_color(paint, photo.size, name=color_name, max_pixels=max_pixels)
+            drawn.color = Paint(values, where)
             drawn.notes += notes
         guidance.append(drawn.within(hole))
     return guidance

@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -29,7 +29,7 @@ from facekit.notes import Note
 
 logger = logging.getLogger(__name__)
 
-SemanticsInput = MaskInput | Mapping[str, MaskInput | bool]
+SemanticsInput = MaskInput | Mapping[str, MaskInput | Literal[True]]
 
 # The order of the usual BiSeNet face parser, which the networks read. l_ is the left side of the picture.
 CLASS_NAMES = (
@@ -196,7 +196,7 @@ def match_palette(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_masks(
-    masks: Mapping[str, MaskInput | bool],
+    masks: Mapping[str, MaskInput | Literal[True]],
     size: tuple[int, int],
     hole: np.ndarray,
     name: str,

@@ -34,14 +34,15 @@ def read_sketch(
     taken as dark lines on paper. Arguments and errors are those of `facekit.images.masks.read_mask`.
     """
     picture = open_mask(sketch, name, max_pixels)
-    if picture.is_layer():
-        strokes, notes = picture.alpha > 0, []
-    else:
+    painted = picture.strokes
+    if painted is None:
         strokes, _, notes = read_tones(picture)
+    else:
+        strokes, notes = painted, []
     if strokes.mean() > 0.5:
         notes = [Note("reading", "{name} is mostly white: its dark lines are the strokes", name=name)]
         # Lines of a pen in any colour are darker than paper, though one of their channels may be as bright.
-        strokes = ~strokes if picture.is_layer() else picture.luminance < picture.half
+        strokes = picture.luminance < picture.half if painted is None else ~painted
     strokes, resized = fit(strokes, size, name)
     return strokes, notes + resized
 
@@ -75,7 +76,7 @@ def grey_picture(rgb: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"a sketch is made of an 8-bit RGB picture [H, W, 3], not of {rgb.dtype} {list(rgb.shape)}"
         )
-    total = sum(weight * rgb[..., c].astype(np.int32) for c, weight in enumerate(GREY))
+    total = rgb.astype(np.int32) @ np.array(GREY, np.int32)
     return ((total + 16384) >> 15).astype(np.uint8)
 
 
@@ -186,9 +187,8 @@ def _weighted(x: np.ndarray, taps: tuple[int, int, int], axis: int) -> np.ndarra
     """Each pixel's sum over itself and its two neighbours; borders are reflected without their own pixel."""
     padded = np.pad(x, ((1, 1), (0, 0)) if axis == 0 else ((0, 0), (1, 1)), mode="reflect")
     height, width = x.shape
-    parts = [
-        weight * (padded[i : i + height] if axis == 0 else padded[:, i : i + width])
-        for i, weight in enumerate(taps)
-        if weight
-    ]
-    return sum(parts)
+    total = np.zeros_like(x)
+    for i, weight in enumerate(taps):
+        if weight:
+            total += weight * (padded[i : i + height] if axis == 0 else padded[:, i : i + width])
+    return total

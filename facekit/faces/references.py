@@ -1,5 +1,6 @@
 """Faces that set the style or the pose of others: found once in a picture and cut out as a photo's faces are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,9 +30,7 @@ class ReferenceFace:
     notes: list[Note] = field(default_factory=list)
 
 
-References = (
-    ImageInput | ReferenceFace | list[ImageInput | ReferenceFace] | tuple[ImageInput | ReferenceFace, ...]
-)
+References = ImageInput | ReferenceFace | Sequence[ImageInput | ReferenceFace]
 
 
 def find_reference(
@@ -133,7 +132,8 @@ def find_references(
     if isinstance(pictures, ReferenceFace):
         return [take(pictures)]
     if not isinstance(pictures, list | tuple):
-        return [look_at(photo) for photo in load_images(pictures, max_pixels=max_pixels, name=name)]
+        photos = load_images(pictures, max_pixels=max_pixels, name=name)  # type: ignore[arg-type]  # refuses the rest
+        return [look_at(photo) for photo in photos]
     if not pictures:
         raise ValueError(f"{name} is an empty list. Pass at least one picture.")
     names = [f"{name} {index}" if len(pictures) > 1 else name for index in range(len(pictures))]

@@ -112,11 +112,14 @@ class MaskPicture:
         differ = differ[self.opaque[rows, 1:] & self.opaque[rows, :-1]]
         return float(differ.mean()) if differ.size else 0.0
 
-    def is_layer(self) -> bool:
-        """Whether it is transparent, with strokes, rather than opaque, with or without an erased part."""
+    @cached_property
+    def strokes(self) -> np.ndarray | None:
+        """What is painted on a transparent layer, bool `[H, W]`; None for an opaque picture, erased in part or not."""
+        if self.alpha is None:
+            return None
         opaque = self.opaque
         border = np.concatenate([opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]])
-        return opaque.mean() <= 0.5 or border.mean() <= 0.5
+        return self.alpha > 0 if opaque.mean() <= 0.5 or border.mean() <= 0.5 else None
 
     @cached_property
     def opaque(self) -> np.ndarray:
@@ -153,10 +156,11 @@ def read_mask(
             aspect ratio that does not fit.
     """
     picture = open_mask(mask, name, max_pixels)
-    if picture.is_layer():
-        hole, rule, notes = picture.alpha > 0, "what is painted on the transparent layer", []
-    else:
+    strokes = picture.strokes
+    if strokes is None:
         hole, rule, notes = _read_opaque(picture)
+    else:
+        hole, rule, notes = strokes, "what is painted on the transparent layer", []
     hole, resized = fit(hole, size, name)
     return MaskReading(hole, rule, notes + resized)
 

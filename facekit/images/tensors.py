@@ -1,7 +1,7 @@
 """Between pictures in [0, 1] and the batches in [-1, 1] that networks take; results in the form that was asked for."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from PIL import Image
 from facekit.images.photo import Photo, fitting_profile, from_float
 from facekit.images.tint import Tint, apply_tint
 
-Pictures = list[Image.Image] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
+OutputType = Literal["pil", "photo", "np", "pt"]
+OUTPUT_TYPES = get_args(OutputType)
 
-OUTPUT_TYPES = ("pil", "photo", "np", "pt")
+Pictures = list[Image.Image] | list[Photo] | list[np.ndarray] | np.ndarray | list[torch.Tensor] | torch.Tensor
 
 
 def check_output_type(output_type: str) -> None:
@@ -34,7 +35,11 @@ def masks_to_batch(masks: Sequence[np.ndarray], device: torch.device) -> torch.T
     return torch.from_numpy(np.stack(masks)[:, None].astype(np.float32)).to(device)
 
 
-def deliver(photos: list[Photo], output_type: str) -> Any:
+@overload
+def deliver(photos: list[Photo], output_type: Literal["pil"]) -> list[Image.Image]: ...
+@overload
+def deliver(photos: list[Photo], output_type: str) -> Pictures: ...
+def deliver(photos: list[Photo], output_type: str) -> Pictures:
     """Convert photos to an output type.
 
     Args:
@@ -51,6 +56,23 @@ def deliver(photos: list[Photo], output_type: str) -> Any:
         return np.stack(arrays) if len({a.shape for a in arrays}) == 1 else arrays
     tensors = [photo.to_tensor() for photo in photos]
     return torch.stack(tensors) if len({t.shape for t in tensors}) == 1 else tensors
+
+
+Picture = TypeVar("Picture", Photo, Image.Image)
+
+
+def expect_kind(pictures: Pictures, kind: type[Picture]) -> list[Picture]:
+    """Pictures that a call gave, for those who go on with `Photo`s (`output_type="photo"`) or Pillow images ("pil").
+
+    Raises:
+        TypeError: they are of another kind.
+    """
+    expected = [picture for picture in pictures if isinstance(picture, kind)]
+    if len(expected) != len(pictures):
+        raise TypeError(
+            f"these pictures are not all of the kind {kind.__name__}. Choose another output_type."
+        )
+    return expected
 
 
 def heat_map(values: np.ndarray, peak: float | None = None) -> Image.Image:
@@ -78,9 +100,15 @@ def to_pictures(
     return [apply_tint(*square) for square in zip(squares, tints, painted, strict=True)]
 
 
+@overload
+def deliver_squares(
+    squares: Sequence[np.ndarray], output_type: Literal["pil"], photo: Photo | None = None
+) -> list[Image.Image]: ...
+@overload
 def deliver_squares(
     squares: Sequence[np.ndarray], output_type: str, photo: Photo | None = None
-) -> Pictures | list[Photo]:
+) -> Pictures: ...
+def deliver_squares(squares: Sequence[np.ndarray], output_type: str, photo: Photo | None = None) -> Pictures:
     """Squares float32 `[S, S, 3]` in [0, 1] in the form of `output_type`, see `deliver`.
 
     `photo`: what they were cut from; its colour profile goes with them, and in a `Photo` its depth.

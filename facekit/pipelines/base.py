@@ -28,7 +28,11 @@ from facekit.models.base import VerifiedModelMixin
 from facekit.models.precision import check_fits
 from facekit.notes import Argument, Note, Refusal
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
+# What a call gives with `return_dict=False`: a tuple. It counts as anything, so that whoever leaves that argument alone
+# need not tell the two apart.
+AsTuple = Any
+
+Generators = torch.Generator | list[torch.Generator] | tuple[torch.Generator, ...] | None
 StepCallback = Callable[[Any, int, int, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
 
 
@@ -91,6 +95,7 @@ def check_generators(
         TypeError: something else than generators.
         ValueError: more or fewer of them than photos.
     """
+    given: torch.Generator | list[torch.Generator] | None
     given = list(generator) if isinstance(generator, list | tuple) else generator
     for one in given if isinstance(given, list) else [given]:
         if not isinstance(one, torch.Generator | None):
@@ -141,6 +146,8 @@ def run_in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int
 class FacekitPipeline(DiffusionPipeline):
     """What facekit's pipelines add to diffusers': errors that say the way out, and the walk that they share."""
 
+    model_cpu_offload_seq: str | None = None  # type: ignore[assignment]  # diffusers' types know only its None
+    _offload_device: torch.device | str
     _interrupt = False
 
     @property
@@ -165,9 +172,7 @@ class FacekitPipeline(DiffusionPipeline):
         return super().components | {name: self.config[name] for name in saved}
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
-    ) -> "FacekitPipeline":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
         """Load a pipeline from a folder or the Hub; all arguments are those of diffusers.
 
         Raises:
@@ -192,7 +197,7 @@ class FacekitPipeline(DiffusionPipeline):
             ) from error
 
     @classmethod
-    def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
+    def download(cls, pretrained_model_name: str, **kwargs: Any) -> str | os.PathLike:
         """Download a pipeline, or find it in the cache; all arguments are those of diffusers.
 
         Raises:
@@ -210,7 +215,7 @@ class FacekitPipeline(DiffusionPipeline):
         Least memory, and slow. Arguments and errors are diffusers'. Layers that read the weights of their own parts
         come as a whole.
         """
-        super().enable_sequential_cpu_offload(gpu_id, device)
+        super().enable_sequential_cpu_offload(gpu_id, device)  # type: ignore[arg-type]  # None is their default
         for network in self.components.values():
             whole = getattr(network, "_no_split_modules", None)
             if whole and hasattr(network, "_hf_hook"):
@@ -242,7 +247,8 @@ class FacekitPipeline(DiffusionPipeline):
                 "enable_model_cpu_offload() instead, or enable_sequential_cpu_offload(), which needs less memory and "
                 "more time."
             )
-        super().enable_group_offload(onload_device, *options, exclude_modules=excluded, **named_options)
+        named_options["exclude_modules"] = excluded
+        super().enable_group_offload(onload_device, *options, **named_options)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the networks to a device or number type, or both; all arguments are those of diffusers.

@@ -11,6 +11,7 @@ from facekit.faces import Face, align_face, detect_faces
 from facekit.faces.detect import Detector
 from facekit.hub.starters import starter
 from facekit.images.photo import ImageInput, Photo, as_uint8, load_image
+from facekit.images.tensors import expect_kind
 from facekit.metrics.networks import emotion_recogniser, fan_landmarks
 from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
 
@@ -84,9 +85,10 @@ def restored_landmarks(
     if find is None and detector == FAN:
         find = fan_landmarks()
     before = _points(as_uint8(picture.rgb), detector, find)
-    output = _restored(picture, pipeline, options)
-    after = _points(as_uint8(load_image(output.images[0]).rgb), detector, find)
-    return RestoredLandmarks(output.images[0], before, after, list(output.notes or []))
+    output = _restore(picture, pipeline, options)
+    (restored,) = expect_kind(output.images, Image.Image)
+    after = _points(as_uint8(load_image(restored).rgb), detector, find)
+    return RestoredLandmarks(restored, before, after, list(output.notes))
 
 
 def restored_emotions(
@@ -112,15 +114,15 @@ def restored_emotions(
     _check_options(options)
     picture = load_image(photo)
     recogniser = recogniser or emotion_recogniser()
-    output = _restored(picture, pipeline, options)
-    faces = (output.faces or [[]])[0]
-    sides = [as_uint8(picture.rgb), as_uint8(load_image(output.images[0]).rgb)]
+    output = _restore(picture, pipeline, options)
+    (restored,), (faces,) = expect_kind(output.images, Image.Image), output.faces
+    sides = [as_uint8(picture.rgb), as_uint8(load_image(restored).rgb)]
     if options.get("aligned"):
         crops = [[np.asarray(Image.fromarray(rgb).resize((CROP, CROP)))] for rgb in sides]
     else:
         crops = [[align_face(rgb, face, CROP).image for face in faces] for rgb in sides]
     before, after = ([str(name) for name in recogniser(crop)] if crop else [] for crop in crops)
-    return RestoredEmotions(output.images[0], faces, before, after, list(output.notes or []))
+    return RestoredEmotions(restored, faces, before, after, list(output.notes))
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -131,7 +133,7 @@ def _check_options(options: dict[str, Any]) -> None:
         )
 
 
-def _restored(
+def _restore(
     photo: Photo, pipeline: FaceRestorePipeline | None, options: dict[str, Any]
 ) -> FaceRestoreOutput:
     if pipeline is None:

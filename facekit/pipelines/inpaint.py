@@ -1,7 +1,7 @@
 """`FaceInpaintPipeline`: holes in photos are filled, face by face or anywhere (GRIG, thesis Chapter 4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,11 +14,20 @@ from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, load_images
-from facekit.images.tensors import Pictures, check_output_type, deliver, heat_map, to_pictures
+from facekit.images.tensors import (
+    OutputType,
+    Pictures,
+    check_output_type,
+    deliver,
+    heat_map,
+    to_pictures,
+)
 from facekit.models.fast.fold import is_compiled
 from facekit.models.residual_inpainter import ResidualInpainter
+from facekit.notes import Note
 from facekit.pipelines import tones
 from facekit.pipelines.base import (
+    AsTuple,
     FacekitPipeline,
     Generators,
     SampleOrder,
@@ -48,8 +57,8 @@ class FaceInpaintOutput(BaseOutput):
     images: Pictures
     steps: list[Pictures] | None = None
     residuals: list[list[np.ndarray]] | None = None
-    faces: list[list[Face]] | None = None
-    notes: list[str] | None = None
+    faces: list[list[Face]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def heat_maps(self) -> list[list[Image.Image]]:
         """The residuals as pictures, red for large and blue for small change (thesis Fig. 4.22).
@@ -78,6 +87,8 @@ class FaceInpaintPipeline(FacekitPipeline):
 
     model_cpu_offload_seq = "residual_inpainter"
     _callback_tensor_inputs = ("image", "residual", "mask")
+
+    residual_inpainter: ResidualInpainter
 
     def __init__(self, residual_inpainter: ResidualInpainter, match_tones: bool = False) -> None:
         super().__init__()
@@ -123,11 +134,11 @@ class FaceInpaintPipeline(FacekitPipeline):
         watermark: bool = False,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
+        output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("image",),
-    ) -> FaceInpaintOutput | tuple:
+    ) -> FaceInpaintOutput | AsTuple:
         """Fill the holes of one photo or several. Pixels outside the mask come back bit-identical.
 
         A photo without colours, gray or toned as sepia is, stays without (`facekit.images.tint`).
@@ -183,7 +194,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         photos = load_images(image, max_pixels=max_pixels)
         generator = check_generators(generator, len(photos))
         masks = load_masks(mask, photos, max_pixels=max_pixels)
-        known = check_known_faces(known_faces, len(photos))
+        found_before = check_known_faces(known_faces, len(photos))
 
         # 3. Find the faces and cut the squares that the network fills
         jobs = [
@@ -200,7 +211,7 @@ class FaceInpaintPipeline(FacekitPipeline):
                 detector=detector,
                 known_faces=found,
             )
-            for photo, (hole, notes), found in zip(photos, masks, known, strict=True)
+            for photo, (hole, notes), found in zip(photos, masks, found_before, strict=True)
         ]
         owners = [index for index, job in enumerate(jobs) for _ in job.squares]
 
@@ -214,7 +225,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             network = self.residual_inpainter
             if not is_compiled(network):
                 network = network.fold()
-            matched = self.config.match_tones if match_tones is None else match_tones
+            matched = self.config["match_tones"] if match_tones is None else match_tones
 
             # 5. Reasoning steps
             with self.progress_bar(total=num_inference_steps) as progress_bar:
@@ -298,4 +309,4 @@ class FaceInpaintPipeline(FacekitPipeline):
         """For each photo a map float32 `[H, W]` of every step."""
         order = SampleOrder.of([len(job.squares) for job in jobs])
         steps = [residual[:, 0].numpy() for residual in residuals] or [np.empty((0, 1, 1))] * count
-        return [[jobs[photo].lay(step[part]) for step in steps] for photo, part in order.results()]
+        return [[jobs[photo].lay(list(step[part])) for step in steps] for photo, part in order.results()]

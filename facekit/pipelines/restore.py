@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +13,23 @@ from diffusers.utils import BaseOutput
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import Background, plan_restoration
 from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
-from facekit.images.tensors import Pictures, check_output_type, deliver, deliver_squares, to_pictures
+from facekit.images.tensors import (
+    OutputType,
+    Pictures,
+    check_output_type,
+    deliver,
+    deliver_squares,
+    to_pictures,
+)
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.fast.fold import to_channels_last
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.notes import Argument, Refusal
+from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines.base import (
+    AsTuple,
     FacekitPipeline,
     Generators,
     SampleOrder,
@@ -57,12 +65,12 @@ class FaceRestoreOutput(BaseOutput):
     """
 
     images: Pictures
-    faces: list[list[Face]] | None = None
+    faces: list[list[Face]] = field(default_factory=list)
     similarities: list[list[float]] | None = None
     aligned_inputs: list[Pictures] | None = None
     aligned_outputs: list[Pictures] | None = None
     style_prompts: list[list[Pictures]] | None = None
-    notes: list[str] | None = None
+    notes: list[Note] = field(default_factory=list)
 
 
 class FaceRestorePipeline(FacekitPipeline):
@@ -85,6 +93,13 @@ class FaceRestorePipeline(FacekitPipeline):
     model_cpu_offload_seq = "style_encoder->code_diffuser->prior->restorer->identity_encoder"
     _optional_components = ["identity_encoder"]  # noqa: RUF012  diffusers reads a plain list
     _callback_tensor_inputs = ("latents", "style_codes")
+
+    style_encoder: StyleEncoder
+    code_diffuser: CodeDiffuser
+    scheduler: CodeDiffusionScheduler
+    prior: StyleGAN2Generator
+    restorer: RestoreAutoEncoder
+    identity_encoder: IdentityEncoder | None
 
     def __init__(
         self,
@@ -156,11 +171,11 @@ class FaceRestorePipeline(FacekitPipeline):
         watermark: bool = False,
         max_batch_size: int = 4,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
+        output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> FaceRestoreOutput | tuple:
+    ) -> FaceRestoreOutput | AsTuple:
         """Restore the faces of one photo or several. Pixels outside the faces come back bit-identical.
 
         A photo without colours, gray or toned as sepia is, comes back without (`facekit.images.tint`).
@@ -252,7 +267,9 @@ class FaceRestorePipeline(FacekitPipeline):
         latents = drawn if latents is None else latents.to(device, torch.float32)
         z = drawn_z if z is None else z.to(device, torch.float32)
 
-        restored, prompts, similarities = [], [], []
+        restored: list[np.ndarray] = []
+        prompts: list[list[np.ndarray]] = []
+        similarities: list[float] = []
         if inputs:
             # 5. Encode the faces, each once
             damaged, _ = self.make_batch(jobs)
@@ -272,20 +289,20 @@ class FaceRestorePipeline(FacekitPipeline):
 
             # 7. Restore under the clean codes and the prior's features
             samples = damaged[sources]
-            restored = run_in_parts(
+            predicted = run_in_parts(
                 lambda part: self._restore(samples[part], history[-1][part], z[part], generators[part]),
                 len(order),
                 max_batch_size,
             )
-            self.check_finite(restored, self.restorer.dtype)
-            restored = keep_coarse_structure(restored, samples, fidelity).clamp(-1, 1)
+            self.check_finite(predicted, self.restorer.dtype)
+            result = keep_coarse_structure(predicted, samples, fidelity).clamp(-1, 1)
 
             # 8. How alike did the faces stay?
-            if self.identity_encoder is not None:
-                dtype = self.identity_encoder.dtype
+            identity = self.identity_encoder
+            if identity is not None:
                 similarities = run_in_parts(
-                    lambda part: self.identity_encoder.similarity(
-                        samples[part].to(dtype), restored[part].to(dtype)
+                    lambda part: identity.similarity(
+                        samples[part].to(identity.dtype), result[part].to(identity.dtype)
                     ),
                     len(order),
                     max_batch_size,
@@ -293,7 +310,7 @@ class FaceRestorePipeline(FacekitPipeline):
             if return_aligned:
                 prompts = [self._draw_prompts(step, max_batch_size) for step in history]
             tints = [tint for job in jobs for tint in job.tints]
-            restored = to_pictures(restored, [tints[source] for source in sources])
+            restored = to_pictures(result, [tints[source] for source in sources])
 
         # 9. Put the faces back into the photos
         results = list(order.results())

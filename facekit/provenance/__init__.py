@@ -17,7 +17,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from PIL import Image
@@ -76,6 +76,10 @@ def add_watermark(photo: Photo, before: Photo | np.ndarray | None = None) -> Pho
     return photo.edited(mark(rgb, where), where) if where.any() else photo
 
 
+@overload
+def watermarked_picture(image: Photo) -> Photo: ...
+@overload
+def watermarked_picture(image: Image.Image) -> Image.Image: ...
 def watermarked_picture(image: Image.Image | Photo) -> Image.Image | Photo:
     """Mark a picture that a model made as a whole, all over; it comes back as the type that was given."""
     marked = add_watermark(load_image(image, max_pixels=None))

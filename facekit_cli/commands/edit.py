@@ -2,11 +2,13 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
+from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
@@ -24,6 +26,7 @@ from facekit_cli.photos import check_writable, find_photos, matching_files, plan
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
+    from facekit.conditions.text import TextGuide
     from facekit.pipelines.edit.pipeline import FaceEditPipeline
 
 HELP = "edit a part of faces by drawings, exemplars, words and sliders"
@@ -150,30 +153,29 @@ def run(args: argparse.Namespace) -> int:
     outputs = plan.outputs
     sessions = _session_files(args, photos, outputs)
 
-    pipeline, guide = None, None
-    if outputs:
-        pipeline = load_pipeline("FaceEditPipeline", args.model, pick_device(args.device), args.dtype)
-        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
-        guide = _ready(pipeline, args, settings, script)
+    def edit_one(pipeline: "FaceEditPipeline", guide: "TextGuide | None", photo: Path) -> dict[str, Any]:
+        from facekit.images.photo import Photo
+        from facekit.images.tensors import expect_kind
 
-    def work(photo: Path) -> dict[str, Any]:
         if script is None:
             for name, files in drawings.items():
                 if photo not in files:
                     raise ValueError(
                         f"no {name.replace('_', ' ')} named {photo.stem} in {getattr(args, name)}"
                     )
-            edit = {name: word for name, word in REFERENCES.items() if getattr(args, name) == word}
-            edits = [edit | {name: files[photo] for name, files in drawings.items()} | settings]
+            words = {name: word for name, word in REFERENCES.items() if getattr(args, name) == word}
+            edits = [words | {name: files[photo] for name, files in drawings.items()} | settings]
         else:
             edits = script
         session = pipeline.edit_session(photo, aligned=args.aligned)
-        notes, images, faces = [], [], 0
+        notes: list[Note] = []
+        images: list[Photo] = []
+        faces = 0
         for edit in edits:
             edit = edit | {"watermark": args.provenance == "both", "output_type": "photo"}
             output = session.edit(**edit, text_guide=guide)
             notes += [note for note in output.notes if note not in notes]
-            images, faces = output.images, len(output.faces[0])
+            images, faces = expect_kind(output.images, Photo), len(output.faces[0])
         images = images if script is None else [session.photo]
         if photo in sessions:
             session.save(sessions[photo])
@@ -181,6 +183,14 @@ def run(args: argparse.Namespace) -> int:
             save_picture(image, path, provenance_of(args, pipeline))
         return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
 
+    work = None
+    if outputs:
+        from facekit.pipelines.edit.pipeline import FaceEditPipeline
+
+        pipeline = load_pipeline(FaceEditPipeline, args.model, pick_device(args.device), args.dtype)
+        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        guide = _ready(pipeline, args, settings, script)
+        work = partial(edit_one, pipeline, guide)
     details = {
         photo: {name: str(files[photo]) for name, files in drawings.items() if photo in files}
         | {"outputs": [str(path) for path in paths]}
@@ -270,7 +280,7 @@ def _ready(
     args: argparse.Namespace,
     settings: Mapping[str, Any],
     script: list[dict[str, Any]] | None,
-) -> Any:
+) -> "TextGuide | None":
     """Refuse what no photo could be edited with; returns the guide of a prompt."""
     from facekit.pipelines.edit.settings import EditSettings
 

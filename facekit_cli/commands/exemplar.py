@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,10 @@ from facekit_cli.photos import find_photos, matching_files, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
+    from facekit.pipelines.exemplar.encoding import ExemplarCodes
     from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
+
+Encode = Callable[[list[Path]], "ExemplarCodes"]
 
 HELP = "fill holes in faces after another face"
 DESCRIPTION = "Fill the part of each face that a mask marks in the manner of an exemplar face."
@@ -118,17 +122,13 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_outputs(found, args, results)
     outputs = plan.outputs
 
-    encode: Callable[[list[Path]], Any] = list
-    second, pipeline = None, None
-    if outputs:
-        pipeline = load_pipeline("ExemplarInpaintPipeline", args.model, pick_device(args.device), args.dtype)
-        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
-        encode = _encoder(pipeline, args)
-        second = _ready(pipeline, args, settings, style_layers, exemplars, encode)
-
-    def work(photo: Path) -> dict[str, Any]:
+    def fill(
+        pipeline: "ExemplarInpaintPipeline", encode: Encode, second: "ExemplarCodes | None", photo: Path
+    ) -> dict[str, Any]:
         import torch
 
+        from facekit.images.photo import Photo
+        from facekit.images.tensors import expect_kind
         from facekit.provenance import watermarked_picture
 
         for kind, given, files in (("mask", args.mask, masks), ("sketch", args.sketch, sketches)):
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
                 raise ValueError(f"no {kind} named {photo.stem} in {given}")
         if photo not in exemplars:
             raise ValueError(f"no exemplar named {photo.stem} in {args.exemplar[0]}")
-        call = {
+        call: dict[str, Any] = {
             "image": photo,
             "mask": masks.get(photo),
             "sketch": sketches.get(photo),
@@ -159,11 +159,20 @@ def run(args: argparse.Namespace) -> int:
             num_images=args.candidates,
             output_type="photo",
         )
-        for image, path in zip(output.images, outputs[photo], strict=True):
+        for image, path in zip(expect_kind(output.images, Photo), outputs[photo], strict=True):
             save_picture(image, path, provenance_of(args, pipeline))
         entry = {"status": "done", "faces": len(output.faces[0]), "notes": output.notes}
         return entry | ({"similarities": output.similarities} if output.similarities else {})
 
+    work = None
+    if outputs:
+        from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
+
+        pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, pick_device(args.device), args.dtype)
+        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        encode = _encoder(pipeline, args)
+        second = _ready(pipeline, args, settings, style_layers, exemplars, encode)
+        work = partial(fill, pipeline, encode, second)
     details = {
         photo: {
             "mask": str(masks.get(photo) or ""),
@@ -223,12 +232,12 @@ def _exemplars_for(photos: Sequence[Path], given: Sequence[Path]) -> dict[Path, 
     return {photo: list(given) for photo in photos}
 
 
-def _encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Callable[[list[Path]], Any]:
+def _encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Encode:
     """Encodes exemplars; those that all photos share only once."""
     face = chosen_exemplar_face(args.exemplar_face)
-    last: dict[tuple[Path, ...], Any] = {}
+    last: dict[tuple[Path, ...], ExemplarCodes] = {}
 
-    def encode(paths: list[Path]) -> Any:
+    def encode(paths: list[Path]) -> "ExemplarCodes":
         key = tuple(paths)
         if key not in last:
             last.clear()
@@ -246,8 +255,8 @@ def _ready(
     settings: dict[str, Any],
     style_layers: int | list[int] | None,
     exemplars: dict[Path, list[Path]],
-    encode: Callable[[list[Path]], Any],
-) -> Any:
+    encode: Encode,
+) -> "ExemplarCodes | None":
     """Refuse what no photo could be filled with; returns the codes of the second exemplar."""
     from facekit.pipelines.exemplar.layers import second_layers
 

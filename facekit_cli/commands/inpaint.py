@@ -1,6 +1,8 @@
 """`facekit inpaint`: fill holes in photos."""
 
 import argparse
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from facekit_cli.options import (
     add_photos,
     chosen_faces,
 )
-from facekit_cli.photos import find_photos, matching_files, plan_outputs
+from facekit_cli.photos import Plan, find_photos, matching_files, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -69,34 +71,34 @@ def run(args: argparse.Namespace) -> int:
     masks = matching_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args)
     model = args.model or starter("face-inpaint")
-    pipeline = None
+    work = None
     if plan.outputs:
-        pipeline = load_pipeline("FaceInpaintPipeline", model, pick_device(args.device), args.dtype)
+        from facekit.pipelines.inpaint import FaceInpaintPipeline
+
+        pipeline = load_pipeline(FaceInpaintPipeline, model, pick_device(args.device), args.dtype)
         remove_parts(args.output, {path.name for paths in plan.outputs.values() for path in paths})
+        work = partial(_fill, pipeline, plan, masks, faces, args)
 
     details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
-    entries = work_through(
-        "inpaint",
-        plan,
-        details,
-        lambda photo: _fill(pipeline, photo, masks.get(photo), plan.outputs[photo][0], args, faces),
-    )
+    entries = work_through("inpaint", plan, details, work)
     settings = {key: getattr(args, key) for key in ("region", "steps", "seed", "device", "dtype")}
     return finish("inpaint", entries, {"model": model} | settings, args)
 
 
 def _fill(
     pipeline: "FaceInpaintPipeline",
-    photo: Path,
-    mask: Path | None,
-    output: Path,
-    args: argparse.Namespace,
+    plan: Plan,
+    masks: Mapping[Path, Path],
     faces: str | list[int],
+    args: argparse.Namespace,
+    photo: Path,
 ) -> dict[str, Any]:
     import torch
 
-    from facekit.images.photo import load_image, same_pixels
+    from facekit.images.photo import Photo, load_image, same_pixels
+    from facekit.images.tensors import expect_kind
 
+    mask = masks.get(photo)
     if mask is None:
         raise ValueError(f"no mask named {photo.stem} in {args.mask}")
     given = load_image(photo)
@@ -112,7 +114,8 @@ def _fill(
         generator=torch.Generator("cpu").manual_seed(args.seed),
         output_type="photo",
     )
-    (filled,) = result.images
+    (filled,) = expect_kind(result.images, Photo)
     # An empty mask leaves a photo as it was, and then nothing is to be said of it.
-    save_picture(filled, output, None if same_pixels(filled, given) else provenance_of(args, pipeline))
+    provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline)
+    save_picture(filled, plan.outputs[photo][0], provenance)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}

@@ -1,8 +1,9 @@
 """`facekit restore`: damaged faces come back sharp."""
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facekit.images.files import remove_parts
 from facekit_cli.loop import finish, work_through
@@ -17,6 +18,9 @@ from facekit_cli.restoring import (
     restore,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from facekit.pipelines.restore import FaceRestorePipeline
 
 HELP = "make damaged faces sharp"
 DESCRIPTION = "Restore the faces of each photo."
@@ -45,18 +49,20 @@ def run(args: argparse.Namespace) -> int:
     check_restore_options(args)
     beside = faces_folder if args.save_faces else None
     plan = plan_outputs(find_photos(args.photos), args, args.candidates, beside)
-    pipeline = None
+
+    def restore_one(pipeline: "FaceRestorePipeline", photo: Path) -> dict[str, Any]:
+        (result,) = restore(pipeline, [photo], [args.seed], args)
+        result.save(plan.outputs[photo], args.skip_existing)
+        return result.entry()
+
+    pipeline, work = None, None
     if plan.outputs:
         pipeline = load_restorer(args, pick_device(args.device))
         paths = [path for results in plan.outputs.values() for path in results]
         remove_parts(args.output, {path.name for path in paths})
         for path in paths:
             remove_parts(faces_folder(path))
-
-    def work(photo: Path) -> dict[str, Any]:
-        (result,) = restore(pipeline, [photo], [args.seed], args)
-        result.save(plan.outputs[photo], args.skip_existing)
-        return result.entry()
+        work = partial(restore_one, pipeline)
 
     details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in plan.outputs.items()}
     entries = work_through("restore", plan, details, work)

@@ -355,12 +355,17 @@ def test_guidance_travels_with_the_face(pipe: FaceEditPipeline, portrait: np.nda
     maps = [
         (first.cut.hole, second.cut.hole, 0.9),
         (first.seen.labels == 10, second.seen.labels == 10, 0.75),
-        (first.seen.painted, second.seen.painted, 0.75),
+        (first.seen.color.where, second.seen.color.where, 0.75),
         (first.seen.sketch, second.seen.sketch, 0.4),
     ]
     for one, two, least in maps:
         assert (one & two).sum() / (one | two).sum() > least
-    assert np.abs(second.seen.color[second.seen.painted].mean(0) - np.array([250, 10, 10]) / 255).max() < 0.03
+    assert (
+        np.abs(
+            second.seen.color.colors[second.seen.color.where].mean(0) - np.array([250, 10, 10]) / 255
+        ).max()
+        < 0.03
+    )
 
 
 def test_the_face_parser_gives_a_map_to_paint_on(portrait: np.ndarray, eyes: np.ndarray) -> None:

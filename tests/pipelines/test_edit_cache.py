@@ -69,3 +69,13 @@ def test_another_number_type_encodes_anew_and_the_same_weights_do_not() -> None:
     assert not calls
     halved = edited(pipe.to(torch.bfloat16), cache)
     np.testing.assert_array_equal(halved, edited(pipe, None))
+
+
+def test_black_paint_in_another_place_encodes_anew() -> None:
+    pipe, cache = tiny_edit_pipeline(), EditCache()
+    upper, lower = np.zeros((2, 256, 256, 4), np.uint8)
+    upper[95:110, 95:165, 3] = lower[120:135, 95:165, 3] = 255
+    before = edited(pipe, cache, color=upper)
+    expected = edited(pipe, None, color=lower)
+    assert np.abs(expected - before).max() > 1e-4
+    np.testing.assert_array_equal(edited(pipe, cache, color=lower), expected)

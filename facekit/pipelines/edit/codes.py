@@ -17,9 +17,9 @@ class CodeSources:
         projected: w^p, of the masked photo and what is drawn on it.
         random: w^z.
         exemplar: w^e.
-        own: of the photo's face with nothing hidden.
+        own: of the photo's face with nothing hidden; where it is turned, and no exemplar.
         pose: of the pose reference.
-        mirrored_exemplar, mirrored_own: of the mirrored faces, to turn a face to the front.
+        mirrored_exemplar, mirrored_own: of the mirrored faces, where one is turned to the front.
     """
 
     projected: Tensor
@@ -65,13 +65,11 @@ def edited_codes(
         codes = torch.where(own, codes, turned)
 
     if sources.pose is not None or sources.mirrored_own is not None or sources.mirrored_exemplar is not None:
-        source = styled(sources.own if sources.exemplar is None else sources.projected, sources.exemplar)
+        source = styled(sources.projected if sources.own is None else sources.own, sources.exemplar)
         target = sources.pose
         if target is None:
-            mirrored = styled(
-                sources.mirrored_own if sources.exemplar is None else sources.projected,
-                sources.mirrored_exemplar,
-            )
+            base = sources.projected if sources.mirrored_own is None else sources.mirrored_own
+            mirrored = styled(base, sources.mirrored_exemplar)
             target = 0.5 * source + 0.5 * mirrored
         codes = torch.lerp(codes, warp(target, source).to(codes), settings.strengths["pose"])
 

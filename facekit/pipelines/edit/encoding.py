@@ -101,4 +101,6 @@ class Encoder:
     def key_of_square(square: EditSquare, strengths: dict[str, float]) -> bytes:
         """Key of what the networks make of a masked square and its guidance."""
         seen, drawn = square.seen, [strengths[name] for name in ("sketch", "semantics", "color")]
-        return digest(square.cut.image, square.cut.hole, seen.sketch, seen.labels, seen.color, repr(drawn))
+        # Of colours also where they are: black paint and no paint are the same numbers.
+        paint = (None, None) if seen.color is None else (seen.color.colors, seen.color.where)
+        return digest(square.cut.image, square.cut.hole, seen.sketch, seen.labels, *paint, repr(drawn))

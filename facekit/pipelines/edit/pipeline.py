@@ -15,7 +15,7 @@ from facekit.faces.selection import select_faces
 from facekit.faces.squares import FaceSquare, Square, frame_whole
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
-from facekit.images.tensors import check_output_type, deliver, to_batch, to_pictures
+from facekit.images.tensors import OutputType, check_output_type, deliver, to_batch, to_pictures
 from facekit.models.face_parser import FaceParser
 from facekit.models.fast.fold import to_channels_last
 from facekit.models.latent_warper import LatentWarper
@@ -27,6 +27,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines import tones
 from facekit.pipelines.base import (
+    AsTuple,
     FacekitPipeline,
     Generators,
     SampleOrder,
@@ -80,6 +81,14 @@ class FaceEditPipeline(FacekitPipeline):
     model_cpu_offload_seq = "face_parser->style_encoder->latent_warper->aggregation->prior->refiner"
     _optional_components = ["face_parser", "directions"]  # noqa: RUF012  diffusers reads a plain list
     _callback_tensor_inputs = ("w_plus",)
+
+    style_encoder: StyleEncoder
+    prior: StyleGAN2Generator
+    latent_warper: LatentWarper
+    aggregation: MultimodalAggregation
+    refiner: RefinementAutoEncoder
+    face_parser: FaceParser | None
+    directions: StyleDirections | None
     _text_guide: "tuple[str | None, TextGuide] | None" = None
 
     def __init__(
@@ -174,11 +183,11 @@ class FaceEditPipeline(FacekitPipeline):
         watermark: bool = False,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
+        output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("w_plus",),
-    ) -> FaceEditOutput | tuple:
+    ) -> FaceEditOutput | AsTuple:
         """Edit the masked parts of photos. Pixels outside the mask come back bit-identical.
 
         Guidance is drawn on the photo and travels through the same warp as the face. What lies outside the mask is
@@ -270,7 +279,7 @@ class FaceEditPipeline(FacekitPipeline):
         }
         exemplars = self._find_references(exemplar, SELF, options, "exemplar")
         poses = self._find_references(pose_from, FRONT, options, "pose_from")
-        pairs = pair_up(len(jobs), len(exemplars)) if exemplars else [(i, None) for i in range(len(jobs))]
+        pairs = pair_up(len(jobs), len(exemplars) or 1)
         if poses and len(poses) not in (1, len(jobs)):
             raise ValueError(
                 f"{len(poses)} pose references for {len(jobs)} photos. Pass one for all, or one for each."
@@ -288,7 +297,7 @@ class FaceEditPipeline(FacekitPipeline):
         generators = split_generators(generator, owners)
         z = self.draw_noise(z_shape, generators) if z is None else z.to(device)
 
-        edited = []
+        edited: list[np.ndarray] = []
         if samples:
             encoder = Encoder(self.style_encoder, self.aggregation, self.refiner, device, cache)
             renderer = Renderer(self.prior, self.refiner)
@@ -318,10 +327,12 @@ class FaceEditPipeline(FacekitPipeline):
                 codes.pose = encoder.encode_faces(given, max_batch_size)
 
             # 5. Turn, move and, after a text, optimise them
-            shift = self.directions.shift(settings.attributes).to(device) if settings.attributes else None
+            shift = None
+            if self.directions is not None and settings.attributes:
+                shift = self.directions.shift(settings.attributes).to(device)
             w_plus = edited_codes(self.latent_warper, codes, settings, varieties, shift)
             known, holes = (batch[sources] for batch in self.make_batch(jobs))
-            if guide is not None:
+            if guide is not None and prompt is not None:
                 # Only now, since most edits have no text and CLIP takes seconds to import.
                 from facekit.pipelines.edit.text import TextSearch
 
@@ -350,7 +361,7 @@ class FaceEditPipeline(FacekitPipeline):
             predicted = run_in_parts(render, len(order), max_batch_size)
             self.check_finite(predicted, self.refiner.dtype)
             result = predicted * holes + known * (1 - holes)
-            if self.config.match_tones if match_tones is None else match_tones:
+            if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
             tints = [tint for job in jobs for tint in job.tints]
             painted = [
@@ -474,7 +485,7 @@ class FaceEditPipeline(FacekitPipeline):
         jobs: list[PhotoJob],
         exemplars: list[ReferenceFace],
         poses: list[ReferenceFace],
-        pairs: list[tuple[int, int | None]],
+        pairs: list[tuple[int, int]],
         output_type: str,
     ) -> list[Note]:
         """Notes on photos and references, with the pictures' names in front when there are several."""
@@ -482,7 +493,7 @@ class FaceEditPipeline(FacekitPipeline):
         for face in references:
             notes += [note.about(face.photo.name) if len(references) > 1 else note for note in face.notes]
         for photo, guide in pairs:
-            if guide is not None and any(same_face(exemplars[guide].image, s) for s in jobs[photo].drawn):
+            if exemplars and any(same_face(exemplars[guide].image, s) for s in jobs[photo].drawn):
                 what = "{name} is the photo itself: the edit is styled after what the mask hides"
                 notes.append(Note("reference-is-photo", what, name=exemplars[guide].photo.name))
         return notes

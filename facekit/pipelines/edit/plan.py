@@ -14,6 +14,7 @@ from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.faces.squares import Square
 from facekit.images.photo import Photo, as_uint8
 from facekit.images.tensors import masks_to_batch, to_batch
+from facekit.notes import Note
 
 
 @dataclass
@@ -38,7 +39,7 @@ class EditSquare:
 
 def plan_edit(
     photo: Photo,
-    mask: tuple[np.ndarray, list[str]],
+    mask: tuple[np.ndarray, list[Note]],
     guidance: Guidance,
     *,
     sample_size: int,
@@ -81,7 +82,7 @@ def find_strange_paint(job: PhotoJob) -> list[np.ndarray | None]:
     strange: list[np.ndarray | None] = [None] * len(job.drawn)
     for place, (drawn, tint) in enumerate(zip(job.drawn, job.tints, strict=True)):
         if tint is not None and drawn.seen.color is not None:
-            strange[place] = drawn.seen.painted & tint.strangers(drawn.seen.color)
+            strange[place] = drawn.seen.color.where & tint.strangers(drawn.seen.color.colors)
     return strange
 
 
@@ -122,8 +123,9 @@ def network_input(
     if strengths["color"] and any(square.seen.color is not None for square in squares):
         color = np.zeros((len(squares), 3, *size), dtype=np.float32)
         for row, square in zip(color, squares, strict=True):
-            if square.seen.color is not None:
-                values = (square.seen.color * 2 - 1) * square.seen.painted[..., None]
+            paint = square.seen.color
+            if paint is not None:
+                values = (paint.colors * 2 - 1) * paint.where[..., None]
                 row[:] = values.transpose(2, 0, 1) * strengths["color"]
 
     def tensor(array: np.ndarray | None) -> torch.Tensor | None:

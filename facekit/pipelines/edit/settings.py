@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diffusers.utils import BaseOutput
 
 from facekit.faces.detect import Face
-from facekit.images.photo import Photo
 from facekit.images.tensors import Pictures
-from facekit.notes import Argument, Refusal
+from facekit.notes import Argument, Note, Refusal
 
 SELF, FRONT = "self", "front"  # words in place of an exemplar and of a pose reference
 MODALITIES = ("sketch", "semantics", "color", "exemplar", "pose", "attributes", "prompt")
@@ -31,9 +30,9 @@ class FaceEditOutput(BaseOutput):
         notes: remarks for the user, for example that a part of the guidance lies outside the mask.
     """
 
-    images: Pictures | list[Photo]
-    faces: list[list[Face]] | None = None
-    notes: list[str] | None = None
+    images: Pictures
+    faces: list[list[Face]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

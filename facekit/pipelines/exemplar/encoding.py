@@ -10,6 +10,7 @@ from facekit.conditions.sketch import view_strokes
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import PhotoJob, plan_fill
 from facekit.faces.references import ReferenceFace
+from facekit.faces.squares import Square
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
 from facekit.models.layers.unet import EncodedFace
@@ -39,30 +40,46 @@ class ExemplarCodes:
         return len(self.faces)
 
 
+@dataclass(frozen=True)
+class EncodedSquares:
+    """The squares of some photos, as a network's encoder saw them and what it made of them.
+
+    Attributes:
+        known: their pixels [N, 3, S, S] in [-1, 1].
+        holes: [N, 1, S, S], 1 = hole.
+        features: of the encoder.
+    """
+
+    known: torch.Tensor
+    holes: torch.Tensor
+    features: EncodedFace
+
+
 @dataclass
 class EncodedPhotos:
     """Photos with their holes, found and encoded once: pass it as `image` as often as wanted.
 
     Attributes:
         jobs: the photos, what is filled in them, and what is drawn there.
-        known: all squares [N, 3, S, S] in [-1, 1].
-        holes: [N, 1, S, S], 1 = hole.
-        encoded: what the generator's encoder made of them; None where nothing is to be filled.
+        encoded: what the generator's encoder made of their squares; None before, and where nothing is to be filled.
     """
 
     jobs: list[PhotoJob]
-    known: torch.Tensor | None = None
-    holes: torch.Tensor | None = None
-    encoded: EncodedFace | None = None
+    encoded: EncodedSquares | None = None
 
     def __len__(self) -> int:
         return len(self.jobs)
 
+    @property
+    def squares(self) -> list[Square]:
+        """The squares of all photos."""
+        return [square for job in self.jobs for square in job.squares]
+
 
 def plan_photo(
     photo: Photo,
-    mask: tuple[np.ndarray, list[str]] | None,
-    sketch: tuple[np.ndarray, list[str]] | None,
+    mask: tuple[np.ndarray, list[Note]] | None,
+    sketch: tuple[np.ndarray, list[Note]] | None,
     *,
     sample_size: int,
     aligned: bool,
@@ -131,10 +148,10 @@ class Encoder:
         """(first, n): codes of index first to n - 1 can come from an exemplar."""
         return self.style_encoder.config.first_style, self.multi_style_generator.num_styles
 
-    def encode_exemplars(self, exemplars: ExemplarCodes, max_batch_size: int) -> None:
-        """Fill in the codes, unless they are there."""
+    def encode_exemplars(self, exemplars: ExemplarCodes, max_batch_size: int) -> torch.Tensor:
+        """The exemplars' codes [E, m, D] float32; made and kept with them, unless they are there."""
         if exemplars.codes is not None:
-            return
+            return exemplars.codes
         pictures = to_batch([face.image for face in exemplars.faces], self.device)
         dtype = self.style_encoder.dtype
 
@@ -142,14 +159,15 @@ class Encoder:
             return self.style_encoder(pictures[part].to(dtype), styles=self.code_range).float()
 
         exemplars.codes = run_in_parts(encode, len(exemplars), max_batch_size)
+        return exemplars.codes
 
-    def encode_photos(self, photos: EncodedPhotos, max_batch_size: int) -> None:
-        """Fill in squares, holes and features, unless they are there or nothing is to be filled."""
-        squares = [square for job in photos.jobs for square in job.squares]
-        if photos.encoded is not None or not squares:
-            return
-        photos.known = to_batch([square.image for square in squares], self.device)
-        photos.holes = masks_to_batch([square.hole for square in squares], self.device)
+    def encode_photos(self, photos: EncodedPhotos, max_batch_size: int) -> EncodedSquares:
+        """The photos' squares, of which there is one at least; encoded and kept with them, unless they are there."""
+        if photos.encoded is not None:
+            return photos.encoded
+        squares = photos.squares
+        known = to_batch([square.image for square in squares], self.device)
+        holes = masks_to_batch([square.hole for square in squares], self.device)
         sketches = None
         if self.multi_style_generator.config.use_sketch:
             drawn = [
@@ -162,11 +180,12 @@ class Encoder:
         for start in range(0, len(squares), max_batch_size):
             part = slice(start, start + max_batch_size)
             _, encoded, _ = self.multi_style_generator(
-                photos.known[part].to(dtype),
-                photos.holes[part].to(dtype),
+                known[part].to(dtype),
+                holes[part].to(dtype),
                 sketch=None if sketches is None else sketches[part].to(dtype),
                 encode_only=True,
                 return_dict=False,
             )
             parts.append(encoded)
-        photos.encoded = EncodedFace.join(parts)
+        photos.encoded = EncodedSquares(known, holes, EncodedFace.join(parts))
+        return photos.encoded

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from diffusers.utils import BaseOutput
@@ -13,6 +13,7 @@ from facekit.faces.jobs import PhotoJob
 from facekit.faces.references import ReferenceFace
 from facekit.images.photo import Photo, from_float
 from facekit.images.tensors import Pictures, deliver
+from facekit.notes import Note
 
 
 @dataclass
@@ -35,11 +36,11 @@ class ExemplarInpaintOutput(BaseOutput):
     """
 
     images: Pictures
-    faces: list[list[Face]] | None = None
+    faces: list[list[Face]] = field(default_factory=list)
     similarities: list[list[float]] | None = None
     exemplars: Pictures | None = None
     exemplar_crops: list[Pictures] | None = None
-    notes: list[str] | None = None
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass
@@ -56,7 +57,7 @@ class ExemplarSweepOutput(BaseOutput):
     images: list[Image.Image]
     crossovers: list[int]
     exemplars: list[Image.Image]
-    notes: list[str]
+    notes: list[Note]
 
     def grid(self, side: int = 256, columns: int | None = None) -> Image.Image:
         """One picture as in thesis Fig. 5.15: both exemplars, then the results row by row.
@@ -80,10 +81,10 @@ def picture_grid(pictures: list[Image.Image], side: int, columns: int | None = N
         shown = Photo(np.asarray(picture), picture.mode).to_pil() if picture.mode == "I;16" else picture
         shown = shown.convert("RGB")
         scale = side / max(shown.size)
-        size = tuple(max(1, round(length * scale)) for length in shown.size)
-        shown = shown.resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, round(length * scale)) for length in shown.size)
+        shown = shown.resize((width, height), Image.Resampling.LANCZOS)
         row, column = divmod(place, columns)
-        grid.paste(shown, (column * side + (side - size[0]) // 2, row * side + (side - size[1]) // 2))
+        grid.paste(shown, (column * side + (side - width) // 2, row * side + (side - height) // 2))
     return grid
 
 

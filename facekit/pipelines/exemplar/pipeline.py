@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 
 from facekit.conditions.sketch import read_sketches
 from facekit.faces.detect import Detector, Face
@@ -15,9 +16,11 @@ from facekit.faces.references import find_references, pair_up, same_picture
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
 from facekit.images.tensors import (
+    OutputType,
     check_output_type,
     deliver,
     deliver_squares,
+    expect_kind,
     to_batch,
     to_pictures,
 )
@@ -28,6 +31,7 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines import tones
 from facekit.pipelines.base import (
+    AsTuple,
     FacekitPipeline,
     Generators,
     SampleOrder,
@@ -61,6 +65,10 @@ class ExemplarInpaintPipeline(FacekitPipeline):
 
     model_cpu_offload_seq = "style_encoder->multi_style_generator->identity_encoder"
     _optional_components = ["identity_encoder"]  # noqa: RUF012  diffusers reads a plain list
+
+    style_encoder: StyleEncoder
+    multi_style_generator: MultiStyleGenerator
+    identity_encoder: IdentityEncoder | None
 
     def __init__(
         self,
@@ -152,9 +160,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         watermark: bool = False,
         max_batch_size: int = 8,
         max_pixels: int | None = MAX_PIXELS,
-        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
+        output_type: OutputType = "pil",
         return_dict: bool = True,
-    ) -> ExemplarInpaintOutput | tuple:
+    ) -> ExemplarInpaintOutput | AsTuple:
         """Fill the holes of photos after exemplars. Pixels outside the mask come back bit-identical.
 
         A photo without colours, gray or toned as sepia is, stays without, whatever the exemplar's colours are
@@ -225,16 +233,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             raise ValueError("exemplar is missing. Pass a photo of the face that the hole is filled after.")
 
         # 2. Read the pictures and find the faces; whatever is wrong with them shows here
-        if isinstance(image, EncodedPhotos):
-            if mask is not None or recover is not None or sketch is not None:
-                raise ValueError(
-                    "an encoded photo has its mask and sketch already; leave mask, recover and sketch out."
-                )
-            photos = image
-        else:
-            photos = self._plan_photos(
-                image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
-            )
+        photos = self._plan_photos(
+            image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
+        )
         jobs = photos.jobs
         exemplar_aligned = aligned if exemplar_aligned is None else exemplar_aligned
         options = (exemplar_aligned, exemplar_face, detector, max_pixels)
@@ -255,19 +256,18 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         z_shape = (len(order), self.multi_style_generator.config.style_dim)
         self.check_shape(z, z_shape, "z")
 
-        filled, similarities = [], []
+        filled: list[np.ndarray] = []
+        similarities: list[float] = []
         if sources:
             device = self._execution_device
             generators = split_generators(generator, order.owners)
             z = self.draw_noise(z_shape, generators) if z is None else z.to(device)
 
             # 4. Encode what is not encoded yet
-            self._encoder.encode_exemplars(first, max_batch_size)
-            self._encoder.encode_photos(photos, max_batch_size)
-            codes = first.codes.to(device)
+            codes = self._encoder.encode_exemplars(first, max_batch_size).to(device)
+            squares = self._encoder.encode_photos(photos, max_batch_size)
             if second is not None:
-                self._encoder.encode_exemplars(second, max_batch_size)
-                others = second.codes.to(device).expand_as(codes)
+                others = self._encoder.encode_exemplars(second, max_batch_size).to(device).expand_as(codes)
                 chosen = [layer - self.code_range[0] for layer in from_second]
                 codes = codes.clone()
                 codes[:, chosen] = others[:, chosen]
@@ -275,9 +275,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             # 5. Fill under the mixed codes
             dtype = self.multi_style_generator.dtype
             encoded = EncodedFace(
-                photos.encoded.global_code.to(device, dtype),
-                photos.encoded.bottom.to(device, dtype),
-                [skip.to(device, dtype) for skip in photos.encoded.skips],
+                squares.features.global_code.to(device, dtype),
+                squares.features.bottom.to(device, dtype),
+                [skip.to(device, dtype) for skip in squares.features.skips],
             )
 
             def fill(part: slice) -> torch.Tensor:
@@ -296,14 +296,14 @@ class ExemplarInpaintPipeline(FacekitPipeline):
 
             predicted = run_in_parts(fill, len(order), max_batch_size)
             self.check_finite(predicted, dtype)
-            known, holes = photos.known.to(device)[sources], photos.holes.to(device)[sources]
+            known, holes = squares.known.to(device)[sources], squares.holes.to(device)[sources]
             result = predicted * holes + known * (1 - holes)
-            if self.config.match_tones if match_tones is None else match_tones:
+            if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
 
             # 6. How alike are the faces to their exemplars?
             if self.identity_encoder is not None:
-                similarities = self._compare(result, first, guides, max_batch_size)
+                similarities = self._compare(self.identity_encoder, result, first, guides, max_batch_size)
             tints = [tint for job in jobs for tint in job.tints]
             filled = to_pictures(result, [tints[source] for source in sources])
 
@@ -373,15 +373,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         recover, sketch, aligned, faces, detector, known_faces, max_pixels = (
             settings[name] for name in reading
         )
-        photo = image
-        if not isinstance(image, EncodedPhotos):
-            photo = self._plan_photos(
-                image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
-            )
-        elif mask is not None or recover is not None or sketch is not None:
-            raise ValueError(
-                "an encoded photo has its mask and sketch already; leave mask, recover and sketch out."
-            )
+        photo = self._plan_photos(
+            image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
+        )
         exemplar_aligned = settings["exemplar_aligned"]
         exemplar_aligned = aligned if exemplar_aligned is None else exemplar_aligned
         given = (exemplar_aligned, settings["exemplar_face"], detector, max_pixels)
@@ -397,9 +391,11 @@ class ExemplarInpaintPipeline(FacekitPipeline):
 
         for codes in (first, second):
             self._encoder.encode_exemplars(codes, settings["max_batch_size"])
-        self._encoder.encode_photos(photo, settings["max_batch_size"])
+        if photo.squares:
+            self._encoder.encode_photos(photo, settings["max_batch_size"])
         seed = split_generators(check_generators(generator, 1), [0])[0].initial_seed()
-        images, notes = [], []
+        images: list[Image.Image] = []
+        notes: list[Note] = []
         for crossover in crossovers:
             output = self(
                 photo,
@@ -409,7 +405,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
                 generator=torch.Generator().manual_seed(seed),
                 **drawing,
             )
-            images += output.images
+            images += expect_kind(output.images, Image.Image)
             notes = output.notes
         exemplars = deliver_squares([codes.faces[0].image for codes in (first, second)], "pil")
         return ExemplarSweepOutput(images=images, crossovers=crossovers, exemplars=exemplars, notes=notes)
@@ -470,13 +466,14 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         planned = self._plan_photos(
             image, mask, recover, sketch, aligned, faces, detector, known_faces, max_pixels
         )
-        self._encoder.encode_photos(planned, max_batch_size)
+        if planned.squares:
+            self._encoder.encode_photos(planned, max_batch_size)
         self.maybe_free_model_hooks()
         return planned
 
     def _plan_photos(
         self,
-        image: Images,
+        image: Images | EncodedPhotos,
         mask: Masks | None,
         recover: Occlusion | None,
         sketch: Masks | None,
@@ -486,6 +483,12 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         known_faces: Sequence[Sequence[Face]] | None,
         max_pixels: int | None,
     ) -> EncodedPhotos:
+        if isinstance(image, EncodedPhotos):
+            if mask is not None or recover is not None or sketch is not None:
+                raise ValueError(
+                    "an encoded photo has its mask and sketch already; leave mask, recover and sketch out."
+                )
+            return image
         config = self.multi_style_generator.config
         if mask is None and recover is None:
             raise ValueError(
@@ -498,7 +501,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
                 "Load one that was trained with sketches, or leave it out",
             )
         photos = load_images(image, max_pixels=max_pixels)
-        masks = [None] * len(photos) if mask is None else load_masks(mask, photos, max_pixels=max_pixels)
+        masks: Sequence[tuple[np.ndarray, list[Note]] | None] = [None] * len(photos)
+        if mask is not None:
+            masks = load_masks(mask, photos, max_pixels=max_pixels)
         sketches = read_sketches(sketch, photos, max_pixels)
         known = check_known_faces(known_faces, len(photos))
         jobs = [
@@ -535,18 +540,32 @@ class ExemplarInpaintPipeline(FacekitPipeline):
                 )
             return exemplar
         size = self.multi_style_generator.config.sample_size
-        options = {"aligned": aligned, "face": face, "detector": detector, "max_pixels": max_pixels}
-        return ExemplarCodes(find_references(exemplar, size, name=name, **options))
+        return ExemplarCodes(
+            find_references(
+                exemplar,
+                size,
+                aligned=aligned,
+                face=face,
+                detector=detector,
+                max_pixels=max_pixels,
+                name=name,
+            )
+        )
 
+    @staticmethod
     def _compare(
-        self, result: torch.Tensor, exemplars: ExemplarCodes, guides: list[int], max_batch_size: int
+        identity: IdentityEncoder,
+        result: torch.Tensor,
+        exemplars: ExemplarCodes,
+        guides: list[int],
+        max_batch_size: int,
     ) -> list[float]:
         """Identity similarity of each sample `[N, 3, S, S]` to its exemplar."""
         pictures = to_batch([face.image for face in exemplars.faces], result.device)[guides]
-        dtype = self.identity_encoder.dtype
+        dtype = identity.dtype
 
         def compare(part: slice) -> torch.Tensor:
-            return self.identity_encoder.similarity(result[part].to(dtype), pictures[part].to(dtype))
+            return identity.similarity(result[part].to(dtype), pictures[part].to(dtype))
 
         return run_in_parts(compare, len(result), max_batch_size).tolist()
 
@@ -560,8 +579,8 @@ class ExemplarInpaintPipeline(FacekitPipeline):
     ) -> list[Note]:
         """Notes on photos and exemplars, with the pictures' names in front when there are several."""
         notes = self.collect_notes(photos.jobs, output_type)
-        for codes in (first, second):
-            for face in codes.faces if codes is not None else ():
+        for codes in (first,) if second is None else (first, second):
+            for face in codes.faces:
                 notes += [note.about(face.photo.name) if len(codes) > 1 else note for note in face.notes]
         for photo, guide in pairs:
             job, face = photos.jobs[photo], first.faces[guide]

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,7 +76,7 @@ class EditStep:
 
     pictures: dict[str, np.ndarray | str]
     settings: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = field(default_factory=list)
     patches: dict[int, Patch] = field(default_factory=dict)
 
     @property
@@ -98,8 +99,11 @@ def describe_palette(palette: Palette | None) -> dict[str, Any] | None:
     if palette is None:
         return None
     clear = palette.transparency
-    clear = _text(clear) if isinstance(clear, bytes) else clear
-    return {"mode": palette.mode, "data": _text(palette.data), "transparency": clear}
+    return {
+        "mode": palette.mode,
+        "data": _text(palette.data),
+        "transparency": _text(clear) if isinstance(clear, bytes) else clear,
+    }
 
 
 def palette_from(entry: dict[str, Any] | None) -> Palette | None:
@@ -229,7 +233,7 @@ def step_from(
         picture = unpack_pixels(value, files[value], max_pixels)
         if key in ("mask", "sketch"):
             picture = _typed(picture, "bool")
-        expected = {"mask": (height, width), "sketch": (height, width), "semantics": (height, width)}
+        expected: dict[str, tuple[int, ...]] = dict.fromkeys(("mask", "sketch", "semantics"), (height, width))
         expected["color"] = (height, width, 4)
         fits = picture.shape == expected.get(key, (*picture.shape[:1] * 2, 3))
         if not fits or picture.dtype != (bool if key in ("mask", "sketch") else np.uint8):
@@ -251,9 +255,12 @@ def step_from(
     before = photo.pixels[box].copy()
     if before.shape != after.shape:
         raise ValueError("a result does not fit the photo")
+    mask = pictures.get("mask")
+    if not isinstance(mask, np.ndarray):
+        raise ValueError("an edit has no mask")
     changed = before != after
     changed = changed.any(axis=2) if changed.ndim == 3 else changed
-    if (changed & ~pictures["mask"][box]).any():
+    if (changed & ~mask[box]).any():
         raise ValueError("a result changes pixels outside its mask")
     palette = palette_from(result["palette"])
     if (palette is None) != (photo.palette is None):

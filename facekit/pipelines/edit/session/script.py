@@ -86,13 +86,13 @@ def read_script(path: str | Path, max_pixels: int | None = None) -> list[dict[st
             raise ValueError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_MANIFEST:,}.")
         edits = edits_of(parse_json(path.read_bytes(), str(path)), str(path))
 
-        def picture(name: str) -> Path:
+        def picture(name: str) -> Path | np.ndarray:
             return _below(path.parent, name, str(path))
     else:
         manifest, files = read_session(path)
         edits = edits_of(manifest, str(path))
 
-        def picture(name: str) -> np.ndarray:
+        def picture(name: str) -> Path | np.ndarray:
             if name not in files:
                 raise ValueError(f"{path} has no file {name!r}.")
             return unpack_pixels(name, files[name], max_pixels)

@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from facekit.conditions.sketch import read_sketches
 from facekit.faces import Face, detect_faces
 from facekit.faces.references import ReferenceFace, find_references
 from facekit.images.masks import MaskInput, load_mask
-from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_image, load_images
-from facekit.images.tensors import check_output_type, deliver
-from facekit.notes import Argument, Refusal
+from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, as_uint8, load_image, load_images
+from facekit.images.tensors import OutputType, check_output_type, deliver, expect_kind
+from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines.edit.cache import CACHE_BYTES, EditCache, digest
 from facekit.pipelines.edit.session.record import (
     EditStep,
@@ -120,7 +120,7 @@ class EditSession:
         choice: int = 0,
         text_guide: Any = None,
         callback_on_step_end: Callable[..., Any] | None = None,
-        output_type: Literal["pil", "photo", "np", "pt"] = "pil",
+        output_type: OutputType = "pil",
         **settings: Any,
     ) -> FaceEditOutput:
         """Edit the photo as it is now; edits that were taken back are forgotten.
@@ -158,9 +158,14 @@ class EditSession:
             ) from error
         if not -(2**63) <= settings["seed"] < 2**64:
             raise ValueError(f"seed is {settings['seed']}; it must fit 64 bits.")
-        given = {"mask": mask, "sketch": sketch, "semantics": semantics, "color": color}
-        given |= {"exemplar": exemplar, "pose_from": pose_from}
-        call, pictures, notes = self._read(given, settings)
+        call, pictures, notes = self._read_drawings(mask, sketch, semantics, color)
+        for name, word, reference in (("exemplar", SELF, exemplar), ("pose_from", FRONT, pose_from)):
+            if isinstance(reference, str) and reference == word:
+                call[name] = pictures[name] = word
+            elif reference is not None:
+                size = self.pipeline.refiner.config.sample_size
+                face = call[name] = self._find_reference(reference, size, settings, name)
+                pictures[name] = as_uint8(face.image)
         output = self.pipeline(
             self.photo,
             **call,
@@ -180,9 +185,10 @@ class EditSession:
         if any(isinstance(pictures.get(name), np.ndarray) for name in ("exemplar", "pose_from")):
             settings["exemplar_aligned"] = True
             settings.pop("exemplar_face", None)
-        patches = {i: Patch.between(self.photo, new) for i, new in enumerate(output.images)}
+        images = expect_kind(output.images, Photo)
+        patches = {i: Patch.between(self.photo, new) for i, new in enumerate(images)}
         self.take(EditStep(pictures, settings, notes, patches))
-        return FaceEditOutput(images=deliver(output.images, output_type), faces=output.faces, notes=notes)
+        return FaceEditOutput(images=deliver(images, output_type), faces=output.faces, notes=notes)
 
     def take(self, step: EditStep) -> None:
         """Add an edit of the photo as it is now, for example one that another process made.
@@ -225,14 +231,18 @@ class EditSession:
         self.photo = step.patch.put(self.photo, back=by < 0)
         self.position += by
 
-    def _read(
-        self, given: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray | str], list[str]]:
+    def _read_drawings(
+        self,
+        mask: MaskInput,
+        sketch: MaskInput | None,
+        semantics: SemanticsInput | None,
+        color: ImageInput | None,
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray | str], list[Note]]:
         """Arguments for the pipeline, the same as arrays to keep, and notes."""
         size, limit = self.photo.size, self.max_pixels
-        if given["mask"] is None:
+        if mask is None:
             raise ValueError("mask is missing. Pass one that marks what may change.")
-        hole, notes = load_mask(given["mask"], size, max_pixels=limit)
+        hole, notes = load_mask(mask, size, max_pixels=limit)
         if not hole.any():
             raise Refusal(
                 "mask-empty",
@@ -243,34 +253,26 @@ class EditSession:
             )
         call: dict[str, Any] = {"mask": hole}
         kept: dict[str, np.ndarray | str] = {"mask": hole}
-        if given["sketch"] is not None:
-            ((strokes, remarks),) = read_sketches(given["sketch"], [self.photo], limit)
+        (lines,) = read_sketches(sketch, [self.photo], limit)
+        if lines is not None:
+            strokes, remarks = lines
             call["sketch"] = kept["sketch"] = strokes
             notes = notes + remarks
-        if given["semantics"] is not None:
-            labels, remarks = read_semantics(given["semantics"], size, hole, max_pixels=limit)
+        if semantics is not None:
+            labels, remarks = read_semantics(semantics, size, hole, max_pixels=limit)
             call["semantics"] = kept["semantics"] = labels
             notes = notes + remarks
-        if given["color"] is not None:
-            colors, painted, remarks = read_color(given["color"], size, max_pixels=limit)
+        if color is not None:
+            colors, painted, remarks = read_color(color, size, max_pixels=limit)
             layer = np.dstack([colors, np.where(painted, 255, 0).astype(np.uint8)])
             call["color"] = kept["color"] = layer
             notes = notes + remarks
-        for name, word in (("exemplar", SELF), ("pose_from", FRONT)):
-            reference = given[name]
-            if reference is None:
-                continue
-            if isinstance(reference, str) and reference == word:
-                call[name] = kept[name] = word
-                continue
-            face = self._reference(reference, settings, name)
-            call[name], kept[name] = face, as_uint8(face.image)
         return call, kept, list(notes)
 
-    def _reference(
-        self, reference: ImageInput | ReferenceFace, settings: Mapping[str, Any], name: str
+    def _find_reference(
+        self, reference: ImageInput | ReferenceFace, size: int, settings: Mapping[str, Any], name: str
     ) -> ReferenceFace:
-        """The face of an exemplar or pose reference, sought once for each picture."""
+        """The face of an exemplar or pose reference, cut out at `size` pixels a side; sought once for each picture."""
         if isinstance(reference, ReferenceFace):
             return reference
         photos = load_images(reference, max_pixels=self.max_pixels, name=name)
@@ -280,9 +282,16 @@ class EditSession:
         aligned = self.aligned if aligned is None else aligned
         key = digest(photos[0].pixels, repr((aligned, face)))
         if key not in self._references:
-            size = self.pipeline.refiner.config.sample_size
-            options = {"aligned": aligned, "face": face, "detector": None, "max_pixels": self.max_pixels}
-            (self._references[key],) = find_references(reference, size, name=name, rounds=True, **options)
+            (self._references[key],) = find_references(
+                reference,
+                size,
+                aligned=aligned,
+                face=face,
+                detector=None,
+                max_pixels=self.max_pixels,
+                name=name,
+                rounds=True,
+            )
         return self._references[key]
 
     def save(self, path: str | Path) -> None:

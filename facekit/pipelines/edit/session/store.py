@@ -65,7 +65,7 @@ def unpack_pixels(name: str, content: bytes, max_pixels: int | None) -> np.ndarr
     except Exception as error:
         raise ValueError(f"{name} is no safetensors file ({error}).") from error
     pixels = tensors.get("pixels")
-    if set(tensors) != {"pixels"} or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+    if pixels is None or len(tensors) > 1 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise ValueError(f"{name} does not hold one array of pixels.")
     _check_count(name, pixels.shape[0] * pixels.shape[1], max_pixels)
     return pixels
