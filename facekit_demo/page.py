@@ -40,7 +40,7 @@ def find_tabs(names: Sequence[str] | None) -> dict[Method, ModuleType]:
         found, left_out = {}, list(refusals())
         for method in known.values():
             try:
-                found[method] = method.import_tab()
+                found[method] = _import_tab(method)
             except MethodError as error:
                 left_out.append(str(error))
         for reason in left_out:
@@ -51,9 +51,24 @@ def find_tabs(names: Sequence[str] | None) -> dict[Method, ModuleType]:
         message = f"there are no tabs {unknown}; choose some of {', '.join(known)}"
         raise ValueError("; ".join([message, *refusals()]))
     try:
-        return {known[name]: known[name].import_tab() for name in names}
+        return {known[name]: _import_tab(known[name]) for name in names}
     except MethodError as error:
         raise ValueError(str(error)) from error
+
+
+def _import_tab(method: Method) -> ModuleType:
+    """The tab's module; one from outside is laid out on a page of its own first, so that a broken one spoils no other.
+
+    Raises MethodError.
+    """
+    module = method.import_tab()
+    if method.way_out:
+        try:
+            with gr.Blocks(analytics_enabled=False):
+                module.build_tab()
+        except (Exception, SystemExit) as error:  # whatever code from outside raises
+            raise method.refusal("tab", error) from error
+    return module
 
 
 def build_app(tabs: Sequence[str] | None = None) -> gr.Blocks:

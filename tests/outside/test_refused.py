@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from facekit.methods import Method, MethodError, method_named, methods, refusals
 from facekit_cli.main import find_commands
-from facekit_demo.page import find_tabs
+from facekit_demo.page import build_app, find_tabs
 from tests.outside.conftest import run
 
 ENTRY = """\
@@ -137,6 +138,20 @@ def test_the_page_goes_on_without_its_tab(
         find_tabs(["restore", "blur"])
     with pytest.raises(MethodError, match="the pipeline of the method broken cannot be used"):
         method_named("broken").import_pipeline()
+
+
+def test_the_page_goes_on_without_a_tab_that_fails_while_it_is_laid_out(
+    offered: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    package = write(tmp_path, "no_run")
+    (package / "tab.py").write_text("import gradio as gr\ndef build_tab():\n    gr.Image()\n    1 / 0\n")
+    offered(package)
+    page = build_app()
+    assert "the tab of the method broken cannot be used: ZeroDivisionError: division by zero" in caplog.text
+    tabs = [block.id for block in page.blocks.values() if isinstance(block, gr.Tab)]
+    assert tabs == ["restore", "inpaint", "exemplar", "edit"]
+    with pytest.raises(ValueError, match="division by zero"):
+        find_tabs(["broken"])
 
 
 def test_errors_of_our_own_methods_stay_as_they_are() -> None:

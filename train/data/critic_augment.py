@@ -109,9 +109,9 @@ class DiscriminatorAugment:
         self, kind: str, policy: str, probability: float = 0.0, target: float = 0.6, length: int = 500_000
     ) -> None:
         if kind not in KINDS:
-            raise ValueError(f"augment must be one of {', '.join(KINDS)}; got {kind!r}")
+            raise ValueError(f"critic_augment.kind must be one of {', '.join(KINDS)}; got {kind!r}")
         if not 0 <= probability <= 1:
-            raise ValueError(f"augment_probability must lie in 0..1, got {probability}")
+            raise ValueError(f"critic_augment.probability must lie in 0..1, got {probability}")
         self.kind, self.policy = kind, parse_policy(policy)
         self.probability, self.target, self.length = probability, target, length
         self._signs: list[float] = []
