@@ -15,7 +15,7 @@ from facekit.conditions.color import read_color
 from facekit.conditions.semantics import NUM_CLASSES, UNLABELLED, SemanticsInput, read_semantics
 from facekit.conditions.sketch import COVER, read_sketches, view_strokes
 from facekit.faces.squares import Square
-from facekit.images.masks import MaskInput, one_for_each
+from facekit.images.masks import MaskInput, assign_to_photos
 from facekit.images.photo import ImageInput, Photo
 from facekit.notes import Note
 
@@ -127,8 +127,8 @@ def read_guidance(
         FileNotFoundError, TypeError, ValueError: see the readers of the three modalities.
     """
     sketches = read_sketches(sketch, photos, max_pixels)
-    maps = one_for_each(semantics, len(photos), "semantics", "semantic maps")
-    colors = one_for_each(color, len(photos), "color", "colour pictures")
+    maps = assign_to_photos(semantics, len(photos), "semantics", "semantic maps")
+    colors = assign_to_photos(color, len(photos), "color", "colour pictures")
     guidance = []
     for photo, hole, strokes, (map_name, labels), (color_name, paint) in zip(
         photos, holes, sketches, maps, colors, strict=True

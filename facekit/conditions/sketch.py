@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from facekit.faces.squares import Square
-from facekit.images.masks import MaskInput, fit, one_for_each, open_mask, read_tones
+from facekit.images.masks import MaskInput, assign_to_photos, fit, open_mask, read_tones
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.notes import Note
 
@@ -56,7 +56,7 @@ def read_sketches(
     Raises:
         ValueError: neither one sketch nor as many as photos, or whatever `read_sketch` refuses.
     """
-    given = one_for_each(sketch, len(photos), "sketch", "sketches")
+    given = assign_to_photos(sketch, len(photos), "sketch", "sketches")
     return [
         None if own is None else read_sketch(own, photo.size, name=name, max_pixels=max_pixels)
         for (name, own), photo in zip(given, photos, strict=True)

@@ -97,7 +97,7 @@ class MaskPicture:
         """Whether a part of it is coloured."""
         if self.tones.shape[2] == 1:
             return False
-        tones = _sampled(self.tones)
+        tones = _sample(self.tones)
         difference = tones.max(axis=2) - tones.min(axis=2)
         return bool((difference > HUE * self.white).mean() > HUE_SHARE)
 
@@ -105,7 +105,7 @@ class MaskPicture:
         """Whether it has at most `MOST_LABELS` colours."""
         return Image.fromarray(as_uint8(self.tones)).getcolors(MOST_LABELS) is not None
 
-    def busyness(self) -> float:
+    def measure_busyness(self) -> float:
         """The share of opaque neighbours in a row that differ."""
         rows = slice(None, None, max(1, self.tones.shape[0] // SAMPLED_SIDE))
         differ = (self.tones[rows, 1:] != self.tones[rows, :-1]).any(axis=2)
@@ -173,14 +173,14 @@ def load_masks(
     Raises:
         ValueError: neither one mask nor as many as photos, or whatever `load_mask` refuses.
     """
-    given = one_for_each(masks, len(photos), "mask", "masks")
+    given = assign_to_photos(masks, len(photos), "mask", "masks")
     return [
         load_mask(mask, photo.size, name=name, max_pixels=max_pixels)
         for (name, mask), photo in zip(given, photos, strict=True)
     ]
 
 
-def one_for_each(given: Any, count: int, name: str, plural: str) -> list[tuple[str, Any]]:
+def assign_to_photos(given: Any, count: int, name: str, plural: str) -> list[tuple[str, Any]]:
     """What was given once for all of `count` photos, or once for each: for every photo what to call it, and itself.
 
     A list, a tuple, or an array or tensor of four axes whose first is longer than 1 has one for each.
@@ -200,10 +200,10 @@ def one_for_each(given: Any, count: int, name: str, plural: str) -> list[tuple[s
 def open_mask(mask: MaskInput, name: str, max_pixels: int | None) -> MaskPicture:
     """A mask or sketch of any kind before anything is decided; errors are those of `read_mask`."""
     label = f"{name} {mask}" if isinstance(mask, str | os.PathLike) else name
-    return _picture(read_array(mask, label, max_pixels), name, label)
+    return _to_picture(read_array(mask, label, max_pixels), name, label)
 
 
-def _picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
+def _to_picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
     shape = tuple(array.shape)
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= shape[2] <= 4) or 0 in shape:
         raise ValueError(f"{label} is an array of shape {shape}; expected [H, W] or [H, W, 1 to 4].")
@@ -236,14 +236,14 @@ def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     opaque = picture.opaque
     if not opaque.all():
         hole, rule, notes = read_tones(picture)
-        if picture.busyness() < MASK_BUSY and hole[opaque].any() and not hole[opaque].all():
+        if picture.measure_busyness() < MASK_BUSY and hole[opaque].any() and not hole[opaque].all():
             return hole & opaque, rule, notes
-        share = percent((~opaque).mean())
+        share = format_share((~opaque).mean())
         what = "{name} is opaque with a transparent part, {share} of it: that part is the hole"
         note = Note("reading", what, name=picture.name, share=share)
         return ~opaque, "the transparent part of an opaque picture", [note]
     if picture.has_hue():
-        if picture.busyness() > PHOTO_BUSY:
+        if picture.measure_busyness() > PHOTO_BUSY:
             raise ValueError(
                 f"{picture.label} is a photo and no mask: what is painted on it cannot be told from what it shows. "
                 "Paint white on black, or on a transparent layer, or erase the part so that it is transparent."
@@ -273,10 +273,10 @@ def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     bright, rule = tone >= half, f"white: {half:g} and more of {white:g}"
     largest = tone.max().item()
     if largest >= half:
-        some = _sampled(tone)
+        some = _sample(tone)
         gray = ((some > white / 8) & (some < white * 7 / 8)).mean()
         what = "{share} of {name} is neither black nor white: {half:g} and more of {white:g} is hole"
-        note = Note("reading", what, share=percent(gray), name=name, half=half, white=white)
+        note = Note("reading", what, share=format_share(gray), name=name, half=half, white=white)
         return bright, rule, [note] if gray > MUCH_GRAY else []
     if largest == 0:
         return bright, rule, []
@@ -301,13 +301,13 @@ def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     return bright, rule, [Note("reading", what, name=name, largest=largest, white=white, half=half)]
 
 
-def _sampled(pixels: np.ndarray) -> np.ndarray:
+def _sample(pixels: np.ndarray) -> np.ndarray:
     """Every n-th pixel of `[H, W, ...]` both ways, about a thousand on a side: enough to tell shares."""
     step = max(1, max(pixels.shape[:2]) // SAMPLED_SIDE)
     return pixels[::step, ::step]
 
 
-def percent(share: float) -> str:
+def format_share(share: float) -> str:
     """A share as a percentage, which is 0 or 100 only where the share is 0 or 1."""
     if share in (0, 1) or 0.1 <= share <= 0.9:
         return f"{share:.0%}"

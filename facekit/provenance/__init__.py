@@ -73,7 +73,7 @@ def add_watermark(photo: Photo, before: Photo | np.ndarray | None = None) -> Pho
                 f"{old.shape[1]}x{old.shape[0]}; the mark needs two of one size."
             )
         where = (old != rgb).any(-1)
-    return photo.edited(mark(rgb, where), where) if where.any() else photo
+    return photo.recolor(mark(rgb, where), where) if where.any() else photo
 
 
 @overload

@@ -104,12 +104,12 @@ def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
     from PIL.ExifTags import Base
 
     from facekit.images.opening import open_header
-    from facekit.images.tint import tint_of
+    from facekit.images.tint import find_tint
 
     with open_header(path, str(path), None) as opened:
         form, orientation = opened.format, opened.getexif().get(Base.Orientation, 1)
     width, height = photo.size
-    tint = tint_of(photo)
+    tint = find_tint(photo)
     bits = {"bool": 1, "int32": 16}.get(photo.pixels.dtype.name, 8 * photo.pixels.dtype.itemsize)
     return {
         "format": form,
@@ -185,9 +185,9 @@ def _mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[st
 
 
 def _lines_of_mask(mask: dict[str, Any]) -> list[str]:
-    from facekit.images.masks import percent
+    from facekit.images.masks import format_share
 
-    line = f"mask {mask['file']}: {percent(mask['hole'])} of the photo is hole ({mask['rule']})"
+    line = f"mask {mask['file']}: {format_share(mask['hole'])} of the photo is hole ({mask['rule']})"
     return [line, *(f"  {note}" for note in mask["notes"])]
 
 

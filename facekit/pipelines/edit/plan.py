@@ -82,7 +82,7 @@ def find_strange_paint(job: PhotoJob) -> list[np.ndarray | None]:
     strange: list[np.ndarray | None] = [None] * len(job.drawn)
     for place, (drawn, tint) in enumerate(zip(job.drawn, job.tints, strict=True)):
         if tint is not None and drawn.seen.color is not None:
-            strange[place] = drawn.seen.color.where & tint.strangers(drawn.seen.color.colors)
+            strange[place] = drawn.seen.color.where & tint.find_strangers(drawn.seen.color.colors)
     return strange
 
 

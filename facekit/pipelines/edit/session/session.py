@@ -180,7 +180,7 @@ class EditSession:
             output_type="photo",
         )
         notes += output.notes
-        notes += [remark for remark in self.photo.remarks(output_type) if remark not in notes]
+        notes += [remark for remark in self.photo.collect_notes(output_type) if remark not in notes]
         # References are cut out already; a script that replays them must not look for faces again.
         if any(isinstance(pictures.get(name), np.ndarray) for name in ("exemplar", "pose_from")):
             settings["exemplar_aligned"] = True
