@@ -68,7 +68,7 @@ class PrincipalComponents:
         found[edit.first : edit.end] = step
         return found
 
-    def named(self, name: str, strength: float | None = None) -> ComponentEdit:
+    def find_edit(self, name: str, strength: float | None = None) -> ComponentEdit:
         """The edit of this name for the FFHQ components, with another strength if given.
 
         ValueError, with the known names, for an unknown one.

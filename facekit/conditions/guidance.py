@@ -51,7 +51,7 @@ class Guidance:
     color: Paint | None = None
     notes: list[Note] = field(default_factory=list)
 
-    def within(self, hole: np.ndarray) -> "Guidance":
+    def clip_to(self, hole: np.ndarray) -> "Guidance":
         """Only what lies in the hole bool `[H, W]`, with a note on what does not."""
         kept = Guidance(notes=list(self.notes))
         if self.sketch is not None:
@@ -64,7 +64,7 @@ class Guidance:
             kept.color = Paint(self.color.colors, where)
         return kept
 
-    def seen_by(self, square: Square) -> "Guidance":
+    def view_in(self, square: Square) -> "Guidance":
         """The guidance as the network sees it: all maps `[S, S]`, colour float32 in [0, 1], inside the hole."""
         seen = Guidance()
         if self.sketch is not None:
@@ -146,7 +146,7 @@ def read_guidance(
             values, where, notes = read_color(paint, photo.size, name=color_name, max_pixels=max_pixels)
             drawn.color = Paint(values, where)
             drawn.notes += notes
-        guidance.append(drawn.within(hole))
+        guidance.append(drawn.clip_to(hole))
     return guidance
 
 

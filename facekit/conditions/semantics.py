@@ -225,7 +225,7 @@ def paint(labels: np.ndarray) -> np.ndarray:
     return np.array([*PALETTE, UNLABELLED_COLOR], np.uint8)[np.minimum(labels, NUM_CLASSES)]
 
 
-def label_table(id2label: Mapping[Any, str]) -> Tensor:
+def make_label_table(id2label: Mapping[Any, str]) -> Tensor:
     """A parser's own numbers -> ours, int64 `[number of its labels]`, by their names.
 
     Raises:
@@ -258,7 +258,7 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images to parse are [B, 3, H, W] in [-1, 1], not {list(images.shape)}")
     id2label = getattr(parser.config, "id2label", None)
-    table = None if id2label is None else label_table(id2label)
+    table = None if id2label is None else make_label_table(id2label)
     if len(images) == 0:
         return images.new_zeros(0, *images.shape[-2:], dtype=torch.int64)
     # The weights of a network that comes to its device layer by layer lie nowhere ("meta") until then.
@@ -297,7 +297,7 @@ def load_parser(source: str | None = None) -> Any:
 
     if source is None:
         try:
-            return _transformers_parser(NETWORKED_PARSER, local_files_only=not _hub_answers())
+            return _load_transformers_parser(NETWORKED_PARSER, local_files_only=not _hub_answers())
         except (OSError, ImportError):
             logger.warning("%s cannot be loaded; parsing with the starter instead", NETWORKED_PARSER)
             return FaceParser.from_pretrained(starter("face-parser"))
@@ -305,7 +305,7 @@ def load_parser(source: str | None = None) -> Any:
         config = FaceParser.load_config(source)
         if config.get("_class_name") == "FaceParser":
             return FaceParser.from_pretrained(source)
-        return _transformers_parser(source)
+        return _load_transformers_parser(source)
 
 
 def _hub_answers() -> bool:
@@ -325,7 +325,7 @@ def _hub_answers() -> bool:
     return True
 
 
-def _transformers_parser(source: str, **options: Any) -> Any:
+def _load_transformers_parser(source: str, **options: Any) -> Any:
     try:
         from transformers import AutoModelForSemanticSegmentation
     except ImportError as error:
@@ -333,5 +333,5 @@ def _transformers_parser(source: str, **options: Any) -> Any:
             f"the parser {source} is a network of transformers: pip install 'transformers>=5.0'"
         ) from error
     parser = AutoModelForSemanticSegmentation.from_pretrained(source, **options).eval()
-    label_table(parser.config.id2label)  # refuse it now
+    make_label_table(parser.config.id2label)  # refuse it now
     return parser

@@ -82,7 +82,7 @@ def grey_picture(rgb: np.ndarray) -> np.ndarray:
 
 def smooth(grey: np.ndarray) -> np.ndarray:
     """uint8 `[H, W]` blurred with (1 2 1) / 4 along both axes, rounded; borders are reflected."""
-    total = _weighted(_weighted(grey.astype(np.int32), (1, 2, 1), 0), (1, 2, 1), 1)
+    total = _sum_neighbours(_sum_neighbours(grey.astype(np.int32), (1, 2, 1), 0), (1, 2, 1), 1)
     return ((total + 8) >> 4).astype(np.uint8)
 
 
@@ -102,8 +102,8 @@ def pencil_sketch(rgb: np.ndarray) -> np.ndarray:
         ValueError: another kind of picture.
     """
     grey = smooth(grey_picture(rgb)).astype(np.int32)
-    across = _weighted(_weighted(grey, (1, 2, 1), 0), (-1, 0, 1), 1)
-    down = _weighted(_weighted(grey, (1, 2, 1), 1), (-1, 0, 1), 0)
+    across = _sum_neighbours(_sum_neighbours(grey, (1, 2, 1), 0), (-1, 0, 1), 1)
+    down = _sum_neighbours(_sum_neighbours(grey, (1, 2, 1), 1), (-1, 0, 1), 0)
     rising = np.clip(across, 0, 255) | np.clip(down, 0, 255)
     falling = np.clip(-across, 0, 255) | np.clip(-down, 0, 255)
     # In quarters, as 0.75 is not whole; halves go to the even number.
@@ -166,7 +166,7 @@ def centre_lines(strokes: np.ndarray) -> np.ndarray:
 _NEIGHBOURS = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.float32)
 
 
-def _removable() -> np.ndarray:
+def _find_removable() -> np.ndarray:
     """Whether a pixel with these neighbours goes, uint8 `[2, 256]`: in the first and in the second turn."""
     table = np.zeros((2, 256), np.uint8)
     for number in range(256):
@@ -180,10 +180,10 @@ def _removable() -> np.ndarray:
     return table
 
 
-_REMOVABLE = _removable()
+_REMOVABLE = _find_removable()
 
 
-def _weighted(x: np.ndarray, taps: tuple[int, int, int], axis: int) -> np.ndarray:
+def _sum_neighbours(x: np.ndarray, taps: tuple[int, int, int], axis: int) -> np.ndarray:
     """Each pixel's sum over itself and its two neighbours; borders are reflected without their own pixel."""
     padded = np.pad(x, ((1, 1), (0, 0)) if axis == 0 else ((0, 0), (1, 1)), mode="reflect")
     height, width = x.shape

@@ -138,13 +138,13 @@ class TextGuide:
             raise Refusal("prompt", "the prompt {problem}", "Say it in fewer words", problem=problem)
 
     @torch.no_grad()
-    def text_embedding(self, prompt: str) -> Tensor:
+    def embed_text(self, prompt: str) -> Tensor:
         """Unit vector [E] of a text. ValueError as in `check_prompt`."""
         self.check_prompt(prompt)
         tokens = self.tokenizer(prompt, return_tensors="pt").to(self.device)
-        return F.normalize(_projected(self.model.get_text_features(**tokens)).float(), dim=-1)[0]
+        return F.normalize(_pick_projection(self.model.get_text_features(**tokens)).float(), dim=-1)[0]
 
-    def image_embedding(self, images: Tensor) -> Tensor:
+    def embed_images(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, S, S] in [-1, 1] -> unit vectors [B, E]; gradients pass. ValueError for other shapes."""
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
             raise ValueError(f"pictures must have the shape [B, 3, S, S], not {list(images.shape)}")
@@ -157,11 +157,13 @@ class TextGuide:
             )
         mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (self.image_mean, self.image_std))
         pixels = ((pixels - mean) / std).to(self.device, self.model.dtype)
-        return F.normalize(_projected(self.model.get_image_features(pixel_values=pixels)).float(), dim=-1)
+        return F.normalize(
+            _pick_projection(self.model.get_image_features(pixel_values=pixels)).float(), dim=-1
+        )
 
     def similarity(self, images: Tensor, prompt: str) -> Tensor:
         """Cosine of pictures [B, 3, S, S] in [-1, 1] and a text, [B]."""
-        return self.image_embedding(images) @ self.text_embedding(prompt)
+        return self.embed_images(images) @ self.embed_text(prompt)
 
     def optimize(
         self,
@@ -207,13 +209,13 @@ class TextGuide:
         # A pipeline's call runs without gradients; inside, this needs them.
         with torch.inference_mode(False), torch.enable_grad():
             anchor = w_start.detach().float().clone()
-            target = self.text_embedding(prompt)
-            text = target - self.text_embedding(source_prompt)
+            target = self.embed_text(prompt)
+            text = target - self.embed_text(source_prompt)
             if text.square().sum() < EPSILON:
                 problem = f"{prompt!r} says to CLIP what {source_prompt!r} says: no direction"
                 raise Refusal("prompt", "the prompt {problem}", problem=problem)
             with torch.no_grad():
-                before = self.image_embedding(render(anchor))
+                before = self.embed_images(render(anchor))
             text, target = text.to(before.device), target.to(before.device)
             generator = generator or torch.Generator().manual_seed(0)
             noise = torch.randn(anchor.shape, generator=generator, device=generator.device)
@@ -228,7 +230,7 @@ class TextGuide:
                 if should_stop is not None and should_stop():
                     best.stopped = "cancelled"
                     break
-                seen = self.image_embedding(render(codes))
+                seen = self.embed_images(render(codes))
                 cosine = direction_cosine(text, seen - before)
                 loss = clip_weight * (1 - cosine) + reg_weight * (codes - anchor).square().mean((1, 2))
                 if not seen.requires_grad:
@@ -272,7 +274,7 @@ def ramp(share: float) -> float:
     return down * min(1.0, share / RAMP_UP)
 
 
-def _projected(output: Any) -> Tensor:
+def _pick_projection(output: Any) -> Tensor:
     # transformers 5 returns an output object whose pooled entry is the projected embedding, 4 returned the tensor.
     return output if isinstance(output, Tensor) else output.pooler_output
 

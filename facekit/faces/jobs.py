@@ -20,9 +20,9 @@ from facekit.faces.squares import (
     FaceSquare,
     Square,
     cut_squares,
-    distance_to_seam,
     fill_smoothly,
     frame_whole,
+    measure_seam_distance,
 )
 from facekit.images.masks import format_share
 from facekit.images.photo import Photo, as_float, as_uint8, from_float, resize
@@ -164,7 +164,7 @@ class PhotoJob:
         return [note.about(self.photo.name, place) for note in notes] if count > 1 else notes
 
 
-def turn_notes(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
+def note_turns(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
     """What is to be said of faces that lie on their side or stand on their head."""
     turns = {90: "90 degrees clockwise", 180: "180 degrees", 270: "90 degrees counterclockwise"}
     what = "{name} is not upright: its faces were found in a copy turned by {turn}"
@@ -174,7 +174,7 @@ def turn_notes(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
     ]
 
 
-def shape_notes(size: tuple[int, int], name: str = "the photo", argument: str = "aligned") -> list[Note]:
+def note_shape(size: tuple[int, int], name: str = "the photo", argument: str = "aligned") -> list[Note]:
     """What is to be said of a picture of (width, height) that is taken as an aligned face and is not square."""
     width, height = size
     if width == height:
@@ -247,7 +247,7 @@ def plan_fill(
         )
     base = job.base = photo.rgb
     if aligned:
-        job.notes += shape_notes(photo.size)
+        job.notes += note_shape(photo.size)
     if aligned or region == "image":
         job.crops = cut_squares(base, hole, sample_size, "whole" if aligned else crop)
         return job
@@ -255,7 +255,7 @@ def plan_fill(
     touched, rest = _touched_faces(
         photo, base, hole, sample_size, faces, detector, known_faces, only_faces=beyond_faces == "keep"
     )
-    job.notes += turn_notes([face for _, face in touched])
+    job.notes += note_turns([face for _, face in touched])
     if rest.any():
         what = "{share} of the mask lies outside the filled faces' crops: "
         share = format_share(rest.sum() / hole.sum())
@@ -280,7 +280,7 @@ def plan_fill(
 
 def _reach_under(own: np.ndarray, aligned: AlignedFace, hole: np.ndarray, rest: np.ndarray) -> None:
     """Add to `own` bool `[H, W]` the part of the hole where a face's fill changes into what lies beyond."""
-    seam = distance_to_seam(aligned, rest)
+    seam = measure_seam_distance(aligned, rest)
     if seam is None:
         return
     left, top, right, bottom = aligned.box
@@ -430,7 +430,7 @@ def plan_restoration(
     """
     job = PhotoJob(photo, np.zeros(photo.pixels.shape[:2], dtype=bool))
     if aligned:
-        job.notes += shape_notes(photo.size)
+        job.notes += note_shape(photo.size)
         job.crops.append(frame_whole(photo.rgb, sample_size))
         return job
     left = "enlarged as the rest" if enlarges else "left as it was"
@@ -456,7 +456,7 @@ def plan_restoration(
                 aligned=Argument("aligned", True),
             )
         )
-    job.notes += turn_notes(found)
+    job.notes += note_turns(found)
     for face in sorted(found, key=lambda face: face.index):
         side = min(face.box[2] - face.box[0], face.box[3] - face.box[1])
         if side < min_face_size:

@@ -73,7 +73,7 @@ def plan_edit(
         detector=detector,
         known_faces=known_faces,
     )
-    job.drawn = [EditSquare(square, guidance.seen_by(square), photo) for square in job.squares]
+    job.drawn = [EditSquare(square, guidance.view_in(square), photo) for square in job.squares]
     return job
 
 
