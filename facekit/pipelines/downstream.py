@@ -84,10 +84,10 @@ def restored_landmarks(
     picture = load_image(photo)
     if find is None and detector == FAN:
         find = fan_landmarks()
-    before = _points(as_uint8(picture.rgb), detector, find)
+    before = _find_points(as_uint8(picture.rgb), detector, find)
     output = _restore(picture, pipeline, options)
     (restored,) = expect_kind(output.images, Image.Image)
-    after = _points(as_uint8(load_image(restored).rgb), detector, find)
+    after = _find_points(as_uint8(load_image(restored).rgb), detector, find)
     return RestoredLandmarks(restored, before, after, list(output.notes))
 
 
@@ -141,7 +141,7 @@ def _restore(
     return pipeline(photo, **options)
 
 
-def _points(rgb: np.ndarray, detector: str | Detector, find: Landmarks | None) -> list[np.ndarray]:
+def _find_points(rgb: np.ndarray, detector: str | Detector, find: Landmarks | None) -> list[np.ndarray]:
     if find is None:
         return [face.landmarks for face in detect_faces(np.ascontiguousarray(rgb), detector=detector)]
     points = find(np.ascontiguousarray(rgb))

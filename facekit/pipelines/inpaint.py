@@ -230,7 +230,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             # 5. Reasoning steps
             with self.progress_bar(total=num_inference_steps) as progress_bar:
                 for step in range(num_inference_steps):
-                    residual = self._residual(network, fill, holes, noise_source, max_batch_size)
+                    residual = self._predict_residual(network, fill, holes, noise_source, max_batch_size)
                     fill = (fill + residual) * holes + known * (1 - holes)
 
                     tensors = {"image": fill, "residual": residual, "mask": holes}
@@ -268,7 +268,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
-    def _residual(
+    def _predict_residual(
         self,
         network: ResidualInpainter,
         fill: torch.Tensor,

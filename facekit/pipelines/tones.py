@@ -26,19 +26,19 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
         [N, 3, H, W], unchanged outside the hole. A picture without known pixels comes back as it is.
     """
     outside = 1 - holes
-    rim = holes * _grown(outside, 1)
-    band = holes * _grown(outside, BAND)
+    rim = holes * _grow(outside, 1)
+    band = holes * _grow(outside, BAND)
     # A hole too narrow to have an inside is judged by its band.
-    inside = torch.where(_grown(holes - band, REACH // 2) > 0, holes - band, holes)
+    inside = torch.where(_grow(holes - band, REACH // 2) > 0, holes - band, holes)
     difference = (_local_mean(known, outside, REACH) - _local_mean(fill, inside, REACH)) * rim
     matched = fill + _spread(difference, rim) * holes
     sides = outside + (holes - band)
     bridged = _local_mean(torch.where(outside > 0, known, matched), sides, SMOOTHING)
-    has_sides = _grown(sides, SMOOTHING // 2)
+    has_sides = _grow(sides, SMOOTHING // 2)
     return torch.where(band * has_sides > 0, bridged, matched)
 
 
-def _grown(mask: Tensor, by: int) -> Tensor:
+def _grow(mask: Tensor, by: int) -> Tensor:
     return F.max_pool2d(mask, 2 * by + 1, 1, by)
 
 

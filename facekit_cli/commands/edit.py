@@ -287,7 +287,7 @@ def _ready(
     guide = None
     try:
         for edit in [settings] if script is None else script:
-            EditSettings.checked(
+            EditSettings.check(
                 edit.get("strengths"),
                 edit.get("attributes"),
                 pipeline.attribute_names,

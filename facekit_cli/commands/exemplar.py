@@ -258,7 +258,7 @@ def _ready(
     encode: Encode,
 ) -> "ExemplarCodes | None":
     """Refuse what no photo could be filled with; returns the codes of the second exemplar."""
-    from facekit.pipelines.exemplar.layers import second_layers
+    from facekit.pipelines.exemplar.layers import choose_second_layers
 
     try:
         layers = pipeline.check_inputs(
@@ -268,7 +268,7 @@ def _ready(
             raise ValueError("this model takes no sketch")
         second = None
         if args.second_exemplar is not None:
-            second_layers(style_layers, layers)
+            choose_second_layers(style_layers, layers)
             second = encode([args.second_exemplar])
         if len(args.exemplar) > 1 or args.exemplar[0].is_file():
             encode(next(iter(exemplars.values())))

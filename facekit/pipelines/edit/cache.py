@@ -24,7 +24,7 @@ class EditCache:
         self.limit, self.used = limit, 0
         self._rows: OrderedDict[bytes, Row] = OrderedDict()
 
-    def rows(self, keys: Sequence[bytes], compute: Callable[[list[int]], list[Row]], most: int) -> list[Row]:
+    def fetch(self, keys: Sequence[bytes], compute: Callable[[list[int]], list[Row]], most: int) -> list[Row]:
         """The entry of every key; those that are missing are computed, each once, at most `most` at a time."""
         found = {key: self._rows[key] for key in keys if key in self._rows}
         missing = [place for place, key in enumerate(keys) if key not in found and key not in keys[:place]]
@@ -74,7 +74,7 @@ def digest(*parts: np.ndarray | torch.Tensor | str | None) -> bytes:
     return total.digest()
 
 
-def weights_key(network: nn.Module) -> bytes:
+def key_of_weights(network: nn.Module) -> bytes:
     """A key that differs where the weights of a network do.
 
     PyTorch counts changes of a tensor, but not those through `.data`, by which diffusers' averages write. These are

@@ -31,7 +31,7 @@ class CodeSources:
     mirrored_own: Tensor | None = None
 
 
-def edited_codes(
+def compose_codes(
     warp: Callable[[Tensor, Tensor], Tensor],
     sources: CodeSources,
     settings: EditSettings,
@@ -53,11 +53,11 @@ def edited_codes(
     alpha = settings.strengths["exemplar"]
     share = torch.tensor(varieties).to(sources.projected)[:, None, None]
 
-    def styled(base: Tensor, exemplar: Tensor | None) -> Tensor:
+    def style(base: Tensor, exemplar: Tensor | None) -> Tensor:
         codes = base if exemplar is None else torch.lerp(base, exemplar, alpha)
         return codes if sources.random is None else torch.lerp(codes, sources.random, share)
 
-    codes = styled(sources.projected, sources.exemplar)
+    codes = style(sources.projected, sources.exemplar)
     if settings.align_pose and (sources.exemplar is not None or sources.random is not None):
         turned = warp(sources.projected, codes).to(codes)
         # A sample without exemplar and random codes is w^p already.
@@ -65,11 +65,11 @@ def edited_codes(
         codes = torch.where(own, codes, turned)
 
     if sources.pose is not None or sources.mirrored_own is not None or sources.mirrored_exemplar is not None:
-        source = styled(sources.projected if sources.own is None else sources.own, sources.exemplar)
+        source = style(sources.projected if sources.own is None else sources.own, sources.exemplar)
         target = sources.pose
         if target is None:
             base = sources.projected if sources.mirrored_own is None else sources.mirrored_own
-            mirrored = styled(base, sources.mirrored_exemplar)
+            mirrored = style(base, sources.mirrored_exemplar)
             target = 0.5 * source + 0.5 * mirrored
         codes = torch.lerp(codes, warp(target, source).to(codes), settings.strengths["pose"])
 

@@ -38,7 +38,7 @@ from facekit.pipelines.base import (
     split_generators,
 )
 from facekit.pipelines.edit.cache import EditCache
-from facekit.pipelines.edit.codes import CodeSources, edited_codes
+from facekit.pipelines.edit.codes import CodeSources, compose_codes
 from facekit.pipelines.edit.encoding import Encoder
 from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, plan_edit, same_face
 from facekit.pipelines.edit.render import Renderer, check_fit
@@ -257,7 +257,7 @@ class FaceEditPipeline(FacekitPipeline):
             output_type,
             callback_on_step_end_tensor_inputs,
         )
-        settings = EditSettings.checked(
+        settings = EditSettings.check(
             strengths, attributes, self.attribute_names, variety, truncation_psi, noise, align_pose
         )
         wanted = settings.strengths
@@ -330,7 +330,7 @@ class FaceEditPipeline(FacekitPipeline):
             shift = None
             if self.directions is not None and settings.attributes:
                 shift = self.directions.shift(settings.attributes).to(device)
-            w_plus = edited_codes(self.latent_warper, codes, settings, varieties, shift)
+            w_plus = compose_codes(self.latent_warper, codes, settings, varieties, shift)
             known, holes = (batch[sources] for batch in self.make_batch(jobs))
             if guide is not None and prompt is not None:
                 # Only now, since most edits have no text and CLIP takes seconds to import.

@@ -100,7 +100,7 @@ class NetworkInput:
     color: torch.Tensor | None
 
 
-def network_input(
+def make_network_input(
     squares: Sequence[EditSquare], strengths: dict[str, float], device: torch.device
 ) -> NetworkInput:
     """Squares as a batch. A strength scales a modality's numbers towards 0, which means that nothing is said."""

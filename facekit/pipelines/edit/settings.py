@@ -56,7 +56,7 @@ class EditSettings:
     align_pose: bool
 
     @classmethod
-    def checked(
+    def check(
         cls,
         strengths: Mapping[str, float] | None,
         attributes: Mapping[str, float] | None,

@@ -99,7 +99,7 @@ class TextSearch:
             digest("text", told, weights, codes, repr(encoder.key_of_square(square, strengths)))
             for codes, square in zip(w_plus, squares, strict=True)
         ]
-        found = torch.stack([row[0] for row in cache.rows(keys, compute, 1)]).to(w_plus)
+        found = torch.stack([row[0] for row in cache.fetch(keys, compute, 1)]).to(w_plus)
         if self.should_stop():
             cache.forget(keys)  # it might have gone further
         return torch.lerp(w_plus, found, strengths["prompt"])

@@ -66,10 +66,10 @@ class ExemplarSweepOutput(BaseOutput):
             side: largest side of a cell in pixels.
             columns: cells in a row; all in one row when None.
         """
-        return picture_grid([*self.exemplars, *self.images], side, columns)
+        return draw_grid([*self.exemplars, *self.images], side, columns)
 
 
-def picture_grid(pictures: list[Image.Image], side: int, columns: int | None = None) -> Image.Image:
+def draw_grid(pictures: list[Image.Image], side: int, columns: int | None = None) -> Image.Image:
     """Pictures, each fitted into a square cell of `side` pixels, row by row on white."""
     columns = len(pictures) if columns is None else min(columns, len(pictures))
     if columns < 1 or side < 1:

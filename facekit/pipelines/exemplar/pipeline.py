@@ -41,7 +41,7 @@ from facekit.pipelines.base import (
     split_generators,
 )
 from facekit.pipelines.exemplar.encoding import EncodedPhotos, Encoder, ExemplarCodes, plan_photo
-from facekit.pipelines.exemplar.layers import check_layers, second_layers
+from facekit.pipelines.exemplar.layers import check_layers, choose_second_layers
 from facekit.pipelines.exemplar.occlusion import OCCLUSIONS, Occlusion, propose_mask
 from facekit.pipelines.exemplar.outputs import ExemplarInpaintOutput, ExemplarSweepOutput, cut_under_holes
 
@@ -228,7 +228,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
                 "style_layers says which codes a second exemplar gives: pass second_exemplar. "
                 "Which codes come from the exemplar at all is exemplar_layers."
             )
-        from_second = [] if second_exemplar is None else second_layers(style_layers, layers)
+        from_second = [] if second_exemplar is None else choose_second_layers(style_layers, layers)
         if exemplar is None:
             raise ValueError("exemplar is missing. Pass a photo of the face that the hole is filled after.")
 
@@ -367,7 +367,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         if not crossovers or not all(isinstance(crossover, Integral) for crossover in crossovers):
             raise ValueError(f"crossovers is {crossovers}; pass at least one whole number.")
         for crossover in crossovers:
-            second_layers(crossover, layers)
+            choose_second_layers(crossover, layers)
 
         reading = ("recover", "sketch", "aligned", "faces", "detector", "known_faces", "max_pixels")
         recover, sketch, aligned, faces, detector, known_faces, max_pixels = (

@@ -54,7 +54,7 @@ def check_settings(settings: Mapping[str, Any], name: str = "edit") -> None:
             raise ValueError(f"{name}: {key} is {value!r}; expected {wanted}.")
 
 
-def edits_of(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def check_edits(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The edits of a script or manifest, checked but for their pictures. ValueError says what is wrong."""
     edits = document.get("edits")
     if not isinstance(edits, list) or len(edits) > MAX_EDITS:
@@ -84,23 +84,25 @@ def read_script(path: str | Path, max_pixels: int | None = None) -> list[dict[st
             raise FileNotFoundError(f"{path} does not exist.")
         if path.stat().st_size > MAX_MANIFEST:
             raise ValueError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_MANIFEST:,}.")
-        edits = edits_of(parse_json(path.read_bytes(), str(path)), str(path))
+        edits = check_edits(parse_json(path.read_bytes(), str(path)), str(path))
 
         def picture(name: str) -> Path | np.ndarray:
             return _below(path.parent, name, str(path))
     else:
         manifest, files = read_session(path)
-        edits = edits_of(manifest, str(path))
+        edits = check_edits(manifest, str(path))
 
         def picture(name: str) -> Path | np.ndarray:
             if name not in files:
                 raise ValueError(f"{path} has no file {name!r}.")
             return unpack_pixels(name, files[name], max_pixels)
 
-    return [arguments(edit, picture, f"{path}, edit {number}") for number, edit in enumerate(edits, start=1)]
+    return [
+        open_pictures(edit, picture, f"{path}, edit {number}") for number, edit in enumerate(edits, start=1)
+    ]
 
 
-def arguments(edit: Mapping[str, Any], picture: Callable[[str], Any], label: str) -> dict[str, Any]:
+def open_pictures(edit: Mapping[str, Any], picture: Callable[[str], Any], label: str) -> dict[str, Any]:
     """An edit's arguments with its pictures opened by `picture`; what is null is left out."""
     opened: dict[str, Any] = {}
     for key, value in edit.items():

@@ -30,7 +30,7 @@ from facekit.pipelines.edit.session.record import (
     photo_from,
     step_from,
 )
-from facekit.pipelines.edit.session.script import check_settings, edits_of
+from facekit.pipelines.edit.session.script import check_edits, check_settings
 from facekit.pipelines.edit.session.store import MAX_BYTES, read_session, write_session
 from facekit.pipelines.edit.settings import FRONT, SELF, FaceEditOutput
 
@@ -337,7 +337,7 @@ class EditSession:
         try:
             photo = photo_from(manifest["photo"], files, max_pixels)
             aligned, position = manifest["aligned"], manifest["position"]
-            edits = edits_of(manifest, str(path))
+            edits = check_edits(manifest, str(path))
             if not isinstance(aligned, bool) or type(position) is not int or not 0 <= position <= len(edits):
                 raise ValueError("aligned or position is wrong")
             session = cls(pipeline, photo, aligned=True, max_pixels=max_pixels, cache_bytes=cache_bytes)
