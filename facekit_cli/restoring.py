@@ -299,14 +299,14 @@ def _collect_faces(output: "FaceRestoreOutput", args: argparse.Namespace) -> lis
     """The faces of each result; what models made is marked where that is wanted. None where they were not returned."""
     from facekit.images.photo import Photo
     from facekit.images.tensors import expect_kind
-    from facekit.provenance import watermarked_picture
+    from facekit.provenance import watermark_picture
 
     inputs, outputs, prompts = output.aligned_inputs, output.aligned_outputs, output.style_prompts
     if inputs is None or outputs is None or prompts is None:
         return None
 
     def label(photo: Photo) -> Photo:
-        return watermarked_picture(photo) if args.provenance == "both" else photo
+        return watermark_picture(photo) if args.provenance == "both" else photo
 
     return [
         [

@@ -291,7 +291,7 @@ def load_parser(source: str | None = None) -> Any:
         ImportError: a network of transformers, which is not installed.
         ValueError: a parser with labels of no known class.
     """
-    from facekit.hub.errors import explained
+    from facekit.hub.errors import explain_errors
     from facekit.hub.starters import starter
     from facekit.models.face_parser import FaceParser
 
@@ -301,7 +301,7 @@ def load_parser(source: str | None = None) -> Any:
         except (OSError, ImportError):
             logger.warning("%s cannot be loaded; parsing with the starter instead", NETWORKED_PARSER)
             return FaceParser.from_pretrained(starter("face-parser"))
-    with explained(source):
+    with explain_errors(source):
         config = FaceParser.load_config(source)
         if config.get("_class_name") == "FaceParser":
             return FaceParser.from_pretrained(source)

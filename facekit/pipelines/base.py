@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from facekit.faces.detect import Face
 from facekit.faces.jobs import PhotoJob
-from facekit.hub.errors import explained
+from facekit.hub.errors import explain_errors
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
 from facekit.models.base import VerifiedModelMixin
@@ -204,7 +204,7 @@ class FacekitPipeline(DiffusionPipeline):
             OSError: there is no such model or revision, no access to it, the Hub cannot be reached, or the
                 download broke off.
         """
-        with explained(pretrained_model_name, kwargs.get("revision")):
+        with explain_errors(pretrained_model_name, kwargs.get("revision")):
             return super().download(pretrained_model_name, **kwargs)
 
     def enable_sequential_cpu_offload(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from facekit.hub.starters import starter
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.provenance import watermarked_picture
+from facekit.provenance import watermark_picture
 
 CODES_FILE = "style_codes.safetensors"
 
@@ -92,5 +92,5 @@ def sample_faces(
         image = prior(**given, truncation_psi=truncation_psi, noise="fixed").image[0]
         pixels = image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
         picture = Image.fromarray(pixels.cpu().numpy())
-        pictures.append(watermarked_picture(picture) if watermark else picture)
+        pictures.append(watermark_picture(picture) if watermark else picture)
     return pictures

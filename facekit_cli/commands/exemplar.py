@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
         from facekit.images.photo import Photo
         from facekit.images.tensors import expect_kind
-        from facekit.provenance import watermarked_picture
+        from facekit.provenance import watermark_picture
 
         for kind, given, files in (("mask", args.mask, masks), ("sketch", args.sketch, sketches)):
             if given is not None and photo not in files:
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
             swept = pipeline.sweep(**call, **settings, **photo_settings | {"watermark": False})
             sheet = swept.grid()
             if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
-                sheet = watermarked_picture(sheet)
+                sheet = watermark_picture(sheet)
             save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline))
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(

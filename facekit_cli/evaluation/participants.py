@@ -147,10 +147,10 @@ def _none(options: Mapping[str, Any], text: str) -> dict[str, Any]:
 def _class_on_hub(source: str) -> str:
     from diffusers import DiffusionPipeline
 
-    from facekit.hub.errors import explained
+    from facekit.hub.errors import explain_errors
 
     try:
-        with explained(source):
+        with explain_errors(source):
             return DiffusionPipeline.load_config(source)["_class_name"]
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"the model {source} cannot be loaded: ", error) from error
