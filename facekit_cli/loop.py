@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from facekit.version import __version__
 from facekit_cli.results import write_json
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 if TYPE_CHECKING:
     from facekit_cli.photos import Plan
@@ -42,7 +42,7 @@ def work_through(
     from tqdm import tqdm
 
     entries = [{"photo": str(p), "status": "skipped", "reason": reason} for p, reason in plan.skipped.items()]
-    entries += [{"photo": str(photo), **failure(error)} for photo, error in plan.failed.items()]
+    entries += [{"photo": str(photo), **describe_failure(error)} for photo, error in plan.failed.items()]
     stopped = None
     with tqdm(details.items(), desc=command, unit="photo", file=sys.stderr) as progress:
         if work is None:
@@ -55,7 +55,7 @@ def work_through(
                     raise OSError(f"not tried: {stopped}")
                 entry |= work(photo)
             except Exception as error:  # whatever is wrong with one photo, the others go on
-                entry |= failure(error)
+                entry |= describe_failure(error)
                 if isinstance(error, OSError) and error.errno in FATAL:
                     stopped = f"{error.strerror}, met at {photo}"
             entry["seconds"] = round(time.perf_counter() - start, 3)
@@ -63,7 +63,7 @@ def work_through(
     return entries
 
 
-def failure(error: Exception | str) -> dict[str, Any]:
+def describe_failure(error: Exception | str) -> dict[str, Any]:
     """What a report says of a photo that could not be worked on; `finish` puts it into words."""
     return {"status": "failed", "error": error}
 
@@ -75,9 +75,9 @@ def finish(
     counts = {s: sum(e["status"] == s for e in entries) for s in ("done", "failed", "skipped")}
     for entry in entries:
         if "error" in entry:
-            entry["error"] = own_words(entry["error"], args)
+            entry["error"] = reword(entry["error"], args)
         if "notes" in entry:
-            entry["notes"] = [own_words(note, args) for note in entry["notes"] or ()]
+            entry["notes"] = [reword(note, args) for note in entry["notes"] or ()]
     problem = None
     if args.json:
         content = {"command": command, "facekit": __version__} | settings

@@ -73,7 +73,7 @@ def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> No
     )
 
 
-def chosen_faces(text: str) -> str | list[int]:
+def parse_faces(text: str) -> str | list[int]:
     """`--faces` as the pipelines take it. Raises UsageError where it is none of the three forms."""
     from facekit.faces.selection import parse_selection  # imports OpenCV, for which no help should wait
 
@@ -83,7 +83,7 @@ def chosen_faces(text: str) -> str | list[int]:
         raise UsageError(error) from None
 
 
-def chosen_exemplar_face(text: str) -> str | int:
+def parse_exemplar_face(text: str) -> str | int:
     """`--exemplar-face` as the pipelines take it. Raises UsageError where it is none of the three forms."""
     if text in ("only", "largest"):
         return text

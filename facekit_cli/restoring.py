@@ -11,9 +11,9 @@ from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.models import load_pipeline
-from facekit_cli.options import chosen_faces
+from facekit_cli.options import parse_faces
 from facekit_cli.results import provenance_of, save_picture
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def check_restore_options(args: argparse.Namespace) -> None:
             raise UsageError(f"--{option.replace('_', '-')} is {value:g}; it must be 0 or more")
     if args.aligned and args.scale > 1:
         raise UsageError("--scale enlarges what is around the faces; with --aligned there is nothing around")
-    chosen_faces(args.faces)
+    parse_faces(args.faces)
 
 
 def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline":
@@ -265,7 +265,7 @@ def restore(
     output = pipeline(
         list(images),
         aligned=args.aligned,
-        faces=chosen_faces(args.faces),
+        faces=parse_faces(args.faces),
         detector=args.detector,
         num_inference_steps=args.steps,
         num_images=args.candidates,
@@ -285,7 +285,7 @@ def restore(
         Restored(
             images=own(results, number),
             faces=output.faces[number],
-            notes=[own_words(note.alone, args) for note in output.notes if note.photo in (number, None)],
+            notes=[reword(note.alone, args) for note in output.notes if note.photo in (number, None)],
             similarities=None if output.similarities is None else own(output.similarities, number),
             face_pictures=None if face_pictures is None else own(face_pictures, number),
             aligned=args.aligned,

@@ -28,7 +28,7 @@ from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case
 from facekit_cli.evaluation.tables import MODALITIES, Table
 from facekit_cli.options import DTYPES
-from facekit_cli.photos import pictures_in
+from facekit_cli.photos import list_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -331,7 +331,7 @@ class OutputFolder:
             UsageError: some are missing.
         """
         folder = self.folders[key]
-        files = {file.stem: file for file in pictures_in(folder)} if folder.is_dir() else {}
+        files = {file.stem: file for file in list_pictures(folder)} if folder.is_dir() else {}
         missing = [name for name in names if name not in files]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
