@@ -1,4 +1,4 @@
-"""The loop over photos, and what is said at its end."""
+"""The loop over photos, and the report at its end."""
 
 import argparse
 import errno
@@ -33,8 +33,8 @@ def work_through(
     Args:
         command: for the progress bar.
         plan: the photos, and the files that are left out.
-        details: what the report says beside the outcome, for every photo to work on.
-        work: what is done for each of them; None will do where there are none.
+        details: for every photo to work on, what the report says in addition to the outcome.
+        work: what is done for each of these photos; None where there are none.
 
     Returns:
         Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" or "seconds", and the rest.
@@ -64,14 +64,14 @@ def work_through(
 
 
 def describe_failure(error: Exception | str) -> dict[str, Any]:
-    """What a report says of a photo that could not be worked on; `finish` puts it into words."""
+    """The part of a report's entry for a photo that failed; `finish` puts the error into words."""
     return {"status": "failed", "error": error}
 
 
 def finish(
     command: str, entries: list[dict[str, Any]], settings: dict[str, Any], args: argparse.Namespace
 ) -> int:
-    """Write the report where `--json` asks for it, say how it went; 0 when all went well, else 1."""
+    """Write the report if `--json` asks for it, and print how it went; 0 when all went well, else 1."""
     counts = {s: sum(e["status"] == s for e in entries) for s in ("done", "failed", "skipped")}
     for entry in entries:
         if "error" in entry:
@@ -98,7 +98,7 @@ def finish(
 
 
 def say_skipped(reasons: Mapping[Any, str]) -> None:
-    """One line for each reason why files were left out."""
+    """Print one line for each reason why files were left out."""
     groups: dict[str, list[Any]] = {}
     for file, reason in reasons.items():
         groups.setdefault(reason, []).append(file)

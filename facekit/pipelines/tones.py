@@ -10,7 +10,7 @@ SMOOTHING = 5  # side of the window that bridges the band
 
 
 def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
-    """Take a step in tone along the rim of the hole away, and fade that correction into the hole.
+    """Remove steps in tone along the rim of the hole, with a correction that fades into the hole.
 
     Along the rim the local means of both sides should agree. Their difference is interpolated smoothly over the
     hole (pull-push: means over ever larger squares, the finest that knows something wins) and added: the idea of
@@ -19,7 +19,7 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
 
     Args:
         fill: completed pictures [N, 3, H, W] in [-1, 1].
-        known: the pictures with any content in the hole, alike.
+        known: the pictures before, [N, 3, H, W] in [-1, 1]; what they show in the hole does not count.
         holes: [N, 1, H, W], 1 = hole.
 
     Returns:

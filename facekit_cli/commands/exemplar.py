@@ -1,4 +1,4 @@
-"""`facekit exemplar`: fill holes in faces after another face."""
+"""`facekit exemplar`: fill holes in faces in the manner of another face."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ result is the same whether it is filled alone or among others. Published models 
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     parser.add_argument(
         "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
@@ -182,8 +182,8 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("exemplar", plan, details, work)
-    told = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
-    return finish("exemplar", entries, told | settings | {"style_layers": style_layers}, args)
+    reported = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
+    return finish("exemplar", entries, reported | settings | {"style_layers": style_layers}, args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -233,7 +233,7 @@ def _match_exemplars(photos: Sequence[Path], given: Sequence[Path]) -> dict[Path
 
 
 def _make_encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Encode:
-    """Encodes exemplars; those that all photos share only once."""
+    """What encodes exemplars; those that all photos share are encoded once."""
     face = parse_exemplar_face(args.exemplar_face)
     last: dict[tuple[Path, ...], ExemplarCodes] = {}
 

@@ -41,7 +41,7 @@ same whether it is filled alone or among others.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     parser.add_argument(
         "--mask",
@@ -115,7 +115,7 @@ def _fill(
         output_type="photo",
     )
     (filled,) = expect_kind(result.images, Photo)
-    # An empty mask leaves a photo as it was, and then nothing is to be said of it.
+    # An empty mask leaves a photo as it was, and then it is not labelled as edited.
     provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline)
     save_picture(filled, plan.outputs[photo][0], provenance)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}

@@ -37,7 +37,7 @@ in 10,000 is taken for marked.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     parser.add_argument(
         "photos", nargs="+", type=file_path, metavar="FILE", help="picture files, or folders of them"
     )
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what each picture tells; 0 when all could be read, else 1."""
+    """Print what is in each picture; 0 when all could be read, else 1."""
     from facekit.images.photo import load_image
     from facekit.provenance import inspect
 
@@ -192,12 +192,12 @@ def _say_mask(mask: dict[str, Any]) -> list[str]:
 
 
 def _say_metadata(found: "Inspection") -> str:
-    told = found.metadata
-    if told is None:
+    origin = found.metadata
+    if origin is None:
         return "nothing about a model"
-    model = f", model {told.model}" if told.model else ""
-    revision = f", revision {told.revision}" if told.revision else ""
-    return f"{told.kind} ({told.source_type.rsplit('/', 1)[-1]}) by {told.software}{model}{revision}"
+    model = f", model {origin.model}" if origin.model else ""
+    revision = f", revision {origin.revision}" if origin.revision else ""
+    return f"{origin.kind} ({origin.source_type.rsplit('/', 1)[-1]}) by {origin.software}{model}{revision}"
 
 
 def _say_watermark(found: "Inspection") -> str:

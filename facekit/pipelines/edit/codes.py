@@ -38,7 +38,7 @@ def compose_codes(
     varieties: list[float],
     shift: Tensor | None,
 ) -> Tensor:
-    """w* [B, n, D] before a text has its say.
+    """w* [B, n, D] float32 as it is before a text changes it.
 
     Without a pose reference: w_bar is the exemplar's code, random codes, or a mix (Eq. 6.20); w_hat =
     H(w^p - w_bar, w_bar) + w_bar turns it to the photo's pose (Eq. 6.2). Where w_bar is w^p itself there is
@@ -47,8 +47,10 @@ def compose_codes(
 
     Args:
         warp: target and source codes -> the source's face in the target's pose.
-        varieties: share of random codes of each sample.
-        shift: epsilon w^d summed over the attributes, [n, D].
+        sources: the codes to make it of.
+        settings: strengths, and whether to turn codes to the photo's pose.
+        varieties: share of random codes of each sample, 0 to 1.
+        shift: epsilon w^d summed over the attributes, [n, D]; None without attributes.
     """
     alpha = settings.strengths["exemplar"]
     share = torch.tensor(varieties).to(sources.projected)[:, None, None]

@@ -1,4 +1,4 @@
-"""From squares, guidance and faces to codes and features, each made once (thesis 6.2.1, 6.2.4)."""
+"""From squares, guidance and faces to codes and features, each computed once (thesis 6.2.1, 6.2.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from facekit.pipelines.edit.plan import EditSquare, make_network_input
 
 @dataclass(frozen=True)
 class Encoder:
-    """The pipeline's networks that read, on the device where they compute.
+    """The networks of the pipeline that encode, on the device where they compute.
 
     Attributes:
         style_encoder: masked photo and drawings, or a face -> codes.
@@ -38,7 +38,7 @@ class Encoder:
     def encode_squares(
         self, squares: Sequence[EditSquare], strengths: dict[str, float], most: int
     ) -> torch.Tensor:
-        """w^p = E(X) of masked squares and their guidance, [N, n, D] float32."""
+        """w^p = E(X) of masked squares and their guidance, [N, n, D] float32; at most `most` are computed at a time."""
 
         def compute(places: list[int]) -> list[Row]:
             batch = make_network_input([squares[i] for i in places], strengths, self.device)
@@ -52,7 +52,7 @@ class Encoder:
         return torch.stack([row[0] for row in self.cache.fetch(keys, compute, most)])
 
     def encode_faces(self, images: Sequence[np.ndarray], most: int) -> torch.Tensor:
-        """E(face) of whole faces float32 `[S, S, 3]` in [0, 1], [N, n, D] float32."""
+        """E(face) of whole faces float32 `[S, S, 3]` in [0, 1]: codes [N, n, D] float32, at most `most` at a time."""
 
         def compute(places: list[int]) -> list[Row]:
             faces = to_batch([images[i] for i in places], self.device)

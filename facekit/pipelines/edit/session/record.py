@@ -1,4 +1,4 @@
-"""What a session keeps of its photo and of each edit, and how that becomes JSON and files, and back."""
+"""What a session keeps of its photo and of each edit, and how it is written as JSON and files and read again."""
 
 import base64
 import math
@@ -67,10 +67,10 @@ class EditStep:
 
     Attributes:
         pictures: mask, guidance and references as arrays: "mask" and "sketch" bool `[H, W]`, "semantics" labels
-            uint8 `[H, W]` (255 = unsaid), "color" uint8 `[H, W, 4]`, "exemplar" and "pose_from" faces uint8
+            uint8 `[H, W]` (255 = no class), "color" uint8 `[H, W, 4]`, "exemplar" and "pose_from" faces uint8
             `[S, S, 3]`, or the words "self" and "front".
         settings: the other arguments, with the seed that was used.
-        notes: what the pipeline remarked.
+        notes: the pipeline's notes.
         patches: for each candidate, what it changed; after loading only that of the chosen one.
     """
 
@@ -162,7 +162,7 @@ def photo_from(entry: dict[str, Any], files: dict[str, bytes], max_pixels: int |
 
 
 def _check_kind(pixels: np.ndarray, kind: str) -> np.ndarray:
-    """Unpacked numbers in the kind they had; bool was packed as 0 and 255."""
+    """Unpacked numbers, of the kind that they had (bool was packed as 0 and 255). ValueError for any other."""
     if kind == "bool" and pixels.dtype == np.uint8:
         return pixels > 127
     if str(pixels.dtype) != kind:

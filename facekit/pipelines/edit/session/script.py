@@ -43,7 +43,7 @@ MAX_EDITS = 1000
 
 
 def check_settings(settings: Mapping[str, Any], name: str = "edit") -> None:
-    """Raise ValueError for settings that no edit has (the message lists the known) or of a wrong kind."""
+    """Raise ValueError for settings that no edit has (the message lists the known) or that are of a wrong type."""
     for key, value in settings.items():
         if key not in SETTINGS:
             raise ValueError(f"{name} has {key!r}; known are {', '.join((*PICTURES, *SETTINGS))}.")
@@ -55,7 +55,11 @@ def check_settings(settings: Mapping[str, Any], name: str = "edit") -> None:
 
 
 def check_edits(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The edits of a script or manifest, checked but for their pictures. ValueError says what is wrong."""
+    """The edits of a script or manifest; all but their pictures are checked.
+
+    Raises:
+        ValueError: no list of edits, too many, or one without a mask or with settings that no edit has.
+    """
     edits = document.get("edits")
     if not isinstance(edits, list) or len(edits) > MAX_EDITS:
         raise ValueError(f'{name}: "edits" must be a list of at most {MAX_EDITS} edits.')
@@ -103,7 +107,16 @@ def read_script(path: str | Path, max_pixels: int | None = None) -> list[dict[st
 
 
 def open_pictures(edit: Mapping[str, Any], picture: Callable[[str], Any], label: str) -> dict[str, Any]:
-    """An edit's arguments with its pictures opened by `picture`; what is null is left out."""
+    """The arguments of an edit.
+
+    Args:
+        edit: the edit as JSON has it; what is null is left out.
+        picture: opens the file of a name.
+        label: how messages call the edit.
+
+    Raises:
+        ValueError: a picture that is not named by a text; or whatever `picture` raises.
+    """
     opened: dict[str, Any] = {}
     for key, value in edit.items():
         if key in RECORDED or value is None:

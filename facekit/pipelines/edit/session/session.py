@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 
 class EditSession:
-    """Edits one photo again and again; every pixel outside the masks of all edits stays as it was.
+    """Edits one photo step by step; every pixel outside the masks of all edits stays as it was.
 
     Faces are found once. What the networks make of the masked photo, of guidance and of references is kept, so that
     an edit that repeats some of it computes only what changed.
 
     Args:
-        pipeline: a `FaceEditPipeline`; None where edits are made elsewhere and only kept here, see `take`.
+        pipeline: a `FaceEditPipeline`; None for a session that only keeps edits that were made elsewhere, see `take`.
         image: what `facekit.images.photo.load_image` takes.
         aligned: the photo is one aligned face: no detection.
         detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
         max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
         cache_bytes: how many bytes of encodings to keep.
-        faces: those of the photo, where they are known already; None has them found.
+        faces: those of the photo, where they are known already; None looks for them.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: the photo is refused, or shows no face.
+        FileNotFoundError, TypeError, ValueError: the photo cannot be used (see `load_image`), or shows no face.
     """
 
     def __init__(
