@@ -26,7 +26,7 @@ from skimage.data import astronaut
 
 from facekit import ExemplarInpaintPipeline, sample_faces
 from facekit.faces import align_face, detect_faces
-from facekit.pipelines.exemplar.occlusion import occlusion_mask
+from facekit.pipelines.exemplar.occlusion import draw_occlusion_mask
 
 SIZE = 256
 EXEMPLARS = 6
@@ -183,7 +183,7 @@ def recovery_sheet(painter: Painter) -> list[Row]:
         glasses, (int(0.2 * SIZE), int(0.46 * SIZE)), (int(0.8 * SIZE), int(0.46 * SIZE)), (30, 25, 25), 5
     )
     covered = painter.photo.copy()
-    cloth = occlusion_mask("lower_face", points, (SIZE, SIZE))
+    cloth = draw_occlusion_mask("lower_face", points, (SIZE, SIZE))
     inner = cv2.erode(cloth.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     covered[inner] = (150, 195, 215)
     for height in (0.62, 0.7, 0.78):

@@ -1,4 +1,4 @@
-"""The loop over photos, and what is said at its end."""
+"""The loop over photos, and the report at its end."""
 
 import argparse
 import errno
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from facekit.version import __version__
 from facekit_cli.results import write_json
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 if TYPE_CHECKING:
     from facekit_cli.photos import Plan
@@ -33,8 +33,8 @@ def work_through(
     Args:
         command: for the progress bar.
         plan: the photos, and the files that are left out.
-        details: what the report says beside the outcome, for every photo to work on.
-        work: what is done for each of them; None will do where there are none.
+        details: for every photo to work on, what the report says in addition to the outcome.
+        work: what is done for each of these photos; None where there are none.
 
     Returns:
         Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" or "seconds", and the rest.
@@ -42,7 +42,7 @@ def work_through(
     from tqdm import tqdm
 
     entries = [{"photo": str(p), "status": "skipped", "reason": reason} for p, reason in plan.skipped.items()]
-    entries += [{"photo": str(photo), **failure(error)} for photo, error in plan.failed.items()]
+    entries += [{"photo": str(photo), **describe_failure(error)} for photo, error in plan.failed.items()]
     stopped = None
     with tqdm(details.items(), desc=command, unit="photo", file=sys.stderr) as progress:
         if work is None:
@@ -55,7 +55,7 @@ def work_through(
                     raise OSError(f"not tried: {stopped}")
                 entry |= work(photo)
             except Exception as error:  # whatever is wrong with one photo, the others go on
-                entry |= failure(error)
+                entry |= describe_failure(error)
                 if isinstance(error, OSError) and error.errno in FATAL:
                     stopped = f"{error.strerror}, met at {photo}"
             entry["seconds"] = round(time.perf_counter() - start, 3)
@@ -63,21 +63,21 @@ def work_through(
     return entries
 
 
-def failure(error: Exception | str) -> dict[str, Any]:
-    """What a report says of a photo that could not be worked on; `finish` puts it into words."""
+def describe_failure(error: Exception | str) -> dict[str, Any]:
+    """The part of a report's entry for a photo that failed; `finish` puts the error into words."""
     return {"status": "failed", "error": error}
 
 
 def finish(
     command: str, entries: list[dict[str, Any]], settings: dict[str, Any], args: argparse.Namespace
 ) -> int:
-    """Write the report where `--json` asks for it, say how it went; 0 when all went well, else 1."""
+    """Write the report if `--json` asks for it, and print how it went; 0 when all went well, else 1."""
     counts = {s: sum(e["status"] == s for e in entries) for s in ("done", "failed", "skipped")}
     for entry in entries:
         if "error" in entry:
-            entry["error"] = own_words(entry["error"], args)
+            entry["error"] = reword(entry["error"], args)
         if "notes" in entry:
-            entry["notes"] = [own_words(note, args) for note in entry["notes"] or ()]
+            entry["notes"] = [reword(note, args) for note in entry["notes"] or ()]
     problem = None
     if args.json:
         content = {"command": command, "facekit": __version__} | settings
@@ -98,7 +98,7 @@ def finish(
 
 
 def say_skipped(reasons: Mapping[Any, str]) -> None:
-    """One line for each reason why files were left out."""
+    """Print one line for each reason why files were left out."""
     groups: dict[str, list[Any]] = {}
     for file, reason in reasons.items():
         groups.setdefault(reason, []).append(file)

@@ -10,7 +10,7 @@ from facekit.methods import Method, MethodError, methods, refusals
 from facekit.version import __version__
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 # Commands beside those of the methods: modules of facekit_cli.commands, with what `facekit.methods` asks of one.
 COMMANDS = ("convert", "evaluate", "study", "inspect", "push")
@@ -82,5 +82,5 @@ def _run(argv: Sequence[str] | None) -> int:
         return args.run(args)
     except UsageError as error:
         args.command_parser.print_usage(sys.stderr)
-        print(f"{args.command_parser.prog}: error: {own_words(error, args)}", file=sys.stderr)
+        print(f"{args.command_parser.prog}: error: {reword(error, args)}", file=sys.stderr)
         return 2

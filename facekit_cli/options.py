@@ -9,14 +9,14 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_photos(parser: argparse.ArgumentParser) -> None:
-    """The photos to work on."""
+    """Add the photos to work on."""
     parser.add_argument(
         "photos", nargs="+", type=file_path, metavar="PHOTO", help="picture files, or folders of them"
     )
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """`--output`, `--overwrite`, `--skip-existing`, `--json`."""
+    """Add `--output`, `--overwrite`, `--skip-existing`, `--json`, `--provenance`."""
     parser.add_argument(
         "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder for the results"
     )
@@ -28,7 +28,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_provenance_option(parser: argparse.ArgumentParser) -> None:
-    """`--provenance`."""
+    """Add `--provenance`."""
     parser.add_argument(
         "--provenance",
         choices=("both", "metadata", "none"),
@@ -39,7 +39,7 @@ def add_provenance_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """`--device`, `--dtype`."""
+    """Add `--device`, `--dtype`."""
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: the best there is)"
     )
@@ -47,7 +47,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
-    """`--aligned`, `--faces`, `--model`, `--seed`; `seeded` is what the seed decides."""
+    """Add `--aligned`, `--faces`, `--model`, `--seed`; `seeded` says what the seed is for."""
     parser.add_argument(
         "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
     )
@@ -61,7 +61,7 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
 
 
 def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:
-    """`--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` names what the first speaks of."""
+    """Add `--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` says which pictures the first is about."""
     parser.add_argument(
         "--exemplar-aligned", action="store_true", help=f"{references} are aligned faces, too"
     )
@@ -73,7 +73,7 @@ def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> No
     )
 
 
-def chosen_faces(text: str) -> str | list[int]:
+def parse_faces(text: str) -> str | list[int]:
     """`--faces` as the pipelines take it. Raises UsageError where it is none of the three forms."""
     from facekit.faces.selection import parse_selection  # imports OpenCV, for which no help should wait
 
@@ -83,7 +83,7 @@ def chosen_faces(text: str) -> str | list[int]:
         raise UsageError(error) from None
 
 
-def chosen_exemplar_face(text: str) -> str | int:
+def parse_exemplar_face(text: str) -> str | int:
     """`--exemplar-face` as the pipelines take it. Raises UsageError where it is none of the three forms."""
     if text in ("only", "largest"):
         return text

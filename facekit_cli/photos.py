@@ -94,12 +94,12 @@ def sort_out(folder: Path) -> Found:
     )
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def list_pictures(folder: Path) -> list[Path]:
     """The pictures directly inside a folder, by name."""
     return [file for file in sort_out(folder).photos if file.is_file()]
 
 
-def matching_files(photos: Sequence[Path], given: Path, what: str) -> dict[Path, Path]:
+def match_files(photos: Sequence[Path], given: Path, what: str) -> dict[Path, Path]:
     """The mask (or whatever `what` calls it) of every photo that has one: one file for all, or a folder of files
     with the photos' names: for `a.jpg` the file `a.jpg` or `a.jpg.png`, else `a` with any ending.
 
@@ -110,7 +110,7 @@ def matching_files(photos: Sequence[Path], given: Path, what: str) -> dict[Path,
     if not given.is_dir():
         return dict.fromkeys(photos, given)
     by_stem: dict[str, list[Path]] = {}
-    for file in pictures_in(given):
+    for file in list_pictures(given):
         by_stem.setdefault(file.stem, []).append(file)
     files: dict[Path, Path] = {}
     for photo in photos:
@@ -180,7 +180,7 @@ def suffix_of(mode: str) -> str:
     return ".tif" if mode == "CMYK" else ".png"
 
 
-def numbered(stem: Path, suffix: str, candidates: int) -> list[Path]:
+def number_paths(stem: Path, suffix: str, candidates: int) -> list[Path]:
     """`STEM.png`, or with several candidates `STEM-1.png`, `STEM-2.png` and so on."""
     marks = [""] if candidates == 1 else [f"-{number}" for number in range(1, candidates + 1)]
     return [stem.with_name(stem.name + mark + suffix) for mark in marks]
@@ -207,7 +207,7 @@ def plan_outputs(
     candidates: int = 1,
     beside: Callable[[Path], Path] | None = None,
 ) -> Plan:
-    """Where each photo's results go (see `name_results`, `numbered`), `.tif` for CMYK, looked at before any work.
+    """Where each photo's results go (see `name_results`, `number_paths`), `.tif` for CMYK, looked at before any work.
 
     Args:
         found: the photos.
@@ -223,7 +223,7 @@ def plan_outputs(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder} is a file; name a folder")
     stems = result_stems(found.photos)
-    outputs = {p: numbered(folder / stems[p], _suffix(p), candidates) for p in found.photos}
+    outputs = {p: number_paths(folder / stems[p], _suffix(p), candidates) for p in found.photos}
     everything = [path for paths in outputs.values() for path in paths]
     given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
     replaced = [path for path in everything if os.path.realpath(path) in given]

@@ -1,4 +1,4 @@
-"""Photos through `FaceRestorePipeline` and into files: what `facekit restore` and `facekit_cli.batch` share."""
+"""Restore photos and write the results: what `facekit restore` and `facekit_cli.batch` share."""
 
 import argparse
 import inspect
@@ -11,9 +11,9 @@ from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.models import load_pipeline
-from facekit_cli.options import chosen_faces
+from facekit_cli.options import parse_faces
 from facekit_cli.results import provenance_of, save_picture
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,10 @@ DETECTORS = ("mtcnn", "retinaface", "scrfd")
 
 
 def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
-    """What `FaceRestorePipeline` offers, as options; those left out keep the pipeline's defaults."""
+    """Add the arguments of `FaceRestorePipeline` as options; those that are not given keep the pipeline's defaults.
+
+    `batch_size`: default of `--batch-size`, faces that the networks see at once.
+    """
     parser.add_argument(
         "--fidelity",
         type=float,
@@ -109,13 +112,13 @@ def check_restore_options(args: argparse.Namespace) -> None:
             raise UsageError(f"--{option.replace('_', '-')} is {value:g}; it must be 0 or more")
     if args.aligned and args.scale > 1:
         raise UsageError("--scale enlarges what is around the faces; with --aligned there is nothing around")
-    chosen_faces(args.faces)
+    parse_faces(args.faces)
 
 
 def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline":
-    """The pipeline of `--model`, with the encoder of `--identity`.
+    """Load the pipeline of `--model`, with the encoder of `--identity`.
 
-    Raises UsageError where a model or a detector cannot be loaded, or the model has fewer steps than wanted.
+    Raises UsageError where a model or a detector cannot be loaded, or the model has fewer steps than `--steps`.
     """
     import numpy as np
 
@@ -157,7 +160,7 @@ def _load_identity(args: argparse.Namespace) -> "IdentityEncoder":
 
 
 def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None" = None) -> dict[str, Any]:
-    """What decides about the results, for a report; with the pipeline its defaults in place of None."""
+    """The settings that decide the results, for a report; with a pipeline its defaults stand in place of None."""
     names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "steps")
     settings = {
         name: getattr(args, name)
@@ -174,7 +177,7 @@ def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None"
 
 @dataclass(frozen=True)
 class FacePictures:
-    """What `--save-faces` writes of one face: it before and after, aligned, and the style prompt of each step."""
+    """What `--save-faces` writes of one face: the aligned face before and after, and the style prompt of each step."""
 
     before: "Photo"
     after: "Photo"
@@ -183,14 +186,14 @@ class FacePictures:
 
 @dataclass
 class Restored:
-    """What became of one photo; lists of candidates, and in them of faces where there may be several.
+    """The results of one photo; lists have an entry for each candidate, and nested lists in them one for each face.
 
     Attributes:
-        images: the results.
-        faces: those that were restored; empty with `--aligned`.
+        images: the restored photo, for each candidate.
+        faces: the faces that were restored (the same for all candidates); empty with `--aligned`.
         notes: remarks in the words of the command line.
-        similarities: identity similarity of every face, None without an identity encoder.
-        face_pictures: of every face, None without `--save-faces`.
+        similarities: identity similarity (-1 to 1) of every face; None without an identity encoder.
+        face_pictures: pictures of every face; None without `--save-faces`.
         aligned: the photo itself was one aligned face.
         provenance: what the files say of their origin; None for a photo that came back as it was.
     """
@@ -204,7 +207,7 @@ class Restored:
     provenance: "Provenance | None" = None
 
     def entry(self) -> dict[str, Any]:
-        """The photo's part of a report. "faces" 0: it came back as it was."""
+        """The photo's entry in a report. With 0 "faces" it came back as it was."""
         entry: dict[str, Any] = {"status": "done", "faces": 1 if self.aligned else len(self.faces)}
         if not self.aligned:
             entry["boxes"] = [
@@ -216,7 +219,10 @@ class Restored:
         return entry | {"notes": self.notes}
 
     def save(self, paths: Sequence[Path], skip_existing: bool = False) -> None:
-        """Write the aligned faces first and the results last: a result that is there is complete."""
+        """Write the results, each to its path; those that exist are left out with `skip_existing`.
+
+        The aligned faces are written before the result: where a result exists, everything does.
+        """
         for number, path in enumerate(paths):
             if skip_existing and path.exists():
                 continue
@@ -245,9 +251,9 @@ def restore(
     seeds: Sequence[int],
     args: argparse.Namespace,
 ) -> list[Restored]:
-    """Restore photos together, each from its own seed.
+    """Restore photos together, each with its own seed.
 
-    Raises whatever the pipeline raises, when one photo cannot be restored.
+    Raises what the pipeline raises where one of them cannot be restored.
     """
     import torch
 
@@ -265,7 +271,7 @@ def restore(
     output = pipeline(
         list(images),
         aligned=args.aligned,
-        faces=chosen_faces(args.faces),
+        faces=parse_faces(args.faces),
         detector=args.detector,
         num_inference_steps=args.steps,
         num_images=args.candidates,
@@ -285,7 +291,7 @@ def restore(
         Restored(
             images=own(results, number),
             faces=output.faces[number],
-            notes=[own_words(note.alone, args) for note in output.notes if note.photo in (number, None)],
+            notes=[reword(note.alone, args) for note in output.notes if note.photo in (number, None)],
             similarities=None if output.similarities is None else own(output.similarities, number),
             face_pictures=None if face_pictures is None else own(face_pictures, number),
             aligned=args.aligned,
@@ -299,14 +305,14 @@ def _collect_faces(output: "FaceRestoreOutput", args: argparse.Namespace) -> lis
     """The faces of each result; what models made is marked where that is wanted. None where they were not returned."""
     from facekit.images.photo import Photo
     from facekit.images.tensors import expect_kind
-    from facekit.provenance import watermarked_picture
+    from facekit.provenance import watermark_picture
 
     inputs, outputs, prompts = output.aligned_inputs, output.aligned_outputs, output.style_prompts
     if inputs is None or outputs is None or prompts is None:
         return None
 
     def label(photo: Photo) -> Photo:
-        return watermarked_picture(photo) if args.provenance == "both" else photo
+        return watermark_picture(photo) if args.provenance == "both" else photo
 
     return [
         [

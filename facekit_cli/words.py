@@ -27,10 +27,10 @@ ADVICE: dict[Kind, str] = {
 }
 
 
-def own_words(said: str | Exception, args: argparse.Namespace) -> str:
+def reword(said: str | Exception, args: argparse.Namespace) -> str:
     """A note or an error with the options that the command of `args` has in place of arguments."""
     if isinstance(said, UsageError):
-        return "".join(own_words(part, args) for part in said.parts)
+        return "".join(reword(part, args) for part in said.parts)
     message = message_of(said)
     if message is None:
         return str(said) or type(said).__name__

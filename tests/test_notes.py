@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from facekit.notes import Argument, Kind, Message, MissingFile, MissingPackage, Note, Refusal, message_of
-from facekit_cli.words import ADVICE, OPTIONS, own_words
+from facekit_cli.words import ADVICE, OPTIONS, reword
 from facekit_demo.common.words import page_words
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +106,7 @@ def test_the_command_line_names_options_and_no_python() -> None:
         (count, restore, "--candidates is 0; it must be 1 or more."),
         (OSError("photos/max_pixels.png is broken"), restore, "photos/max_pixels.png is broken"),
     ):
-        assert own_words(said, args) == expected
+        assert reword(said, args) == expected
     assert set(OPTIONS) >= {"num_images", "num_inference_steps"}
 
 

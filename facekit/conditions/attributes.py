@@ -9,7 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ComponentEdit:
-    """Component `component` of W on the codes `first` to `end - 1`, to the coordinate `strength` (in deviations)."""
+    """An edit along one principal component.
+
+    Attributes:
+        component: which component, counted from 0.
+        first, end: the codes `first` to `end - 1` are moved.
+        strength: the coordinate to move them to, in standard deviations of the component.
+    """
 
     component: int
     first: int
@@ -22,9 +28,12 @@ class PrincipalComponents:
     """Principal components of a prior's W.
 
     Attributes:
-        mean: [D].
-        components: orthonormal [K, D]; not necessarily by falling deviation.
-        deviations: [K].
+        mean: mean code [D].
+        components: orthonormal directions [K, D], in any order.
+        deviations: standard deviation along each, [K].
+
+    Raises:
+        ValueError: shapes that do not fit each other.
     """
 
     mean: Tensor
@@ -40,12 +49,13 @@ class PrincipalComponents:
             )
 
     def edit(self, codes: Tensor, edit: ComponentEdit) -> Tensor:
-        """Codes [B, n, D] with the edit's codes moved so that their coordinate becomes its strength.
+        """Codes [B, n, D] with those of the edit moved until their coordinate is its strength.
 
-        The coordinate is read from code 0 alone: where codes differ from it they do not land exactly there, and an
-        edit that leaves code 0 out adds the same again when it is repeated. A negative strength goes the other way.
+        The present coordinate is read from code 0 alone. So codes that differ from code 0 do not end exactly there, and
+        an edit that does not move code 0 adds the same again when it is repeated.
 
-        ValueError for a component that is not there, and for codes of another width or too few of them.
+        Raises:
+            ValueError: a component that does not exist, codes of another width, or too few of them.
         """
         if not 0 <= edit.component < len(self.components):
             raise ValueError(f"component {edit.component} is not there; there are {len(self.components)}")
@@ -62,16 +72,17 @@ class PrincipalComponents:
         return result
 
     def direction(self, edit: ComponentEdit, num_styles: int) -> Tensor:
-        """The same as a direction [num_styles, D], for sliders: a weight of 3 adds the edit's strength."""
+        """An edit as a direction [num_styles, D] for sliders: moving by 3 times it adds the edit's strength."""
         found = self.components.new_zeros(num_styles, len(self.mean))
         step = edit.strength / 3 * self.deviations[edit.component] * self.components[edit.component]
         found[edit.first : edit.end] = step
         return found
 
-    def named(self, name: str, strength: float | None = None) -> ComponentEdit:
-        """The edit of this name for the FFHQ components, with another strength if given.
+    def find_edit(self, name: str, strength: float | None = None) -> ComponentEdit:
+        """The edit of this name in `FFHQ_EDITS`, with another strength if one is given.
 
-        ValueError, with the known names, for an unknown one.
+        Raises:
+            ValueError: an unknown name; the message lists the known ones.
         """
         if name not in FFHQ_EDITS:
             raise ValueError(f"no component edit {name!r} is known; known: {', '.join(FFHQ_EDITS)}")
@@ -103,7 +114,7 @@ FFHQ_EDITS: Mapping[str, ComponentEdit] = _table(
 
 
 def principal_components(mean: Tensor, components: Tensor, deviations: Tensor) -> PrincipalComponents:
-    """The published tensors, of shapes like [1, D], [K, 1, D] and [K], as `PrincipalComponents`."""
+    """The tensors of the published files, of shapes such as [1, D], [K, 1, D] and [K], as `PrincipalComponents`."""
     return PrincipalComponents(
         mean.float().flatten(), components.float().flatten(1), torch.as_tensor(deviations).float().flatten()
     )

@@ -4,7 +4,7 @@ Thesis Section 6.3.1: colour images are painted with the mean colour of each sem
 
 | color | read as |
 |---|---|
-| picture with alpha, array `[H, W, 4]` | strokes where alpha > 0, else unsaid |
+| picture with alpha, array `[H, W, 4]` | strokes where alpha > 0, no colour elsewhere |
 | any other picture | its colours everywhere |
 """
 
@@ -22,10 +22,16 @@ from facekit.notes import Note
 def read_color(
     color: ImageInput, size: tuple[int, int], *, name: str = "color", max_pixels: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[Note]]:
-    """Colours uint8 `[H, W, 3]`, where they were said bool `[H, W]`, both of the photo's `size`, and notes.
+    """The colours uint8 `[H, W, 3]`, which pixels have one bool `[H, W]`, and notes for the user.
+
+    Args:
+        color: see the table at the head of this module.
+        size: width and height of the photo; both results are of that size.
+        name: how messages call the picture, unless it is a path.
+        max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: whatever `load_image` refuses, or a size that does not fit.
+        FileNotFoundError, TypeError, ValueError: a picture that `load_image` refuses, or one of another aspect ratio.
     """
     label = None if isinstance(color, str | os.PathLike) else name
     picture = load_image(color, max_pixels=max_pixels, name=label)
@@ -37,7 +43,7 @@ def read_color(
 
 
 def region_means(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Each region of a picture in its mean colour.
+    """Paint each region of a picture in its mean colour.
 
     Args:
         pixels: uint8 `[H, W, 3]`.
@@ -48,7 +54,7 @@ def region_means(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
         uint8 `[H, W, 3]`, means rounded half to even; 0 where there is no region (see `color_tensor`).
 
     Raises:
-        ValueError: another kind of picture, or a map of another size.
+        ValueError: pixels or labels of another type or shape, or of different sizes.
     """
     table, region = mean_colors(pixels, labels)
     painted = np.rint(table).astype(np.uint8)[region]
@@ -78,7 +84,10 @@ def mean_colors(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     return np.stack(sums, 1) / count[:, None], region
 
 
-def color_tensor(pixels: np.ndarray, said: np.ndarray | None = None) -> Tensor:
-    """Colours uint8 `[H, W, 3]` -> `[3, H, W]` in [-1, 1], 0 where nothing is said (`said` bool `[H, W]`)."""
+def color_tensor(pixels: np.ndarray, painted: np.ndarray | None = None) -> Tensor:
+    """Colours uint8 `[H, W, 3]` -> float32 `[3, H, W]` in [-1, 1].
+
+    `painted` bool `[H, W]`: which pixels have a colour; the others become 0. None: all have one.
+    """
     values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 127.5 - 1
-    return values if said is None else values * torch.from_numpy(np.asarray(said, dtype=np.float32))
+    return values if painted is None else values * torch.from_numpy(np.asarray(painted, dtype=np.float32))

@@ -15,7 +15,7 @@ from facekit.conditions.color import read_color
 from facekit.conditions.semantics import NUM_CLASSES, UNLABELLED, SemanticsInput, read_semantics
 from facekit.conditions.sketch import COVER, read_sketches, view_strokes
 from facekit.faces.squares import Square
-from facekit.images.masks import MaskInput, one_for_each
+from facekit.images.masks import MaskInput, assign_to_photos
 from facekit.images.photo import ImageInput, Photo
 from facekit.notes import Note
 
@@ -51,21 +51,24 @@ class Guidance:
     color: Paint | None = None
     notes: list[Note] = field(default_factory=list)
 
-    def within(self, hole: np.ndarray) -> "Guidance":
-        """Only what lies in the hole bool `[H, W]`, with a note on what does not."""
+    def clip_to(self, hole: np.ndarray) -> "Guidance":
+        """The guidance that lies in the hole bool `[H, W]`, with a note on what does not."""
         kept = Guidance(notes=list(self.notes))
         if self.sketch is not None:
             kept.sketch = _clip(self.sketch, hole, "sketch", kept.notes)
         if self.labels is not None:
-            said = _clip(self.labels != UNLABELLED, hole, "semantic map", kept.notes)
-            kept.labels = np.where(said, self.labels, np.uint8(UNLABELLED))
+            labelled = _clip(self.labels != UNLABELLED, hole, "semantic map", kept.notes)
+            kept.labels = np.where(labelled, self.labels, np.uint8(UNLABELLED))
         if self.color is not None:
             where = _clip(self.color.where, hole, "colour guidance", kept.notes)
             kept.color = Paint(self.color.colors, where)
         return kept
 
-    def seen_by(self, square: Square) -> "Guidance":
-        """The guidance as the network sees it: all maps `[S, S]`, colour float32 in [0, 1], inside the hole."""
+    def view_in(self, square: Square) -> "Guidance":
+        """The guidance as the network sees it in a square: all maps `[S, S]`, inside its hole; see `Paint` for colours.
+
+        It has no notes.
+        """
         seen = Guidance()
         if self.sketch is not None:
             seen.sketch = view_strokes(self.sketch, square)
@@ -76,9 +79,9 @@ class Guidance:
         return seen
 
 
-def _clip(said: np.ndarray, hole: np.ndarray, drawing: str, notes: list[Note]) -> np.ndarray:
-    """The part of a drawing bool `[H, W]` in the hole; a note tells what is lost."""
-    total, inside = said.sum(), said & hole
+def _clip(drawn: np.ndarray, hole: np.ndarray, drawing: str, notes: list[Note]) -> np.ndarray:
+    """The part of a drawing bool `[H, W]` that lies in the hole; adds a note on what is lost."""
+    total, inside = drawn.sum(), drawn & hole
     if total == 0:
         notes.append(Note("drawing-empty", "the {drawing} is empty and says nothing", drawing=drawing))
     elif not inside.any():
@@ -92,7 +95,7 @@ def _clip(said: np.ndarray, hole: np.ndarray, drawing: str, notes: list[Note]) -
 
 
 def _view_labels(labels: np.ndarray, square: Square) -> np.ndarray:
-    """At each pixel the class that covers most of it; unsaid where less than half is said."""
+    """At each pixel the class that covers most of it; unlabelled where labels cover less than half."""
     best = np.full(square.hole.shape, 0.0, dtype=np.float32)
     seen, total = np.full(best.shape, UNLABELLED, dtype=np.uint8), np.zeros_like(best)
     for label in np.unique(labels[labels != UNLABELLED]):
@@ -121,14 +124,21 @@ def read_guidance(
     color: ImageInput | Sequence[ImageInput] | None,
     max_pixels: int | None,
 ) -> list[Guidance]:
-    """The guidance of every photo, each modality once for all photos or one for each, outside the hole ignored.
+    """The guidance of every photo; what lies outside its hole is left out, with a note.
+
+    Args:
+        photos: the photos.
+        holes: for each photo what is to be edited, bool `[H, W]`.
+        sketch, semantics, color: one drawing for all photos or one for each, or None; see `read_sketch`,
+            `read_semantics` and `read_color`.
+        max_pixels: refuse larger drawings before they are decoded; None lifts the limit.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: see the readers of the three modalities.
+        FileNotFoundError, TypeError, ValueError: a drawing that its reader refuses, or another number of them.
     """
     sketches = read_sketches(sketch, photos, max_pixels)
-    maps = one_for_each(semantics, len(photos), "semantics", "semantic maps")
-    colors = one_for_each(color, len(photos), "color", "colour pictures")
+    maps = assign_to_photos(semantics, len(photos), "semantics", "semantic maps")
+    colors = assign_to_photos(color, len(photos), "color", "colour pictures")
     guidance = []
     for photo, hole, strokes, (map_name, labels), (color_name, paint) in zip(
         photos, holes, sketches, maps, colors, strict=True
@@ -146,7 +156,7 @@ def read_guidance(
             values, where, notes = read_color(paint, photo.size, name=color_name, max_pixels=max_pixels)
             drawn.color = Paint(values, where)
             drawn.notes += notes
-        guidance.append(drawn.within(hole))
+        guidance.append(drawn.clip_to(hole))
     return guidance
 
 
@@ -156,16 +166,19 @@ def encoder_input(
     semantics: torch.Tensor | None = None,
     color: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Modalities -> [B, ENCODER_CHANNELS, H, W]: RGB, sketch, 19 classes, colour, the published encoder's order.
+    """Join modalities to the encoder's input [B, ENCODER_CHANNELS, H, W]: RGB, sketch, 19 classes, colour.
 
     Args:
         image: [B, 3, H, W] in [-1, 1]: an exemplar, or the masked picture (0 in the hole).
         sketch: [B, 1, H, W], 1 = stroke.
-        semantics: [B, 19, H, W], one-hot in BiSeNet order; all-zero where nothing is said.
-        color: [B, 3, H, W] in [-1, 1], 0 where nothing is said.
+        semantics: [B, 19, H, W], one-hot in BiSeNet order; all 0 where there is no class.
+        color: [B, 3, H, W] in [-1, 1], 0 where there is no colour.
 
-    What is left out becomes zeros. Dtype and device are those of the first that is given.
-    Raises ValueError when nothing is given or the maps do not fit each other.
+    Returns:
+        A tensor of the dtype and on the device of the first that is given; the others become zeros.
+
+    Raises:
+        ValueError: nothing is given, or shapes do not fit each other.
     """
     given = {"image": (image, 3), "sketch": (sketch, 1), "semantics": (semantics, NUM_CLASSES)}
     given["color"] = (color, 3)

@@ -1,6 +1,6 @@
 """Semantic maps: the 19 classes of a face, maps that a user drew, the palette, and face parsers.
 
-Maps are uint8 `[H, W]`, one class number a pixel, 255 where nothing is said. Networks read them one-hot.
+Maps are uint8 `[H, W]`: one class number for each pixel, 255 where there is no class. Networks read them one-hot.
 
 | semantics | read as |
 |---|---|
@@ -102,15 +102,15 @@ def read_semantics(
     Args:
         semantics: see the table at the head of this module.
         size: width and height of the photo.
-        hole: bool `[H, W]`, what a class of the value True covers.
-        name: how messages call it; a path calls itself.
+        hole: bool `[H, W]`: the region of a class whose mask is True.
+        name: how messages call the map, unless it is a path.
         max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
 
     Raises:
         FileNotFoundError: no such file.
-        TypeError: another kind than the table names.
-        ValueError: unknown labels, colours or class names (the message lists the known), a size that does not
-            fit, or a picture that is refused.
+        TypeError: none of the kinds in the table.
+        ValueError: unknown labels, colours or class names (the message lists the known), another aspect
+            ratio than the photo's, or a picture that `load_image` or `load_mask` refuses.
     """
     if isinstance(semantics, Mapping):
         return _read_masks(semantics, size, hole, name, max_pixels)
@@ -137,10 +137,14 @@ def _read_map(array: np.ndarray, name: str) -> tuple[np.ndarray, list[Note]]:
 
 
 def as_labels(values: np.ndarray, name: str = "the semantic map") -> np.ndarray:
-    """Whole numbers of any type, 255 or -1 where nothing is said -> labels uint8 of the same shape, 255 there.
+    """Whole numbers of any type, 255 or -1 where there is no class -> labels uint8 of the same shape, 255 there.
+
+    Args:
+        values: of any shape.
+        name: how messages call them.
 
     Raises:
-        ValueError: numbers that are not whole, or that are no class; the message lists the known.
+        ValueError: numbers that are not whole, or that are no class; the message lists the known classes.
     """
     known = ", ".join(f"{label} {word}" for label, word in enumerate(CLASS_NAMES))
     if values.dtype.kind not in "ui":
@@ -180,9 +184,9 @@ def _read_palette(rgb: np.ndarray, said: np.ndarray, name: str) -> tuple[np.ndar
 
 
 def match_palette(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours uint8 `[..., 3]` -> the labels that they stand for, uint8 `[...]`, and which stand for nothing.
+    """Colours uint8 `[..., 3]` -> the labels that they stand for, uint8 `[...]`, and which are not in the palette.
 
-    Unlabelled are gray 222 and the colours, True in the second array, that are none of the palette.
+    The second array, bool `[...]`, is True for colours that are not in the palette. These and gray 222 become 255.
     """
     r, g, b = np.moveaxis(colors.astype(np.int32), -1, 0)
     # Few colours, many pixels: each colour is looked up once.
@@ -225,11 +229,14 @@ def paint(labels: np.ndarray) -> np.ndarray:
     return np.array([*PALETTE, UNLABELLED_COLOR], np.uint8)[np.minimum(labels, NUM_CLASSES)]
 
 
-def label_table(id2label: Mapping[Any, str]) -> Tensor:
-    """A parser's own numbers -> ours, int64 `[number of its labels]`, by their names.
+def make_label_table(id2label: Mapping[Any, str]) -> Tensor:
+    """For each class number of a parser the number of the class of that name here, int64 `[its labels]`.
+
+    Args:
+        id2label: the parser's numbers, from 0 without gaps, and the names of their classes.
 
     Raises:
-        ValueError: a name that is none of `CLASS_NAMES`, or numbers with gaps.
+        ValueError: a name that is not in `CLASS_NAMES`, or numbers with gaps.
     """
     names = {int(number): name for number, name in id2label.items()}
     unknown = [name for name in names.values() if name not in CLASS_NAMES]
@@ -247,7 +254,7 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
         parser: `facekit.models.face_parser.FaceParser`, or a `transformers` network for semantic segmentation, such as
             SegFormer, whose labels are mapped by their names (`config.id2label`). Both in evaluation mode.
         images: `[B, 3, H, W]` in [-1, 1].
-        batch_size: faces that pass the network at once.
+        batch_size: how many faces pass through the network at once.
 
     Returns:
         int64 `[B, H, W]` on the images' device.
@@ -258,7 +265,7 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images to parse are [B, 3, H, W] in [-1, 1], not {list(images.shape)}")
     id2label = getattr(parser.config, "id2label", None)
-    table = None if id2label is None else label_table(id2label)
+    table = None if id2label is None else make_label_table(id2label)
     if len(images) == 0:
         return images.new_zeros(0, *images.shape[-2:], dtype=torch.int64)
     # The weights of a network that comes to its device layer by layer lie nowhere ("meta") until then.
@@ -279,33 +286,33 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
 
 
 def load_parser(source: str | None = None) -> Any:
-    """A face parser for `parse`.
+    """Load a face parser for `parse`, in evaluation mode.
 
     Args:
         source: folder or Hub id of a `FaceParser` or of a `transformers` network for semantic segmentation. By default
-            `jonathandinu/face-parsing` where it can be had, else the bundled starter, with a warning: it is small,
-            and was trained on pseudo-labels.
+            `jonathandinu/face-parsing` if it can be loaded, else the bundled starter, with a warning: the starter is
+            small and was trained on pseudo-labels.
 
     Raises:
         OSError: no such model, or the Hub cannot be reached.
-        ImportError: a network of transformers, which is not installed.
+        ImportError: the model needs transformers, which is not installed.
         ValueError: a parser with labels of no known class.
     """
-    from facekit.hub.errors import explained
+    from facekit.hub.errors import explain_errors
     from facekit.hub.starters import starter
     from facekit.models.face_parser import FaceParser
 
     if source is None:
         try:
-            return _transformers_parser(NETWORKED_PARSER, local_files_only=not _hub_answers())
+            return _load_transformers_parser(NETWORKED_PARSER, local_files_only=not _hub_answers())
         except (OSError, ImportError):
             logger.warning("%s cannot be loaded; parsing with the starter instead", NETWORKED_PARSER)
             return FaceParser.from_pretrained(starter("face-parser"))
-    with explained(source):
+    with explain_errors(source):
         config = FaceParser.load_config(source)
         if config.get("_class_name") == "FaceParser":
             return FaceParser.from_pretrained(source)
-        return _transformers_parser(source)
+        return _load_transformers_parser(source)
 
 
 def _hub_answers() -> bool:
@@ -325,7 +332,7 @@ def _hub_answers() -> bool:
     return True
 
 
-def _transformers_parser(source: str, **options: Any) -> Any:
+def _load_transformers_parser(source: str, **options: Any) -> Any:
     try:
         from transformers import AutoModelForSemanticSegmentation
     except ImportError as error:
@@ -333,5 +340,5 @@ def _transformers_parser(source: str, **options: Any) -> Any:
             f"the parser {source} is a network of transformers: pip install 'transformers>=5.0'"
         ) from error
     parser = AutoModelForSemanticSegmentation.from_pretrained(source, **options).eval()
-    label_table(parser.config.id2label)  # refuse it now
+    make_label_table(parser.config.id2label)  # refuse it now
     return parser

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from facekit.faces.squares import Square
-from facekit.images.masks import MaskInput, fit, one_for_each, open_mask, read_tones
+from facekit.images.masks import MaskInput, assign_to_photos, fit, open_mask, read_tones
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.notes import Note
 
@@ -50,13 +50,12 @@ def read_sketch(
 def read_sketches(
     sketch: MaskInput | Sequence[MaskInput] | None, photos: Sequence[Photo], max_pixels: int | None
 ) -> list[tuple[np.ndarray, list[Note]] | None]:
-    """Strokes bool `[H, W]` and notes for every photo, from one sketch for all or one for each; None where there is
-    none.
+    """Strokes bool `[H, W]` and notes for every photo, from one sketch for all or one for each; None without a sketch.
 
     Raises:
         ValueError: neither one sketch nor as many as photos, or whatever `read_sketch` refuses.
     """
-    given = one_for_each(sketch, len(photos), "sketch", "sketches")
+    given = assign_to_photos(sketch, len(photos), "sketch", "sketches")
     return [
         None if own is None else read_sketch(own, photo.size, name=name, max_pixels=max_pixels)
         for (name, own), photo in zip(given, photos, strict=True)
@@ -64,14 +63,14 @@ def read_sketches(
 
 
 def view_strokes(strokes: np.ndarray, square: Square) -> np.ndarray:
-    """A photo's strokes bool `[H, W]` as the networks see them in a square, bool `[S, S]`, inside its hole and as wide
-    as those that they know."""
+    """A photo's strokes bool `[H, W]` as the networks see them in a square: bool `[S, S]`, inside its hole, and drawn
+    anew where they are not as wide as those of training (see `even_strokes`)."""
     inside = (square.view(strokes.astype(np.float32)) >= COVER) & square.hole
     return (even_strokes(inside.astype(np.uint8)) > 0) & square.hole
 
 
 def grey_picture(rgb: np.ndarray) -> np.ndarray:
-    """uint8 `[H, W, 3]` -> grey uint8 `[H, W]`; ValueError for anything else, or sides below 2 pixels."""
+    """Colours uint8 `[H, W, 3]` -> grey uint8 `[H, W]`; ValueError for other arrays or sides below 2 pixels."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or min(rgb.shape[:2]) < 2:
         raise ValueError(
             f"a sketch is made of an 8-bit RGB picture [H, W, 3], not of {rgb.dtype} {list(rgb.shape)}"
@@ -81,13 +80,13 @@ def grey_picture(rgb: np.ndarray) -> np.ndarray:
 
 
 def smooth(grey: np.ndarray) -> np.ndarray:
-    """uint8 `[H, W]` blurred with (1 2 1) / 4 along both axes, rounded; borders are reflected."""
-    total = _weighted(_weighted(grey.astype(np.int32), (1, 2, 1), 0), (1, 2, 1), 1)
+    """Blur a grey picture uint8 `[H, W]` with (1 2 1) / 4 along both axes, rounded; borders are reflected."""
+    total = _sum_neighbours(_sum_neighbours(grey.astype(np.int32), (1, 2, 1), 0), (1, 2, 1), 1)
     return ((total + 8) >> 4).astype(np.uint8)
 
 
 def pencil_sketch(rgb: np.ndarray) -> np.ndarray:
-    """Photo -> pencil sketch, dark strokes on white.
+    """Make a pencil sketch of a photo: dark strokes on white.
 
     The Sobel gradients of the smoothed grey picture in x and y, each clipped to 0..255 and joined bit by bit, plus
     the same of the inverted picture; both weigh 0.75.
@@ -96,14 +95,14 @@ def pencil_sketch(rgb: np.ndarray) -> np.ndarray:
         rgb: uint8 `[H, W, 3]`.
 
     Returns:
-        uint8 `[H, W]`.
+        uint8 `[H, W]`, 255 = no stroke.
 
     Raises:
-        ValueError: another kind of picture.
+        ValueError: another kind of array, or sides below 2 pixels.
     """
     grey = smooth(grey_picture(rgb)).astype(np.int32)
-    across = _weighted(_weighted(grey, (1, 2, 1), 0), (-1, 0, 1), 1)
-    down = _weighted(_weighted(grey, (1, 2, 1), 1), (-1, 0, 1), 0)
+    across = _sum_neighbours(_sum_neighbours(grey, (1, 2, 1), 0), (-1, 0, 1), 1)
+    down = _sum_neighbours(_sum_neighbours(grey, (1, 2, 1), 1), (-1, 0, 1), 0)
     rising = np.clip(across, 0, 255) | np.clip(down, 0, 255)
     falling = np.clip(-across, 0, 255) | np.clip(-down, 0, 255)
     # In quarters, as 0.75 is not whole; halves go to the even number.
@@ -112,12 +111,12 @@ def pencil_sketch(rgb: np.ndarray) -> np.ndarray:
 
 
 def sketch_strokes(sketch: np.ndarray) -> np.ndarray:
-    """Pencil sketch uint8 `[H, W]` -> what networks take: uint8 `[H, W]`, 1 = stroke."""
+    """The strokes of a pencil sketch uint8 `[H, W]`, as networks take them: uint8 `[H, W]`, 1 = stroke."""
     return (sketch < STROKE_BELOW).astype(np.uint8)
 
 
 def thin_strokes(strokes: np.ndarray, size: int, vertical_only: bool = False) -> np.ndarray:
-    """Strokes uint8 `[H, W]` eroded with a square of `size` pixels; the picture's border takes nothing away.
+    """Erode strokes uint8 `[H, W]` with a square of `size` pixels; nothing is taken away at the picture's border.
 
     `vertical_only` erodes along columns alone, as the authors' trainer in effect did. ValueError for a size below 1.
     """
@@ -131,11 +130,11 @@ def thin_strokes(strokes: np.ndarray, size: int, vertical_only: bool = False) ->
 
 
 def even_strokes(strokes: np.ndarray) -> np.ndarray:
-    """Strokes uint8 `[H, W]` of any thickness -> strokes as wide as those from which the networks learned.
+    """Strokes uint8 `[H, W]` of any width -> strokes as wide as those from which the networks learned, uint8 `[H, W]`.
 
-    A sketch with strokes like the pencil filter's stays as it is, so all that the filter makes does. Any other one is
-    drawn anew, lines of `LINE_WIDTH` pixels in the middle of its strokes: networks do not know hairlines, and take a
-    broad line for two edges with a strange area between them.
+    A sketch whose strokes are as wide as the pencil filter's comes back unchanged; so does every sketch of that filter.
+    Any other is drawn anew with lines of `LINE_WIDTH` pixels in the middle of its strokes: networks have not seen
+    hairlines, and take a broad line for two edges with a strange area between them.
     """
     lines = centre_lines(strokes)
     block = np.ones((PENCIL_MOST + 1,) * 2, np.uint8)
@@ -148,8 +147,8 @@ def even_strokes(strokes: np.ndarray) -> np.ndarray:
 def centre_lines(strokes: np.ndarray) -> np.ndarray:
     """Strokes uint8 `[H, W]`, 1 = stroke -> lines one pixel wide in their middle, connected as the strokes are.
 
-    Zhang and Suen, A fast parallel algorithm for thinning digital patterns (1984): in turns pixels at the lower
-    right and at the upper left edge are taken away, unless a line would break or get shorter.
+    Zhang and Suen, A fast parallel algorithm for thinning digital patterns (1984): pixels at the lower right and at the
+    upper left edge are taken away in turn, unless a line would break or get shorter.
     """
     lines, changed = strokes.copy(), True
     while changed:
@@ -166,7 +165,7 @@ def centre_lines(strokes: np.ndarray) -> np.ndarray:
 _NEIGHBOURS = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.float32)
 
 
-def _removable() -> np.ndarray:
+def _find_removable() -> np.ndarray:
     """Whether a pixel with these neighbours goes, uint8 `[2, 256]`: in the first and in the second turn."""
     table = np.zeros((2, 256), np.uint8)
     for number in range(256):
@@ -180,10 +179,10 @@ def _removable() -> np.ndarray:
     return table
 
 
-_REMOVABLE = _removable()
+_REMOVABLE = _find_removable()
 
 
-def _weighted(x: np.ndarray, taps: tuple[int, int, int], axis: int) -> np.ndarray:
+def _sum_neighbours(x: np.ndarray, taps: tuple[int, int, int], axis: int) -> np.ndarray:
     """Each pixel's sum over itself and its two neighbours; borders are reflected without their own pixel."""
     padded = np.pad(x, ((1, 1), (0, 0)) if axis == 0 else ((0, 0), (1, 1)), mode="reflect")
     height, width = x.shape

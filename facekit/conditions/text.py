@@ -29,10 +29,11 @@ LEAST_GAIN = 1e-4
 
 @dataclass
 class TextStep:
-    """What the callback of `TextGuide.optimize` is told.
+    """What the callback of `TextGuide.optimize` receives.
 
     Attributes:
-        step, steps: 1 after the first of so many steps.
+        step: number of the step that was taken, from 1.
+        steps: how many there are at most.
         loss: Eq. 6.4, mean over the batch.
         similarity: cosine of the picture's and the prompt's embeddings, mean over the batch.
     """
@@ -48,11 +49,11 @@ class TextEdit:
     """The outcome of `TextGuide.optimize`.
 
     Attributes:
-        codes: w* [B, n, D], the best that were met, in the dtype of those given.
+        codes: w* [B, n, D], the best that were found, in the dtype of those given.
         similarity_before, similarity: cosine of picture and prompt at w_hat and at `codes`, [B].
         direction: cosine of Eq. 6.5 at `codes`, [B].
         steps: how many were taken.
-        stopped: "finished", "early" (nothing was gained any more, or the target reached) or "cancelled".
+        stopped: why it ended: "finished" (all steps), "early" (no more gain, or the target was reached) or "cancelled".
     """
 
     codes: Tensor
@@ -64,7 +65,7 @@ class TextEdit:
 
 
 class TextGuide:
-    """A frozen CLIP that tells how well a picture fits a text, with gradients.
+    """A frozen CLIP that measures how well a picture fits a text, with gradients.
 
     Args:
         model: `transformers.CLIPModel`.
@@ -85,14 +86,16 @@ class TextGuide:
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path = DEFAULT_CLIP, **kwargs: Any) -> "TextGuide":
-        """Any CLIP folder or Hub id that `transformers` reads.
+        """Load a CLIP and its tokenizer.
 
         Args:
+            name_or_folder: a folder or Hub id that `transformers` reads.
             kwargs: for both `from_pretrained` of transformers, such as `revision`, `cache_dir`, `local_files_only`.
 
         Raises:
             ImportError: `transformers` is not installed.
-            OSError: the weights or the tokenizer are neither here nor to be had; the message says what to download.
+            OSError: the weights or the tokenizer are not on this computer and cannot be downloaded; the message says
+                what to do.
         """
         try:
             from transformers import CLIPModel, CLIPTokenizer
@@ -100,14 +103,14 @@ class TextGuide:
             raise ImportError(
                 "editing by text needs transformers: pip install 'transformers>=5.0'"
             ) from error
-        from facekit.hub.errors import unreachable
+        from facekit.hub.errors import explain_unreachable
 
         name = str(name_or_folder)
         try:
             model = CLIPModel.from_pretrained(name, **kwargs)
             tokenizer = CLIPTokenizer.from_pretrained(name, **kwargs)
         except (OSError, ValueError) as error:
-            raise OSError(" ".join(filter(None, (_how_to_get(name), unreachable(error))))) from error
+            raise OSError(" ".join(filter(None, (_how_to_get(name), explain_unreachable(error))))) from error
         # Without its files the tokenizer comes up with nothing but its special tokens, and reads every text alike.
         if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
             raise OSError(_how_to_get(name))
@@ -120,15 +123,16 @@ class TextGuide:
 
     @property
     def device(self) -> torch.device:
+        """Where the model computes."""
         return self.model.device
 
     @property
     def max_tokens(self) -> int:
-        """Longest text, with its marks of start and end."""
+        """The greatest length of a text in tokens, with its marks of start and end."""
         return self.model.config.text_config.max_position_embeddings
 
     def check_prompt(self, prompt: str) -> None:
-        """Raise ValueError, with the limit, where CLIP cannot read this text."""
+        """Raise ValueError for a text that CLIP cannot read: no text, an empty one, or one of too many tokens."""
         if not isinstance(prompt, str) or not prompt.strip():
             problem = f"must be a text such as 'a smiling face', not {prompt!r}"
             raise Refusal("prompt", "the prompt {problem}", problem=problem)
@@ -138,14 +142,17 @@ class TextGuide:
             raise Refusal("prompt", "the prompt {problem}", "Say it in fewer words", problem=problem)
 
     @torch.no_grad()
-    def text_embedding(self, prompt: str) -> Tensor:
-        """Unit vector [E] of a text. ValueError as in `check_prompt`."""
+    def embed_text(self, prompt: str) -> Tensor:
+        """The embedding of a text, a unit vector float32 [E]. ValueError as in `check_prompt`."""
         self.check_prompt(prompt)
         tokens = self.tokenizer(prompt, return_tensors="pt").to(self.device)
-        return F.normalize(_projected(self.model.get_text_features(**tokens)).float(), dim=-1)[0]
+        return F.normalize(_pick_projection(self.model.get_text_features(**tokens)).float(), dim=-1)[0]
 
-    def image_embedding(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] in [-1, 1] -> unit vectors [B, E]; gradients pass. ValueError for other shapes."""
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embeddings of pictures [B, 3, S, S] in [-1, 1], unit vectors float32 [B, E]; gradients pass.
+
+        ValueError for other shapes.
+        """
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
             raise ValueError(f"pictures must have the shape [B, 3, S, S], not {list(images.shape)}")
         # The image processor of transformers leaves the graph, so its steps are done here.
@@ -157,11 +164,13 @@ class TextGuide:
             )
         mean, std = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (self.image_mean, self.image_std))
         pixels = ((pixels - mean) / std).to(self.device, self.model.dtype)
-        return F.normalize(_projected(self.model.get_image_features(pixel_values=pixels)).float(), dim=-1)
+        return F.normalize(
+            _pick_projection(self.model.get_image_features(pixel_values=pixels)).float(), dim=-1
+        )
 
     def similarity(self, images: Tensor, prompt: str) -> Tensor:
-        """Cosine of pictures [B, 3, S, S] in [-1, 1] and a text, [B]."""
-        return self.image_embedding(images) @ self.text_embedding(prompt)
+        """Cosine [B], -1 to 1, of pictures [B, 3, S, S] in [-1, 1] and a text; errors are those of both embeddings."""
+        return self.embed_images(images) @ self.embed_text(prompt)
 
     def optimize(
         self,
@@ -189,31 +198,32 @@ class TextGuide:
             w_start: w_hat [B, n, D].
             prompt: the description, t_tar.
             source_prompt: t_src; what the picture shows without the edit.
-            steps: at most so many; the thesis takes 100 to 300.
+            steps: greatest number of steps; the thesis takes 100 to 300.
+            learning_rate: of Adam after the warm-up.
             clip_weight, reg_weight: lambda_clip and lambda_reg. The regulariser is the mean square of w - w_hat.
-                Where edits are too weak, clip_weight up to 1.
-            start_noise: standard deviation of what is added to w_hat at the start, where Eq. 6.5 has no gradient.
-            patience: stop early after so many steps that lower no loss; 0 never does.
+                Where edits are too weak, raise clip_weight, up to 1.
+            start_noise: standard deviation of the noise that is added to w_hat, where Eq. 6.5 has no gradient.
+            patience: stop after this number of steps that lower the loss of no picture; 0 never stops early.
             target_similarity: stop early when every picture's cosine with the prompt is this high.
-            generator: of the noise at the start; without one it is the same each time.
+            generator: source of that noise; without one it is the same each time.
             on_step: called after each step.
             should_stop: asked before each step; True cancels, and the best codes so far are returned.
 
         Raises:
-            ValueError: codes or options out of range, a prompt that is empty, too long or says the same as
-                `source_prompt`, or a `render` that lets no gradient pass.
+            ValueError: codes or options out of range; a prompt that is empty, too long, or means the same to CLIP as
+                `source_prompt`; or a `render` that lets no gradient pass.
         """
         _check_options(w_start, steps, learning_rate, clip_weight, reg_weight, start_noise, patience)
         # A pipeline's call runs without gradients; inside, this needs them.
         with torch.inference_mode(False), torch.enable_grad():
             anchor = w_start.detach().float().clone()
-            target = self.text_embedding(prompt)
-            text = target - self.text_embedding(source_prompt)
+            target = self.embed_text(prompt)
+            text = target - self.embed_text(source_prompt)
             if text.square().sum() < EPSILON:
                 problem = f"{prompt!r} says to CLIP what {source_prompt!r} says: no direction"
                 raise Refusal("prompt", "the prompt {problem}", problem=problem)
             with torch.no_grad():
-                before = self.image_embedding(render(anchor))
+                before = self.embed_images(render(anchor))
             text, target = text.to(before.device), target.to(before.device)
             generator = generator or torch.Generator().manual_seed(0)
             noise = torch.randn(anchor.shape, generator=generator, device=generator.device)
@@ -228,7 +238,7 @@ class TextGuide:
                 if should_stop is not None and should_stop():
                     best.stopped = "cancelled"
                     break
-                seen = self.image_embedding(render(codes))
+                seen = self.embed_images(render(codes))
                 cosine = direction_cosine(text, seen - before)
                 loss = clip_weight * (1 - cosine) + reg_weight * (codes - anchor).square().mean((1, 2))
                 if not seen.requires_grad:
@@ -267,12 +277,13 @@ def direction_cosine(text: Tensor, image: Tensor) -> Tensor:
 
 
 def ramp(share: float) -> float:
-    """Share of the learning rate after this share of the steps: up over the first 5 %, down over the last 25 %."""
+    """Factor (0 to 1) of the learning rate after a share (0 to 1) of the steps: it rises over the first 5%, falls over
+    the last 25%."""
     down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - share) / RAMP_DOWN))
     return down * min(1.0, share / RAMP_UP)
 
 
-def _projected(output: Any) -> Tensor:
+def _pick_projection(output: Any) -> Tensor:
     # transformers 5 returns an output object whose pooled entry is the projected embedding, 4 returned the tensor.
     return output if isinstance(output, Tensor) else output.pooler_output
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 
 from facekit.hub.cache import check_downloads
-from facekit.hub.errors import explained
+from facekit.hub.errors import explain_errors
 from facekit.models.precision import narrow_for_storing
 
 State = dict[str, Tensor]
@@ -73,7 +73,7 @@ def download_files(
         OSError: there is no such model or no access, the Hub cannot be reached, the download broke off or is damaged.
     """
     try:
-        with explained(repo_id, revision):
+        with explain_errors(repo_id, revision):
             files = list(names)
             folder = Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=files))
     except HFValidationError as error:

@@ -20,13 +20,13 @@ from facekit.faces.squares import (
     FaceSquare,
     Square,
     cut_squares,
-    distance_to_seam,
     fill_smoothly,
     frame_whole,
+    measure_seam_distance,
 )
-from facekit.images.masks import percent
+from facekit.images.masks import format_share
 from facekit.images.photo import Photo, as_float, as_uint8, from_float, resize
-from facekit.images.tint import Tint, tints_of
+from facekit.images.tint import Tint, find_tints
 from facekit.notes import Argument, Note, Refusal
 from facekit.provenance.watermark import mark
 
@@ -71,7 +71,7 @@ class PhotoJob:
     @cached_property
     def tints(self) -> list[Tint | None]:
         """The tone of a photo without colours, for each of `squares`; None where there is colour."""
-        return tints_of(self.photo, self.hole, [(square.image, square.hole) for square in self.squares])
+        return find_tints(self.photo, self.hole, [(square.image, square.hole) for square in self.squares])
 
     @property
     def faces(self) -> list[Face]:
@@ -98,7 +98,7 @@ class PhotoJob:
             canvas = paste_faces(canvas, edits, mode="replace", mask_space="photo")
         if watermark:
             canvas = mark(canvas, self.hole & (canvas != self.photo.rgb).any(-1))
-        return self.photo.edited(canvas, self.hole)
+        return self.photo.recolor(canvas, self.hole)
 
     def lay(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """Maps float32 `[S, S]`, one for each of `squares`, as one map `[H, W]` over the photo, 0 outside the hole."""
@@ -130,7 +130,7 @@ class PhotoJob:
             ((crop, picture),) = zip(self.crops, pictures, strict=True)
             canvas = from_float(crop.enlarge(picture), rgb.dtype)
             where = np.ones(rgb.shape[:2], dtype=bool)
-            return self.photo.edited(mark(canvas, where) if watermark else canvas, where)
+            return self.photo.recolor(mark(canvas, where) if watermark else canvas, where)
         if background is not None:
             return self._paste_on_background(pictures, background, watermark)
         if not self.face_squares:
@@ -141,7 +141,7 @@ class PhotoJob:
         for face in aligned:
             box = face.box.slices
             where[box] |= (canvas[box] != rgb[box]).any(-1)
-        return self.photo.edited(mark(canvas, where) if watermark else canvas, where)
+        return self.photo.recolor(mark(canvas, where) if watermark else canvas, where)
 
     def _paste_on_background(
         self, pictures: Sequence[np.ndarray], background: Background, watermark: bool
@@ -156,15 +156,15 @@ class PhotoJob:
         pixels = paste_faces(large, edits)
         if watermark:
             pixels = mark(pixels, (pixels != large).any(-1))
-        return self.photo.enlarged(pixels)
+        return self.photo.enlarge(pixels)
 
     def label_notes(self, place: int, count: int, output_type: str) -> list[Note]:
         """Notes of the photo in this place and the job; with the photo's name in front when there are several."""
-        notes = [*self.photo.remarks(output_type), *self.notes]
+        notes = [*self.photo.collect_notes(output_type), *self.notes]
         return [note.about(self.photo.name, place) for note in notes] if count > 1 else notes
 
 
-def turn_notes(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
+def note_turns(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
     """What is to be said of faces that lie on their side or stand on their head."""
     turns = {90: "90 degrees clockwise", 180: "180 degrees", 270: "90 degrees counterclockwise"}
     what = "{name} is not upright: its faces were found in a copy turned by {turn}"
@@ -174,7 +174,7 @@ def turn_notes(faces: Sequence[Face], name: str = "the photo") -> list[Note]:
     ]
 
 
-def shape_notes(size: tuple[int, int], name: str = "the photo", argument: str = "aligned") -> list[Note]:
+def note_shape(size: tuple[int, int], name: str = "the photo", argument: str = "aligned") -> list[Note]:
     """What is to be said of a picture of (width, height) that is taken as an aligned face and is not square."""
     width, height = size
     if width == height:
@@ -233,7 +233,7 @@ def plan_fill(
                 "mask-large",
                 "the mask's hole is {share} of the photo: white is filled, black is kept",
                 "Invert the mask if the reverse was meant",
-                share=percent(hole.mean()),
+                share=format_share(hole.mean()),
             )
         )
     alpha = photo.alpha
@@ -247,7 +247,7 @@ def plan_fill(
         )
     base = job.base = photo.rgb
     if aligned:
-        job.notes += shape_notes(photo.size)
+        job.notes += note_shape(photo.size)
     if aligned or region == "image":
         job.crops = cut_squares(base, hole, sample_size, "whole" if aligned else crop)
         return job
@@ -255,10 +255,10 @@ def plan_fill(
     touched, rest = _touched_faces(
         photo, base, hole, sample_size, faces, detector, known_faces, only_faces=beyond_faces == "keep"
     )
-    job.notes += turn_notes([face for _, face in touched])
+    job.notes += note_turns([face for _, face in touched])
     if rest.any():
         what = "{share} of the mask lies outside the filled faces' crops: "
-        share = percent(rest.sum() / hole.sum())
+        share = format_share(rest.sum() / hole.sum())
         if beyond_faces == "keep":
             job.notes.append(Note("mask-beyond-faces", what + "left as it was", share=share))
             job.hole = hole = hole & ~rest
@@ -280,7 +280,7 @@ def plan_fill(
 
 def _reach_under(own: np.ndarray, aligned: AlignedFace, hole: np.ndarray, rest: np.ndarray) -> None:
     """Add to `own` bool `[H, W]` the part of the hole where a face's fill changes into what lies beyond."""
-    seam = distance_to_seam(aligned, rest)
+    seam = measure_seam_distance(aligned, rest)
     if seam is None:
         return
     left, top, right, bottom = aligned.box
@@ -430,11 +430,11 @@ def plan_restoration(
     """
     job = PhotoJob(photo, np.zeros(photo.pixels.shape[:2], dtype=bool))
     if aligned:
-        job.notes += shape_notes(photo.size)
+        job.notes += note_shape(photo.size)
         job.crops.append(frame_whole(photo.rgb, sample_size))
         return job
     left = "enlarged as the rest" if enlarges else "left as it was"
-    mode = photo.without_steps().mode
+    mode = photo.to_smooth_mode().mode
     if enlarges and mode != photo.mode:
         few = "black and white has" if photo.mode == "1" else "its palette has"
         what = "{few} no colours for an enlarged picture: the mode {old} becomes {new}"
@@ -456,7 +456,7 @@ def plan_restoration(
                 aligned=Argument("aligned", True),
             )
         )
-    job.notes += turn_notes(found)
+    job.notes += note_turns(found)
     for face in sorted(found, key=lambda face: face.index):
         side = min(face.box[2] - face.box[0], face.box[3] - face.box[1])
         if side < min_face_size:

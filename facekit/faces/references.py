@@ -7,7 +7,7 @@ import numpy as np
 
 from facekit.faces.align import align_face
 from facekit.faces.detect import Detector, detect_faces
-from facekit.faces.jobs import shape_notes, turn_notes
+from facekit.faces.jobs import note_shape, note_turns
 from facekit.faces.squares import frame_whole
 from facekit.images.photo import ImageInput, Photo, as_float, as_uint8, from_float, load_images
 from facekit.notes import Argument, Note, Refusal
@@ -49,7 +49,7 @@ def find_reference(
     """
     if aligned:
         square = frame_whole(photo.rgb, size)
-        notes = shape_notes(photo.size, "the exemplar", "exemplar_aligned")
+        notes = note_shape(photo.size, "the exemplar", "exemplar_aligned")
         return _note_size(ReferenceFace(photo, square.image, square.side, notes), size)
     wanted = face if isinstance(face, str) else [face]
     found = detect_faces(as_uint8(photo.rgb), faces="all" if wanted == "only" else wanted, detector=detector)
@@ -73,7 +73,7 @@ def find_reference(
         )
     cut = align_face(photo.rgb, found[0], size)
     side = size / np.hypot(*cut.matrix[:, 0])
-    notes = turn_notes(found, "the exemplar")
+    notes = note_turns(found, "the exemplar")
     return _note_size(ReferenceFace(photo, as_float(cut.image), float(side), notes), size)
 
 

@@ -44,7 +44,7 @@ class Square(Protocol):
         """Write a map float32 `[S, S]` into `canvas` float32 `[H, W]`, under the square where `where` is True."""
 
 
-def crop_side(box: Box, size: tuple[int, int], sample_size: int) -> int:
+def choose_crop_side(box: Box, size: tuple[int, int], sample_size: int) -> int:
     """Side of a hole's square: twice its box, at least `sample_size`, at most the photo's longer side."""
     return max(box.side, min(max(round(CONTEXT * box.side), sample_size), max(size)))
 
@@ -91,8 +91,10 @@ def _join(boxes: list[Box], size: tuple[int, int], sample_size: int) -> list[Box
         box = boxes.pop()
         for index, other in enumerate(done):
             joint = box.union(other)
-            sides = (crop_side(box, size, sample_size), crop_side(other, size, sample_size))
-            if box.intersection(other) is not None or crop_side(joint, size, sample_size) <= 1.5 * max(sides):
+            sides = (choose_crop_side(box, size, sample_size), choose_crop_side(other, size, sample_size))
+            if box.intersection(other) is not None or choose_crop_side(joint, size, sample_size) <= 1.5 * max(
+                sides
+            ):
                 boxes.append(joint)
                 del done[index]
                 break
@@ -234,7 +236,7 @@ def cut_squares(
         box = Box.around_mask(own)
         return [] if box is None else [CropSquare(rgb, hole, own, box, max(size), sample_size)]
     boxes = group_holes(own, sample_size)
-    return [CropSquare(rgb, hole, own, b, crop_side(b, size, sample_size), sample_size) for b in boxes]
+    return [CropSquare(rgb, hole, own, b, choose_crop_side(b, size, sample_size), sample_size) for b in boxes]
 
 
 def frame_whole(rgb: np.ndarray, sample_size: int) -> CropSquare:
@@ -275,7 +277,7 @@ class FaceSquare:
         self.hole = np.zeros((sample_size, sample_size), dtype=bool)
         if hole is not None:
             self.hole = self.aligned.warp(hole.astype(np.float32), "linear") >= 0.5
-        self.seam = None if rest is None else distance_to_seam(self.aligned, rest)
+        self.seam = None if rest is None else measure_seam_distance(self.aligned, rest)
 
     def blend(self, canvas: np.ndarray, filled: np.ndarray) -> np.ndarray:
         """The filled square `[S, S, 3]` in [0, 1], led over to what `canvas` `[H, W, 3]` shows beyond the crop.
@@ -313,7 +315,7 @@ class FaceSquare:
         canvas[box][inside] = self.aligned.unwarp(values)[box][inside]
 
 
-def distance_to_seam(aligned: AlignedFace, rest: np.ndarray) -> np.ndarray | None:
+def measure_seam_distance(aligned: AlignedFace, rest: np.ndarray) -> np.ndarray | None:
     """How far every aligned pixel is from the part of the hole outside all crops, `[S, S]` in aligned pixels.
 
     Args:

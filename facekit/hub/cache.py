@@ -21,7 +21,7 @@ _FORMS = {32: ("md5",), 40: ("git blob", "sha1"), 64: ("sha256",)}
 _HUB_LENGTHS = {40, 64}
 
 
-def announced_digest(file: Path) -> str | None:
+def read_announced_digest(file: Path) -> str | None:
     """Digest of a file in the Hub's cache: there it is a link to `blobs/<digest>` of the same repository.
 
     64 hexadecimal digits are the SHA-256 of a large file, 40 the git blob id or SHA-1 of a small one, 32 an MD5.
@@ -37,7 +37,7 @@ def announced_digest(file: Path) -> str | None:
     return written["digits"].lower() if written else None
 
 
-def actual_digests(file: Path, length: int) -> list[str]:
+def compute_digests(file: Path, length: int) -> list[str]:
     """Digests of a file's content that have `length` hexadecimal digits, in the order of `_FORMS`."""
     digests = []
     for form in _FORMS[length]:
@@ -62,10 +62,10 @@ def check_downloads(folder: Path) -> None:
     told: set[int] = set()
     wrong: list[tuple[Path, str, str]] = []
     for file in sorted(folder.iterdir()):
-        announced = announced_digest(file)
+        announced = read_announced_digest(file)
         if announced is None or not file.is_file():
             continue
-        actual = actual_digests(file, len(announced))
+        actual = compute_digests(file, len(announced))
         if announced in actual:
             told |= {len(announced)} | _HUB_LENGTHS
         else:

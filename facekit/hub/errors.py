@@ -26,7 +26,7 @@ _NO_CONNECTION |= {"ProxyError", "SSLError", "UnsupportedProtocol"}
 
 
 @contextmanager
-def explained(repo_id: str | os.PathLike, revision: str | None = None) -> Iterator[None]:
+def explain_errors(repo_id: str | os.PathLike, revision: str | None = None) -> Iterator[None]:
     """Context in which errors of a download become an OSError that says what is wrong; other errors pass unchanged."""
     try:
         yield
@@ -53,7 +53,7 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
             f"There is no folder and no model {repo_id}, or it is private and you have no access. Check the name; "
             f"for a private model {LOG_IN}."
         )
-    message = unreachable(error)
+    message = explain_unreachable(error)
     if message is not None:
         return f"{message} Or name a folder in which the model lies."
     status = next((c.response.status_code for c in causes if isinstance(c, HfHubHTTPError)), None)
@@ -73,12 +73,12 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
 
 
 @contextmanager
-def explained_push() -> Iterator[None]:
+def explain_push_errors() -> Iterator[None]:
     """Context in which a failed connection during an upload becomes an OSError that says why; others pass unchanged."""
     try:
         yield
     except Exception as error:
-        message = unreachable(error)
+        message = explain_unreachable(error)
         if message is None and type(error).__module__.split(".")[0] in _HTTP_LIBRARIES:
             message = f"The connection to the Hub broke off ({error}). Try again."
         if message is None:
@@ -86,7 +86,7 @@ def explained_push() -> Iterator[None]:
         raise OSError(message) from error
 
 
-def unreachable(error: BaseException) -> str | None:
+def explain_unreachable(error: BaseException) -> str | None:
     """The message for an error that means that the Hub cannot be reached; None for any other error."""
     causes = _causes(error)
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):

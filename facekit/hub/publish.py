@@ -164,7 +164,7 @@ def push(
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    from facekit.hub.errors import explained_push
+    from facekit.hub.errors import explain_push_errors
 
     if plan.problems:
         raise ValueError(f"{plan.folder} cannot be pushed: {'; '.join(plan.problems)}.")
@@ -173,7 +173,7 @@ def push(
     kind = plan.repo_type
     sdk = "gradio" if kind == "space" else None
     operations = [CommitOperationAdd(upload.path, str(upload.file)) for upload in plan.uploads]
-    with explained_push(), ExitStack() as undo:
+    with explain_push_errors(), ExitStack() as undo:
         if not api.repo_exists(repo_id, repo_type=kind):
             api.create_repo(repo_id, private=private, repo_type=kind, space_sdk=sdk)
             undo.callback(_take_back, f"repository {repo_id}", api.delete_repo, repo_id, repo_type=kind)

@@ -1,4 +1,4 @@
-"""Any mask a user may hand over -> a hole per photo.
+"""Read masks of any kind: which pixels of a photo are the hole.
 
 What counts as hole:
 
@@ -14,7 +14,7 @@ What counts as hole:
 | the same in flat black and white, or alpha >= 128 everywhere | the colours, as above |
 | photo in colour without an erased part, painted over or not | refused: its own bright parts would count |
 
-White is filled, black is kept. A note says what was understood where that is not plain.
+White is filled, black is kept. Where a mask could be understood in several ways, a note says how it was read.
 """
 
 import os
@@ -38,7 +38,7 @@ DARKEST_LABEL = 0.25  # of white: the darkest colours that the usual palettes gi
 HUE, HUE_SHARE = 0.125, 0.001
 # Neighbours in a row differ in 40% to 98% of a photo, in less than 1% of a mask after hard JPEG compression.
 PHOTO_BUSY, MASK_BUSY = 0.4, 0.1
-SAMPLED_SIDE = 1024  # shares are told from so many rows and columns
+SAMPLED_SIDE = 1024  # shares are measured on about this number of rows and columns
 MUCH_GRAY = 0.25  # more than the soft edges of a mask hold
 
 
@@ -48,7 +48,7 @@ class MaskReading:
 
     Attributes:
         hole: bool `[H, W]`.
-        rule: what counted as hole.
+        rule: what counted as hole, in words.
         notes: remarks for the user.
     """
 
@@ -59,11 +59,11 @@ class MaskReading:
 
 @dataclass(frozen=True)
 class MaskPicture:
-    """A mask before anything is decided.
+    """The picture of a mask, before it is decided what counts as hole.
 
     Attributes:
         tones: `[H, W, 1 or 3]`, uint8, uint16 or floating.
-        alpha: `[H, W]` alike, or None.
+        alpha: opacity `[H, W]` of the same type; None without.
         name: how notes call it.
         label: how errors call it, with its path.
     """
@@ -85,19 +85,19 @@ class MaskPicture:
 
     @cached_property
     def strongest(self) -> np.ndarray:
-        """The largest channel `[H, W]`."""
+        """The largest of each pixel's channels, `[H, W]`."""
         return reduce(np.maximum, np.moveaxis(self.tones, 2, 0))
 
     @property
     def luminance(self) -> np.ndarray:
-        """Gray `[H, W]`."""
+        """The brightness of each pixel, `[H, W]`, in the numbers of `tones`."""
         return self.tones[..., 0] if self.tones.shape[2] == 1 else self.tones.astype(np.float32) @ LUMA
 
     def has_hue(self) -> bool:
         """Whether a part of it is coloured."""
         if self.tones.shape[2] == 1:
             return False
-        tones = _sampled(self.tones)
+        tones = _sample(self.tones)
         difference = tones.max(axis=2) - tones.min(axis=2)
         return bool((difference > HUE * self.white).mean() > HUE_SHARE)
 
@@ -105,8 +105,8 @@ class MaskPicture:
         """Whether it has at most `MOST_LABELS` colours."""
         return Image.fromarray(as_uint8(self.tones)).getcolors(MOST_LABELS) is not None
 
-    def busyness(self) -> float:
-        """The share of opaque neighbours in a row that differ."""
+    def measure_busyness(self) -> float:
+        """How restless it is: the share (0 to 1) of opaque neighbours in a row that differ."""
         rows = slice(None, None, max(1, self.tones.shape[0] // SAMPLED_SIDE))
         differ = (self.tones[rows, 1:] != self.tones[rows, :-1]).any(axis=2)
         differ = differ[self.opaque[rows, 1:] & self.opaque[rows, :-1]]
@@ -132,7 +132,7 @@ class MaskPicture:
 def load_mask(
     mask: MaskInput, size: tuple[int, int], *, name: str = "mask", max_pixels: int | None = MAX_PIXELS
 ) -> tuple[np.ndarray, list[Note]]:
-    """One mask as bool `[H, W]` of the photo's `size` (width, height), and notes for the user; see `read_mask`."""
+    """The hole of a mask, bool `[H, W]` of the photo's `size` (width, height), and notes; see `read_mask`."""
     reading = read_mask(mask, size, name=name, max_pixels=max_pixels)
     return reading.hole, reading.notes
 
@@ -140,7 +140,7 @@ def load_mask(
 def read_mask(
     mask: MaskInput, size: tuple[int, int], *, name: str = "mask", max_pixels: int | None = MAX_PIXELS
 ) -> MaskReading:
-    """One mask, read by the table at the head of this module, at the photo's size.
+    """Read a mask by the table at the head of this module, at the photo's size.
 
     A mask of another size is resized (nearest) when its aspect ratio is within 1% of the photo's.
 
@@ -148,6 +148,8 @@ def read_mask(
         mask: a path, Pillow image, array `[H, W]` or `[H, W, 1..4]`, or tensor `[H, W]`, `[1, H, W]` or
             `[1, 1, H, W]` in [0, 1].
         size: width and height of the photo after its EXIF orientation was applied.
+        name: how messages call the mask.
+        max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
 
     Raises:
         FileNotFoundError: no such file.
@@ -173,17 +175,25 @@ def load_masks(
     Raises:
         ValueError: neither one mask nor as many as photos, or whatever `load_mask` refuses.
     """
-    given = one_for_each(masks, len(photos), "mask", "masks")
+    given = assign_to_photos(masks, len(photos), "mask", "masks")
     return [
         load_mask(mask, photo.size, name=name, max_pixels=max_pixels)
         for (name, mask), photo in zip(given, photos, strict=True)
     ]
 
 
-def one_for_each(given: Any, count: int, name: str, plural: str) -> list[tuple[str, Any]]:
-    """What was given once for all of `count` photos, or once for each: for every photo what to call it, and itself.
+def assign_to_photos(given: Any, count: int, name: str, plural: str) -> list[tuple[str, Any]]:
+    """Give each of `count` photos what it needs, from one thing for all photos or one for each.
 
-    A list, a tuple, or an array or tensor of four axes whose first is longer than 1 has one for each.
+    Args:
+        given: one thing; or one for each photo in a list, a tuple, or an array or tensor of four axes whose first is
+            longer than 1.
+        count: the number of photos.
+        name: how messages call one of them; its place is added where there are several.
+        plural: how messages call several.
+
+    Returns:
+        For each photo the name, and what is given for it.
 
     Raises:
         ValueError: neither one nor as many as photos.
@@ -198,12 +208,12 @@ def one_for_each(given: Any, count: int, name: str, plural: str) -> list[tuple[s
 
 
 def open_mask(mask: MaskInput, name: str, max_pixels: int | None) -> MaskPicture:
-    """A mask or sketch of any kind before anything is decided; errors are those of `read_mask`."""
+    """Open a mask or sketch of any kind; arguments and errors are those of `read_mask`."""
     label = f"{name} {mask}" if isinstance(mask, str | os.PathLike) else name
-    return _picture(read_array(mask, label, max_pixels), name, label)
+    return _to_picture(read_array(mask, label, max_pixels), name, label)
 
 
-def _picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
+def _to_picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
     shape = tuple(array.shape)
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= shape[2] <= 4) or 0 in shape:
         raise ValueError(f"{label} is an array of shape {shape}; expected [H, W] or [H, W, 1 to 4].")
@@ -226,9 +236,9 @@ def _picture(array: np.ndarray, name: str, label: str) -> MaskPicture:
     if array.shape[2] in (1, 3):
         return MaskPicture(array, None, name, label)
     alpha = array[..., -1]
-    # The same opacity everywhere says nothing.
-    says_nothing = alpha.min() == alpha.max() > 0
-    return MaskPicture(array[..., :-1], None if says_nothing else alpha, name, label)
+    # The same opacity everywhere marks nothing.
+    is_even = alpha.min() == alpha.max() > 0
+    return MaskPicture(array[..., :-1], None if is_even else alpha, name, label)
 
 
 def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
@@ -236,14 +246,14 @@ def _read_opaque(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     opaque = picture.opaque
     if not opaque.all():
         hole, rule, notes = read_tones(picture)
-        if picture.busyness() < MASK_BUSY and hole[opaque].any() and not hole[opaque].all():
+        if picture.measure_busyness() < MASK_BUSY and hole[opaque].any() and not hole[opaque].all():
             return hole & opaque, rule, notes
-        share = percent((~opaque).mean())
+        share = format_share((~opaque).mean())
         what = "{name} is opaque with a transparent part, {share} of it: that part is the hole"
         note = Note("reading", what, name=picture.name, share=share)
         return ~opaque, "the transparent part of an opaque picture", [note]
     if picture.has_hue():
-        if picture.busyness() > PHOTO_BUSY:
+        if picture.measure_busyness() > PHOTO_BUSY:
             raise ValueError(
                 f"{picture.label} is a photo and no mask: what is painted on it cannot be told from what it shows. "
                 "Paint white on black, or on a transparent layer, or erase the part so that it is transparent."
@@ -268,15 +278,15 @@ def _read_hues(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
 
 
 def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
-    """Hole, rule and notes of bright on dark."""
+    """Hole bool `[H, W]`, rule and notes of a mask that is bright on dark; see `MaskReading`."""
     tone, half, white, name = picture.strongest, picture.half, picture.white, picture.name
     bright, rule = tone >= half, f"white: {half:g} and more of {white:g}"
     largest = tone.max().item()
     if largest >= half:
-        some = _sampled(tone)
+        some = _sample(tone)
         gray = ((some > white / 8) & (some < white * 7 / 8)).mean()
         what = "{share} of {name} is neither black nor white: {half:g} and more of {white:g} is hole"
-        note = Note("reading", what, share=percent(gray), name=name, half=half, white=white)
+        note = Note("reading", what, share=format_share(gray), name=name, half=half, white=white)
         return bright, rule, [note] if gray > MUCH_GRAY else []
     if largest == 0:
         return bright, rule, []
@@ -285,9 +295,11 @@ def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     if tone.min() == 0:
         values = np.unique(tone)
         if len(values) <= MOST_LABELS:
-            told = ", ".join(f"{value:g}" for value in values[:6]) + (" and more" if len(values) > 6 else "")
+            listed = ", ".join(f"{value:g}" for value in values[:6]) + (
+                " and more" if len(values) > 6 else ""
+            )
             note = Note(
-                "reading", "{name} has the values {values}: all but 0 are hole", name=name, values=told
+                "reading", "{name} has the values {values}: all but 0 are hole", name=name, values=listed
             )
             return tone > 0, "every value but 0", [note]
         if (tone[tone > 0] > largest * 7 / 8).mean() > 0.5:
@@ -301,22 +313,26 @@ def read_tones(picture: MaskPicture) -> tuple[np.ndarray, str, list[Note]]:
     return bright, rule, [Note("reading", what, name=name, largest=largest, white=white, half=half)]
 
 
-def _sampled(pixels: np.ndarray) -> np.ndarray:
-    """Every n-th pixel of `[H, W, ...]` both ways, about a thousand on a side: enough to tell shares."""
+def _sample(pixels: np.ndarray) -> np.ndarray:
+    """Every n-th pixel of `[H, W, ...]` both ways, about a thousand on a side: enough to measure shares."""
     step = max(1, max(pixels.shape[:2]) // SAMPLED_SIDE)
     return pixels[::step, ::step]
 
 
-def percent(share: float) -> str:
-    """A share as a percentage, which is 0 or 100 only where the share is 0 or 1."""
+def format_share(share: float) -> str:
+    """A share (0 to 1) as a percentage in words; 0% and 100% only for 0 and 1 themselves."""
     if share in (0, 1) or 0.1 <= share <= 0.9:
         return f"{share:.0%}"
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
 def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray, list[Note]]:
-    """A mask or map, bool or uint8 `[H, W]` or `[H, W, 4]`, at the photo's (width, height) by nearest neighbour, and
-    a note where it had another size.
+    """Bring a mask or map to the photo's size by nearest neighbour; a note says if it had another.
+
+    Args:
+        values: bool or uint8, `[H, W]` or `[H, W, 4]`.
+        size: width and height of the photo.
+        name: how messages call it.
 
     Raises:
         ValueError: the aspect ratios differ by more than 1%.

@@ -75,7 +75,7 @@ def make_safe(found: Mapping[Any, Any], mode: str) -> tuple[dict[str, Any], tupl
     Returns:
         The values that can be read, without thumbnails and previews, and notes on what was left out.
     """
-    typed = well_typed(found, mode)
+    typed = drop_mistyped(found, mode)
     info = {key: typed[key] for key in ("icc_profile", "dpi") if typed.get(key)}
     if "transparency" in typed and mode != "P":  # a palette has it
         info["transparency"] = typed["transparency"]
@@ -100,7 +100,7 @@ def make_safe(found: Mapping[Any, Any], mode: str) -> tuple[dict[str, Any], tupl
     return info, tuple(notes)
 
 
-def well_typed(info: Mapping[Any, Any], mode: str) -> dict[Any, Any]:
+def drop_mistyped(info: Mapping[Any, Any], mode: str) -> dict[Any, Any]:
     """Pillow's `info` of a picture of this mode, without values of a wrong type.
 
     A PNG may hold a text whose keyword is "exif" or "dpi": Pillow puts it into `info` under that key.
@@ -167,7 +167,7 @@ def save_options(file_format: str, provenance: Provenance | None, info: Mapping[
         ValueError: a format that carries no record of origin.
     """
     packet, text = info.get("xmp"), info.get("text")
-    info = well_typed(info, "")
+    info = drop_mistyped(info, "")
     options: dict[str, Any] = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
     if not is_readable(options.get("exif", b"")):
         del options["exif"]

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from facekit.images.metadata import well_typed
+from facekit.images.metadata import drop_mistyped
 from facekit.notes import Argument, Refusal
 
 if TYPE_CHECKING:  # whoever has no tensors need not wait for torch
@@ -76,7 +76,7 @@ def open_header(path: str | os.PathLike | Image.Image, name: str, max_pixels: in
 
 
 def decode_upright(image: Image.Image, name: str) -> Image.Image:
-    """The pixels of what `open_header` opened, with its EXIF orientation applied; see `well_typed` for its `info`.
+    """The pixels of what `open_header` opened, with its EXIF orientation applied; see `drop_mistyped` for its `info`.
 
     Raises:
         ValueError: a corrupt or truncated file.
@@ -87,8 +87,8 @@ def decode_upright(image: Image.Image, name: str) -> Image.Image:
         raise
     except Exception as error:
         raise _broken(name, error) from error
-    upright = _turned(image)
-    upright.info = well_typed(upright.info, upright.mode)
+    upright = _turn_upright(image)
+    upright.info = drop_mistyped(upright.info, upright.mode)
     return upright
 
 
@@ -145,7 +145,7 @@ def _tensor_array(tensor: "torch.Tensor", name: str) -> np.ndarray:
     ).numpy()  # numpy has no bfloat16
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> Image.Image:
     """A copy, turned as far as the file says so; damage to what it tells beside its pixels takes nothing from them."""
     try:
         return ImageOps.exif_transpose(image)

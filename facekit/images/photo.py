@@ -1,7 +1,7 @@
 """Any picture a user may hand over -> pixels for work, and the result back in the form that was given.
 
 A `Photo` keeps what must come back: mode, alpha, palette, bit depth, size and colour profile. EXIF
-orientation is applied on loading. `Photo.edited` changes the colours of chosen pixels; all others keep their
+orientation is applied on loading. `Photo.recolor` changes the colours of chosen pixels; all others keep their
 exact numbers.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from facekit.images import deep_color
 from facekit.images.exif import with_size
-from facekit.images.metadata import COMMENT, read_metadata, save_options, well_typed
+from facekit.images.metadata import COMMENT, drop_mistyped, read_metadata, save_options
 from facekit.images.modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
 from facekit.images.opening import MaskInput, decode_upright, is_tensor, open_header
 from facekit.images.origin import Provenance
@@ -77,7 +77,7 @@ class Photo:
         """Whether it has 16 bits a channel in a mode of which Pillow has only 8."""
         return self.pixels.dtype == np.uint16 and self.mode in deep_color.PNG_COLORS
 
-    def edited(self, rgb: np.ndarray, where: np.ndarray) -> "Photo":
+    def recolor(self, rgb: np.ndarray, where: np.ndarray) -> "Photo":
         """This photo with the colours `rgb` `[H, W, 3]` (number type of `.rgb`) where `where` is True.
 
         Floating colours are clipped to [0, 1]: resampling may shoot over.
@@ -87,12 +87,12 @@ class Photo:
         edited = replace(self, pixels=pixels, palette=palette)
         return edited._without_key(where & ~self._key()) if "transparency" in self.info else edited
 
-    def enlarged(self, rgb: np.ndarray) -> "Photo":
+    def enlarge(self, rgb: np.ndarray) -> "Photo":
         """This photo in the size of `rgb` `[H, W, 3]` (number type of `.rgb`), which are its colours from now on.
 
-        Mode, depth, profile and transparency stay; but see `without_steps`.
+        Mode, depth, profile and transparency stay; but see `to_smooth_mode`.
         """
-        base, size = self.without_steps(), (rgb.shape[1], rgb.shape[0])
+        base, size = self.to_smooth_mode(), (rgb.shape[1], rgb.shape[0])
         rgb = np.clip(rgb, 0, 1) if rgb.dtype.kind == "f" else rgb
         shown = base.pixels.astype(np.uint16) if base.mode == "I" else base.pixels
         pixels = from_float(resize(as_float(shown), size), shown.dtype).astype(base.pixels.dtype)
@@ -104,7 +104,7 @@ class Photo:
         pixels[key] = base.info["transparency"]
         return large._without_key(~key)
 
-    def without_steps(self) -> "Photo":
+    def to_smooth_mode(self) -> "Photo":
         """The photo in a mode that has values between its own: "L" for "1", "RGB" or "RGBA" for "P"."""
         if self.mode not in ("1", "P"):
             return self
@@ -117,10 +117,12 @@ class Photo:
         pixels = pixels if self.alpha is None else np.dstack([pixels, self.alpha])
         return replace(self, pixels=pixels, mode=mode, palette=None)
 
-    def in_mode_rgb(self) -> "Photo":
+    def to_rgb_mode(self) -> "Photo":
         """This photo's colours alone, for files that have no room for its mode; a profile of another mode goes."""
         info = {k: v for k, v in self.info.items() if k != "transparency"}
-        return replace(self, pixels=self.rgb, mode="RGB", palette=None, info=fitting_profile(info, "RGB"))
+        return replace(
+            self, pixels=self.rgb, mode="RGB", palette=None, info=drop_foreign_profile(info, "RGB")
+        )
 
     def _key(self) -> np.ndarray:
         """bool `[H, W]`, where the pixels have the one colour that is see-through."""
@@ -137,7 +139,7 @@ class Photo:
             self.pixels[hit] ^= 1
         return self
 
-    def remarks(self, output_type: str) -> list[Note]:
+    def collect_notes(self, output_type: str) -> list[Note]:
         """Notes on loading, and on what a result of this type ("pil", "photo", "np", "pt") cannot hold."""
         if output_type != "pil" or not self.is_deep:
             return list(self.notes)
@@ -150,7 +152,7 @@ class Photo:
         return [*self.notes, lost]
 
     @property
-    def carried(self) -> dict[str, Any]:
+    def file_info(self) -> dict[str, Any]:
         """`info` for a file of this photo: an EXIF block that tells of the size tells of this one."""
         info = dict(self.info)
         if "exif" in info:
@@ -162,7 +164,7 @@ class Photo:
 
         Its `info` is that of the photo, with the comment as Pillow's JPEG reader calls it.
         """
-        pixels, mode, info = self.pixels, self.mode, self.carried
+        pixels, mode, info = self.pixels, self.mode, self.file_info
         if mode in _ARRAY_MODES.values() and pixels.dtype != np.uint8:
             if pixels.dtype == np.uint16 and mode == "L":
                 mode = "I;16"
@@ -219,7 +221,7 @@ def write_picture(
                 raise ValueError(
                     f"{file_format} files get 8 bits a channel here, and {picture.name} has 16. Save it as PNG."
                 )
-            told = save_options(file_format, provenance, picture.carried) | options
+            told = save_options(file_format, provenance, picture.file_info) | options
             if "transparency" in picture.info:
                 told["transparency"] = picture.info["transparency"]
             with open(file, "wb") if isinstance(file, str | os.PathLike) else nullcontext(file) as opened:
@@ -227,7 +229,7 @@ def write_picture(
             return
         picture = picture.to_pil()
     told = save_options(file_format, provenance, picture.info)
-    typed = well_typed(picture.info, picture.mode)
+    typed = drop_mistyped(picture.info, picture.mode)
     if typed.keys() != picture.info.keys():  # Pillow goes by what is there, of whatever kind it is
         picture = picture.copy()
         picture.info = typed
@@ -239,7 +241,7 @@ def same_pixels(one: Photo, other: Photo) -> bool:
     return np.array_equal(one.pixels, other.pixels) and one.palette == other.palette
 
 
-def fitting_profile(info: dict[str, Any], mode: str) -> dict[str, Any]:
+def drop_foreign_profile(info: dict[str, Any], mode: str) -> dict[str, Any]:
     """`info` without a colour profile that says of itself that it is of another mode's colours."""
     space = info.get("icc_profile", b"")[16:20]
     if mode in _PROFILE_SPACES.get(space, (mode,)):

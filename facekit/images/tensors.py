@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facekit.images.photo import Photo, fitting_profile, from_float
+from facekit.images.photo import Photo, drop_foreign_profile, from_float
 from facekit.images.tint import Tint, apply_tint
 
 OutputType = Literal["pil", "photo", "np", "pt"]
@@ -117,7 +117,7 @@ def deliver_squares(squares: Sequence[np.ndarray], output_type: str, photo: Phot
         return []
     info = {}
     if photo is not None and "icc_profile" in photo.info:
-        info = fitting_profile({"icc_profile": photo.info["icc_profile"]}, "RGB")
+        info = drop_foreign_profile({"icc_profile": photo.info["icc_profile"]}, "RGB")
     if output_type in ("pil", "photo"):
         deep = photo is not None and photo.is_deep and output_type == "photo"
         squares = [from_float(square, np.uint16 if deep else np.uint8) for square in squares]

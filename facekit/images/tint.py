@@ -39,7 +39,7 @@ class Tint:
 
     offsets: np.ndarray
 
-    def colors(self, luminance: np.ndarray) -> np.ndarray:
+    def colorize(self, luminance: np.ndarray) -> np.ndarray:
         """Luminances float32 `[...]` in [0, 1] as colours float32 `[..., 3]` in [0, 1]."""
         if not self.offsets.any():
             return np.repeat(luminance[..., None], 3, axis=-1)
@@ -52,16 +52,16 @@ class Tint:
         """How far colours may lie off the tone."""
         return TOLERANCE + RANGE_SHARE * float(np.ptp(self.offsets, axis=0).max())
 
-    def strangers(self, colors: np.ndarray) -> np.ndarray:
+    def find_strangers(self, colors: np.ndarray) -> np.ndarray:
         """Which colours float32 `[..., 3]` in [0, 1] the tone does not have, bool `[...]`."""
-        return np.abs(colors - self.colors(colors @ LUMA)).max(axis=-1) > self.tolerance
+        return np.abs(colors - self.colorize(colors @ LUMA)).max(axis=-1) > self.tolerance
 
     def fits(self, colors: np.ndarray) -> bool:
         """Whether colours float32 `[N, 3]` in [0, 1] are those of the tone, but for a few."""
-        return not len(colors) or float(self.strangers(colors).mean()) <= STRAY
+        return not len(colors) or float(self.find_strangers(colors).mean()) <= STRAY
 
 
-def tint_of(photo: Photo, hole: np.ndarray | None = None) -> Tint | None:
+def find_tint(photo: Photo, hole: np.ndarray | None = None) -> Tint | None:
     """The tone of a photo without colours, None for one in colour.
 
     What the hole bool `[H, W]` hides is looked at only where the rest is too little or too plain to tell: scribbles on
@@ -71,17 +71,17 @@ def tint_of(photo: Photo, hole: np.ndarray | None = None) -> Tint | None:
     alpha = photo.alpha
     if alpha is not None:
         visible &= alpha > 0
-    colors, seen = _shrunk(photo.rgb, visible, PHOTO_SIDE)
+    colors, seen = _shrink(photo.rgb, visible, PHOTO_SIDE)
     for part, least_range in ((colors[seen], EVIDENT_RANGE), (colors.reshape(-1, 3), 0)):
         luminance = part @ LUMA
         middle = luminance[(luminance > MIDDLE[0]) & (luminance < MIDDLE[1])]
         if len(middle) >= EVIDENCE * seen.size and np.ptp(np.percentile(middle, (5, 95))) >= least_range:
-            tint = _measured(part, luminance)
+            tint = _measure(part, luminance)
             return tint if tint.fits(part) else None
     return None
 
 
-def tints_of(
+def find_tints(
     photo: Photo, hole: np.ndarray | None, squares: Sequence[tuple[np.ndarray, np.ndarray | None]]
 ) -> list[Tint | None]:
     """The tone that each square cut from a photo has to keep; None where it shows colour, or the photo does.
@@ -91,14 +91,14 @@ def tints_of(
         hole: what is filled, bool `[H, W]`; None where nothing is hidden.
         squares: what the networks see, float32 `[S, S, 3]` in [0, 1], and the hole in it, bool `[S, S]` or None.
     """
-    tint = tint_of(photo, hole) if squares else None
+    tint = find_tint(photo, hole) if squares else None
     if tint is None:
         return [None] * len(squares)
     kept = []
     for image, own in squares:
         visible = np.ones(image.shape[:2], dtype=bool) if own is None else ~own
         # Of a wide gray scene a small face in colour is next to nothing, of its own square it is not.
-        colors, seen = _shrunk(image, visible, SQUARE_SIDE)
+        colors, seen = _shrink(image, visible, SQUARE_SIDE)
         kept.append(tint if tint.fits(colors[seen]) else None)
     return kept
 
@@ -110,14 +110,14 @@ def apply_tint(picture: np.ndarray, tint: Tint | None, painted: np.ndarray | Non
     """
     if tint is None:
         return picture
-    toned = tint.colors(picture @ LUMA)
+    toned = tint.colorize(picture @ LUMA)
     if painted is None or not painted.any():
         return toned
     weight = cv2.GaussianBlur(painted.astype(np.float32), (0, 0), PAINT_EDGE * picture.shape[0])[..., None]
     return toned + (picture - toned) * weight
 
 
-def _shrunk(rgb: np.ndarray, visible: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+def _shrink(rgb: np.ndarray, visible: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean colours float32 `[h, w, 3]` of a picture's parts, and which of these are wholly visible bool `[h, w]`."""
     height, width = visible.shape
     shrink = min(side / max(height, width), 1 / LEAST_SHRINK)
@@ -127,7 +127,7 @@ def _shrunk(rgb: np.ndarray, visible: np.ndarray, side: int) -> tuple[np.ndarray
     return colors, hidden == 0
 
 
-def _measured(colors: np.ndarray, luminance: np.ndarray) -> Tint:
+def _measure(colors: np.ndarray, luminance: np.ndarray) -> Tint:
     """The mean colour at each luminance, of colours float32 `[N, 3]`."""
     places = np.rint(np.clip(luminance, 0, 1) * (LEVELS - 1)).astype(np.intp)
     sums = [np.bincount(places, weights, LEVELS) for weights in (colors - luminance[:, None]).T]

@@ -13,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from facekit.hub.cache import check_downloads
-from facekit.hub.errors import explained
+from facekit.hub.errors import explain_errors
 from facekit.models.fast.fold import fold_parts
 from facekit.models.precision import HALVES, check_fits, find_kept_in_float32
 
@@ -69,7 +69,7 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
             check_downloads(folder)
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         try:
-            with explained(pretrained_model_name_or_path, kwargs.get("revision")):
+            with explain_errors(pretrained_model_name_or_path, kwargs.get("revision")):
                 return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         finally:
             # A damaged file may load, or fail with an error that does not tell why.

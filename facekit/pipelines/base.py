@@ -1,6 +1,6 @@
-"""What all pipelines do: load, read photos, run squares through networks in parts, deliver results.
+"""What all pipelines do: load models, read photos, run squares through networks in parts, deliver results.
 
-The walk of a call: `load_images` -> `facekit.faces.jobs` (find faces, cut squares) -> `SampleOrder` (order and
+The steps of a call: `load_images` -> `facekit.faces.jobs` (find faces, cut squares) -> `SampleOrder` (order and
 randomness) -> `facekit.images.tensors.to_batch` -> the pipeline's own networks -> `to_pictures` ->
 `FacekitPipeline.finish` (paint or paste, deliver).
 """
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from facekit.faces.detect import Face
 from facekit.faces.jobs import PhotoJob
-from facekit.hub.errors import explained
+from facekit.hub.errors import explain_errors
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch
 from facekit.models.base import VerifiedModelMixin
@@ -46,9 +46,9 @@ class SampleOrder:
         photos: the photo of each pair.
         counts: how many squares each photo has.
         num_images: candidates of each pair.
-        owners: for every sample its pair.
-        sources: alike, its square among the squares of all photos.
-        candidates: alike, which candidate of its pair it belongs to.
+        owners: the pair of each sample.
+        sources: the square of each sample, counted over the squares of all photos.
+        candidates: which candidate of its pair each sample belongs to, from 0.
     """
 
     photos: list[int]
@@ -60,7 +60,13 @@ class SampleOrder:
 
     @classmethod
     def of(cls, counts: Sequence[int], num_images: int = 1, photos: Sequence[int] | None = None) -> Self:
-        """The order of photos with `counts` squares each; `photos` of the pairs, by default each photo once."""
+        """Order the samples.
+
+        Args:
+            counts: how many squares each photo has.
+            num_images: candidates of each pair.
+            photos: the photo of each pair; by default each photo is one pair.
+        """
         photos = range(len(counts)) if photos is None else photos
         first = np.cumsum([0, *counts])
         rows = [
@@ -78,7 +84,7 @@ class SampleOrder:
         return len(self.sources)
 
     def results(self) -> Iterator[tuple[int, slice]]:
-        """For every result its photo and its samples."""
+        """The photo of each result, and which samples make it, in the order of the results."""
         start = 0
         for photo in self.photos:
             for _ in range(self.num_images):
@@ -89,11 +95,19 @@ class SampleOrder:
 def check_generators(
     generator: Generators, count: int, what: str = "photos"
 ) -> torch.Generator | list[torch.Generator] | None:
-    """The source of randomness as a call goes on with it: one, or a list with one for each of `count` photos.
+    """Check a call's sources of randomness: one, or a list with one for each of `count` photos.
+
+    Args:
+        generator: None: the global one of PyTorch.
+        count: how many there must be in a list.
+        what: what messages call those that are counted.
+
+    Returns:
+        What was given, a tuple as a list.
 
     Raises:
         TypeError: something else than generators.
-        ValueError: more or fewer of them than photos.
+        ValueError: a list of another length.
     """
     given: torch.Generator | list[torch.Generator] | None
     given = list(generator) if isinstance(generator, list | tuple) else generator
@@ -111,10 +125,13 @@ def check_generators(
 def check_known_faces(
     known_faces: Sequence[Sequence[Face]] | None, count: int
 ) -> Sequence[Sequence[Face] | None]:
-    """The faces of each of `count` photos that were found before; None where they are to be sought.
+    """Check the faces that were found before in each of `count` photos.
+
+    Returns:
+        For each photo its faces; None for each where none were given, so that the photos are searched.
 
     Raises:
-        ValueError: more or fewer lists than photos.
+        ValueError: not one list of faces for each photo.
     """
     if known_faces is None:
         return [None] * count
@@ -128,7 +145,12 @@ def check_known_faces(
 def split_generators(
     generator: torch.Generator | list[torch.Generator] | None, owners: list[int]
 ) -> list[torch.Generator]:
-    """Make one CPU generator for each sample, so that batches and devices do not change what is drawn."""
+    """Make one CPU generator for each sample, so that batches and devices do not change what is drawn.
+
+    Args:
+        generator: one for all samples, or one for each owner.
+        owners: the owner of each sample; one after the other draws the seed of its generator.
+    """
     generators = []
     for owner in owners:
         source = generator[owner] if isinstance(generator, list) else generator
@@ -139,12 +161,12 @@ def split_generators(
 
 
 def run_in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int) -> torch.Tensor:
-    """Join what `compute` gives for the rows 0 to `count` - 1, at most `most` at a time."""
+    """Compute the rows 0 to `count` - 1, at most `most` at a time, and join them. `count` must be 1 or more."""
     return torch.cat([compute(slice(start, min(start + most, count))) for start in range(0, count, most)])
 
 
 class FacekitPipeline(DiffusionPipeline):
-    """What facekit's pipelines add to diffusers': errors that say the way out, and the walk that they share."""
+    """What all pipelines of facekit share: the steps of a call, and errors that say what to do."""
 
     model_cpu_offload_seq: str | None = None  # type: ignore[assignment]  # diffusers' types know only its None
     _offload_device: torch.device | str
@@ -152,9 +174,9 @@ class FacekitPipeline(DiffusionPipeline):
 
     @property
     def interrupt(self) -> bool:
-        """Whether the call that runs is to end after its present step; a callback sets it, or diffusers' `_interrupt`.
+        """Whether the call that is running is to end after its present step; a callback may set it.
 
-        Every call begins with False.
+        Every call begins with False. It is diffusers' `_interrupt`.
         """
         return self._interrupt
 
@@ -164,9 +186,9 @@ class FacekitPipeline(DiffusionPipeline):
 
     @property
     def components(self) -> dict[str, Any]:
-        """All that the pipeline is made of: `type(pipe)(**pipe.components)` is one like it with the same networks.
+        """The networks, the scheduler and the values that are saved with the model, by the names of the arguments.
 
-        To diffusers' networks and schedulers it adds the values that are saved with the model.
+        `type(pipe)(**pipe.components)` is another pipeline with the same networks.
         """
         _, saved = self._get_signature_keys(self)
         return super().components | {name: self.config[name] for name in saved}
@@ -204,16 +226,16 @@ class FacekitPipeline(DiffusionPipeline):
             OSError: there is no such model or revision, no access to it, the Hub cannot be reached, or the
                 download broke off.
         """
-        with explained(pretrained_model_name, kwargs.get("revision")):
+        with explain_errors(pretrained_model_name, kwargs.get("revision")):
             return super().download(pretrained_model_name, **kwargs)
 
     def enable_sequential_cpu_offload(
         self, gpu_id: int | None = None, device: torch.device | str | None = None
     ) -> None:
-        """Keep the weights on the CPU; each layer's come to the device for the time that it computes.
+        """Keep the weights on the CPU; those of each layer are on the device only while it computes.
 
-        Least memory, and slow. Arguments and errors are diffusers'. Layers that read the weights of their own parts
-        come as a whole.
+        This needs least memory and most time. Arguments and errors are those of diffusers. Layers that read the weights
+        of their own parts are moved as a whole.
         """
         super().enable_sequential_cpu_offload(gpu_id, device)  # type: ignore[arg-type]  # None is their default
         for network in self.components.values():
@@ -274,7 +296,7 @@ class FacekitPipeline(DiffusionPipeline):
 
     @staticmethod
     def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-        """Raise ValueError, naming the argument, unless the value is one of the words."""
+        """Raise ValueError, naming the argument, unless the value is one of `choices`."""
         if value not in choices:
             what = "{argument} is {value!r}; choose one of {choices}."
             known = ", ".join(map(repr, choices))
@@ -297,7 +319,7 @@ class FacekitPipeline(DiffusionPipeline):
         timestep: int,
         **tensors: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Hand a step's tensors, those of `names`, to the caller's function; gives what it wants changed."""
+        """Call the caller's function with the tensors in `names`; returns those that it wants replaced, by name."""
         if callback is None:
             return {}
         callback_kwargs = {}
@@ -350,7 +372,7 @@ class FacekitPipeline(DiffusionPipeline):
 
     @staticmethod
     def collect_notes(jobs: Sequence[PhotoJob], output_type: str) -> list[Note]:
-        """The notes of all photos, with the photos' names in front when there are several."""
+        """The notes of all photos for a result of this type, with the photos' names in front when there are several."""
         return [
             note for place, job in enumerate(jobs) for note in job.label_notes(place, len(jobs), output_type)
         ]

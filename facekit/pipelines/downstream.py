@@ -42,7 +42,7 @@ class RestoredLandmarks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RestoredEmotions:
-    """What an emotion recogniser says of every restored face, before and after.
+    """The emotion that a recogniser sees in every restored face, before and after.
 
     Attributes:
         image: the restored photo.
@@ -73,21 +73,21 @@ def restored_landmarks(
         detector: five points by a detector of `facekit.faces.detect_faces` (a name or a callable), or "fan": 68
             points of one face by face-alignment's FAN, which the thesis uses (extra `landmarks`).
         find: a function uint8 `[H, W, 3]` -> points `[P, 2]` or None, in place of the detector.
-        options: of `FaceRestorePipeline.__call__`, for example `aligned=True` or `fidelity`. It looks for the faces
-            to restore by its own option of that kind, the bundled detector.
+        options: further arguments of the pipeline's call, for example `aligned=True` or `fidelity`. The faces to
+            restore are found by the bundled detector, whatever `detector` is.
 
     Raises:
-        WeightsUnavailable: FAN is asked for and not to be had.
-        ValueError: what the detector or the pipeline refuses; one photo and one result are the rule here.
+        WeightsUnavailable: FAN is asked for and cannot be loaded.
+        ValueError: what the detector or the pipeline refuses, or an option that would give more than one result.
     """
     _check_options(options)
     picture = load_image(photo)
     if find is None and detector == FAN:
         find = fan_landmarks()
-    before = _points(as_uint8(picture.rgb), detector, find)
+    before = _find_points(as_uint8(picture.rgb), detector, find)
     output = _restore(picture, pipeline, options)
     (restored,) = expect_kind(output.images, Image.Image)
-    after = _points(as_uint8(load_image(restored).rgb), detector, find)
+    after = _find_points(as_uint8(load_image(restored).rgb), detector, find)
     return RestoredLandmarks(restored, before, after, list(output.notes))
 
 
@@ -108,8 +108,8 @@ def restored_emotions(
             network in the thesis.
 
     Raises:
-        WeightsUnavailable: emotiefflib or its weights are not to be had; nothing was restored then.
-        ValueError: what the pipeline refuses.
+        WeightsUnavailable: emotiefflib or its weights cannot be loaded; nothing was restored then.
+        ValueError: what the pipeline refuses, or an option that would give more than one result.
     """
     _check_options(options)
     picture = load_image(photo)
@@ -141,7 +141,7 @@ def _restore(
     return pipeline(photo, **options)
 
 
-def _points(rgb: np.ndarray, detector: str | Detector, find: Landmarks | None) -> list[np.ndarray]:
+def _find_points(rgb: np.ndarray, detector: str | Detector, find: Landmarks | None) -> list[np.ndarray]:
     if find is None:
         return [face.landmarks for face in detect_faces(np.ascontiguousarray(rgb), detector=detector)]
     points = find(np.ascontiguousarray(rgb))

@@ -146,7 +146,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         Args:
             image: what `facekit.images.photo.load_image` takes, one or a list.
             mask: what `facekit.images.masks.load_mask` takes, one for all photos or one for each. White is filled;
-                the table at the head of that module tells of colours, labels and transparency.
+                for colours, labels and transparency see the table at the head of that module.
             region: "face": every face that the mask touches is aligned, filled and put back; what the mask
                 covers beyond the faces is filled as in "image", with a note. "image": squares around the
                 holes, for any subject.
@@ -155,12 +155,12 @@ class FaceInpaintPipeline(FacekitPipeline):
             aligned: the photos are aligned faces already: no detection, the whole picture is one square.
             faces: which faces to fill: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
-            known_faces: for each photo all its faces, where they were found before: nothing is sought.
+            known_faces: for each photo all its faces, if they were found before; then no photo is searched.
             num_inference_steps: reasoning steps T; the published model was trained with 3.
-            match_tones: after the last step (and in every returned one) take a step in tone along the rim away,
-                see `facekit.pipelines.tones`; None does what the model's configuration says.
+            match_tones: remove steps in tone along the rim of the hole from the result and from every returned step,
+                see `facekit.pipelines.tones`; None: as the model's configuration says.
             return_steps: also return every step's picture and residual map.
-            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`; command line and demo do.
+            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             generator: source of the noise maps; a list has one for each photo.
             max_batch_size: largest number of squares the network sees at once; results do not depend on it
                 beyond rounding.
@@ -170,12 +170,13 @@ class FaceInpaintPipeline(FacekitPipeline):
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each step; it may
                 return a dict with a new "image". Setting `pipeline.interrupt = True` in it ends the reasoning there.
             callback_on_step_end_tensor_inputs: which of "image" (present fill `[N, 3, S, S]` in [-1, 1]),
-                "residual" (alike) and "mask" `[N, 1, S, S]` the callback receives; N counts squares.
+                "residual" (the step's change, `[N, 3, S, S]`) and "mask" (`[N, 1, S, S]`, 1 = hole) the callback
+                receives; N counts squares.
 
         Raises:
             FileNotFoundError: a photo or mask does not exist.
             TypeError: a photo or mask of an unknown kind.
-            ValueError: bad settings; a photo or mask that is refused (see `load_image`, `load_mask`); no
+            ValueError: bad settings; a photo or mask that cannot be used (see `load_image`, `load_mask`); no
                 face, or none under the mask, with `region="face"`.
         """
         # 1. Check the settings
@@ -230,7 +231,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             # 5. Reasoning steps
             with self.progress_bar(total=num_inference_steps) as progress_bar:
                 for step in range(num_inference_steps):
-                    residual = self._residual(network, fill, holes, noise_source, max_batch_size)
+                    residual = self._predict_residual(network, fill, holes, noise_source, max_batch_size)
                     fill = (fill + residual) * holes + known * (1 - holes)
 
                     tensors = {"image": fill, "residual": residual, "mask": holes}
@@ -268,7 +269,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
-    def _residual(
+    def _predict_residual(
         self,
         network: ResidualInpainter,
         fill: torch.Tensor,

@@ -1,4 +1,4 @@
-"""`FaceRestorePipeline`: damaged faces come back sharp, as the same persons (VSPBFR, thesis Chapter 3)."""
+"""`FaceRestorePipeline`: damaged faces become sharp and stay the same persons (VSPBFR, thesis Chapter 3)."""
 
 import copy
 from collections.abc import Sequence
@@ -58,9 +58,9 @@ class FaceRestoreOutput(BaseOutput):
             every face before and after; None without an identity encoder.
         aligned_inputs: with `return_aligned`, for each entry of `images` the aligned faces as the networks
             saw them, `[S, S]`; else None.
-        aligned_outputs: alike, the restored faces.
-        style_prompts: alike, for every face the list of pictures that the prior makes of the codes after each
-            denoising step (thesis Fig. 3.7).
+        aligned_outputs: with `return_aligned`, the same faces restored; else None.
+        style_prompts: with `return_aligned`, for every face of each entry of `images` the list of pictures that the
+            prior makes of the codes after each denoising step (thesis Fig. 3.7); else None.
         notes: remarks for the user, for example that no face was found.
     """
 
@@ -87,7 +87,7 @@ class FaceRestorePipeline(FacekitPipeline):
         scheduler: the denoising steps.
         prior: the StyleGAN2 generator.
         restorer: the restoration auto-encoder.
-        identity_encoder: optional; with it the output tells how alike each face stayed.
+        identity_encoder: optional; with it the output says how similar each restored face is to the given one.
     """
 
     model_cpu_offload_seq = "style_encoder->code_diffuser->prior->restorer->identity_encoder"
@@ -186,10 +186,10 @@ class FaceRestorePipeline(FacekitPipeline):
                 is continued by reflection, with a note.
             faces: which faces to restore: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
-            known_faces: for each photo all its faces, where they were found before: nothing is sought.
+            known_faces: for each photo all its faces, if they were found before; then no photo is searched.
             min_face_size: smaller faces are left as they are, with a note; pixels, shorter side of the box.
-            fidelity: share of the difference between input and restored face, seen at 16 x 16 cells, that is
-                added back. At 0 the picture is the network's own; at 1 its coarse structure (place, shape,
+            fidelity: share, 0 to 1, of the difference between input and restored face, averaged over 16 x 16 cells,
+                that is added back. At 0 the picture is the network's own; at 1 its coarse structure (place, shape,
                 shading and colour of the features) is the input's and the network gives the detail. As it
                 rises the result moves towards the input, and identity similarity with it.
             num_inference_steps: denoising steps; None is the number the diffuser was trained with (4).
@@ -202,7 +202,7 @@ class FaceRestorePipeline(FacekitPipeline):
             background: called with each photo's colours `[H, W, 3]` (own depth), returns them enlarged by one
                 factor; the faces are pasted into that.
             return_aligned: also return the aligned faces before and after, and the style prompts.
-            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`; command line and demo do.
+            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             max_batch_size: largest number of faces the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
             output_type: "pil", "photo", "np" or "pt", see `FaceRestoreOutput`.
@@ -216,7 +216,7 @@ class FaceRestorePipeline(FacekitPipeline):
         Raises:
             FileNotFoundError: a photo does not exist.
             TypeError: a photo of an unknown kind.
-            ValueError: bad settings, a photo that is refused (see `load_image`), a face index that a photo
+            ValueError: bad settings, a photo that cannot be used (see `load_image`), a face index that a photo
                 does not have, or `latents` or `z` of another shape.
         """
         # 1. Check the settings
@@ -297,7 +297,7 @@ class FaceRestorePipeline(FacekitPipeline):
             self.check_finite(predicted, self.restorer.dtype)
             result = keep_coarse_structure(predicted, samples, fidelity).clamp(-1, 1)
 
-            # 8. How alike did the faces stay?
+            # 8. Measure how similar the faces are to the given ones
             identity = self.identity_encoder
             if identity is not None:
                 similarities = run_in_parts(
@@ -401,7 +401,7 @@ class FaceRestorePipeline(FacekitPipeline):
 
 
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:
-    """Add back `fidelity` times the difference damaged - restored `[B, 3, S, S]`, seen at 16 x 16 cells."""
+    """Add `fidelity` (0 to 1) times the difference damaged - restored `[B, 3, S, S]`, averaged over 16 x 16 cells."""
     if fidelity == 0:
         return restored
     coarse = F.adaptive_avg_pool2d(damaged - restored, FIDELITY_CELLS)

@@ -1,4 +1,4 @@
-"""Faces of nobody: pictures that a StyleGAN2 prior makes of random, or of mixed, style codes."""
+"""Faces of people who do not exist: pictures that a StyleGAN2 prior makes of random or mixed style codes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from facekit.hub.starters import starter
 from facekit.models.stylegan2 import StyleGAN2Generator
-from facekit.provenance import watermarked_picture
+from facekit.provenance import watermark_picture
 
 CODES_FILE = "style_codes.safetensors"
 
@@ -42,7 +42,7 @@ def mix_style_codes(
 
 
 def load_style_codes(source: str | Path) -> torch.Tensor | None:
-    """Codes of training faces that a prior's folder or Hub repository brings, [M, n, D]; None where it has none."""
+    """Codes of training faces in a prior's folder or Hub repository, [M, n, D]; None where it has none."""
     file = Path(source) / CODES_FILE
     if not Path(source).is_dir():
         try:
@@ -61,16 +61,19 @@ def sample_faces(
     device: str | torch.device = "cpu",
     watermark: bool = False,
 ) -> list[Image.Image]:
-    """Pictures of people who do not exist.
+    """Make pictures of people who do not exist.
 
     Args:
         count: how many.
-        source: folder or Hub id of a `StyleGAN2Generator`; None is the bundled starter. Where it brings codes of
+        source: folder or Hub id of a `StyleGAN2Generator`; None is the bundled starter. Where it has codes of
             training faces, those are mixed; otherwise its mapping network makes the codes.
-        truncation_psi: 1 is the full variety, towards 0 the pictures approach the mean face.
+        truncation_psi: 0 to 1. 1 is the full variety; the nearer to 0, the nearer the pictures are to the mean face.
         generator: CPU generator; the same state gives the same pictures.
         device: where the prior runs.
         watermark: mark the pictures invisibly, see `facekit.provenance.watermark`.
+
+    Returns:
+        RGB images of the prior's size.
 
     Raises:
         OSError: there is no such model.
@@ -92,5 +95,5 @@ def sample_faces(
         image = prior(**given, truncation_psi=truncation_psi, noise="fixed").image[0]
         pixels = image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
         picture = Image.fromarray(pixels.cpu().numpy())
-        pictures.append(watermarked_picture(picture) if watermark else picture)
+        pictures.append(watermark_picture(picture) if watermark else picture)
     return pictures

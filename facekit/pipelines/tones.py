@@ -10,7 +10,7 @@ SMOOTHING = 5  # side of the window that bridges the band
 
 
 def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
-    """Take a step in tone along the rim of the hole away, and fade that correction into the hole.
+    """Remove steps in tone along the rim of the hole, with a correction that fades into the hole.
 
     Along the rim the local means of both sides should agree. Their difference is interpolated smoothly over the
     hole (pull-push: means over ever larger squares, the finest that knows something wins) and added: the idea of
@@ -19,26 +19,26 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
 
     Args:
         fill: completed pictures [N, 3, H, W] in [-1, 1].
-        known: the pictures with any content in the hole, alike.
+        known: the pictures before, [N, 3, H, W] in [-1, 1]; what they show in the hole does not count.
         holes: [N, 1, H, W], 1 = hole.
 
     Returns:
         [N, 3, H, W], unchanged outside the hole. A picture without known pixels comes back as it is.
     """
     outside = 1 - holes
-    rim = holes * _grown(outside, 1)
-    band = holes * _grown(outside, BAND)
+    rim = holes * _grow(outside, 1)
+    band = holes * _grow(outside, BAND)
     # A hole too narrow to have an inside is judged by its band.
-    inside = torch.where(_grown(holes - band, REACH // 2) > 0, holes - band, holes)
+    inside = torch.where(_grow(holes - band, REACH // 2) > 0, holes - band, holes)
     difference = (_local_mean(known, outside, REACH) - _local_mean(fill, inside, REACH)) * rim
     matched = fill + _spread(difference, rim) * holes
     sides = outside + (holes - band)
     bridged = _local_mean(torch.where(outside > 0, known, matched), sides, SMOOTHING)
-    has_sides = _grown(sides, SMOOTHING // 2)
+    has_sides = _grow(sides, SMOOTHING // 2)
     return torch.where(band * has_sides > 0, bridged, matched)
 
 
-def _grown(mask: Tensor, by: int) -> Tensor:
+def _grow(mask: Tensor, by: int) -> Tensor:
     return F.max_pool2d(mask, 2 * by + 1, 1, by)
 
 

@@ -30,7 +30,7 @@ from facekit.version import __version__
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-__all__ = ["Inspection", "Provenance", "add_watermark", "describe", "inspect", "save", "watermarked_picture"]
+__all__ = ["Inspection", "Provenance", "add_watermark", "describe", "inspect", "save", "watermark_picture"]
 
 # Where huggingface_hub keeps a downloaded revision.
 SNAPSHOT = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
@@ -73,14 +73,14 @@ def add_watermark(photo: Photo, before: Photo | np.ndarray | None = None) -> Pho
                 f"{old.shape[1]}x{old.shape[0]}; the mark needs two of one size."
             )
         where = (old != rgb).any(-1)
-    return photo.edited(mark(rgb, where), where) if where.any() else photo
+    return photo.recolor(mark(rgb, where), where) if where.any() else photo
 
 
 @overload
-def watermarked_picture(image: Photo) -> Photo: ...
+def watermark_picture(image: Photo) -> Photo: ...
 @overload
-def watermarked_picture(image: Image.Image) -> Image.Image: ...
-def watermarked_picture(image: Image.Image | Photo) -> Image.Image | Photo:
+def watermark_picture(image: Image.Image) -> Image.Image: ...
+def watermark_picture(image: Image.Image | Photo) -> Image.Image | Photo:
     """Mark a picture that a model made as a whole, all over; it comes back as the type that was given."""
     marked = add_watermark(load_image(image, max_pixels=None))
     return marked if isinstance(image, Photo) else marked.to_pil()

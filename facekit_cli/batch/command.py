@@ -16,9 +16,9 @@ from facekit_cli.batch.journal import Group, Journal
 from facekit_cli.batch.sources import Item, Source, open_source, seed_of
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
-from facekit_cli.loop import FATAL, failure, say_skipped
+from facekit_cli.loop import FATAL, describe_failure, say_skipped
 from facekit_cli.options import DTYPES, add_provenance_option
-from facekit_cli.photos import check_writable, numbered, suffix_of, why_too_long
+from facekit_cli.photos import check_writable, number_paths, suffix_of, why_too_long
 from facekit_cli.restoring import (
     Restored,
     add_restore_options,
@@ -28,7 +28,7 @@ from facekit_cli.restoring import (
     restore,
     settings_of,
 )
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -113,7 +113,7 @@ def _run(argv: Sequence[str] | None) -> int:
             with suppress(Exception):  # the others may be gone
                 state.destroy_process_group()
     except UsageError as error:
-        print(f"facekit_cli.batch restore: error: {own_words(error, args)}", file=sys.stderr)
+        print(f"facekit_cli.batch restore: error: {reword(error, args)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         raise
@@ -233,14 +233,14 @@ def work(
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            paths = numbered(args.output / item.stem, suffix_of(outcome.images[0].mode), args.candidates)
+            paths = number_paths(args.output / item.stem, suffix_of(outcome.images[0].mode), args.candidates)
             outcome.save(paths)
             names = [path.relative_to(args.output).as_posix() for path in paths]
             entry |= {"outputs": names} | outcome.entry()
         except Exception as error:  # whatever is wrong with one photo, the others go on
             if isinstance(error, OSError) and error.errno in FATAL:
                 raise
-            entry |= failure(error) | {"error": own_words(error, args)}
+            entry |= describe_failure(error) | {"error": reword(error, args)}
         entry["seconds"] = round(time.perf_counter() - start, 3)
         yield entry
         start = time.perf_counter()
@@ -275,7 +275,7 @@ def _restore_group(
 def _open(source: Source, item: Item, args: argparse.Namespace) -> "tuple[Path | Image.Image, Item]":
     """What `source.open` gives. Raises ValueError as well where the results would have too long a name."""
     photo, named = source.open(item)
-    paths = numbered(args.output / named.stem, ".png", args.candidates)
+    paths = number_paths(args.output / named.stem, ".png", args.candidates)
     reason = why_too_long(paths, faces_folder if args.save_faces else None)
     if reason:
         raise ValueError(reason)

@@ -1,1 +1,1 @@
-"""Subcommands of the `facekit` command: each module has what `facekit.methods` asks of a command."""
+"""Subcommands of the `facekit` command: each module has what `facekit.methods` requires of a command."""

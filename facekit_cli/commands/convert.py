@@ -1,4 +1,4 @@
-"""`facekit convert`: authors' published checkpoints -> folders for `from_pretrained`."""
+"""`facekit convert`: the authors' published checkpoints become folders for `from_pretrained`."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ GRIG_PARTS = ("pipeline", "projected-discriminator", "patch-discriminator")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     methods = parser.add_subparsers(title="methods", metavar="METHOD", dest="method", required=True)
     grig = methods.add_parser("grig", help="GRIG (few-shot generative residual image inpainting)")
     grig.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="the authors' .pth file")
@@ -82,7 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; 0 when the folder is written, 1 when the files cannot be read or do not fit."""
+    """Convert a checkpoint; 0 when the folder is written, 1 when the files cannot be read or do not fit."""
     if args.method == "grig" and not args.checkpoint.is_file():
         raise UsageError(f"the checkpoint {args.checkpoint} does not exist or is no file")
     occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))

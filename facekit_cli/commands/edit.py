@@ -19,10 +19,10 @@ from facekit_cli.options import (
     add_face_options,
     add_output_options,
     add_photos,
-    chosen_exemplar_face,
-    chosen_faces,
+    parse_exemplar_face,
+    parse_faces,
 )
-from facekit_cli.photos import check_writable, find_photos, matching_files, plan_outputs, result_stems
+from facekit_cli.photos import check_writable, find_photos, match_files, plan_outputs, result_stems
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ REFERENCES = {"exemplar": "self", "pose_from": "front"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     parser.add_argument(
         "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
@@ -139,19 +139,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
-    settings = _settings(args)
+    settings = _gather_settings(args)
     args.model = args.model or starter("face-edit")
     found = find_photos(args.photos)
     photos = found.photos
-    script = _script(args)
+    script = _read_script(args)
     drawings = {}
     for name in (*DRAWINGS, *REFERENCES):
         given = getattr(args, name)
         if given is not None and given != REFERENCES.get(name):
-            drawings[name] = matching_files(photos, Path(given), name.replace("_", " "))
+            drawings[name] = match_files(photos, Path(given), name.replace("_", " "))
     plan = plan_outputs(found, args, args.candidates)
     outputs = plan.outputs
-    sessions = _session_files(args, photos, outputs)
+    sessions = _plan_sessions(args, photos, outputs)
 
     def edit_one(pipeline: "FaceEditPipeline", guide: "TextGuide | None", photo: Path) -> dict[str, Any]:
         from facekit.images.photo import Photo
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
 
         pipeline = load_pipeline(FaceEditPipeline, args.model, pick_device(args.device), args.dtype)
         remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
-        guide = _ready(pipeline, args, settings, script)
+        guide = _prepare(pipeline, args, settings, script)
         work = partial(edit_one, pipeline, guide)
     details = {
         photo: {name: str(files[photo]) for name, files in drawings.items() if photo in files}
@@ -197,20 +197,20 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("edit", plan, details, work)
-    told = {key: getattr(args, key) for key in ("model", "device", "dtype")}
-    told |= {"script": str(args.script)} if script is not None else settings
-    return finish("edit", entries, told, args)
+    reported = {key: getattr(args, key) for key in ("model", "device", "dtype")}
+    reported |= {"script": str(args.script)} if script is not None else settings
+    return finish("edit", entries, reported, args)
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
+def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `EditSession.edit` but for pictures; refuses what cannot work without importing torch."""
     if args.candidates < 1:
         raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
     if (args.mask is None) == (args.script is None):
         raise UsageError("say what may change with --mask, or name edits with --script; not both")
     settings = {
-        "attributes": _numbers(args.attribute, "--attribute"),
-        "strengths": _numbers(args.strength, "--strength"),
+        "attributes": _parse_numbers(args.attribute, "--attribute"),
+        "strengths": _parse_numbers(args.strength, "--strength"),
         "prompt": args.prompt,
         "num_inference_steps": args.steps,
         "align_pose": not args.no_align_pose,
@@ -218,21 +218,21 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         "variety": args.variety,
         "truncation_psi": args.truncation,
         "noise": args.noise,
-        "faces": chosen_faces(args.faces),
-        "exemplar_face": chosen_exemplar_face(args.exemplar_face),
+        "faces": parse_faces(args.faces),
+        "exemplar_face": parse_exemplar_face(args.exemplar_face),
         "exemplar_aligned": args.aligned or args.exemplar_aligned,
         "seed": args.seed,
     }
     if args.script is not None:
         guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt")
-        said = [name for name in guided if name != "mask" and getattr(args, name)]
-        if said or args.candidates > 1:
-            option = f"--{said[0].replace('_', '-')}" if said else "--candidates"
+        given = [name for name in guided if name != "mask" and getattr(args, name)]
+        if given or args.candidates > 1:
+            option = f"--{given[0].replace('_', '-')}" if given else "--candidates"
             raise UsageError(f"a script says itself how to edit; leave out {option}")
     return settings
 
 
-def _numbers(given: Sequence[str], option: str) -> dict[str, float]:
+def _parse_numbers(given: Sequence[str], option: str) -> dict[str, float]:
     """`NAME=NUMBER` as a mapping."""
     numbers = {}
     for text in given:
@@ -246,7 +246,7 @@ def _numbers(given: Sequence[str], option: str) -> dict[str, float]:
     return numbers
 
 
-def _script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
+def _read_script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     if args.script is None:
         return None
     from facekit.images.photo import MAX_PIXELS
@@ -261,7 +261,7 @@ def _script(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     return edits
 
 
-def _session_files(
+def _plan_sessions(
     args: argparse.Namespace, photos: Sequence[Path], outputs: Mapping[Path, Any]
 ) -> dict[Path, Path]:
     if args.save_session is None:
@@ -275,7 +275,7 @@ def _session_files(
     return files
 
 
-def _ready(
+def _prepare(
     pipeline: "FaceEditPipeline",
     args: argparse.Namespace,
     settings: Mapping[str, Any],
@@ -287,7 +287,7 @@ def _ready(
     guide = None
     try:
         for edit in [settings] if script is None else script:
-            EditSettings.checked(
+            EditSettings.check(
                 edit.get("strengths"),
                 edit.get("attributes"),
                 pipeline.attribute_names,

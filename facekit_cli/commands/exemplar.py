@@ -1,4 +1,4 @@
-"""`facekit exemplar`: fill holes in faces after another face."""
+"""`facekit exemplar`: fill holes in faces in the manner of another face."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ from facekit_cli.options import (
     add_face_options,
     add_output_options,
     add_photos,
-    chosen_exemplar_face,
-    chosen_faces,
+    parse_exemplar_face,
+    parse_faces,
 )
-from facekit_cli.photos import find_photos, matching_files, plan_outputs
+from facekit_cli.photos import find_photos, match_files, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ result is the same whether it is filled alone or among others. Published models 
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     parser.add_argument(
         "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
@@ -105,19 +105,19 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     args.model = args.model or starter("exemplar-inpaint")
     settings = {
-        "exemplar_layers": _layers(args.exemplar_layers, "--exemplar-layers"),
+        "exemplar_layers": _parse_layers(args.exemplar_layers, "--exemplar-layers"),
         "exemplar_strength": args.strength,
         "truncation_psi": args.truncation,
         "noise": args.noise,
     }
-    photo_settings = {"recover": args.recover, "aligned": args.aligned, "faces": chosen_faces(args.faces)}
+    photo_settings = {"recover": args.recover, "aligned": args.aligned, "faces": parse_faces(args.faces)}
     photo_settings["watermark"] = args.provenance == "both"
-    style_layers = _layers(args.style_layers, "--style-layers", crossover=True)
+    style_layers = _parse_layers(args.style_layers, "--style-layers", crossover=True)
     found = find_photos(args.photos)
     photos = found.photos
-    masks = {} if args.mask is None else matching_files(photos, args.mask, "mask")
-    sketches = {} if args.sketch is None else matching_files(photos, args.sketch, "sketch")
-    exemplars = _exemplars_for(photos, args.exemplar)
+    masks = {} if args.mask is None else match_files(photos, args.mask, "mask")
+    sketches = {} if args.sketch is None else match_files(photos, args.sketch, "sketch")
+    exemplars = _match_exemplars(photos, args.exemplar)
     results = 1 if args.sweep else args.candidates * max(map(len, exemplars.values()))
     plan = plan_outputs(found, args, results)
     outputs = plan.outputs
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
         from facekit.images.photo import Photo
         from facekit.images.tensors import expect_kind
-        from facekit.provenance import watermarked_picture
+        from facekit.provenance import watermark_picture
 
         for kind, given, files in (("mask", args.mask, masks), ("sketch", args.sketch, sketches)):
             if given is not None and photo not in files:
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
             swept = pipeline.sweep(**call, **settings, **photo_settings | {"watermark": False})
             sheet = swept.grid()
             if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
-                sheet = watermarked_picture(sheet)
+                sheet = watermark_picture(sheet)
             save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline))
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
@@ -170,8 +170,8 @@ def run(args: argparse.Namespace) -> int:
 
         pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, pick_device(args.device), args.dtype)
         remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
-        encode = _encoder(pipeline, args)
-        second = _ready(pipeline, args, settings, style_layers, exemplars, encode)
+        encode = _make_encoder(pipeline, args)
+        second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)
         work = partial(fill, pipeline, encode, second)
     details = {
         photo: {
@@ -182,8 +182,8 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("exemplar", plan, details, work)
-    told = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
-    return finish("exemplar", entries, told | settings | {"style_layers": style_layers}, args)
+    reported = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
+    return finish("exemplar", entries, reported | settings | {"style_layers": style_layers}, args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -205,7 +205,7 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def _layers(text: str | None, option: str, crossover: bool = False) -> int | list[int] | None:
+def _parse_layers(text: str | None, option: str, crossover: bool = False) -> int | list[int] | None:
     """`4-6,9` as a list; a single number is a crossover where that is possible."""
     if text is None:
         return None
@@ -223,18 +223,18 @@ def _layers(text: str | None, option: str, crossover: bool = False) -> int | lis
     return layers
 
 
-def _exemplars_for(photos: Sequence[Path], given: Sequence[Path]) -> dict[Path, list[Path]]:
+def _match_exemplars(photos: Sequence[Path], given: Sequence[Path]) -> dict[Path, list[Path]]:
     if len(given) == 1:
-        return {photo: [file] for photo, file in matching_files(photos, given[0], "exemplar").items()}
+        return {photo: [file] for photo, file in match_files(photos, given[0], "exemplar").items()}
     for path in given:
         if not path.is_file():
             raise UsageError(f"the exemplar {path} does not exist or is no file")
     return {photo: list(given) for photo in photos}
 
 
-def _encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Encode:
-    """Encodes exemplars; those that all photos share only once."""
-    face = chosen_exemplar_face(args.exemplar_face)
+def _make_encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> Encode:
+    """What encodes exemplars; those that all photos share are encoded once."""
+    face = parse_exemplar_face(args.exemplar_face)
     last: dict[tuple[Path, ...], ExemplarCodes] = {}
 
     def encode(paths: list[Path]) -> "ExemplarCodes":
@@ -249,7 +249,7 @@ def _encoder(pipeline: "ExemplarInpaintPipeline", args: argparse.Namespace) -> E
     return encode
 
 
-def _ready(
+def _prepare(
     pipeline: "ExemplarInpaintPipeline",
     args: argparse.Namespace,
     settings: dict[str, Any],
@@ -258,7 +258,7 @@ def _ready(
     encode: Encode,
 ) -> "ExemplarCodes | None":
     """Refuse what no photo could be filled with; returns the codes of the second exemplar."""
-    from facekit.pipelines.exemplar.layers import second_layers
+    from facekit.pipelines.exemplar.layers import choose_second_layers
 
     try:
         layers = pipeline.check_inputs(
@@ -268,7 +268,7 @@ def _ready(
             raise ValueError("this model takes no sketch")
         second = None
         if args.second_exemplar is not None:
-            second_layers(style_layers, layers)
+            choose_second_layers(style_layers, layers)
             second = encode([args.second_exemplar])
         if len(args.exemplar) > 1 or args.exemplar[0].is_file():
             encode(next(iter(exemplars.values())))

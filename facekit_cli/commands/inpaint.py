@@ -17,9 +17,9 @@ from facekit_cli.options import (
     add_face_options,
     add_output_options,
     add_photos,
-    chosen_faces,
+    parse_faces,
 )
-from facekit_cli.photos import Plan, find_photos, matching_files, plan_outputs
+from facekit_cli.photos import Plan, find_photos, match_files, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ same whether it is filled alone or among others.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     parser.add_argument(
         "--mask",
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     if args.steps < 1:
         raise UsageError(f"--steps is {args.steps}; it must be 1 or more")
-    faces = chosen_faces(args.faces)
+    faces = parse_faces(args.faces)
     found = find_photos(args.photos)
-    masks = matching_files(found.photos, args.mask, "mask")
+    masks = match_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args)
     model = args.model or starter("face-inpaint")
     work = None
@@ -115,7 +115,7 @@ def _fill(
         output_type="photo",
     )
     (filled,) = expect_kind(result.images, Photo)
-    # An empty mask leaves a photo as it was, and then nothing is to be said of it.
+    # An empty mask leaves a photo as it was, and then it is not labelled as edited.
     provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline)
     save_picture(filled, plan.outputs[photo][0], provenance)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}

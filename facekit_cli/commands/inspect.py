@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from facekit_cli.arguments import file_path
 from facekit_cli.loop import say_skipped
-from facekit_cli.photos import check_report, find_photos, matching_files
+from facekit_cli.photos import check_report, find_photos, match_files
 from facekit_cli.results import write_json
-from facekit_cli.words import own_words
+from facekit_cli.words import reword
 
 if TYPE_CHECKING:
     from facekit.images.photo import Photo
@@ -37,7 +37,7 @@ in 10,000 is taken for marked.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     parser.add_argument(
         "photos", nargs="+", type=file_path, metavar="FILE", help="picture files, or folders of them"
     )
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what each picture tells; 0 when all could be read, else 1."""
+    """Print what is in each picture; 0 when all could be read, else 1."""
     from facekit.images.photo import load_image
     from facekit.provenance import inspect
 
@@ -57,32 +57,32 @@ def run(args: argparse.Namespace) -> int:
     failed = False
     paths, left_out = find_photos(args.photos)
     check_report(args.json)
-    masks = {} if args.mask is None else matching_files(paths, args.mask, "mask")
+    masks = {} if args.mask is None else match_files(paths, args.mask, "mask")
     for path in paths:
         try:
             photo = load_image(path)
             found = inspect(path, photo=photo)
-            entry = {"photo": str(path), "picture": _picture(path, photo)} | asdict(found)
+            entry = {"photo": str(path), "picture": _describe_picture(path, photo)} | asdict(found)
         except (OSError, ValueError) as error:
-            message = own_words(error, args)
+            message = reword(error, args)
             print(f"failed: {path}: {message}", file=sys.stderr)
             entries.append({"photo": str(path), "error": message})
             failed = True
             continue
         lines = [
-            f"picture: {_in_words(entry['picture'])}",
-            f"metadata: {_metadata(found)}",
-            f"watermark: {_watermark(found)}",
+            f"picture: {_say_picture(entry['picture'])}",
+            f"metadata: {_say_metadata(found)}",
+            f"watermark: {_say_watermark(found)}",
         ]
         if args.faces:
-            entry["faces"] = _faces(photo)
-            lines += _lines_of_faces(entry["faces"])
+            entry["faces"] = _find_faces(photo)
+            lines += _say_faces(entry["faces"])
         if args.mask is not None:
             try:
-                entry["mask"] = _mask(masks.get(path), path, photo, args.mask)
-                lines += _lines_of_mask(entry["mask"])
+                entry["mask"] = _measure_mask(masks.get(path), path, photo, args.mask)
+                lines += _say_mask(entry["mask"])
             except (OSError, ValueError) as error:
-                message = own_words(error, args)
+                message = reword(error, args)
                 print(f"failed: {path}: {message}", file=sys.stderr)
                 entry["mask"] = {"error": message}
                 failed = True
@@ -99,17 +99,17 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
+def _describe_picture(path: Path, photo: "Photo") -> dict[str, Any]:
     """What the file holds, as the other commands take it."""
     from PIL.ExifTags import Base
 
     from facekit.images.opening import open_header
-    from facekit.images.tint import tint_of
+    from facekit.images.tint import find_tint
 
     with open_header(path, str(path), None) as opened:
         form, orientation = opened.format, opened.getexif().get(Base.Orientation, 1)
     width, height = photo.size
-    tint = tint_of(photo)
+    tint = find_tint(photo)
     bits = {"bool": 1, "int32": 16}.get(photo.pixels.dtype.name, 8 * photo.pixels.dtype.itemsize)
     return {
         "format": form,
@@ -119,13 +119,13 @@ def _picture(path: Path, photo: "Photo") -> dict[str, Any]:
         "bits": bits,
         "colors": "many" if tint is None else "tone" if tint.offsets.any() else "gray",
         "transparency": photo.alpha is not None or "transparency" in photo.info,
-        "profile": _profile(photo.info.get("icc_profile")),
+        "profile": _name_profile(photo.info.get("icc_profile")),
         "orientation": orientation,
         "notes": list(photo.notes),
     }
 
 
-def _profile(content: bytes | None) -> str | None:
+def _name_profile(content: bytes | None) -> str | None:
     """Name of a colour profile, "unreadable" for one that is none; None without."""
     import io
 
@@ -139,7 +139,7 @@ def _profile(content: bytes | None) -> str | None:
         return "unreadable"
 
 
-def _in_words(picture: dict[str, Any]) -> str:
+def _say_picture(picture: dict[str, Any]) -> str:
     depth = f"{picture['bits']} bit" + ("s" if picture["bits"] > 1 else "")
     words = [f"{picture['format']}, {picture['width']}x{picture['height']}, mode {picture['mode']}, {depth}"]
     words += {"many": [], "tone": ["in one tone"], "gray": ["gray"]}[picture["colors"]]
@@ -150,7 +150,7 @@ def _in_words(picture: dict[str, Any]) -> str:
     return "; ".join([", ".join(words), *picture["notes"]])
 
 
-def _faces(photo: "Photo") -> list[dict[str, Any]]:
+def _find_faces(photo: "Photo") -> list[dict[str, Any]]:
     from facekit.faces import detect_faces
     from facekit.images.photo import as_uint8
 
@@ -164,7 +164,7 @@ def _faces(photo: "Photo") -> list[dict[str, Any]]:
     ]
 
 
-def _lines_of_faces(faces: list[dict[str, Any]]) -> list[str]:
+def _say_faces(faces: list[dict[str, Any]]) -> list[str]:
     lines = []
     for face in faces:
         left, top, right, bottom = (round(value) for value in face["box"])
@@ -173,7 +173,7 @@ def _lines_of_faces(faces: list[dict[str, Any]]) -> list[str]:
     return lines or ["faces: none found"]
 
 
-def _mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[str, Any]:
+def _measure_mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[str, Any]:
     """How much of the photo its mask marks as hole, and by which rule."""
     from facekit.images.masks import read_mask
 
@@ -184,23 +184,23 @@ def _mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[st
     return {"file": str(mask), "hole": share, "rule": reading.rule, "notes": reading.notes}
 
 
-def _lines_of_mask(mask: dict[str, Any]) -> list[str]:
-    from facekit.images.masks import percent
+def _say_mask(mask: dict[str, Any]) -> list[str]:
+    from facekit.images.masks import format_share
 
-    line = f"mask {mask['file']}: {percent(mask['hole'])} of the photo is hole ({mask['rule']})"
+    line = f"mask {mask['file']}: {format_share(mask['hole'])} of the photo is hole ({mask['rule']})"
     return [line, *(f"  {note}" for note in mask["notes"])]
 
 
-def _metadata(found: "Inspection") -> str:
-    told = found.metadata
-    if told is None:
+def _say_metadata(found: "Inspection") -> str:
+    origin = found.metadata
+    if origin is None:
         return "nothing about a model"
-    model = f", model {told.model}" if told.model else ""
-    revision = f", revision {told.revision}" if told.revision else ""
-    return f"{told.kind} ({told.source_type.rsplit('/', 1)[-1]}) by {told.software}{model}{revision}"
+    model = f", model {origin.model}" if origin.model else ""
+    revision = f", revision {origin.revision}" if origin.revision else ""
+    return f"{origin.kind} ({origin.source_type.rsplit('/', 1)[-1]}) by {origin.software}{model}{revision}"
 
 
-def _watermark(found: "Inspection") -> str:
+def _say_watermark(found: "Inspection") -> str:
     mark = found.watermark
     score = f"score {mark.score:.1f}, threshold {mark.threshold:.1f}"
     if not mark.found:

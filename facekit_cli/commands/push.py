@@ -1,4 +1,4 @@
-"""`facekit push`: a model folder or a Space to the Hub, looked through first."""
+"""`facekit push`: check a model folder or a Space and upload it to the Hub."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ one commit was made.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     parser.add_argument(
         "folder", type=file_path, help="model folder, exactly as it is to be on the Hub; or a Space's"
     )
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the plan, then push it; 0 when all went well."""
+    """Show the plan, then push it; 0 when all went well, 1 when there are problems or the Hub refuses."""
     from facekit.hub.publish import check_repo_id, plan_push, push
     from facekit.hub.publish_space import plan_space
 

@@ -1,4 +1,4 @@
-"""`facekit restore`: damaged faces come back sharp."""
+"""`facekit restore`: make damaged faces sharp."""
 
 import argparse
 from functools import partial
@@ -37,7 +37,7 @@ among others. For sub-folders, data sets and several GPUs see: python -m facekit
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     add_photos(parser)
     add_output_options(parser)
     add_restore_options(parser, batch_size=4)

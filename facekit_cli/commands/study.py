@@ -1,4 +1,4 @@
-"""`facekit study`: let people compare methods' outputs, and say what they chose."""
+"""`facekit study`: let people compare the outputs of methods, and sum up what they chose."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ this computer, one JSONL file a participant. --host 0.0.0.0 opens the page to th
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said to the command."""
+    """Add the command's arguments and options."""
     parser.add_argument(
         "methods", nargs="*", type=named_place, metavar="NAME=FOLDER", help="folders of outputs"
     )
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until it is interrupted, or print the summary."""
+    """Serve the page until it is interrupted, or print the summary; 0."""
     from facekit_cli.study.answers import Answers
 
     answers = Answers(args.answers)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from facekit.images.photo import as_uint8, load_image
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import pictures_in
+from facekit_cli.photos import list_pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def open_pictures(argument: str, split: str | None, size: int, count: int | None
     if not root.is_dir():
         raise UsageError(f"--data {root} is no folder")
     folder = root / split if split and (root / split).is_dir() else root
-    files = pictures_in(folder)[:count]
+    files = list_pictures(folder)[:count]
     if not files:
         splits = sorted(child.name for child in root.iterdir() if child.is_dir())
         there = f"; there are the folders {', '.join(splits)}: say --split" if splits else ""
@@ -111,7 +111,7 @@ def open_pictures(argument: str, split: str | None, size: int, count: int | None
 def reference_files(argument: str | None, data: Sequence[Pictures]) -> dict[str, list[Path]]:
     """Real pictures for the unpaired FID of each collection: `--reference`, or `train` beside the split."""
     if argument is not None:
-        files = pictures_in(Path(argument)) if Path(argument).is_dir() else []
+        files = list_pictures(Path(argument)) if Path(argument).is_dir() else []
         if not files:
             raise UsageError(f"--reference {argument} is no folder of pictures")
         return {pictures.name: files for pictures in data}
@@ -119,7 +119,7 @@ def reference_files(argument: str | None, data: Sequence[Pictures]) -> dict[str,
     for pictures in data:
         train = pictures.folder.parent / "train"
         if train.is_dir() and train != pictures.folder:
-            found[pictures.name] = pictures_in(train)
+            found[pictures.name] = list_pictures(train)
     return {name: files for name, files in found.items() if files}
 
 
@@ -133,7 +133,7 @@ def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _semantic_maps(root: Path, split: str) -> dict[str, Path]:
     for folder in (root / "semantic" / split, root / "semantic"):
-        files = pictures_in(folder) if folder.is_dir() else []
+        files = list_pictures(folder) if folder.is_dir() else []
         if files:
             return {file.stem: file for file in files}
     return {}

@@ -28,7 +28,7 @@ from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case
 from facekit_cli.evaluation.tables import MODALITIES, Table
 from facekit_cli.options import DTYPES
-from facekit_cli.photos import pictures_in
+from facekit_cli.photos import list_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -147,10 +147,10 @@ def _none(options: Mapping[str, Any], text: str) -> dict[str, Any]:
 def _class_on_hub(source: str) -> str:
     from diffusers import DiffusionPipeline
 
-    from facekit.hub.errors import explained
+    from facekit.hub.errors import explain_errors
 
     try:
-        with explained(source):
+        with explain_errors(source):
             return DiffusionPipeline.load_config(source)["_class_name"]
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"the model {source} cannot be loaded: ", error) from error
@@ -331,7 +331,7 @@ class OutputFolder:
             UsageError: some are missing.
         """
         folder = self.folders[key]
-        files = {file.stem: file for file in pictures_in(folder)} if folder.is_dir() else {}
+        files = {file.stem: file for file in list_pictures(folder)} if folder.is_dir() else {}
         missing = [name for name in names if name not in files]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

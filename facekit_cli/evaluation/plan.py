@@ -10,7 +10,7 @@ from facekit_cli.evaluation.inputs import Case, make_case
 from facekit_cli.evaluation.pairs import Partners, pair_pictures
 from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, rows_of
 from facekit_cli.evaluation.tables import Condition, Table
-from facekit_cli.photos import pictures_in
+from facekit_cli.photos import list_pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:
     if condition.hole != "band":
         return ()
     folder = masks / condition.name.rstrip("%")
-    files = pictures_in(folder) if folder.is_dir() else []
+    files = list_pictures(folder) if folder.is_dir() else []
     if not files:
         raise UsageError(f"--masks needs pictures of holes for the band {condition.name} in {folder}")
     return tuple(files)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import pictures_in
+from facekit_cli.photos import list_pictures
 
 Kind = Literal["2afc", "ranking"]
 
@@ -111,7 +111,7 @@ def open_study(
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder")
-    files = {file.stem: file for file in pictures_in(folder)}
+    files = {file.stem: file for file in list_pictures(folder)}
     if not files:
         raise UsageError(f"{folder} holds no pictures")
     return files

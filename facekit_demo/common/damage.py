@@ -42,7 +42,7 @@ def damage_photo(photo: Photo, side: float, severity: float, preset: str, seed: 
     damaged = apply_damage(np.ascontiguousarray(pixels), damage, rng)
     if damaged.dtype != rgb.dtype:
         damaged = from_float(damaged, rgb.dtype)
-    return photo.edited(damaged, np.ones(rgb.shape[:2], dtype=bool))
+    return photo.recolor(damaged, np.ones(rgb.shape[:2], dtype=bool))
 
 
 def face_side(photo: Photo, faces: Sequence[Face]) -> float:

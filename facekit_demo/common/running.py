@@ -156,7 +156,7 @@ def save_for_download(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        photo = photo if photo.mode in PNG_MODES else photo.in_mode_rgb()
+        photo = photo if photo.mode in PNG_MODES else photo.to_rgb_mode()
         write_picture(photo, path, "PNG", provenance, compress_level=3)
         cached = component.move_resource_to_block_cache(path)
     if cached is None:

@@ -18,7 +18,7 @@ from facekit import FaceEditPipeline
 from facekit.conditions.text import DEFAULT_CLIP, TextGuide
 from facekit.faces import Face
 from facekit.faces.references import ReferenceFace, find_references
-from facekit.hub.errors import explained
+from facekit.hub.errors import explain_errors
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.models.style_directions import StyleDirections
 from facekit.notes import Kind
@@ -137,7 +137,7 @@ def attribute_names() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _names_in(source: str) -> tuple[str, ...]:
     """Read from the model's files, because its networks are not for the page's own process."""
-    with explained(source):
+    with explain_errors(source):
         if FaceEditPipeline.load_config(source).get("directions", [None])[0] is None:
             return ()
         return tuple(StyleDirections.load_config(source, subfolder="directions")["names"])

@@ -8,7 +8,7 @@ from PIL import Image
 from skimage import data
 
 from facekit.faces import detect_faces
-from facekit.pipelines.exemplar.occlusion import occlusion_mask
+from facekit.pipelines.exemplar.occlusion import draw_occlusion_mask
 from facekit_demo.common.gallery import EYES
 from tests.app.exemplar_page import ExemplarPage
 from tests.app.visitor import PHONE, changed, photo_file
@@ -66,7 +66,7 @@ def test_what_glasses_hide_is_recovered_after_an_own_picture(visit, tmp_path) ->
     visitor.paint((-60, 90), (60, 90), "pencil")
     difference = changed(Image.open(photo), visitor.next_result(tmp_path))
     pixels = np.asarray(Image.open(photo))
-    proposed = occlusion_mask("glasses", detect_faces(pixels)[0], (256, 256))
+    proposed = draw_occlusion_mask("glasses", detect_faces(pixels)[0], (256, 256))
     assert difference[proposed].mean() > 0.9 and not difference[~proposed].any()
     assert "of the lines lie outside" in visitor.part("notes").inner_text()
 

@@ -18,8 +18,8 @@ from facekit.conditions.semantics import (
     UNLABELLED,
     UNLABELLED_COLOR,
     SemanticsInput,
-    label_table,
     load_parser,
+    make_label_table,
     match_palette,
     paint,
     parse,
@@ -152,12 +152,12 @@ def test_unknown_labels_are_refused() -> None:
 
 def test_label_numbers_are_mapped_by_name() -> None:
     expected = [0, 1, 10, 6, 4, 5, 2, 3, 7, 8, 11, 12, 13, 17, 18, 9, 15, 14, 16]
-    assert label_table(dict(enumerate(SEGFORMER_NAMES))).tolist() == expected
-    assert label_table({"0": "skin", "1": "hair"}).tolist() == [1, 17]
+    assert make_label_table(dict(enumerate(SEGFORMER_NAMES))).tolist() == expected
+    assert make_label_table({"0": "skin", "1": "hair"}).tolist() == [1, 17]
     with pytest.raises(ValueError, match="no known class: wall, sky; known classes are background"):
-        label_table({0: "wall", 1: "sky", 2: "skin"})
+        make_label_table({0: "wall", 1: "sky", 2: "skin"})
     with pytest.raises(ValueError, match="gaps"):
-        label_table({0: "skin", 2: "hair"})
+        make_label_table({0: "skin", 2: "hair"})
 
 
 def test_segformer_gives_our_classes() -> None:

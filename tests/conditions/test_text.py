@@ -95,10 +95,10 @@ def test_loss_is_equations_6_4_and_6_5(guide, render, start):
     told = []
     guide.optimize(spying, start[:1], "old man", steps=1, reg_weight=0.5, on_step=told.append)
     after = seen[-1][0]
-    embed = lambda w: guide.image_embedding(render(w[None]))[0]  # noqa: E731
+    embed = lambda w: guide.embed_images(render(w[None]))[0]  # noqa: E731
     with torch.no_grad():
         moved = embed(after) - embed(start[0])
-        wanted = guide.text_embedding("old man") - guide.text_embedding("face")
+        wanted = guide.embed_text("old man") - guide.embed_text("face")
     cosine = sum(a * b for a, b in zip(moved.tolist(), wanted.tolist(), strict=True))
     cosine /= moved.norm().item() * wanted.norm().item()
     expected = 0.05 * (1 - cosine) + 0.5 * ((after - start[0]) ** 2).sum().item() / 32
@@ -159,7 +159,7 @@ def test_pictures_as_the_image_processor_prepares_them(guide):
     output = guide.model.get_image_features(pixel_values=prepared)
     expected = output if isinstance(output, torch.Tensor) else output.pooler_output
     expected = expected / expected.norm(dim=-1, keepdim=True)
-    torch.testing.assert_close(guide.image_embedding(pixels * 2 - 1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(guide.embed_images(pixels * 2 - 1), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_direction_has_a_finite_gradient():

@@ -44,11 +44,11 @@ def test_interfacegan_edits(golden, name, amount):
 
 def test_ganspace_edits(golden):
     components = load_components(PUBLISHED)
-    edits = [components.named(name) for name in ("eye_openness", "trimmed_beard", "white_hair")]
+    edits = [components.find_edit(name) for name in ("eye_openness", "trimmed_beard", "white_hair")]
     assert edits[2] == ComponentEdit(57, 7, 10, -24)
     edited = torch.stack([components.edit(golden["edit.codes"], edit) for edit in edits], 1).flatten(0, 1)
     torch.testing.assert_close(edited[..., ::8], golden["edit.ganspace.eye_beard_hair"], rtol=0, atol=1e-5)
-    milder = components.named("white_hair", strength=-10)
+    milder = components.find_edit("white_hair", strength=-10)
     assert milder == ComponentEdit(57, 7, 10, -10)
 
 
@@ -106,7 +106,7 @@ def test_what_is_refused(original_files, tmp_path, capsys):
         load_directions(tmp_path / "part.safetensors")
     components = load_components(PUBLISHED)
     with pytest.raises(ValueError, match="known: eye_openness"):
-        components.named("eyes")
+        components.find_edit("eyes")
     with pytest.raises(ValueError, match="component 99"):
         components.edit(torch.zeros(1, 18, 512), ComponentEdit(99, 0, 1, 1.0))
     with pytest.raises(ValueError, match="codes must be"):

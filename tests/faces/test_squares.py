@@ -6,7 +6,7 @@ import pytest
 from facekit.faces.squares import (
     Box,
     CropSquare,
-    crop_side,
+    choose_crop_side,
     cut_squares,
     feather,
     fill_smoothly,
@@ -48,7 +48,9 @@ def test_a_perfect_fill_returns_to_its_place(
     photo, hole = smooth_photo(height, width), with_hole(height, width, box)
     (square,) = cut_squares(photo, hole, 64, crop)
     nothing = np.zeros_like(hole)
-    side = crop_side(Box.around_mask(hole), (width, height), 64) if crop == "hole" else max(height, width)
+    side = (
+        choose_crop_side(Box.around_mask(hole), (width, height), 64) if crop == "hole" else max(height, width)
+    )
     truth = CropSquare(photo, nothing, nothing, Box(*box), side, 64).image
     assert square.image.shape == (64, 64, 3) and square.hole.shape == (64, 64)
     canvas = np.zeros_like(photo)
@@ -85,10 +87,10 @@ def test_hidden_pixels_have_no_influence(height: int, width: int, box: tuple[int
 
 def test_the_crop_is_twice_the_hole_and_inside_the_photo() -> None:
     size = (1000, 800)
-    assert crop_side(Box(0, 0, 300, 100), size, 256) == 600
-    assert crop_side(Box(0, 0, 20, 20), size, 256) == 256
-    assert crop_side(Box(0, 0, 900, 20), size, 256) == 1000
-    assert crop_side(Box(0, 0, 20, 20), (100, 80), 256) == 100
+    assert choose_crop_side(Box(0, 0, 300, 100), size, 256) == 600
+    assert choose_crop_side(Box(0, 0, 20, 20), size, 256) == 256
+    assert choose_crop_side(Box(0, 0, 900, 20), size, 256) == 1000
+    assert choose_crop_side(Box(0, 0, 20, 20), (100, 80), 256) == 100
     hole = with_hole(800, 1000, (700, 0, 1000, 100))
     (square,) = cut_squares(smooth_photo(800, 1000), hole, 256)
     assert square.inner == Box(400, 0, 1000, 600)

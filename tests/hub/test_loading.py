@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from facekit.hub.cache import announced_digest, check_downloads
+from facekit.hub.cache import check_downloads, read_announced_digest
 from tests.hub.stand_in import HubStandIn, Repository
 from tests.tiny.pipelines import tiny_inpaint_pipeline
 
@@ -209,7 +209,7 @@ def test_a_folder_of_ones_own_is_left_alone(tmp_path: Path) -> None:
         file.write_text(text)
     link.symlink_to(blob)
     check_downloads(tmp_path / "model")
-    assert announced_digest(link) is None and link.read_text() == "{}"
+    assert read_announced_digest(link) is None and link.read_text() == "{}"
 
 
 def test_file_damaged_on_disk_is_refused(hub: HubStandIn, client: Client, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_see_through_colour_of_sixteen_bits(tmp_path: Path) -> None:
     photo = load_image(tmp_path / "a.png")
     assert photo.mode == "RGB" and photo.info["transparency"] == tuple(key.tolist())
     hole = box_mask((32, 40), (10, 10, 20, 20))
-    filled = photo.edited(np.broadcast_to(key, given.shape), hole)
+    filled = photo.recolor(np.broadcast_to(key, given.shape), hole)
     assert not (filled.pixels[hole] == key).all(1).any(), "a fill is never see-through by accident"
     write_picture(filled, tmp_path / "b.png", "PNG")
     back = load_image(tmp_path / "b.png")

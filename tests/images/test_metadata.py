@@ -215,9 +215,9 @@ def test_layers_and_previews_of_a_tiff_go(tmp_path: Path) -> None:
 
 def test_a_profile_stays_with_its_own_colours() -> None:
     cmyk = Photo(np.zeros((16, 16, 4), np.uint8), "CMYK", info={"icc_profile": bytes(16) + b"CMYK"})
-    assert "icc_profile" not in cmyk.in_mode_rgb().info
+    assert "icc_profile" not in cmyk.to_rgb_mode().info
     rgb = Photo(np.zeros((16, 16, 4), np.uint8), "RGBA", info={"icc_profile": bytes(16) + b"RGB "})
-    assert "icc_profile" in rgb.in_mode_rgb().info
+    assert "icc_profile" in rgb.to_rgb_mode().info
 
 
 @pytest.mark.parametrize("compressed", [False, True])

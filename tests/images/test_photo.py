@@ -53,7 +53,7 @@ def test_every_mode_comes_back_with_only_the_hole_changed(mode: str, hole: np.nd
     edited = np.zeros_like(rgb)
     edited[..., 0] = top
 
-    back = photo.edited(edited, hole).to_pil()
+    back = photo.recolor(edited, hole).to_pil()
 
     assert (back.mode, back.size) == (given.mode, given.size)
     before, after = colours(given), colours(back)
@@ -76,7 +76,7 @@ def test_a_full_palette_takes_its_nearest_colours(hole: np.ndarray) -> None:
     given.putpalette(np.repeat(ramp[:, None], 3, axis=1).tobytes())
     photo = load_image(given)
 
-    back = photo.edited(np.full((SIZE[1], SIZE[0], 3), 200, dtype=np.uint8), hole).to_pil()
+    back = photo.recolor(np.full((SIZE[1], SIZE[0], 3), 200, dtype=np.uint8), hole).to_pil()
 
     np.testing.assert_array_equal(np.asarray(back)[~hole], indices[~hole])
     assert abs(np.asarray(back)[hole].astype(int) - 200).max() <= 3
@@ -90,7 +90,7 @@ def test_transparent_palette_pixels_stay_transparent(hole: np.ndarray, tmp_path:
     alpha = photo.alpha
     assert alpha is not None and (alpha == 0).any()
 
-    back = photo.edited(np.full_like(photo.rgb, 7), hole).to_pil()
+    back = photo.recolor(np.full_like(photo.rgb, 7), hole).to_pil()
     back.save(tmp_path / "out.png")
 
     with Image.open(tmp_path / "in.png") as before, Image.open(tmp_path / "out.png") as after:
@@ -110,7 +110,7 @@ def test_arrays_keep_their_depth(channels: int, dtype: type, hole: np.ndarray) -
     photo = load_image(given)
     assert photo.rgb.dtype == dtype
 
-    edited = photo.edited(np.zeros_like(photo.rgb), hole)
+    edited = photo.recolor(np.zeros_like(photo.rgb), hole)
 
     flat = given.reshape(SIZE[1], SIZE[0], -1)
     back = edited.to_numpy()
@@ -174,7 +174,7 @@ def test_a_see_through_colour_is_kept(tmp_path: Path, hole: np.ndarray) -> None:
     key = given.getpixel((3, 3))
     given.save(tmp_path / "a.png", transparency=key)
     photo = load_image(tmp_path / "a.png")
-    photo.edited(np.full_like(photo.rgb, 7), hole).to_pil().save(tmp_path / "b.png")
+    photo.recolor(np.full_like(photo.rgb, 7), hole).to_pil().save(tmp_path / "b.png")
     with Image.open(tmp_path / "b.png") as back:
         assert back.mode == "RGB" and back.convert("RGBA").getpixel((3, 3)) == (*key, 0)
 
@@ -184,7 +184,7 @@ def test_sixteen_bit_gray_keeps_all_bits(hole: np.ndarray, tmp_path: Path) -> No
     given.save(tmp_path / "deep.png")
     photo = load_image(tmp_path / "deep.png")
     assert photo.mode == "I;16" and photo.rgb.dtype == np.uint16
-    back = photo.edited(np.full_like(photo.rgb, 12345), hole).to_pil()
+    back = photo.recolor(np.full_like(photo.rgb, 12345), hole).to_pil()
     assert np.asarray(back)[hole].tolist() == [12345] * hole.sum()
     np.testing.assert_array_equal(np.asarray(back)[~hole], np.asarray(given)[~hole])
 
@@ -368,8 +368,8 @@ def test_floating_colours_stay_within_their_range() -> None:
     photo = load_image(np.full((16, 16, 3), 0.5, np.float32))
     shot_over = np.full((16, 16, 3), 1.1, np.float32)
     shot_over[:8] = -0.1
-    edited = photo.edited(shot_over, np.ones((16, 16), bool))
-    enlarged = photo.enlarged(np.tile(shot_over, (2, 2, 1)))
+    edited = photo.recolor(shot_over, np.ones((16, 16), bool))
+    enlarged = photo.enlarge(np.tile(shot_over, (2, 2, 1)))
     for result in (edited, enlarged):
         assert result.pixels.min() == 0 and result.pixels.max() == 1
         load_image(result.to_tensor())  # what a pipeline gives it takes

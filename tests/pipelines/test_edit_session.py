@@ -199,12 +199,12 @@ def test_the_cache_has_a_limit() -> None:
         computed.extend(places)
         return [(torch.full((10,), float(place)),) for place in places]
 
-    rows = cache.rows([b"a", b"b", b"a"], compute, 1)
+    rows = cache.fetch([b"a", b"b", b"a"], compute, 1)
     assert [float(row[0][0]) for row in rows] == [0, 1, 0] and computed == [0, 1]
-    cache.rows([b"c", b"d"], compute, 8)
+    cache.fetch([b"c", b"d"], compute, 8)
     assert cache.used == 120
     computed.clear()
-    cache.rows([b"b", b"a"], compute, 8)
+    cache.fetch([b"b", b"a"], compute, 8)
     assert computed == [1]
     cache.clear()
     assert cache.used == 0

@@ -6,7 +6,7 @@ from skimage.data import astronaut
 
 from facekit import ExemplarInpaintPipeline
 from facekit.faces import align_face, detect_faces
-from facekit.pipelines.exemplar.occlusion import occlusion_mask
+from facekit.pipelines.exemplar.occlusion import draw_occlusion_mask
 from tests.helpers.masks import box_mask
 from tests.tiny.pipelines import tiny_exemplar_pipeline
 
@@ -126,10 +126,10 @@ def test_proposals_without_a_detector(pipe: ExemplarInpaintPipeline, portrait: n
     landmarks = aligned.to_aligned(aligned.face.landmarks)
     for kind in ("glasses", "lower_face"):
         (canonical,) = pipe.propose_masks(aligned.image, kind, aligned=True)
-        found = occlusion_mask(kind, landmarks, (256, 256))
+        found = draw_occlusion_mask(kind, landmarks, (256, 256))
         assert (canonical & found).sum() > 0.7 * (canonical | found).sum()
     with pytest.raises(ValueError, match="no face was found, so no mask can be proposed"):
         pipe.propose_masks(np.zeros((64, 64, 3), np.uint8), "glasses")
     # From the side, where the eyes nearly meet, glasses do not shrink to nothing.
     side = np.array([[100.0, 100], [104, 100], [90, 120], [98, 140], [104, 140]])
-    assert occlusion_mask("glasses", side, (200, 200)).sum() > 60 * 30
+    assert draw_occlusion_mask("glasses", side, (200, 200)).sum() > 60 * 30

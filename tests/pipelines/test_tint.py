@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 from skimage.data import astronaut, cat, coffee, rocket
 
 from facekit.images.photo import load_image
-from facekit.images.tint import tint_of
+from facekit.images.tint import find_tint
 from tests.helpers.masks import box_mask
 from tests.tiny.pipelines import (
     tiny_edit_pipeline,
@@ -121,7 +121,7 @@ def test_colours_that_are_painted_into_a_gray_photo_stay(portrait: np.ndarray, e
 
 
 def tone(picture: Any, hole: np.ndarray | None = None) -> str:
-    tint = tint_of(load_image(picture), hole)
+    tint = find_tint(load_image(picture), hole)
     return "colour" if tint is None else "toned" if tint.offsets.any() else "gray"
 
 

@@ -97,7 +97,7 @@ def test_models_are_named_without_the_machine(model: Path, tmp_path: Path) -> No
 def test_only_changed_pixels_of_any_mode_are_marked(face: Image.Image, mode: str) -> None:
     before = load_image(face.convert(mode))
     hole = box_mask((256, 256), (60, 60, 220, 240))
-    edited = before.edited(np.ascontiguousarray(before.rgb[:, ::-1]), hole)
+    edited = before.recolor(np.ascontiguousarray(before.rgb[:, ::-1]), hole)
     marked = add_watermark(edited, before)
     assert (marked.mode, marked.size) == (mode, (256, 256))
     np.testing.assert_array_equal(marked.rgb[~hole], before.rgb[~hole])

@@ -22,7 +22,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from facekit.damage.degrade import degrade_pair, get_config
-from facekit.hub.errors import explained
+from facekit.hub.errors import explain_errors
 from facekit.schedulers import CodeDiffusionScheduler
 from train.data.images import Data, ImageSource, say_count, to_tensor
 from train.data.samples import PictureSource, Preparation, Prepare, read_batches
@@ -369,7 +369,7 @@ def load_scheduler(source: str) -> CodeDiffusionScheduler:
         raise ValueError(
             f"{folder} has no sub-folder scheduler, which says how its code diffuser was trained"
         )
-    with explained(source):
+    with explain_errors(source):
         return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
 
 

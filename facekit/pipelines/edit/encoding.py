@@ -1,4 +1,4 @@
-"""From squares, guidance and faces to codes and features, each made once (thesis 6.2.1, 6.2.4)."""
+"""From squares, guidance and faces to codes and features, each computed once (thesis 6.2.1, 6.2.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from facekit.models.layers.unet import EncodedFace
 from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
-from facekit.pipelines.edit.cache import EditCache, Row, digest, weights_key
-from facekit.pipelines.edit.plan import EditSquare, network_input
+from facekit.pipelines.edit.cache import EditCache, Row, digest, key_of_weights
+from facekit.pipelines.edit.plan import EditSquare, make_network_input
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The pipeline's networks that read, on the device where they compute.
+    """The networks of the pipeline that encode, on the device where they compute.
 
     Attributes:
         style_encoder: masked photo and drawings, or a face -> codes.
@@ -38,10 +38,10 @@ class Encoder:
     def encode_squares(
         self, squares: Sequence[EditSquare], strengths: dict[str, float], most: int
     ) -> torch.Tensor:
-        """w^p = E(X) of masked squares and their guidance, [N, n, D] float32."""
+        """w^p = E(X) of masked squares and their guidance, [N, n, D] float32; at most `most` are computed at a time."""
 
         def compute(places: list[int]) -> list[Row]:
-            batch = network_input([squares[i] for i in places], strengths, self.device)
+            batch = make_network_input([squares[i] for i in places], strengths, self.device)
             seen = encoder_input(batch.image, batch.sketch, batch.semantics, batch.color)
             return [(codes,) for codes in self._encode(seen)]
 
@@ -49,10 +49,10 @@ class Encoder:
         keys = [
             digest("projected", weights, repr(self.key_of_square(square, strengths))) for square in squares
         ]
-        return torch.stack([row[0] for row in self.cache.rows(keys, compute, most)])
+        return torch.stack([row[0] for row in self.cache.fetch(keys, compute, most)])
 
     def encode_faces(self, images: Sequence[np.ndarray], most: int) -> torch.Tensor:
-        """E(face) of whole faces float32 `[S, S, 3]` in [0, 1], [N, n, D] float32."""
+        """E(face) of whole faces float32 `[S, S, 3]` in [0, 1]: codes [N, n, D] float32, at most `most` at a time."""
 
         def compute(places: list[int]) -> list[Row]:
             faces = to_batch([images[i] for i in places], self.device)
@@ -60,11 +60,11 @@ class Encoder:
 
         weights = self.key_of(self.style_encoder)
         keys = [digest("face", weights, image) for image in images]
-        return torch.stack([row[0] for row in self.cache.rows(keys, compute, most)])
+        return torch.stack([row[0] for row in self.cache.fetch(keys, compute, most)])
 
     def key_of(self, *networks: nn.Module) -> str:
         """What stands for the networks, and the device they compute on, in the key of what they made."""
-        return repr([str(self.device), *map(weights_key, networks)])
+        return repr([str(self.device), *map(key_of_weights, networks)])
 
     def _encode(self, seen: torch.Tensor) -> torch.Tensor:
         return self.style_encoder(seen.to(self.style_encoder.dtype)).float()
@@ -73,7 +73,7 @@ class Encoder:
         """What aggregation and refinement encoder make of squares; one row where all are the same."""
 
         def compute(places: list[int]) -> list[Row]:
-            batch = network_input([squares[i] for i in places], strengths, self.device)
+            batch = make_network_input([squares[i] for i in places], strengths, self.device)
             maps = (batch.image, batch.mask, batch.sketch, batch.semantics, batch.color)
             dtype = self.aggregation.dtype
             features = self.aggregation(*(None if m is None else m.to(dtype) for m in maps))
@@ -91,7 +91,7 @@ class Encoder:
 
         weights = self.key_of(self.aggregation, self.refiner)
         keys = [digest("encoded", weights, repr(self.key_of_square(square, strengths))) for square in squares]
-        rows = self.cache.rows(keys, compute, len(squares))
+        rows = self.cache.fetch(keys, compute, len(squares))
         if len(set(keys)) == 1:
             rows = rows[:1]
         global_code, bottom, *skips = (torch.cat(tensors) for tensors in zip(*rows, strict=True))

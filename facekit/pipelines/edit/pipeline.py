@@ -38,7 +38,7 @@ from facekit.pipelines.base import (
     split_generators,
 )
 from facekit.pipelines.edit.cache import EditCache
-from facekit.pipelines.edit.codes import CodeSources, edited_codes
+from facekit.pipelines.edit.codes import CodeSources, compose_codes
 from facekit.pipelines.edit.encoding import Encoder
 from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, plan_edit, same_face
 from facekit.pipelines.edit.render import Renderer, check_fit
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 class FaceEditPipeline(FacekitPipeline):
-    """Edits a masked part of a face after any mix of guidance; everything else stays bit-identical.
+    """Edits a masked part of a face by any mix of guidance; everything else stays bit-identical.
 
     Lu et al., FACEMUG: a multimodal generative and fusion framework for local facial editing, IEEE TVCG (2024),
     and thesis Chapter 6. The style encoder reads codes off the masked photo and what is drawn on it, off exemplar
@@ -119,7 +119,7 @@ class FaceEditPipeline(FacekitPipeline):
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
-        """The attributes that `attributes` can name."""
+        """The attributes that an edit can name; none where the model has no directions."""
         return () if self.directions is None else self.directions.names
 
     def edit_session(self, image: ImageInput, **options: Any) -> "EditSession":
@@ -137,7 +137,11 @@ class FaceEditPipeline(FacekitPipeline):
         output_type: str,
         callback_inputs: Sequence[str] = (),
     ) -> None:
-        """Refuse settings that cannot work, before anything is loaded. ValueError says what would do."""
+        """Refuse settings that cannot work, before anything is loaded.
+
+        Raises:
+            ValueError: with the offending value and what would do.
+        """
         self.check_counts(
             num_images=num_images, max_batch_size=max_batch_size, num_inference_steps=num_inference_steps
         )
@@ -212,17 +216,17 @@ class FaceEditPipeline(FacekitPipeline):
                 "prompt"; those that are not named count 1.
             align_pose: turn exemplar and random codes to the photo's pose.
             aligned: the photos are aligned faces already: no detection, the whole picture is one square.
-            exemplar_aligned: so are exemplars and pose references; None: what `aligned` says.
+            exemplar_aligned: exemplars and pose references are aligned faces already; None: as `aligned`.
             faces: which faces to edit: "all", "largest" or indices from left to right.
-            exemplar_face: which face of an exemplar or pose reference counts: "only" (several are refused),
+            exemplar_face: which face of an exemplar or pose reference to take: "only" (there must not be several),
                 "largest" or an index.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
-            known_faces: for each photo all its faces, where they were found before: nothing is sought.
+            known_faces: for each photo all its faces, if they were found before; then no photo is searched.
             num_images: candidates for each pair of photo and exemplar.
             variety: share of random codes, 0 to 1. None: 0 for the first candidate and 0.5 for the others.
             truncation_psi: below 1 random codes are drawn towards their average.
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
-            match_tones: take a step in tone along the rim away, see `facekit.pipelines.tones`; None does what the
+            match_tones: remove steps in tone along the rim of the hole, see `facekit.pipelines.tones`; None: as the
                 model's configuration says.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
                 calls.
@@ -234,7 +238,7 @@ class FaceEditPipeline(FacekitPipeline):
             callback_on_step_end: called as `f(pipeline, step, steps, tensors)` after each step of the text's
                 optimisation. Setting `pipeline.interrupt = True` in it ends the optimisation there.
             callback_on_step_end_tensor_inputs: "w_plus", the codes `[N, n, D]` so far.
-            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`; command line and demo do.
+            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             cache: keeps encodings from call to call, see `EditCache`; only for calls of one pipeline.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
@@ -245,8 +249,8 @@ class FaceEditPipeline(FacekitPipeline):
             FileNotFoundError: a photo, mask or piece of guidance does not exist.
             TypeError: one of an unknown kind.
             ValueError: bad settings; an unknown attribute, class or label (the message lists the known); a picture
-                that is refused; no face, or none under the mask; an exemplar with no face or
-                several; numbers of pictures that do not pair; a text that CLIP cannot read.
+                that cannot be used (see `load_image`, `load_mask`); no face, or none under the mask; an exemplar with
+                no face or several; numbers of pictures that do not pair; a text that CLIP cannot read.
         """
         # 1. Check the settings
         self.check_inputs(
@@ -257,7 +261,7 @@ class FaceEditPipeline(FacekitPipeline):
             output_type,
             callback_on_step_end_tensor_inputs,
         )
-        settings = EditSettings.checked(
+        settings = EditSettings.check(
             strengths, attributes, self.attribute_names, variety, truncation_psi, noise, align_pose
         )
         wanted = settings.strengths
@@ -330,7 +334,7 @@ class FaceEditPipeline(FacekitPipeline):
             shift = None
             if self.directions is not None and settings.attributes:
                 shift = self.directions.shift(settings.attributes).to(device)
-            w_plus = edited_codes(self.latent_warper, codes, settings, varieties, shift)
+            w_plus = compose_codes(self.latent_warper, codes, settings, varieties, shift)
             known, holes = (batch[sources] for batch in self.make_batch(jobs))
             if guide is not None and prompt is not None:
                 # Only now, since most edits have no text and CLIP takes seconds to import.
@@ -394,10 +398,11 @@ class FaceEditPipeline(FacekitPipeline):
         """The face parser's map of every photo, to be repainted and passed as `semantics`.
 
         Returns:
-            Labels uint8 `[H, W]` for each photo in the order of `CLASS_NAMES`; 255 (unsaid) outside the faces.
+            Labels uint8 `[H, W]` for each photo in the order of `CLASS_NAMES`; 255 (no class) outside the faces.
 
         Raises:
-            ValueError: the model has no face parser, or a photo is refused.
+            FileNotFoundError, TypeError, ValueError: a photo cannot be used (see `load_image`).
+            ValueError: the model has no face parser, or a photo does not have a face of `faces`.
         """
         if self.face_parser is None:
             raise Refusal(
@@ -425,7 +430,12 @@ class FaceEditPipeline(FacekitPipeline):
         return maps
 
     def load_text_guide(self, text_guide: "TextGuide | str | None", prompt: str) -> "TextGuide":
-        """The text guide that was passed, or loaded by name and kept; it refuses a prompt that it cannot read."""
+        """The text guide that was passed, or the one of that name, which is loaded and kept.
+
+        Raises:
+            ImportError, OSError: CLIP cannot be loaded, see `TextGuide.from_pretrained`.
+            ValueError: a prompt that it cannot read.
+        """
         if text_guide is not None and not isinstance(text_guide, str):
             guide = text_guide
         elif self._text_guide is not None and self._text_guide[0] == text_guide:
@@ -500,7 +510,7 @@ class FaceEditPipeline(FacekitPipeline):
 
 
 def _lay_labels(labels: np.ndarray, parsed: np.ndarray, square: Square) -> None:
-    """Write a map `[S, S]` over the photo's `[H, W]` where nothing is said yet."""
+    """Write a map `[S, S]` of classes into the photo's `[H, W]`, where it has none yet."""
     everywhere = np.ones(labels.shape, dtype=bool)
     best, total = np.zeros(labels.shape, dtype=np.float32), np.zeros(labels.shape, dtype=np.float32)
     found = np.zeros(labels.shape, dtype=np.uint8)

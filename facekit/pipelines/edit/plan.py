@@ -1,4 +1,4 @@
-"""What the edit pipeline will do with each photo: squares with their guidance, settled before a network runs."""
+"""What the edit pipeline is to do with each photo: squares with their guidance, found before any network runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,13 +51,13 @@ def plan_edit(
     """Find the faces under the mask and cut out photo, mask and guidance with the same warp.
 
     Args:
-        photo: as it came.
+        photo: the photo as it was given.
         mask: hole bool `[H, W]` and notes about it.
         guidance: what is drawn on the photo, inside the hole.
         sample_size, aligned, faces, detector, known_faces: see `plan_fill`.
 
     Returns:
-        The job; what is `drawn` is an `EditSquare` for each square.
+        The job; its `drawn` has an `EditSquare` for each square.
 
     Raises:
         ValueError: whatever `plan_fill` refuses.
@@ -73,16 +73,16 @@ def plan_edit(
         detector=detector,
         known_faces=known_faces,
     )
-    job.drawn = [EditSquare(square, guidance.seen_by(square), photo) for square in job.squares]
+    job.drawn = [EditSquare(square, guidance.view_in(square), photo) for square in job.squares]
     return job
 
 
 def find_strange_paint(job: PhotoJob) -> list[np.ndarray | None]:
-    """For each square where colours are painted that a photo without colours lacks, bool `[S, S]` or None."""
+    """Where in each square colours are painted that a photo without colours does not have, bool `[S, S]` or None."""
     strange: list[np.ndarray | None] = [None] * len(job.drawn)
     for place, (drawn, tint) in enumerate(zip(job.drawn, job.tints, strict=True)):
         if tint is not None and drawn.seen.color is not None:
-            strange[place] = drawn.seen.color.where & tint.strangers(drawn.seen.color.colors)
+            strange[place] = drawn.seen.color.where & tint.find_strangers(drawn.seen.color.colors)
     return strange
 
 
@@ -100,10 +100,10 @@ class NetworkInput:
     color: torch.Tensor | None
 
 
-def network_input(
+def make_network_input(
     squares: Sequence[EditSquare], strengths: dict[str, float], device: torch.device
 ) -> NetworkInput:
-    """Squares as a batch. A strength scales a modality's numbers towards 0, which means that nothing is said."""
+    """Squares as a batch. A strength below 1 scales a modality's numbers towards 0, which stands for no guidance."""
     size = squares[0].cut.hole.shape
     image = to_batch([square.cut.image for square in squares], device)
     mask = masks_to_batch([square.cut.hole for square in squares], device)
@@ -135,5 +135,5 @@ def network_input(
 
 
 def same_face(image: np.ndarray, square: EditSquare) -> bool:
-    """Whether an exemplar is the square's own face."""
+    """Whether an exemplar, float32 `[S, S, 3]` in [0, 1], is the square's own face."""
     return np.array_equal(as_uint8(image), as_uint8(square.own))

@@ -16,7 +16,7 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 
 @dataclass(frozen=True)
 class Renderer:
-    """The pipeline's networks that draw.
+    """The networks of the pipeline that make pictures.
 
     Attributes:
         prior: codes -> features.

@@ -37,13 +37,13 @@ class FaceEditOutput(BaseOutput):
 
 @dataclass(frozen=True)
 class EditSettings:
-    """Numbers of an edit.
+    """The settings of an edit, checked.
 
     Attributes:
-        strengths: 0 to 1 for each of `MODALITIES`.
-        attributes: attribute -> epsilon of Eq. 6.3.
-        variety: share of random codes, None: 0 for the first candidate, 0.5 for the others.
-        truncation_psi: of random codes.
+        strengths: how much each of `MODALITIES` counts, 0 to 1.
+        attributes: attribute -> how far to go along its direction, epsilon of Eq. 6.3.
+        variety: share of random codes, 0 to 1; None means 0 for the first candidate and 0.5 for the others.
+        truncation_psi: 1 leaves random codes as they are, 0 makes them the average code.
         noise: "random", "fixed" or "none".
         align_pose: whether exemplar and random codes are turned to the photo's pose.
     """
@@ -56,7 +56,7 @@ class EditSettings:
     align_pose: bool
 
     @classmethod
-    def checked(
+    def check(
         cls,
         strengths: Mapping[str, float] | None,
         attributes: Mapping[str, float] | None,
@@ -66,10 +66,10 @@ class EditSettings:
         noise: Any,
         align_pose: bool,
     ) -> "EditSettings":
-        """Settings that can work.
+        """Check the settings of a call and put them together.
 
         Raises:
-            ValueError: with the offending value and what would do.
+            ValueError: one cannot work; the message has the value and what would do.
         """
         if noise not in ("random", "fixed", "none"):
             what = "{argument} is {value!r}; choose one of 'random', 'fixed', 'none'."
@@ -98,7 +98,7 @@ class EditSettings:
         )
 
     def varieties(self, candidates: Sequence[int]) -> list[float]:
-        """The share of random codes of samples, given which candidate each is."""
+        """The share of random codes (0 to 1) of each sample, given which candidate it is (from 0)."""
         if self.variety is not None:
             return [self.variety] * len(candidates)
         return [CANDIDATE_VARIETY if candidate else 0.0 for candidate in candidates]
@@ -109,7 +109,7 @@ def _is_number(value: Any) -> bool:
 
 
 def check_strengths(strengths: Mapping[str, float] | None) -> dict[str, float]:
-    """How much each modality counts, 1 where nothing was said.
+    """How much each modality counts, from 0 to 1; 1 for those that are not named.
 
     Raises:
         ValueError: an unknown modality, or a number outside [0, 1].
@@ -127,7 +127,7 @@ def check_strengths(strengths: Mapping[str, float] | None) -> dict[str, float]:
 
 
 def check_attributes(attributes: Mapping[str, float] | None, known: Sequence[str]) -> dict[str, float]:
-    """Attribute names and finite numbers.
+    """Check the attributes of an edit: names that the model knows, and finite numbers.
 
     Raises:
         ValueError: no directions in the model, an unknown name (the message lists the known), or no number.

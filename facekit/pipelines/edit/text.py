@@ -24,7 +24,7 @@ class TextSearch:
     Attributes:
         guide: CLIP and the optimisation.
         encoder, renderer: of the pipeline.
-        progress: makes a progress bar of so many steps, as a pipeline's `progress_bar`.
+        progress: makes a progress bar of `total` steps, as a pipeline's `progress_bar` does.
         should_stop: asked after every step; True ends the search with the best codes so far.
         on_step: called with every step and the codes [1, n, D] so far.
     """
@@ -53,7 +53,8 @@ class TextSearch:
             w_plus: codes to start from, [N, n, D].
             squares: for every sample its square.
             pixels: known pixels [N, 3, S, S] in [-1, 1] and holes [N, 1, S, S] of every sample.
-            strengths: of each modality; that of "prompt" leads from the first codes (0) to those found (1).
+            strengths: of each modality, 0 to 1. At a strength of "prompt" of 0 the codes stay as they were, at 1 they
+                become those found.
             steps: of the optimisation.
             options: further arguments of `TextGuide.optimize`.
         """
@@ -92,14 +93,14 @@ class TextSearch:
                 )
             return [(found.codes[0],)]
 
-        told = repr((prompt, steps, sorted(options.items())))
+        options_key = repr((prompt, steps, sorted(options.items())))
         encoder, renderer = self.encoder, self.renderer
         weights = encoder.key_of(encoder.aggregation, renderer.refiner, renderer.prior, self.guide.model)
         keys = [
-            digest("text", told, weights, codes, repr(encoder.key_of_square(square, strengths)))
+            digest("text", options_key, weights, codes, repr(encoder.key_of_square(square, strengths)))
             for codes, square in zip(w_plus, squares, strict=True)
         ]
-        found = torch.stack([row[0] for row in cache.rows(keys, compute, 1)]).to(w_plus)
+        found = torch.stack([row[0] for row in cache.fetch(keys, compute, 1)]).to(w_plus)
         if self.should_stop():
             cache.forget(keys)  # it might have gone further
         return torch.lerp(w_plus, found, strengths["prompt"])

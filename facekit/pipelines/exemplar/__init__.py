@@ -1,1 +1,1 @@
-"""EXE-GAN: holes filled after the manner of an exemplar face."""
+"""EXE-GAN: holes filled in the manner of an exemplar face."""

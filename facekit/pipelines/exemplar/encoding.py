@@ -1,4 +1,4 @@
-"""From photos and exemplars to what the generator's encoders make of them, each made once."""
+"""From photos and exemplars to what the networks' encoders make of them, each computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ COARSEST = 4.0
 
 @dataclass
 class ExemplarCodes:
-    """Exemplars, found and encoded once: pass it as `exemplar` (or `second_exemplar`) as often as wanted.
+    """Exemplars that were found and encoded: pass it as `exemplar` or `second_exemplar` to any number of calls.
 
     Attributes:
         faces: the exemplars as the style encoder sees them.
-        codes: [E, m, D] float32, the codes n - m to n - 1 of each.
+        codes: [E, m, D] float32, the last m of the n codes of each; None until they are encoded.
     """
 
     faces: list[ReferenceFace]
@@ -57,7 +57,7 @@ class EncodedSquares:
 
 @dataclass
 class EncodedPhotos:
-    """Photos with their holes, found and encoded once: pass it as `image` as often as wanted.
+    """Photos with their holes that were read and encoded: pass it as `image` to any number of calls.
 
     Attributes:
         jobs: the photos, what is filled in them, and what is drawn there.
@@ -90,8 +90,18 @@ def plan_photo(
 ) -> PhotoJob:
     """Find what to fill in one photo: the mask, what `recover` proposes, or both together.
 
+    Args:
+        photo: the photo as it was given.
+        mask: hole bool `[H, W]` and notes about it, or None.
+        sketch: strokes bool `[H, W]` and notes about them, or None.
+        sample_size, aligned, faces, detector, known_faces: see `plan_fill`.
+        recover: what to propose a mask for, see `propose_mask`; None: nothing.
+
+    Returns:
+        The job; with a sketch its `drawn` has the strokes of each square, bool `[S, S]`.
+
     Raises:
-        ValueError: see `plan_fill` and `propose_mask`.
+        ValueError: what `plan_fill` or `propose_mask` refuses.
     """
     shape = (photo.size[1], photo.size[0])
     hole, notes = (np.zeros(shape, dtype=bool), []) if mask is None else mask
@@ -131,7 +141,7 @@ def plan_photo(
 
 @dataclass(frozen=True)
 class Encoder:
-    """The pipeline's networks that read, on the device where they compute.
+    """The networks of the pipeline that encode, on the device where they compute.
 
     Attributes:
         style_encoder: exemplar -> codes.
@@ -149,7 +159,7 @@ class Encoder:
         return self.style_encoder.config.first_style, self.multi_style_generator.num_styles
 
     def encode_exemplars(self, exemplars: ExemplarCodes, max_batch_size: int) -> torch.Tensor:
-        """The exemplars' codes [E, m, D] float32; made and kept with them, unless they are there."""
+        """The exemplars' codes [E, m, D] float32; they are computed once and kept in `exemplars`."""
         if exemplars.codes is not None:
             return exemplars.codes
         pictures = to_batch([face.image for face in exemplars.faces], self.device)
@@ -162,7 +172,7 @@ class Encoder:
         return exemplars.codes
 
     def encode_photos(self, photos: EncodedPhotos, max_batch_size: int) -> EncodedSquares:
-        """The photos' squares, of which there is one at least; encoded and kept with them, unless they are there."""
+        """The photos' squares, of which there must be one, encoded; this is done once and kept in `photos`."""
         if photos.encoded is not None:
             return photos.encoded
         squares = photos.squares

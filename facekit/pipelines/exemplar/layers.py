@@ -27,7 +27,7 @@ def check_layers(layers: Iterable[object], known: Sequence[int], name: str) -> l
     return sorted({int(i) for i in layers if _is_index(i)})
 
 
-def second_layers(style_layers: int | Sequence[int] | None, layers: Sequence[int]) -> list[int]:
+def choose_second_layers(style_layers: int | Sequence[int] | None, layers: Sequence[int]) -> list[int]:
     """Which of the exemplars' `layers` the second exemplar gives.
 
     Args:

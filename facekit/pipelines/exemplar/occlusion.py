@@ -38,7 +38,7 @@ ALIGNED_LANDMARKS = ((0.3725, 0.474), (0.6275, 0.474), (0.5, 0.62), (0.41, 0.735
 _SHIFT = 4  # fractional bits of OpenCV's polygon corners
 
 
-def occlusion_mask(
+def draw_occlusion_mask(
     kind: Occlusion, landmarks: np.ndarray | Face | None, shape: tuple[int, int]
 ) -> np.ndarray:
     """The region that glasses or a face mask would hide, bool `[H, W]`.
@@ -67,7 +67,7 @@ def occlusion_mask(
         # The line from eye to eye is unsure too, where the eyes are close together.
         upright = np.array([down[1], -down[0]]) / max(height, 1e-6)
         across = upright * NARROWEST * height
-    outline = np.array(LOWER_FACE) if kind == "lower_face" else _rounded_rectangle()
+    outline = np.array(LOWER_FACE) if kind == "lower_face" else _draw_rounded_rectangle()
     corners = eyes + outline[:, :1] * across + outline[:, 1:] * down
     mask = np.zeros(shape, dtype=np.uint8)
     fixed = np.rint(np.clip(corners, -1e6, 1e6) * 2**_SHIFT).astype(np.int32)
@@ -75,7 +75,7 @@ def occlusion_mask(
     return mask.astype(bool)
 
 
-def _rounded_rectangle(corners: int = 64) -> np.ndarray:
+def _draw_rounded_rectangle(corners: int = 64) -> np.ndarray:
     """Outline [N, 2] of glasses in the face's frame: a superellipse of exponent 4."""
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -101,7 +101,7 @@ def propose_mask(
     """
     shape = (photo.size[1], photo.size[0])
     if aligned:
-        return occlusion_mask(kind, None, shape), known_faces
+        return draw_occlusion_mask(kind, None, shape), known_faces
     found = detect_faces(as_uint8(photo.rgb), detector=detector) if known_faces is None else known_faces
     if not found:
         raise Refusal(
@@ -116,4 +116,4 @@ def propose_mask(
         raise ValueError(
             'faces is an empty list. Say "all", "largest" or the indices of the faces to recover.'
         )
-    return np.logical_or.reduce([occlusion_mask(kind, face, shape) for face in chosen]), found
+    return np.logical_or.reduce([draw_occlusion_mask(kind, face, shape) for face in chosen]), found

@@ -66,11 +66,15 @@ class ExemplarSweepOutput(BaseOutput):
             side: largest side of a cell in pixels.
             columns: cells in a row; all in one row when None.
         """
-        return picture_grid([*self.exemplars, *self.images], side, columns)
+        return draw_grid([*self.exemplars, *self.images], side, columns)
 
 
-def picture_grid(pictures: list[Image.Image], side: int, columns: int | None = None) -> Image.Image:
-    """Pictures, each fitted into a square cell of `side` pixels, row by row on white."""
+def draw_grid(pictures: list[Image.Image], side: int, columns: int | None = None) -> Image.Image:
+    """Lay pictures out row by row on white, each fitted into a square cell of `side` pixels.
+
+    Raises:
+        ValueError: no picture, fewer than one column, or a side below 1.
+    """
     columns = len(pictures) if columns is None else min(columns, len(pictures))
     if columns < 1 or side < 1:
         raise ValueError(f"a grid needs a column and a pixel at least, not {columns} and {side}")
@@ -94,7 +98,7 @@ def cut_under_holes(
     pairs: Sequence[tuple[int, int]],
     output_type: str,
 ) -> list[Pictures]:
-    """For each pair of photo and exemplar the exemplar under each hole, RGBA and clear elsewhere."""
+    """For each pair of photo and exemplar the exemplar under each hole, `[S, S]` RGBA and clear elsewhere."""
     crops = []
     for photo, guide in pairs:
         picture = from_float(exemplars[guide].image, np.uint8)

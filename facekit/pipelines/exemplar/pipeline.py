@@ -1,4 +1,4 @@
-"""`ExemplarInpaintPipeline`: holes in faces are filled after another face (EXE-GAN, thesis Chapter 5)."""
+"""`ExemplarInpaintPipeline`: holes in faces are filled in the manner of another face (EXE-GAN, thesis Chapter 5)."""
 
 import inspect
 import math
@@ -41,7 +41,7 @@ from facekit.pipelines.base import (
     split_generators,
 )
 from facekit.pipelines.exemplar.encoding import EncodedPhotos, Encoder, ExemplarCodes, plan_photo
-from facekit.pipelines.exemplar.layers import check_layers, second_layers
+from facekit.pipelines.exemplar.layers import check_layers, choose_second_layers
 from facekit.pipelines.exemplar.occlusion import OCCLUSIONS, Occlusion, propose_mask
 from facekit.pipelines.exemplar.outputs import ExemplarInpaintOutput, ExemplarSweepOutput, cut_under_holes
 
@@ -59,7 +59,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
     Args:
         style_encoder: exemplar -> codes.
         multi_style_generator: masked photo and codes -> filled photo.
-        identity_encoder: optional; with it the output tells how alike each filled face is to its exemplar.
+        identity_encoder: optional; with it the output says how similar each filled face is to its exemplar.
         match_tones: default of the call's argument; saved with the model. The published method has none.
     """
 
@@ -163,7 +163,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         output_type: OutputType = "pil",
         return_dict: bool = True,
     ) -> ExemplarInpaintOutput | AsTuple:
-        """Fill the holes of photos after exemplars. Pixels outside the mask come back bit-identical.
+        """Fill the holes of photos in the manner of exemplars. Pixels outside the mask come back bit-identical.
 
         A photo without colours, gray or toned as sepia is, stays without, whatever the exemplar's colours are
         (`facekit.images.tint`).
@@ -172,8 +172,8 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             image: what `facekit.images.photo.load_image` takes, one or a list; or what `encode_photo` returned.
             mask: what `facekit.images.masks.load_mask` takes, one for all photos or one for each. Every face that
                 the mask touches is filled; what it covers beyond the faces' crops stays, with a note.
-            exemplar: photos alike, or what `encode_exemplar` returned: one for all photos, one for each, or
-                several for one photo.
+            exemplar: photos too, or what `encode_exemplar` returned: one for all photos, one for each, or several
+                for one photo.
             second_exemplar: one for all exemplars or one for each, to be mixed in.
             style_layers: with a second exemplar: a crossover k (codes before index k come from the first, the
                 others from the second exemplar), or the indices of the codes that the second one gives (thesis
@@ -186,21 +186,21 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             sketch: strokes drawn into the hole, as a mask is given (lines of any width; dark ones on white paper
                 too), one for all photos or one for each. Needs a model with a sketch channel (Section 5.4.3).
             aligned: the photos are aligned faces already: no detection, the whole picture is one square.
-            exemplar_aligned: so are the exemplars; None: what `aligned` says.
+            exemplar_aligned: the exemplars are aligned faces already; None: as `aligned`.
             faces: which faces to fill: "all", "largest" or indices from left to right.
-            exemplar_face: which face of an exemplar counts: "only" (several are refused), "largest" or an index.
+            exemplar_face: which face of an exemplar to take: "only" (there must not be several), "largest" or an index.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
-            known_faces: for each photo all its faces, where they were found before: nothing is sought.
+            known_faces: for each photo all its faces, if they were found before; then no photo is searched.
             num_images: candidates for each pair of photo and exemplar, from different random codes and noise.
             truncation_psi: below 1 random codes are drawn towards their average: less variety, fewer failures.
             noise: per-pixel noise after each convolution: "random", "fixed" (the model's stored maps) or "none".
-            match_tones: take a step in tone along the rim away, see `facekit.pipelines.tones`; None does what
-                the model's configuration says.
+            match_tones: remove steps in tone along the rim of the hole, see `facekit.pipelines.tones`; None: as the
+                model's configuration says.
             return_exemplars: also return the exemplars as they were cut, and their parts under the holes.
             generator: source of all randomness; a list has one for each pair. Results for a seed depend neither
                 on the batch nor on the device.
             z: random vectors `[N, D]` instead of drawn ones, in the order pair, candidate, face.
-            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`; command line and demo do.
+            watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
             output_type: "pil", "photo", "np" or "pt", see `ExemplarInpaintOutput`.
@@ -209,7 +209,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         Raises:
             FileNotFoundError: a photo, mask or exemplar does not exist.
             TypeError: one of an unknown kind.
-            ValueError: bad settings; a picture that is refused (see `load_image`, `load_mask`); no face, or none
+            ValueError: bad settings; a picture that cannot be used (see `load_image`, `load_mask`); no face, or none
                 under the mask; an exemplar with no face or several; codes or a crossover out of range; a sketch
                 for a model without its channel; numbers of pictures that do not pair.
         """
@@ -228,7 +228,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
                 "style_layers says which codes a second exemplar gives: pass second_exemplar. "
                 "Which codes come from the exemplar at all is exemplar_layers."
             )
-        from_second = [] if second_exemplar is None else second_layers(style_layers, layers)
+        from_second = [] if second_exemplar is None else choose_second_layers(style_layers, layers)
         if exemplar is None:
             raise ValueError("exemplar is missing. Pass a photo of the face that the hole is filled after.")
 
@@ -301,7 +301,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
 
-            # 6. How alike are the faces to their exemplars?
+            # 6. Measure how similar the faces are to their exemplars
             if self.identity_encoder is not None:
                 similarities = self._compare(self.identity_encoder, result, first, guides, max_batch_size)
             tints = [tint for job in jobs for tint in job.tints]
@@ -367,7 +367,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         if not crossovers or not all(isinstance(crossover, Integral) for crossover in crossovers):
             raise ValueError(f"crossovers is {crossovers}; pass at least one whole number.")
         for crossover in crossovers:
-            second_layers(crossover, layers)
+            choose_second_layers(crossover, layers)
 
         reading = ("recover", "sketch", "aligned", "faces", "detector", "known_faces", "max_pixels")
         recover, sketch, aligned, faces, detector, known_faces, max_pixels = (
@@ -422,8 +422,11 @@ class ExemplarInpaintPipeline(FacekitPipeline):
     ) -> list[np.ndarray]:
         """Where glasses ("glasses") or a face mask ("lower_face") sit, bool `[H, W]` for each photo.
 
-        The masks follow from five landmarks, for the user to look at and correct. ValueError for another kind, or
-        a photo without a face.
+        The masks follow from five landmarks, for the user to look at and correct. Arguments are those of the call.
+
+        Raises:
+            FileNotFoundError, TypeError: a photo does not exist or is of an unknown kind.
+            ValueError: another kind of `recover`, or a photo without a face.
         """
         photos = load_images(image, max_pixels=max_pixels)
         return [propose_mask(photo, recover, aligned, faces, detector)[0] for photo in photos]

@@ -55,5 +55,5 @@ class BlurPipeline(DiffusionPipeline):
         seen = torch.from_numpy(as_float(photo.rgb)).permute(2, 0, 1)[None].to(self.device, self.dtype)
         blurred = self.blur(seen)[0].permute(1, 2, 0).float().cpu().numpy()
         everywhere = np.ones(photo.rgb.shape[:2], bool)
-        result = photo.edited(from_float(blurred, photo.rgb.dtype), everywhere)
+        result = photo.recolor(from_float(blurred, photo.rgb.dtype), everywhere)
         return BlurOutput(images=deliver([result], output_type))

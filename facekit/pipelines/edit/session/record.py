@@ -1,4 +1,4 @@
-"""What a session keeps of its photo and of each edit, and how that becomes JSON and files, and back."""
+"""What a session keeps of its photo and of each edit, and how it is written as JSON and files and read again."""
 
 import base64
 import math
@@ -67,10 +67,10 @@ class EditStep:
 
     Attributes:
         pictures: mask, guidance and references as arrays: "mask" and "sketch" bool `[H, W]`, "semantics" labels
-            uint8 `[H, W]` (255 = unsaid), "color" uint8 `[H, W, 4]`, "exemplar" and "pose_from" faces uint8
+            uint8 `[H, W]` (255 = no class), "color" uint8 `[H, W, 4]`, "exemplar" and "pose_from" faces uint8
             `[S, S, 3]`, or the words "self" and "front".
         settings: the other arguments, with the seed that was used.
-        notes: what the pipeline remarked.
+        notes: the pipeline's notes.
         patches: for each candidate, what it changed; after loading only that of the chosen one.
     """
 
@@ -90,7 +90,7 @@ class EditStep:
         return self.patches[self.choice]
 
 
-def _text(content: bytes) -> str:
+def _encode(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
@@ -101,8 +101,8 @@ def describe_palette(palette: Palette | None) -> dict[str, Any] | None:
     clear = palette.transparency
     return {
         "mode": palette.mode,
-        "data": _text(palette.data),
-        "transparency": _text(clear) if isinstance(clear, bytes) else clear,
+        "data": _encode(palette.data),
+        "transparency": _encode(clear) if isinstance(clear, bytes) else clear,
     }
 
 
@@ -127,7 +127,7 @@ def describe_photo(photo: Photo) -> tuple[dict[str, Any], dict[str, bytes]]:
     info: dict[str, Any] = {}
     for key in ("icc_profile", "exif", "xmp"):
         if isinstance(photo.info.get(key), bytes):
-            info[key] = _text(photo.info[key])
+            info[key] = _encode(photo.info[key])
     if photo.info.get("text"):
         info["text"] = photo.info["text"]
     for key in ("dpi", "transparency"):
@@ -145,7 +145,7 @@ def photo_from(entry: dict[str, Any], files: dict[str, bytes], max_pixels: int |
         mode, _DEEP if mode in ("LA", "RGB", "RGBA") else ("uint8",)
     ):
         raise ValueError(f"a photo of mode {mode!r} and kind {kind!r} is not known")
-    pixels = _typed(unpack_pixels(entry["file"], files[entry["file"]], max_pixels), kind)
+    pixels = _check_kind(unpack_pixels(entry["file"], files[entry["file"]], max_pixels), kind)
     shape = pixels.shape[2:] if pixels.ndim == 3 else ()
     if shape != ((_CHANNELS[mode],) if mode in _CHANNELS else ()) or min(pixels.shape[:2]) < MIN_SIDE:
         raise ValueError("the photo's pixels do not fit its mode")
@@ -161,8 +161,8 @@ def photo_from(entry: dict[str, Any], files: dict[str, bytes], max_pixels: int |
     return Photo(pixels, mode, palette, info, str(entry["name"])[:200], notes)
 
 
-def _typed(pixels: np.ndarray, kind: str) -> np.ndarray:
-    """Unpacked numbers in the kind they had; bool was packed as 0 and 255."""
+def _check_kind(pixels: np.ndarray, kind: str) -> np.ndarray:
+    """Unpacked numbers, of the kind that they had (bool was packed as 0 and 255). ValueError for any other."""
     if kind == "bool" and pixels.dtype == np.uint8:
         return pixels > 127
     if str(pixels.dtype) != kind:
@@ -232,7 +232,7 @@ def step_from(
             continue
         picture = unpack_pixels(value, files[value], max_pixels)
         if key in ("mask", "sketch"):
-            picture = _typed(picture, "bool")
+            picture = _check_kind(picture, "bool")
         expected: dict[str, tuple[int, ...]] = dict.fromkeys(("mask", "sketch", "semantics"), (height, width))
         expected["color"] = (height, width, 4)
         fits = picture.shape == expected.get(key, (*picture.shape[:1] * 2, 3))
@@ -247,7 +247,7 @@ def step_from(
     after = photo.pixels[:0, :0]
     if result["file"] is not None:
         unpacked = unpack_pixels(result["file"], files[result["file"]], max_pixels)
-        after = _typed(unpacked, str(photo.pixels.dtype))
+        after = _check_kind(unpacked, str(photo.pixels.dtype))
     inside = type(top) is int and type(left) is int and top >= 0 and left >= 0
     if not inside or top + after.shape[0] > height or left + after.shape[1] > width:
         raise ValueError("a result lies outside the photo")

@@ -43,7 +43,7 @@ MAX_EDITS = 1000
 
 
 def check_settings(settings: Mapping[str, Any], name: str = "edit") -> None:
-    """Raise ValueError for settings that no edit has (the message lists the known) or of a wrong kind."""
+    """Raise ValueError for settings that no edit has (the message lists the known) or that are of a wrong type."""
     for key, value in settings.items():
         if key not in SETTINGS:
             raise ValueError(f"{name} has {key!r}; known are {', '.join((*PICTURES, *SETTINGS))}.")
@@ -54,8 +54,12 @@ def check_settings(settings: Mapping[str, Any], name: str = "edit") -> None:
             raise ValueError(f"{name}: {key} is {value!r}; expected {wanted}.")
 
 
-def edits_of(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The edits of a script or manifest, checked but for their pictures. ValueError says what is wrong."""
+def check_edits(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The edits of a script or manifest; all but their pictures are checked.
+
+    Raises:
+        ValueError: no list of edits, too many, or one without a mask or with settings that no edit has.
+    """
     edits = document.get("edits")
     if not isinstance(edits, list) or len(edits) > MAX_EDITS:
         raise ValueError(f'{name}: "edits" must be a list of at most {MAX_EDITS} edits.')
@@ -84,24 +88,35 @@ def read_script(path: str | Path, max_pixels: int | None = None) -> list[dict[st
             raise FileNotFoundError(f"{path} does not exist.")
         if path.stat().st_size > MAX_MANIFEST:
             raise ValueError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_MANIFEST:,}.")
-        edits = edits_of(parse_json(path.read_bytes(), str(path)), str(path))
+        edits = check_edits(parse_json(path.read_bytes(), str(path)), str(path))
 
         def picture(name: str) -> Path | np.ndarray:
             return _below(path.parent, name, str(path))
     else:
         manifest, files = read_session(path)
-        edits = edits_of(manifest, str(path))
+        edits = check_edits(manifest, str(path))
 
         def picture(name: str) -> Path | np.ndarray:
             if name not in files:
                 raise ValueError(f"{path} has no file {name!r}.")
             return unpack_pixels(name, files[name], max_pixels)
 
-    return [arguments(edit, picture, f"{path}, edit {number}") for number, edit in enumerate(edits, start=1)]
+    return [
+        open_pictures(edit, picture, f"{path}, edit {number}") for number, edit in enumerate(edits, start=1)
+    ]
 
 
-def arguments(edit: Mapping[str, Any], picture: Callable[[str], Any], label: str) -> dict[str, Any]:
-    """An edit's arguments with its pictures opened by `picture`; what is null is left out."""
+def open_pictures(edit: Mapping[str, Any], picture: Callable[[str], Any], label: str) -> dict[str, Any]:
+    """The arguments of an edit.
+
+    Args:
+        edit: the edit as JSON has it; what is null is left out.
+        picture: opens the file of a name.
+        label: how messages call the edit.
+
+    Raises:
+        ValueError: a picture that is not named by a text; or whatever `picture` raises.
+    """
     opened: dict[str, Any] = {}
     for key, value in edit.items():
         if key in RECORDED or value is None:

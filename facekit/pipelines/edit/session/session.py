@@ -30,7 +30,7 @@ from facekit.pipelines.edit.session.record import (
     photo_from,
     step_from,
 )
-from facekit.pipelines.edit.session.script import check_settings, edits_of
+from facekit.pipelines.edit.session.script import check_edits, check_settings
 from facekit.pipelines.edit.session.store import MAX_BYTES, read_session, write_session
 from facekit.pipelines.edit.settings import FRONT, SELF, FaceEditOutput
 
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 
 class EditSession:
-    """Edits one photo again and again; every pixel outside the masks of all edits stays as it was.
+    """Edits one photo step by step; every pixel outside the masks of all edits stays as it was.
 
     Faces are found once. What the networks make of the masked photo, of guidance and of references is kept, so that
     an edit that repeats some of it computes only what changed.
 
     Args:
-        pipeline: a `FaceEditPipeline`; None where edits are made elsewhere and only kept here, see `take`.
+        pipeline: a `FaceEditPipeline`; None for a session that only keeps edits that were made elsewhere, see `take`.
         image: what `facekit.images.photo.load_image` takes.
         aligned: the photo is one aligned face: no detection.
         detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
         max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
         cache_bytes: how many bytes of encodings to keep.
-        faces: those of the photo, where they are known already; None has them found.
+        faces: those of the photo, where they are known already; None looks for them.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: the photo is refused, or shows no face.
+        FileNotFoundError, TypeError, ValueError: the photo cannot be used (see `load_image`), or shows no face.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class EditSession:
             output_type="photo",
         )
         notes += output.notes
-        notes += [remark for remark in self.photo.remarks(output_type) if remark not in notes]
+        notes += [remark for remark in self.photo.collect_notes(output_type) if remark not in notes]
         # References are cut out already; a script that replays them must not look for faces again.
         if any(isinstance(pictures.get(name), np.ndarray) for name in ("exemplar", "pose_from")):
             settings["exemplar_aligned"] = True
@@ -337,7 +337,7 @@ class EditSession:
         try:
             photo = photo_from(manifest["photo"], files, max_pixels)
             aligned, position = manifest["aligned"], manifest["position"]
-            edits = edits_of(manifest, str(path))
+            edits = check_edits(manifest, str(path))
             if not isinstance(aligned, bool) or type(position) is not int or not 0 <= position <= len(edits):
                 raise ValueError("aligned or position is wrong")
             session = cls(pipeline, photo, aligned=True, max_pixels=max_pixels, cache_bytes=cache_bytes)

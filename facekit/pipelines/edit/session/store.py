@@ -90,7 +90,7 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def write_session(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> None:
-    """Write a session as a zip where `path` ends so, else as a folder; complete or not at all.
+    """Write a session as a zip where `path` ends in .zip, else as a folder; complete or not at all.
 
     Raises:
         ValueError: `path` is something else than an earlier session.
@@ -126,7 +126,7 @@ def _is_session_folder(path: Path) -> bool:
 
 
 def read_session(path: Path, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and all files of a session, checked.
+    """Read a session: its manifest, and the content of its files by name, all checked.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -155,7 +155,7 @@ def read_session(path: Path, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any]
 
 
 def parse_json(content: bytes, name: str) -> dict[str, Any]:
-    """A JSON object. ValueError for anything else, NaN and infinity too."""
+    """Parse a JSON object. ValueError for anything else, and for NaN and infinity."""
 
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no number of JSON")
@@ -176,7 +176,10 @@ def _limit(name: str) -> int:
 def _gather(
     path: Path, entries: list[tuple[str, int, Callable[[int], bytes]]], max_bytes: int
 ) -> dict[str, bytes]:
-    """Read entries (name, announced size, reader of at most so many bytes) within the limits."""
+    """Read entries, each a name, its announced size, and a function that reads at most a number of bytes.
+
+    ValueError beyond the limits, and for names that no session has.
+    """
     if len(entries) > MAX_FILES:
         raise ValueError(f"{path} holds {len(entries):,} files; {MAX_FILES:,} are the limit.")
     total = sum(size for _, size, _ in entries)
