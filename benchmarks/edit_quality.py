@@ -30,7 +30,6 @@ What is written: `quality.md`, `quality.json`, and for each mask a sheet of six 
 folder.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +50,7 @@ from edit_measures import (
 from PIL import Image
 from quality import (
     base_parser,
-    contact_sheet,
+    finish,
     found_summary,
     hole_psnr,
     labelled,
@@ -331,9 +330,7 @@ def main() -> None:
     seconds = editor.seconds / editor.fills
     counted = ", ".join(f"{count} {name}" for name, count in regions.items())
     fact = f"{len(faces)} photos; regions: {counted}; {editor.fills} fills, {seconds:.2f} seconds each."
-    args.output.mkdir(parents=True, exist_ok=True)
     text = fact + "".join(f"\n\n## Mask: {name}\n\n{written(table)}" for name, table in tables.items())
-    (args.output / "quality.md").write_text(text)
     content = {
         "model": args.model,
         "photos": len(faces),
@@ -348,10 +345,8 @@ def main() -> None:
             for name, table in tables.items()
         },
     }
-    (args.json or args.output / "quality.json").write_text(json.dumps(content, indent=1) + "\n")
-    for name, lines in sheets.items():
-        contact_sheet(lines, args.output / f"sheet-{name.split()[0]}.png")
-    print(f"\n{text}")
+    files = {args.output / f"sheet-{name.split()[0]}.png": lines for name, lines in sheets.items()}
+    finish(text, content, args.json or args.output / "quality.json", files, args.output / "quality.md")
 
 
 if __name__ == "__main__":

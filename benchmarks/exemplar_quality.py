@@ -25,7 +25,6 @@ between the fills of one photo after different exemplars, between the exemplars 
 exemplar with different random codes and noise.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -36,7 +35,7 @@ import numpy as np
 import torch
 from quality import (
     base_parser,
-    contact_sheet,
+    finish,
     found_summary,
     hole_psnr,
     holes,
@@ -269,10 +268,8 @@ def main() -> None:
     fact = (
         f"{len(pictures)} photos, each after {GROUP} exemplars; codes {low} to {high} come from the exemplar."
     )
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "quality.md").write_text(f"{fact}\n\n{table}")
     content = {"model": args.model, "photos": len(pictures), "layers": fills.layers, "holes": results}
-    (args.json or args.output / "quality.json").write_text(json.dumps(content, indent=1) + "\n")
+    files = {}
     for name, rows in sheets.items():
         blank = np.full_like(pictures[0], 255)
         header = [
@@ -280,8 +277,9 @@ def main() -> None:
             *(labelled(picture, f"exemplar {k + 1}") for k, picture in enumerate(groups[1])),
         ]
         lines = [[labelled(cell, "") for cell in row] for row in rows]
-        contact_sheet([header, *lines], args.output / f"sheet-{name.split()[0]}.png")
-    print(f"\n{fact}\n\n{table}")
+        files[args.output / f"sheet-{name.split()[0]}.png"] = [header, *lines]
+    text, json_file = f"{fact}\n\n{table}", args.json or args.output / "quality.json"
+    finish(text, content, json_file, files, args.output / "quality.md")
 
 
 if __name__ == "__main__":

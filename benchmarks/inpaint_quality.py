@@ -11,7 +11,6 @@ the hole in percent of the original's, median. ImageNet: distance in the feature
 the hole.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from quality import (
     ImageNetScore,
     base_parser,
-    contact_sheet,
+    finish,
     found_summary,
     hole_psnr,
     holes,
@@ -73,6 +72,19 @@ def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
     }
 
 
+def written(methods: dict[str, dict[str, float]]) -> str:
+    """The table of one kind of hole."""
+    titles = f"{'face found':>12}{'landmark error':>16}{'hole PSNR':>12}{'sharpness':>11}{'ImageNet':>10}"
+    lines = [f"{'method':<16}{titles}{'seconds':>9}"]
+    for name, values in methods.items():
+        lines.append(
+            f"{name:<16}{values['found_percent']:>11.0f}%{values['landmark_error_percent']:>15.1f}%"
+            f"{values['hole_psnr_db']:>9.1f} dB{values['sharpness_percent']:>10.0f}%"
+            f"{values['imagenet_distance']:>10.3f}{values['seconds']:>9.3f}"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = base_parser(__doc__, "hub_cards/face-inpaint-starter-256")
     parser.add_argument("--steps", type=int, default=3)
@@ -120,20 +132,10 @@ def main() -> None:
         mask_name: {name: summary(rows) for name, rows in methods.items()}
         for mask_name, methods in results.items()
     }
-    for mask_name, methods in table.items():
-        print(f"\n{mask_name} ({len(entries)} pictures)")
-        titles = f"{'face found':>12}{'landmark error':>16}{'hole PSNR':>12}{'sharpness':>11}{'ImageNet':>10}"
-        print(f"{'method':<16}{titles}{'seconds':>9}")
-        for name, values in methods.items():
-            print(
-                f"{name:<16}{values['found_percent']:>11.0f}%{values['landmark_error_percent']:>15.1f}%"
-                f"{values['hole_psnr_db']:>9.1f} dB{values['sharpness_percent']:>10.0f}%"
-                f"{values['imagenet_distance']:>10.3f}{values['seconds']:>9.3f}"
-            )
-    if args.json:
-        args.json.write_text(json.dumps(table, indent=1) + "\n")
-    if args.sheet:
-        contact_sheet(sheet, args.sheet)
+    text = "\n\n".join(
+        f"{mask_name} ({len(entries)} pictures)\n{written(methods)}" for mask_name, methods in table.items()
+    )
+    finish(text, table, args.json, {args.sheet: sheet} if args.sheet else {})
 
 
 if __name__ == "__main__":

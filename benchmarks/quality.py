@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,23 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells as a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def finish(
+    text: str,
+    content: Any,
+    json_file: Path | None,
+    sheets: Mapping[Path, list[list[np.ndarray]]],
+    markdown: Path | None = None,
+) -> None:
+    """Show a table and write what was asked for: its numbers, its contact sheets, the table itself."""
+    print(f"\n{text}")
+    for file, written in ((json_file, json.dumps(content, indent=1) + "\n"), (markdown, text)):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(written)
+    for path, rows in sheets.items():
+        contact_sheet(rows, path)
 
 
 def contact_sheet(rows: list[list[np.ndarray]], path: Path) -> None:

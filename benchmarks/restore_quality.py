@@ -10,7 +10,6 @@ below 100, noise goes far above). ImageNet: distance in the features of Efficien
 picture's. Colour: mean Lab difference (CIE76) of the picture after an 8-fold reduction.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from quality import (
     ImageNetScore,
     base_parser,
-    contact_sheet,
+    finish,
     found_summary,
     landmark_error,
     read_entries,
@@ -84,6 +83,19 @@ def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
     }
 
 
+def written(table: dict[str, dict[str, float]]) -> str:
+    """A line for each method."""
+    header = ("PSNR", "SSIM", "found", "landmarks", "sharpness", "ImageNet", "colour", "seconds")
+    lines = [f"{'method':<24}" + "".join(f"{title:>11}" for title in header)]
+    for name, v in table.items():
+        lines.append(
+            f"{name:<24}{v['psnr_db']:>8.2f} dB{v['ssim']:>11.3f}{v['found_percent']:>10.0f}%"
+            f"{v['landmark_error_percent']:>10.1f}%{v['sharpness_percent']:>10.0f}%"
+            f"{v['imagenet_distance']:>11.3f}{v['colour_difference']:>11.2f}{v['seconds']:>11.3f}"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = base_parser(__doc__, "hub_cards/face-restore-starter-256")
     parser.add_argument("--fidelity", type=float, nargs="*", default=[0.0, 1.0], help="beside the default")
@@ -122,19 +134,10 @@ def main() -> None:
             sheet.append([*line, original])
 
     table = {name: summary(rows) for name, rows in results.items()}
-    header = ("PSNR", "SSIM", "found", "landmarks", "sharpness", "ImageNet", "colour", "seconds")
-    print(f"\n{len(entries)} pictures\n{'method':<24}" + "".join(f"{title:>11}" for title in header))
-    for name, v in table.items():
-        print(
-            f"{name:<24}{v['psnr_db']:>8.2f} dB{v['ssim']:>11.3f}{v['found_percent']:>10.0f}%"
-            f"{v['landmark_error_percent']:>10.1f}%{v['sharpness_percent']:>10.0f}%"
-            f"{v['imagenet_distance']:>11.3f}{v['colour_difference']:>11.2f}{v['seconds']:>11.3f}"
-        )
-    if args.json:
-        each = {name: [row["imagenet"] for row in rows] for name, rows in results.items()}
-        args.json.write_text(json.dumps({"means": table, "imagenet_distances": each}, indent=1) + "\n")
-    if args.sheet:
-        contact_sheet(sheet, args.sheet)
+    each = {name: [row["imagenet"] for row in rows] for name, rows in results.items()}
+    content = {"means": table, "imagenet_distances": each}
+    text = f"{len(entries)} pictures\n{written(table)}"
+    finish(text, content, args.json, {args.sheet: sheet} if args.sheet else {})
 
 
 if __name__ == "__main__":
