@@ -6,9 +6,13 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.components.base import Component
 from PIL import Image
 
 from facekit.faces import Face, ffhq_quad
+from facekit.images.photo import Photo
+from facekit.provenance import Provenance
+from facekit_demo.common.running import preview, save_for_download
 from facekit_demo.common.widgets import (
     QUIET,
     download_button,
@@ -115,6 +119,45 @@ def pick(state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
         return [gr.skip()] * 4
     picked = state[event.index]
     return [(picked.before, picked.after), picked.path, picked.steps, picked.path]
+
+
+def candidates_of(
+    images: Sequence[Photo],
+    photo: Photo,
+    faces: list[Face],
+    name: str,
+    component: Component,
+    provenance: Provenance | None,
+    steps: Sequence[Captioned],
+) -> list[Candidate]:
+    """The candidates among which visitors pick: files in the cache of `component`, and pictures for the screen.
+
+    Args:
+        images: results for `photo`.
+        faces: those that were worked on.
+        name: of the files, without their ending; several are numbered.
+        provenance: what the files say of their origin, see `save_for_download`.
+        steps: of each result, how it was done.
+    """
+    before = preview(photo)
+    candidates = []
+    for number, (image, how) in enumerate(zip(images, steps, strict=True), 1):
+        suffix = f"-{number}" if len(images) > 1 else ""
+        path = save_for_download(image, f"{name}{suffix}.png", component, provenance)
+        after = preview(image)
+        thumbnail = around_faces(after, faces, after.width / photo.size[0])
+        candidates.append(Candidate(path, before, after, thumbnail, how))
+    return candidates
+
+
+def save_candidates(
+    images: Sequence[Photo], name: str, component: Component, provenance: Provenance | None
+) -> list[str]:
+    """Files of all results for programs: always numbered, otherwise as those of `candidates_of`."""
+    return [
+        save_for_download(image, f"{name}-{number}.png", component, provenance)
+        for number, image in enumerate(images, 1)
+    ]
 
 
 def as_many_as_fit(count: int, size: tuple[int, int]) -> tuple[int, list[str]]:

@@ -11,20 +11,19 @@ from PIL import Image, ImageDraw
 from facekit.faces import Face, ffhq_quad
 from facekit_demo.common.candidates import Captioned, around_faces
 from facekit_demo.common.face_view import WorkingPhoto, find_faces
-from facekit_demo.common.running import friendly, open_photo, preview
+from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
 from facekit_demo.common.widgets import QUIET, step_gallery
 
 POINT, EDGE = (45, 212, 191), (15, 23, 42)
 FRAME = 480  # pixels; smaller crops are enlarged, so that points stay apart
 
 
-def build_section(working: Component, picked: Component, queued: dict[str, Any]) -> None:
+def build_section(working: Component, picked: Component) -> None:
     """Lay the section out inside the result's column.
 
     Args:
         working: state with the `WorkingPhoto`.
         picked: state with the path of the shown candidate or None; the section is there while it has one.
-        queued: options of events that compute.
     """
     with gr.Accordion(
         "What a detector sees before and after", open=False, visible=False, elem_id="restore-detector"
@@ -49,7 +48,7 @@ def build_section(working: Component, picked: Component, queued: dict[str, Any])
             seen_pictures(state.shown, shown, state.faces, found, state.scale),
         ]
 
-    look.click(compare, [working, picked], [words, gallery], **QUIET, **queued)
+    look.click(compare, [working, picked], [words, gallery], **QUIET, **ON_DEVICE)
     picked.change(
         lambda path: [gr.update(visible=path is not None), "", []], picked, [section, words, gallery], **QUIET
     )

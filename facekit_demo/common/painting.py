@@ -13,6 +13,7 @@ from facekit.images.masks import load_mask
 from facekit_demo.common.limits import Limits
 
 BRUSH = "#ff5a3c"
+PENCIL = "#1d1d1f"
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
 
@@ -41,6 +42,11 @@ def brush_editor(
         elem_id=f"{task}-{name}",
         elem_classes=["brush"] if palette else ["brush", "one-brush"],
     )
+
+
+def pencil_brush() -> gr.Brush:
+    """For thin dark lines."""
+    return gr.Brush(3, colors=[PENCIL], default_color=PENCIL, color_mode="fixed")
 
 
 def mask_chooser(task: str) -> gr.File:

@@ -36,6 +36,10 @@ SCRATCH = Path(tempfile.gettempdir()) / "facekit-demo"
 PREVIEW_SIDE = 1280  # pixels; more only slows the browser's canvas, the photo itself is never shrunk
 STEP_SIDE = 512  # pixels of a picture in a gallery of steps
 DEVICE_QUEUE = "device"  # one concurrency id for all that runs networks, so that jobs queue up for the device
+# Options of every event that runs networks.
+ON_DEVICE: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
+# The same of the one event that does a tab's work.
+AT_WORK: dict[str, Any] = {"api_visibility": "private", "scroll_to_output": True, **ON_DEVICE}
 
 _pipelines: dict[str, "DiffusionPipeline"] = {}
 _loading = Lock()

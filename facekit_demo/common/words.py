@@ -1,6 +1,7 @@
 """What the library says, in the words of the page: by the kind of a message, without names of Python's arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from facekit.notes import Kind, message_of
 from facekit_demo.common.running import sentence
@@ -26,6 +27,15 @@ def page_words(said: str | Exception, words: Mapping[Kind, str]) -> str:
     own = words.get(message.kind)
     text = own.format_map(values) if own is not None else message.say(lambda _argument: None)
     return sentence(ValueError(text))
+
+
+@contextmanager
+def in_page_words(words: Mapping[Kind, str]) -> Iterator[None]:
+    """Let every ValueError inside speak as `page_words` has it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(page_words(error, words)) from error
 
 
 # What the page calls what is drawn.

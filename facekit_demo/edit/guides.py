@@ -17,7 +17,7 @@ from facekit_demo.common.exemplar_faces import (
     shown_row,
     upload_button,
 )
-from facekit_demo.common.running import friendly
+from facekit_demo.common.running import ON_DEVICE, friendly
 from facekit_demo.common.widgets import QUIET
 from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
 
@@ -73,7 +73,6 @@ class GuidePanels:
 
     Args:
         task: what the parts' ids start with.
-        queued: options of events that run networks.
 
     Attributes:
         components: all that `Guides` is made of.
@@ -81,7 +80,7 @@ class GuidePanels:
         stop: the button that ends the words' search.
     """
 
-    def __init__(self, task: str, queued: dict[str, Any]) -> None:
+    def __init__(self, task: str) -> None:
         row = gr.State(None, time_to_live=KEPT)
         with gr.Accordion("Follow a face", open=False, elem_id=f"{task}-example") as example_panel:
             _hint("The new part takes its style from:")
@@ -125,16 +124,18 @@ class GuidePanels:
         self.opening = [attributes_panel, *sliders, hint]
 
         choice = [row, faces]
-        example_panel.expand(lambda row: shown_row(row or new_row())[:2], row, choice, **QUIET, **queued)
-        faces.select(_choose, row, [row, style], api_visibility="private", show_progress="hidden", **queued)
+        example_panel.expand(lambda row: shown_row(row or new_row())[:2], row, choice, **QUIET, **ON_DEVICE)
+        faces.select(
+            _choose, row, [row, style], api_visibility="private", show_progress="hidden", **ON_DEVICE
+        )
         others.click(
             lambda row: shown_row(row.others())[:2] if row else [gr.skip()] * 2,
             row,
             choice,
             **QUIET,
-            **queued,
+            **ON_DEVICE,
         )
-        upload.upload(_add_own, [upload, row], [*choice, style], **QUIET, **queued)
+        upload.upload(_add_own, [upload, row], [*choice, style], **QUIET, **ON_DEVICE)
         pose.change(lambda said: gr.update(visible=said == "picture"), pose, pose_file, **QUIET)
 
     def opened(self) -> list[Any]:

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE, UNLABELLED, match_palette
 from facekit.images.masks import fit
-from facekit_demo.common.painting import EMPTY_EDITOR, brush_editor, editor_with
+from facekit_demo.common.painting import EMPTY_EDITOR, brush_editor, editor_with, pencil_brush
 
 # As people call the classes; left and right are those of the picture.
 PART_NAMES = {
@@ -28,7 +28,6 @@ PART_NAMES = {
     "neck_l": "necklace",
     "cloth": "clothes",
 }
-PENCIL = "#1d1d1f"
 PAINTS = ("#5b3a21", "#1d1d1f", "#d9b06a", "#b5442c", "#2f6db3", "#3c7d3e", "#e8b9a0", "#c2185b")
 FOG = 0.65  # how white the part under the mask is shown, so that drawings stand out
 
@@ -56,13 +55,17 @@ class Canvas:
     editor: gr.ImageEditor
     refresh: gr.Button
 
+    @property
+    def closed(self) -> dict[Any, dict[str, Any]]:
+        """What empties and closes it: its parts, and the arguments of their updates."""
+        return {self.editor: {"value": EMPTY_EDITOR, "visible": False}, self.panel: {"open": False}}
+
 
 def pencil_canvas(task: str) -> Canvas:
     """Lines that lead the shapes."""
     with gr.Accordion("Draw lines: hair, glasses, a smile", open=False, elem_id=f"{task}-drawing") as panel:
         _hint("Thin lines show where edges are. What you painted as the mask is pale here.")
-        brush = gr.Brush(3, colors=[PENCIL], default_color=PENCIL, color_mode="fixed")
-        editor = brush_editor(task, "sketch", brush, visible=False)
+        editor = brush_editor(task, "sketch", pencil_brush(), visible=False)
         refresh = _refresh(task, "sketch")
     return Canvas(panel, editor, refresh)
 
@@ -131,11 +134,6 @@ def canvas_with(shown: Image.Image, layer: Image.Image | None) -> Any:
         layer = layer.resize(shown.size, Image.Resampling.NEAREST)
         update["value"] = {"background": shown, "layers": [layer], "composite": None}
     return update
-
-
-def closed_canvases() -> list[Any]:
-    """Updates that empty and close the three canvases: editor and panel of each."""
-    return [gr.update(value=EMPTY_EDITOR, visible=False), gr.update(open=False)] * 3
 
 
 def fogged(shown: Image.Image, mask: Image.Image | None) -> Image.Image:

@@ -30,7 +30,7 @@ from facekit_demo.common.candidates import around_faces
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.temporary import own_folder
-from facekit_demo.common.words import NO_FACE, page_words
+from facekit_demo.common.words import NO_FACE, in_page_words, page_words
 
 CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"
 CACHE_BYTES = 256 * 2**20  # of encodings, of all visitors' photos
@@ -146,10 +146,8 @@ def _names_in(source: str) -> tuple[str, ...]:
 def open_work(path: str | None) -> Work:
     """A photo that is to be edited. Raises ValueError or OSError with advice, for one without a face too."""
     photo = open_photo(path)
-    try:
+    with in_page_words(WORDS):
         work = Work(EditSession(None, photo), Path(path).stem)
-    except ValueError as error:
-        raise ValueError(page_words(error, WORDS)) from error
     work.take_picture()
     return work
 
@@ -220,7 +218,7 @@ def _edited(
         return kwargs
 
     prompt = wishes.prompt.strip() or None
-    try:
+    with in_page_words(WORDS):
         guide = text_guide(clip_name()) if prompt else None
         example = _face(pipe, wishes.example, SELF, "the example")
         pose = _face(pipe, wishes.pose, FRONT, "the picture of the pose")
@@ -243,8 +241,6 @@ def _edited(
             watermark=True,
             output_type="photo",
         )
-    except ValueError as error:
-        raise ValueError(page_words(error, WORDS)) from error
     return session.steps[0]
 
 
@@ -260,10 +256,8 @@ def parts_of(work: Work) -> np.ndarray:
 @on_gpu
 def _parts(photo: Photo, faces: Sequence[Face]) -> np.ndarray:
     options: dict[str, Any] = {"known_faces": [faces]} if faces else {"aligned": True}
-    try:
+    with in_page_words(WORDS):
         (labels,) = pipeline().semantic_maps(photo, **options)
-    except ValueError as error:
-        raise ValueError(page_words(error, WORDS)) from error
     return labels
 
 

@@ -1,16 +1,16 @@
 """The Edit tab: a part of a face is changed by drawings, faces, sliders and words, again and again."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from facekit_demo.common.candidates import KEPT
 from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.gallery import exemplar_examples
+from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
     brush_editor,
@@ -18,32 +18,22 @@ from facekit_demo.common.painting import (
     mask_chooser,
     open_mask,
     open_sketch,
-    painted,
     strokes_of,
 )
 from facekit_demo.common.running import (
-    DEVICE_QUEUE,
+    AT_WORK,
+    ON_DEVICE,
     friendly,
     made_by,
     open_photo,
     preview,
     save_for_download,
 )
-from facekit_demo.common.widgets import (
-    QUIET,
-    download_button,
-    example_row,
-    notes_box,
-    photo_chooser,
-    pick_gallery,
-    result_slider,
-    seed_number,
-    shown_notes,
-)
+from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
 from facekit_demo.edit.guides import GuidePanels, Guides
 from facekit_demo.edit.layers import (
+    Canvas,
     canvas_with,
-    closed_canvases,
     colors_canvas,
     fogged,
     layer_of,
@@ -53,6 +43,7 @@ from facekit_demo.edit.layers import (
     parts_layer,
     pencil_canvas,
 )
+from facekit_demo.edit.outcome import ResultSide
 from facekit_demo.edit.result import (
     Wishes,
     Work,
@@ -60,26 +51,22 @@ from facekit_demo.edit.result import (
     open_saved,
     open_work,
     packed,
-    pair,
     parts_of,
     run_edit,
 )
 
 TASK = "edit"
-COLUMNS = 6  # of the history
 Painting = dict[str, Any] | None
 
 
 def build_tab() -> None:
     """Lay out the tab inside an open `gr.Blocks` and wire its events."""
     examples = exemplar_examples()
-    queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
-    work = gr.State(None, time_to_live=KEPT)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
             gr.Markdown("### 1. Choose a photo")
-            photo = photo_chooser(TASK)
-            with gr.Column(visible=False) as editing_panel:
+            chooser = photo_chooser(TASK)
+            with gr.Column(visible=False) as panel:
                 gr.Markdown("### 2. Paint over what may change")
                 gr.Markdown("This is the mask. All else stays as it is, to the pixel.", elem_classes="hint")
                 editor = brush_editor(TASK)
@@ -89,110 +76,57 @@ def build_tab() -> None:
                 pencil = pencil_canvas(TASK)
                 parts, start = parts_canvas(TASK)
                 colors = colors_canvas(TASK)
-                guides = GuidePanels(TASK, queued)
+                guides = GuidePanels(TASK)
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
                     mask_file = mask_chooser(TASK)
                 run = gr.Button("4. Edit", variant="primary", size="lg", elem_id=f"{TASK}-run")
             samples = example_row(TASK, [example.photo for example in examples])
-            open_session = gr.UploadButton(
+            saved = gr.UploadButton(
                 "Go on with a saved session", file_types=[".zip"], size="md", elem_id=f"{TASK}-open"
             )
         with gr.Column(elem_classes="work"):
-            gr.Markdown("### Result")
-            notes = notes_box(TASK)
-            slider = result_slider(TASK)
-            with gr.Column(visible=False) as history_panel:
-                with gr.Row():
-                    undo = gr.Button("Undo", elem_id=f"{TASK}-undo")
-                    redo = gr.Button("Redo", elem_id=f"{TASK}-redo")
-                gr.Markdown("Tap a step to go back to it, or forth:", elem_classes="hint")
-                history = pick_gallery(TASK, "history", COLUMNS)
-            download = download_button(TASK)
-            with gr.Accordion(
-                "Save the session", open=False, visible=False, elem_id=f"{TASK}-session"
-            ) as session_panel:
-                gr.Markdown("Photo, edits and drawings in one file, to go on later.", elem_classes="hint")
-                pack = gr.Button("Make the file", size="md", elem_id=f"{TASK}-pack")
-                archive = gr.File(
-                    label="Session", interactive=False, visible=False, elem_id=f"{TASK}-archive"
-                )
+            result = ResultSide(TASK)
 
     canvases = (pencil, parts, colors)
-    layers = [canvas.editor for canvas in canvases]
-    closing = [component for canvas in canvases for component in (canvas.editor, canvas.panel)]
-    outcome = [work, notes, slider, history_panel, history, undo, redo, download, session_panel, archive]
-    fresh = [editing_panel, editor, mask_file, *closing, *guides.opening, *outcome]
+    drawings = pencil.closed | parts.closed | colors.closed
+    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, drawings)
+    _wire_photo(photo, guides, result, saved)
+    _wire_drawing(photo, canvases, result.work, clear)
+    start.click(_start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
+    drawn = [editor, *(canvas.editor for canvas in canvases)]
+    _wire_editing(run, [*drawn, seed, *guides.components], editor, result)
+    # Past the queue, in which the edit itself is running.
+    guides.stop.click(stop_words, result.work, None, queue=False, **QUIET)
+    _wire_history(editor, result)
+    _offer_to_programs(chooser, seed, result)
 
-    def results(done: Work | None, said: list[str] | None = None) -> list[Any]:
-        """Updates of `outcome`."""
-        if done is None or len(done.pictures) < 2:
-            hidden = gr.update(visible=False)
-            return [
-                done,
-                shown_notes([]),
-                None,
-                hidden,
-                [],
-                *[hidden] * 4,
-                gr.update(value=None, visible=False),
-            ]
-        session, path = done.session, None
-        if session.position:
-            origin = made_by(TASK)
-            path = save_for_download(session.photo, f"{done.stem}-edited.png", download, origin)
-        captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
-        steps = list(zip(done.pictures, captions, strict=True))
-        return [
-            done,
-            shown_notes(said or []),
-            pair(done),
-            gr.update(visible=True),
-            gr.update(value=steps, selected_index=session.position),
-            gr.update(visible=True, interactive=session.can_undo),
-            gr.update(visible=True, interactive=session.can_redo),
-            gr.update(value=path, visible=path is not None),
-            gr.update(visible=True),
-            gr.update(value=None, visible=False),
-        ]
 
-    def begun(done: Work, mask: Image.Image | None = None) -> list[Any]:
-        """Updates of `fresh` for a photo that was just opened."""
-        canvas = editor_with(preview(done.photo), mask)
-        return [
-            *(gr.update(visible=True), canvas, None),
-            *closed_canvases(),
-            *guides.opened(),
-            *results(done),
-        ]
+def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, saved: gr.UploadButton) -> None:
+    """Let a photo, an example or a saved session be worked on, and the mask be read from a file."""
+    shown = [*photo.components, *guides.opening, *result.components]
 
-    def ended() -> list[Any]:
-        """Updates of `fresh` where there is no photo."""
+    def begin_work(done: Work, mask: Image.Image | None = None) -> list[Any]:
+        return [*photo.opened(preview(done.photo), mask), *guides.opened(), *result.updates(done)]
+
+    def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
+        return begin_work(open_work(path), mask)
+
+    def end() -> list[Any]:
         kept = [gr.skip()] * len(guides.opening)
-        return [gr.update(visible=False), EMPTY_EDITOR, None, *closed_canvases(), *kept, *results(None)]
-
-    @friendly
-    def show_photo(path: str | None) -> list[Any]:
-        return begun(open_work(path))
-
-    @friendly
-    def show_example(index: int) -> list[Any]:
-        example = examples[index]
-        return [str(example.photo), *begun(open_work(str(example.photo)), Image.open(example.mask))]
+        return [*photo.closed(), *kept, *result.updates(None)]
 
     @friendly
     def show_session(path: str | None) -> list[Any]:
-        return [None, *begun(open_saved(path))]
+        return [None, *begin_work(open_saved(path))]
 
-    @friendly
-    def show_mask(path: str | None, done: Work | None) -> Any:
-        if not path or done is None:
-            return gr.skip()
-        return painted(preview(done.photo), open_mask(path, done.photo.size))
+    photo.wire_photo(begin, end, shown, **ON_DEVICE)
+    saved.upload(show_session, saved, [photo.chooser, *shown], **QUIET, **ON_DEVICE)
+    photo.wire_mask_file(result.work, lambda done: done and done.photo)
 
-    def clear_drawings(done: Work | None) -> list[Any]:
-        canvas = EMPTY_EDITOR if done is None else editor_with(preview(done.photo))
-        return [canvas, *closed_canvases()]
+
+def _wire_drawing(photo: MaskedPhoto, canvases: Sequence[Canvas], work: gr.State, clear: gr.Button) -> None:
+    """Let canvases show the photo of the moment when they open or are asked to; a button empties them all."""
 
     @friendly
     def show_canvas(done: Work | None, painting: Painting, drawn: Painting) -> Any:
@@ -202,13 +136,33 @@ def build_tab() -> None:
             gr.Info("Paint the mask first; drawings count inside it.")
         return canvas_with(fogged(shown, mask), layer_of(drawn))
 
-    @friendly
-    def start_parts(done: Work | None, painting: Painting) -> Any:
-        current = _there(done)
-        labels = parts_of(current)
-        shown = preview(current.photo)
-        mask = strokes_of(painting, shown.size)
-        return canvas_with(fogged(shown, mask), parts_layer(labels, shown, mask))
+    def clear_drawings(done: Work | None) -> list[Any]:
+        canvas = EMPTY_EDITOR if done is None else editor_with(preview(done.photo))
+        return [canvas, *photo.emptied()]
+
+    clear.click(clear_drawings, work, [photo.editor, *photo.drawings], **QUIET)
+    for canvas in canvases:
+        gr.on(
+            [canvas.panel.expand, canvas.refresh.click],
+            show_canvas,
+            [work, photo.editor, canvas.editor],
+            canvas.editor,
+            **QUIET,
+        )
+
+
+@friendly
+def _start_parts(done: Work | None, painting: Painting) -> Any:
+    """The update of the canvas for parts that puts those of the photo on it."""
+    current = _there(done)
+    labels = parts_of(current)
+    shown = preview(current.photo)
+    mask = strokes_of(painting, shown.size)
+    return canvas_with(fogged(shown, mask), parts_layer(labels, shown, mask))
+
+
+def _wire_editing(run: gr.Button, inputs: Sequence[Any], editor: gr.ImageEditor, result: ResultSide) -> None:
+    """Let the button edit the photo as it is now."""
 
     @friendly
     def edit_photo(
@@ -235,20 +189,44 @@ def build_tab() -> None:
             **Guides.of(values).wishes(attribute_names()),
         )
         remarks = run_edit(current, wishes, progress)
-        return [*results(current, remarks), _under_strokes(current, painting)]
+        return [*result.updates(current, remarks), _under_strokes(current, painting)]
+
+    run.click(
+        edit_photo,
+        [result.work, *inputs],
+        [*result.components, editor],
+        show_progress_on=result.slider,
+        **AT_WORK,
+    )
+
+
+def _wire_history(editor: gr.ImageEditor, result: ResultSide) -> None:
+    """Let edits be undone, done again, gone back to, and saved."""
 
     @friendly
     def move(to: Callable[[int], int], done: Work | None, painting: Painting) -> list[Any]:
         current = _there(done)
         current.go_to(to(current.session.position))
-        return [*results(current), _under_strokes(current, painting)]
+        return [*result.updates(current), _under_strokes(current, painting)]
 
     def pick(done: Work | None, painting: Painting, event: gr.SelectData) -> list[Any]:
         return move(lambda _position: event.index, done, painting)
 
     @friendly
     def pack_session(done: Work | None) -> Any:
-        return gr.update(value=packed(done, archive), visible=True)
+        return gr.update(value=packed(done, result.archive), visible=True)
+
+    inputs, outputs = [result.work, editor], [*result.components, editor]
+    # In the queue of the work itself, so that no step is taken back while another one is made.
+    for button, by in ((result.undo, -1), (result.redo, 1)):
+        step = functools.partial(move, lambda position, by=by: position + by)
+        button.click(step, inputs, outputs, **QUIET, **ON_DEVICE)
+    result.history.select(pick, inputs, outputs, **QUIET, **ON_DEVICE)
+    result.pack.click(pack_session, result.work, result.archive, **QUIET)
+
+
+def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> None:
+    """The named endpoint for programs: files in, a file out, no state of the page."""
 
     @friendly
     def edit_files(
@@ -285,69 +263,29 @@ def build_tab() -> None:
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
-        origin = made_by(TASK)
-        path = save_for_download(done.session.photo, f"{Path(photo).stem}-edited.png", download, origin)
+        name, origin = f"{Path(photo).stem}-edited.png", made_by(TASK)
+        path = save_for_download(done.session.photo, name, result.download, origin)
         return path, "\n".join(remarks)
 
-    shown = photo.upload(show_photo, photo, fresh, **QUIET, **queued)
-    shown.failure(lambda: [None, *ended()], None, [photo, *fresh], **QUIET)
-    photo.clear(ended, None, fresh, **QUIET)
-    samples.click(show_example, samples, [photo, *fresh], **QUIET, **queued)
-    open_session.upload(show_session, open_session, [photo, *fresh], **QUIET, **queued)
-    masked = mask_file.upload(show_mask, [mask_file, work], editor, **QUIET)
-    masked.failure(lambda: None, None, mask_file, **QUIET)
-    clear.click(clear_drawings, work, [editor, *closing], **QUIET)
-    for canvas in canvases:
-        gr.on(
-            [canvas.panel.expand, canvas.refresh.click],
-            show_canvas,
-            [work, editor, canvas.editor],
-            canvas.editor,
-            **QUIET,
-        )
-    start.click(start_parts, [work, editor], parts.editor, **QUIET, **queued)
-    run.click(
-        edit_photo,
-        [work, editor, *layers, seed, *guides.components],
-        [*outcome, editor],
-        api_visibility="private",
-        scroll_to_output=True,
-        show_progress_on=slider,
-        **queued,
-    )
-    # Past the queue, in which the edit itself is running.
-    guides.stop.click(stop_words, work, None, queue=False, **QUIET)
-    # In the queue of the work itself, so that no step is taken back while another one is made.
-    for button, by in ((undo, -1), (redo, 1)):
-        button.click(
-            functools.partial(move, lambda position, by=by: position + by),
-            [work, editor],
-            [*outcome, editor],
-            **QUIET,
-            **queued,
-        )
-    history.select(pick, [work, editor], [*outcome, editor], **QUIET, **queued)
-    pack.click(pack_session, work, archive, **QUIET)
     with gr.Group(visible=False):
-        # The named endpoint for programs: files in, a file out, no state of the page.
-        api_files = [gr.File(label=label) for label in ("mask", "sketch", "semantics", "color", "exemplar")]
-        api_attributes, api_strengths = gr.JSON(label="attributes"), gr.JSON(label="strengths")
-        api_pose = gr.Radio(["keep", "front", "picture"], value="keep", label="pose")
-        api_pose_from = gr.File(label="pose from")
-        api_prompt = gr.Textbox("", label="prompt")
-        api_result, api_notes = gr.File(label="edited photo"), gr.Textbox(label="notes")
+        files = [gr.File(label=label) for label in ("mask", "sketch", "semantics", "color", "exemplar")]
+        attributes, strengths = gr.JSON(label="attributes"), gr.JSON(label="strengths")
+        pose = gr.Radio(["keep", "front", "picture"], value="keep", label="pose")
+        pose_from = gr.File(label="pose from")
+        prompt = gr.Textbox("", label="prompt")
+        edited, notes = gr.File(label="edited photo"), gr.Textbox(label="notes")
         gr.Button().click(
             edit_files,
-            [photo, *api_files, api_attributes, api_pose, api_pose_from, api_prompt, api_strengths, seed],
-            [api_result, api_notes],
-            api_name="edit",
+            [photo, *files, attributes, pose, pose_from, prompt, strengths, seed],
+            [edited, notes],
+            api_name=TASK,
             api_description=(
                 "Edit the white part of the mask in the photo. What guides it may be null: sketch (lines), semantics "
                 "(labels 0 to 18 or the palette's colours), color (strokes on a transparent layer), exemplar (a "
                 'picture with one face), attributes such as {"smile": 2}, prompt. pose: "keep", "front", or "picture" '
                 'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}.'
             ),
-            **queued,
+            **ON_DEVICE,
         )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components.base import Component
 from PIL import Image
 
 from facekit import ExemplarInpaintPipeline
@@ -13,20 +12,18 @@ from facekit.images.photo import Photo, load_image
 from facekit.notes import Kind
 from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
-from facekit_demo.common.candidates import MAX_CANDIDATES, Candidate, Captioned, around_faces
+from facekit_demo.common.candidates import MAX_CANDIDATES, Captioned
 from facekit_demo.common.exemplar_faces import ExampleFace
 from facekit_demo.common.running import (
     STEP_SIDE,
     load_pipeline,
-    made_by,
     on_gpu,
     open_photo,
     preview,
-    save_for_download,
     seeded,
     unnamed,
 )
-from facekit_demo.common.words import NO_FACE, page_words
+from facekit_demo.common.words import NO_FACE, in_page_words
 
 TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]
 
@@ -86,7 +83,7 @@ def infer(
         "truncation_psi": settings.psi,
         "noise": "random" if settings.grain else "none",
     }
-    try:
+    with in_page_words(WORDS):
         usual = pipe.check_inputs(None, **options, num_images=1, max_batch_size=1, output_type="pil")
         layers = taken_layers(usual, settings.taken)
         codes = [_encoded(pipe, face) for face in (first, second) if face is not None]
@@ -108,8 +105,6 @@ def infer(
             return_exemplars=True,
             **options,
         )
-    except ValueError as error:
-        raise ValueError(page_words(error, WORDS)) from error
     faces = [(output.exemplars[0], "Example")]
     if second is not None:
         faces = [(output.exemplars[0], "First"), (_seen(codes[1]), "Second")]
@@ -138,22 +133,6 @@ def taken_layers(layers: Sequence[int], taken: str) -> list[int]:
 def crossover(layers: Sequence[int], share: float) -> int:
     """The index from which codes come from the second example (thesis Fig. 5.15): fine ones change over first."""
     return layers[-1] + 1 - round(share * len(layers)) if layers else 0
-
-
-def candidates_of(
-    output: ExemplarInpaintOutput, steps: Captioned, photo: Photo, stem: str, component: Component
-) -> list[Candidate]:
-    """All candidates of one photo; their files go into the cache of `component`."""
-    before, origin = preview(photo), made_by("exemplar")
-    faces = (output.faces or [[]])[0]
-    candidates = []
-    for number, image in enumerate(output.images, 1):
-        suffix = f"-{number}" if len(output.images) > 1 else ""
-        path = save_for_download(image, f"{stem}-filled{suffix}.png", component, origin)
-        after = preview(image)
-        thumbnail = around_faces(after, faces, after.width / photo.size[0])
-        candidates.append(Candidate(path, before, after, thumbnail, steps))
-    return candidates
 
 
 # Notes and refusals that the page words in its own way.

@@ -1,5 +1,6 @@
 """The Exemplar tab: a painted hole in a face is filled in the manner of another face."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,19 @@ import numpy as np
 from PIL import Image
 
 from facekit.pipelines.exemplar.occlusion import Occlusion, propose_mask
-from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
-from facekit_demo.common.exemplar_faces import (
-    FaceRow,
-    face_gallery,
-    faces_in,
-    new_row,
-    only_face_in,
-    shown_row,
-    upload_button,
+from facekit_demo.common.candidates import (
+    MAX_CANDIDATES,
+    CandidatePanel,
+    as_many_as_fit,
+    candidates_of,
+    save_candidates,
 )
+from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
 from facekit_demo.common.gallery import exemplar_examples
+from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
+    PENCIL,
     brush_editor,
     editor_with,
     mask_chooser,
@@ -28,116 +29,42 @@ from facekit_demo.common.painting import (
     open_sketch,
     painted,
     painted_mask,
+    pencil_brush,
     strokes_of,
 )
-from facekit_demo.common.running import (
-    DEVICE_QUEUE,
-    friendly,
-    made_by,
-    open_photo,
-    preview,
-    save_for_download,
-    unnamed,
-)
+from facekit_demo.common.running import AT_WORK, ON_DEVICE, friendly, made_by, open_photo, preview, unnamed
 from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
-from facekit_demo.common.words import page_words
+from facekit_demo.common.words import in_page_words, page_words
+from facekit_demo.exemplar.faces import FacePanels
 from facekit_demo.exemplar.result import (
     TAKEN,
     WORDS,
     Settings,
-    candidates_of,
     infer,
 )
 
 TASK = "exemplar"
-PENCIL = "#1d1d1f"
 HIDING: list[tuple[str, Occlusion]] = [("glasses hide", "glasses"), ("a face mask hides", "lower_face")]
+Painting = dict[str, Any] | None
 
 
 def build_tab() -> None:
     """Lay out the tab inside an open `gr.Blocks` and wire its events."""
     examples = exemplar_examples()
-    row = gr.State(None, time_to_live=KEPT)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
             gr.Markdown("### 1. Choose a photo")
-            photo = photo_chooser(TASK)
-            with gr.Column(visible=False) as editing_panel:
+            chooser = photo_chooser(TASK)
+            with gr.Column(visible=False) as panel:
                 gr.Markdown("### 2. Paint over what should change")
                 editor = brush_editor(TASK)
-                gr.Markdown(
-                    "Or uncover a face: choose what hides it, then another picture of the same person below.",
-                    elem_classes="hint",
-                )
-                with gr.Row():
-                    recover = [
-                        gr.Button(f"Recover what {hides}", size="md", elem_id=f"{TASK}-{kind}")
-                        for hides, kind in HIDING
-                    ]
-                with gr.Accordion(
-                    "Draw lines into it: hair, glasses, a beard", open=False, elem_id=f"{TASK}-drawing"
-                ) as drawing:
-                    gr.Markdown(
-                        "What you painted is white here. Lines that you draw into it guide the shapes.",
-                        elem_classes="hint",
-                    )
-                    pencil = brush_editor(
-                        TASK,
-                        "pencil",
-                        gr.Brush(3, colors=[PENCIL], default_color=PENCIL, color_mode="fixed"),
-                    )
-                    refresh = gr.Button("Painted more? Show it here", size="md", elem_id=f"{TASK}-refresh")
+                recover = _recover_buttons()
+                drawing, pencil, refresh = _drawing_panel()
                 gr.Markdown("### 3. Choose a face as the example")
-                gr.Markdown("These people do not exist. Tap one, or use a picture.", elem_classes="hint")
-                first = face_gallery(TASK, "faces")
-                with gr.Row():
-                    first_upload = upload_button(TASK, "own")
-                    others = gr.Button("Other people", size="md", elem_id=f"{TASK}-others")
-                with gr.Accordion("Mix in a second face", open=False, elem_id=f"{TASK}-mixing"):
-                    second = face_gallery(TASK, "second")
-                    with gr.Row():
-                        second_upload = upload_button(TASK, "second-own")
-                        single = gr.Button("No second face", size="md", elem_id=f"{TASK}-single")
-                    share = gr.Slider(
-                        0,
-                        1,
-                        value=0.5,
-                        step=0.1,
-                        label="How much of the second face",
-                        info="Colours and other fine traits change over first, shapes last.",
-                        elem_id=f"{TASK}-share",
-                    )
+                faces = FacePanels(TASK)
                 run = gr.Button("4. Fill in", variant="primary", size="lg", elem_id=f"{TASK}-run")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
-                    count = gr.Slider(
-                        1,
-                        MAX_CANDIDATES,
-                        value=MAX_CANDIDATES,
-                        step=1,
-                        label="Variations",
-                        info="Results to pick from.",
-                        elem_id=f"{TASK}-count",
-                    )
-                    strength = gr.Slider(
-                        0,
-                        1,
-                        value=1,
-                        step=0.05,
-                        label="Like the example",
-                        info="0: any face. 1: as much like the example as the model can.",
-                        elem_id=f"{TASK}-strength",
-                    )
-                    taken = gr.Radio(TAKEN, value="all", label="What comes from the example")
-                    psi = gr.Slider(
-                        0,
-                        1,
-                        value=1,
-                        step=0.05,
-                        label="Variety",
-                        info="Less of it: variations alike, fewer failures.",
-                    )
-                    grain = gr.Checkbox(True, label="Fine random detail, such as pores and single hairs")
-                    seed = seed_number("The same number gives the same variations.")
+                    settings = [faces.share, *_further_settings()]
                     mask_file = mask_chooser(TASK)
             samples = example_row(TASK, [example.photo for example in examples])
         with gr.Column(elem_classes="work"):
@@ -148,78 +75,134 @@ def build_tab() -> None:
                 again="Edit this result",
             )
 
-    choice = [row, first, second]
-    editing = [editor, pencil, drawing, editing_panel, mask_file]
-    outcome = result.components
-    everything = [photo, *editing, *choice, *outcome]
-    options = [share, count, strength, psi, taken, grain, seed]
+    drawings = {pencil: {"value": EMPTY_EDITOR}, drawing: {"open": False}}
+    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, drawings)
+    _wire_photo(photo, faces, result)
+    _wire_recovery(photo, recover)
+    gr.on([drawing.expand, refresh.click], _show_hole, [chooser, editor, pencil], pencil, **QUIET)
+    _wire_filling(run, [chooser, editor, pencil, faces.row, *settings], result)
+    _offer_to_programs(chooser, settings, result)
+
+
+def _recover_buttons() -> list[gr.Button]:
+    """A button for each thing that hides a part of a face, in the order of `HIDING`."""
+    gr.Markdown(
+        "Or uncover a face: choose what hides it, then another picture of the same person below.",
+        elem_classes="hint",
+    )
+    with gr.Row():
+        return [
+            gr.Button(f"Recover what {hides}", size="md", elem_id=f"{TASK}-{kind}") for hides, kind in HIDING
+        ]
+
+
+def _drawing_panel() -> tuple[gr.Accordion, gr.ImageEditor, gr.Button]:
+    """The panel for lines, its canvas, and the button that shows there what was painted since."""
+    with gr.Accordion(
+        "Draw lines into it: hair, glasses, a beard", open=False, elem_id=f"{TASK}-drawing"
+    ) as drawing:
+        gr.Markdown(
+            "What you painted is white here. Lines that you draw into it guide the shapes.",
+            elem_classes="hint",
+        )
+        pencil = brush_editor(TASK, "pencil", pencil_brush())
+        refresh = gr.Button("Painted more? Show it here", size="md", elem_id=f"{TASK}-refresh")
+    return drawing, pencil, refresh
+
+
+def _further_settings() -> list[Any]:
+    """The components of `Settings` from `count` on, in its order."""
+    count = gr.Slider(
+        1,
+        MAX_CANDIDATES,
+        value=MAX_CANDIDATES,
+        step=1,
+        label="Variations",
+        info="Results to pick from.",
+        elem_id=f"{TASK}-count",
+    )
+    strength = gr.Slider(
+        0,
+        1,
+        value=1,
+        step=0.05,
+        label="Like the example",
+        info="0: any face. 1: as much like the example as the model can.",
+        elem_id=f"{TASK}-strength",
+    )
+    taken = gr.Radio(TAKEN, value="all", label="What comes from the example")
+    psi = gr.Slider(
+        0, 1, value=1, step=0.05, label="Variety", info="Less of it: variations alike, fewer failures."
+    )
+    grain = gr.Checkbox(True, label="Fine random detail, such as pores and single hairs")
+    seed = seed_number("The same number gives the same variations.")
+    return [count, strength, psi, taken, grain, seed]
+
+
+def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -> None:
+    """Let a photo, an example or a result be worked on, and its mask be read from a file."""
+    shown = [*photo.components, *result.components]
+
+    def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
+        return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
+
+    def begin_with_faces(path: str | None, mask: Image.Image | None, row: FaceRow | None) -> list[Any]:
+        return [*begin(path, mask), *faces.offered(row, choose_one=mask is not None)]
+
+    photo.wire_photo(
+        begin_with_faces,
+        lambda: [*photo.closed(), *result.updates()],
+        shown,
+        given=[faces.row],
+        offered=faces.components,
+        **ON_DEVICE,
+    )
+    photo.wire_mask_file()
+    photo.wire_result(result.again, result.picked, begin, shown)
+
+
+def _wire_recovery(photo: MaskedPhoto, recover: Sequence[gr.Button]) -> None:
+    """Let each button paint over what something hides."""
 
     @friendly
-    def show_photo(path: str | None, row: FaceRow | None) -> list[Any]:
-        return [*_editing(preview(open_photo(path))), *shown_row(row or new_row()), *result.updates()]
-
-    @friendly
-    def show_example(index: int, row: FaceRow | None) -> list[Any]:
-        example, row = examples[index], row or new_row()
-        if row.face(0) is None and row.faces:
-            row = row.choose(0, 0)
-        shown = _editing(preview(open_photo(str(example.photo))), Image.open(example.mask))
-        return [str(example.photo), *shown, *shown_row(row), *result.updates()]
-
-    @friendly
-    def show_result(path: str | None) -> list[Any]:
-        return [path, *_editing(preview(open_photo(path))), *result.updates()]
-
-    @friendly
-    def show_mask(path: str | None, photo_path: str | None) -> Any:
-        if not path:
-            return gr.skip()
+    def propose(kind: Occlusion, photo_path: str | None, painting: Painting) -> Any:
         image = open_photo(photo_path)
-        return painted(preview(image), open_mask(path, image.size))
-
-    @friendly
-    def propose(kind: Occlusion, photo_path: str | None, painting: dict[str, Any] | None) -> Any:
-        image = open_photo(photo_path)
-        try:
+        with in_page_words(WORDS):
             proposed, _ = propose_mask(image, kind, False, "all", None)
-        except ValueError as error:
-            raise ValueError(page_words(error, WORDS)) from error
         own = strokes_of(painting, image.size)
         mask = proposed if own is None else proposed | (np.asarray(own) > 0)
         return painted(preview(image), Image.fromarray(mask.astype(np.uint8) * 255))
 
-    @friendly
-    def show_hole(
-        photo_path: str | None, painting: dict[str, Any] | None, drawn: dict[str, Any] | None
-    ) -> Any:
-        shown = preview(open_photo(photo_path)).convert("RGB")
-        mask = strokes_of(painting, shown.size)
-        if mask is None:
-            gr.Info("Paint over a part of the photo first; lines count inside it.")
-        else:
-            shown.paste((255, 255, 255), (0, 0), mask)
-        return editor_with(shown, strokes_of(drawn, shown.size), PENCIL)
+    for button, (_, kind) in zip(recover, HIDING, strict=True):
+        button.click(
+            lambda path, painting, kind=kind: propose(kind, path, painting),
+            [photo.chooser, photo.editor],
+            photo.editor,
+            **QUIET,
+            **ON_DEVICE,
+        )
 
-    def choose_first(row: FaceRow | None, event: gr.SelectData) -> Any:
-        return row.choose(0, event.index) if row else gr.skip()
 
-    def choose_second(row: FaceRow | None, event: gr.SelectData) -> Any:
-        return row.choose(1, event.index) if row else gr.skip()
+@friendly
+def _show_hole(photo_path: str | None, painting: Painting, drawn: Painting) -> Any:
+    """The photo, white where the mask is painted, under the lines."""
+    shown = preview(open_photo(photo_path)).convert("RGB")
+    mask = strokes_of(painting, shown.size)
+    if mask is None:
+        gr.Info("Paint over a part of the photo first; lines count inside it.")
+    else:
+        shown.paste((255, 255, 255), (0, 0), mask)
+    return editor_with(shown, strokes_of(drawn, shown.size), PENCIL)
 
-    @friendly
-    def add_own(which: int, path: str | None, row: FaceRow | None) -> list[Any]:
-        found = faces_in(path)
-        if len(found) > 1:
-            gr.Warning(
-                f"{Path(path).name} shows {len(found)} faces. They lead the row now: tap the one you mean."
-            )
-        return shown_row((row or new_row()).with_own(found, which))
+
+def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel) -> None:
+    """Let the button fill what is painted."""
 
     @friendly
     def fill(
         photo_path: str | None,
-        painting: dict[str, Any] | None,
-        drawn: dict[str, Any] | None,
+        painting: Painting,
+        drawn: Painting,
         row: FaceRow | None,
         share: float,
         count: int,
@@ -240,8 +223,22 @@ def build_tab() -> None:
         output, steps = infer(
             unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
         )
-        candidates = candidates_of(output, steps, image, Path(photo_path).stem, result.download)
+        faces = (output.faces or [[]])[0]
+        name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
+        candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), how)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
+
+    run.click(
+        fill,
+        list(inputs),
+        result.components,
+        show_progress_on=result.slider,
+        **AT_WORK,
+    )
+
+
+def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: CandidatePanel) -> None:
+    """The named endpoint for programs: files in, files out, no state of the page."""
 
     @friendly
     def fill_files(
@@ -271,75 +268,24 @@ def build_tab() -> None:
             None if recover == "nothing" else recover,
             Settings(share, candidates, strength, psi, taken, grain, seed),
         )
-        origin = made_by(TASK)
-        paths = [
-            save_for_download(picture, f"{Path(photo).stem}-filled-{number}.png", result.download, origin)
-            for number, picture in enumerate(output.images, 1)
-        ]
+        name = f"{Path(photo).stem}-filled"
+        paths = save_candidates(output.images, name, result.download, made_by(TASK))
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
-    queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
-    shown = photo.upload(show_photo, [photo, row], [*editing, *choice, *outcome], **QUIET, **queued)
-    shown.failure(
-        lambda: [None, *_editing(None), *result.updates()], None, [photo, *editing, *outcome], **QUIET
-    )
-    photo.clear(lambda: _editing(None) + result.updates(), None, editing + outcome, **QUIET)
-    samples.click(show_example, [samples, row], everything, **QUIET, **queued)
-    result.again.click(show_result, result.picked, [photo, *editing, *outcome], **QUIET)
-    masked = mask_file.upload(show_mask, [mask_file, photo], editor, **QUIET)
-    masked.failure(lambda: None, None, mask_file, **QUIET)
-    for button, (_, kind) in zip(recover, HIDING, strict=True):
-        button.click(
-            lambda path, painting, kind=kind: propose(kind, path, painting),
-            [photo, editor],
-            editor,
-            **QUIET,
-            **queued,
-        )
-    gr.on([drawing.expand, refresh.click], show_hole, [photo, editor, pencil], pencil, **QUIET)
-    # In the queue of the work itself, so that a choice made before a click on Fill in counts for it.
-    first.select(choose_first, row, row, api_visibility="private", show_progress="hidden", **queued)
-    second.select(choose_second, row, row, api_visibility="private", show_progress="hidden", **queued)
-    others.click(
-        lambda row: shown_row(row.others()) if row else [gr.skip()] * 3, row, choice, **QUIET, **queued
-    )
-    single.click(
-        lambda row: shown_row(row.choose(1, None)) if row else [gr.skip()] * 3, row, choice, **QUIET, **queued
-    )
-    for which, upload in enumerate([first_upload, second_upload]):
-        upload.upload(
-            lambda path, row, which=which: add_own(which, path, row), [upload, row], choice, **QUIET, **queued
-        )
-    run.click(
-        fill,
-        [photo, editor, pencil, row, *options],
-        outcome,
-        api_visibility="private",
-        scroll_to_output=True,
-        show_progress_on=result.slider,
-        **queued,
-    )
     with gr.Group(visible=False):
-        # The named endpoint for programs: files in, files out, no state of the page.
-        api_files = [gr.File(label=label) for label in ("mask", "exemplar", "second exemplar", "sketch")]
-        api_recover = gr.Radio(["nothing", "glasses", "lower_face"], value="nothing", label="recover")
-        api_results = gr.File(label="filled photos", file_count="multiple")
-        api_notes = gr.Textbox(label="notes")
+        files = [gr.File(label=label) for label in ("mask", "exemplar", "second exemplar", "sketch")]
+        recover = gr.Radio(["nothing", "glasses", "lower_face"], value="nothing", label="recover")
+        filled = gr.File(label="filled photos", file_count="multiple")
+        notes = gr.Textbox(label="notes")
         gr.Button().click(
             fill_files,
-            [photo, *api_files, api_recover, *options],
-            [api_results, api_notes],
-            api_name="exemplar",
+            [photo, *files, recover, *settings],
+            [filled, notes],
+            api_name=TASK,
             api_description=(
                 "Fill the white part of the mask in the photo after the exemplar's face. recover: 'glasses' or "
                 "'lower_face' fill what hides them; mask may be null then. second_exemplar (mixed in by share) "
                 "and sketch (lines in the hole) may be null. Gives one PNG for each candidate, and remarks."
             ),
-            **queued,
+            **ON_DEVICE,
         )
-
-
-def _editing(shown: Image.Image | None, mask: Image.Image | None = None) -> list[Any]:
-    """Updates of the editing side: with a photo it opens, without one it closes; drawn lines go away."""
-    canvas = EMPTY_EDITOR if shown is None else editor_with(shown, mask)
-    return [canvas, EMPTY_EDITOR, gr.update(open=False), gr.update(visible=shown is not None), None]

@@ -1,48 +1,19 @@
-"""Candidates of the Restore tab: from the pipeline's output to pictures and words on the page."""
+"""What the Restore tab shows of its results, and its words for what the library says."""
 
-from gradio.components.base import Component
-
-from facekit.images.photo import Photo
 from facekit.notes import Kind
 from facekit.pipelines.restore import FaceRestoreOutput
-from facekit.provenance import Provenance
-from facekit_demo.common.candidates import Candidate, Captioned, around_faces
-from facekit_demo.common.running import STEP_SIDE, preview, save_for_download
+from facekit_demo.common.candidates import Captioned
+from facekit_demo.common.running import STEP_SIDE, preview
 
 
-def candidates_of(
-    output: FaceRestoreOutput,
-    photo: Photo,
-    stem: str,
-    component: Component,
-    numbers: list[int],
-    provenance: Provenance | None = None,
-) -> list[Candidate]:
-    """All candidates of one photo; their files go into the cache of `component`.
+def step_pictures(output: FaceRestoreOutput, index: int, numbers: list[int]) -> Captioned:
+    """Thesis Fig. 3.7 for every face of a candidate: aligned and damaged, the style prompt after each step, restored.
 
     `numbers`: what the page calls the restored faces; empty for a picture that is one face.
     """
-    before = preview(photo)
-    faces = (output.faces or [[]])[0]
-    candidates = []
-    for index, image in enumerate(output.images):
-        suffix = f"-{index + 1}" if len(output.images) > 1 else ""
-        after = preview(image)
-        candidates.append(
-            Candidate(
-                save_for_download(image, f"{stem}-restored{suffix}.png", component, provenance),
-                before,
-                after,
-                around_faces(after, faces, after.width / photo.size[0]),
-                _steps(output, index, numbers) if output.style_prompts else [],
-            )
-        )
-    return candidates
-
-
-def _steps(output: FaceRestoreOutput, index: int, numbers: list[int]) -> Captioned:
-    """Thesis Fig. 3.7 for every face: aligned and damaged, the style prompt after each step, restored."""
     pictures: Captioned = []
+    if not output.style_prompts:
+        return pictures
     faces = zip(
         output.aligned_inputs[index], output.style_prompts[index], output.aligned_outputs[index], strict=True
     )

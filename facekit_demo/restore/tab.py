@@ -10,13 +10,21 @@ from facekit.faces import Face
 from facekit.faces.selection import parse_selection
 from facekit.images.photo import Photo
 from facekit.pipelines.restore import FaceRestoreOutput
-from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES, CandidatePanel, as_many_as_fit
+from facekit_demo.common.candidates import (
+    KEPT,
+    MAX_CANDIDATES,
+    CandidatePanel,
+    as_many_as_fit,
+    candidates_of,
+    save_candidates,
+)
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
-from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, look_at, numbered
+from facekit_demo.common.face_view import WorkingPhoto, look_at
 from facekit_demo.common.gallery import restore_examples
 from facekit_demo.common.running import (
-    DEVICE_QUEUE,
+    AT_WORK,
+    ON_DEVICE,
     friendly,
     load_pipeline,
     made_by,
@@ -26,14 +34,12 @@ from facekit_demo.common.running import (
     seeded,
     unnamed,
 )
-from facekit_demo.common.widgets import (
-    QUIET,
-    example_row,
-    photo_chooser,
-    seed_number,
-)
-from facekit_demo.common.words import page_words
-from facekit_demo.restore.result import WORDS, candidates_of
+from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
+from facekit_demo.common.words import in_page_words, page_words
+from facekit_demo.restore.faces import FaceChooser
+from facekit_demo.restore.result import WORDS, step_pictures
+
+TASK = "restore"
 
 
 def build_tab() -> None:
@@ -43,95 +49,99 @@ def build_tab() -> None:
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
             gr.Markdown("### 1. Choose a photo")
-            photo = photo_chooser("restore")
+            photo = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
-                found = gr.Markdown(elem_id="restore-found")
-                view = gr.Image(
-                    show_label=False,
-                    interactive=False,
-                    format="png",
-                    buttons=[],
-                    alt_text="The photo, with a frame and number on every face",
-                    elem_id="restore-faces",
-                )
-                chosen = gr.CheckboxGroup(
-                    [], label="Which faces?", visible=False, elem_id="restore-chosen", elem_classes="ticks"
-                )
-                whole = gr.Checkbox(
-                    False,
-                    label="The picture is one face and nothing else",
-                    visible=False,
-                    elem_id="restore-whole",
-                )
-                fidelity = gr.Slider(
-                    0,
-                    1,
-                    value=0.5,
-                    step=0.05,
-                    label="True to the photo",
-                    info="0: sharper, but more freely drawn. 1: shapes and colours stay as in the photo.",
-                    elem_id="restore-fidelity",
-                )
-                run = gr.Button("2. Restore", variant="primary", size="lg", elem_id="restore-run")
-                back = gr.Button("Back to the original", visible=False, elem_id="restore-back")
-                with gr.Accordion("More", open=False, elem_id="restore-more"):
-                    count = gr.Slider(
-                        1,
-                        MAX_CANDIDATES,
-                        value=1,
-                        step=1,
-                        label="Candidates",
-                        info="Several results to pick from; each takes as long as one.",
-                        elem_id="restore-count",
-                    )
-                    seed = seed_number("The same number gives the same result.")
-                with gr.Accordion(
-                    "Is the photo good already? Damage it", open=False, elem_id="restore-damaging"
-                ):
-                    gr.Markdown(
-                        "A damaged copy takes its place, to show what restoring does.", elem_classes="hint"
-                    )
-                    severity = gr.Slider(
-                        0, 1, value=0.5, step=0.05, label="How badly?", elem_id="restore-severity"
-                    )
-                    preset = gr.Dropdown(PRESETS, value=PRESETS[0][1], label="Kind of damage")
-                    damage = gr.Button("Damage this photo", elem_id="restore-damage")
-            samples = example_row("restore", examples)
+                faces = FaceChooser(TASK, working)
+                fidelity = _fidelity_slider()
+                run = gr.Button("2. Restore", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                back = gr.Button("Back to the original", visible=False, elem_id=f"{TASK}-back")
+                count, seed = _further_settings()
+                damage, severity, preset = _damage_settings()
+            samples = example_row(TASK, examples)
         with gr.Column(elem_classes="work"):
             result = CandidatePanel(
-                "restore",
+                TASK,
                 "The face cut out upright, what the model imagines after each step of its search for the "
                 "person's style, and the restored face.",
                 columns=3,
             )
-            queued: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
-            build_section(working, result.picked, queued)
+            build_section(working, result.picked)
 
-    looked = [working, panel, found, view, chosen, whole, back]
-    outcome, download = result.components, result.download
+    shown = [working, panel, back, *faces.components, *result.components]
+
+    def looking(state: WorkingPhoto | None) -> list[Any]:
+        """Updates of `shown`: with a photo its side opens, without one it closes; the result goes."""
+        opened, copy = state is not None, state is not None and state.damaged
+        panels = [gr.update(visible=opened), gr.update(visible=copy)]
+        return [state, *panels, *faces.updates(state), *result.updates()]
 
     @friendly
     def show_photo(path: str | None) -> list[Any]:
-        return _looking(look_at(path)) + result.updates()
+        return looking(look_at(path))
 
     @friendly
     def show_example(index: int) -> list[Any]:
-        return [str(examples[index]), *_looking(look_at(str(examples[index]))), *result.updates()]
+        path = str(examples[index])
+        return [path, *looking(look_at(path))]
 
     @friendly
     def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
         image, original = open_photo(path), look_at(path)
         side = face_side(image, original.faces)
         copy = damage_photo(image, side, severity, preset, int(seed or 0))
-        saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", download)
-        return _looking(look_at(saved, damaged=True)) + result.updates()
+        saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", result.download)
+        return looking(look_at(saved, damaged=True))
 
-    def show_chosen(state: WorkingPhoto | None, numbers: list[int]) -> Any:
-        return numbered(state, numbers) if state else gr.skip()
+    opening = photo.upload(show_photo, photo, shown, **QUIET, **ON_DEVICE)
+    opening.failure(lambda: [None, *looking(None)], None, [photo, *shown], **QUIET)
+    photo.clear(lambda: looking(None), None, shown, **QUIET)
+    samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
+    damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
+    back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
+    _wire_restoring(run, [working, faces.chosen, faces.whole, fidelity, count, seed], result)
+    _offer_to_programs([fidelity, count, seed], photo, result)
 
-    def point_at(state: WorkingPhoto | None, numbers: list[int], event: gr.SelectData) -> Any:
-        touched = face_at(state, event.index) if state and len(state.restorable) > 1 else None
-        return gr.skip() if touched is None else sorted({*numbers} ^ {touched})
+
+def _fidelity_slider() -> gr.Slider:
+    return gr.Slider(
+        0,
+        1,
+        value=0.5,
+        step=0.05,
+        label="True to the photo",
+        info="0: sharper, but more freely drawn. 1: shapes and colours stay as in the photo.",
+        elem_id=f"{TASK}-fidelity",
+    )
+
+
+def _further_settings() -> tuple[gr.Slider, gr.Number]:
+    """How many candidates, and the seed."""
+    with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
+        count = gr.Slider(
+            1,
+            MAX_CANDIDATES,
+            value=1,
+            step=1,
+            label="Candidates",
+            info="Several results to pick from; each takes as long as one.",
+            elem_id=f"{TASK}-count",
+        )
+        seed = seed_number("The same number gives the same result.")
+    return count, seed
+
+
+def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
+    """The button that damages the photo, how badly, and how."""
+    with gr.Accordion("Is the photo good already? Damage it", open=False, elem_id=f"{TASK}-damaging"):
+        gr.Markdown("A damaged copy takes its place, to show what restoring does.", elem_classes="hint")
+        severity = gr.Slider(0, 1, value=0.5, step=0.05, label="How badly?", elem_id=f"{TASK}-severity")
+        preset = gr.Dropdown(PRESETS, value=PRESETS[0][1], label="Kind of damage")
+        damage = gr.Button("Damage this photo", elem_id=f"{TASK}-damage")
+    return damage, severity, preset
+
+
+def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePanel) -> None:
+    """Let the button restore the chosen faces of the working photo."""
 
     @friendly
     def restore_faces(
@@ -153,9 +163,23 @@ def build_tab() -> None:
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
         output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress)
-        origin = made_by("restore")
-        candidates = candidates_of(output, image, Path(state.path).stem, download, numbers, origin)
+        steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
+        faces = (output.faces or [[]])[0]
+        name = f"{Path(state.path).stem}-restored"
+        candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), steps)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
+
+    run.click(
+        restore_faces,
+        list(settings),
+        result.components,
+        show_progress_on=result.slider,
+        **AT_WORK,
+    )
+
+
+def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:
+    """The named endpoint for programs: a file in, files out, no state of the page."""
 
     @friendly
     def restore_files(
@@ -163,47 +187,24 @@ def build_tab() -> None:
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
-        origin = made_by("restore") if output.faces[0] else None
-        paths = [
-            save_for_download(picture, f"{Path(photo).stem}-restored-{number}.png", download, origin)
-            for number, picture in enumerate(output.images, 1)
-        ]
+        origin = made_by(TASK) if output.faces[0] else None
+        paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download, origin)
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
-    opened = photo.upload(show_photo, photo, looked + outcome, **QUIET, **queued)
-    opened.failure(
-        lambda: [None, *_looking(None), *result.updates()], None, [photo, *looked, *outcome], **QUIET
-    )
-    photo.clear(lambda: _looking(None) + result.updates(), None, looked + outcome, **QUIET)
-    samples.click(show_example, samples, [photo, *looked, *outcome], **QUIET, **queued)
-    damage.click(show_damaged, [photo, severity, preset, seed], looked + outcome, **QUIET, **queued)
-    back.click(show_photo, photo, looked + outcome, **QUIET, **queued)
-    chosen.change(show_chosen, [working, chosen], view, **QUIET)
-    view.select(point_at, [working, chosen], chosen, **QUIET)
-    run.click(
-        restore_faces,
-        [working, chosen, whole, fidelity, count, seed],
-        outcome,
-        api_visibility="private",
-        scroll_to_output=True,
-        show_progress_on=result.slider,
-        **queued,
-    )
     with gr.Group(visible=False):
-        # The named endpoint for programs: a file in, files out, no state of the page.
-        api_faces = gr.Textbox("all", label="faces")
-        api_results = gr.File(label="restored photos", file_count="multiple")
-        api_notes = gr.Textbox(label="notes")
+        faces = gr.Textbox("all", label="faces")
+        files = gr.File(label="restored photos", file_count="multiple")
+        notes = gr.Textbox(label="notes")
         gr.Button().click(
             restore_files,
-            [photo, api_faces, fidelity, count, seed],
-            [api_results, api_notes],
-            api_name="restore",
+            [photo, faces, *settings],
+            [files, notes],
+            api_name=TASK,
             api_description=(
                 "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right such as "
                 "'0,2'. Gives one PNG for each candidate, and remarks."
             ),
-            **queued,
+            **ON_DEVICE,
         )
 
 
@@ -233,7 +234,7 @@ def _infer(
             progress((step + 1, len(pipe.scheduler.timesteps) + 1), desc="Restoring", unit="steps")
         return kwargs
 
-    try:
+    with in_page_words(WORDS):
         return pipe(
             image,
             aligned=whole,
@@ -247,29 +248,3 @@ def _infer(
             output_type="photo",
             callback_on_step_end=report,
         )
-    except ValueError as error:
-        raise ValueError(page_words(error, WORDS)) from error
-
-
-def _looking(state: WorkingPhoto | None) -> list[Any]:
-    """Updates of the photo's side: with a photo it opens, without one it closes."""
-    if state is None:
-        return [
-            None,
-            gr.update(visible=False),
-            "",
-            None,
-            gr.update(choices=[], value=[], visible=False),
-            gr.update(value=False, visible=False),
-            gr.update(visible=False),
-        ]
-    able = state.restorable
-    return [
-        state,
-        gr.update(visible=True),
-        found_text(state),
-        numbered(state, able),
-        gr.update(choices=[(f"Face {number}", number) for number in able], value=able, visible=len(able) > 1),
-        gr.update(value=False, visible=not state.faces),
-        gr.update(visible=state.damaged),
-    ]

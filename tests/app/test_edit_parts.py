@@ -1,10 +1,12 @@
 """The Edit tab without a browser: what was drawn, its history and session, its words, its endpoint."""
 
+import asyncio
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.state_holder import SessionState
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -13,6 +15,7 @@ from skimage import data
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.notes import Note
 from facekit.provenance import inspect
+from facekit_demo import build_app
 from facekit_demo.common.words import page_words
 from facekit_demo.edit import result as edit_result
 from facekit_demo.edit.guides import MAX_SLIDERS, Guides
@@ -47,6 +50,16 @@ def test_later_layers_lie_on_top() -> None:
     joined = np.asarray(layer_of(painting(strip((1, 2, 3), np.s_[:20]), strip((9, 9, 9), np.s_[10:30]))))
     assert joined[0, 5].tolist() == [1, 2, 3, 255] and joined[0, 15].tolist() == [9, 9, 9, 255]
     assert joined[0, 35, 3] == 0
+
+
+def test_clearing_empties_every_canvas() -> None:
+    app = build_app(("edit",))
+    (event,) = [event for event in app.fns.values() if event.name == "clear_drawings"]
+    for _ in range(2):
+        sent = asyncio.run(app.process_api(event, [None], state=SessionState(app)))["data"]
+        mask, *canvases = (part for part in sent if "open" not in part)
+        emptied = [mask, *(canvas["value"] for canvas in canvases)]
+        assert len(emptied) == 4 and not any(each["layers"] or each["background"] for each in emptied)
 
 
 def test_painted_parts_are_labels_where_colours_blend_too() -> None:

@@ -1,0 +1,125 @@
+"""A photo with a mask, the left side of three tabs: chosen, tried, painted on, or its mask read from a file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from gradio.components.base import Component
+from PIL import Image
+
+from facekit.images.photo import Photo
+from facekit_demo.common.gallery import Example
+from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted
+from facekit_demo.common.running import friendly, open_photo, preview
+from facekit_demo.common.widgets import QUIET
+
+# From a photo's path and a mask for it to updates of all that shows them; further values may follow.
+Begin = Callable[..., list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedPhoto:
+    """The parts with which a visitor chooses a photo and says where its mask is. The tab lays them out.
+
+    Attributes:
+        chooser: takes the photo; its value is the path.
+        panel: all that is there only while there is a photo.
+        editor: the canvas on which the mask is painted.
+        mask_file: takes a mask that was made elsewhere.
+        examples, samples: photos to try with their masks, and the row that shows them.
+        drawings: what else begins anew with each photo, and how: the arguments of its `gr.update`.
+    """
+
+    chooser: gr.File
+    panel: gr.Column
+    editor: gr.ImageEditor
+    mask_file: gr.File
+    examples: Sequence[Example]
+    samples: gr.Dataset
+    drawings: dict[Any, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def components(self) -> list[Any]:
+        """What `opened` and `closed` update."""
+        return [self.editor, self.panel, self.mask_file, *self.drawings]
+
+    def opened(self, shown: Image.Image, mask: Image.Image | None = None) -> list[Any]:
+        """Updates for a photo, given its copy for the screen: it is on the canvas, with the mask if there is one."""
+        return [editor_with(shown, mask), gr.update(visible=True), None, *self.emptied()]
+
+    def closed(self) -> list[Any]:
+        """Updates where there is no photo."""
+        return [EMPTY_EDITOR, gr.update(visible=False), None, *self.emptied()]
+
+    def emptied(self) -> list[Any]:
+        """Updates of `drawings`."""
+        # Made anew each time: Gradio takes the value out of an update that it has sent.
+        return [gr.update(**update) for update in self.drawings.values()]
+
+    def wire_photo(
+        self,
+        begin: Begin,
+        end: Callable[[], list[Any]],
+        shown: Sequence[Any],
+        given: Sequence[Component] = (),
+        offered: Sequence[Component] = (),
+        **options: Any,
+    ) -> None:
+        """Let a photo be chosen, tried and taken away.
+
+        Args:
+            begin: path of a photo, a mask or None, values of `given` -> updates of `shown` and `offered`.
+            end: updates of `shown` where there is no photo.
+            shown: all that shows the photo or what was made of it, `components` among them.
+            given: further inputs of `begin`.
+            offered: what a photo changes, but its absence does not.
+            options: of the events that open a photo.
+        """
+
+        @friendly
+        def show_photo(path: str | None, *values: Any) -> list[Any]:
+            return begin(path, None, *values)
+
+        @friendly
+        def show_example(index: int, *values: Any) -> list[Any]:
+            example = self.examples[index]
+            path = str(example.photo)
+            return [path, *begin(path, Image.open(example.mask), *values)]
+
+        photo = self.chooser
+        opening = photo.upload(show_photo, [photo, *given], [*shown, *offered], **QUIET, **options)
+        opening.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
+        photo.clear(end, None, list(shown), **QUIET)
+        outputs = [photo, *shown, *offered]
+        self.samples.click(show_example, [self.samples, *given], outputs, **QUIET, **options)
+
+    def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
+        """Let a button put a result, whose path is the value of a component, in the photo's place."""
+
+        @friendly
+        def show_result(path: str | None) -> list[Any]:
+            return [path, *begin(path, None)]
+
+        button.click(show_result, result, [self.chooser, *shown], **QUIET)
+
+    def wire_mask_file(
+        self, source: Component | None = None, photo_of: Callable[[Any], Photo | None] = open_photo
+    ) -> None:
+        """Let a mask file take the place of what was painted.
+
+        Args:
+            source: component from whose value `photo_of` has the photo; default: its path.
+            photo_of: None where there is no photo, and nothing happens then.
+        """
+
+        @friendly
+        def show_mask(path: str | None, value: Any) -> Any:
+            photo = photo_of(value) if path else None
+            if photo is None:
+                return gr.skip()
+            return painted(preview(photo), open_mask(path, photo.size))
+
+        inputs = [self.mask_file, self.chooser if source is None else source]
+        reading = self.mask_file.upload(show_mask, inputs, self.editor, **QUIET)
+        reading.failure(lambda: None, None, self.mask_file, **QUIET)

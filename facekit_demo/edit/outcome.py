@@ -1,0 +1,92 @@
+"""The result side of the Edit tab: before and after, the history of edits, and files of result and session."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from facekit_demo.common.candidates import KEPT
+from facekit_demo.common.running import made_by, save_for_download
+from facekit_demo.common.widgets import (
+    download_button,
+    notes_box,
+    pick_gallery,
+    result_slider,
+    shown_notes,
+)
+from facekit_demo.edit.result import Work, pair
+
+COLUMNS = 6  # of the history
+
+
+class ResultSide:
+    """Lays the result side out inside an open column.
+
+    Args:
+        task: what the parts' ids start with.
+
+    Attributes:
+        work: state with the `Work`.
+        components: what `updates` updates; `work` is one of them.
+        slider: before and after.
+        undo, redo, history: go to another edit.
+        download: the button, which also says in whose cache results are.
+        pack, archive: make a file of the session, and where it is then.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self.work = gr.State(None, time_to_live=KEPT)
+        gr.Markdown("### Result")
+        notes = notes_box(task)
+        self.slider = result_slider(task)
+        with gr.Column(visible=False) as history_panel:
+            with gr.Row():
+                self.undo = gr.Button("Undo", elem_id=f"{task}-undo")
+                self.redo = gr.Button("Redo", elem_id=f"{task}-redo")
+            gr.Markdown("Tap a step to go back to it, or forth:", elem_classes="hint")
+            self.history = pick_gallery(task, "history", COLUMNS)
+        self.download = download_button(task)
+        with gr.Accordion("Save the session", open=False, visible=False, elem_id=f"{task}-session") as saving:
+            gr.Markdown("Photo, edits and drawings in one file, to go on later.", elem_classes="hint")
+            self.pack = gr.Button("Make the file", size="md", elem_id=f"{task}-pack")
+            self.archive = gr.File(
+                label="Session", interactive=False, visible=False, elem_id=f"{task}-archive"
+            )
+        self.components = [
+            self.work,
+            notes,
+            self.slider,
+            history_panel,
+            self.history,
+            self.undo,
+            self.redo,
+            self.download,
+            saving,
+            self.archive,
+        ]
+
+    def updates(self, done: Work | None, said: Sequence[str] = ()) -> list[Any]:
+        """Updates of `components`: what was done, with remarks; cleared while there is no edit."""
+        unpacked = gr.update(value=None, visible=False)
+        if done is None or len(done.pictures) < 2:
+            hidden = gr.update(visible=False)
+            return [done, shown_notes(()), None, hidden, [], *[hidden] * 4, unpacked]
+        session, path = done.session, None
+        if session.position:
+            name, origin = f"{done.stem}-edited.png", made_by(self.task)
+            path = save_for_download(session.photo, name, self.download, origin)
+        captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
+        steps = list(zip(done.pictures, captions, strict=True))
+        return [
+            done,
+            shown_notes(said),
+            pair(done),
+            gr.update(visible=True),
+            gr.update(value=steps, selected_index=session.position),
+            gr.update(visible=True, interactive=session.can_undo),
+            gr.update(visible=True, interactive=session.can_redo),
+            gr.update(value=path, visible=path is not None),
+            gr.update(visible=True),
+            unpacked,
+        ]

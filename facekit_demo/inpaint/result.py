@@ -1,0 +1,77 @@
+"""The result side of the Inpaint tab: before and after, a download, and how it was filled."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from facekit.images.photo import load_image
+from facekit.pipelines.inpaint import FaceInpaintOutput
+from facekit_demo.common.candidates import KEPT, Captioned
+from facekit_demo.common.running import STEP_SIDE, preview
+from facekit_demo.common.widgets import (
+    download_button,
+    notes_box,
+    result_slider,
+    shown_notes,
+    step_gallery,
+)
+
+
+class ResultSide:
+    """Lays the result side out inside an open column.
+
+    Args:
+        task: what the parts' ids start with.
+
+    Attributes:
+        components: what `updates` updates.
+        slider: before and after.
+        download: the button, which also says in whose cache results are.
+        again: the button that goes on with the result.
+        path: state with the result's file.
+    """
+
+    def __init__(self, task: str) -> None:
+        gr.Markdown("### Result")
+        notes = notes_box(task)
+        self.slider = result_slider(task)
+        with gr.Row():
+            self.download = download_button(task)
+            self.again = gr.Button("Edit this result", visible=False, elem_id=f"{task}-again")
+        with gr.Accordion(
+            "How it was filled, step by step", open=False, visible=False, elem_id=f"{task}-steps"
+        ) as how:
+            gallery = step_gallery(columns=2)
+        self.path = gr.State(None, time_to_live=KEPT)
+        self.components = [notes, self.slider, self.download, self.again, how, gallery, self.path]
+
+    def updates(
+        self,
+        notes: Sequence[str] = (),
+        pair: tuple[Image.Image, Image.Image] | None = None,
+        path: str | None = None,
+        pictures: Captioned | None = None,
+    ) -> list[Any]:
+        """Updates of `components`; called with nothing, the side is cleared."""
+        return [
+            shown_notes(notes),
+            pair,
+            gr.update(value=path, visible=path is not None),
+            gr.update(visible=path is not None),
+            gr.update(visible=bool(pictures)),
+            pictures or [],
+            path,
+        ]
+
+
+def step_pictures(output: FaceInpaintOutput) -> Captioned:
+    """What each step filled in, and what it changed; nothing where the steps were not kept."""
+    if output.steps is None:
+        return []
+    pictures = []
+    for number, (picture, change) in enumerate(zip(output.steps[0], output.heat_maps()[0], strict=True), 1):
+        pictures.append((preview(picture, STEP_SIDE), f"Step {number}"))
+        pictures.append((preview(load_image(change), STEP_SIDE), f"Change {number}"))
+    return pictures
