@@ -21,7 +21,7 @@ LIBRARY = {
     "hub": {"images", "methods"},
     "models": {"hub", "notes"},
     "faces": {"images", "notes", "provenance"},
-    "damage": {"images"},
+    "damage": set(),
     "provenance": {"images", "version"},
     "conditions": {"faces", "hub", "images", "models", "notes"},
     "losses": {"models", "weights"},
