@@ -15,6 +15,17 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mask_option(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Add `--mask`, which `match_files` reads."""
+    parser.add_argument(
+        "--mask",
+        "-m",
+        required=required,
+        type=file_path,
+        help="one mask for all, or a folder of masks with the photos' names",
+    )
+
+
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add `--output`, `--overwrite`, `--skip-existing`, `--json`, `--provenance`."""
     parser.add_argument(
@@ -71,6 +82,14 @@ def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> No
     parser.add_argument(
         "--noise", choices=("random", "fixed", "none"), default="random", help="noise in each pixel"
     )
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Refuse what counts something and is below 1; None is left to the pipeline. Raises UsageError."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more")
 
 
 def parse_faces(text: str) -> str | list[int]:

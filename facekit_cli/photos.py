@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from facekit.images.files import nearest, why_not_writable
+from facekit.images.files import nearest, remove_parts, why_not_writable
 from facekit_cli.arguments import LONGEST_NAME
 from facekit_cli.errors import UsageError
 
+File = TypeVar("File")
 # Pillow knows these by name only, or hands them to another program.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Photos of phones. Without pillow-heif each fails and says what to do, so that none is left out in silence.
@@ -126,6 +127,13 @@ def match_files(photos: Sequence[Path], given: Path, what: str) -> dict[Path, Pa
     return files
 
 
+def pick_file(photo: Path, files: Mapping[Path, File], what: str, given: Path) -> File:
+    """The photo's own of what `match_files` found in `given`. Raises ValueError where it has none."""
+    if photo not in files:
+        raise ValueError(f"no {what} named {photo.stem} in {given}")
+    return files[photo]
+
+
 def name_results(names: Iterable[str], taken: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the results of each photo are called, without number and ending.
 
@@ -199,6 +207,15 @@ class Plan:
     outputs: dict[Path, list[Path]]
     skipped: dict[Path, str]
     failed: dict[Path, str]
+
+    @property
+    def results(self) -> list[Path]:
+        """All results of all photos to work on."""
+        return [path for paths in self.outputs.values() for path in paths]
+
+    def remove_parts(self, folder: Path) -> None:
+        """Remove what a killed run left of these results in their folder."""
+        remove_parts(folder, {path.name for path in self.results})
 
 
 def plan_outputs(

@@ -11,7 +11,7 @@ from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.models import load_pipeline
-from facekit_cli.options import parse_faces
+from facekit_cli.options import check_counts, parse_faces
 from facekit_cli.results import provenance_of, save_picture
 from facekit_cli.words import reword
 
@@ -100,10 +100,7 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
 
 def check_restore_options(args: argparse.Namespace) -> None:
     """Refuse options that cannot work, without importing torch. Raises UsageError."""
-    for option in ("candidates", "scale", "batch_size", "steps"):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            raise UsageError(f"--{option.replace('_', '-')} is {value}; it must be 1 or more")
+    check_counts(args, "candidates", "scale", "batch_size", "steps")
     if args.fidelity is not None and not 0 <= args.fidelity <= 1:
         raise UsageError(f"--fidelity is {args.fidelity:g}; it must lie between 0 and 1")
     for option in ("min_face_size", "max_pixels"):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
-from facekit.images.files import remove_parts
 from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
@@ -17,12 +16,21 @@ from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
     add_face_options,
+    add_mask_option,
     add_output_options,
     add_photos,
+    check_counts,
     parse_exemplar_face,
     parse_faces,
 )
-from facekit_cli.photos import check_writable, find_photos, match_files, plan_outputs, result_stems
+from facekit_cli.photos import (
+    check_writable,
+    find_photos,
+    match_files,
+    pick_file,
+    plan_outputs,
+    result_stems,
+)
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -59,9 +67,7 @@ REFERENCES = {"exemplar": "self", "pose_from": "front"}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options."""
     add_photos(parser)
-    parser.add_argument(
-        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
-    )
+    add_mask_option(parser)
     parser.add_argument(
         "--script", type=file_path, metavar="FILE", help="edits to do one after another, instead of one edit"
     )
@@ -158,13 +164,12 @@ def run(args: argparse.Namespace) -> int:
         from facekit.images.tensors import expect_kind
 
         if script is None:
-            for name, files in drawings.items():
-                if photo not in files:
-                    raise ValueError(
-                        f"no {name.replace('_', ' ')} named {photo.stem} in {getattr(args, name)}"
-                    )
+            own = {
+                name: pick_file(photo, files, name.replace("_", " "), getattr(args, name))
+                for name, files in drawings.items()
+            }
             words = {name: word for name, word in REFERENCES.items() if getattr(args, name) == word}
-            edits = [words | {name: files[photo] for name, files in drawings.items()} | settings]
+            edits = [words | own | settings]
         else:
             edits = script
         session = pipeline.edit_session(photo, aligned=args.aligned)
@@ -188,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
         from facekit.pipelines.edit.pipeline import FaceEditPipeline
 
         pipeline = load_pipeline(FaceEditPipeline, args.model, pick_device(args.device), args.dtype)
-        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        plan.remove_parts(args.output)
         guide = _prepare(pipeline, args, settings, script)
         work = partial(edit_one, pipeline, guide)
     details = {
@@ -204,8 +209,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `EditSession.edit` but for pictures; refuses what cannot work without importing torch."""
-    if args.candidates < 1:
-        raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
+    check_counts(args, "candidates")
     if (args.mask is None) == (args.script is None):
         raise UsageError("say what may change with --mask, or name edits with --script; not both")
     settings = {

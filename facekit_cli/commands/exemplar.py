@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
-from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
@@ -16,12 +15,14 @@ from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
     add_face_options,
+    add_mask_option,
     add_output_options,
     add_photos,
+    check_counts,
     parse_exemplar_face,
     parse_faces,
 )
-from facekit_cli.photos import find_photos, match_files, plan_outputs
+from facekit_cli.photos import find_photos, match_files, pick_file, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ result is the same whether it is filled alone or among others. Published models 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options."""
     add_photos(parser)
-    parser.add_argument(
-        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
-    )
+    add_mask_option(parser)
     parser.add_argument(
         "--recover",
         choices=("glasses", "lower_face"),
@@ -131,16 +130,11 @@ def run(args: argparse.Namespace) -> int:
         from facekit.images.tensors import expect_kind
         from facekit.provenance import watermark_picture
 
-        for kind, given, files in (("mask", args.mask, masks), ("sketch", args.sketch, sketches)):
-            if given is not None and photo not in files:
-                raise ValueError(f"no {kind} named {photo.stem} in {given}")
-        if photo not in exemplars:
-            raise ValueError(f"no exemplar named {photo.stem} in {args.exemplar[0]}")
         call: dict[str, Any] = {
             "image": photo,
-            "mask": masks.get(photo),
-            "sketch": sketches.get(photo),
-            "exemplar": encode(exemplars[photo]),
+            "mask": args.mask and pick_file(photo, masks, "mask", args.mask),
+            "sketch": args.sketch and pick_file(photo, sketches, "sketch", args.sketch),
+            "exemplar": encode(pick_file(photo, exemplars, "exemplar", args.exemplar[0])),
             "second_exemplar": second,
             "generator": torch.Generator("cpu").manual_seed(args.seed),
         }
@@ -169,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
         from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 
         pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, pick_device(args.device), args.dtype)
-        remove_parts(args.output, {path.name for paths in outputs.values() for path in paths})
+        plan.remove_parts(args.output)
         encode = _make_encoder(pipeline, args)
         second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)
         work = partial(fill, pipeline, encode, second)
@@ -188,8 +182,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that cannot work, without importing torch."""
-    if args.candidates < 1:
-        raise UsageError(f"--candidates is {args.candidates}; it must be 1 or more")
+    check_counts(args, "candidates")
     if args.mask is None and args.recover is None:
         raise UsageError("say what is to be filled: --mask, or --recover glasses, or --recover lower_face")
     if args.second_exemplar is None and (args.sweep or args.style_layers is not None):

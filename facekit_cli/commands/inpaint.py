@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
-from facekit.images.files import remove_parts
-from facekit_cli.arguments import file_path
-from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import load_pipeline, pick_device
 from facekit_cli.options import (
     add_device_options,
     add_face_options,
+    add_mask_option,
     add_output_options,
     add_photos,
+    check_counts,
     parse_faces,
 )
-from facekit_cli.photos import Plan, find_photos, match_files, plan_outputs
+from facekit_cli.photos import Plan, find_photos, match_files, pick_file, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -43,13 +42,7 @@ same whether it is filled alone or among others.
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options."""
     add_photos(parser)
-    parser.add_argument(
-        "--mask",
-        "-m",
-        required=True,
-        type=file_path,
-        help="one mask for all, or a folder of masks with the photos' names",
-    )
+    add_mask_option(parser, required=True)
     add_output_options(parser)
     parser.add_argument(
         "--region", choices=("face", "image"), default="face", help="faces under the mask, or any subject"
@@ -64,8 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
-    if args.steps < 1:
-        raise UsageError(f"--steps is {args.steps}; it must be 1 or more")
+    check_counts(args, "steps")
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks = match_files(found.photos, args.mask, "mask")
@@ -76,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         from facekit.pipelines.inpaint import FaceInpaintPipeline
 
         pipeline = load_pipeline(FaceInpaintPipeline, model, pick_device(args.device), args.dtype)
-        remove_parts(args.output, {path.name for paths in plan.outputs.values() for path in paths})
+        plan.remove_parts(args.output)
         work = partial(_fill, pipeline, plan, masks, faces, args)
 
     details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
@@ -98,9 +90,7 @@ def _fill(
     from facekit.images.photo import Photo, load_image, same_pixels
     from facekit.images.tensors import expect_kind
 
-    mask = masks.get(photo)
-    if mask is None:
-        raise ValueError(f"no mask named {photo.stem} in {args.mask}")
+    mask = pick_file(photo, masks, "mask", args.mask)
     given = load_image(photo)
     result = pipeline(
         given,

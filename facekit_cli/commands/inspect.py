@@ -2,13 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit_cli.arguments import file_path
 from facekit_cli.loop import say_skipped
-from facekit_cli.photos import check_report, find_photos, match_files
+from facekit_cli.options import add_mask_option
+from facekit_cli.photos import check_report, find_photos, match_files, pick_file
 from facekit_cli.results import write_json
 from facekit_cli.words import reword
 
@@ -41,9 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "photos", nargs="+", type=file_path, metavar="FILE", help="picture files, or folders of them"
     )
-    parser.add_argument(
-        "--mask", "-m", type=file_path, help="one mask for all, or a folder of masks with the photos' names"
-    )
+    add_mask_option(parser)
     parser.add_argument("--faces", action="store_true", help="also find the faces")
     parser.add_argument("--json", type=file_path, metavar="REPORT", help="write a report of every picture")
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             lines += _say_faces(entry["faces"])
         if args.mask is not None:
             try:
-                entry["mask"] = _measure_mask(masks.get(path), path, photo, args.mask)
+                entry["mask"] = _measure_mask(masks, path, photo, args.mask)
                 lines += _say_mask(entry["mask"])
             except (OSError, ValueError) as error:
                 message = reword(error, args)
@@ -173,12 +173,11 @@ def _say_faces(faces: list[dict[str, Any]]) -> list[str]:
     return lines or ["faces: none found"]
 
 
-def _measure_mask(mask: Path | None, path: Path, photo: "Photo", given: Path) -> dict[str, Any]:
+def _measure_mask(masks: Mapping[Path, Path], path: Path, photo: "Photo", given: Path) -> dict[str, Any]:
     """How much of the photo its mask marks as hole, and by which rule."""
     from facekit.images.masks import read_mask
 
-    if mask is None:
-        raise ValueError(f"no mask named {path.stem} in {given}")
+    mask = pick_file(path, masks, "mask", given)
     reading = read_mask(mask, photo.size)
     share = float(reading.hole.mean())
     return {"file": str(mask), "hole": share, "rule": reading.rule, "notes": reading.notes}

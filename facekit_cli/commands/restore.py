@@ -58,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
     pipeline, work = None, None
     if plan.outputs:
         pipeline = load_restorer(args, pick_device(args.device))
-        paths = [path for results in plan.outputs.values() for path in results]
-        remove_parts(args.output, {path.name for path in paths})
-        for path in paths:
+        plan.remove_parts(args.output)
+        for path in plan.results:
             remove_parts(faces_folder(path))
         work = partial(restore_one, pipeline)
 
