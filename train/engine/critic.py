@@ -16,7 +16,7 @@ from facekit.losses.logistic import logistic_discriminator_loss, logistic_genera
 from facekit.models.imagenet_features import ImageNetFeatures
 from train.data.critic_augment import DiscriminatorAugment
 from train.engine.picture_losses import PictureLosses
-from train.engine.stage import Learner, Stage
+from train.engine.stage import Learner, Stage, scale_rates
 from train.engine.streams import CriticView
 
 
@@ -144,8 +144,8 @@ def _mean(scores: list[Tensor]) -> Tensor:
 class AdversarialStage(Stage):
     """A stage whose configuration has the options of `GuidedLosses`.
 
-    A subclass says what its attribute loss compares (`attribute_distance`), and may weigh the gradients of the
-    perceptual loss (`weigh_perceptual`).
+    A subclass fills pictures (`fill`), says what its attribute loss compares (`attribute_distance`), and may weigh
+    the gradients of the perceptual loss (`weigh_perceptual`).
 
     Attributes:
         critic: the StyleGAN2 discriminator that learns, or None.
@@ -158,6 +158,13 @@ class AdversarialStage(Stage):
     feature_critic: Learner | None
     perceptual: PictureLosses
     identity: PictureLosses
+
+    def learn_critic(self, network: nn.Module, augment: DiscriminatorAugment) -> Critic:
+        """Let a StyleGAN2 discriminator learn, as the options of `adversarial` say."""
+        config, options = self.config, self.config.adversarial
+        every = options.r1_every if config.lazy_rates and options.r1_weight > 0 else 0
+        learner = self.learn(network, **scale_rates(*options.choose_rates(config), every))
+        return Critic(self, learner, augment)
 
     def build_losses(self) -> None:
         """Build two losses: the perceptual one compares with the truth, the identity loss with the exemplar.
@@ -198,6 +205,10 @@ class AdversarialStage(Stage):
         judged, more = self.perceptual.judge(image, target)
         return distance + judged, terms | more
 
+    def fill(self, batch: dict[str, Any], stream: int) -> Tensor:
+        """The filled pictures [B, 3, S, S] of a batch, with randomness of `stream`."""
+        raise NotImplementedError
+
     def weigh_perceptual(self, batch: dict[str, Any], image: Tensor) -> Tensor:
         """The pictures [B, 3, S, S] as the perceptual loss sees them; a subclass may weigh their gradients."""
         return image
@@ -205,6 +216,32 @@ class AdversarialStage(Stage):
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
         """Distance of the pictures' codes from those that they were made with, []; None where none are compared."""
         raise NotImplementedError
+
+    def update_generator(
+        self, batches: Sequence[dict[str, Any]], stream: int, same: bool, *learners: Learner
+    ) -> list[Tensor]:
+        """One update of the networks that fill -> the pictures that it was made on, without gradients.
+
+        Args:
+            batches: what `fill` and `generator_loss` read.
+            stream: randomness of `fill`.
+            same: see `generator_loss`.
+            learners: the networks.
+        """
+        fakes = []
+        with self.freeze(*self.judges):
+            for batch in batches:
+                with self.accelerator.autocast():
+                    fake = self.fill(batch, stream)
+                    loss, terms = self.generator_loss(batch, fake, same)
+                if loss.requires_grad:
+                    self.accelerator.backward(loss / len(batches))
+                fakes.append(fake.detach())
+                named = {f"generator_{name}": value for name, value in terms.items()}
+                self.run.curves.record(loss_generator=loss, **named)
+        self.update(*learners, clip=self.config.gradient_clip)
+        self.perceptual.update_critic(self, self.feature_critic)
+        return fakes
 
     def generator_loss(
         self, batch: dict[str, Any], image: Tensor, same: bool

@@ -44,6 +44,10 @@ class Adversarial(Critic):
     learning_rate: float | None = None
     betas: tuple[float, float] | None = None
 
+    def choose_rates(self, maker: Any) -> tuple[float, tuple[float, float]]:
+        """The discriminator's learning rate and betas, given the configuration of what makes the pictures."""
+        return self.learning_rate or maker.learning_rate, self.betas or maker.betas
+
     @property
     def is_projected(self) -> bool:
         """Whether critics on ImageNet features judge the pictures."""

@@ -48,26 +48,18 @@ class ExemplarTrainer(AdversarialStage):
         if config.weighs_attribute or config.weighs_perceptual:
             # Pictures that are too small for the kernel are refused here.
             self.weights.confidence(torch.zeros(1, 1, self.size, self.size))
-        path_every = config.path.every if config.path.weight > 0 else 0
-        self.generator = self.learn(
-            generator, **self._rates(config.learning_rate, config.betas, path_every), average=config.average
-        )
+        every = config.path.every if config.lazy_rates and config.path.weight > 0 else 0
+        rates = scale_rates(config.learning_rate, config.betas, every)
+        self.generator = self.learn(generator, **rates, average=config.average)
         augment = config.critic_augment.make()
         self.critic: Critic | None = None
         if config.needs_critic:
-            rate = config.adversarial.learning_rate or config.learning_rate
-            betas = config.adversarial.betas or config.betas
-            r1_every = config.adversarial.r1_every if config.adversarial.r1_weight > 0 else 0
             same = {name: generator.config[name] for name in ("sample_size", "channel_base", "max_channels")}
             network = build_critic(same | config.discriminator, config.init_from, self.run.say)
-            learner = self.learn(network, **self._rates(rate, betas, r1_every))
-            self.critic = Critic(self, learner, augment)
+            self.critic = self.learn_critic(network, augment)
         self.build_losses()
         self.mean_length = MeanLength().to(self.device)
         self.accelerator.register_for_checkpointing(augment, self.mean_length)
-
-    def _rates(self, rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
-        return scale_rates(rate, betas, every if self.config.lazy_rates else 0)
 
     # Data
 
@@ -188,22 +180,9 @@ class ExemplarTrainer(AdversarialStage):
 
     def _update_generator(self, batches: list[dict[str, Any]], stream: int, same: bool) -> list[Tensor]:
         """One update of the generator -> the pictures that it was made on."""
-        config, fakes = self.config, []
-        with self.freeze(*self.judges):
-            for batch in batches:
-                with self.accelerator.autocast():
-                    fake = self.fill(batch, stream)
-                    loss, terms = self.generator_loss(batch, fake, same)
-                if loss.requires_grad:
-                    self.accelerator.backward(loss / len(batches))
-                fakes.append(fake.detach())
-                named = {f"generator_{name}": value for name, value in terms.items()}
-                self.run.curves.record(loss_generator=loss, **named)
         # The average follows the last update of a step.
         learner = replace(self.generator, average=None) if self._path_is_due else self.generator
-        self.update(learner, clip=config.gradient_clip)
-        self.perceptual.update_critic(self, self.feature_critic)
-        return fakes
+        return self.update_generator(batches, stream, same, learner)
 
     def weigh_perceptual(self, batch: dict[str, Any], image: Tensor) -> Tensor:
         return spatial_gradient(image, batch["confidence"]) if self.config.weighs_perceptual else image

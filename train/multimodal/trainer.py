@@ -23,7 +23,7 @@ from train.data.modalities import show_encoder
 from train.data.samples import Preparation
 from train.engine.critic import AdversarialStage, Critic
 from train.engine.scores import code_distance
-from train.engine.stage import load_component, scale_rates
+from train.engine.stage import load_component
 from train.engine.streams import Multimodal as Stream
 from train.engine.streams import MultimodalStep as Choice
 from train.multimodal.config import MultimodalConfig
@@ -57,14 +57,9 @@ class MultimodalTrainer(AdversarialStage):
         augment = config.critic_augment.make()
         self.critic: Critic | None = None
         if config.needs_critic:
-            rate = config.adversarial.learning_rate or config.learning_rate
-            betas = config.adversarial.betas or config.betas
-            every = (
-                config.adversarial.r1_every if config.lazy_rates and config.adversarial.r1_weight > 0 else 0
-            )
             same = {name: refiner.config[name] for name in ("sample_size", "channel_base", "max_channels")}
-            critic = build_critic(same | config.discriminator, config.init_from, self.run.say)
-            self.critic = Critic(self, self.learn(critic, **scale_rates(rate, betas, every)), augment)
+            network = build_critic(same | config.discriminator, config.init_from, self.run.say)
+            self.critic = self.learn_critic(network, augment)
         self.build_losses()
         self.accelerator.register_for_checkpointing(augment)
 
@@ -186,26 +181,9 @@ class MultimodalTrainer(AdversarialStage):
         # r > rho: other faces.
         same = bool(self.seed_step_rng(Choice.SAME).random() <= self.config.same_image_probability)
         batches = [self.prepare(batch, same) for batch in batches]
-        fakes = self._update_generator(batches, same)
+        fakes = self.update_generator(batches, Stream.FAKE, same, self.aggregation, self.refiner)
         if self.critic is not None:
             self.critic.update(batches, [[fake] for fake in fakes])
-
-    def _update_generator(self, batches: list[dict[str, Any]], same: bool) -> list[Tensor]:
-        """One update of aggregation and refiner -> the pictures that it was made on."""
-        fakes = []
-        with self.freeze(*self.judges):
-            for batch in batches:
-                with self.accelerator.autocast():
-                    fake = self.fill(batch, Stream.FAKE)
-                    loss, terms = self.generator_loss(batch, fake, same)
-                if loss.requires_grad:
-                    self.accelerator.backward(loss / len(batches))
-                fakes.append(fake.detach())
-                named = {f"generator_{name}": value for name, value in terms.items()}
-                self.run.curves.record(loss_generator=loss, **named)
-        self.update(self.aggregation, self.refiner, clip=self.config.gradient_clip)
-        self.perceptual.update_critic(self, self.feature_critic)
-        return fakes
 
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
         """Diversity-enhanced attribute loss, [] (Eq. 6.21)."""

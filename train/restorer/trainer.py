@@ -50,12 +50,7 @@ class RestorerTrainer(Stage):
         self.restorer = self.learn(restorer, config.learning_rate, config.betas, config.average)
         self.critic: Critic | None = None
         if needs_discriminator(config.pictures, config.adversarial):
-            learner = self.learn(
-                critic,
-                config.adversarial.learning_rate or config.learning_rate,
-                config.adversarial.betas or config.betas,
-            )
-            self.critic = Critic(self, learner)
+            self.critic = Critic(self, self.learn(critic, *config.adversarial.choose_rates(config)))
         judge = config.adversarial if config.adversarial.is_projected else None
         reads = critic if self.critic is not None else None
         self.losses = PictureLosses(config.pictures, reads, self.device, self.run.say, judge)

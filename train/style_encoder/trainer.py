@@ -99,11 +99,8 @@ class StyleEncoderTrainer(Stage):
             return None
         options = {"sample_size": prior.config.sample_size} | config.discriminator
         critic = build_critic(options, config.init_from, self.run.say)
-        rate = config.adversarial.learning_rate or config.learning_rate
-        learner = self.learn(
-            critic,
-            **scale_rates(rate, config.adversarial.betas or config.betas, config.adversarial.r1_every),
-        )
+        rates = scale_rates(*config.adversarial.choose_rates(config), config.adversarial.r1_every)
+        learner = self.learn(critic, **rates)
         self.critic = Critic(self, learner)
         return critic
 
