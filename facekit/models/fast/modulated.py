@@ -7,7 +7,7 @@
 * up-sampling by a 3x3 kernel on a CPU: four ordinary convolutions instead of a transposed one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +94,29 @@ def convolve_phases(x: torch.Tensor, kernels: list[torch.Tensor], halo: bool = F
     return y
 
 
+# The bands of one image: (start, stop, [1, C, stop - start, W]).
+Bands = Iterator[tuple[int, int, torch.Tensor]]
+
+
+def activate_bands(
+    out: torch.Tensor,
+    noise: torch.Tensor,
+    compute: Callable[[slice], Bands],
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Fill `out` [B, C, H, W] with leaky ReLU of bands + noise + bias, one image after the other.
+
+    `noise` is [B or 1, 1, H, W]; `compute` gives the bands of one image, told by its place in the batch.
+    """
+    for index in range(out.shape[0]):
+        one = slice(index, index + 1)
+        own = noise[one] if noise.shape[0] > 1 else noise
+        for start, stop, rows in compute(one):
+            rows = widen(rows).add_(own[:, :, start:stop])
+            leaky_relu_into(rows if bias is None else rows.add_(bias), out[one, :, start:stop])
+    return out
+
+
 class FastModulatedConv2d(View, ModulatedConv2d):
     """`ModulatedConv2d`, folded for one image and large maps, scaled otherwise; `compute_rows` gives it in bands."""
 
@@ -155,9 +178,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
             height, width = height // 2, width // 2
         return self.weight.shape[0], height, width
 
-    def compute_rows(
-        self, x: torch.Tensor, style: torch.Tensor, gain: float, bias: torch.Tensor
-    ) -> Iterator[tuple[int, int, torch.Tensor]]:
+    def compute_rows(self, x: torch.Tensor, style: torch.Tensor, gain: float, bias: torch.Tensor) -> Bands:
         """Compute `forward` of one image with a 3x3 kernel in the folded form, a band of rows at a time.
 
         Args:
@@ -191,7 +212,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
 
     def _up_rows(
         self, x: torch.Tensor, weight: torch.Tensor, channel_gain: torch.Tensor, bias: torch.Tensor
-    ) -> Iterator[tuple[int, int, torch.Tensor]]:
+    ) -> Bands:
         """`compute_rows` of an up-sampling layer; its FIR filter reads one row more on both sides of a band."""
         kernels = split_into_phases(weight)
         row_bytes = 4 * weight.shape[0] * x.shape[3] * x.element_size()
@@ -231,13 +252,11 @@ class FastStyledConv(View, StyledConv):
         noise = self.noise.scale_noise(out, noise, generator, ACTIVATION_GAIN)
         bias = self.activate.scale_bias()
         style = style.expand(x.shape[0], -1)
-        for index in range(x.shape[0]):
-            one = slice(index, index + 1)
-            own = noise[one] if noise.shape[0] > 1 else noise
-            for start, stop, rows in conv.compute_rows(x[one], style[one], ACTIVATION_GAIN, bias):
-                rows = widen(rows).add_(own[:, :, start:stop])
-                leaky_relu_into(rows, out[one, :, start:stop])
-        return out
+
+        def compute(one: slice) -> Bands:
+            return conv.compute_rows(x[one], style[one], ACTIVATION_GAIN, bias)
+
+        return activate_bands(out, noise, compute)
 
 
 class FastToRGB(View, ToRGB):

@@ -1,13 +1,11 @@
 """`SMART` and `MultiDilationConv` with folded kernels, in bands of rows, and with two linear maps as one."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 
 from facekit.models.fast.bands import allocate_map, runs_in_bands, split_into_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
-from facekit.models.fast.modulated import FOLD_FROM_PIXELS, scale_kernel
+from facekit.models.fast.modulated import FOLD_FROM_PIXELS, Bands, activate_bands, scale_kernel
 from facekit.models.fast.view import Forms, View
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import split_scale
@@ -22,7 +20,7 @@ from facekit.models.layers.smart import (
 )
 
 
-def convolve_dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
+def convolve_dilated_rows(x: torch.Tensor, weight: torch.Tensor) -> Bands:
     """Compute `convolve_dilated` of one image [1, in, H, W] by a 3x3 kernel, a band of rows at a time.
 
     Yields:
@@ -89,15 +87,14 @@ class FastSMART(View, SMART):
         fusion = self.fusion.weight.contiguous(memory_format=torch.channels_last)
         first_bias = self.fusion_activate.scale_bias(DOUBLE_GAIN)
         second_bias = self.activate.scale_bias().view(1, -1, 1, 1)
-        for index in range(x.shape[0]):
-            one = slice(index, index + 1)
-            own = noise[one] if noise.shape[0] > 1 else noise
+
+        def compute(one: slice) -> Bands:
             kernel = scale_kernel(self.weight, scale[one], gain[one], x.dtype)
             for start, stop, y in convolve_dilated_rows(x[one], kernel):
-                y = leaky_relu_(widen(F.conv2d(y, fusion, first_bias, padding=(0, 1))))
-                y.add_(own[:, :, start:stop]).add_(second_bias)
-                leaky_relu_into(y, out[one, :, start:stop])
-        return out
+                y = F.conv2d(y, fusion, first_bias, padding=(0, 1))
+                yield start, stop, leaky_relu_(widen(y))
+
+        return activate_bands(out, noise, compute, second_bias)
 
 
 class FastMultiDilationConv(View, MultiDilationConv):
