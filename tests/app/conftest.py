@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gradio_client import Client
 
 from tests.app.visitor import Visitor
 from tests.tiny.pipelines import (
@@ -114,6 +115,12 @@ def demo(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@pytest.fixture(scope="module")
+def client(demo: Demo) -> Client:
+    """A program that calls the demo's endpoints."""
+    return Client(demo.url, verbose=False)
 
 
 def guarded(contacts: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from gradio.state_holder import SessionState
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
@@ -176,11 +176,6 @@ def test_messages_are_in_the_words_of_the_page(editor, files) -> None:
     drawing = {"share": "30%", "drawing": "semantic map"}
     note = Note("drawing-partly-outside", "{share} of the {drawing} lies outside the mask", **drawing)
     assert page_words(note, WORDS) == "30% of the parts lie outside the mask and are ignored."
-
-
-@pytest.fixture(scope="module")
-def client(demo) -> Client:
-    return Client(demo.url, verbose=False)
 
 
 @pytest.fixture(scope="module")

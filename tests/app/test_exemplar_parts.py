@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
@@ -65,11 +65,6 @@ def test_share_of_the_second_face_is_a_crossover() -> None:
 def test_what_comes_from_the_example() -> None:
     assert taken_layers(LAYERS, "all") == LAYERS
     assert taken_layers(LAYERS, "shapes") + taken_layers(LAYERS, "colours") == LAYERS
-
-
-@pytest.fixture(scope="module")
-def client(demo) -> Client:
-    return Client(demo.url, verbose=False)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
@@ -20,11 +20,6 @@ from tests.app.conftest import guarded
 from tests.app.visitor import changed
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def client(demo) -> Client:
-    return Client(demo.url, verbose=False)
 
 
 @pytest.fixture(scope="module")

@@ -23,3 +23,15 @@ def portrait() -> np.ndarray:
 @pytest.fixture(scope="session")
 def eyes(portrait: np.ndarray) -> np.ndarray:
     return box_mask(portrait.shape, (90, 85, 155, 115))
+
+
+@pytest.fixture(scope="session")
+def couple(portrait: np.ndarray) -> np.ndarray:
+    """uint8 `[256, 512, 3]` with two faces: the one and its mirror image."""
+    return np.concatenate([portrait, portrait[:, ::-1]], axis=1)
+
+
+@pytest.fixture(scope="session")
+def example(portrait: np.ndarray) -> np.ndarray:
+    """Another face, uint8 `[256, 256, 3]`."""
+    return np.ascontiguousarray(portrait[:, ::-1, ::-1])

@@ -34,12 +34,6 @@ def pipe() -> FaceEditPipeline:
     return tiny_edit_pipeline()
 
 
-@pytest.fixture(scope="module")
-def couple(portrait: np.ndarray) -> np.ndarray:
-    """uint8 `[256, 512, 3]` with two faces."""
-    return np.concatenate([portrait, portrait[:, ::-1]], axis=1)
-
-
 def random_edit(random: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
     """A mask somewhere on one of the faces and any guidance, within the mask and beyond."""
     height, width = shape[:2]

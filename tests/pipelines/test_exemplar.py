@@ -30,12 +30,6 @@ def model() -> ExemplarInpaintPipeline:
 
 
 @pytest.fixture(scope="module")
-def example(portrait: np.ndarray) -> np.ndarray:
-    """Another face, uint8 `[256, 256, 3]`."""
-    return np.ascontiguousarray(portrait[:, ::-1, ::-1])
-
-
-@pytest.fixture(scope="module")
 def other(portrait: np.ndarray) -> np.ndarray:
     """And another."""
     return (255 - portrait[::-1] // 2).astype(np.uint8)

@@ -16,17 +16,6 @@ def pipe() -> ExemplarInpaintPipeline:
     return tiny_exemplar_pipeline()
 
 
-@pytest.fixture(scope="module")
-def couple(portrait: np.ndarray) -> np.ndarray:
-    """uint8 `[256, 512, 3]` with two faces."""
-    return np.concatenate([portrait, portrait[:, ::-1]], axis=1)
-
-
-@pytest.fixture(scope="module")
-def example(portrait: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(portrait[:, ::-1, ::-1])
-
-
 def changed_pixels(result: object, photo: np.ndarray) -> np.ndarray:
     return (np.asarray(result) != photo).any(axis=-1)
 

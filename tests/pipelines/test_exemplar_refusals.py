@@ -17,12 +17,6 @@ def pipe() -> ExemplarInpaintPipeline:
     return tiny_exemplar_pipeline()
 
 
-@pytest.fixture(scope="module")
-def example(portrait: np.ndarray) -> np.ndarray:
-    """Another face, uint8 `[256, 256, 3]`."""
-    return np.ascontiguousarray(portrait[:, ::-1, ::-1])
-
-
 def test_masks_at_the_limits(
     pipe: ExemplarInpaintPipeline, portrait: np.ndarray, eyes: np.ndarray, example: np.ndarray
 ) -> None:

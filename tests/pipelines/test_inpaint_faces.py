@@ -12,12 +12,6 @@ from tests.helpers.masks import box_mask
 EYES = (190, 85, 255, 115)  # left, top, right, bottom on the portrait
 
 
-@pytest.fixture(scope="module")
-def couple(portrait: np.ndarray) -> np.ndarray:
-    """uint8 `[256, 512, 3]` with two faces."""
-    return np.concatenate([portrait, portrait[:, ::-1]], axis=1)
-
-
 def test_only_faces_under_the_mask_are_filled(
     pipe: FaceInpaintPipeline, couple: np.ndarray, eyes: np.ndarray
 ) -> None:

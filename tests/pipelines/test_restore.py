@@ -24,25 +24,13 @@ def pipe() -> FaceRestorePipeline:
 
 
 @pytest.fixture(scope="module")
-def portrait() -> np.ndarray:
-    """uint8 `[256, 256, 3]` with one face."""
-    return np.ascontiguousarray(astronaut()[0:256, 100:356])
-
-
-@pytest.fixture(scope="module")
 def found(portrait: np.ndarray) -> list[Face]:
     return detect_faces(portrait)
 
 
 @pytest.fixture(scope="module")
-def group(portrait: np.ndarray) -> np.ndarray:
-    """uint8 `[256, 512, 3]`: the face and its mirror image."""
-    return np.concatenate([portrait, portrait[:, ::-1]], axis=1)
-
-
-@pytest.fixture(scope="module")
 def two_faces(found: list[Face]) -> Any:
-    """A detector for `group` that needs no time."""
+    """A detector for `couple` that needs no time."""
     face = found[0]
     mirrored = face.landmarks[[1, 0, 2, 4, 3]] * [-1, 1] + [511, 0]
     x0, y0, x1, y1 = face.box
@@ -103,21 +91,21 @@ def test_a_photo_without_faces_comes_back_with_a_note(pipe: FaceRestorePipeline)
     assert "no face was found" in output.notes[0] and "aligned=True" in output.notes[0]
 
 
-def test_faces_are_chosen_by_index(pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any) -> None:
-    both = pipe(group, detector=two_faces, generator=seed(), output_type="np")
-    right = pipe(group, detector=two_faces, faces=[1], generator=seed(), output_type="np")
+def test_faces_are_chosen_by_index(pipe: FaceRestorePipeline, couple: np.ndarray, two_faces: Any) -> None:
+    both = pipe(couple, detector=two_faces, generator=seed(), output_type="np")
+    right = pipe(couple, detector=two_faces, faces=[1], generator=seed(), output_type="np")
     assert [face.index for face in both.faces[0]] == [0, 1]
     assert [face.index for face in right.faces[0]] == [1]
-    given = group.astype(np.float32) / 255
+    given = couple.astype(np.float32) / 255
     assert np.array_equal(right.images[0][:, :256], given[:, :256])
     assert not np.array_equal(right.images[0][:, 256:], given[:, 256:])
     assert not np.array_equal(both.images[0][:, :256], given[:, :256])
     with pytest.raises(ValueError, match="choose from 0 to 1"):
-        pipe(group, detector=two_faces, faces=[2])
+        pipe(couple, detector=two_faces, faces=[2])
 
 
 def test_small_faces_are_left_with_the_reason(
-    pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any
+    pipe: FaceRestorePipeline, couple: np.ndarray, two_faces: Any
 ) -> None:
     def one_small(image: np.ndarray) -> list[Face]:
         large, other = two_faces(image)
@@ -127,10 +115,10 @@ def test_small_faces_are_left_with_the_reason(
             Face(1, (*(middle - 12), *(middle + 12)), 1.0, (other.landmarks - middle) / 4 + middle),
         ]
 
-    output = pipe(group, detector=one_small, generator=seed())
+    output = pipe(couple, detector=one_small, generator=seed())
     assert len(output.faces[0]) == 1
     assert output.notes == ["face 1 is 24 pixels wide, below min_face_size=32: left as it was"]
-    assert len(pipe(group, detector=one_small, min_face_size=20).faces[0]) == 2
+    assert len(pipe(couple, detector=one_small, min_face_size=20).faces[0]) == 2
 
 
 def test_faces_turned_to_the_side_are_restored_with_a_note(
@@ -144,11 +132,11 @@ def test_faces_turned_to_the_side_are_restored_with_a_note(
 
 
 def test_a_seed_gives_one_result_whatever_the_batch(
-    pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any
+    pipe: FaceRestorePipeline, couple: np.ndarray, two_faces: Any
 ) -> None:
     def run(value: int, most: int) -> np.ndarray:
         output = pipe(
-            [group, group], detector=two_faces, generator=seed(value), max_batch_size=most, output_type="np"
+            [couple, couple], detector=two_faces, generator=seed(value), max_batch_size=most, output_type="np"
         )
         return output.images
 
@@ -165,10 +153,10 @@ def test_each_photo_can_have_its_generator(pipe: FaceRestorePipeline, portrait: 
 
 
 def test_candidates_differ_and_are_ordered_by_photo(
-    pipe: FaceRestorePipeline, group: np.ndarray, two_faces: Any
+    pipe: FaceRestorePipeline, couple: np.ndarray, two_faces: Any
 ) -> None:
     output = pipe(
-        [group, group // 2],
+        [couple, couple // 2],
         detector=two_faces,
         num_images=3,
         generator=seed(),

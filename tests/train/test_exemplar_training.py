@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -20,13 +19,13 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_stages import EXEMPLAR, curve, same, tiny_exemplar_guides, write_config
-from train.engine.config import read_config
 from train.exemplar.config import ExemplarConfig
 from train.exemplar.trainer import ExemplarTrainer
 from train.starts.from_prior import start_from_prior
 from train.starts.grow_exemplar import grow_generator
 
 train = partial(tiny_stages.run, ExemplarTrainer, ExemplarConfig)
+trainer_of = partial(tiny_stages.make_trainer, ExemplarTrainer, ExemplarConfig)
 PUBLISHED: dict[str, Any] = {
     "update_order": "published",
     "exemplars": "reversed",
@@ -48,15 +47,6 @@ def guides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
     frozen = dict.fromkeys(("style_encoder", "pictures.identity_encoder"), str(guides))
     return write_config(tmp_path, pictures, **EXEMPLAR, **frozen)
-
-
-def trainer_of(config: Path, output: Path, **options: Any) -> ExemplarTrainer:
-    """A trainer that stands before its first step."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    argv = ["--config", str(config), "--output_dir", str(output)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    return ExemplarTrainer(read_config(ExemplarConfig, argv))
 
 
 def test_learns_a_pair_and_writes_a_pipeline(tmp_path: Path, config: Path, pictures: Path) -> None:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from facekit.models.imagenet_features import ImageNetFeatures
 from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
 from facekit.weights import imagenet
 from facekit.weights.imagenet import load_efficientnet_lite
+from tests.train import tiny_stages
 from tests.train.conftest import TINY
 from tests.train.test_two_processes import launch
-from train.engine.config import read_config, read_yaml
+from train.engine.config import read_yaml
 from train.engine.groups import nest
 from train.engine.stage import Learner
 from train.inpaint.config import InpaintConfig
@@ -45,11 +45,7 @@ def sharp_config(tmp_path: Path, pictures: Path) -> Path:
     return path
 
 
-def trainer_of(config: Path, output: Path, **options: object) -> InpaintTrainer:
-    argv = ["--config", str(config), "--output_dir", str(output)]
-    argv += [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return InpaintTrainer(read_config(InpaintConfig, argv))
+trainer_of = partial(tiny_stages.make_trainer, InpaintTrainer, InpaintConfig)
 
 
 def trained(config: Path, output: Path, **options: object) -> dict[str, torch.Tensor]:

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from facekit.models.latent_warper import LatentWarper
 from tests.train import tiny_stages
 from tests.train.tiny_faces import tiny_edit_guides
 from tests.train.tiny_stages import curve, same, write_config
-from train.engine.config import read_config
 from train.latent_warper.augment import augment, rescale
 from train.latent_warper.config import LatentWarperConfig
 from train.latent_warper.trainer import LatentWarperTrainer
@@ -33,11 +31,8 @@ def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
 
 
 def trainer_of(config: Path, output: Path, **options: Any) -> LatentWarperTrainer:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    argv = ["--config", str(config), "--output_dir", str(output)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    trainer = LatentWarperTrainer(read_config(LatentWarperConfig, argv))
+    """A trainer that stands in its first step."""
+    trainer = tiny_stages.make_trainer(LatentWarperTrainer, LatentWarperConfig, config, output, **options)
     trainer.run.step = 1
     return trainer
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 from facekit.models.face_parser import FaceParser
@@ -18,12 +17,12 @@ from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.data.images import read_picture, to_tensor
 from train.data.label_maps import LabelFolder, one_hot
 from train.data.modalities import EncoderGuidance, ModalityPreparation, draw_edit_keep, draw_ruled_keep
-from train.engine.config import read_config
 from train.starts.widen import widen_input
 from train.style_encoder.config import StyleEncoderConfig
 from train.style_encoder.trainer import StyleEncoderTrainer
 
 train = partial(tiny_stages.run, StyleEncoderTrainer, StyleEncoderConfig)
+trainer_of = partial(tiny_stages.make_trainer, StyleEncoderTrainer, StyleEncoderConfig)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +45,6 @@ def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
     }
     losses = {"pictures.perceptual": "none", "latent.weight": 0, "progressive.start": 0, "delta_weight": 0}
     return write_config(tmp_path, pictures, **options, **losses, learning_rate=0.003, size=32)
-
-
-def trainer_of(config: Path, output: Path, **options: object) -> StyleEncoderTrainer:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    argv = ["--config", str(config), "--output_dir", str(output)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    return StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
 
 
 def test_learns_from_a_teacher_and_from_pictures(tmp_path: Path, config: Path, guides: Path) -> None:

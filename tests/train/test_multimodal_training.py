@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from facekit.models.latent_warper import LatentWarper
@@ -21,7 +20,6 @@ from tests.train import tiny_stages
 from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
-from train.engine.config import read_config
 from train.multimodal.config import MultimodalConfig
 from train.multimodal.trainer import MultimodalTrainer
 
@@ -47,11 +45,7 @@ def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
 
 def trainer_of(config: Path, output: Path, **options: Any) -> MultimodalTrainer:
     """A trainer that stands in its first step."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    argv = ["--config", str(config), "--output_dir", str(output)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    trainer = MultimodalTrainer(read_config(MultimodalConfig, argv))
+    trainer = tiny_stages.make_trainer(MultimodalTrainer, MultimodalConfig, config, output, **options)
     trainer.run.step = 1
     return trainer
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -19,6 +19,7 @@ from train.engine.config import read_config
 from train.engine.groups import nest
 from train.engine.stage import Stage, StageConfig
 
+Trainer = TypeVar("Trainer", bound=Stage)
 PRIOR = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "num_mapping_layers": 2}
 DISCRIMINATOR = {"channel_base": 128, "max_channels": 16, "stddev_group": 2}
 ENCODER = {
@@ -48,15 +49,24 @@ def write_config(folder: Path, pictures: Path, **options: Any) -> Path:
     return path
 
 
+def make_trainer(
+    trainer: type[Trainer], options: type[StageConfig], config: Path, output: Path, **changes: Any
+) -> Trainer:
+    """A trainer that stands before its first step; `changes` are options, texts as they are typed."""
+    argv = ["--config", str(config), "--output_dir", str(output)]
+    for name, value in changes.items():
+        if not isinstance(value, str | Path):
+            value = yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
+        argv += [f"--{name}", str(value)]
+    AcceleratorState._reset_state(reset_partial_state=True)  # several runs of one process
+    return trainer(read_config(options, argv))
+
+
 def run(
     trainer: type[Stage], options: type[StageConfig], config: Path, output: Path, **changes: Any
 ) -> dict[str, torch.Tensor]:
     """Train, and return the weights of every component written, by component and name."""
-    argv = ["--config", str(config), "--output_dir", str(output)]
-    for name, value in changes.items():
-        argv += [f"--{name}", yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()]
-    AcceleratorState._reset_state(reset_partial_state=True)  # several runs of one process
-    trainer(read_config(options, argv)).train()
+    make_trainer(trainer, options, config, output, **changes).train()
     return weights(output / "pipeline")
 
 
