@@ -31,6 +31,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from importlib import import_module
@@ -138,16 +139,22 @@ class Method:
             f"the {part} of the method {self.name} cannot be used: {_reason(error)}. {self.way_out}"
         )
 
-    def _import(self, part: str, name: str, contents: tuple[str, ...]) -> ModuleType:
+    @contextmanager
+    def guard(self, part: str) -> Iterator[None]:
+        """Let code of a part from outside raise MethodError alone; errors of facekit's own parts stay as they are."""
         try:
-            module = import_module(name)
-            missing = [content for content in contents if not hasattr(module, content)]
-            if missing:
-                raise ImportError(f"{name} has no {', '.join(missing)}")
+            yield
         except (Exception, SystemExit) as error:  # whatever code from outside raises
             if not self.way_out:
                 raise
             raise self.refusal(part, error) from error
+
+    def _import(self, part: str, name: str, contents: tuple[str, ...]) -> ModuleType:
+        with self.guard(part):
+            module = import_module(name)
+            missing = [content for content in contents if not hasattr(module, content)]
+            if missing:
+                raise ImportError(f"{name} has no {', '.join(missing)}")
         return module
 
 

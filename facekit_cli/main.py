@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
-from facekit.methods import Method, MethodError, methods, refusals
+from facekit.methods import MethodError, methods, refusals
 from facekit.version import __version__
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
@@ -28,20 +28,13 @@ def find_commands() -> tuple[dict[str, ModuleType], list[str]]:
             if method.name in own:
                 raise method.refusal("command", ValueError(f"facekit {method.name} is another command"))
             found[method.name] = method.import_command()
-            if method.way_out:
-                _try_options(method, found[method.name])
+            if method.way_out:  # let it fail here, where the others still go on
+                with method.guard("command"):
+                    found[method.name].add_options(argparse.ArgumentParser())
         except MethodError as error:
             found.pop(method.name, None)
             left_out.append(str(error))
     return found | own, left_out
-
-
-def _try_options(method: Method, module: ModuleType) -> None:
-    """Let a command from outside fail here, where the others still go on. Raises MethodError."""
-    try:
-        module.add_options(argparse.ArgumentParser())
-    except (Exception, SystemExit) as error:
-        raise method.refusal("command", error) from error
 
 
 def build_parser() -> argparse.ArgumentParser:

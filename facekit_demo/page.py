@@ -63,11 +63,8 @@ def _import_tab(method: Method) -> ModuleType:
     """
     module = method.import_tab()
     if method.way_out:
-        try:
-            with gr.Blocks(analytics_enabled=False):
-                module.build_tab()
-        except (Exception, SystemExit) as error:  # whatever code from outside raises
-            raise method.refusal("tab", error) from error
+        with method.guard("tab"), gr.Blocks(analytics_enabled=False):
+            module.build_tab()
     return module
 
 
