@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from train.checks import check_choices
-from train.engine.options import Average, FacePictures, Validation
+from train.engine.options import AttributeLoss, Average, FacePictures, Validation
 from train.engine.stage import StageConfig
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
@@ -24,9 +24,8 @@ class LatentWarperConfig(StageConfig):
         size: side of the pictures that are read and compared; larger ones of the prior are averaged down.
         learning_rate, betas: of the optimizer.
         optimizer: "adam" or "radam".
-        attribute_weight: of the attribute loss (Eq. 6.13), here the mean square of the codes' differences.
-        gradient_clip: as in other stages; here it is on, since the first results are far from the codes.
-        pictures, average, validation: groups, see `train.engine.options`.
+        attribute, pictures, average, validation: groups, see `train.engine.options`; `attribute` is the loss of
+            Eq. 6.13, on the codes themselves.
     """
 
     style_encoder: str
@@ -37,9 +36,8 @@ class LatentWarperConfig(StageConfig):
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.5, 0.99)
     optimizer: str = "adam"
-    attribute_weight: float = 0.1
 
-    gradient_clip: float | None = 10.0
+    attribute: AttributeLoss = field(default_factory=lambda: AttributeLoss(distance="full_norm"))
     pictures: FacePictures = field(
         default_factory=lambda: FacePictures(perceptual_weight=0.1, identity_weight=0.1)
     )
@@ -52,7 +50,7 @@ class LatentWarperConfig(StageConfig):
         check_choices(self.pictures, perceptual=("lpips", "efficientnet", "none"))
         if self.damage != "none":
             raise ValueError(f"codes are warped of whole pictures: damage must be none, got {self.damage}")
-        if self.attribute_weight <= 0 and not self.compares_pictures:
+        if self.attribute.weight <= 0 and not self.compares_pictures:
             raise ValueError("no loss is left: give one of them a weight above 0")
 
     @property
