@@ -43,7 +43,8 @@ def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
         "modalities": True,
         "guidance.semantics_folder": str(maps),
     }
-    losses = {"pictures.perceptual": "none", "latent.weight": 0, "progressive.start": 0, "delta_weight": 0}
+    losses = {"latent.weight": 0, "progressive.start": 0, "delta_weight": 0}
+    losses |= {"pictures.perceptual": "none", "pictures.identity_weight": 0}
     return write_config(tmp_path, pictures, **options, **losses, learning_rate=0.003, size=32)
 
 

@@ -36,6 +36,7 @@ def config(tmp_path: Path, pictures: Path, prior: Path) -> Path:
         "encoder": ENCODER,
         "damage": "thesis",
         "pictures.perceptual": "feature_matching",
+        "pictures.identity_weight": 0,
     }
     schedule = {"progressive.start": 0, "latent.r1_every": 2, "latent.pool": 4, "learning_rate": 0.001}
     return write_config(tmp_path, pictures, **options, **schedule)
@@ -46,6 +47,7 @@ def joint(tmp_path: Path, pictures: Path) -> Path:
     options = {"joint": True, "prior": PRIOR, "encoder": ENCODER, "discriminator": DISCRIMINATOR}
     losses = {
         "pictures.perceptual": "feature_matching",
+        "pictures.identity_weight": 0,
         "latent.weight": 0,
         "mixing_weight": 0.1,
         "l1_weight": 1,

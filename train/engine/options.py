@@ -204,7 +204,7 @@ class FacePictures(Pictures):
 
     Attributes:
         identity_weight: weight of the identity loss.
-        identity_encoder: folder or Hub id of the identity network; without it there is no identity loss.
+        identity_encoder: folder or Hub id of the identity network, which the loss needs, see `train.engine.without`.
     """
 
     identity_weight: float = 0.0

@@ -46,8 +46,6 @@ class LatentWarperTrainer(Stage):
         kind = OPTIMIZERS[config.optimizer]
         self.warper = self.learn(warper, config.learning_rate, config.betas, config.average, kind)
         self.losses = PictureLosses(config.pictures, None, self.device, self.run.say)
-        if config.pictures.identity_weight > 0 and config.pictures.identity_encoder is None:
-            self.run.say("no identity_encoder is named: this run has no identity loss")
 
     # Codes and pictures
 

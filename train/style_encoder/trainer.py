@@ -47,7 +47,7 @@ class StyleEncoderTrainer(Stage):
         else:
             self.generator = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
             judge = None
-            if "feature_matching" in (config.pictures.perceptual, config.pictures.substitute):
+            if config.pictures.matches_features:
                 judge = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
         encoder = self._build_encoder()
         average = config.average if config.average.decay > 0 else None
