@@ -3,13 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from train.checks import check_choices
+from train.engine.optimizers import OPTIMIZERS
 from train.engine.options import AttributeLoss, Average, FacePictures, Validation
 from train.engine.stage import StageConfig
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 
 @dataclass(kw_only=True)
@@ -23,7 +20,7 @@ class LatentWarperConfig(StageConfig):
         init_from: folder or Hub id of a warper to start from.
         size: side of the pictures that are read and compared; larger ones of the prior are averaged down.
         learning_rate, betas: of the optimizer.
-        optimizer: "adam" or "radam".
+        optimizer: "adam", "radam" or "ranger", see `train.engine.optimizers`.
         attribute, pictures, average, validation: groups, see `train.engine.options`; `attribute` is the loss of
             Eq. 6.13, on the codes themselves.
     """

@@ -12,13 +12,14 @@ from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from train.data.modalities import ENCODER_CHANNELS
+from train.engine.optimizers import OPTIMIZERS
 from train.engine.picture_losses import PictureLosses
 from train.engine.scores import code_distance
 from train.engine.stage import Stage, load_component
 from train.engine.streams import SCALE_STEP
 from train.engine.streams import LatentWarper as Stream
 from train.latent_warper.augment import SCALE, augment
-from train.latent_warper.config import OPTIMIZERS, LatentWarperConfig
+from train.latent_warper.config import LatentWarperConfig
 from train.latent_warper.validation import WarperValidation
 
 
