@@ -204,7 +204,8 @@ class FacePictures(Pictures):
 
     Attributes:
         identity_weight: weight of the identity loss.
-        identity_encoder: folder or Hub id of the identity network, which the loss needs, see `train.engine.without`.
+        identity_encoder: the network that the loss needs (see `train.engine.without`): folder or Hub id of an
+            `IdentityEncoder` or `ArcFaceEncoder`, or e4e's file `model_ir_se50.pth`.
     """
 
     identity_weight: float = 0.0
