@@ -12,7 +12,9 @@ from facekit.convert.encoders import arcface_state
 from facekit.losses.identity import IdentityLoss
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 from tests.tiny.networks import tiny_arcface_encoder, tiny_identity_encoder
+from tests.tiny.pipelines import tiny_exemplar_pipeline
 from train.engine.picture_losses import load_identity
 
 WIDTHS = [64] * 3 + [128] * 4 + [256] * 14 + [512] * 3
@@ -135,3 +137,15 @@ def test_a_folder_says_which_network_it_holds(tmp_path: Path, below: str) -> Non
 def test_a_folder_without_it_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="--without identity trains without the identity loss"):
         load_identity(str(tmp_path))
+
+
+def test_a_pipeline_that_trained_with_it_keeps_it(tmp_path: Path) -> None:
+    """`train.exemplar` writes its identity network with the pipeline, which measures results by it."""
+    tiny = tiny_exemplar_pipeline()
+    network = tiny_arcface_encoder().eval()
+    ExemplarInpaintPipeline(tiny.style_encoder, tiny.multi_style_generator, network).save_pretrained(tmp_path)
+    kept = ExemplarInpaintPipeline.from_pretrained(tmp_path).identity_encoder
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(kept.similarity(image, image), torch.ones(2))
+        assert torch.equal(kept(image), network(image))
