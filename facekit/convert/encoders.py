@@ -1,4 +1,4 @@
-"""Published state dicts -> ours: style encoders (e4e, pSp, 26-channel), code diffuser, identity encoder.
+"""Published state dicts -> ours: style encoders (e4e, pSp, 26-channel), code diffuser, identity encoders.
 
 Pure functions on state dicts without their file's prefix. ValueError for keys that are missing or unknown.
 """
@@ -21,6 +21,7 @@ _UNIT = {
     "5.fc1": "gate.squeeze",
     "5.fc2": "gate.excite",
 }
+_OUTPUT = {"0": "map_norm", "3": "linear", "4": "embedding_norm"}
 _TACC = [
     (r"attention_layer\.q_matrix", "channel_query"),
     (r"attention_layer\.k_matrix", "channel_key"),
@@ -87,7 +88,7 @@ def _backbone_key(key: str) -> str:
         return f"lateral{lateral[1]}.{lateral[2]}"
     unit = re.fullmatch(r"body\.(\d+)\.(res|shortcut)_layer\.(5\.fc\d|\d)\.(.+)", key)
     if not unit or int(unit[1]) >= _STAGE_STARTS[-1]:
-        raise ValueError(f"key {key!r} does not belong to the published layout of the style encoder")
+        raise ValueError(f"key {key!r} does not belong to the published layout of IR-SE50")
     index = int(unit[1])
     stage = max(i for i, start in enumerate(_STAGE_STARTS) if start <= index)
     module = _UNIT[unit[3]] if unit[2] == "res" else f"shortcut.{unit[3]}"
@@ -126,3 +127,15 @@ def code_diffuser_state(state: Mapping[str, torch.Tensor]) -> State:
 def identity_encoder_state(state: Mapping[str, torch.Tensor]) -> State:
     """A bare ResNet state dict in torchvision's naming -> `IdentityEncoder`, which keeps that naming."""
     return dict(state)
+
+
+def arcface_state(state: Mapping[str, torch.Tensor]) -> State:
+    """IR-SE50 with its output layer (`input_layer`, `body`, `output_layer`) -> `ArcFaceEncoder`."""
+    renamed: State = {}
+    for key, value in state.items():
+        head, _, rest = key.removeprefix("output_layer.").partition(".")
+        if key.startswith("output_layer.") and head in _OUTPUT:
+            renamed[f"{_OUTPUT[head]}.{rest}"] = value
+        else:
+            renamed[_backbone_key(key)] = value.flatten(1) if ".fc" in key else value
+    return renamed

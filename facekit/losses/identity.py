@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.identity_encoder import FaceIdentity
 
 
 class IdentityLoss(nn.Module):
     """1 - cosine similarity of the identity embeddings, with a frozen encoder in evaluation mode."""
 
-    def __init__(self, encoder: IdentityEncoder) -> None:
+    def __init__(self, encoder: FaceIdentity) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
 

@@ -32,7 +32,15 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + shortcut)
 
 
-class IdentityEncoder(VerifiedModelMixin):
+class FaceIdentity(VerifiedModelMixin):
+    """A network that turns an aligned face into a unit vector."""
+
+    def similarity(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Two batches of faces [B, 3, H, W] in [-1, 1] -> cosine similarity of each pair, [B] in [-1, 1]."""
+        return (self(first).float() * self(second).float()).sum(1)
+
+
+class IdentityEncoder(FaceIdentity):
     """Aligned face -> unit vector; the scalar product of two such vectors measures how alike the identities are.
 
     The published size, the default, has 43,024,704 parameters. Parameters are named as in torchvision's ResNet, so
@@ -85,7 +93,3 @@ class IdentityEncoder(VerifiedModelMixin):
             x = getattr(self, f"layer{stage + 1}")(x)
         embedding = self.fc(x.mean((2, 3)))
         return F.normalize(embedding.float(), dim=1).to(embedding.dtype) if normalize else embedding
-
-    def similarity(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Two batches of faces [B, 3, H, W] in [-1, 1] -> cosine similarity of each pair, [B] in [-1, 1]."""
-        return (self(first).float() * self(second).float()).sum(1)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from tests.tiny.networks import tiny_arcface_encoder
 from tests.tiny.pipelines import (
     tiny_edit_pipeline,
     tiny_exemplar_pipeline,
@@ -103,6 +104,11 @@ def identity_encoder() -> Made:
     return tiny_restore_pipeline().identity_encoder, lambda network: network(face, normalize=False)
 
 
+def arcface_encoder() -> Made:
+    face = random(1, 3, 64, 64)
+    return tiny_arcface_encoder().eval(), lambda network: network(face, normalize=False)
+
+
 NETWORKS: dict[str, Callable[[], Made]] = {
     made.__name__: made
     for made in (
@@ -118,5 +124,6 @@ NETWORKS: dict[str, Callable[[], Made]] = {
         face_parser,
         code_diffuser,
         identity_encoder,
+        arcface_encoder,
     )
 }

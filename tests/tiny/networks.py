@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from facekit.conditions.text import TextGuide
+from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
@@ -73,6 +74,12 @@ def tiny_restorer(**options: object) -> RestoreAutoEncoder:
 def tiny_identity_encoder() -> IdentityEncoder:
     """Faces of 32 pixels -> 16 numbers."""
     return IdentityEncoder(32, (1, 1, 1, 1), 8, 16)
+
+
+def tiny_arcface_encoder() -> ArcFaceEncoder:
+    """Faces of 32 pixels, cropped out of 64 -> 16 numbers."""
+    widths = {"stem_channels": 8, "channels": (8, 8, 16, 16), "num_blocks": (1, 1, 1, 1), "se_reduction": 2}
+    return ArcFaceEncoder(32, 64, (8, 56, 8, 56), embedding_dim=16, **widths)
 
 
 def tiny_exemplar_generator(use_sketch: bool = False) -> MultiStyleGenerator:

@@ -32,7 +32,7 @@ def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
         pictures,
         **names,
         diffuser={"num_blocks": 2},
-        **{"pictures.perceptual": "feature_matching"},
+        **{"pictures.perceptual": "feature_matching", "pictures.identity_weight": 0},
         learning_rate=0.01,
     )
 

@@ -304,7 +304,8 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
     nothing = dict.fromkeys(weights, 0) | {"pictures.perceptual": "none"}
     for changes, message in (
         ({"ablation": "g"}, "'g'"),
-        ({"ablation": "f", "pictures.identity_encoder": None}, "ablation f"),
+        ({"pictures.identity_encoder": None}, "--without identity"),
+        ({"ablation": "f", "without": "identity"}, "ablation f"),
         ({"ablation": "a", "attribute.weight": 0}, "ablation a"),
         ({"ablation": "e", "same_image_probability": 0}, "ablation e"),
         ({"damage": "thesis"}, "damage must be none"),

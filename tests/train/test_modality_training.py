@@ -43,7 +43,8 @@ def config(tmp_path: Path, pictures: Path, guides: Path, maps: Path) -> Path:
         "modalities": True,
         "guidance.semantics_folder": str(maps),
     }
-    losses = {"pictures.perceptual": "none", "latent.weight": 0, "progressive.start": 0, "delta_weight": 0}
+    losses = {"latent.weight": 0, "progressive.start": 0, "delta_weight": 0}
+    losses |= {"pictures.perceptual": "none", "pictures.identity_weight": 0}
     return write_config(tmp_path, pictures, **options, **losses, learning_rate=0.003, size=32)
 
 
@@ -118,32 +119,47 @@ def test_the_encoder_reads_what_is_kept(tmp_path: Path, config: Path) -> None:
 
 
 def test_the_trainers_rule() -> None:
-    """The ruling modality has a large hole, the others a smaller one or are absent half the time."""
-    options = EncoderGuidance(unmasked_probability=0.0)
-    keeps = np.stack([draw_ruled_keep(options, 128, 2, np.random.default_rng(i)) for i in range(100)])
+    """The ruling modality is shown by CoModGAN's masks, the others by MAT's smaller ones or, half the time, not."""
+    options = EncoderGuidance(rule="trainer")
+    keeps = np.stack([draw_ruled_keep(options, 256, 2, np.random.default_rng(i)) for i in range(200)])
     shown = keeps.mean((2, 3))
-    assert (shown[:, 2] > 0).mean() > 0.7
+    assert shown[:, 2].mean() == pytest.approx(0.724, abs=0.04)  # the masks' share of 1
     assert 0.4 < (shown[:, [0, 1, 3]] == 0).mean() < 0.6
     given = shown[:, 0][shown[:, 0] > 0]
-    assert shown[:, 2].mean() < given.mean() < 1
+    assert given.mean() == pytest.approx(0.404, abs=0.06)
+    hidden = EncoderGuidance(rule="holes")
+    keeps = np.stack([draw_ruled_keep(hidden, 256, 2, np.random.default_rng(i)) for i in range(200)])
+    assert (keeps.mean((2, 3))[:, 2] == 1 - shown[:, 2]).all()
     whole = EncoderGuidance(unmasked_probability=0.25)
     share = np.mean([draw_ruled_keep(whole, 128, 0, np.random.default_rng(i))[0].all() for i in range(100)])
     assert 0.12 < share < 0.38
-    thesis = EncoderGuidance(rule="thesis")
-    keep = draw_ruled_keep(thesis, 128, 1, np.random.default_rng(0))
-    assert not keep[[0, 2, 3]].any()
 
 
-def test_one_modality_rules_a_batch(tmp_path: Path, config: Path) -> None:
-    trainer = trainer_of(
-        config, tmp_path, batch_size=4, **{"guidance.rule": "thesis", "guidance.unmasked_probability": 1}
-    )
-    rulers = set()
-    for batch in itertools.islice(trainer.batches(), 12):
-        shown = batch["keep"].amax((2, 3))
-        assert (shown.sum(1) == 1).all() and (shown == shown[0]).all()
-        rulers.add(int(shown[0].argmax()))
-    assert rulers == {0, 1, 2, 3}
+def test_the_encoder_reads_what_algorithm_3_lists(tmp_path: Path, config: Path) -> None:
+    """Lines 3 to 12 of the listing, one modality after another."""
+    trainer = trainer_of(config, tmp_path, batch_size=4, **{"guidance.rule": "thesis"})
+    rulers = []
+    for raw in itertools.islice(trainer.batches(), 24):
+        batch = trainer.to_device(raw)
+        given = [batch["image"], batch["sketch"], one_hot(batch["labels"]), batch["color"]]
+        draw = np.random.default_rng([trainer.config.seed, 2, int(batch["position"][0]) // 4])
+        r = int(draw.integers(len(given)))
+        rulers.append(r)
+        mask = batch["keep"][:, r : r + 1].float()
+        inputs = []
+        for i, modality in enumerate(given):
+            inputs.append(mask * modality if i == r else torch.zeros_like(modality))
+        assert torch.equal(batch["damaged"], torch.cat(inputs, 1))
+        assert (mask.mean((1, 2, 3)) < 1).all(), "a sample without a mask"
+    assert {rulers.count(r) > 1 for r in range(4)} == {True}
+
+
+def test_the_listings_masks_are_those_of_comodgan() -> None:
+    options = EncoderGuidance(rule="thesis")
+    keeps = np.stack([draw_ruled_keep(options, 256, 1, np.random.default_rng(i)) for i in range(200)])
+    assert not keeps[:, [0, 2, 3]].any()
+    assert keeps[:, 1].mean() == pytest.approx(0.724, abs=0.04)
+    assert (keeps[:, 1].mean((1, 2)) < 1).all()
 
 
 def test_exemplars_and_edits_among_the_samples(tmp_path: Path, config: Path) -> None:
@@ -183,6 +199,10 @@ def test_without_label_maps(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path, **{"guidance.semantics": "none"})
     batch = trainer.to_device(next(trainer.batches()))
     assert batch["damaged"].shape[1] == 26 and not batch["damaged"][:, 4:].any()
+    # No batch is ruled by a modality that there is none of.
+    strict = trainer_of(config, tmp_path, **{"guidance.semantics": "none", "guidance.rule": "thesis"})
+    for batch in itertools.islice(strict.batches(), 12):
+        assert batch["keep"][:, :2].amax((2, 3)).sum(1).eq(1).all()
 
 
 def test_labels_by_a_parser(tmp_path: Path, config: Path) -> None:
@@ -215,7 +235,9 @@ def test_settings_that_contradict_are_refused(
         Image.new("L", (32, 32)).save(wrong / path.name)
     for changes, message in (
         ({"damage": "thesis"}, "damage none"),
-        ({"guidance.rule": "mine"}, "trainer, thesis"),
+        ({"guidance.rule": "mine"}, "thesis, trainer, holes"),
+        ({"guidance.rule": "thesis", "guidance.unmasked_probability": 0.25}, "must be 0"),
+        ({"guidance.rule": "thesis", "guidance.edit_probability": 0.25}, "guidance.rule trainer or holes"),
         ({"guidance.semantics": "parser"}, "face_parser"),
         ({"guidance.unmasked_probability": 2}, "probability"),
         ({"guidance.exemplar_probability": 0.6, "guidance.edit_probability": 0.6}, "1 at most"),

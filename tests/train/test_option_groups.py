@@ -27,15 +27,17 @@ from train.style_encoder.config import StyleEncoderConfig
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 # The values of every option when all were flat, by stage: the usual ones, and what differs in each preset.
 FLAT: dict[str, Any] = json.loads(Path(__file__).with_name("flat_configurations.json").read_text())
+IDENTITY = {"pictures.identity_encoder": "x"}
+FROZEN = {"prior": "x", "style_encoder": "x"} | IDENTITY
 STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "prior": (PriorConfig, {}),
-    "style_encoder": (StyleEncoderConfig, {"prior": "x"}),
-    "code_diffuser": (CodeDiffuserConfig, {"prior": "x", "style_encoder": "x"}),
-    "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
+    "style_encoder": (StyleEncoderConfig, {"prior": "x"} | IDENTITY),
+    "code_diffuser": (CodeDiffuserConfig, FROZEN),
+    "restorer": (RestorerConfig, FROZEN | {"code_diffuser": "x"}),
     "inpaint": (InpaintConfig, {}),
-    "exemplar": (ExemplarConfig, {"style_encoder": "x", "pictures.identity_encoder": "x"}),
-    "multimodal": (MultimodalConfig, {"prior": "x", "style_encoder": "x"}),
-    "latent_warper": (LatentWarperConfig, {"prior": "x", "style_encoder": "x"}),
+    "exemplar": (ExemplarConfig, {"style_encoder": "x"} | IDENTITY),
+    "multimodal": (MultimodalConfig, FROZEN),
+    "latent_warper": (LatentWarperConfig, FROZEN),
     "parser": (ParserConfig, {}),
 }
 # Options that these stages had without use.

@@ -124,7 +124,8 @@ def options_of(stage: str, folder: Path) -> dict[str, Any]:
         return {"prior": PRIOR, "discriminator": DISCRIMINATOR, "latent_samples": 64}
     if stage == "style_encoder":
         networks = {"joint": True, "prior": PRIOR, "encoder": ENCODER, "discriminator": DISCRIMINATOR}
-        return networks | {"pictures.perceptual": "feature_matching", "latent.weight": 0, "latent_samples": 4}
+        losses = {"pictures.perceptual": "feature_matching", "pictures.identity_weight": 0}
+        return networks | losses | {"latent.weight": 0, "latent_samples": 4}
     if stage == "exemplar":
         guides = tiny_exemplar_guides(folder)
         return EXEMPLAR | {name: str(guides) for name in ("style_encoder", "pictures.identity_encoder")}
@@ -140,6 +141,7 @@ def options_of(stage: str, folder: Path) -> dict[str, Any]:
     if stage == "code_diffuser":
         return frozen | {"pictures.identity_encoder": identity(folder), "diffuser": {"num_blocks": 1}}
     losses = {"restorer": {"global_dim": 16, "dropout": 0.0}, "discriminator": {"stddev_group": 1}}
+    losses |= {"pictures.identity_weight": 0}
     return frozen | losses | {"code_diffuser": guides, "gradient_clip": 1.0}
 
 

@@ -30,6 +30,7 @@ def config(tmp_path: Path, pictures: Path, guides: Path) -> Path:
     names = dict.fromkeys(("prior", "style_encoder", "code_diffuser"), str(guides))
     networks = {"restorer": {"global_dim": 16}, "discriminator": {"stddev_group": 2}}
     losses = {"pictures.perceptual": "feature_matching", "adversarial.r1_every": 2, "learning_rate": 0.002}
+    losses |= {"pictures.identity_weight": 0}
     return write_config(tmp_path, pictures, **names, **networks, **losses)
 
 

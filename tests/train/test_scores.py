@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from facekit.losses.imagenet import ImageNetDistance
-from train.engine.scores import compare_holes, laplacian_energy, sharpness, widen_mask
+from train.engine.scores import code_distance, compare_holes, laplacian_energy, sharpness, widen_mask
 
 
 def test_energy_of_fine_detail() -> None:
@@ -52,3 +52,26 @@ def test_distance_of_the_hole_alone() -> None:
     inside, outside = (compare_holes(distance, x, target, mask).item() for x in (near, far))
     assert compare_holes(distance, target, target, mask).item() == 0
     assert 0 <= outside < 0.1 * inside
+
+
+def test_distances_of_codes_number_by_number() -> None:
+    """Eq. 5.7 has the mean of the codes' norms, Eq. 6.13 and 6.21 one norm of all codes."""
+    torch.manual_seed(0)
+    codes, wanted = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    for i in range(2):
+        squares = [
+            [(float(codes[i, k, d]) - float(wanted[i, k, d])) ** 2 for d in range(4)] for k in range(3)
+        ]
+        by_kind = {
+            "norm": sum(sum(code) ** 0.5 for code in squares) / 3,
+            "full_norm": sum(sum(code) for code in squares) ** 0.5,
+            "mse": sum(sum(code) for code in squares) / 12,
+        }
+        for kind, expected in by_kind.items():
+            assert code_distance(codes, wanted, kind)[i].item() == pytest.approx(expected, rel=1e-5), kind
+
+
+def test_the_norm_of_equal_codes_has_a_gradient() -> None:
+    codes = torch.zeros(1, 3, 4, requires_grad=True)
+    code_distance(codes, torch.zeros(1, 3, 4), "full_norm").sum().backward()
+    assert codes.grad is not None and (codes.grad == 0).all()

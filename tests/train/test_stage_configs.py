@@ -26,15 +26,17 @@ from train.restorer.config import RestorerConfig
 from train.style_encoder.config import StyleEncoderConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
+IDENTITY = {"pictures.identity_encoder": "x"}
+FROZEN = {"prior": "x", "style_encoder": "x"} | IDENTITY
 STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "prior": (PriorConfig, {}),
-    "style_encoder": (StyleEncoderConfig, {"prior": "x"}),
-    "code_diffuser": (CodeDiffuserConfig, {"prior": "x", "style_encoder": "x"}),
-    "restorer": (RestorerConfig, {"prior": "x", "style_encoder": "x", "code_diffuser": "x"}),
+    "style_encoder": (StyleEncoderConfig, {"prior": "x"} | IDENTITY),
+    "code_diffuser": (CodeDiffuserConfig, FROZEN),
+    "restorer": (RestorerConfig, FROZEN | {"code_diffuser": "x"}),
     "parser": (ParserConfig, {}),
-    "exemplar": (ExemplarConfig, {"style_encoder": "x", "pictures.identity_encoder": "x"}),
-    "latent_warper": (LatentWarperConfig, {"prior": "x", "style_encoder": "x"}),
-    "multimodal": (MultimodalConfig, {"prior": "x", "style_encoder": "x"}),
+    "exemplar": (ExemplarConfig, {"style_encoder": "x"} | IDENTITY),
+    "latent_warper": (LatentWarperConfig, FROZEN),
+    "multimodal": (MultimodalConfig, FROZEN),
 }
 CASES = [(path, name) for name in STAGES for path in sorted(CONFIGS.glob(f"{name}/*.yaml"))]
 

@@ -24,6 +24,7 @@ def options_of(stage: str, folder: Path) -> dict[str, object]:
         "restorer": {"global_dim": 16, "dropout": 0.0},
         "discriminator": {"stddev_group": 1},
         "pictures.perceptual": "feature_matching",
+        "pictures.identity_weight": 0,
     }
 
 

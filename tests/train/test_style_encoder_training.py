@@ -36,6 +36,7 @@ def config(tmp_path: Path, pictures: Path, prior: Path) -> Path:
         "encoder": ENCODER,
         "damage": "thesis",
         "pictures.perceptual": "feature_matching",
+        "pictures.identity_weight": 0,
     }
     schedule = {"progressive.start": 0, "latent.r1_every": 2, "latent.pool": 4, "learning_rate": 0.001}
     return write_config(tmp_path, pictures, **options, **schedule)
@@ -46,6 +47,7 @@ def joint(tmp_path: Path, pictures: Path) -> Path:
     options = {"joint": True, "prior": PRIOR, "encoder": ENCODER, "discriminator": DISCRIMINATOR}
     losses = {
         "pictures.perceptual": "feature_matching",
+        "pictures.identity_weight": 0,
         "latent.weight": 0,
         "mixing_weight": 0.1,
         "l1_weight": 1,
@@ -83,6 +85,20 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert same(whole, train(config, tmp_path / "parts", max_steps=3))
     for name in ("loss_encoder", "loss_latent_discriminator", "loss_discriminator", "r1"):
         assert curve(tmp_path / "parts", name) == curve(tmp_path / "whole", name)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_ranger_goes_on_exactly(tmp_path: Path, config: Path, precision: str) -> None:
+    """Stopped between two moves of its slow weights, which come after every sixth step."""
+    options = {"optimizer": "ranger", "mixed_precision": precision, "latent.weight": 0}
+    whole = train(config, tmp_path / "whole", max_steps=8, **options)
+    train(config, tmp_path / "parts", max_steps=4, **options)
+    assert same(whole, train(config, tmp_path / "parts", max_steps=8, **options))
+    assert curve(tmp_path / "parts", "loss_encoder") == curve(tmp_path / "whole", "loss_encoder")
+    radam = train(config, tmp_path / "radam", max_steps=8, **options | {"optimizer": "radam"})
+    assert not same(whole, radam)
+    with pytest.raises(ValueError, match="of a run with optimizer radam, not ranger: say --optimizer radam"):
+        train(config, tmp_path / "radam", max_steps=9, **options)
 
 
 def test_a_share_of_the_inputs_is_damaged(config: Path, tmp_path: Path) -> None:
@@ -259,7 +275,7 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, join
         train(config, tmp_path / "run", joint=True)
     for path, changes, message in (
         (joint, {"latent.weight": 0.1}, "latent.weight"),
-        (config, {"optimizer": "ranger"}, "radam"),
+        (config, {"optimizer": "sgd"}, "adam, radam, ranger"),
         (config, {"damage": "rain"}, "rain"),
         (config, {"size": 8}, "16"),
     ):

@@ -34,7 +34,7 @@ class CodeDiffuserTrainer(Stage):
         )
         self.size = config.size or min(self.prior.config.sample_size, self.style_encoder.config.sample_size)
         critic = None
-        if "feature_matching" in (config.pictures.perceptual, config.pictures.substitute):
+        if config.pictures.matches_features:
             critic = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
             if critic.config.sample_size != self.size:
                 raise ValueError(

@@ -66,9 +66,12 @@ class EncoderGuidance(Guidance):
     """Options of the modalities that the style encoder is shown while it learns.
 
     Attributes:
-        rule: "trainer" (a batch has one main modality, with large holes; each other one has smaller holes or, half the
-            time, is absent) or "thesis" (Algorithm 3: the others are always absent).
-        unmasked_probability: how often the main modality has no hole.
+        rule: "thesis" (Algorithm 3: all samples of a batch are shown one modality, where a CoModGAN mask is 1, and
+            nothing else), "trainer" (the authors' last one: so too, but each other modality is shown where one of MAT's
+            smaller masks is 1, or half the time not at all) or "holes" (the starters': as "trainer", but everything is
+            shown where those masks are 0).
+        unmasked_probability: how often the main modality is shown whole; neither in the thesis nor in the authors'
+            trainer (0), the starters use it.
         exemplar_probability: share of samples where the encoder reads the whole picture and nothing else, as it does
             with exemplars.
         edit_probability, edit_masks: share of samples as Algorithm 5 shows them (the picture outside a hole, and inside
@@ -76,15 +79,21 @@ class EncoderGuidance(Guidance):
     """
 
     rule: str = "trainer"
-    unmasked_probability: float = 0.25
+    unmasked_probability: float = 0.0
     exemplar_probability: float = 0.0
     edit_probability: float = 0.0
     edit_masks: dict[str, Any] = field(default_factory=lambda: {"kind": "cmod"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices(self, rule=("trainer", "thesis"))
-        check_probabilities(self, "unmasked_probability", "exemplar_probability", "edit_probability")
+        check_choices(self, rule=("thesis", "trainer", "holes"))
+        shares = ("unmasked_probability", "exemplar_probability", "edit_probability")
+        check_probabilities(self, *shares)
+        if self.rule == "thesis" and any(getattr(self, name) > 0 for name in shares):
+            raise ValueError(
+                f"rule thesis masks one modality in every sample, as Algorithm 3 lists it: {', '.join(shares)} must be "
+                "0; they go with --guidance.rule trainer or holes"
+            )
         if self.exemplar_probability + self.edit_probability > 1:
             raise ValueError(
                 "exemplar_probability and edit_probability are shares of all samples: 1 at most together"
@@ -92,21 +101,20 @@ class EncoderGuidance(Guidance):
         MaskSampler(**self.edit_masks)
 
 
-def draw_keep(size: int, rng: np.random.Generator, large: bool) -> np.ndarray:
-    """Draw a keep mask uint8 [S, S]: 0 in the holes of a CoModGAN mask (`large`) or one of MAT's fewer shapes."""
-    return 1 - (free_form_mask(size, rng) if large else brush_mask(size, rng))
-
-
 def draw_ruled_keep(
     guidance: EncoderGuidance, size: int, ruling: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw keep masks uint8 [4, S, S] of a sample whose main modality is number `ruling` (Algorithm 3)."""
+    """Draw keep masks uint8 [4, S, S] of a sample whose main modality is number `ruling` (Algorithm 3, lines 5 to 11).
+
+    Modalities are multiplied by a mask whose 1 is the edited region (section 6.2.1), so that region is what is shown.
+    """
     keep = np.zeros((len(MODALITIES), size, size), np.uint8)
     for i in range(len(MODALITIES)):
-        if i == ruling:
-            keep[i] = 1 if rng.random() < guidance.unmasked_probability else draw_keep(size, rng, True)
-        elif guidance.rule == "trainer" and rng.random() < 0.5:
-            keep[i] = draw_keep(size, rng, False)
+        if i == ruling and rng.random() < guidance.unmasked_probability:
+            keep[i] = 1
+        elif i == ruling or (guidance.rule != "thesis" and rng.random() < 0.5):
+            mask = free_form_mask(size, rng) if i == ruling else brush_mask(size, rng)
+            keep[i] = 1 - mask if guidance.rule == "holes" else mask
     return keep
 
 
@@ -121,12 +129,14 @@ def draw_edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator)
     keep[0] = 1 - mask
     for i in range(1, len(MODALITIES)):
         if rng.random() <= threshold:
-            keep[i] = mask * draw_keep(mask.shape[0], rng, False)
+            keep[i] = mask * (1 - brush_mask(mask.shape[0], rng))
     return keep
 
 
 class EncoderKeep:
     """Draws `keep` for the training of the style encoder; all samples of a batch have the same main modality.
+
+    Without label maps that is the picture or the sketch, since the others would show nothing at all.
 
     Args:
         size: side of the masks in pixels.
@@ -137,6 +147,7 @@ class EncoderKeep:
     def __init__(self, guidance: EncoderGuidance, size: int, seed: int, batch_size: int) -> None:
         self.guidance, self.size, self.seed, self.batch_size = guidance, size, seed, batch_size
         self.masks = MaskSampler(size=size, **guidance.edit_masks)
+        self.count = 2 if guidance.semantics == "none" else len(MODALITIES)
 
     def __call__(self, position: int, rng: np.random.Generator) -> dict[str, Any]:
         guidance, size = self.guidance, self.size
@@ -148,7 +159,7 @@ class EncoderKeep:
             keep = draw_edit_keep(self.masks(rng), guidance.threshold, rng)
         else:
             batch = np.random.default_rng([self.seed, 2, position // self.batch_size])
-            keep = draw_ruled_keep(guidance, size, int(batch.integers(len(MODALITIES))), rng)
+            keep = draw_ruled_keep(guidance, size, int(batch.integers(self.count)), rng)
         return {"keep": torch.from_numpy(keep)}
 
 

@@ -181,8 +181,6 @@ class AdversarialStage(Stage):
         identity = replace(pictures, perceptual="none", parser_weight=0.0)
         self.identity = PictureLosses(identity, None, self.device, self.run.say)
         self.feature_critic = self.perceptual.learn_critic(self)
-        if pictures.identity_weight > 0 and pictures.identity_encoder is None:
-            self.run.say("no identity_encoder is named: this run has no identity loss")
 
     @property
     def judges(self) -> list[Any]:

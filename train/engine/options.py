@@ -204,7 +204,8 @@ class FacePictures(Pictures):
 
     Attributes:
         identity_weight: weight of the identity loss.
-        identity_encoder: folder or Hub id of the identity network; without it there is no identity loss.
+        identity_encoder: the network that the loss needs (see `train.engine.without`): folder or Hub id of an
+            `IdentityEncoder` or `ArcFaceEncoder`, or e4e's file `model_ir_se50.pth`.
     """
 
     identity_weight: float = 0.0
@@ -238,14 +239,15 @@ class AttributeLoss:
 
     Attributes:
         weight: of the loss.
-        distance: "norm" (Eq. 5.7: mean norm of the codes' differences) or "mse" (mean square of their numbers).
+        distance: "norm" (Eq. 5.7: mean L2 norm of the codes' differences), "full_norm" (Eq. 6.13 and 6.21: L2 norm of
+            all their numbers together) or "mse" (mean square of the numbers), see `train.engine.scores.code_distance`.
     """
 
     weight: float = 0.1
     distance: str = "norm"
 
     def __post_init__(self) -> None:
-        check_choices(self, distance=("norm", "mse"))
+        check_choices(self, distance=("norm", "full_norm", "mse"))
 
 
 def needs_discriminator(pictures: Pictures, adversarial: Adversarial) -> bool:

@@ -1,15 +1,19 @@
 """What trainers compare and judge pictures with: perceptual, identity, parser and projected adversarial loss."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from facekit.convert.arcface import load_arcface
 from facekit.losses.identity import IdentityLoss
 from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
 from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
+from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.face_parser import FaceParser
-from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.identity_encoder import FaceIdentity, IdentityEncoder
 from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.weights.imagenet import load_efficientnet_lite
@@ -32,8 +36,8 @@ class PictureLosses:
             network that makes the pictures; None where the run has none.
 
     Raises:
-        OSError: LPIPS or ImageNet features are asked for and their weights are not available (and, for LPIPS, no
-            substitute is named).
+        OSError: LPIPS, the identity network or ImageNet features are asked for and their weights are not available
+            (and, for LPIPS, no substitute is named).
         ValueError: feature matching is asked for without a discriminator.
     """
 
@@ -62,8 +66,7 @@ class PictureLosses:
             )
         self.identity: IdentityLoss | None = None
         if options.identifies:
-            encoder = load_component(IdentityEncoder, options.identity_encoder, "identity_encoder")
-            self.identity = IdentityLoss(encoder).to(device)
+            self.identity = IdentityLoss(load_identity(str(options.identity_encoder))).to(device)
         self.parser: ParserLoss | None = None
         if options.parser_weight > 0:
             self.parser = ParserLoss(load_component(FaceParser, options.parser, "face_parser")).to(device)
@@ -183,3 +186,35 @@ class PictureLosses:
             multi_hinge_discriminator_loss(self.feature_critic(real), self.feature_critic(fake))
             for real, fake in shown
         ]
+
+
+def load_identity(source: str) -> FaceIdentity:
+    """The network of an identity loss, in float32.
+
+    Args:
+        source: folder or Hub id of an `IdentityEncoder` (VSPBFR, EXE-GAN) or an `ArcFaceEncoder`, or the file
+            `model_ir_se50.pth` with which e4e trains.
+
+    Raises:
+        OSError: there is no such network, or it cannot be read; with the way to go on without it.
+    """
+    name = "identity_encoder"
+    try:
+        if Path(source).is_file():
+            return load_arcface(source)
+        return load_component(_find_identity_class(source, name), source, name)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"pictures.identity_encoder {source}: {error} --without identity trains without the identity loss"
+        ) from error
+
+
+def _find_identity_class(source: str, name: str) -> type[FaceIdentity]:
+    for place in (name, None):
+        try:
+            config: Any = IdentityEncoder.load_config(source, subfolder=place)
+        except OSError:
+            continue
+        if config.get("_class_name") == ArcFaceEncoder.__name__:
+            return ArcFaceEncoder
+    return IdentityEncoder  # whose loading says what is missing

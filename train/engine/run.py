@@ -148,7 +148,8 @@ class Run:
         """Load the newest complete checkpoint; whether there was one. Call after accelerate's `prepare`.
 
         Raises:
-            ValueError: `resume` is off and there are checkpoints, or one has options of an earlier version.
+            ValueError: `resume` is off and there are checkpoints, or the newest has options of an earlier version or is
+                of another optimizer.
         """
         if not self.config.resume:
             if find_checkpoints(self.folder):
@@ -157,12 +158,14 @@ class Run:
                 )
             return False
         for newest in find_checkpoints(self.folder)[-1:]:
+            before = json.loads((newest / "run.json").read_text()).get("config", {})
             refuse_old_names(
                 type(self.config),
-                json.loads((newest / "run.json").read_text()).get("config", {}),
+                before,
                 f"{newest} was written by an earlier version",
                 ". Choose another output_dir; networks can be gone on with by init_from",
             )
+            self._refuse_other_optimizer(before.get("optimizer"))
         state = self.checkpoints.load()
         if state is None:
             return False
@@ -171,6 +174,15 @@ class Run:
         self.curves.cut(self.step)
         self.say(f"resumed {self.folder} at step {self.step} ({self.samples_seen} pictures seen)")
         return True
+
+    def _refuse_other_optimizer(self, before: str | None) -> None:
+        """Refuse to go on with another optimizer than `before`: what the one remembers says nothing to the other."""
+        now = getattr(self.config, "optimizer", None)
+        if None not in (before, now) and before != now:
+            raise ValueError(
+                f"the checkpoints in {self.folder} are of a run with optimizer {before}, not {now}: say --optimizer "
+                f"{before}, or choose another output_dir; networks can be gone on with by init_from"
+            )
 
     def save(self) -> None:
         """Write a checkpoint, see `Checkpoints`."""

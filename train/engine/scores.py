@@ -63,6 +63,15 @@ def compare_holes(distance: ImageNetDistance, image: Tensor, target: Tensor, mas
 
 
 def code_distance(codes: Tensor, wanted: Tensor, kind: str) -> Tensor:
-    """Distance of style codes [B, m, D], [B]: their mean norm ("norm", Eq. 5.7), or mean square ("mse")."""
+    """Distance of style codes [B, m, D] of each sample, [B].
+
+    Args:
+        kind: "norm", the mean over the codes of their differences' L2 norms (Eq. 5.7); "full_norm", the L2 norm of all
+            m D differences together (Eq. 6.13, 6.21); "mse", the mean of their squares.
+    """
     difference = codes.float() - wanted.float()
-    return difference.norm(dim=2).mean(1) if kind == "norm" else difference.square().mean((1, 2))
+    if kind == "norm":
+        return difference.norm(dim=2).mean(1)
+    if kind == "full_norm":
+        return difference.flatten(1).norm(dim=1)
+    return difference.square().mean((1, 2))

@@ -31,6 +31,7 @@ from train.engine.checkpoints import write_folder
 from train.engine.options import Average
 from train.engine.run import LoopConfig, Run
 from train.engine.validation import Validation, validate
+from train.engine.without import check_losses, settle_losses
 
 Network = TypeVar("Network", bound=ModelMixin)
 
@@ -45,6 +46,9 @@ class StageConfig(LoopConfig):
         damage: preset of `facekit.damage.degrade` for the network's input, or "none": the input is the picture.
         damage_probability: share of the pictures that are damaged.
         gradient_clip: largest norm of the gradients of the networks that make pictures or codes; None: any.
+        without: losses that the run leaves out although its options weigh them, because their network cannot be had:
+            "identity", "perceptual" (or "lpips"), one name or a list. The run says so; without this option a network
+            that is missing is refused.
     """
 
     data: Data
@@ -58,9 +62,11 @@ class StageConfig(LoopConfig):
     damage: str = "none"
     damage_probability: float = 1.0
     gradient_clip: float | None = None
+    without: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        settle_losses(self)
         self.make_source()  # refuses what cannot be read before anything is built
         if not 0 < self.damage_probability <= 1:
             raise ValueError(
@@ -117,6 +123,7 @@ class Stage:
         self.accelerator = self.run.accelerator
         self.device = self.accelerator.device
         self.learners: list[Learner] = []
+        check_losses(config, self.run.say)
         # Equal weights everywhere at the start; afterwards each process draws from its own stream again.
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)

@@ -3,13 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from train.checks import check_choices
-from train.engine.options import Average, FacePictures, Validation
+from train.engine.optimizers import OPTIMIZERS
+from train.engine.options import AttributeLoss, Average, FacePictures, Validation
 from train.engine.stage import StageConfig
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 
 @dataclass(kw_only=True)
@@ -23,10 +20,9 @@ class LatentWarperConfig(StageConfig):
         init_from: folder or Hub id of a warper to start from.
         size: side of the pictures that are read and compared; larger ones of the prior are averaged down.
         learning_rate, betas: of the optimizer.
-        optimizer: "adam" or "radam".
-        attribute_weight: of the attribute loss (Eq. 6.13), here the mean square of the codes' differences.
-        gradient_clip: as in other stages; here it is on, since the first results are far from the codes.
-        pictures, average, validation: groups, see `train.engine.options`.
+        optimizer: "adam", "radam" or "ranger", see `train.engine.optimizers`.
+        attribute, pictures, average, validation: groups, see `train.engine.options`; `attribute` is the loss of
+            Eq. 6.13, on the codes themselves.
     """
 
     style_encoder: str
@@ -37,9 +33,8 @@ class LatentWarperConfig(StageConfig):
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.5, 0.99)
     optimizer: str = "adam"
-    attribute_weight: float = 0.1
 
-    gradient_clip: float | None = 10.0
+    attribute: AttributeLoss = field(default_factory=lambda: AttributeLoss(distance="full_norm"))
     pictures: FacePictures = field(
         default_factory=lambda: FacePictures(perceptual_weight=0.1, identity_weight=0.1)
     )
@@ -52,7 +47,7 @@ class LatentWarperConfig(StageConfig):
         check_choices(self.pictures, perceptual=("lpips", "efficientnet", "none"))
         if self.damage != "none":
             raise ValueError(f"codes are warped of whole pictures: damage must be none, got {self.damage}")
-        if self.attribute_weight <= 0 and not self.compares_pictures:
+        if self.attribute.weight <= 0 and not self.compares_pictures:
             raise ValueError("no loss is left: give one of them a weight above 0")
 
     @property

@@ -12,12 +12,14 @@ from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from train.data.modalities import ENCODER_CHANNELS
+from train.engine.optimizers import OPTIMIZERS
 from train.engine.picture_losses import PictureLosses
+from train.engine.scores import code_distance
 from train.engine.stage import Stage, load_component
 from train.engine.streams import SCALE_STEP
 from train.engine.streams import LatentWarper as Stream
 from train.latent_warper.augment import SCALE, augment
-from train.latent_warper.config import OPTIMIZERS, LatentWarperConfig
+from train.latent_warper.config import LatentWarperConfig
 from train.latent_warper.validation import WarperValidation
 
 
@@ -45,8 +47,6 @@ class LatentWarperTrainer(Stage):
         kind = OPTIMIZERS[config.optimizer]
         self.warper = self.learn(warper, config.learning_rate, config.betas, config.average, kind)
         self.losses = PictureLosses(config.pictures, None, self.device, self.run.say)
-        if config.pictures.identity_weight > 0 and config.pictures.identity_encoder is None:
-            self.run.say("no identity_encoder is named: this run has no identity loss")
 
     # Codes and pictures
 
@@ -78,6 +78,10 @@ class LatentWarperTrainer(Stage):
         ).image.float()
         return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
 
+    def compare_codes(self, codes: Tensor, wanted: Tensor) -> Tensor:
+        """The attribute loss between codes [B, t, D], [] (Eq. 6.13)."""
+        return code_distance(codes, wanted, self.config.attribute.distance).mean()
+
     # One step of Algorithm 4
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
@@ -86,15 +90,15 @@ class LatentWarperTrainer(Stage):
             scale = float(self.seed_step_rng(SCALE_STEP).uniform(1 - SCALE, 1 + SCALE))
             own, target, source = self.draw_task(image, positions, scale)
             warped = self.warper.network(target, source)
-            attribute = F.mse_loss(warped, own)
-            loss, terms = self.config.attribute_weight * attribute, {"attribute": attribute}
+            attribute = self.compare_codes(warped, own)
+            loss, terms = self.config.attribute.weight * attribute, {"attribute": attribute}
             if self.losses.active:
                 with self.accelerator.autocast():
                     extra, named = self.losses(self.paint(warped, positions), image)
                 loss, terms = loss + extra, terms | named
             self.accelerator.backward(loss / len(batches))
-            # For comparison: the errors of the target's and of the source's codes, left as they are.
-            terms |= {"target": F.mse_loss(target, own), "source": F.mse_loss(source, own)}
+            # For comparison: the distances of the target's and of the source's codes, left as they are.
+            terms |= {"target": self.compare_codes(target, own), "source": self.compare_codes(source, own)}
             self.run.curves.record(
                 loss_warper=loss, **{f"warper_{name}": value for name, value in terms.items()}
             )

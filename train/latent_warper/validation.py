@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from train.data.images import fit_square, to_tensor
@@ -30,16 +29,18 @@ class WarperValidation:
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
-        """Mean squared errors over all pictures, the same in all processes; no rows of pictures.
+        """Mean distances of codes over all pictures, the same in all processes; no rows of pictures.
 
-        `attribute` is that of the warped codes, `target` and `source` those of the codes that they are made of.
+        `attribute` is the distance of the warped codes, as the loss has it, `target` and `source` are those of the
+        codes that they are made of.
         """
         trainer = self.trainer
         network, sums = trainer.copy_average(trainer.warper), torch.zeros(4)
         for i in pick_own_share(trainer.accelerator, len(self.pictures)):
             image = self.pictures[i][None].to(trainer.device)
             own, target, source = trainer.draw_task(image, torch.tensor([FIRST + i]), 1.0)
-            errors = [F.mse_loss(codes, own).item() for codes in (network(target, source), target, source)]
+            made = network(target, source), target, source
+            errors = [trainer.compare_codes(codes, own).item() for codes in made]
             sums += torch.tensor([*errors, 1.0])
         totals = trainer.accelerator.reduce(sums.to(trainer.device), "sum").tolist()
         return {name: totals[k] / totals[3] for k, name in enumerate(("attribute", "target", "source"))}, []

@@ -97,7 +97,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
     l1_weight: float = 0.0
 
     guidance: Guidance = field(default_factory=Guidance)
-    attribute: AttributeLoss = field(default_factory=lambda: AttributeLoss(distance="mse"))
+    attribute: AttributeLoss = field(default_factory=lambda: AttributeLoss(distance="full_norm"))
     pictures: FacePictures = field(
         default_factory=lambda: FacePictures(perceptual_weight=0.5, identity_weight=0.1)
     )

@@ -3,14 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from train.checks import check_choices
 from train.data.modalities import EncoderGuidance
+from train.engine.optimizers import OPTIMIZERS
 from train.engine.options import Adversarial, Average, FacePictures, Validation, needs_discriminator
 from train.engine.stage import StageConfig
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 
 @dataclass(kw_only=True)
@@ -61,8 +58,9 @@ class StyleEncoderConfig(StageConfig):
             `modalities` an RGB encoder gets the other channels, without effect at first.
         size: side of the pictures that the losses see; larger pictures of the prior are averaged down to it. None:
             the smaller of encoder's and generator's; with `joint` always the generator's.
-        learning_rate, betas: of the optimizer.
-        optimizer: "radam" (e4e's Ranger without its look-ahead) or "adam"; `joint` uses Adam.
+        learning_rate, betas: of the optimizer; (0.95, 0.999) are e4e's, (0.9, 0.999) Adam's own.
+        optimizer: "ranger" (e4e's), "radam" (the same without look-ahead and centralised gradients) or "adam", see
+            `train.engine.optimizers`; `joint` uses Adam.
         l2_weight, l1_weight: of the pixel losses: mean squared and mean absolute difference.
         guidance, latent, progressive: groups, see `EncoderGuidance`, `LatentCritic` and `Progressive`.
         pictures, adversarial, average, validation: groups, see `train.engine.options`. The discriminator of pictures
@@ -86,8 +84,8 @@ class StyleEncoderConfig(StageConfig):
     init_from: str | None = None
     size: int | None = None
     learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    optimizer: str = "radam"
+    betas: tuple[float, float] = (0.95, 0.999)
+    optimizer: str = "ranger"
     l2_weight: float = 1.0
     l1_weight: float = 0.0
     delta_weight: float = 2e-4
@@ -100,7 +98,7 @@ class StyleEncoderConfig(StageConfig):
     latent: LatentCritic = field(default_factory=LatentCritic)
     progressive: Progressive = field(default_factory=Progressive)
     pictures: FacePictures = field(
-        default_factory=lambda: FacePictures(perceptual_weight=0.8, identity_weight=0.5)
+        default_factory=lambda: FacePictures(lpips_net="alex", perceptual_weight=0.8, identity_weight=0.5)
     )
     adversarial: Adversarial = field(default_factory=lambda: Adversarial(weight=0.1))
     average: Average = field(default_factory=lambda: Average(decay=0.0, min_decay=0.0))

@@ -19,13 +19,14 @@ from train.data.label_maps import Labeller
 from train.data.modalities import ENCODER_CHANNELS, EncoderKeep, prepare_guided, show_encoder
 from train.data.samples import Preparation
 from train.engine.critic import Critic, collect_r1
+from train.engine.optimizers import OPTIMIZERS
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, load_component, scale_rates
 from train.engine.streams import POOL_STEP
 from train.engine.streams import StyleEncoder as Stream
 from train.starts.critic import build_critic, grow_to
 from train.starts.widen import widen_input
-from train.style_encoder.config import OPTIMIZERS, StyleEncoderConfig
+from train.style_encoder.config import StyleEncoderConfig
 from train.style_encoder.validation import EncoderValidation
 
 
@@ -47,7 +48,7 @@ class StyleEncoderTrainer(Stage):
         else:
             self.generator = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
             judge = None
-            if "feature_matching" in (config.pictures.perceptual, config.pictures.substitute):
+            if config.pictures.matches_features:
                 judge = self.use(load_component(StyleGAN2Discriminator, config.prior, "discriminator"))
         encoder = self._build_encoder()
         average = config.average if config.average.decay > 0 else None
