@@ -7,7 +7,8 @@ A participant is written `NAME=SOURCE?OPTION=VALUE&OPTION=VALUE`; `NAME=` and th
     FOLDER             with a model_index.json: a pipeline; else the outputs, by file name
     ORG/NAME           a pipeline on the Hub
 
-Options are arguments of the pipeline's call, such as `fidelity=1` or `num_inference_steps=5`, and `dtype`.
+Options are arguments of the pipeline's call, such as `fidelity=1` or `num_inference_steps=5`, and `dtype`. Mappings are
+written as JSON: `text_options={"search":"thesis"}` follows texts by Eq. 6.4 to the letter.
 """
 
 import inspect
