@@ -8,7 +8,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from facekit.models.base import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin, check_form
 from facekit.models.fast.fold import is_compiled
 from facekit.models.layers.residual import (
     LEAK,
@@ -66,7 +66,8 @@ class ContextNetwork(nn.Module):
     """U-shaped global part between 1/8 and 1/64 of the size, excited by the encoder's larger maps.
 
     With `use_transformer=False` there are no transformer blocks, and plain down and up blocks change the size
-    (model E of thesis Table 4.5).
+    (model E of thesis Table 4.5). `convolution` is what its convolutions are, but for those of down, up and excitation
+    blocks, which always are spectrally normalised.
     """
 
     def __init__(
@@ -78,19 +79,24 @@ class ContextNetwork(nn.Module):
         num_refinement_blocks: int,
         num_heads: tuple[int, int, int, int],
         use_transformer: bool,
+        convolution: type[nn.Conv2d],
     ) -> None:
         super().__init__()
 
         def stage(channels: int, heads: int, blocks: int) -> nn.Module:
-            return build_transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
+            if use_transformer:
+                return build_transformer_stage(channels, heads, blocks, convolution)
+            return nn.Identity()
 
         def down(channels: int) -> nn.Module:
-            return ShuffleDown(channels) if use_transformer else DownBlock(channels, 2 * channels)
+            return (
+                ShuffleDown(channels, convolution) if use_transformer else DownBlock(channels, 2 * channels)
+            )
 
         def up(channels: int) -> nn.Module:
-            return ShuffleUp(channels) if use_transformer else UpBlock(channels, channels // 2)
+            return ShuffleUp(channels, convolution) if use_transformer else UpBlock(channels, channels // 2)
 
-        self.embed = nn.Conv2d(encoder_channels[2], dim, 3, padding=1, bias=False)
+        self.embed = convolution(encoder_channels[2], dim, 3, padding=1, bias=False)
         self.encoder1 = stage(dim, num_heads[0], num_blocks[0])
         self.down1 = down(dim)
         self.encoder2 = stage(2 * dim, num_heads[1], num_blocks[1])
@@ -102,15 +108,15 @@ class ContextNetwork(nn.Module):
         self.excite4 = SkipExcitation(encoder_channels[1], 8 * dim)
         self.latent = stage(8 * dim, num_heads[3], num_blocks[3])
         self.up3 = up(8 * dim)
-        self.reduce3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=False)
+        self.reduce3 = convolution(8 * dim, 4 * dim, 1, bias=False)
         self.decoder3 = stage(4 * dim, num_heads[2], num_blocks[2])
         self.up2 = up(4 * dim)
-        self.reduce2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=False)
+        self.reduce2 = convolution(4 * dim, 2 * dim, 1, bias=False)
         self.decoder2 = stage(2 * dim, num_heads[1], num_blocks[1])
         self.up1 = up(2 * dim)
         self.decoder1 = stage(2 * dim, num_heads[0], num_blocks[0])
         self.refinement = stage(2 * dim, num_heads[0], num_refinement_blocks)
-        self.output = nn.Conv2d(2 * dim, encoder_channels[2], 3, padding=1, bias=False)
+        self.output = convolution(2 * dim, encoder_channels[2], 3, padding=1, bias=False)
 
     def forward(self, features: EncoderFeatures) -> ContextFeatures:
         """Encoder features -> context features."""
@@ -168,9 +174,12 @@ class ResidualInpainter(VerifiedModelMixin):
         num_refinement_blocks: transformer blocks after the last decoder level.
         num_heads: attention heads of the four levels.
         use_transformer: `False` replaces the transformer blocks by down and up blocks (thesis Table 4.5, E).
+        form: "published", whose global part has plain convolutions, or "thesis", which has spectral normalisation on
+            all convolutions (Section 4.2.1). Both have the same parameters; the thesis form adds the buffers `u`, `v`.
 
     Raises:
-        ValueError: a tuple has the wrong length, `dim` is odd, or heads or branches cannot share their channels.
+        ValueError: a tuple has the wrong length, `dim` is odd, heads or branches cannot share their channels, or
+            there is no such form.
     """
 
     @register_to_config
@@ -184,8 +193,10 @@ class ResidualInpainter(VerifiedModelMixin):
         num_refinement_blocks: int = 4,
         num_heads: tuple[int, int, int, int] = (1, 2, 4, 8),
         use_transformer: bool = True,
+        form: str = "published",
     ) -> None:
         super().__init__()
+        check_form(form)
         for name, value, length in (
             ("encoder_channels", encoder_channels, 3),
             ("num_blocks", num_blocks, 4),
@@ -204,6 +215,7 @@ class ResidualInpainter(VerifiedModelMixin):
             num_refinement_blocks,
             num_heads,
             use_transformer,
+            SpectralConv2d if form == "thesis" else nn.Conv2d,
         )
         self.decoder = Decoder(stem_channels, encoder_channels, dim)
 
