@@ -19,7 +19,9 @@ from facekit import FaceInpaintPipeline
 from facekit.losses.adversarial import forged_patch_discriminator_loss, soft_patch_labels
 from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
 from facekit.models.face_parser import FaceParser
-from train.engine.config import read_config
+from facekit.models.residual_inpainter import ResidualInpainter
+from tests.train.conftest import TINY
+from train.engine.config import read_config, read_yaml
 from train.inpaint.config import InpaintConfig
 from train.inpaint.trainer import InpaintTrainer
 
@@ -144,6 +146,41 @@ def test_variants_of_the_thesis(tmp_path: Path, tiny_config: Path, options: list
     terms = json.loads((tmp_path / "run" / "curves.jsonl").read_text().splitlines()[0])
     assert ("loss_patch" in terms) == ("A" not in options)
     assert ("loss_projected" in terms) == ("B" not in options)
+
+
+def test_thesis_forms_train_and_load(tmp_path: Path, tiny_config: Path) -> None:
+    forms = {name: json.dumps(TINY[name] | {"form": "thesis"}) for name in ("inpainter", "projected")}
+    options = [word for name, value in forms.items() for word in (f"--{name}", value)]
+    before = train(tiny_config, tmp_path / "start", "--max_steps", "1", "--learning_rate", "0", *options)
+    after = train(tiny_config, tmp_path / "run", "--max_steps", "2", *options)
+    kernel = "context.latent.0.attention.to_qkv"
+    assert f"{kernel}.u" in after and not torch.equal(before[f"{kernel}.weight"], after[f"{kernel}.weight"])
+    pipe = FaceInpaintPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert pipe.residual_inpainter.config.form == "thesis"
+
+
+@pytest.mark.parametrize(
+    ("preset", "batches", "augment"),
+    [
+        ("thesis", 400_000, "color,translation"),
+        ("thesis-large", 1_000_000, ""),
+        ("thesis-large-places365", 2_000_000, ""),
+    ],
+)
+def test_thesis_presets_have_the_constants_of_the_thesis(preset: str, batches: int, augment: str) -> None:
+    """Sections 4.2.1, 4.3.1, 4.3.2 and 4.3.3, whatever the defaults of the options become."""
+    given = read_yaml(ROOT / f"train/configs/inpaint/{preset}.yaml")
+    assert (given["max_steps"], given["augment"]) == (batches, augment)
+    assert given["pictures"]["perceptual"] == "lpips" and given["pictures"]["perceptual_weight"] == 1.5
+    assert (given["adversarial"]["weight"], given["adversarial"]["patch_weight"]) == (1, 1)
+    assert (given["reasoning_steps"], given["batch_size"], given["masks"]) == (3, 8, {"kind": "cmod"})
+    assert (given["learning_rate"], given["betas"]) == (2e-4, [0.5, 0.999])
+    assert given["inpainter"] == {"form": "thesis"}
+    assert given["projected"] == {"backbone": "tf_efficientnet_lite1", "form": "thesis"}
+    config = InpaintConfig(data="folder", output_dir="runs/x", **given)
+    assert config.pictures.lpips_net == "vgg" and config.adversarial.mask_patch_loss
+    with torch.device("meta"):
+        assert ResidualInpainter(**config.inpainter).config.sample_size == 256
 
 
 def test_best_weights_and_samples(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
