@@ -178,6 +178,7 @@ def test_thesis_presets_have_the_constants_of_the_thesis(preset: str, batches: i
     assert given["inpainter"] == {"form": "thesis"}
     assert given["projected"] == {"backbone": "tf_efficientnet_lite1", "form": "thesis"}
     config = InpaintConfig(data="folder", output_dir="runs/x", **given)
+    assert (config.validation.best, config.validation.masks) == ("fid", {"kind": "centre"})
     assert config.pictures.lpips_net == "vgg" and config.adversarial.mask_patch_loss
     with torch.device("meta"):
         assert ResidualInpainter(**config.inpainter).config.sample_size == 256

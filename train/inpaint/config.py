@@ -5,7 +5,7 @@ from typing import Any
 
 from train.checks import check_choices
 from train.data.augment import parse_policy
-from train.engine.options import Average, MaskedValidation, Pictures
+from train.engine.options import FIDS, Average, MaskedValidation, Pictures
 from train.engine.stage import StageConfig
 
 # Thesis Table 4.5: what each variant changes.
@@ -71,7 +71,7 @@ class InpaintConfig(StageConfig):
         init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
         pixel_weight: of the mean absolute difference in the hole; not in the thesis (0), the starter uses it.
         pictures, adversarial, average, validation: groups, see `train.engine.options` and `InpaintAdversarial`.
-            `validation.best` is "psnr", "ssim", "mae", "lpips" or "imagenet".
+            `validation.best` is "psnr", "ssim", "mae", "lpips", "imagenet", "fid" or "fid-lite0".
         size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).
         channels_last: memory layout; plain NCHW trains faster on processors without wide vector units.
     """
@@ -109,7 +109,7 @@ class InpaintConfig(StageConfig):
             update_order=("thesis", "published"),
             backbone_init=("pretrained", "published", "random"),
         )
-        check_choices(self.validation, best=("psnr", "ssim", "mae", "lpips", "imagenet"))
+        check_choices(self.validation, best=("psnr", "ssim", "mae", "lpips", "imagenet", *FIDS))
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
         if not 1 <= self.reasoning_steps <= 100:

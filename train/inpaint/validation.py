@@ -11,7 +11,7 @@ from facekit.damage.mixtures import MaskSampler
 from facekit.models.residual_inpainter import ResidualInpainter
 from train.data.images import fit_square, to_tensor
 from train.engine.scores import compare_holes, load_imagenet_distance, sharpness
-from train.engine.validation import pick_own_share
+from train.engine.validation import FID_BETTER, FrechetDistances, pick_own_share
 from train.inpaint.losses import fill_step
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class InpaintValidation:
         batch_size: pictures that a process completes at once.
 
     Raises:
-        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" or an FID, and the weights of its network are not to be had.
+        ValueError: `validation.best` is "lpips" in a run without it, or an FID of one picture.
     """
 
     better: ClassVar[dict[str, str]] = {
@@ -36,7 +37,7 @@ class InpaintValidation:
         "mae": "lower",
         "lpips": "lower",
         "imagenet": "lower",
-    }
+    } | FID_BETTER
     batch_size = 8
 
     def __init__(self, trainer: "InpaintTrainer") -> None:
@@ -52,6 +53,11 @@ class InpaintValidation:
             for i in range(len(self.pictures))
         ]
         self.lpips = trainer.losses.lpips
+        if self.best == "lpips" and self.lpips is None:
+            raise ValueError(
+                "validation.best is lpips, which this run has not: its pictures.perceptual is another"
+            )
+        self.frechet = FrechetDistances(trainer.accelerator, self.pictures, self.best)
         self.distance = trainer.losses.imagenet or load_imagenet_distance(
             trainer.device, self.best == "imagenet"
         )
@@ -66,9 +72,9 @@ class InpaintValidation:
 
         Returns:
             The means of `psnr` (dB), `ssim` and `mae` (of colours in [0, 1]) of whole pictures, of `lpips` and of
-            `imagenet`, the ImageNet distance in and next to the hole, where their weights are installed; and
-            `sharpness`, the median share of the original's energy of fine detail that the hole has: the same in all
-            processes. Rows: masked, completed, original.
+            `imagenet`, the ImageNet distance in and next to the hole, where their weights are installed;
+            `sharpness`, the median share of the original's energy of fine detail that the hole has; and FID of the
+            completed pictures, see `FrechetDistances`: the same in all processes. Rows: masked, completed, original.
         """
         accelerator, count = self.trainer.accelerator, len(self.pictures)
         device, own = accelerator.device, pick_own_share(accelerator, count)
@@ -86,6 +92,7 @@ class InpaintValidation:
                     residual = network(composite, mask, generator=noise)
                 composite = fill_step(composite, residual.float(), mask, image)
             filled = composite.clamp(-1, 1)
+            self.frechet.read(numbers, filled)
             table[list(numbers)] = torch.cat(
                 [self._means(filled, image, mask), sharpness(filled, image, mask)[:, None]], dim=1
             )
@@ -97,7 +104,7 @@ class InpaintValidation:
             if measure is None:
                 del metrics[name]
         metrics["sharpness"] = float(np.median(scores[:, -1]))
-        return metrics, [torch.stack(row) for row in rows if row]
+        return metrics | self.frechet.measure(), [torch.stack(row) for row in rows if row]
 
     def _means(self, filled: Tensor, image: Tensor, mask: Tensor) -> Tensor:
         """What is averaged over the pictures, [B, 5] in the order of `MEANS`; 0 for what is not measured."""
