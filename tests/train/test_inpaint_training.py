@@ -1,6 +1,7 @@
 """GRIG training end to end on tiny networks: losses fall, runs resume exactly, every variant of the thesis runs."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,13 +17,19 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from facekit import FaceInpaintPipeline
-from facekit.losses.adversarial import forged_patch_discriminator_loss, soft_patch_labels
+from facekit.losses.adversarial import (
+    forged_patch_discriminator_loss,
+    soft_patch_discriminator_loss,
+    soft_patch_generator_loss,
+    soften_mask,
+)
 from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
 from facekit.models.face_parser import FaceParser
 from facekit.models.residual_inpainter import ResidualInpainter
 from tests.train.conftest import TINY
 from train.engine.config import read_config, read_yaml
 from train.inpaint.config import InpaintConfig
+from train.inpaint.losses import Shown
 from train.inpaint.trainer import InpaintTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -285,13 +292,54 @@ def test_forged_patch_loss_by_hand() -> None:
     assert forged_patch_discriminator_loss(real, wrong, labels).item() == pytest.approx(0.25 + 0.375 + 2.0)
 
 
-def test_soft_labels_blur_the_rim() -> None:
-    mask = torch.zeros(1, 1, 64, 64)
-    mask[..., :, 32:] = 1
-    labels = soft_patch_labels(mask, (8, 8))
-    assert labels[0, 0, 4, 0] == 0
-    assert labels[0, 0, 4, 7] == pytest.approx(1)
-    assert 0.1 < labels[0, 0, 4, 3] < 0.5 < labels[0, 0, 4, 4] < 0.9
+def test_the_soft_mask_blurs_the_rim_by_loops() -> None:
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[..., :, 48:] = 1
+    soft = soften_mask(mask, (12, 12))
+    weights = [math.exp(-((offset / 10) ** 2) / 2) for offset in range(-35, 36)]
+    for cell in range(12):
+        pixels = []
+        for x in range(8 * cell, 8 * cell + 8):
+            inside = [w for w, offset in zip(weights, range(-35, 36), strict=True) if x + offset >= 48]
+            pixels.append(sum(inside) / sum(weights))
+        assert soft[0, 0, 6, cell].item() == pytest.approx(sum(pixels) / 8, abs=1e-5)
+    # Far wider than the rim itself, and known and hole stay what they are far from it.
+    assert soft[0, 0, 6, 0] == 0 and soft[0, 0, 6, 11] == pytest.approx(1)
+    assert 0.1 < soft[0, 0, 6, 4] < 0.5 < soft[0, 0, 6, 7] < 0.9
+
+
+def test_soft_patch_losses_by_hand() -> None:
+    """AOT-GAN's: truth is 1 everywhere, a completed picture 1 - soft mask; the generator's term counts in the hole."""
+    real, fake = torch.tensor([[[[1.0, 0.5]]]]), torch.tensor([[[[0.5, 0.5]]]])
+    soft = torch.tensor([[[[0.25, 1.0]]]])
+    wanted = (0 + 0.25) / 2 + ((0.5 - 0.75) ** 2 + (0.5 - 0.0) ** 2) / 2
+    assert soft_patch_discriminator_loss(real, fake, soft).item() == pytest.approx(wanted)
+    hole = torch.zeros(1, 1, 4, 8)
+    hole[..., 4:] = 1
+    fake = torch.tensor([[[[-3.0, 0.2]]]])
+    assert soft_patch_generator_loss(fake, hole).item() == pytest.approx(0.8**2 / 2)
+    assert soft_patch_generator_loss(fake, None).item() == pytest.approx((16 + 0.8**2) / 2)
+
+
+def test_ablation_d_trains_by_the_soft_losses(tmp_path: Path, tiny_config: Path) -> None:
+    argv = ["--config", str(tiny_config), "--output_dir", str(tmp_path / "run"), "--ablation", "D"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    losses = InpaintTrainer(read_config(InpaintConfig, argv)).losses
+    patch = losses.patch
+    assert patch is not None
+    real, fake = torch.rand(2, 2, 3, 64, 64) * 2 - 1
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    patch.eval()
+    with torch.no_grad():
+        on_real, on_fake = patch.discriminator(real), patch.discriminator(fake)
+        soft = soften_mask(mask, on_fake.shape[-2:])
+        wanted = (on_real - 1).square().mean() + (on_fake + soft - 1).square().mean()
+        assert patch(real, fake, mask).item() == pytest.approx(wanted.item(), rel=1e-5)
+        _, terms = losses.generator_loss(Shown(fake, real, mask, [], []))
+        assert terms["generator_patch"].item() == pytest.approx(
+            soft_patch_generator_loss(on_fake, mask).item(), rel=1e-5
+        )
 
 
 def test_feature_matching_is_zero_on_equal_features_only() -> None:

@@ -11,7 +11,9 @@ from facekit.losses.adversarial import (
     forged_patch_generator_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,
-    soft_patch_labels,
+    soft_patch_discriminator_loss,
+    soft_patch_generator_loss,
+    soften_mask,
 )
 from facekit.losses.imagenet import (
     ImageNetDistance,
@@ -103,11 +105,11 @@ class FeatureLoss(nn.Module):
 
 
 class PatchLoss(nn.Module):
-    """The patch discriminator with its own loss (Eq. 4.5).
+    """The patch discriminator with both sides of its loss (Eq. 4.5).
 
     Args:
         labels: which cells of a completed picture count as forged: "forged" (any filled pixel in the receptive
-            field, Eq. 4.4), "patchgan" (all) or "sm-patchgan" (the shrunk, blurred mask).
+            field, Eq. 4.4), "patchgan" (all) or "sm-patchgan" (the blurred mask, with AOT-GAN's squared losses).
     """
 
     name = "loss_patch"
@@ -119,11 +121,13 @@ class PatchLoss(nn.Module):
     def label_map(self, mask: Tensor) -> Tensor:
         """[B, 1, H, W] -> [B, 1, h, w], 1 = forged."""
         forged = self.discriminator.label_map(mask)
-        if self.labels == "patchgan":
-            return torch.ones_like(forged)
+        return torch.ones_like(forged) if self.labels == "patchgan" else forged
+
+    def generator_loss(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """What the generator gets for scores [B, 1, h, w] of its pictures; without their masks all cells count."""
         if self.labels == "sm-patchgan":
-            return soft_patch_labels(mask, forged.shape[-2:])
-        return forged
+            return soft_patch_generator_loss(scores, mask)
+        return forged_patch_generator_loss(scores, None if mask is None else self.label_map(mask))
 
     @staticmethod
     def pick_inputs(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,6 +136,8 @@ class PatchLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
         on_real, on_fake = self.discriminator(real).float(), self.discriminator(fake).float()
+        if self.labels == "sm-patchgan":
+            return soft_patch_discriminator_loss(on_real, on_fake, soften_mask(mask, on_fake.shape[-2:]))
         return forged_patch_discriminator_loss(on_real, on_fake, self.label_map(mask))
 
 
@@ -235,8 +241,7 @@ class InpaintLosses:
                     wanted = critic.discriminator(target, return_features=True)[1]
                 distances.append(feature_matching_loss(features, wanted))
             if isinstance(critic, PatchLoss):
-                labels = critic.label_map(mask) if self.mask_patch_loss else None
-                terms[name] = forged_patch_generator_loss(scores.float(), labels)
+                terms[name] = critic.generator_loss(scores.float(), mask if self.mask_patch_loss else None)
             else:
                 terms[name] = hinge_generator_loss(scores.float())
             total = total + weight * terms[name]
