@@ -6,6 +6,7 @@ from torch import nn
 
 from facekit import ForgedPatchDiscriminator, ProjectedDiscriminator, ResidualInpainter
 from facekit.losses.adversarial import hinge_discriminator_loss
+from facekit.models.layers.residual import CodeModulation
 from facekit.models.layers.spectral import SpectralConv2d, initialize_normal
 
 TINY = {
@@ -165,6 +166,57 @@ def test_spectral_norm_follows_the_kernel_in_training_only():
     assert torch.linalg.matrix_norm(conv.normalize_weight().flatten(1), 2).item() == pytest.approx(
         1, abs=1e-3
     )
+
+
+@pytest.mark.parametrize("form", ["published", "thesis"])
+@torch.no_grad()
+def test_codes_modulate_the_decoder(tmp_path, form):
+    network = tiny(style_dim=6, num_mapping_layers=2, form=form)
+    image, mask, noise = example()
+    z = torch.randn(2, 6, generator=torch.Generator().manual_seed(2))
+    first, second = network(image, mask, noise, z=z), network(image, mask, noise, z=-z)
+    assert (first - second).abs().mean() > 0.02 * first.abs().mean()
+    # Nothing but the decoder reads them: the same code for both samples changes each alone.
+    mixed = network(image, mask, noise, z=torch.stack([z[0], -z[1]]))
+    torch.testing.assert_close(mixed, torch.stack([first[0], second[1]]))
+    torch.testing.assert_close(network.fold()(image, mask, noise, z=z), first, rtol=1e-4, atol=1e-5)
+    half = network.fold().to(torch.bfloat16)
+    assert half(*(x.bfloat16() for x in (image, mask)), [n.bfloat16() for n in noise], z=z).isfinite().all()
+    network = tiny(style_dim=6, num_mapping_layers=2, form=form)
+    network.save_pretrained(tmp_path)
+    loaded = ResidualInpainter.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(image, mask, noise, z=z), network(image, mask, noise, z=z))
+    # Drawn codes follow the generator, after the noise.
+    source = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    drawn = network(image, mask, noise, generator=source)
+    source = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    torch.testing.assert_close(drawn, network(image, mask, noise, z=network.draw_codes(2, source)))
+
+
+@torch.no_grad()
+def test_a_code_modulates_by_loops():
+    torch.manual_seed(0)
+    layer, x, code = CodeModulation(3, 2), torch.randn(2, 2, 3, 4), torch.randn(2, 3)
+    expected = torch.empty_like(x)
+    for b in range(2):
+        affine = [
+            sum(layer.affine.weight[k, d] * code[b, d] for d in range(3)) + layer.affine.bias[k]
+            for k in range(4)
+        ]
+        for c in range(2):
+            expected[b, c] = x[b, c] * (1 + affine[c]) + affine[2 + c]
+    torch.testing.assert_close(layer(x, code), expected)
+
+
+def test_networks_without_codes_take_and_draw_none():
+    network, (image, mask, noise) = tiny(), example()
+    source = torch.Generator().manual_seed(0)
+    before = source.get_state()
+    assert network.draw_codes(2, source) is None and torch.equal(before, source.get_state())
+    with pytest.raises(ValueError, match="this one has style_dim 0: leave it out"):
+        network(image, mask, noise, z=torch.zeros(2, 6))
+    with pytest.raises(ValueError, match=r"z must be \[2, 6\], got \[2, 5\]"):
+        tiny(style_dim=6, num_mapping_layers=2)(image, mask, noise, z=torch.zeros(2, 5))
 
 
 @pytest.mark.parametrize("use_transformer", [True, False])

@@ -29,7 +29,7 @@ from facekit.models.residual_inpainter import ResidualInpainter
 from tests.train.conftest import TINY
 from train.engine.config import read_config, read_yaml
 from train.inpaint.config import InpaintConfig
-from train.inpaint.losses import Shown
+from train.inpaint.losses import Shown, diversity_loss
 from train.inpaint.trainer import InpaintTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,6 +340,70 @@ def test_ablation_d_trains_by_the_soft_losses(tmp_path: Path, tiny_config: Path)
         assert terms["generator_patch"].item() == pytest.approx(
             soft_patch_generator_loss(on_fake, mask).item(), rel=1e-5
         )
+
+
+def test_diversity_by_hand() -> None:
+    image, mask = torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4)
+    mask[:, :, :2] = 1
+    other = image.clone()
+    other[0, 0, 0, 0] = 0.6  # 0.6 / (3 channels of 8 pixels)
+    other[0, :, 3] = 9  # outside the hole
+    other[1] = 1
+    assert diversity_loss(image, other, mask, 0.1).item() == pytest.approx((0.1 - 0.6 / 24 + 0) / 2)
+
+
+def test_diversity_keeps_codes_from_being_ignored(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
+    """Seeds then fill differently, as validation says and the pipeline shows; without the term they hardly do."""
+    inpainter = json.dumps(TINY["inpainter"] | {"style_dim": 8, "num_mapping_layers": 2})
+    chosen = {"inpainter": inpainter, "max_steps": 15, "reasoning_steps": 1, "learning_rate": 0.005}
+    chosen |= {"pictures.perceptual": "none", "adversarial.weight": 0, "adversarial.patch_weight": 0}
+    chosen |= {"pixel_weight": 1, "average.decay": 0, "average.min_decay": 0, "statistics_batches": 2}
+    chosen |= {
+        "validation.data": pictures,
+        "validation.split": "train",
+        "validation.every": 15,
+        "validation.images": 4,
+    }
+    options = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+    found = {}
+    for weight in (0, 3):
+        folder = tmp_path / str(weight)
+        train(tiny_config, folder, *options, "--diversity_weight", str(weight), "--diversity_margin", "0.3")
+        (found[weight],) = curve(folder, "validation_diversity")
+        assert Image.open(folder / "samples" / "validation-000000015.png").size == (4 * 64, 4 * 64)
+    assert found[3] > 3 * found[0] > 0
+    terms = curve(tmp_path / "3", "generator_diversity")
+    assert np.mean(terms[-5:]) < 0.8 * np.mean(terms[:3]) and not curve(tmp_path / "0", "generator_diversity")
+
+    pipe = FaceInpaintPipeline.from_pretrained(tmp_path / "3" / "pipeline")
+    photo = Image.open(pictures / "00.png")
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+
+    def fill(*seeds: int, max_batch_size: int = 8) -> list[np.ndarray]:
+        source = [torch.Generator().manual_seed(seed) for seed in seeds]
+        options = {"region": "image", "crop": "whole", "max_batch_size": max_batch_size}
+        filled = pipe([photo] * len(seeds), mask, generator=source, **options)
+        return [np.asarray(image, np.float32)[16:48, 16:48] for image in filled.images]
+
+    first, second, again = fill(1, 2, 1)
+    assert np.abs(first - second).mean() > 5 and np.array_equal(first, again)
+    assert all(
+        np.abs(a - b).max() <= 1 for a, b in zip(fill(1, 2, max_batch_size=1), (first, second), strict=True)
+    )
+
+
+def test_diversity_resumes_and_needs_codes(tmp_path: Path, tiny_config: Path) -> None:
+    inpainter = ["--inpainter", json.dumps(TINY["inpainter"] | {"style_dim": 8, "num_mapping_layers": 2})]
+    options = [*inpainter, "--diversity_weight", "1", "--update_order", "published", "--reasoning_steps", "2"]
+    options += ["--gradient_accumulation_steps", "2"]
+    whole = train(tiny_config, tmp_path / "whole", "--max_steps", "2", *options)
+    train(tiny_config, tmp_path / "parts", "--max_steps", "1", *options)
+    assert same(whole, train(tiny_config, tmp_path / "parts", "--max_steps", "2", *options))
+    with pytest.raises(ValueError, match=r"this inpainter has none: give it inpainter: \{style_dim: 64\}"):
+        train(tiny_config, tmp_path / "refused", "--diversity_weight", "1")
+    with pytest.raises(ValueError, match="diversity_margin above 0"):
+        train(tiny_config, tmp_path / "refused", *inpainter, "--diversity_margin", "0")
 
 
 def test_feature_matching_is_zero_on_equal_features_only() -> None:

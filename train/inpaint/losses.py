@@ -36,6 +36,22 @@ def fill_step(composite: Tensor, residual: Tensor, mask: Tensor, image: Tensor) 
     return (composite + residual) * mask + image * (1 - mask)
 
 
+def diversity_loss(image: Tensor, other: Tensor, mask: Tensor, margin: float) -> Tensor:
+    """mean max(0, margin - mean |image - other| in the hole): fills of two codes are to differ by the margin.
+
+    Diverse fills are future work in the thesis (section 7.2), which names the mapping network and no loss; this form is
+    ours. Without such a term the code is ignored, since the other losses have one best fill. The bound keeps the term
+    from growing into noise: fills that differ enough are left to the discriminators.
+
+    Args:
+        image, other: [B, 3, H, W] in [-1, 1]; gradients reach both that have one.
+        mask: [B, 1, H, W], 1 = hole.
+        margin: mean absolute difference of colours in [-1, 1].
+    """
+    inside = ((image - other).abs() * mask).sum(dim=(1, 2, 3)) / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)
+    return (margin - inside).clamp(min=0).mean()
+
+
 @dataclass(frozen=True)
 class Shown:
     """What the losses look at: completed pictures, the truth, and the ImageNet maps of both.
@@ -44,6 +60,7 @@ class Shown:
         image, target: [B, 3, H, W] in [-1, 1]; gradients reach the generator through `image`.
         mask: [B, 1, H, W], 1 = hole.
         features, wanted: maps of `image` and of `target`, see `ImageNetFeatures`; empty where no loss reads them.
+        other: the same picture completed under another code, without gradients; None where no loss reads it.
     """
 
     image: Tensor
@@ -51,6 +68,7 @@ class Shown:
     mask: Tensor
     features: list[Tensor]
     wanted: list[Tensor]
+    other: Tensor | None = None
 
     def detach(self) -> "Shown":
         """The same without gradients to the generator, for a discriminator to learn from."""
@@ -59,13 +77,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 4.6, and of two terms that only the starter uses: L1, and a face parser's maps."""
+    """Weights of Eq. 4.6, of two terms that only the starter uses, L1 and a face parser's maps, and of diversity."""
 
     perceptual: float = 1.5
     projected: float = 1.0
     patch: float = 1.0
     pixel: float = 0.0
     parser: float = 0.0
+    diversity: float = 0.0
 
 
 class ProjectedLoss(nn.Module):
@@ -152,6 +171,7 @@ class InpaintLosses:
         mask_patch_loss: see `train.inpaint.config.InpaintAdversarial`.
         perceptual, substitute, reduction, lpips_net: see `train.engine.options.Pictures`.
         parser: compares the maps of a face parser.
+        diversity_margin: see `diversity_loss`.
         say: tells the person at the terminal what stands in for LPIPS.
 
     Attributes:
@@ -177,6 +197,7 @@ class InpaintLosses:
         reduction: str = "mean",
         lpips_net: str = "vgg",
         parser: ParserLoss | None = None,
+        diversity_margin: float = 0.1,
         say: Callable[[str], None] = print,
     ) -> None:
         self.weights = weights or LossWeights()
@@ -188,7 +209,7 @@ class InpaintLosses:
         self.patch = PatchLoss(patch, labels) if patch is not None else None
         self.critics: list[nn.Module] = [loss for loss in (self.projected, self.patch) if loss is not None]
         self.networks = [loss.discriminator for loss in self.critics]
-        self.parser = parser
+        self.parser, self.diversity_margin = parser, diversity_margin
         self.lpips: LPIPSLoss | None = None
         if perceptual == "lpips":
             try:
@@ -257,6 +278,9 @@ class InpaintLosses:
         if self.parser is not None:
             terms["parser"] = self.parser(image, target)
             total = total + self.weights.parser * terms["parser"]
+        if shown.other is not None:
+            terms["diversity"] = diversity_loss(image, shown.other, mask, self.diversity_margin)
+            total = total + self.weights.diversity * terms["diversity"]
         if self.weights.pixel > 0:
             inside = ((image - target).abs() * mask).sum(dim=(1, 2, 3))
             terms["pixel"] = (inside / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)).mean()
