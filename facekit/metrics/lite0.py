@@ -28,7 +28,7 @@ def pooled_features(pictures: Iterable[Picture], device: str | torch.device = "c
         WeightsUnavailable: the package that carries the ImageNet weights, or timm, is not installed.
         ValueError: there is no picture, one is of another kind or not finite, or their sizes differ.
     """
-    return features_of(_network(str(device)), map(_as_uint8, pictures))
+    return features_of(_network(str(device)), map(as_uint8, pictures))
 
 
 def lite0_kernel_distance(
@@ -49,8 +49,8 @@ def _network(device: str) -> Features:
     return lite0_features(device)
 
 
-def _as_uint8(picture: Picture) -> np.ndarray:
-    """One picture as uint8 [H, W, 3]."""
+def as_uint8(picture: Picture) -> np.ndarray:
+    """One picture, as `pooled_features` takes it, as uint8 [H, W, 3]. Raises ValueError as it does."""
     if isinstance(picture, torch.Tensor) and picture.ndim == 3 and len(picture) == 3:
         if picture.is_floating_point():
             if not picture.isfinite().all():  # rounding would make black pixels of them

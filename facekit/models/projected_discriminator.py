@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from facekit.models.base import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin, check_form
 from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import LEAK, upsample
 from facekit.models.layers.spectral import SpectralConv2d
@@ -90,9 +90,12 @@ class ProjectedDiscriminator(VerifiedModelMixin):
         discriminator_channels: widths of the strided convolutions; one entry less doubles the logit map.
         input_size: side in pixels to which pictures are resized first; `None` enlarges those below 224 to 224
             and leaves the others.
+        form: "published", which gives a logit for every region, or "thesis", whose E maps a picture to a scalar: the
+            mean of those logits. No other layer is left for it: the thesis counts 2.829M learnable parameters (Section
+            4.3.2), which are those of the published layers.
 
     Raises:
-        ValueError: `projection_channels` does not have four numbers.
+        ValueError: `projection_channels` does not have four numbers, or there is no such form.
     """
 
     @register_to_config
@@ -102,8 +105,10 @@ class ProjectedDiscriminator(VerifiedModelMixin):
         projection_channels: tuple[int, int, int, int] = (64, 128, 256, 512),
         discriminator_channels: tuple[int, ...] = (64, 128, 256, 512),
         input_size: int | None = None,
+        form: str = "published",
     ) -> None:
         super().__init__()
+        check_form(form)
         if len(projection_channels) != len(STAGES):
             raise ValueError(f"projection_channels needs {len(STAGES)} numbers, got {projection_channels}")
         self.projector = FeatureProjector(backbone, projection_channels).eval()
@@ -118,14 +123,14 @@ class ProjectedDiscriminator(VerifiedModelMixin):
         return self
 
     def forward(self, image: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Judge every region: real, or generated?
+        """Judge every region, or the picture: real, or generated?
 
         Args:
             image: `[B, 3, H, W]` in [-1, 1].
             return_features: also return the outputs of the strided convolutions, for feature matching.
 
         Returns:
-            Logits `[B, N]`, higher = more real; N = 25 at 256x256 and the default widths. With
+            Logits `[B, N]`, higher = more real; N = 25 at 256x256 and the default widths, 1 in the thesis form. With
             `return_features` a tuple of the logits and a list of maps.
         """
         x = self.projector(self._resize(image))
@@ -134,6 +139,8 @@ class ProjectedDiscriminator(VerifiedModelMixin):
             x = block(x)
             features.append(x)
         logits = self.head(x).flatten(1)
+        if self.config.form == "thesis":
+            logits = logits.mean(1, keepdim=True)
         return (logits, features) if return_features else logits
 
     def _resize(self, image: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from facekit.models.base import VerifiedModelMixin
+from facekit.models.base import VerifiedModelMixin, check_form
 from facekit.models.fast.fold import is_compiled
 from facekit.models.layers.residual import (
     LEAK,
     AOTBlock,
+    CodeModulation,
     ConvGLU,
     DownBlock,
     NoiseUpBlock,
@@ -21,6 +22,7 @@ from facekit.models.layers.residual import (
 )
 from facekit.models.layers.restormer import ShuffleDown, ShuffleUp, build_transformer_stage
 from facekit.models.layers.spectral import SpectralConv2d
+from facekit.models.stylegan2 import MappingNetwork
 
 SIZE_FACTOR = 64
 
@@ -66,7 +68,8 @@ class ContextNetwork(nn.Module):
     """U-shaped global part between 1/8 and 1/64 of the size, excited by the encoder's larger maps.
 
     With `use_transformer=False` there are no transformer blocks, and plain down and up blocks change the size
-    (model E of thesis Table 4.5).
+    (model E of thesis Table 4.5). `convolution` is what its convolutions are, but for those of down, up and excitation
+    blocks, which always are spectrally normalised.
     """
 
     def __init__(
@@ -78,19 +81,24 @@ class ContextNetwork(nn.Module):
         num_refinement_blocks: int,
         num_heads: tuple[int, int, int, int],
         use_transformer: bool,
+        convolution: type[nn.Conv2d],
     ) -> None:
         super().__init__()
 
         def stage(channels: int, heads: int, blocks: int) -> nn.Module:
-            return build_transformer_stage(channels, heads, blocks) if use_transformer else nn.Identity()
+            if use_transformer:
+                return build_transformer_stage(channels, heads, blocks, convolution)
+            return nn.Identity()
 
         def down(channels: int) -> nn.Module:
-            return ShuffleDown(channels) if use_transformer else DownBlock(channels, 2 * channels)
+            return (
+                ShuffleDown(channels, convolution) if use_transformer else DownBlock(channels, 2 * channels)
+            )
 
         def up(channels: int) -> nn.Module:
-            return ShuffleUp(channels) if use_transformer else UpBlock(channels, channels // 2)
+            return ShuffleUp(channels, convolution) if use_transformer else UpBlock(channels, channels // 2)
 
-        self.embed = nn.Conv2d(encoder_channels[2], dim, 3, padding=1, bias=False)
+        self.embed = convolution(encoder_channels[2], dim, 3, padding=1, bias=False)
         self.encoder1 = stage(dim, num_heads[0], num_blocks[0])
         self.down1 = down(dim)
         self.encoder2 = stage(2 * dim, num_heads[1], num_blocks[1])
@@ -102,15 +110,15 @@ class ContextNetwork(nn.Module):
         self.excite4 = SkipExcitation(encoder_channels[1], 8 * dim)
         self.latent = stage(8 * dim, num_heads[3], num_blocks[3])
         self.up3 = up(8 * dim)
-        self.reduce3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=False)
+        self.reduce3 = convolution(8 * dim, 4 * dim, 1, bias=False)
         self.decoder3 = stage(4 * dim, num_heads[2], num_blocks[2])
         self.up2 = up(4 * dim)
-        self.reduce2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=False)
+        self.reduce2 = convolution(4 * dim, 2 * dim, 1, bias=False)
         self.decoder2 = stage(2 * dim, num_heads[1], num_blocks[1])
         self.up1 = up(2 * dim)
         self.decoder1 = stage(2 * dim, num_heads[0], num_blocks[0])
         self.refinement = stage(2 * dim, num_heads[0], num_refinement_blocks)
-        self.output = nn.Conv2d(2 * dim, encoder_channels[2], 3, padding=1, bias=False)
+        self.output = convolution(2 * dim, encoder_channels[2], 3, padding=1, bias=False)
 
     def forward(self, features: EncoderFeatures) -> ContextFeatures:
         """Encoder features -> context features."""
@@ -128,10 +136,18 @@ class ContextNetwork(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Back to full size: up-sampling and merging with the encoder's maps; context levels excite the channels."""
+    """Back to full size: up-sampling and merging with the encoder's maps; context levels excite the channels.
 
-    def __init__(self, stem_channels: int, channels: tuple[int, int, int], dim: int) -> None:
+    With `style_dim` above 0 a style code modulates the map at each size.
+    """
+
+    def __init__(
+        self, stem_channels: int, channels: tuple[int, int, int], dim: int, style_dim: int = 0
+    ) -> None:
         super().__init__()
+        self.modulate4 = CodeModulation(style_dim, channels[1]) if style_dim else None
+        self.modulate2 = CodeModulation(style_dim, channels[0]) if style_dim else None
+        self.modulate1 = CodeModulation(style_dim, stem_channels) if style_dim else None
         self.up4 = UpBlock(channels[2], channels[1])
         self.merge4 = ConvGLU(2 * channels[1], channels[1], 1)
         self.aot = nn.Sequential(AOTBlock(channels[1]), AOTBlock(channels[1]))
@@ -143,14 +159,25 @@ class Decoder(nn.Module):
         self.excite1 = SkipExcitation(2 * dim, stem_channels)
         self.to_rgb = SpectralConv2d(stem_channels, 3, 3, padding=1, bias=False)
 
-    def forward(self, features: EncoderFeatures, context: ContextFeatures, noise: list[Tensor]) -> Tensor:
-        """Features of encoder and context, two noise maps `[B, 1, H/2, W/2]` -> residual `[B, 3, H, W]`."""
+    def forward(
+        self,
+        features: EncoderFeatures,
+        context: ContextFeatures,
+        noise: list[Tensor],
+        code: Tensor | None = None,
+    ) -> Tensor:
+        """Features of encoder and context, two noise maps `[B, 1, H/2, W/2]`, code -> residual `[B, 3, H, W]`."""
         x = self.merge4(torch.cat([self.up4(context.output), features.quarter], 1))
-        x = self.excite4(context.latent, self.aot(x))
+        x = self.excite4(context.latent, self.aot(_modulate(self.modulate4, x, code)))
         x = self.excite2(context.level3, self.up2(x, noise))
-        x = self.merge2(torch.cat([x, features.half], 1))
-        x = self.excite1(context.level2, self.up1(x))
+        x = _modulate(self.modulate2, self.merge2(torch.cat([x, features.half], 1)), code)
+        x = _modulate(self.modulate1, self.excite1(context.level2, self.up1(x)), code)
         return self.to_rgb(x)
+
+
+def _modulate(layer: nn.Module | None, x: Tensor, code: Tensor | None) -> Tensor:
+    """The map under a code; the map itself in a network without codes."""
+    return x if layer is None else layer(x, code)
 
 
 class ResidualInpainter(VerifiedModelMixin):
@@ -168,9 +195,16 @@ class ResidualInpainter(VerifiedModelMixin):
         num_refinement_blocks: transformer blocks after the last decoder level.
         num_heads: attention heads of the four levels.
         use_transformer: `False` replaces the transformer blocks by down and up blocks (thesis Table 4.5, E).
+        style_dim: numbers of the random codes z; above 0 a mapping network (that of StyleGAN2) makes style codes of
+            them, which modulate the decoder, so that fills are diverse. The thesis proposes it as future work (Section
+            7.2) and gives no architecture: this one is ours. 0, the published network, has no codes.
+        num_mapping_layers: layers of that mapping network.
+        form: "published", whose global part has plain convolutions, or "thesis", which has spectral normalisation on
+            all convolutions (Section 4.2.1). Both have the same parameters; the thesis form adds the buffers `u`, `v`.
 
     Raises:
-        ValueError: a tuple has the wrong length, `dim` is odd, or heads or branches cannot share their channels.
+        ValueError: a tuple has the wrong length, `dim` is odd, heads or branches cannot share their channels, or
+            there is no such form.
     """
 
     @register_to_config
@@ -184,8 +218,12 @@ class ResidualInpainter(VerifiedModelMixin):
         num_refinement_blocks: int = 4,
         num_heads: tuple[int, int, int, int] = (1, 2, 4, 8),
         use_transformer: bool = True,
+        form: str = "published",
+        style_dim: int = 0,
+        num_mapping_layers: int = 8,
     ) -> None:
         super().__init__()
+        check_form(form)
         for name, value, length in (
             ("encoder_channels", encoder_channels, 3),
             ("num_blocks", num_blocks, 4),
@@ -204,8 +242,10 @@ class ResidualInpainter(VerifiedModelMixin):
             num_refinement_blocks,
             num_heads,
             use_transformer,
+            SpectralConv2d if form == "thesis" else nn.Conv2d,
         )
-        self.decoder = Decoder(stem_channels, encoder_channels, dim)
+        self.decoder = Decoder(stem_channels, encoder_channels, dim, style_dim)
+        self.mapping = MappingNetwork(style_dim, num_mapping_layers) if style_dim else None
 
     def forward(
         self,
@@ -213,6 +253,7 @@ class ResidualInpainter(VerifiedModelMixin):
         mask: Tensor,
         noise: list[Tensor] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        z: Tensor | None = None,
     ) -> Tensor:
         """Present fill and mask -> residual, which moves the fill towards a plausible one.
 
@@ -220,26 +261,44 @@ class ResidualInpainter(VerifiedModelMixin):
             image: present fill `[B, 3, H, W]` in [-1, 1], H and W multiples of 64.
             mask: `[B, 1, H, W]`, 1 = hole.
             noise: two maps `[B, 1, H/2, W/2]` for the noise layers; drawn from N(0, 1) when `None`.
-            generator: source of that noise.
+            generator: source of that noise, and of the codes.
+            z: random codes `[B, style_dim]` of a network that has them, the same in all reasoning steps of a picture;
+                drawn from N(0, 1) when `None`.
 
         Returns:
             Residual `[B, 3, H, W]`, linear and unbounded.
 
         Raises:
-            ValueError: H or W is no multiple of 64, or another shape does not fit.
+            ValueError: H or W is no multiple of 64, another shape does not fit, or codes are given to a network
+                without.
         """
-        self._check_shapes(image, mask, noise)
+        self._check_shapes(image, mask, noise, z)
         if noise is None:
             shape = (image.shape[0], 1, image.shape[2] // 2, image.shape[3] // 2)
             noise = [
                 randn_tensor(shape, generator=generator, device=image.device, dtype=image.dtype)
                 for _ in range(2)
             ]
+        code = None
+        if self.mapping is not None:
+            code = self.mapping(self.draw_codes(image.shape[0], generator, image.device) if z is None else z)
         x = torch.cat([image, mask.to(image.dtype)], 1)
         if not self.training:
             x = x.to(memory_format=torch.channels_last)
         features = self.encoder(x)
-        return self.decoder(features, self.context(features), noise)
+        return self.decoder(features, self.context(features), noise, code)
+
+    def draw_codes(
+        self,
+        count: int,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        device: torch.device | None = None,
+    ) -> Tensor | None:
+        """Draw random codes z, float32 `[count, style_dim]`; None, and nothing drawn, in a network without codes."""
+        if self.mapping is None:
+            return None
+        shape = (count, self.config.style_dim)
+        return randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
 
     def fold(self) -> Self:
         """Give the network's inference form: the same function, for calls without gradients.
@@ -254,7 +313,9 @@ class ResidualInpainter(VerifiedModelMixin):
         )
         return self if self.training or moved or is_compiled(self) else super().fold()
 
-    def _check_shapes(self, image: Tensor, mask: Tensor, noise: list[Tensor] | None) -> None:
+    def _check_shapes(
+        self, image: Tensor, mask: Tensor, noise: list[Tensor] | None, z: Tensor | None
+    ) -> None:
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must be [B, 3, H, W], got {list(image.shape)}")
         batch, _, height, width = image.shape
@@ -270,3 +331,8 @@ class ResidualInpainter(VerifiedModelMixin):
             shapes = [list(n.shape) for n in noise]
             if shapes != [wanted, wanted]:
                 raise ValueError(f"noise must be two maps {wanted}, got {shapes}")
+        if z is not None:
+            if self.mapping is None:
+                raise ValueError("z is for networks with codes, and this one has style_dim 0: leave it out")
+            if list(z.shape) != [batch, self.config.style_dim]:
+                raise ValueError(f"z must be {[batch, self.config.style_dim]}, got {list(z.shape)}")

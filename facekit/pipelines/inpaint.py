@@ -161,7 +161,9 @@ class FaceInpaintPipeline(FacekitPipeline):
                 see `facekit.pipelines.tones`; None: as the model's configuration says.
             return_steps: also return every step's picture and residual map.
             watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
-            generator: source of the noise maps; a list has one for each photo.
+            generator: source of the noise maps; a list has one for each photo. A model with random codes (`style_dim`
+                of its network) draws each square's code from it, so that seeds fill differently: give a photo several
+                times, with as many generators, for several fills.
             max_batch_size: largest number of squares the network sees at once; results do not depend on it
                 beyond rounding.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
@@ -227,11 +229,12 @@ class FaceInpaintPipeline(FacekitPipeline):
             if not is_compiled(network):
                 network = network.fold()
             matched = self.config["match_tones"] if match_tones is None else match_tones
+            z = self.residual_inpainter.draw_codes(len(fill), noise_source, fill.device)
 
             # 5. Reasoning steps
             with self.progress_bar(total=num_inference_steps) as progress_bar:
                 for step in range(num_inference_steps):
-                    residual = self._predict_residual(network, fill, holes, noise_source, max_batch_size)
+                    residual = self._predict_residual(network, fill, holes, z, noise_source, max_batch_size)
                     fill = (fill + residual) * holes + known * (1 - holes)
 
                     tensors = {"image": fill, "residual": residual, "mask": holes}
@@ -274,10 +277,14 @@ class FaceInpaintPipeline(FacekitPipeline):
         network: ResidualInpainter,
         fill: torch.Tensor,
         holes: torch.Tensor,
+        z: torch.Tensor | None,
         generator: torch.Generator | list[torch.Generator] | None,
         max_batch_size: int,
     ) -> torch.Tensor:
-        """G(c, M) of all squares, float32; noise is drawn for all at once, so that parts do not change it."""
+        """G(c, M) of all squares, float32; noise is drawn for all at once, so that parts do not change it.
+
+        `z` are the squares' codes `[N, style_dim]`, None in a network without.
+        """
         dtype = network.dtype
         count, _, height, width = fill.shape
         shape = (count, 1, height // 2, width // 2)
@@ -288,9 +295,9 @@ class FaceInpaintPipeline(FacekitPipeline):
         parts = []
         for start in range(0, count, max_batch_size):
             part = slice(start, start + max_batch_size)
-            residual = network(
-                fill[part].to(dtype), holes[part].to(dtype), noise=[n[part].to(dtype) for n in noise]
-            )
+            codes = {} if z is None else {"z": z[part].to(dtype)}
+            noises = [n[part].to(dtype) for n in noise]
+            residual = network(fill[part].to(dtype), holes[part].to(dtype), noise=noises, **codes)
             parts.append(residual.float())
         return torch.cat(parts)
 

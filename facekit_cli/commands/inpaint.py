@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
+from facekit.images.files import remove_parts
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import load_pipeline, pick_device
 from facekit_cli.options import (
@@ -22,7 +23,8 @@ from facekit_cli.photos import Plan, find_photos, match_files, pick_file, plan_o
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
-    from facekit.pipelines.inpaint import FaceInpaintPipeline
+    from facekit.images.origin import Provenance
+    from facekit.pipelines.inpaint import FaceInpaintOutput, FaceInpaintPipeline
 
 HELP = "fill holes in photos"
 DESCRIPTION = "Fill the part of each photo that a mask marks."
@@ -31,6 +33,7 @@ examples:
   facekit inpaint photo.jpg --mask mask.png --output filled
   facekit inpaint photos/ --mask masks/ --output filled --skip-existing --json report.json
   facekit inpaint wall.jpg --mask scratch.png --region image --output filled
+  facekit inpaint photo.jpg --mask mask.png --steps 5 --save-steps --output filled
 
 The mask is white (128 or more of 255; a bright colour will do) where the photo is to be filled, or painted on a
 transparent layer, or the erased, transparent part of a copy of the photo.
@@ -51,6 +54,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--crop", choices=("hole", "whole"), default="hole", help="with --region image: what the network sees"
     )
     parser.add_argument("--steps", type=int, default=3, metavar="T", help="reasoning steps (default: 3)")
+    parser.add_argument(
+        "--save-steps",
+        action="store_true",
+        help="also write the photo after every step, and how much the step changed (red: much, blue: little), to "
+        "NAME-steps/",
+    )
     add_face_options(parser, "the noise")
     add_device_options(parser)
 
@@ -61,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks = match_files(found.photos, args.mask, "mask")
-    plan = plan_outputs(found, args)
+    plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
     model = args.model or starter("face-inpaint")
     work = None
     if plan.outputs:
@@ -69,11 +78,14 @@ def run(args: argparse.Namespace) -> int:
 
         pipeline = load_pipeline(FaceInpaintPipeline, model, pick_device(args.device), args.dtype)
         plan.remove_parts(args.output)
+        for path in plan.results:
+            remove_parts(steps_folder(path))
         work = partial(_fill, pipeline, plan, masks, faces, args)
 
     details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
     entries = work_through("inpaint", plan, details, work)
-    settings = {key: getattr(args, key) for key in ("region", "steps", "seed", "device", "dtype")}
+    names = ("region", "steps", "save_steps", "seed", "device", "dtype")
+    settings = {key: getattr(args, key) for key in names}
     return finish("inpaint", entries, {"model": model} | settings, args)
 
 
@@ -100,6 +112,7 @@ def _fill(
         aligned=args.aligned,
         faces=faces,
         num_inference_steps=args.steps,
+        return_steps=args.save_steps,
         watermark=args.provenance == "both",
         generator=torch.Generator("cpu").manual_seed(args.seed),
         output_type="photo",
@@ -107,5 +120,26 @@ def _fill(
     (filled,) = expect_kind(result.images, Photo)
     # An empty mask leaves a photo as it was, and then it is not labelled as edited.
     provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline)
-    save_picture(filled, plan.outputs[photo][0], provenance)
+    (path,) = plan.outputs[photo]
+    if args.save_steps:  # before the result: where a result exists, everything does
+        _save_steps(result, steps_folder(path), path.suffix, provenance)
+    save_picture(filled, path, provenance)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}
+
+
+def steps_folder(result: Path) -> Path:
+    """Where `--save-steps` puts the pictures of a result's steps."""
+    return result.with_name(f"{result.stem}-steps")
+
+
+def _save_steps(
+    result: "FaceInpaintOutput", folder: Path, suffix: str, provenance: "Provenance | None"
+) -> None:
+    """Write what thesis Fig. 4.22 shows of one photo: `1.png`, `1-residual.png` and so on."""
+    from facekit.images.photo import Photo
+    from facekit.images.tensors import expect_kind
+
+    (steps,), (maps,) = result.steps or [], result.heat_maps()
+    for step, (picture, change) in enumerate(zip(expect_kind(steps, Photo), maps, strict=True), start=1):
+        save_picture(picture, folder / f"{step}{suffix}", provenance)
+        save_picture(change, folder / f"{step}-residual.png")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit import __version__
+from facekit import FaceInpaintPipeline, __version__
 from facekit.hub.starters import starter, starters
 from facekit.images import files as disk
 from facekit_cli.main import main
@@ -66,6 +67,38 @@ def test_a_photo_is_filled_and_the_rest_kept(work: Path, model: str, capsys: pyt
     photo = np.asarray(Image.open("photos/a.png"))
     np.testing.assert_array_equal(result[~hole], photo[~hole])
     assert (result != photo).any(axis=-1)[hole].mean() > 0.9
+
+
+def test_steps_are_written_as_the_pipeline_gives_them(work: Path, model: str) -> None:
+    """Thesis Fig. 4.22: the photo after each step and the heat map of its residual."""
+    options = ("--mask", "mask.png", "--model", model, "--region", "image", "--steps", 2, "--seed", 3)
+    Image.open("photos/a.png").convert("CMYK").save("print.tif")
+    assert facekit("photos/a.png", "print.tif", "--output", "out", "--save-steps", *options) == 0
+    assert settled(work / "out") == ["a-steps", "a.png", "print-steps", "print.tif"]
+    assert settled(work / "out/a-steps") == ["1-residual.png", "1.png", "2-residual.png", "2.png"]
+    assert settled(work / "out/print-steps") == ["1-residual.png", "1.tif", "2-residual.png", "2.tif"]
+    with Image.open("out/print-steps/1.tif") as page:
+        assert page.mode == "CMYK"
+    wanted = FaceInpaintPipeline.from_pretrained(model)(
+        "photos/a.png", "mask.png", region="image", num_inference_steps=2, return_steps=True, watermark=True,
+        generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    assert wanted.steps is not None
+    for step in (0, 1):
+        found = np.asarray(Image.open(f"out/a-steps/{step + 1}.png"))
+        np.testing.assert_array_equal(found, np.asarray(wanted.steps[0][step]))
+        found = np.asarray(Image.open(f"out/a-steps/{step + 1}-residual.png"))
+        np.testing.assert_array_equal(found, np.asarray(wanted.heat_maps()[0][step]))
+    assert (work / "out/a-steps/2.png").read_bytes() == (work / "out/a.png").read_bytes()
+    # A folder that cannot be made is refused before any work.
+    (work / "blocked").mkdir()
+    (work / "blocked/a-steps").write_text("a file")
+    assert facekit("photos/a.png", "--output", "blocked", "--save-steps", *options) == 2
+    assert settled(work / "blocked") == ["a-steps"]
+    # Without the option there is no folder, and the result is the same.
+    assert facekit("photos/a.png", "--output", "plain", *options) == 0
+    assert settled(work / "plain") == ["a.png"]
+    assert (work / "plain/a.png").read_bytes() == (work / "out/a.png").read_bytes()
 
 
 def test_the_rest_is_done_when_some_fail(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:

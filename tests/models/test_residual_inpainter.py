@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from facekit import ForgedPatchDiscriminator, ProjectedDiscriminator, ResidualInpainter
+from facekit.losses.adversarial import hinge_discriminator_loss
+from facekit.models.layers.residual import CodeModulation
 from facekit.models.layers.spectral import SpectralConv2d, initialize_normal
 
 TINY = {
@@ -58,10 +60,11 @@ def test_published_sizes():
     assert sum(p.numel() for p in projected.parameters() if p.requires_grad) == 2_829_120
 
 
+@pytest.mark.parametrize("form", ["published", "thesis"])
 @pytest.mark.parametrize("use_transformer", [True, False])
 @torch.no_grad()
-def test_folded_form_is_the_same_function(use_transformer):
-    network = tiny(use_transformer=use_transformer)
+def test_folded_form_is_the_same_function(use_transformer, form):
+    network = tiny(use_transformer=use_transformer, form=form)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     image, mask, noise = example()
     folded = network.fold()
@@ -75,15 +78,16 @@ def test_folded_form_is_the_same_function(use_transformer):
     assert network.train().fold() is network
 
 
+@pytest.mark.parametrize("form", ["published", "thesis"])
 @torch.no_grad()
-def test_half_precision_stays_close():
-    network = tiny()
+def test_half_precision_stays_close(form):
+    network = tiny(form=form)
     image, mask, noise = example()
     expected = network(image, mask, noise)
     for dtype in (torch.bfloat16, torch.float16):
-        half = tiny().to(dtype)
-        for form in (half, half.fold()):
-            output = form(image.to(dtype), mask, [n.to(dtype) for n in noise])
+        half = tiny(form=form).to(dtype)
+        for called in (half, half.fold()):
+            output = called(image.to(dtype), mask, [n.to(dtype) for n in noise])
             assert output.dtype == dtype
             error = (output.float() - expected).square().mean().sqrt() / expected.std()
             assert error < 0.05
@@ -103,9 +107,10 @@ def test_mask_and_noise_matter_and_noise_follows_the_generator():
     assert not torch.allclose(first, inverse)
 
 
+@pytest.mark.parametrize("form", ["published", "thesis"])
 @pytest.mark.parametrize("use_transformer", [True, False])
-def test_every_parameter_learns_under_autocast(use_transformer):
-    network = tiny(use_transformer=use_transformer).train().to(memory_format=torch.channels_last)
+def test_every_parameter_learns_under_autocast(use_transformer, form):
+    network = tiny(use_transformer=use_transformer, form=form).train().to(memory_format=torch.channels_last)
     image, mask, noise = example()
     with torch.autocast("cpu", torch.bfloat16):
         residual = network(image, mask, noise)
@@ -114,8 +119,9 @@ def test_every_parameter_learns_under_autocast(use_transformer):
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
 
 
-def test_saved_network_loads_the_same(tmp_path):
-    network = tiny()
+@pytest.mark.parametrize("form", ["published", "thesis"])
+def test_saved_network_loads_the_same(tmp_path, form):
+    network = tiny(form=form)
     network.save_pretrained(tmp_path)
     loaded = ResidualInpainter.from_pretrained(tmp_path)
     image, mask, noise = example()
@@ -160,6 +166,136 @@ def test_spectral_norm_follows_the_kernel_in_training_only():
     assert torch.linalg.matrix_norm(conv.normalize_weight().flatten(1), 2).item() == pytest.approx(
         1, abs=1e-3
     )
+
+
+@pytest.mark.parametrize("form", ["published", "thesis"])
+@torch.no_grad()
+def test_codes_modulate_the_decoder(tmp_path, form):
+    network = tiny(style_dim=6, num_mapping_layers=2, form=form)
+    image, mask, noise = example()
+    z = torch.randn(2, 6, generator=torch.Generator().manual_seed(2))
+    first, second = network(image, mask, noise, z=z), network(image, mask, noise, z=-z)
+    assert (first - second).abs().mean() > 0.02 * first.abs().mean()
+    # Nothing but the decoder reads them: the same code for both samples changes each alone.
+    mixed = network(image, mask, noise, z=torch.stack([z[0], -z[1]]))
+    torch.testing.assert_close(mixed, torch.stack([first[0], second[1]]))
+    torch.testing.assert_close(network.fold()(image, mask, noise, z=z), first, rtol=1e-4, atol=1e-5)
+    half = network.fold().to(torch.bfloat16)
+    assert half(*(x.bfloat16() for x in (image, mask)), [n.bfloat16() for n in noise], z=z).isfinite().all()
+    network = tiny(style_dim=6, num_mapping_layers=2, form=form)
+    network.save_pretrained(tmp_path)
+    loaded = ResidualInpainter.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(image, mask, noise, z=z), network(image, mask, noise, z=z))
+    # Drawn codes follow the generator, after the noise.
+    source = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    drawn = network(image, mask, noise, generator=source)
+    source = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    torch.testing.assert_close(drawn, network(image, mask, noise, z=network.draw_codes(2, source)))
+
+
+@torch.no_grad()
+def test_a_code_modulates_by_loops():
+    torch.manual_seed(0)
+    layer, x, code = CodeModulation(3, 2), torch.randn(2, 2, 3, 4), torch.randn(2, 3)
+    expected = torch.empty_like(x)
+    for b in range(2):
+        affine = [
+            sum(layer.affine.weight[k, d] * code[b, d] for d in range(3)) + layer.affine.bias[k]
+            for k in range(4)
+        ]
+        for c in range(2):
+            expected[b, c] = x[b, c] * (1 + affine[c]) + affine[2 + c]
+    torch.testing.assert_close(layer(x, code), expected)
+
+
+def test_networks_without_codes_take_and_draw_none():
+    network, (image, mask, noise) = tiny(), example()
+    source = torch.Generator().manual_seed(0)
+    before = source.get_state()
+    assert network.draw_codes(2, source) is None and torch.equal(before, source.get_state())
+    with pytest.raises(ValueError, match="this one has style_dim 0: leave it out"):
+        network(image, mask, noise, z=torch.zeros(2, 6))
+    with pytest.raises(ValueError, match=r"z must be \[2, 6\], got \[2, 5\]"):
+        tiny(style_dim=6, num_mapping_layers=2)(image, mask, noise, z=torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("use_transformer", [True, False])
+@torch.no_grad()
+def test_every_convolution_of_the_thesis_form_has_unit_spectral_norm(use_transformer):
+    """Section 4.2.1: "spectral normalization to all convolution layers", by singular values of what is applied."""
+    network = tiny(form="thesis", use_transformer=use_transformer)
+    seen = []
+
+    def look(module, inputs, output):
+        kernel = module.normalize_weight() if isinstance(module, SpectralConv2d) else module.weight
+        seen.append(torch.linalg.svdvals(kernel.flatten(1))[0].item())
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for layer in layers:
+        initialize_normal(layer, std=1.0)
+        layer.register_forward_hook(look)
+    network(*example())
+    assert len(seen) == len(layers)
+    # Fifteen power iterations estimate the norm from below.
+    assert all(0.99 < norm < 1.1 for norm in seen), [norm for norm in seen if not 0.99 < norm < 1.1]
+    published = tiny(use_transformer=use_transformer)
+    plain = [module for module in published.modules() if type(module) is nn.Conv2d]
+    assert len(plain) == (4 + 6 + 8 * 6 if use_transformer else 4)
+
+
+@torch.no_grad()
+def test_a_spectral_depthwise_convolution_by_loops():
+    torch.manual_seed(0)
+    conv = SpectralConv2d(3, 3, 3, padding=1, groups=3, bias=False)
+    conv.reset_spectral_vectors(iterations=200)
+    conv.eval()
+    x = torch.randn(1, 3, 4, 5)
+    norm = torch.linalg.svdvals(conv.weight.reshape(3, 9))[0]
+    expected = torch.zeros(1, 3, 4, 5)
+    for channel in range(3):
+        for row in range(4):
+            for column in range(5):
+                for i in range(3):
+                    for j in range(3):
+                        y, z = row + i - 1, column + j - 1
+                        if 0 <= y < 4 and 0 <= z < 5:
+                            weight = conv.weight[channel, 0, i, j] / norm
+                            expected[0, channel, row, column] += weight * x[0, channel, y, z]
+    torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_both_forms_have_the_same_parameters():
+    with torch.device("meta"):
+        published, thesis = ResidualInpainter(), ResidualInpainter(form="thesis")
+    assert sum(p.numel() for p in thesis.parameters()) == 31_764_198
+    added = thesis.state_dict().keys() - published.state_dict().keys()
+    assert not published.state_dict().keys() - thesis.state_dict().keys()
+    assert added and all(key.split(".")[-1] in ("u", "v") for key in added)
+    for network in (ResidualInpainter, ProjectedDiscriminator):
+        with pytest.raises(ValueError, match="form must be published or thesis, got 'paper'"):
+            network(form="paper")
+
+
+def test_the_thesis_discriminator_gives_a_scalar():
+    """Section 4.2.1: E maps the feature maps to a scalar; Eq. 4.3 then has one term for each picture, by loops."""
+    options = {"projection_channels": (8, 8, 16, 16), "discriminator_channels": (8, 16), "input_size": 64}
+    torch.manual_seed(0)
+    regions = ProjectedDiscriminator(**options).eval()
+    whole = ProjectedDiscriminator(**options, form="thesis").eval()
+    whole.load_state_dict(regions.state_dict())
+    nn.init.normal_(regions.head.weight, 0, 2)
+    whole.head.weight.data.copy_(regions.head.weight)
+    real, fake = torch.rand(2, 3, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        on_real, on_fake = whole(real), whole(fake)
+        assert on_real.shape == (3, 1)
+        loss = 0.0
+        for judged, sign in ((regions(real), 1), (regions(fake), -1)):
+            for logits in judged:
+                scalar = sum(logit.item() for logit in logits) / len(logits)
+                loss += max(0.0, 1 - sign * scalar) / len(judged)
+        assert hinge_discriminator_loss(on_real, on_fake).item() == pytest.approx(loss, rel=1e-4)
+        assert hinge_discriminator_loss(regions(real), regions(fake)).item() != pytest.approx(loss, rel=1e-4)
 
 
 def test_discriminators_return_features_and_freeze_the_classifier():

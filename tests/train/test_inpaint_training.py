@@ -1,6 +1,7 @@
 """GRIG training end to end on tiny networks: losses fall, runs resume exactly, every variant of the thesis runs."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,11 +17,19 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from facekit import FaceInpaintPipeline
-from facekit.losses.adversarial import forged_patch_discriminator_loss, soft_patch_labels
+from facekit.losses.adversarial import (
+    forged_patch_discriminator_loss,
+    soft_patch_discriminator_loss,
+    soft_patch_generator_loss,
+    soften_mask,
+)
 from facekit.losses.perceptual import LPIPSLoss, feature_matching_loss
 from facekit.models.face_parser import FaceParser
-from train.engine.config import read_config
+from facekit.models.residual_inpainter import ResidualInpainter
+from tests.train.conftest import TINY
+from train.engine.config import read_config, read_yaml
 from train.inpaint.config import InpaintConfig
+from train.inpaint.losses import Shown, diversity_loss
 from train.inpaint.trainer import InpaintTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +155,42 @@ def test_variants_of_the_thesis(tmp_path: Path, tiny_config: Path, options: list
     assert ("loss_projected" in terms) == ("B" not in options)
 
 
+def test_thesis_forms_train_and_load(tmp_path: Path, tiny_config: Path) -> None:
+    forms = {name: json.dumps(TINY[name] | {"form": "thesis"}) for name in ("inpainter", "projected")}
+    options = [word for name, value in forms.items() for word in (f"--{name}", value)]
+    before = train(tiny_config, tmp_path / "start", "--max_steps", "1", "--learning_rate", "0", *options)
+    after = train(tiny_config, tmp_path / "run", "--max_steps", "2", *options)
+    kernel = "context.latent.0.attention.to_qkv"
+    assert f"{kernel}.u" in after and not torch.equal(before[f"{kernel}.weight"], after[f"{kernel}.weight"])
+    pipe = FaceInpaintPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert pipe.residual_inpainter.config.form == "thesis"
+
+
+@pytest.mark.parametrize(
+    ("preset", "batches", "augment"),
+    [
+        ("thesis", 400_000, "color,translation"),
+        ("thesis-large", 1_000_000, ""),
+        ("thesis-large-places365", 2_000_000, ""),
+    ],
+)
+def test_thesis_presets_have_the_constants_of_the_thesis(preset: str, batches: int, augment: str) -> None:
+    """Sections 4.2.1, 4.3.1, 4.3.2 and 4.3.3, whatever the defaults of the options become."""
+    given = read_yaml(ROOT / f"train/configs/inpaint/{preset}.yaml")
+    assert (given["max_steps"], given["augment"]) == (batches, augment)
+    assert given["pictures"]["perceptual"] == "lpips" and given["pictures"]["perceptual_weight"] == 1.5
+    assert (given["adversarial"]["weight"], given["adversarial"]["patch_weight"]) == (1, 1)
+    assert (given["reasoning_steps"], given["batch_size"], given["masks"]) == (3, 8, {"kind": "cmod"})
+    assert (given["learning_rate"], given["betas"]) == (2e-4, [0.5, 0.999])
+    assert given["inpainter"] == {"form": "thesis"}
+    assert given["projected"] == {"backbone": "tf_efficientnet_lite1", "form": "thesis"}
+    config = InpaintConfig(data="folder", output_dir="runs/x", **given)
+    assert (config.validation.best, config.validation.masks) == ("fid", {"kind": "centre"})
+    assert config.pictures.lpips_net == "vgg" and config.adversarial.mask_patch_loss
+    with torch.device("meta"):
+        assert ResidualInpainter(**config.inpainter).config.sample_size == 256
+
+
 def test_best_weights_and_samples(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
     output = tmp_path / "run"
     options = ["--validation.data", str(pictures), "--validation.split", "train", "--validation.images", "3"]
@@ -247,13 +292,118 @@ def test_forged_patch_loss_by_hand() -> None:
     assert forged_patch_discriminator_loss(real, wrong, labels).item() == pytest.approx(0.25 + 0.375 + 2.0)
 
 
-def test_soft_labels_blur_the_rim() -> None:
-    mask = torch.zeros(1, 1, 64, 64)
-    mask[..., :, 32:] = 1
-    labels = soft_patch_labels(mask, (8, 8))
-    assert labels[0, 0, 4, 0] == 0
-    assert labels[0, 0, 4, 7] == pytest.approx(1)
-    assert 0.1 < labels[0, 0, 4, 3] < 0.5 < labels[0, 0, 4, 4] < 0.9
+def test_the_soft_mask_blurs_the_rim_by_loops() -> None:
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[..., :, 48:] = 1
+    soft = soften_mask(mask, (12, 12))
+    weights = [math.exp(-((offset / 10) ** 2) / 2) for offset in range(-35, 36)]
+    for cell in range(12):
+        pixels = []
+        for x in range(8 * cell, 8 * cell + 8):
+            inside = [w for w, offset in zip(weights, range(-35, 36), strict=True) if x + offset >= 48]
+            pixels.append(sum(inside) / sum(weights))
+        assert soft[0, 0, 6, cell].item() == pytest.approx(sum(pixels) / 8, abs=1e-5)
+    # Far wider than the rim itself, and known and hole stay what they are far from it.
+    assert soft[0, 0, 6, 0] == 0 and soft[0, 0, 6, 11] == pytest.approx(1)
+    assert 0.1 < soft[0, 0, 6, 4] < 0.5 < soft[0, 0, 6, 7] < 0.9
+
+
+def test_soft_patch_losses_by_hand() -> None:
+    """AOT-GAN's: truth is 1 everywhere, a completed picture 1 - soft mask; the generator's term counts in the hole."""
+    real, fake = torch.tensor([[[[1.0, 0.5]]]]), torch.tensor([[[[0.5, 0.5]]]])
+    soft = torch.tensor([[[[0.25, 1.0]]]])
+    wanted = (0 + 0.25) / 2 + ((0.5 - 0.75) ** 2 + (0.5 - 0.0) ** 2) / 2
+    assert soft_patch_discriminator_loss(real, fake, soft).item() == pytest.approx(wanted)
+    hole = torch.zeros(1, 1, 4, 8)
+    hole[..., 4:] = 1
+    fake = torch.tensor([[[[-3.0, 0.2]]]])
+    assert soft_patch_generator_loss(fake, hole).item() == pytest.approx(0.8**2 / 2)
+    assert soft_patch_generator_loss(fake, None).item() == pytest.approx((16 + 0.8**2) / 2)
+
+
+def test_ablation_d_trains_by_the_soft_losses(tmp_path: Path, tiny_config: Path) -> None:
+    argv = ["--config", str(tiny_config), "--output_dir", str(tmp_path / "run"), "--ablation", "D"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    losses = InpaintTrainer(read_config(InpaintConfig, argv)).losses
+    patch = losses.patch
+    assert patch is not None
+    real, fake = torch.rand(2, 2, 3, 64, 64) * 2 - 1
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    patch.eval()
+    with torch.no_grad():
+        on_real, on_fake = patch.discriminator(real), patch.discriminator(fake)
+        soft = soften_mask(mask, on_fake.shape[-2:])
+        wanted = (on_real - 1).square().mean() + (on_fake + soft - 1).square().mean()
+        assert patch(real, fake, mask).item() == pytest.approx(wanted.item(), rel=1e-5)
+        _, terms = losses.generator_loss(Shown(fake, real, mask, [], []))
+        assert terms["generator_patch"].item() == pytest.approx(
+            soft_patch_generator_loss(on_fake, mask).item(), rel=1e-5
+        )
+
+
+def test_diversity_by_hand() -> None:
+    image, mask = torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4)
+    mask[:, :, :2] = 1
+    other = image.clone()
+    other[0, 0, 0, 0] = 0.6  # 0.6 / (3 channels of 8 pixels)
+    other[0, :, 3] = 9  # outside the hole
+    other[1] = 1
+    assert diversity_loss(image, other, mask, 0.1).item() == pytest.approx((0.1 - 0.6 / 24 + 0) / 2)
+
+
+def test_diversity_keeps_codes_from_being_ignored(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
+    """Seeds then fill differently, as validation says and the pipeline shows; without the term they hardly do."""
+    inpainter = json.dumps(TINY["inpainter"] | {"style_dim": 8, "num_mapping_layers": 2})
+    chosen = {"inpainter": inpainter, "max_steps": 15, "reasoning_steps": 1, "learning_rate": 0.005}
+    chosen |= {"pictures.perceptual": "none", "adversarial.weight": 0, "adversarial.patch_weight": 0}
+    chosen |= {"pixel_weight": 1, "average.decay": 0, "average.min_decay": 0, "statistics_batches": 2}
+    chosen |= {
+        "validation.data": pictures,
+        "validation.split": "train",
+        "validation.every": 15,
+        "validation.images": 4,
+    }
+    options = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+    found = {}
+    for weight in (0, 3):
+        folder = tmp_path / str(weight)
+        train(tiny_config, folder, *options, "--diversity_weight", str(weight), "--diversity_margin", "0.3")
+        (found[weight],) = curve(folder, "validation_diversity")
+        assert Image.open(folder / "samples" / "validation-000000015.png").size == (4 * 64, 4 * 64)
+    assert found[3] > 3 * found[0] > 0
+    terms = curve(tmp_path / "3", "generator_diversity")
+    assert np.mean(terms[-5:]) < 0.8 * np.mean(terms[:3]) and not curve(tmp_path / "0", "generator_diversity")
+
+    pipe = FaceInpaintPipeline.from_pretrained(tmp_path / "3" / "pipeline")
+    photo = Image.open(pictures / "00.png")
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+
+    def fill(*seeds: int, max_batch_size: int = 8) -> list[np.ndarray]:
+        source = [torch.Generator().manual_seed(seed) for seed in seeds]
+        options = {"region": "image", "crop": "whole", "max_batch_size": max_batch_size}
+        filled = pipe([photo] * len(seeds), mask, generator=source, **options)
+        return [np.asarray(image, np.float32)[16:48, 16:48] for image in filled.images]
+
+    first, second, again = fill(1, 2, 1)
+    assert np.abs(first - second).mean() > 5 and np.array_equal(first, again)
+    assert all(
+        np.abs(a - b).max() <= 1 for a, b in zip(fill(1, 2, max_batch_size=1), (first, second), strict=True)
+    )
+
+
+def test_diversity_resumes_and_needs_codes(tmp_path: Path, tiny_config: Path) -> None:
+    inpainter = ["--inpainter", json.dumps(TINY["inpainter"] | {"style_dim": 8, "num_mapping_layers": 2})]
+    options = [*inpainter, "--diversity_weight", "1", "--update_order", "published", "--reasoning_steps", "2"]
+    options += ["--gradient_accumulation_steps", "2"]
+    whole = train(tiny_config, tmp_path / "whole", "--max_steps", "2", *options)
+    train(tiny_config, tmp_path / "parts", "--max_steps", "1", *options)
+    assert same(whole, train(tiny_config, tmp_path / "parts", "--max_steps", "2", *options))
+    with pytest.raises(ValueError, match=r"this inpainter has none: give it inpainter: \{style_dim: 64\}"):
+        train(tiny_config, tmp_path / "refused", "--diversity_weight", "1")
+    with pytest.raises(ValueError, match="diversity_margin above 0"):
+        train(tiny_config, tmp_path / "refused", *inpainter, "--diversity_margin", "0")
 
 
 def test_feature_matching_is_zero_on_equal_features_only() -> None:

@@ -101,12 +101,17 @@ class Validation(HeldOut):
         return source.load_first_pictures(self.images)
 
 
+# FID of pictures that were made of held-out ones: on Inception features, and on those of EfficientNet-Lite0.
+FIDS = ("fid", "fid-lite0")
+
+
 @dataclass(kw_only=True)
 class BestValidation(Validation):
     """Validation that keeps the best networks in `best/`.
 
     Attributes:
-        best: the metric by which they are the best; each stage says which there are.
+        best: the metric by which they are the best; each stage says which there are. Wherever pictures are made, "fid"
+            and "fid-lite0" (`train.engine.validation.FrechetDistances`) are among them: give these `images` enough.
     """
 
     best: str = "psnr"

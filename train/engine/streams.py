@@ -48,6 +48,13 @@ class CodeDiffuser(IntEnum):
     SAMPLE_GRID = 2
 
 
+class Inpaint(IntEnum):
+    """Samples of GRIG's training: their codes, and other ones to compare with."""
+
+    CODE = 1
+    OTHER_CODE = 2
+
+
 class Restorer(IntEnum):
     """Samples of the restorer's training; `FAKE` and `JUDGED` also number its choices for a whole step."""
 

@@ -7,6 +7,7 @@ from facekit.damage.mixtures import MaskSampler
 from facekit.losses.spatial_gradient import SpatialWeights
 from train.checks import check_choices, check_probabilities
 from train.engine.options import (
+    FIDS,
     Adversarial,
     AttributeLoss,
     Average,
@@ -103,7 +104,8 @@ class ExemplarConfig(GuidedLosses, StageConfig):
         pictures, adversarial, attribute, critic_augment, path, average, validation: groups, see `train.engine.options`;
             the perceptual loss counts only where the exemplar is the picture itself, the thesis has no path lengths.
             `validation.best` is "psnr" (exemplar = picture), "imagenet" (ImageNet distance of the same, in and next to
-            the hole) or "attribute" (distance of the codes of a fill to those of its exemplar).
+            the hole), "attribute" (distance of the codes of a fill to those of its exemplar), "fid" or "fid-lite0" (of
+            fills after another face).
         latent_samples: z over which the mean code `latent_avg` is measured at the end.
     """
 
@@ -149,7 +151,7 @@ class ExemplarConfig(GuidedLosses, StageConfig):
             exemplars=("sampled", "reversed"),
             update_order=("thesis", "published"),
         )
-        check_choices(self.validation, best=("psnr", "attribute", "imagenet"))
+        check_choices(self.validation, best=("psnr", "attribute", "imagenet", *FIDS))
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
         check_probabilities(self, "same_image_probability", "style_mixing", "fewer_layers")

@@ -16,7 +16,7 @@ from train.engine.scores import (
     load_imagenet_distance,
     sharpness,
 )
-from train.engine.validation import join_rows, pick_own_share
+from train.engine.validation import FID_BETTER, FrechetDistances, join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.exemplar.trainer import ExemplarTrainer
@@ -27,10 +27,14 @@ class ExemplarValidation:
 
     Raises:
         ValueError: there are fewer than two pictures.
-        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" or an FID, and the weights of its network are not to be had.
     """
 
-    better: ClassVar[dict[str, str]] = {"psnr": "higher", "attribute": "lower", "imagenet": "lower"}
+    better: ClassVar[dict[str, str]] = {
+        "psnr": "higher",
+        "attribute": "lower",
+        "imagenet": "lower",
+    } | FID_BETTER
 
     def __init__(self, trainer: "ExemplarTrainer") -> None:
         self.trainer, config = trainer, trainer.config
@@ -49,6 +53,8 @@ class ExemplarValidation:
                 picture["sketch"] = torch.from_numpy(strokes)[None, None]
             self.pictures.append(picture | {"position": torch.tensor([i])})
         self.distance = load_imagenet_distance(trainer.device, needed=self.best == "imagenet")
+        truth = [picture["image"][0] for picture in self.pictures]
+        self.frechet = FrechetDistances(trainer.accelerator, truth, self.best)
         with torch.no_grad():
             images = [picture["image"].to(trainer.device) for picture in self.pictures]
             self.codes = torch.cat([trainer.encode(image) for image in images])
@@ -61,8 +67,8 @@ class ExemplarValidation:
             Of the picture filled after itself the means of `psnr` (dB) and, where its weights are installed, `imagenet`
             (ImageNet distance in and next to the hole), and `sharpness`, the median share of the truth's fine detail
             that the hole has. Of the one filled after the next face the means of `attribute`, how far its codes are
-            from that face's, and `match`, the share of the other faces whose codes are farther.
-            Rows: masked, next face, filled after it, filled after itself, truth.
+            from that face's, and `match`, the share of the other faces whose codes are farther; and FID of these fills,
+            see `FrechetDistances`. Rows: masked, next face, filled after it, filled after itself, truth.
         """
         trainer, count = self.trainer, len(self.pictures)
         network, accelerator = trainer.copy_average(trainer.generator), trainer.accelerator
@@ -72,6 +78,7 @@ class ExemplarValidation:
             own, other = self.codes[i : i + 1], (i + 1) % count
             itself = trainer.fill_with(network, batch, own)
             after = trainer.fill_with(network, batch, self.codes[other : other + 1])
+            self.frechet.read([i], after)
             made = trainer.pick_codes(trainer.encode(after)).expand(count, -1, -1)
             kind = trainer.config.attribute.distance
             distances = code_distance(made, trainer.pick_codes(self.codes), kind)
@@ -87,4 +94,4 @@ class ExemplarValidation:
                 masked, guide = batch["image"] * (1 - batch["mask"]), self.pictures[other]["image"]
                 rows.append((masked, guide.to(masked), after, itself, batch["image"]))
         names = ("psnr", "attribute", "match", "sharpness", *(["imagenet"] if self.distance else []))
-        return average_scores(accelerator, table, names), join_rows(rows)
+        return average_scores(accelerator, table, names) | self.frechet.measure(), join_rows(rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 from train.checks import check_choices
 from train.data.augment import parse_policy
-from train.engine.options import Average, MaskedValidation, Pictures
+from train.engine.options import FIDS, Average, MaskedValidation, Pictures
 from train.engine.stage import StageConfig
 
 # Thesis Table 4.5: what each variant changes.
@@ -70,8 +70,12 @@ class InpaintConfig(StageConfig):
         inpainter, projected, patch: options of the three networks.
         init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
         pixel_weight: of the mean absolute difference in the hole; not in the thesis (0), the starter uses it.
+        diversity_weight: of a term that keeps fills of two codes apart, for an inpainter with `style_dim` above 0; the
+            thesis leaves diversity to future work (section 7.2), so 0, and the form is ours, see
+            `train.inpaint.losses.diversity_loss`.
+        diversity_margin: how far apart: mean absolute difference in the hole, of colours in [-1, 1].
         pictures, adversarial, average, validation: groups, see `train.engine.options` and `InpaintAdversarial`.
-            `validation.best` is "psnr", "ssim", "mae", "lpips" or "imagenet".
+            `validation.best` is "psnr", "ssim", "mae", "lpips", "imagenet", "fid" or "fid-lite0".
         size: side of the training pictures, when it is not the generator's `sample_size` (progressive resizing).
         channels_last: memory layout; plain NCHW trains faster on processors without wide vector units.
     """
@@ -96,6 +100,8 @@ class InpaintConfig(StageConfig):
     patch: dict[str, Any] = field(default_factory=dict)
 
     pixel_weight: float = 0.0
+    diversity_weight: float = 0.0
+    diversity_margin: float = 0.1
     pictures: Pictures = field(default_factory=lambda: Pictures(perceptual_weight=1.5))
     adversarial: InpaintAdversarial = field(default_factory=InpaintAdversarial)
     average: Average = field(default_factory=lambda: Average(decay=0.999, min_decay=0.999))
@@ -109,12 +115,17 @@ class InpaintConfig(StageConfig):
             update_order=("thesis", "published"),
             backbone_init=("pretrained", "published", "random"),
         )
-        check_choices(self.validation, best=("psnr", "ssim", "mae", "lpips", "imagenet"))
+        check_choices(self.validation, best=("psnr", "ssim", "mae", "lpips", "imagenet", *FIDS))
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
         if not 1 <= self.reasoning_steps <= 100:
             raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
         parse_policy(self.augment)
+        if self.diversity_weight < 0 or not 0 < self.diversity_margin <= 2:
+            raise ValueError(
+                "diversity_weight must be 0 or more and diversity_margin above 0 and at most 2; got "
+                f"{self.diversity_weight} and {self.diversity_margin}"
+            )
 
     @property
     def matches_features(self) -> bool:

@@ -11,7 +11,9 @@ from facekit.losses.adversarial import (
     forged_patch_generator_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,
-    soft_patch_labels,
+    soft_patch_discriminator_loss,
+    soft_patch_generator_loss,
+    soften_mask,
 )
 from facekit.losses.imagenet import (
     ImageNetDistance,
@@ -34,6 +36,22 @@ def fill_step(composite: Tensor, residual: Tensor, mask: Tensor, image: Tensor) 
     return (composite + residual) * mask + image * (1 - mask)
 
 
+def diversity_loss(image: Tensor, other: Tensor, mask: Tensor, margin: float) -> Tensor:
+    """mean max(0, margin - mean |image - other| in the hole): fills of two codes are to differ by the margin.
+
+    Diverse fills are future work in the thesis (section 7.2), which names the mapping network and no loss; this form is
+    ours. Without such a term the code is ignored, since the other losses have one best fill. The bound keeps the term
+    from growing into noise: fills that differ enough are left to the discriminators.
+
+    Args:
+        image, other: [B, 3, H, W] in [-1, 1]; gradients reach both that have one.
+        mask: [B, 1, H, W], 1 = hole.
+        margin: mean absolute difference of colours in [-1, 1].
+    """
+    inside = ((image - other).abs() * mask).sum(dim=(1, 2, 3)) / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)
+    return (margin - inside).clamp(min=0).mean()
+
+
 @dataclass(frozen=True)
 class Shown:
     """What the losses look at: completed pictures, the truth, and the ImageNet maps of both.
@@ -42,6 +60,7 @@ class Shown:
         image, target: [B, 3, H, W] in [-1, 1]; gradients reach the generator through `image`.
         mask: [B, 1, H, W], 1 = hole.
         features, wanted: maps of `image` and of `target`, see `ImageNetFeatures`; empty where no loss reads them.
+        other: the same picture completed under another code, without gradients; None where no loss reads it.
     """
 
     image: Tensor
@@ -49,6 +68,7 @@ class Shown:
     mask: Tensor
     features: list[Tensor]
     wanted: list[Tensor]
+    other: Tensor | None = None
 
     def detach(self) -> "Shown":
         """The same without gradients to the generator, for a discriminator to learn from."""
@@ -57,13 +77,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 4.6, and of two terms that only the starter uses: L1, and a face parser's maps."""
+    """Weights of Eq. 4.6, of two terms that only the starter uses, L1 and a face parser's maps, and of diversity."""
 
     perceptual: float = 1.5
     projected: float = 1.0
     patch: float = 1.0
     pixel: float = 0.0
     parser: float = 0.0
+    diversity: float = 0.0
 
 
 class ProjectedLoss(nn.Module):
@@ -103,11 +124,11 @@ class FeatureLoss(nn.Module):
 
 
 class PatchLoss(nn.Module):
-    """The patch discriminator with its own loss (Eq. 4.5).
+    """The patch discriminator with both sides of its loss (Eq. 4.5).
 
     Args:
         labels: which cells of a completed picture count as forged: "forged" (any filled pixel in the receptive
-            field, Eq. 4.4), "patchgan" (all) or "sm-patchgan" (the shrunk, blurred mask).
+            field, Eq. 4.4), "patchgan" (all) or "sm-patchgan" (the blurred mask, with AOT-GAN's squared losses).
     """
 
     name = "loss_patch"
@@ -119,11 +140,13 @@ class PatchLoss(nn.Module):
     def label_map(self, mask: Tensor) -> Tensor:
         """[B, 1, H, W] -> [B, 1, h, w], 1 = forged."""
         forged = self.discriminator.label_map(mask)
-        if self.labels == "patchgan":
-            return torch.ones_like(forged)
+        return torch.ones_like(forged) if self.labels == "patchgan" else forged
+
+    def generator_loss(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """What the generator gets for scores [B, 1, h, w] of its pictures; without their masks all cells count."""
         if self.labels == "sm-patchgan":
-            return soft_patch_labels(mask, forged.shape[-2:])
-        return forged
+            return soft_patch_generator_loss(scores, mask)
+        return forged_patch_generator_loss(scores, None if mask is None else self.label_map(mask))
 
     @staticmethod
     def pick_inputs(shown: Shown) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,6 +155,8 @@ class PatchLoss(nn.Module):
 
     def forward(self, real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
         on_real, on_fake = self.discriminator(real).float(), self.discriminator(fake).float()
+        if self.labels == "sm-patchgan":
+            return soft_patch_discriminator_loss(on_real, on_fake, soften_mask(mask, on_fake.shape[-2:]))
         return forged_patch_discriminator_loss(on_real, on_fake, self.label_map(mask))
 
 
@@ -146,6 +171,7 @@ class InpaintLosses:
         mask_patch_loss: see `train.inpaint.config.InpaintAdversarial`.
         perceptual, substitute, reduction, lpips_net: see `train.engine.options.Pictures`.
         parser: compares the maps of a face parser.
+        diversity_margin: see `diversity_loss`.
         say: tells the person at the terminal what stands in for LPIPS.
 
     Attributes:
@@ -171,6 +197,7 @@ class InpaintLosses:
         reduction: str = "mean",
         lpips_net: str = "vgg",
         parser: ParserLoss | None = None,
+        diversity_margin: float = 0.1,
         say: Callable[[str], None] = print,
     ) -> None:
         self.weights = weights or LossWeights()
@@ -182,7 +209,7 @@ class InpaintLosses:
         self.patch = PatchLoss(patch, labels) if patch is not None else None
         self.critics: list[nn.Module] = [loss for loss in (self.projected, self.patch) if loss is not None]
         self.networks = [loss.discriminator for loss in self.critics]
-        self.parser = parser
+        self.parser, self.diversity_margin = parser, diversity_margin
         self.lpips: LPIPSLoss | None = None
         if perceptual == "lpips":
             try:
@@ -235,8 +262,7 @@ class InpaintLosses:
                     wanted = critic.discriminator(target, return_features=True)[1]
                 distances.append(feature_matching_loss(features, wanted))
             if isinstance(critic, PatchLoss):
-                labels = critic.label_map(mask) if self.mask_patch_loss else None
-                terms[name] = forged_patch_generator_loss(scores.float(), labels)
+                terms[name] = critic.generator_loss(scores.float(), mask if self.mask_patch_loss else None)
             else:
                 terms[name] = hinge_generator_loss(scores.float())
             total = total + weight * terms[name]
@@ -252,6 +278,9 @@ class InpaintLosses:
         if self.parser is not None:
             terms["parser"] = self.parser(image, target)
             total = total + self.weights.parser * terms["parser"]
+        if shown.other is not None:
+            terms["diversity"] = diversity_loss(image, shown.other, mask, self.diversity_margin)
+            total = total + self.weights.diversity * terms["diversity"]
         if self.weights.pixel > 0:
             inside = ((image - target).abs() * mask).sum(dim=(1, 2, 3))
             terms["pixel"] = (inside / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)).mean()

@@ -23,6 +23,7 @@ from train.data.images import to_tensor
 from train.data.samples import Preparation
 from train.engine import streams
 from train.engine.stage import Learner, Stage, load_component
+from train.engine.streams import Inpaint as Stream
 from train.inpaint.config import ABLATIONS, InpaintConfig
 from train.inpaint.losses import FeatureLoss, InpaintLosses, LossWeights, PatchLoss, Shown, fill_step
 from train.inpaint.networks import load_backbone
@@ -46,6 +47,11 @@ class InpaintTrainer(Stage):
         if not variant.get("use_transformer", True):
             options["use_transformer"] = False
         generator = self._build_generator(options)
+        if config.diversity_weight > 0 and not generator.config.style_dim:
+            raise ValueError(
+                "diversity_weight compares fills of different codes, and this inpainter has none: give it "
+                "inpainter: {style_dim: 64}, or say diversity_weight 0"
+            )
         projected = self._build_projected() if variant.get("use_projected", True) else None
         patch = None
         wanted = config.adversarial.patch_weight != 0 or config.matches_features
@@ -65,6 +71,7 @@ class InpaintTrainer(Stage):
                 patch=config.adversarial.patch_weight,
                 pixel=config.pixel_weight,
                 parser=pictures.parser_weight,
+                diversity=config.diversity_weight,
             ),
             mask_patch_loss=config.adversarial.mask_patch_loss,
             perceptual=pictures.perceptual,
@@ -72,6 +79,7 @@ class InpaintTrainer(Stage):
             reduction=pictures.reduction,
             lpips_net=pictures.lpips_net,
             parser=parser,
+            diversity_margin=config.diversity_margin,
             say=self.run.say,
         )
         self.losses.to(self.device)
@@ -157,6 +165,12 @@ class InpaintTrainer(Stage):
             maps.append(torch.randn(2, 1, half, half, generator=source))
         return list(self.move_values(torch.stack(maps, dim=1)))
 
+    def draw_codes(self, positions: Tensor, stream: int) -> dict[str, Tensor]:
+        """Draw a code for each sample, the same in all reasoning steps: the generator's `z` [B, D]; {} without."""
+        if not (count := self.generator.network.config.style_dim):
+            return {}
+        return {"z": self.draw_normal(self.seed_generators(positions, stream), count)}
+
     # Algorithm 1
 
     @property
@@ -177,6 +191,8 @@ class InpaintTrainer(Stage):
             self.share_buffers(self.generator.network, *self.losses.networks)
         for batch in batches:
             batch["composite"] = batch["image"] * (1 - batch["mask"])
+            if self.config.diversity_weight > 0:
+                batch["other"] = batch["composite"]
             with torch.no_grad():
                 batch["wanted"] = self.losses.read_maps(batch["image"])
         for t in range(1, self.draw_steps() + 1):
@@ -192,15 +208,26 @@ class InpaintTrainer(Stage):
                 self._update_critics(completed)
             for batch, shown in zip(batches, completed, strict=True):
                 batch["composite"] = shown.image.detach()
+                if shown.other is not None:
+                    batch["other"] = shown.other
         for batch in batches:
             del batch["wanted"]  # large, and the caller has no use for it
 
     def _complete(self, batch: dict[str, Any], t: int) -> Shown:
-        noise = self.draw_noise(batch["position"], t)
+        image = self._fill(batch, batch["composite"], t, Stream.CODE)
+        other = None
+        if "other" in batch:
+            with torch.no_grad():
+                other = self._fill(batch, batch["other"], t, Stream.OTHER_CODE)
+        maps = self.losses.read_maps(image)
+        return Shown(image, batch["image"], batch["mask"], maps, batch["wanted"], other)
+
+    def _fill(self, batch: dict[str, Any], composite: Tensor, t: int, stream: int) -> Tensor:
+        """Reasoning step t on present fills, under the codes of a stream."""
+        noise, codes = self.draw_noise(batch["position"], t), self.draw_codes(batch["position"], stream)
         with self.accelerator.autocast():
-            residual = self.generator.network(batch["composite"], batch["mask"], noise=noise)
-        image = fill_step(batch["composite"], residual.float(), batch["mask"], batch["image"])
-        return Shown(image, batch["image"], batch["mask"], self.losses.read_maps(image), batch["wanted"])
+            residual = self.generator.network(composite, batch["mask"], noise=noise, **codes)
+        return fill_step(composite, residual.float(), batch["mask"], batch["image"])
 
     def _update_generator(
         self, batches: list[dict[str, Any]], completed: list[Shown] | None, t: int
@@ -251,9 +278,9 @@ class InpaintTrainer(Stage):
             norm.momentum = None  # the plain mean over all batches
         for batch in itertools.islice(self.batches(start=0), self.config.statistics_batches):
             image, mask = (batch[name].to(self.device) for name in ("image", "mask"))
-            composite = image * (1 - mask)
+            composite, codes = image * (1 - mask), self.draw_codes(batch["position"], Stream.CODE)
             for t in range(1, self.reasoning_steps + 1):
-                residual = network(composite, mask, noise=self.draw_noise(batch["position"], t))
+                residual = network(composite, mask, noise=self.draw_noise(batch["position"], t), **codes)
                 composite = fill_step(composite, residual, mask, image)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval()
@@ -262,9 +289,10 @@ class InpaintTrainer(Stage):
             self._set_modes()
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Truth, masked, and as the last reasoning step left it."""
-        masked = batch["image"] * (1 - batch["mask"])
-        return [row[:8].detach() for row in (batch["image"], masked, batch["composite"])]
+        """Truth, masked, and as the last reasoning step left it, with a diversity term under another code too."""
+        rows = [batch["image"], batch["image"] * (1 - batch["mask"]), batch["composite"]]
+        rows += [batch["other"]] if "other" in batch else []
+        return [row[:8].detach() for row in rows]
 
     def build_validation(self) -> InpaintValidation | None:
         return None if self.config.validation.data is None else InpaintValidation(self)

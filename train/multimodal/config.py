@@ -8,6 +8,7 @@ from facekit.models.form import FORMS
 from train.checks import check_choices, check_probabilities
 from train.data.modalities import Guidance
 from train.engine.options import (
+    FIDS,
     Adversarial,
     AttributeLoss,
     Average,
@@ -71,8 +72,8 @@ class MultimodalConfig(GuidedLosses, StageConfig):
         pictures, adversarial, attribute, critic_augment, average, validation: groups, see `train.engine.options` and
             `GuidedValidation`; the perceptual loss counts only where the exemplar is the picture itself.
             `validation.best` is "psnr" (codes of the picture itself), "psnr_guided" (everything drawn, codes
-            projected), "psnr_alone" (nothing given) or "imagenet" (mean ImageNet distance of the first two, in and
-            next to the hole).
+            projected), "psnr_alone" (nothing given), "imagenet" (mean ImageNet distance of the first two, in and
+            next to the hole), "fid" or "fid-lite0" (of the second).
         l1_weight: of the mean absolute difference in the hole where the exemplar is the picture itself; not in the
             thesis (0), the starter uses it.
     """
@@ -119,7 +120,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             random_codes=("mapping", "faces"),
             bank_codes=("projected", "style"),
         )
-        check_choices(self.validation, best=("psnr", "psnr_guided", "psnr_alone", "imagenet"))
+        check_choices(self.validation, best=("psnr", "psnr_guided", "psnr_alone", "imagenet", *FIDS))
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
         check_probabilities(self, "same_image_probability", "projected_probability")

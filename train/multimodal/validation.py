@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from facekit.damage.mixtures import MaskSampler
 from train.data.label_maps import LabelFolder
 from train.data.modalities import ModalityPreparation
 from train.engine.scores import average_scores, compare_holes, load_imagenet_distance, sharpness
-from train.engine.validation import join_rows, pick_own_share
+from train.engine.validation import FID_BETTER, FrechetDistances, join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.multimodal.trainer import MultimodalTrainer
@@ -23,11 +24,12 @@ class MultimodalValidation:
     and codes projected from them, as in an edit without exemplar; `psnr_alone`: with nothing given.
 
     Raises:
-        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" or an FID, and the weights of its network are not to be had.
+        ValueError: `validation.best` is an FID, and there is one picture only.
     """
 
     WAYS = ("psnr", "psnr_guided", "psnr_alone")
-    better: ClassVar[dict[str, str]] = dict.fromkeys(WAYS, "higher") | {"imagenet": "lower"}
+    better: ClassVar[dict[str, str]] = dict.fromkeys(WAYS, "higher") | {"imagenet": "lower"} | FID_BETTER
 
     def __init__(self, trainer: "MultimodalTrainer") -> None:
         self.trainer, config = trainer, trainer.config
@@ -45,6 +47,8 @@ class MultimodalValidation:
             sample["mask"] = torch.from_numpy(masks(np.random.default_rng([7, i])).astype(np.float32))[None]
             sample["position"] = torch.tensor(i)
             self.pictures.append({name: value[None] for name, value in sample.items()})
+        truth = [F.adaptive_avg_pool2d(picture["image"][0], trainer.size) for picture in self.pictures]
+        self.frechet = FrechetDistances(trainer.accelerator, truth, self.best)
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
@@ -53,7 +57,8 @@ class MultimodalValidation:
         Returns:
             The mean PSNR (dB) of each way; of the first two together `sharpness`, the share of the truth's fine detail
             that the hole has (median over the pictures), and, where its weights are installed, `imagenet`, the mean
-            ImageNet distance in and next to the hole. Rows: masked with strokes, colours, the three fills, truth.
+            ImageNet distance in and next to the hole; and FID of the second, see `FrechetDistances`. Rows: masked with
+            strokes, colours, the three fills, truth.
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
         networks = trainer.copy_average(trainer.aggregation), trainer.copy_average(trainer.refiner)
@@ -73,10 +78,11 @@ class MultimodalValidation:
                         table[i, -1] += seen.item() / 2
                 if k == 0:
                     drawn = ready["image"] * (1 - ready["mask"]) + 2 * ready["sketch"], ready["color"]
+            self.frechet.read([i], fills[self.WAYS.index("psnr_guided")])
             if len(rows) < 8:
                 rows.append((*drawn, *fills, ready["image"]))
         names = (*self.WAYS, "sharpness", *(["imagenet"] if self.distance else []))
-        return average_scores(accelerator, table, names), join_rows(rows)
+        return average_scores(accelerator, table, names) | self.frechet.measure(), join_rows(rows)
 
     def make_ready(self, batch: dict[str, Any], way: str) -> dict[str, Any]:
         """What the networks are given for one of the ways: as of `MultimodalTrainer.prepare`, without exemplar."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from facekit.models.form import FORMS
 from train.checks import check_choices
-from train.engine.options import Adversarial, Average, BestValidation, FacePictures
+from train.engine.options import FIDS, Adversarial, Average, BestValidation, FacePictures
 from train.engine.stage import StageConfig
 
 # Thesis Table 3.3: what each variant changes.
@@ -41,7 +41,8 @@ class RestorerConfig(StageConfig):
             against coloured fringes, which critics hardly punish.
         style_mixing: probability that an update's random styles come from two z.
         pictures, adversarial, average, validation: groups, see `train.engine.options`. Held-out pictures are damaged
-            by a fixed draw; `validation.best` is "psnr", "ssim" or "imagenet" (ImageNet distance).
+            by a fixed draw; `validation.best` is "psnr", "ssim", "imagenet" (ImageNet distance), "fid" or
+            "fid-lite0".
     """
 
     prior: str | None = None
@@ -72,7 +73,7 @@ class RestorerConfig(StageConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, ablation=tuple(ABLATIONS), form=FORMS)
-        check_choices(self.validation, best=("psnr", "ssim", "imagenet"))
+        check_choices(self.validation, best=("psnr", "ssim", "imagenet", *FIDS))
         if self.damage == "none":
             raise ValueError("the restorer learns to undo damage: choose a preset for damage")
         given = [self.prior, self.style_encoder, self.code_diffuser]

@@ -11,7 +11,7 @@ from facekit.damage.degrade import degrade_pair
 from train.data.images import fit_square, to_tensor
 from train.engine.scores import average_scores, load_imagenet_distance, sharpness
 from train.engine.streams import Restorer as Stream
-from train.engine.validation import join_rows, pick_own_share
+from train.engine.validation import FID_BETTER, FrechetDistances, join_rows, pick_own_share
 
 if TYPE_CHECKING:
     from train.restorer.trainer import RestorerTrainer
@@ -21,10 +21,11 @@ class RestorerValidation:
     """Scores the first pictures of a split, each damaged by a draw of its own that never changes.
 
     Raises:
-        OSError: `validation.best` is "imagenet" and the weights of that distance are not installed.
+        OSError: `validation.best` is "imagenet" or an FID, and the weights of its network are not to be had.
+        ValueError: `validation.best` is an FID, and there is one picture only.
     """
 
-    better: ClassVar[dict[str, str]] = {"psnr": "higher", "ssim": "higher", "imagenet": "lower"}
+    better: ClassVar[dict[str, str]] = {"psnr": "higher", "ssim": "higher", "imagenet": "lower"} | FID_BETTER
 
     def __init__(self, trainer: "RestorerTrainer") -> None:
         self.trainer, config = trainer, trainer.config
@@ -36,6 +37,8 @@ class RestorerValidation:
             damaged, target = degrade_pair(pixels, config.damage, np.random.default_rng([7, i]))
             pair = {"image": to_tensor(target)[None], "damaged": to_tensor(damaged)[None]}
             self.pictures.append(pair | {"position": torch.tensor([i])})
+        truth = [picture["image"][0] for picture in self.pictures]
+        self.frechet = FrechetDistances(trainer.accelerator, truth, self.best)
 
     @torch.no_grad()
     def score(self) -> tuple[dict[str, float], list[Tensor]]:
@@ -43,7 +46,8 @@ class RestorerValidation:
 
         Returns:
             The means of `psnr` (dB), `ssim` and, where its weights are installed, `imagenet`, and `sharpness`, the
-            median share of the truth's energy of fine detail. Rows: damaged, restored, truth.
+            median share of the truth's energy of fine detail, and FID of the restored pictures, see
+            `FrechetDistances`. Rows: damaged, restored, truth.
         """
         trainer, count = self.trainer, len(self.pictures)
         network, table, rows = trainer.copy_average(trainer.restorer), torch.zeros(count, 4), []
@@ -52,6 +56,7 @@ class RestorerValidation:
             prompts = trainer.make_prompts(batch, Stream.VALIDATION_PROMPTS)
             generators = trainer.seed_generators(batch["position"], Stream.VALIDATION)
             image = network(batch["damaged"], **prompts, generator=generators).image.float().clamp(-1, 1)
+            self.frechet.read([i], image)
             a, b = (x[0].permute(1, 2, 0).add(1).div(2).cpu().numpy() for x in (image, batch["image"]))
             psnr = -10 * np.log10(max(float(np.square(a - b).mean()), 1e-10))
             ssim = structural_similarity(a, b, channel_axis=2, data_range=1.0)
@@ -60,4 +65,5 @@ class RestorerValidation:
             table[i] = torch.tensor([psnr, ssim, fine, distance])
             rows.append((batch["damaged"], image, batch["image"]))
         names = ("psnr", "ssim", "sharpness", *(["imagenet"] if self.distance else []))
-        return average_scores(trainer.accelerator, table, names), join_rows(rows[:8])
+        scores = average_scores(trainer.accelerator, table, names) | self.frechet.measure()
+        return scores, join_rows(rows[:8])

@@ -6,7 +6,14 @@ from typing import Any
 from train.checks import check_choices
 from train.data.modalities import EncoderGuidance
 from train.engine.optimizers import OPTIMIZERS
-from train.engine.options import Adversarial, Average, FacePictures, Validation, needs_discriminator
+from train.engine.options import (
+    FIDS,
+    Adversarial,
+    Average,
+    BestValidation,
+    FacePictures,
+    needs_discriminator,
+)
 from train.engine.stage import StageConfig
 
 
@@ -64,8 +71,9 @@ class StyleEncoderConfig(StageConfig):
         l2_weight, l1_weight: of the pixel losses: mean squared and mean absolute difference.
         guidance, latent, progressive: groups, see `EncoderGuidance`, `LatentCritic` and `Progressive`.
         pictures, adversarial, average, validation: groups, see `train.engine.options`. The discriminator of pictures
-            belongs to `joint`; `average.decay` 0 keeps no average. Reconstructions of held-out pictures are scored, and
-            the networks of the least ImageNet distance are kept in `best/`.
+            belongs to `joint`; `average.decay` 0 keeps no average. Reconstructions of held-out pictures are scored;
+            `validation.best` is "imagenet" (ImageNet distance; "psnr" where its weights are not installed), "psnr",
+            "fid" or "fid-lite0".
         delta_weight: of the norm of the codes' offsets from the first.
         mixing_weight: of the adversarial loss in `joint` on pictures of mixed codes of two faces, so that sampling by
             mixing and interpolation works; with projected critics 0 or `adversarial.weight`.
@@ -102,11 +110,12 @@ class StyleEncoderConfig(StageConfig):
     )
     adversarial: Adversarial = field(default_factory=lambda: Adversarial(weight=0.1))
     average: Average = field(default_factory=lambda: Average(decay=0.0, min_decay=0.0))
-    validation: Validation = field(default_factory=lambda: Validation(images=32))
+    validation: BestValidation = field(default_factory=lambda: BestValidation(images=32, best="imagenet"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, optimizer=tuple(OPTIMIZERS))
+        check_choices(self.validation, best=("psnr", "imagenet", *FIDS))
         if self.joint != isinstance(self.prior, dict):
             raise ValueError(
                 "with joint, prior holds the generator's options; without it, a folder or Hub id of a trained one"

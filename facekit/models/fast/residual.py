@@ -22,7 +22,7 @@ from facekit.models.layers.spectral import SpectralConv2d
 
 
 class PlainConv(nn.Module):
-    """Convolution with a fixed kernel and bias; stride, padding, dilation and dtype are those of `conv`."""
+    """Convolution with a fixed kernel and bias; stride, padding, dilation, groups and dtype are those of `conv`."""
 
     weight: Tensor
     bias: Tensor | None
@@ -33,10 +33,11 @@ class PlainConv(nn.Module):
         self.register_buffer("weight", weight.to(dtype, memory_format=torch.channels_last))
         self.register_buffer("bias", None if bias is None else bias.to(dtype))
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.groups = conv.groups
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, in_channels, H, W]` -> `[B, out_channels, H', W']`."""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def fold_norms(conv: SpectralConv2d, norm: nn.BatchNorm2d, gain: float = 1.0) -> tuple[PlainConv, Tensor]:
@@ -49,7 +50,7 @@ def fold_norms(conv: SpectralConv2d, norm: nn.BatchNorm2d, gain: float = 1.0) ->
 
 
 def normalize_kernel(conv: SpectralConv2d) -> Tensor:
-    """Kernel divided by its spectral norm in float32, [out, in, k, k], with `u` and `v` as they are."""
+    """Kernel divided by its spectral norm in float32, [out, in / groups, k, k], with `u` and `v` as they are."""
     matrix = conv.weight.flatten(1).float()
     return conv.weight.float() / torch.dot(conv.u.float(), torch.mv(matrix, conv.v.float()))
 

@@ -156,6 +156,19 @@ class NoiseUpBlock(nn.Module):
         return self.conv2(self.conv1(upsample(x), noise[0]), noise[1])
 
 
+class CodeModulation(nn.Module):
+    """Scales and shifts the channels of a map by a style code: x (1 + s) + t, with s and t linear in the code."""
+
+    def __init__(self, style_dim: int, channels: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(style_dim, 2 * channels)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """`[B, channels, H, W]`, code `[B, style_dim]` -> `[B, channels, H, W]`."""
+        scale, shift = self.affine(code)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
+        return torch.addcmul(shift, x, 1 + scale)
+
+
 def upsample(x: Tensor) -> Tensor:
     """`[B, C, H, W]` -> `[B, C, 2H, 2W]`, bilinear, with the corners of both maps aligned."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)

@@ -1,4 +1,7 @@
-"""Transformer blocks with attention across channels: Zamir et al., Restormer, CVPR 2022."""
+"""Transformer blocks with attention across channels: Zamir et al., Restormer, CVPR 2022.
+
+`convolution` is what their convolutions are: Restormer's are plain, those of the thesis spectrally normalised.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -29,17 +32,17 @@ class TransposedAttention(nn.Module):
         ValueError: `channels` is not a multiple of `num_heads`.
     """
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f"{channels} channels cannot be split over {num_heads} attention heads")
         self.num_heads = num_heads
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
-        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
-        self.qkv_depthwise = nn.Conv2d(
+        self.to_qkv = convolution(channels, 3 * channels, 1, bias=False)
+        self.qkv_depthwise = convolution(
             3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False
         )
-        self.to_out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.to_out = convolution(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, channels, H, W]` -> the same shape."""
@@ -67,12 +70,12 @@ class TransposedAttention(nn.Module):
 class GatedFeedForward(nn.Module):
     """Gated-Dconv feed-forward network: the GELU of one half of the hidden channels gates the other half."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
         hidden = int(channels * EXPANSION)
-        self.to_hidden = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
-        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
-        self.to_out = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.to_hidden = convolution(channels, 2 * hidden, 1, bias=False)
+        self.depthwise = convolution(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
+        self.to_out = convolution(hidden, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, channels, H, W]` -> the same shape."""
@@ -83,12 +86,12 @@ class GatedFeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention, then feed-forward; each reads the normalised map, and what it makes is added to the map."""
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
         self.norm1 = ChannelLayerNorm(channels)
-        self.attention = TransposedAttention(channels, num_heads)
+        self.attention = TransposedAttention(channels, num_heads, convolution)
         self.norm2 = ChannelLayerNorm(channels)
-        self.feed_forward = GatedFeedForward(channels)
+        self.feed_forward = GatedFeedForward(channels, convolution)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, channels, H, W]` -> the same shape."""
@@ -96,20 +99,22 @@ class TransformerBlock(nn.Module):
         return x + self.feed_forward(self.norm2(x))
 
 
-def build_transformer_stage(channels: int, num_heads: int, num_blocks: int) -> nn.Sequential:
+def build_transformer_stage(
+    channels: int, num_heads: int, num_blocks: int, convolution: type[nn.Conv2d] = nn.Conv2d
+) -> nn.Sequential:
     """Build `num_blocks` transformer blocks in a row: `[B, channels, H, W]` -> the same shape."""
-    return nn.Sequential(*(TransformerBlock(channels, num_heads) for _ in range(num_blocks)))
+    return nn.Sequential(*(TransformerBlock(channels, num_heads, convolution) for _ in range(num_blocks)))
 
 
 class ShuffleDown(nn.Sequential):
     """`[B, C, H, W]` -> `[B, 2C, H/2, W/2]` by a convolution and pixel-unshuffle."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+    def __init__(self, channels: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> None:
+        super().__init__(convolution(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
 
 
 class ShuffleUp(nn.Sequential):
     """`[B, C, H, W]` -> `[B, C/2, 2H, 2W]` by a convolution and pixel-shuffle."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))
+    def __init__(self, channels: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> None:
+        super().__init__(convolution(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))

@@ -11,8 +11,9 @@ class SpectralConv2d(nn.Conv2d):
     """2D convolution whose kernel is divided by an estimate of its largest singular value.
 
     `weight` is the kernel before normalisation. The estimate is `u^T W v` with `W` the kernel reshaped to
-    `[out_channels, in_channels * k * k]`; `u` and `v` are buffers. In training mode every call refreshes them by one
-    power iteration; in evaluation mode they are used as they are, so that loaded vectors stay as they were stored.
+    `[out_channels, in_channels / groups * k * k]`; `u` and `v` are buffers. In training mode every call refreshes them
+    by one power iteration; in evaluation mode they are used as they are, so that loaded vectors stay as they were
+    stored.
     """
 
     u: Tensor
@@ -26,6 +27,7 @@ class SpectralConv2d(nn.Conv2d):
         stride: int = 1,
         padding: int = 0,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
         super().__init__(
@@ -35,6 +37,7 @@ class SpectralConv2d(nn.Conv2d):
             stride=stride,
             padding=padding,
             dilation=dilation,
+            groups=groups,
             bias=bias,
         )
         self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0, eps=_EPS))
@@ -55,7 +58,7 @@ class SpectralConv2d(nn.Conv2d):
         self.v.copy_(v)
 
     def normalize_weight(self) -> Tensor:
-        """Kernel divided by its spectral norm, `[out_channels, in_channels, k, k]` in the kernel's dtype.
+        """Kernel divided by its spectral norm, `[out_channels, in_channels / groups, k, k]` in the kernel's dtype.
 
         In training mode it also refreshes `u` and `v`.
         """
