@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.layers.ablated_fusion import AdditionFusion, BanklessFusion, GatedFusion
 from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
@@ -25,14 +27,39 @@ from facekit.models.layers.resample import FIRFilter
 from facekit.models.layers.style_fusion import StyleFusion
 from facekit.models.layers.unet import EncodedFace, EncoderLevel
 
+# What joins the maps of decoder, encoder and prior: the thesis's block, and those of its ablations.
+Fusion = Literal["style", "add", "gated", "no_bank"]
+
+
+def make_fusion(fusion: Fusion, channels: int, style_dim: int) -> nn.Module:
+    """A block that joins three maps [B, C, H, W] under codes [B, D].
+
+    Args:
+        fusion: see `RefinementAutoEncoder`.
+
+    Raises:
+        ValueError: another `fusion`.
+    """
+    if fusion == "style":
+        return StyleFusion(channels, style_dim)
+    if fusion == "add":
+        return AdditionFusion()
+    if fusion == "gated":
+        return GatedFusion(channels)
+    if fusion == "no_bank":
+        return BanklessFusion(channels, style_dim)
+    raise ValueError(f"fusion is {fusion!r}; choose one of {', '.join(get_args(Fusion))}")
+
 
 class DecoderLevel(nn.Module):
     """One resolution: style layer (up-sampling from 8 pixels on), style fusion block, style layer."""
 
-    def __init__(self, in_channels: int, out_channels: int, style_dim: int, width: int, first: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, style_dim: int, width: int, first: bool, fusion: Fusion
+    ) -> None:
         super().__init__()
         self.up = StyledConv(in_channels, out_channels, width, None if first else "up")
-        self.fusion = StyleFusion(out_channels, style_dim)
+        self.fusion = make_fusion(fusion, out_channels, style_dim)
         self.conv = StyledConv(out_channels, out_channels, width)
 
 
@@ -52,12 +79,15 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         dropout: share of c that is dropped in training.
         skips: for small models that are grown from smaller pictures: every size also reads the features, scaled down
             to it, and makes an RGB picture to which the larger sizes add. The thesis has one convolution at each end.
+        fusion: "style" is the thesis's style fusion block (Eq. 6.7, 6.8). The others are the ablations of Table 6.6:
+            "add" (B) adds the three maps, "gated" (C) joins them by a gated convolution, "no_bank" (E) leaves the
+            prior's map out.
 
     Raises:
-        ValueError: `sample_size` is no power of two from 8 on.
+        ValueError: `sample_size` is no power of two from 8 on, or another `fusion`.
     """
 
-    _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
+    _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "GateConv", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -70,6 +100,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         global_dim: int = 1024,
         dropout: float = 0.5,
         skips: bool = False,
+        fusion: Fusion = "style",
     ) -> None:
         super().__init__()
         self.num_styles = count_styles(sample_size)
@@ -86,7 +117,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
 
         self.conv = ConvLayer(channels[0], channels[0], 3)
         self.decoder = ModuleList(
-            DecoderLevel(narrow, wide, style_dim, width, first=index == 0)
+            DecoderLevel(narrow, wide, style_dim, width, first=index == 0, fusion=fusion)
             for index, (narrow, wide) in enumerate([(channels[0], channels[0]), *steps])
         )
         self.to_rgb: EqualizedConv2d | ModuleList[ToRGB]

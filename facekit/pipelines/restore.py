@@ -310,8 +310,9 @@ class FaceRestorePipeline(FacekitPipeline):
 
             # 6. Denoise codes under them; without a code diffuser they are the style prompts themselves
             history = [codes]
-            if scheduler is not None:
+            if self.code_diffuser is not None and scheduler is not None:
                 history = self._denoise(
+                    self.code_diffuser,
                     scheduler,
                     latents * scheduler.init_noise_sigma,
                     codes,
@@ -391,7 +392,7 @@ class FaceRestorePipeline(FacekitPipeline):
         Raises:
             ValueError: more steps than the diffuser was trained with, or some for a model that takes none.
         """
-        if self.code_diffuser is None:
+        if self.code_diffuser is None or self.scheduler is None:
             if num_inference_steps is not None:
                 raise Refusal("setting", WITHOUT_DIFFUSER, argument=Argument("num_inference_steps"))
             return None
@@ -438,6 +439,7 @@ class FaceRestorePipeline(FacekitPipeline):
 
     def _denoise(
         self,
+        code_diffuser: CodeDiffuser,
         scheduler: CodeDiffusionScheduler,
         latents: torch.Tensor,
         codes: torch.Tensor,
@@ -449,7 +451,7 @@ class FaceRestorePipeline(FacekitPipeline):
         history = []
         with self.progress_bar(total=len(scheduler.timesteps)) as progress_bar:
             for step, timestep in enumerate(scheduler.timesteps):
-                predicted = self.code_diffuser(latents, timestep, codes).float()
+                predicted = code_diffuser(latents, timestep, codes).float()
                 latents = scheduler.step(predicted, timestep, latents, generators).prev_sample
                 tensors = {"latents": latents, "style_codes": codes}
                 changed = self.call_back(callback, callback_inputs, step, int(timestep), **tensors)
