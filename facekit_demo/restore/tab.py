@@ -63,7 +63,8 @@ def build_tab() -> None:
             result = CandidatePanel(
                 TASK,
                 "The face cut out upright, what the model imagines after each step of its search for the "
-                "person's style, and the restored face.",
+                "person's style, and the restored face. Of a photo that was damaged here also what it imagines "
+                "of the original, and the original.",
                 columns=3,
             )
             build_section(working, result.picked)
@@ -91,7 +92,7 @@ def build_tab() -> None:
         side = face_side(image, original.faces)
         copy = damage_photo(image, side, severity, preset, int(seed or 0))
         saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", result.download)
-        return looking(look_at(saved, damaged=True))
+        return looking(look_at(saved, original=path))
 
     opening = photo.upload(show_photo, photo, shown, **QUIET, **ON_DEVICE)
     opening.failure(lambda: [None, *looking(None)], None, [photo, *shown], **QUIET)
@@ -171,7 +172,8 @@ def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePa
             raise ValueError("tick at least one face, then press Restore")
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
-        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress)
+        truth = None if state.original is None else open_photo(state.original)
+        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth)
         steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
         faces = (output.faces or [[]])[0]
         name = f"{Path(state.path).stem}-restored"
@@ -227,8 +229,14 @@ def _infer(
     count: int,
     seed: int,
     progress: gr.Progress | None = None,
+    truth: Photo | None = None,
 ) -> FaceRestoreOutput:
-    """Run the pipeline. `found`: the faces that are known already; without them they are sought."""
+    """Run the pipeline.
+
+    Args:
+        found: the faces that are known already; without them they are sought.
+        truth: the undamaged photo, where it was damaged here; with `progress`, whose pictures show it.
+    """
     if not 1 <= count <= MAX_CANDIDATES:
         raise ValueError(f"candidates must lie between 1 and {MAX_CANDIDATES}, got {count}")
     width, height = image.size
@@ -253,6 +261,7 @@ def _infer(
             num_images=int(count),
             generator=seeded(seed),
             return_aligned=progress is not None,
+            truth=truth,
             watermark=True,
             output_type="photo",
             callback_on_step_end=report,
