@@ -70,6 +70,9 @@ class Method:
         tab: module of its tab.
         tasks: what it can be asked for in tables of `facekit evaluate` (`facekit_cli.evaluation.tables.Table.task`).
         reads: which inputs of such a table it can read besides the picture, as its call names them.
+        drawn_by: the component that makes its pictures, whose configuration has their side as `sample_size`; empty: it
+            works at any size.
+        additions: arguments of its call under which the picture is not the network's own; such a table sets each to 0.
         needs: other starters that its tab loads.
         way_out: of a method from outside, what to do where it is broken; set when it is found.
     """
@@ -83,6 +86,8 @@ class Method:
     tab: str = ""
     tasks: tuple[Task, ...] = ()
     reads: tuple[Input, ...] = ()
+    drawn_by: str = ""
+    additions: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     way_out: str = field(default="", compare=False)
 
@@ -168,6 +173,8 @@ OWN = (
         command="facekit_cli.commands.restore",
         tab="facekit_demo.restore.tab",
         tasks=("restore",),
+        drawn_by="restorer",
+        additions=("fidelity",),
     ),
     Method(
         name="inpaint",
@@ -179,6 +186,8 @@ OWN = (
         tab="facekit_demo.inpaint.tab",
         tasks=("inpaint", "exemplar", "edit"),
         reads=("mask",),
+        drawn_by="residual_inpainter",
+        additions=("match_tones",),
     ),
     Method(
         name="exemplar",
@@ -190,6 +199,8 @@ OWN = (
         tab="facekit_demo.exemplar.tab",
         tasks=("exemplar", "edit"),
         reads=("mask", "exemplar"),
+        drawn_by="multi_style_generator",
+        additions=("match_tones",),
         needs=("face-prior",),
     ),
     Method(
@@ -202,6 +213,8 @@ OWN = (
         tab="facekit_demo.edit.tab",
         tasks=("inpaint", "exemplar", "edit"),
         reads=("mask", "exemplar", "sketch", "semantics", "color", "prompt"),
+        drawn_by="refiner",
+        additions=("match_tones",),
         needs=("face-prior",),
     ),
 )

@@ -18,6 +18,7 @@ from facekit_cli.words import reword
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from PIL import Image
 
     from facekit.faces import Face
     from facekit.images.origin import Provenance
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+GAP = 4  # pixels between the pictures of a row
 DETECTORS = ("mtcnn", "retinaface", "scrfd")
 
 
@@ -39,7 +41,8 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         "--fidelity",
         type=float,
         metavar="F",
-        help="0 to 1: how much of the photo's coarse structure is kept (default: the pipeline's)",
+        help="0 to 1: how much of the photo's coarse structure is kept (default: the model's own; 0 is its network's "
+        "picture alone)",
     )
     parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
     parser.add_argument(
@@ -126,7 +129,7 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     model = args.model or starter("face-restore")
     pipeline = load_pipeline(FaceRestorePipeline, model, device, args.dtype, **components)
     try:
-        pipeline.scheduler.set_timesteps(args.steps)
+        pipeline.plan_steps(args.steps)
     except ValueError as error:
         raise UsageError(f"--steps {args.steps}: ", error) from error
     if not args.aligned:
@@ -164,21 +167,42 @@ def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None"
         for name in (*names, "save_faces", "identity", "seed", "dtype", "provenance")
     }
     if pipeline is not None:
-        defaults = inspect.signature(type(pipeline).__call__).parameters
-        for name in ("fidelity", "min_face_size"):
-            if settings[name] is None:
-                settings[name] = defaults[name].default
-        settings["steps"] = args.steps or len(pipeline.scheduler.timesteps)
+        if args.fidelity is None:
+            settings["fidelity"] = pipeline.config["fidelity"]
+        if args.min_face_size is None:
+            defaults = inspect.signature(type(pipeline).__call__).parameters
+            settings["min_face_size"] = defaults["min_face_size"].default
+        steps = pipeline.plan_steps(args.steps)
+        settings["steps"] = 0 if steps is None else len(steps.timesteps)
     return {"model": args.model or starter("face-restore")} | settings
 
 
 @dataclass(frozen=True)
 class FacePictures:
-    """What `--save-faces` writes of one face: the aligned face before and after, and the style prompt of each step."""
+    """What `--save-faces` writes of one face: the aligned face before and after, and the style prompt of each step.
+
+    With `--truth` also the undamaged face, and the style prompt of its own codes.
+    """
 
     before: "Photo"
     after: "Photo"
     prompts: list["Photo"]
+    truth: "Photo | None" = None
+    truth_prompt: "Photo | None" = None
+
+    def strip(self) -> "Image.Image":
+        """Thesis Fig. 3.7: before, the prompt of every step, that of the truth, after, the truth, in a row."""
+        from PIL import Image
+
+        from facekit.images.photo import as_uint8
+
+        row = [self.before, *self.prompts, self.truth_prompt, self.after, self.truth]
+        shown = [as_uint8(photo.rgb) for photo in row if photo is not None]
+        side = shown[0].shape[0]
+        strip = Image.new("RGB", (len(shown) * (side + GAP) - GAP, side), "white")
+        for place, pixels in enumerate(shown):
+            strip.paste(Image.fromarray(pixels), (place * (side + GAP), 0))
+        return strip
 
 
 @dataclass
@@ -215,26 +239,42 @@ class Restored:
             entry["similarities"] = [[round(float(s), 4) for s in row] for row in self.similarities]
         return entry | {"notes": self.notes}
 
-    def save(self, paths: Sequence[Path], skip_existing: bool = False) -> None:
+    def save(
+        self, paths: Sequence[Path], skip_existing: bool = False, faces: bool = True, strips: bool = False
+    ) -> None:
         """Write the results, each to its path; those that exist are left out with `skip_existing`.
 
-        The aligned faces are written before the result: where a result exists, everything does.
+        `faces` and `strips` say what is written of `face_pictures`: every picture, and all of a face in a row. They
+        are written before the result: where a result exists, everything does.
         """
         for number, path in enumerate(paths):
             if skip_existing and path.exists():
                 continue
-            if self.face_pictures is not None:
+            if self.face_pictures is not None and faces:
                 self._save_faces(self.face_pictures[number], faces_folder(path))
+            if self.face_pictures is not None and strips:
+                for index, face in zip(self._indices, self.face_pictures[number], strict=True):
+                    save_picture(face.strip(), faces_folder(path) / f"{index}-strip.png", self._imagined)
             save_picture(self.images[number], path, self.provenance)
 
     def _save_faces(self, faces: list[FacePictures], folder: Path) -> None:
-        indices = [face.index for face in self.faces] if not self.aligned else [0]
-        imagined = self.provenance and replace(self.provenance, kind="generated")
-        for index, face in zip(indices, faces, strict=True):
+        for index, face in zip(self._indices, faces, strict=True):
             save_picture(face.before, folder / f"{index}-before.png")
             save_picture(face.after, folder / f"{index}-after.png", self.provenance)
             for step, prompt in enumerate(face.prompts, start=1):
-                save_picture(prompt, folder / f"{index}-prompt-{step}.png", imagined)
+                save_picture(prompt, folder / f"{index}-prompt-{step}.png", self._imagined)
+            if face.truth is not None and face.truth_prompt is not None:
+                save_picture(face.truth, folder / f"{index}-truth.png")
+                save_picture(face.truth_prompt, folder / f"{index}-truth-prompt.png", self._imagined)
+
+    @property
+    def _indices(self) -> list[int]:
+        """The number of each face of `face_pictures`."""
+        return [face.index for face in self.faces] if not self.aligned else [0]
+
+    @property
+    def _imagined(self) -> "Provenance | None":
+        return self.provenance and replace(self.provenance, kind="generated")
 
 
 def faces_folder(result: Path) -> Path:
@@ -247,8 +287,14 @@ def restore(
     images: Sequence["ImageInput"],
     seeds: Sequence[int],
     args: argparse.Namespace,
+    truths: Sequence["ImageInput"] | None = None,
+    return_faces: bool = False,
 ) -> list[Restored]:
     """Restore photos together, each with its own seed.
+
+    Args:
+        truths: the undamaged photos, for `return_faces`.
+        return_faces: give `Restored.face_pictures` also without `--save-faces`.
 
     Raises what the pipeline raises where one of them cannot be restored.
     """
@@ -273,7 +319,8 @@ def restore(
         num_inference_steps=args.steps,
         num_images=args.candidates,
         generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-        return_aligned=args.save_faces,
+        return_aligned=args.save_faces or return_faces,
+        truth=None if truths is None else list(truths),
         watermark=args.provenance == "both",
         max_batch_size=args.batch_size,
         output_type="photo",
@@ -311,7 +358,7 @@ def _collect_faces(output: "FaceRestoreOutput", args: argparse.Namespace) -> lis
     def label(photo: Photo) -> Photo:
         return watermark_picture(photo) if args.provenance == "both" else photo
 
-    return [
+    collected = [
         [
             FacePictures(before, label(after), [label(step) for step in expect_kind(steps, Photo)])
             for before, after, steps in zip(
@@ -319,6 +366,17 @@ def _collect_faces(output: "FaceRestoreOutput", args: argparse.Namespace) -> lis
             )
         ]
         for befores, afters, faces in zip(inputs, outputs, prompts, strict=True)
+    ]
+    if output.aligned_truths is None or output.truth_prompts is None:
+        return collected
+    return [
+        [
+            replace(face, truth=truth, truth_prompt=label(prompt))
+            for face, truth, prompt in zip(
+                faces, expect_kind(truths, Photo), expect_kind(prompts, Photo), strict=True
+            )
+        ]
+        for faces, truths, prompts in zip(collected, output.aligned_truths, output.truth_prompts, strict=True)
     ]
 
 

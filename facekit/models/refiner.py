@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import nn
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
 from facekit.models.form import Form, check_form
+from facekit.models.layers.ablated_fusion import AdditionFusion, BanklessFusion, GatedFusion
 from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
@@ -26,16 +28,45 @@ from facekit.models.layers.resample import FIRFilter
 from facekit.models.layers.style_fusion import StyleFusion
 from facekit.models.layers.unet import EncodedFace, EncoderLevel
 
+# What joins the maps of decoder, encoder and prior: the thesis's block, and those of its ablations.
+Fusion = Literal["style", "add", "gated", "no_bank"]
+
+
+def make_fusion(fusion: Fusion, channels: int, style_dim: int) -> nn.Module:
+    """A block that joins three maps [B, C, H, W] under codes [B, D].
+
+    Args:
+        fusion: see `RefinementAutoEncoder`.
+
+    Raises:
+        ValueError: another `fusion`.
+    """
+    if fusion == "style":
+        return StyleFusion(channels, style_dim)
+    if fusion == "add":
+        return AdditionFusion()
+    if fusion == "gated":
+        return GatedFusion(channels)
+    if fusion == "no_bank":
+        return BanklessFusion(channels, style_dim)
+    raise ValueError(f"fusion is {fusion!r}; choose one of {', '.join(get_args(Fusion))}")
+
 
 class DecoderLevel(nn.Module):
     """One resolution: style layer, which up-samples if `resample` is "up", style fusion block, style layer."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, style_dim: int, width: int, resample: str | None
+        self,
+        in_channels: int,
+        out_channels: int,
+        style_dim: int,
+        width: int,
+        resample: str | None,
+        fusion: Fusion,
     ) -> None:
         super().__init__()
         self.up = StyledConv(in_channels, out_channels, width, resample)
-        self.fusion = StyleFusion(out_channels, style_dim)
+        self.fusion = make_fusion(fusion, out_channels, style_dim)
         self.conv = StyledConv(out_channels, out_channels, width)
 
 
@@ -62,12 +93,16 @@ class RefinementAutoEncoder(VerifiedModelMixin):
             to it, and makes an RGB picture to which the larger sizes add. The thesis has one convolution at each end.
         form: "published" or "thesis", see above (FACEMUG's own code is not public: the former is made of blocks of the
             authors' published networks).
+        fusion: "style" is the thesis's style fusion block (Eq. 6.7, 6.8). The others are the ablations of Table 6.6:
+            "add" (B) adds the three maps, "gated" (C) joins them by a gated convolution, "no_bank" (E) leaves the
+            prior's map out.
 
     Raises:
-        ValueError: `sample_size` is no power of two from 8 on, another `form`, or `skips` in the thesis's.
+        ValueError: `sample_size` is no power of two from 8 on, another `form` or `fusion`, or `skips` in the thesis's
+            form.
     """
 
-    _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
+    _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "GateConv", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -81,6 +116,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         dropout: float = 0.5,
         skips: bool = False,
         form: Form = "published",
+        fusion: Fusion = "style",
     ) -> None:
         super().__init__()
         check_form(form)
@@ -107,7 +143,7 @@ class RefinementAutoEncoder(VerifiedModelMixin):
 
         self.conv = ConvLayer(bottom, bottom, 3)
         self.decoder = ModuleList(
-            DecoderLevel(narrow, wide, style_dim, width, None if thesis or index == 0 else "up")
+            DecoderLevel(narrow, wide, style_dim, width, None if thesis or index == 0 else "up", fusion)
             for index, (narrow, wide) in enumerate([(bottom, channels[0]), *steps])
         )
         if thesis or skips:

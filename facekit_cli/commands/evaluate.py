@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ DESCRIPTION = "Make the inputs of a table, run methods on them, measure, and wri
 EXAMPLES = """\
 methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
   input                               the damaged picture itself
-  ours=face-restore?fidelity=0.5      a starter model by its task, with an option of its pipeline
+  ours=face-restore?fidelity=0.5      a starter model by its task, with an option of its pipeline (without it the
+                                      network's own picture is measured: fidelity 0, match_tones 0)
   'face-edit?text_options={"search":"thesis"}'   words by Eq. 6.4 to the letter; mappings are JSON
   ours=models/vspbfr                  a folder with a model_index.json, or ORG/NAME on the Hub
   GFP-GAN=outputs/gfpgan              a folder of another tool's outputs, by file name; SET/NAME.png where a
@@ -72,7 +74,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--export-inputs", type=file_path, metavar="DIR", help="write the inputs for other tools"
     )
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: 256)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="S",
+        help="side of the pictures (default: that of the methods; the table's, 512 in chapter 3 and 256 in the others, "
+        "where they have none)",
+    )
     parser.add_argument("--count", type=int, metavar="N", help="only the first N pictures of each folder")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the inputs and of methods")
     parser.add_argument(
@@ -80,6 +88,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=file_path,
         metavar="FOLDER",
         help="pictures of holes, white on black, in a subfolder for each band, such as 10-20 (default: drawn)",
+    )
+    parser.add_argument(
+        "--captions",
+        type=file_path,
+        metavar="FILE",
+        help="texts of the pictures (tables with +Te): a folder of NAME.txt, a .jsonl file with file_name and caption, "
+        "or a .json file with a text for each file name (default: metadata.jsonl beside the pictures)",
+    )
+    parser.add_argument(
+        "--skip-uncaptioned",
+        action="store_true",
+        help="leave pictures without a text out of all rows of a table with +Te; its notes say which",
     )
     parser.add_argument(
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
@@ -142,6 +162,8 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
     for option, folder in (("--output", args.output), ("--export-inputs", args.export_inputs)):
         if folder is not None:
             check_writable([folder], option)
+    if args.captions is not None and not any("Te" in m.split("+") for m in table.modalities):
+        raise UsageError(f"table {table.name} reads no texts: leave --captions out")
     for name, least in (("size", 16), ("count", 1), ("runs", 1), ("sheet", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -167,15 +189,27 @@ def _count_networks(args: argparse.Namespace, table: "Table") -> int:
 
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
-    from facekit_cli.evaluation.data import open_pictures, reference_files
+    from facekit_cli.evaluation.data import open_pictures, read_captions, reference_files
     from facekit_cli.evaluation.measures import Networks
-    from facekit_cli.evaluation.participants import parse_participant
+    from facekit_cli.evaluation.participants import choose_size, parse_participant
     from facekit_cli.evaluation.plan import make_plan
 
     # Each process settles everything alone and comes to the same
-    data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
     participants = [parse_participant(text) for text in args.method]
-    plan = make_plan(table, data, participants, seed=args.seed, runs=args.runs, masks=args.masks)
+    args.size, origin = choose_size(table, participants, args.size)
+    captions = None if args.captions is None else read_captions(args.captions)
+    data = [open_pictures(text, args.split, args.size, args.count, captions) for text in args.data]
+    plan = make_plan(
+        table,
+        data,
+        participants,
+        seed=args.seed,
+        runs=args.runs,
+        masks=args.masks,
+        exports=args.export_inputs is not None,
+        skip_uncaptioned=args.skip_uncaptioned,
+    )
+    plan = replace(plan, size_origin=origin)
     reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
@@ -207,6 +241,7 @@ def _fill_table(
         return 0
     folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
     settings = {"seed": args.seed, "size": args.size, "data": list(folders)}
+    settings["captions"] = None if args.captions is None else str(args.captions.resolve())
     settings["masks"] = None if args.masks is None else str(args.masks.resolve())
     runner.check_records(plan, args.output, settings, args.overwrite)
 
@@ -249,13 +284,14 @@ def _make_report(
     pictures = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
     runs = max(s.run for s in plan.sets) + 1
     notes = [
-        f"{pictures}, {args.size}x{args.size}, seed {args.seed}"
+        f"{pictures}, {args.size}x{args.size} ({plan.size_origin}), seed {args.seed}"
         + (f", mean of {runs} runs." if runs > 1 else ".")
     ]
     for name, files in reference.items():
         notes.append(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
+    notes += plan.notes
     notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
     if args.masks is not None:
         notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")
@@ -281,13 +317,24 @@ def _make_report(
         },
         "settings": {
             key: getattr(args, key.replace("-", "_"))
-            for key in ("split", "size", "count", "seed", "features", "identity", "landmarks", "clip")
+            for key in (
+                "split",
+                "size",
+                "count",
+                "seed",
+                "features",
+                "identity",
+                "landmarks",
+                "clip",
+                "skip_uncaptioned",
+            )
         }
         | {"runs": runs},
     }
     better = [METRICS[column.metric].better for column in columns]
     header = [column.title for column in columns]
-    return Report(table.name, table.title, header, rows, numbers, better, [*notes, *reasons], details)
+    title = f"{table.title}, {args.size}x{args.size}"
+    return Report(table.name, title, header, rows, numbers, better, [*notes, *reasons], details)
 
 
 def _save(report: "Report", folder: Path) -> int:

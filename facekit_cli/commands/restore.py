@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.images.files import remove_parts
+from facekit_cli.looking import Look, add_look_options, check_look_options, load_look, notes_of, save_points
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import pick_device
 from facekit_cli.options import add_device_options, add_output_options, add_photos
-from facekit_cli.photos import find_photos, plan_outputs
+from facekit_cli.photos import find_photos, match_files, pick_file, plan_outputs
 from facekit_cli.restoring import (
     add_restore_options,
     check_restore_options,
@@ -29,6 +30,7 @@ examples:
   facekit restore photo.jpg --output sharp
   facekit restore photos/ --output sharp --skip-existing --json report.json
   facekit restore family.jpg --output sharp --faces 0,2 --candidates 3 --fidelity 0.7
+  facekit restore damaged.png --output sharp --truth original.png --strip --landmarks five-point
 
 Outside the faces every pixel comes back as it was; results are PNG (TIFF for CMYK). A photo without a face
 comes back as it was, and the report says so. A photo's result is the same whether it is restored alone or
@@ -41,27 +43,48 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_photos(parser)
     add_output_options(parser)
     add_restore_options(parser, batch_size=4)
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        help="also write a row of pictures for each face to NAME-faces/: before, the style prompt of every step, with "
+        "--truth that of the undamaged face, after, with --truth the undamaged face",
+    )
+    add_look_options(parser)
     add_device_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Restore all photos; 0 when all went well, 1 when some failed."""
     check_restore_options(args)
-    beside = faces_folder if args.save_faces else None
+    check_look_options(args)
+    beside = faces_folder if args.save_faces or args.strip or args.landmarks else None
     plan = plan_outputs(find_photos(args.photos), args, args.candidates, beside)
+    truths = {}
+    if args.truth is not None and plan.outputs:
+        truths = match_files(list(plan.outputs), args.truth, "undamaged photo")
 
-    def restore_one(pipeline: "FaceRestorePipeline", photo: Path) -> dict[str, Any]:
-        (result,) = restore(pipeline, [photo], [args.seed], args)
-        result.save(plan.outputs[photo], args.skip_existing)
-        return result.entry()
+    def restore_one(pipeline: "FaceRestorePipeline", look: Look | None, photo: Path) -> dict[str, Any]:
+        truth = None if args.truth is None else pick_file(photo, truths, "undamaged photo", args.truth)
+        undamaged = None if truth is None else [truth]
+        # The pipeline sees to it that both fit each other, whatever is shown.
+        shows_faces = args.strip or truth is not None
+        (result,) = restore(pipeline, [photo], [args.seed], args, undamaged, shows_faces)
+        paths, entry = plan.outputs[photo], result.entry()
+        if look is not None:
+            seen, pictures = look.compare(result, photo, truth, args.max_pixels)
+            save_points(pictures, paths, result)
+            entry |= seen | {"notes": [*entry["notes"], *notes_of(seen)]}
+        result.save(paths, args.skip_existing, args.save_faces, args.strip)
+        return entry
 
     pipeline, work = None, None
     if plan.outputs:
+        look = load_look(args)
         pipeline = load_restorer(args, pick_device(args.device))
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(faces_folder(path))
-        work = partial(restore_one, pipeline)
+        work = partial(restore_one, pipeline, look)
 
     details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in plan.outputs.items()}
     entries = work_through("restore", plan, details, work)

@@ -1,7 +1,7 @@
 """The pictures of an evaluation: a folder, or a split of it, read at one size."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,8 @@ from PIL import Image
 from facekit.images.photo import as_uint8, load_image
 from facekit_cli.errors import UsageError
 from facekit_cli.photos import list_pictures
+
+CAPTION_KEYS = ("caption", "text", "overall_caption")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,13 @@ def read_square(file: Path, size: int) -> np.ndarray:
 _kept_square = lru_cache(maxsize=256)(read_square)  # many sets of inputs begin with the same pictures
 
 
-def open_pictures(argument: str, split: str | None, size: int, count: int | None = None) -> Pictures:
+def open_pictures(
+    argument: str,
+    split: str | None,
+    size: int,
+    count: int | None = None,
+    captions: Mapping[str, str] | None = None,
+) -> Pictures:
     """A collection from `FOLDER` or `NAME=FOLDER`.
 
     Args:
@@ -82,6 +90,7 @@ def open_pictures(argument: str, split: str | None, size: int, count: int | None
         split: name of the subfolder; where it is not there the folder itself is read.
         size: side of the pictures.
         count: only the first so many, by name.
+        captions: texts by stem, which prevail over those of the metadata.
 
     Raises:
         UsageError: no such folder, no pictures, or two of one stem.
@@ -98,14 +107,55 @@ def open_pictures(argument: str, split: str | None, size: int, count: int | None
         raise UsageError(f"{folder} holds no pictures{there}")
     if len({file.stem for file in files}) < len(files):
         raise UsageError(f"two pictures in {folder} differ only in their ending")
+    said = _metadata(folder)
+    for stem, text in (captions or {}).items():
+        said[stem] = said.get(stem, {}) | {"caption": text}
     return Pictures(
         name if separator else root.name,
         folder,
         tuple(files),
         size,
-        _metadata(folder),
+        said,
         _semantic_maps(root, folder.name),
     )
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Texts by the stems of pictures' names, from any of
+
+        a folder of NAME.txt, as `--export-inputs` writes them
+        a .jsonl file, a line {"file_name": "a.png", "caption": "..."} a picture (or "text", "overall_caption")
+        a .json file {"a.png": "..."}, or with such an object in place of the text, as CelebA-Dialog has them
+
+    Raises:
+        UsageError: none of these, or no text in it.
+    """
+    texts: dict[str, str] = {}
+    try:
+        if path.is_dir():
+            texts = {file.stem: file.read_text() for file in sorted(path.glob("*.txt"))}
+        elif path.suffix == ".jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+            texts = {Path(line["file_name"]).stem: _text_of(line) for line in lines}
+        else:
+            texts = {Path(name).stem: _text_of(said) for name, said in json.loads(path.read_text()).items()}
+    except OSError as error:
+        raise UsageError(f"--captions {path} cannot be read: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"--captions {path} is none of the three forms: a folder of NAME.txt, a .jsonl file with file_name and "
+            "caption on each line, or a .json file with a text for each file name"
+        ) from error
+    texts = {stem: " ".join(text.split()) for stem, text in texts.items() if text.strip()}
+    if not texts:
+        raise UsageError(f"--captions {path} has no text")
+    return texts
+
+
+def _text_of(said: Any) -> str:
+    if isinstance(said, str):
+        return said
+    return next((said[key] for key in CAPTION_KEYS if isinstance(said.get(key), str)), "")
 
 
 def reference_files(argument: str | None, data: Sequence[Pictures]) -> dict[str, list[Path]]:

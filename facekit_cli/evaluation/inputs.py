@@ -33,7 +33,7 @@ FACE = tuple(
 )
 HAIR = CLASS_NAMES.index("hair")
 LEAST_SHARE = 0.01  # a smaller region is no hole worth filling
-CAPTIONS = ("caption", "text", "label")
+CAPTIONS = ("caption", "text", "label")  # where a picture's text stands, in this order
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,12 +184,20 @@ def _shown(labels: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
     return np.where(shown, labels, UNLABELLED).astype(np.uint8)
 
 
-def _prompt(pictures: Pictures, index: int) -> str:
+def caption_of(pictures: Pictures, index: int) -> str | None:
+    """What is said of a picture; None where nothing is."""
     said = pictures.said(index)
     for key in CAPTIONS:
         if isinstance(said.get(key), str) and said[key].strip():
             return said[key]
-    return "a photo of a face"
+    return None
+
+
+def _prompt(pictures: Pictures, index: int) -> str:
+    caption = caption_of(pictures, index)
+    if caption is None:
+        raise ValueError(f"{pictures.files[index].name} has no caption, which this configuration reads")
+    return caption
 
 
 def export(case: Case, folder: Path) -> None:

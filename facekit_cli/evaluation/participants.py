@@ -96,7 +96,8 @@ def parse_participant(text: str) -> Participant:
     """A `--method` as the head of this module says.
 
     Raises:
-        UsageError: an empty source, an option without "=", a folder that is neither, an unknown dtype.
+        UsageError: an empty source, an option without "=", a folder that is neither, networks that are no pipeline, an
+            unknown dtype.
     """
     head, _, query = text.partition("?")
     name, separator, source = head.partition("=")
@@ -123,6 +124,7 @@ def parse_participant(text: str) -> Participant:
         pipeline = json.loads((path / "model_index.json").read_text())["_class_name"]
         return Participant(name, "pipeline", str(path), pipeline, options, dtype)
     if path.is_dir():
+        _refuse_loose_networks(text, path)
         return Participant(name, "outputs", str(path), options=_none(options, text))
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return Participant(name, "pipeline", source, _class_on_hub(source), options, dtype)
@@ -130,6 +132,72 @@ def parse_participant(text: str) -> Participant:
         f"--method {text!r}: {source} is no folder, no model on the Hub (ORG/NAME) and no starter "
         f"({', '.join(sorted(starters()))})"
     )
+
+
+def _refuse_loose_networks(text: str, folder: Path) -> None:
+    """Raise UsageError for networks without the `model_index.json` that makes a pipeline of them."""
+    networks = sorted(file.parent.name for file in folder.glob("*/config.json"))
+    if networks:
+        raise UsageError(
+            f"--method {text!r}: {folder} holds networks ({', '.join(networks)}) and no model_index.json, so it is "
+            "no pipeline. Where training wrote it, run the same training command once more, which writes the folder "
+            "anew: train.restorer with any --ablation, train.multimodal with --latent_warper"
+        )
+
+
+def side_of(participant: Participant) -> int | None:
+    """Side of the pictures that a participant makes: of its network, or of its outputs; None where it takes any.
+
+    Raises:
+        UsageError: the model's configuration cannot be read.
+    """
+    if participant.kind == "outputs":
+        folder = Path(participant.source)
+        files = list_pictures(folder) or [
+            file for child in sorted(folder.rglob("*")) if child.is_dir() for file in list_pictures(child)
+        ]
+        if not files:
+            return None
+        with Image.open(files[0]) as image:
+            return image.size[0]
+    method = method_of(participant.pipeline)
+    if method is None or not method.drawn_by:
+        return None
+    from facekit.hub.errors import explain_errors
+    from facekit.models.base import VerifiedModelMixin
+
+    try:
+        with explain_errors(participant.source):
+            config: Any = VerifiedModelMixin.load_config(participant.source, subfolder=method.drawn_by)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the model {participant.source} cannot be loaded: ", error) from error
+    return config.get("sample_size")
+
+
+def choose_size(table: Table, participants: Sequence[Participant], said: int | None) -> tuple[int, str]:
+    """The side that all pictures of a run have, and why, in words for the table's notes.
+
+    Args:
+        said: `--size`, which prevails.
+
+    Raises:
+        UsageError: it was not said, and the participants have different sizes.
+    """
+    sides = {participant.name: side_of(participant) for participant in participants}
+    known = {name: side for name, side in sides.items() if side is not None}
+    if said is not None:
+        others = [f"{name} has {side}x{side}" for name, side in known.items() if side != said]
+        resized = f" ({', '.join(others)}: resized)" if others else ""
+        return said, f"as --size says{resized}"
+    if len(set(known.values())) > 1:
+        listed = ", ".join(f"{name} {side}x{side}" for name, side in known.items())
+        raise UsageError(
+            f"the methods make pictures of different sizes ({listed}). Say --size {max(known.values())}, and all "
+            "are measured in that size, or measure them apart"
+        )
+    if known:
+        return next(iter(known.values())), f"the size of {', '.join(known)}"
+    return table.size, "the size of the thesis"
 
 
 def _value(text: str) -> Any:
@@ -187,6 +255,7 @@ def _rows_of_one(table: Table, participant: Participant) -> list[Row]:
         return [Row(participant.name, participant, "Ma" if table.modalities else None)]
     variants: list[tuple[str, dict[str, Any]]] = [("", {})]
     call, reads = _call_arguments(participant.pipeline), _known(participant.pipeline).reads
+    alone = plain_options(participant)
     if table.options and all(name in call for _, name, _ in table.options):
         variants = [(f", {label}", {name: value}) for label, name, value in table.options]
         if any(name in participant.options for _, name, _ in table.options):
@@ -197,9 +266,20 @@ def _rows_of_one(table: Table, participant: Participant) -> list[Row]:
             continue
         shown = f" (+{modalities})" if modalities and len(table.modalities) > 1 else ""
         rows += [
-            Row(participant.name + shown + label, participant, modalities, extra) for label, extra in variants
+            Row(participant.name + shown + label, participant, modalities, alone | extra)
+            for label, extra in variants
         ]
     return rows
+
+
+def plain_options(participant: Participant) -> dict[str, Any]:
+    """Arguments under which a pipeline gives its network's own picture, but for those that the user has set.
+
+    What the thesis calls I_out is the network's picture (section 3.2.1); what facekit may add to it is no part of it.
+    """
+    if participant.kind != "pipeline":
+        return {}
+    return {name: 0 for name in _known(participant.pipeline).additions if name not in participant.options}
 
 
 def _known(pipeline: str) -> Method:
@@ -228,7 +308,8 @@ def _check_pipeline(table: Table, participant: Participant) -> None:
             f"{participant.name} is a {participant.pipeline}, and table {table.name} needs {fitting}"
         )
     call = _call_arguments(participant.pipeline)
-    missing = [name for name in ("image", *method.reads, "aligned", "generator") if name not in call]
+    given = ("image", *method.reads, *method.additions, "aligned", "generator")
+    missing = [name for name in given if name not in call]
     if missing:
         raise UsageError(
             f"{participant.name}: the call of a {participant.pipeline} takes no {', '.join(missing)}, which this table "

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
-from facekit_cli.evaluation.inputs import Case, make_case
+from facekit_cli.evaluation.inputs import Case, caption_of, make_case
 from facekit_cli.evaluation.pairs import Partners, pair_pictures
-from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, rows_of
+from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, plain_options, rows_of
 from facekit_cli.evaluation.tables import Condition, Table
 from facekit_cli.photos import list_pictures
+
+NAMED = 5  # pictures whose names a message or note lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +21,8 @@ class InputSet:
 
     Attributes:
         key: its folder, such as "faces/10-20" or "all".
-        indices: which pictures of the collection; those without an exemplar are left out.
+        indices: which pictures of the collection; those without an exemplar are left out, and where a row reads texts
+            those without a caption may be.
         run: number of the seed.
         templates: pictures of holes for a band, see `make_case`.
     """
@@ -56,12 +59,20 @@ class InputSet:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A table, its rows and its sets of inputs; `given` holds the files of rows that are folders of outputs."""
+    """A table, its rows and its sets of inputs.
+
+    Attributes:
+        given: the files of rows that are folders of outputs.
+        notes: what a reader of the table must know of this run.
+        size_origin: where the side of the pictures comes from, in words.
+    """
 
     table: Table
     rows: tuple[Row, ...]
     sets: tuple[InputSet, ...]
     given: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    size_origin: str = ""
 
     def tasks(self) -> list[tuple[Row, InputSet, int]]:
         """Everything that pipelines have to make, in the order of rows."""
@@ -77,20 +88,25 @@ def make_plan(
     seed: int = 0,
     runs: int | None = None,
     masks: Path | None = None,
+    exports: bool = False,
+    skip_uncaptioned: bool = False,
 ) -> Plan:
     """Settle rows and inputs; nothing is made yet.
 
     Args:
         masks: folder with pictures of holes in a subfolder for each band, such as 10-20; None: holes are drawn.
+        exports: all inputs of the table are written, also those that no row reads.
+        skip_uncaptioned: leave pictures without a caption out where texts are read, instead of refusing.
 
     Raises:
-        UsageError: methods that do not fit, outputs or semantic maps that are missing, pictures that do not pair.
+        UsageError: methods that do not fit, outputs, semantic maps or captions that are missing, pictures that do not
+            pair.
     """
     rows = tuple(rows_of(table, participants))
     if len({pictures.name for pictures in data}) < len(data):
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
     runs = table.runs if runs is None else runs
-    sets = []
+    sets, notes = [], _note_options(participants)
     templates = {} if masks is None else {c.name: _templates(masks, c) for c in table.conditions}
     for pictures in data:
         _check_maps(table, pictures)
@@ -99,6 +115,9 @@ def make_plan(
         except ValueError as error:
             raise UsageError(error) from error
         indices = tuple(i for i in range(len(pictures)) if partners is None or i in partners)
+        if _reads_texts(table, rows, exports):
+            indices, left_out = _keep_captioned(table, pictures, indices, skip_uncaptioned)
+            notes += left_out
         for condition in table.conditions:
             for run in range(runs):
                 parts = [pictures.name] if len(data) > 1 else []
@@ -107,7 +126,7 @@ def make_plan(
                 key = "/".join(parts) or "all"
                 holes = templates.get(condition.name, ())
                 sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed, holes))
-    plan = Plan(table, rows, tuple(sets))
+    plan = Plan(table, rows, tuple(sets), notes=tuple(notes))
     for row in rows:
         if row.participant.kind == "outputs":
             folder = OutputFolder(row.participant.source, [s.key for s in sets])
@@ -124,6 +143,44 @@ def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:
     if not files:
         raise UsageError(f"--masks needs pictures of holes for the band {condition.name} in {folder}")
     return tuple(files)
+
+
+def _note_options(participants: Sequence[Participant]) -> list[str]:
+    """Say which additions to the networks' pictures are off."""
+    off = dict.fromkeys(name for participant in participants for name in plain_options(participant))
+    if not off:
+        return []
+    listed = " and ".join(f"{name}=0" for name in off)
+    return [
+        f"The networks' own pictures are measured, as in the thesis: {listed}. An option of a method says "
+        f"otherwise, such as --method NAME=MODEL?{next(iter(off))}=1."
+    ]
+
+
+def _reads_texts(table: Table, rows: Sequence[Row], exports: bool) -> bool:
+    spoken = [row.modalities or "" for row in rows] + (list(table.modalities) if exports else [])
+    return any("Te" in modalities.split("+") for modalities in spoken)
+
+
+def _keep_captioned(
+    table: Table, pictures: Pictures, indices: tuple[int, ...], skip: bool
+) -> tuple[tuple[int, ...], list[str]]:
+    """The pictures that have a caption, and a note on those that were left out. Raises UsageError without `skip`."""
+    missing = [index for index in indices if caption_of(pictures, index) is None]
+    if not missing:
+        return indices, []
+    names = [pictures.files[index].name for index in missing]
+    first = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    kept = tuple(index for index in indices if index not in missing)
+    if not skip or not kept:
+        advice = ", or say --skip-uncaptioned to leave them out of all rows" if kept else ""
+        raise UsageError(
+            f"table {table.name} reads texts, and {len(names)} of {len(indices)} pictures in {pictures.folder} have no "
+            f"caption: {first}. Name their texts with --captions FILE, write them as caption into "
+            f"{pictures.folder / 'metadata.jsonl'}{advice}"
+        )
+    note = f"{pictures.name}: {len(names)} pictures without a caption were left out, {len(kept)} are measured: {first}."
+    return kept, [note]
 
 
 def _check_maps(table: Table, pictures: Pictures) -> None:

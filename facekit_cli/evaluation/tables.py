@@ -58,6 +58,7 @@ class Table:
         task: what a method is asked for (`facekit.methods.Method.tasks`); "complexity" counts networks instead.
         metrics: names of `facekit_cli.evaluation.measures.METRICS`.
         conditions: each a set of inputs, and so a group of columns.
+        size: side of the pictures that the thesis tests on; what is taken where no method has a size of its own.
         pairing: how pictures get an exemplar: another one by chance, or the one of the nearest pose, both ways.
         modalities: for "edit", the configurations (a row each), of `MODALITIES` joined by +.
         classes: the semantic classes that "Se" shows; None: all.
@@ -72,6 +73,7 @@ class Table:
     task: Task | Literal["complexity"]
     metrics: tuple[str, ...]
     conditions: tuple[Condition, ...] = (Condition(),)
+    size: int = 256
     pairing: Pairing | None = None
     modalities: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
@@ -107,6 +109,7 @@ ABLATION = "Variants are models of their own: name one with --method for each."
 REAL_WORLD = "Pictures are taken as they are; give each collection as a --data folder of its own."
 SHOTS = "The thesis also averages over few-shot settings; here each trained model is a row of its own."
 
+RESTORED = 512  # side of the pictures of chapter 3; those of the other chapters have 256
 _EDIT_METRICS = ("fid", "u-ids", "lpips")
 _REAL = ("fid-reference", "niqe")
 
@@ -117,17 +120,23 @@ _TABLES = (
         "restore",
         ("fid", "u-ids", "p-ids", "fid-reference", "niqe", "psnr", "ssim"),
         DAMAGED,
+        size=RESTORED,
     ),
-    Table("3.2", "Blind restoration of real photos", "restore", _REAL, notes=(REAL_WORLD,)),
+    Table("3.2", "Blind restoration of real photos", "restore", _REAL, size=RESTORED, notes=(REAL_WORLD,)),
     Table(
         "3.3",
         "Ablation of the restoration framework, real photos",
         "restore",
         _REAL,
-        notes=(REAL_WORLD, ABLATION),
+        size=RESTORED,
+        notes=(
+            REAL_WORLD,
+            ABLATION,
+            "Rows (a) to (d) are what train.restorer writes with --ablation a to d.",
+        ),
     ),
-    Table("3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED),
-    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED),
+    Table("3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED, RESTORED),
+    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED, RESTORED),
     Table(
         "fig-4.4",
         "Few-shot inpainting by share of the hole",
@@ -244,6 +253,7 @@ _TABLES = (
         notes=(
             TEMPLATES,
             ABLATION,
+            "Rows A to E are what train.multimodal writes with --ablation a to e and --latent_warper.",
             "The thesis names no modalities; here the masked picture alone is given.",
         ),
     ),

@@ -1,20 +1,24 @@
-"""What a face detector sees before and after restoring: a section of the Restore tab (thesis section 3.4.1)."""
+"""What other programs see before and after restoring: a section of the Restore tab (thesis section 3.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from gradio.components.base import Component
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from facekit.faces import Face, ffhq_quad
+from facekit.images.photo import as_uint8
+from facekit.metrics import WeightsUnavailable
+from facekit.metrics.networks import emotion_recogniser
+from facekit.pipelines.downstream import Recogniser, draw_points, name_emotions
 from facekit_demo.common.candidates import Captioned, around_faces
-from facekit_demo.common.face_view import WorkingPhoto, find_faces
-from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
+from facekit_demo.common.face_view import WorkingPhoto, look_at
+from facekit_demo.common.running import ON_DEVICE, friendly, open_photo
 from facekit_demo.common.widgets import QUIET, step_gallery
 
-POINT, EDGE = (45, 212, 191), (15, 23, 42)
 FRAME = 480  # pixels; smaller crops are enlarged, so that points stay apart
 
 
@@ -29,24 +33,24 @@ def build_section(working: Component, picked: Component) -> None:
         "What a detector sees before and after", open=False, visible=False, elem_id="restore-detector"
     ) as section:
         gr.Markdown(
-            "Other programs (recognition, tracking, filters) begin with finding faces and five points on each.",
+            "Other programs (recognition, tracking, filters) begin with finding faces and five points on each; "
+            "some name emotions.",
             elem_classes="hint",
         )
         look = gr.Button("Look for the points", elem_id="restore-detect")
         words = gr.Markdown(elem_id="restore-detected")
-        gallery = step_gallery(columns=2)
+        gallery = step_gallery(columns=3)
 
     @friendly
     def compare(state: WorkingPhoto | None, path: str | None) -> list[Any]:
         if state is None or path is None:
             raise ValueError("restore a photo first")
-        restored = open_photo(path)
-        found = find_faces(restored)
-        shown = preview(restored).convert("RGB")
-        return [
-            seen_text(state.faces, found),
-            seen_pictures(state.shown, shown, state.faces, found, state.scale),
-        ]
+        seen = {"Before": state, "After": look_at(path)}
+        if state.original is not None:
+            seen["Original"] = look_at(state.original)
+        words = seen_text(seen["Before"].faces, seen["After"].faces)
+        sides = [(side.shown, side.faces, title) for title, side in seen.items()]
+        return ["\n\n".join([words, emotions_text(seen)]), seen_pictures(sides, state.scale)]
 
     look.click(compare, [working, picked], [words, gallery], **QUIET, **ON_DEVICE)
     picked.change(
@@ -54,27 +58,50 @@ def build_section(working: Component, picked: Component) -> None:
     )
 
 
-def seen_pictures(
-    before: Image.Image, after: Image.Image, faces: Sequence[Face], found: Sequence[Face], scale: float
-) -> Captioned:
-    """The same part of both screen copies, with the points on it. `scale`: pixels of a copy for one of the photo's."""
-    pictures = []
-    for picture, seen, title in ((before, faces, "Before"), (after, found, "After")):
-        shown = around_faces(picture, [*faces, *found], scale)
-        corner = _corner([*faces, *found], scale)
+def seen_pictures(sides: Sequence[tuple[Image.Image, Sequence[Face], str]], scale: float) -> Captioned:
+    """The same part of all screen copies, with the points of their faces on it (thesis Fig. 3.10).
+
+    Args:
+        sides: copy, faces and title of the photo before and after, and of the original where it is known.
+        scale: pixels of a copy for one of the photo's.
+    """
+    pictures: Captioned = []
+    everyone = [face for _, faces, _ in sides for face in faces]
+    corner = _corner(everyone, scale)
+    for picture, faces, title in sides:
+        shown = around_faces(picture, everyone, scale)
         larger = max(1.0, FRAME / max(shown.size))
         size = tuple(round(larger * side) for side in shown.size)
         shown = shown.resize(size, Image.Resampling.LANCZOS)
-        canvas = ImageDraw.Draw(shown)
-        for face in seen:
-            points = (face.landmarks * scale - corner + 0.5) * larger
-            eyes = np.hypot(*(points[1] - points[0]))
-            radius = float(np.clip(0.06 * eyes, 2, 8))
-            for x, y in points:
-                box = (x - radius, y - radius, x + radius, y + radius)
-                canvas.ellipse(box, fill=POINT, outline=EDGE, width=max(1, round(radius / 4)))
-        pictures.append((shown, f"{title}: {_faces(len(seen))}"))
+        points = [(face.landmarks * scale - corner + 0.5) * larger for face in faces]
+        pictures.append((draw_points(shown, points), f"{title}: {_faces(len(faces))}"))
     return pictures
+
+
+def emotions_text(seen: Mapping[str, WorkingPhoto], recogniser: Recogniser | None = None) -> str:
+    """The emotion of every face found before, in all photos (thesis section 3.4.2); or why there is none.
+
+    All photos show the same crop, placed by the points found before; where none were, by those of the last photo.
+
+    `recogniser`: as in `restored_emotions`; None is emotiefflib's, which is an extra.
+    """
+    found = list(seen.values())
+    faces = found[0].faces or found[-1].faces
+    if not faces:
+        return ""
+    try:
+        recogniser = recogniser or _load_recogniser()
+    except WeightsUnavailable as error:
+        return f"Emotions are not named here: {error}."
+    rows = [f"| Face | {' | '.join(seen)} |", "|---" * (len(seen) + 1) + "|"]
+    named = [name_emotions(as_uint8(open_photo(side.path).rgb), faces, recogniser) for side in found]
+    rows += [f"| {face.index} | {' | '.join(names)} |" for face, *names in zip(faces, *named, strict=True)]
+    return "\n".join(["Emotions that a recogniser names:", "", *rows])
+
+
+@cache
+def _load_recogniser() -> Recogniser:
+    return emotion_recogniser()
 
 
 def _corner(faces: Sequence[Face], scale: float) -> np.ndarray:

@@ -23,14 +23,19 @@ class WorkingPhoto:
         shown: a copy for the screen.
         scale: pixels of that copy for one of the photo's.
         faces: all faces found, left to right; `Face.index` is the number that people see.
-        damaged: it is a copy that was damaged here.
+        original: file of the undamaged photo, where this is a copy that was damaged here.
     """
 
     path: str
     shown: Image.Image
     scale: float
     faces: tuple[Face, ...]
-    damaged: bool = False
+    original: str | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it is a copy that was damaged here."""
+        return self.original is not None
 
     @property
     def restorable(self) -> list[int]:
@@ -38,11 +43,11 @@ class WorkingPhoto:
         return [face.index for face in self.faces if width_of(face) >= SMALLEST_RESTORED]
 
 
-def look_at(path: str | None, damaged: bool = False) -> WorkingPhoto:
-    """Open a photo and find its faces. Raises ValueError or OSError with advice."""
+def look_at(path: str | None, original: str | None = None) -> WorkingPhoto:
+    """Open a photo and find its faces; `original` as in `WorkingPhoto`. Raises ValueError or OSError with advice."""
     photo = open_photo(path)
     shown = preview(photo).convert("RGB")
-    return WorkingPhoto(path, shown, shown.width / photo.size[0], tuple(find_faces(photo)), damaged)
+    return WorkingPhoto(path, shown, shown.width / photo.size[0], tuple(find_faces(photo)), original)
 
 
 def find_faces(photo: Photo) -> list[Face]:

@@ -9,7 +9,7 @@ import gradio as gr
 from facekit.faces import Face
 from facekit.faces.selection import parse_selection
 from facekit.images.photo import Photo
-from facekit.pipelines.restore import FaceRestoreOutput
+from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
 from facekit_demo.common.candidates import (
     KEPT,
     MAX_CANDIDATES,
@@ -28,6 +28,7 @@ from facekit_demo.common.running import (
     friendly,
     load_pipeline,
     made_by,
+    model_source,
     on_gpu,
     open_photo,
     save_for_download,
@@ -62,7 +63,8 @@ def build_tab() -> None:
             result = CandidatePanel(
                 TASK,
                 "The face cut out upright, what the model imagines after each step of its search for the "
-                "person's style, and the restored face.",
+                "person's style, and the restored face. Of a photo that was damaged here also what it imagines "
+                "of the original, and the original.",
                 columns=3,
             )
             build_section(working, result.picked)
@@ -90,7 +92,7 @@ def build_tab() -> None:
         side = face_side(image, original.faces)
         copy = damage_photo(image, side, severity, preset, int(seed or 0))
         saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", result.download)
-        return looking(look_at(saved, damaged=True))
+        return looking(look_at(saved, original=path))
 
     opening = photo.upload(show_photo, photo, shown, **QUIET, **ON_DEVICE)
     opening.failure(lambda: [None, *looking(None)], None, [photo, *shown], **QUIET)
@@ -106,12 +108,20 @@ def _fidelity_slider() -> gr.Slider:
     return gr.Slider(
         0,
         1,
-        value=0.5,
+        value=_own_fidelity(),
         step=0.05,
         label="True to the photo",
         info="0: sharper, but more freely drawn. 1: shapes and colours stay as in the photo.",
         elem_id=f"{TASK}-fidelity",
     )
+
+
+def _own_fidelity() -> float:
+    """What the model's configuration says; 0, the network's own picture, where it cannot be read yet."""
+    try:
+        return FaceRestorePipeline.load_config(model_source(TASK)).get("fidelity", 0.0)
+    except OSError:
+        return 0.0
 
 
 def _further_settings() -> tuple[gr.Slider, gr.Number]:
@@ -162,7 +172,8 @@ def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePa
             raise ValueError("tick at least one face, then press Restore")
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
-        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress)
+        truth = None if state.original is None else open_photo(state.original)
+        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth)
         steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
         faces = (output.faces or [[]])[0]
         name = f"{Path(state.path).stem}-restored"
@@ -218,8 +229,14 @@ def _infer(
     count: int,
     seed: int,
     progress: gr.Progress | None = None,
+    truth: Photo | None = None,
 ) -> FaceRestoreOutput:
-    """Run the pipeline. `found`: the faces that are known already; without them they are sought."""
+    """Run the pipeline.
+
+    Args:
+        found: the faces that are known already; without them they are sought.
+        truth: the undamaged photo, where it was damaged here; with `progress`, whose pictures show it.
+    """
     if not 1 <= count <= MAX_CANDIDATES:
         raise ValueError(f"candidates must lie between 1 and {MAX_CANDIDATES}, got {count}")
     width, height = image.size
@@ -244,6 +261,7 @@ def _infer(
             num_images=int(count),
             generator=seeded(seed),
             return_aligned=progress is not None,
+            truth=truth,
             watermark=True,
             output_type="photo",
             callback_on_step_end=report,

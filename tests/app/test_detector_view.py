@@ -1,13 +1,18 @@
 """Points before and after restoring, without a browser."""
 
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from facekit.faces import Face
-from facekit_demo.common.detector_view import POINT, seen_pictures, seen_text
+from facekit.pipelines.downstream import POINT
+from facekit_demo.common.detector_view import emotions_text, seen_pictures, seen_text
+from facekit_demo.common.face_view import look_at
 
 LANDMARKS = np.array([[130.0, 100], [170, 100], [150, 120], [135, 140], [165, 140]])
 FACE = Face(0, (110, 80, 190, 160), 1.0, LANDMARKS)
@@ -31,7 +36,9 @@ def test_what_was_seen_is_said(before, after, words) -> None:
 
 def test_points_are_drawn_where_they_are() -> None:
     shown = Image.new("RGB", (400, 200), "white")
-    (before, said), (after, _) = seen_pictures(shown, shown, [FACE], [], 1.0)
+    sides = [(shown, [FACE], "Before"), (shown, [], "After"), (shown, [FACE], "Original")]
+    (before, said), (after, _), (original, told) = seen_pictures(sides, 1.0)
+    assert told == "Original: 1 face" and (np.asarray(original) == POINT).all(axis=2).any()
     assert said == "Before: 1 face" and before.size == after.size
     assert max(before.size) == 480
     marked = (np.asarray(before) == POINT).all(axis=2)
@@ -43,4 +50,33 @@ def test_points_are_drawn_where_they_are() -> None:
 
 def test_without_faces_both_pictures_are_shown_whole() -> None:
     shown = Image.new("RGB", (800, 600), "white")
-    assert [picture.size for picture, _ in seen_pictures(shown, shown, [], [], 1.0)] == [(800, 600)] * 2
+    sides = [(shown, [], "Before"), (shown, [], "After")]
+    assert [picture.size for picture, _ in seen_pictures(sides, 1.0)] == [(800, 600)] * 2
+
+
+@pytest.fixture
+def portrait(tmp_path: Path) -> str:
+    path = tmp_path / "portrait.png"
+    Image.fromarray(np.ascontiguousarray(data.astronaut()[:260, 110:370])).save(path)
+    return str(path)
+
+
+def test_emotions_stand_in_a_row_for_each_face(portrait: str) -> None:
+    crops = []
+
+    def recogniser(faces: list[np.ndarray]) -> list[str]:
+        crops.extend(faces)
+        return ["Happiness"] * len(faces)
+
+    photo = look_at(portrait)
+    text = emotions_text({"Before": photo, "After": photo, "Original": photo}, recogniser)
+    assert "| Face | Before | After | Original |" in text
+    assert "| 0 | Happiness | Happiness | Happiness |" in text
+    assert len(crops) == 3 and crops[0].shape == (224, 224, 3)
+    assert emotions_text({"Before": replace(photo, faces=()), "After": replace(photo, faces=())}) == ""
+
+
+@pytest.mark.skipif(find_spec("emotiefflib") is not None, reason="the extra is installed")
+def test_without_the_extra_it_says_what_would_bring_emotions(portrait: str) -> None:
+    photo = look_at(portrait)
+    assert "pip install 'facekit[emotion]'" in emotions_text({"Before": photo, "After": photo})

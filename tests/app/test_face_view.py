@@ -12,10 +12,10 @@ from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, num
 LANDMARKS = np.array([[30.0, 40], [70, 40], [50, 60], [35, 80], [65, 80]])
 
 
-def working(*boxes: tuple[float, float, float, float], damaged: bool = False) -> WorkingPhoto:
+def working(*boxes: tuple[float, float, float, float], original: str | None = None) -> WorkingPhoto:
     """A gray photo of 400 x 200 pixels, shown at half its size."""
     faces = tuple(Face(index, box, 1.0, LANDMARKS) for index, box in enumerate(boxes))
-    return WorkingPhoto("photo.png", Image.new("RGB", (200, 100), (90, 90, 90)), 0.5, faces, damaged)
+    return WorkingPhoto("photo.png", Image.new("RGB", (200, 100), (90, 90, 90)), 0.5, faces, original)
 
 
 LARGE, OTHER, TINY = (20, 40, 120, 160), (100, 50, 200, 170), (300, 20, 324, 50)
@@ -26,7 +26,7 @@ LARGE, OTHER, TINY = (20, 40, 120, 160), (100, 50, 200, 170), (300, 20, 324, 50)
     [
         (working(), "No face was found**, so there is nothing to restore. Try a photo"),
         (
-            working(damaged=True),
+            working(original="photo.png"),
             "damaged copy. **No face was found**, so there is nothing to restore. The damage",
         ),
         (working(LARGE), "One face was found."),

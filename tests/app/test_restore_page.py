@@ -121,6 +121,13 @@ def test_damage_and_the_way_back(visit, portrait, tmp_path) -> None:
     damaged_result = visitor.result(tmp_path)
     assert Path(damaged_result.filename).name == "portrait-damaged-restored.png"
     assert changed(Image.open(portrait), damaged_result).mean() > 0.9  # the whole photo was damaged
+    visitor.part("steps").locator("> button").click()
+    pictures = visitor.part("steps").locator("img")
+    pictures.nth(7).wait_for()
+    assert pictures.count() == 8  # before, four steps, what the original's own codes show, after, original
+    visitor.part("detector").locator("> button").click()
+    visitor.part("detect").click()
+    visitor.part("detector").get_by_text("Original: 1 face").first.wait_for()
 
     visitor.damage(1)
     visitor.part("download").wait_for(state="hidden")

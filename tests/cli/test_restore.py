@@ -5,17 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageFilter
 from skimage.data import astronaut
 
-from facekit import __version__
+from facekit import FaceRestorePipeline, __version__
 from facekit.faces import align_face, detect_faces
 from facekit.images.photo import Photo, as_float, load_image
-from facekit_cli.main import main
+from facekit.provenance import inspect
+from facekit_cli.looking import Look, notes_of
+from facekit_cli.main import build_parser, main
+from facekit_cli.restoring import load_restorer, restore
 from facekit_cli.results import save_picture
 from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
 
@@ -392,3 +397,109 @@ def test_identity_encoders_are_found_in_pipelines(work: Path, tmp_path: Path, mo
     assert json.loads(Path("r.json").read_text())["photos"][0]["similarities"] == given
     assert facekit(*line, "-o", "out3") == 0
     assert "similarities" not in json.loads(Path("r.json").read_text())["photos"][0]
+
+
+@pytest.fixture
+def damaged(work: Path) -> str:
+    """A blurred copy of photos/a.png, which is the truth."""
+    Path("damaged").mkdir()
+    with Image.open("photos/a.png") as image:
+        image.filter(ImageFilter.GaussianBlur(2)).save("damaged/a.png")
+    return "damaged/a.png"
+
+
+def test_strips_show_the_truths_own_inversion(damaged: str, model: str) -> None:
+    """Thesis Fig. 3.7."""
+    arguments = (damaged, "-o", "out", "--model", model, "--steps", 2)
+    assert facekit(*arguments, "--strip") == 0
+    assert settled("out") == ["a-faces/0-strip.png", "a.png"]
+    assert pixels("out/a-faces/0-strip.png").shape == (64, 4 * 64 + 3 * 4, 3)
+    assert facekit(*arguments, "--strip", "--save-faces", "--truth", "photos", "--overwrite") == 0
+    faces = {path.removeprefix("a-faces/0-").removesuffix(".png") for path in settled("out")[:-1]}
+    assert faces == {"before", "prompt-1", "prompt-2", "truth-prompt", "after", "truth", "strip"}
+    row = pixels("out/a-faces/0-strip.png")
+    order = ("before", "prompt-1", "prompt-2", "truth-prompt", "after", "truth")
+    for place, name in enumerate(order):
+        shown = row[:, place * 68 : place * 68 + 64]
+        np.testing.assert_array_equal(shown, pixels(f"out/a-faces/0-{name}.png"), err_msg=name)
+    assert inspect("out/a-faces/0-strip.png").metadata.kind == "generated"
+
+
+def test_landmarks_before_after_and_of_the_truth(
+    damaged: str, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    """Thesis Fig. 3.10."""
+    arguments = (damaged, "-o", "out", "--model", model, "--candidates", 2, "--json", "r.json")
+    assert facekit(*arguments, "--landmarks", "five-point", "--truth", "photos/a.png") == 0
+    assert settled("out") == ["a-1-faces/landmarks.png", "a-1.png", "a-2-faces/landmarks.png", "a-2.png"]
+    assert pixels("out/a-1-faces/landmarks.png").shape == (220, 3 * 200 + 2 * 4, 3)
+    (entry,) = json.loads(Path("r.json").read_text())["photos"]
+    found = entry["landmarks"]
+    assert found["detector"] == "five-point" and len(found["after"]) == 2
+    (face,) = detect_faces(pixels("photos/a.png"))
+    np.testing.assert_allclose(found["truth"], [face.landmarks], atol=0.06)
+    assert np.shape(found["before"]) == (1, 5, 2) and found["before"] != found["truth"]
+    assert "note: damaged/a.png: faces found by five-point: before 1, after" in capsys.readouterr().err
+
+
+def test_emotions_are_told(damaged: str, model: str) -> None:
+    """With a recogniser in place of emotiefflib's, whose weights are no part of the tests."""
+    args = build_parser().parse_args(["restore", damaged, "-o", "out", "--model", model, "--emotions"])
+    pipeline = load_restorer(args, torch.device("cpu"))
+    (restored,) = restore(pipeline, [damaged], [0], args)
+    look = Look(None, "mtcnn", None, lambda faces: [f"{face.mean():.0f}" for face in faces])
+    entry, pictures = look.compare(restored, Path(damaged), Path("photos/a.png"), None)
+    (told,) = entry["emotions"]
+    assert told.keys() == {"face", "before", "after", "truth"} and len(told["after"]) == 1 and not pictures
+    assert notes_of(entry) == [
+        f"emotion of face 0: before {told['before']}, after {told['after'][0]}, of the undamaged one {told['truth']}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--truth", "photos"], "--truth is shown by --save-faces, --strip, --landmarks and --emotions"),
+        (["--truth", "nowhere", "--strip"], "the undamaged photo nowhere does not exist"),
+        (["--landmarks", "five-point", "--scale", 2], "--scale enlarges the photo"),
+    ],
+)
+def test_looks_that_cannot_be_had_are_refused(
+    damaged: str, model: str, arguments: list, message: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert facekit(damaged, "-o", "out", "--model", model, *arguments) == 2
+    assert message in capsys.readouterr().err and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package"), [(["--emotions"], "emotiefflib"), (["--landmarks", "fan"], "face_alignment")]
+)
+def test_missing_extras_are_named(
+    damaged: str, model: str, arguments: list, package: str, capsys: pytest.CaptureFixture
+) -> None:
+    if find_spec(package) is not None:
+        pytest.skip("the extra is installed")
+    assert facekit(damaged, "-o", "out", "--model", model, *arguments) == 2
+    assert "pip install 'facekit[" in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_a_truth_of_another_size_fails_with_its_photo(
+    damaged: str, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    Image.new("RGB", (50, 60)).save("other.png")
+    arguments = ("-o", "out", "--model", model, "--strip", "--truth", "other.png")
+    assert facekit(damaged, *arguments) == 1
+    assert "other.png is 50x60 and the photo that was damaged 200x220" in capsys.readouterr().err
+
+
+def test_a_model_without_code_diffuser(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    """Thesis Table 3.3, (a)."""
+    parts = tiny_restore_pipeline(identity=False).components
+    FaceRestorePipeline(**parts | {"code_diffuser": None, "scheduler": None}).save_pretrained("without")
+    arguments = ("photos/a.png", "-o", "out", "--model", "without", "--json", "r.json")
+    assert facekit(*arguments, "--save-faces") == 0
+    assert "a-faces/0-prompt-1.png" in settled("out") and "a-faces/0-prompt-2.png" not in settled("out")
+    report = json.loads(Path("r.json").read_text())
+    assert (report["steps"], report["fidelity"]) == (0, 0.5), "the model's own"
+    assert facekit(*arguments, "--steps", 2, "--overwrite") == 2
+    assert "--steps 2: --steps is for the code diffuser" in capsys.readouterr().err

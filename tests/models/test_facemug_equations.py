@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from facekit.models.latent_warper import LatentWarper
+from facekit.models.layers.ablated_fusion import AdditionFusion, BanklessFusion, GatedFusion
 from facekit.models.layers.code_blocks import CodeModulationBlock
 from facekit.models.layers.linear import ConvLayer
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv
 from facekit.models.layers.noise import NoiseInjection
-from facekit.models.layers.style_fusion import StyleFusion
 from facekit.models.multimodal import MultimodalAggregation, ResidualBlock
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_directions import StyleDirections
@@ -201,7 +201,7 @@ def style_layer(
 
 
 def fusion(
-    block: StyleFusion,
+    block: torch.nn.Module,
     decoded: torch.Tensor,
     encoded: torch.Tensor,
     prior: torch.Tensor,
@@ -210,9 +210,17 @@ def fusion(
     def gate(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         return modulated(layer.conv, x, style) + layer.bias.view(1, -1, 1, 1)
 
+    # Table 6.6: (B) and (C).
+    if isinstance(block, AdditionFusion):
+        return decoded + encoded + prior
+    if isinstance(block, GatedFusion):
+        joined = torch.cat([decoded, encoded.expand_as(decoded), prior], 1)
+        return conv_layer(block.feature, joined) / (1 + torch.exp(-conv_layer(block.gate, joined)))
     # Eq. 6.7
     intermediate = (1 / (1 + torch.exp(-gate(block.gate, decoded))) + 1) * encoded
     intermediate = intermediate + leaky(gate(block.shift, decoded))
+    if isinstance(block, BanklessFusion):  # (E)
+        return intermediate
     # Eq. 6.8
     share = 1 / (1 + torch.exp(-gate(block.prior_gate, prior)))
     return share * prior + (1 - share) * intermediate
@@ -249,10 +257,13 @@ def refine(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("batch", [1, 2])
-def test_refinement(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("batch", "kind"), [(1, "style"), (2, "style"), (2, "add"), (2, "gated"), (2, "no_bank")]
+)
+def test_refinement(batch: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole model, and the ablations of Table 6.6 that change its blocks, in both of their forms."""
     torch.manual_seed(0)
-    network = stir(RefinementAutoEncoder(**TINY, in_channels=3, global_dim=5))
+    network = stir(RefinementAutoEncoder(**TINY, in_channels=3, global_dim=5, fusion=kind))
     prior = StyleGAN2Generator(**TINY | {"sample_size": 32}, num_mapping_layers=1).eval()
     features, codes = torch.randn(batch, 3, 16, 16), torch.randn(batch, 8, 6)
     bank = prior(w_plus=codes, noise="fixed", feature_layer="conv", stop_at=2).features

@@ -145,6 +145,30 @@ def test_one_encoding_serves_many_codes(networks: Networks) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("fusion", ["add", "gated", "no_bank"])
+def test_ablated_refiners_are_saved_and_say_what_they_are(
+    networks: Networks, tmp_path: Path, fusion: str
+) -> None:
+    """Thesis Table 6.6, (B), (C), (E)."""
+    aggregation, _, prior = networks
+    refiner = RefinementAutoEncoder(**REFINER, fusion=fusion).eval()
+    refiner.save_pretrained(tmp_path)
+    loaded = RefinementAutoEncoder.from_pretrained(tmp_path).eval()
+    assert loaded.config.fusion == fusion
+    features, codes = aggregation(**modalities()), torch.randn(2, 10, 16)
+    bank = prior(w_plus=codes, noise="fixed", stop_at=3, feature_layer="conv").features
+    expected = refiner(features, codes, bank, noise="fixed")
+    assert torch.equal(loaded(features, codes, bank, noise="fixed"), expected)
+    without = loaded(features, codes, [torch.zeros_like(x) for x in bank], noise="fixed")
+    assert torch.equal(without, expected) == (fusion == "no_bank")
+
+
+def test_another_fusion_is_refused() -> None:
+    with pytest.raises(ValueError, match="fusion is 'mean'; choose one of style, add, gated, no_bank"):
+        RefinementAutoEncoder(**REFINER, fusion="mean")
+
+
+@torch.inference_mode()
 def test_saved_loaded_and_half_precision(networks: Networks, tmp_path: Path) -> None:
     aggregation, refiner, prior = networks
     given, codes = modalities(), torch.randn(2, 10, 16)

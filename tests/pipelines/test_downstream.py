@@ -4,13 +4,14 @@ import importlib.util
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from skimage import data
 
 import facekit
 from facekit import restored_emotions, restored_landmarks
 from facekit.faces import Face
 from facekit.metrics.errors import WeightsUnavailable
+from facekit.pipelines.downstream import POINT, draw_points
 from tests.tiny.pipelines import tiny_restore_pipeline
 
 
@@ -52,6 +53,25 @@ def test_a_photo_without_faces_comes_back_with_the_pipelines_note(pipeline) -> N
         Image.new("RGB", (128, 128), "gray"), pipeline, lambda faces: pytest.fail("no face")
     )
     assert said.before == said.after == []
+
+
+def test_the_undamaged_photo_is_looked_at_too(photo, pipeline) -> None:
+    """Thesis Fig. 3.10."""
+    damaged = photo.filter(ImageFilter.GaussianBlur(2))
+    found = restored_landmarks(damaged, pipeline, truth=photo)
+    (wanted,), (seen,) = restored_landmarks(photo, pipeline).before, found.truth
+    assert np.array_equal(seen, wanted) and not np.array_equal(seen, found.before[0])
+    assert restored_landmarks(photo, pipeline).truth is None
+
+
+@pytest.mark.parametrize("count", [5, 68])
+def test_points_are_drawn_on_a_copy(count: int) -> None:
+    points = np.random.default_rng(0).uniform(20, 180, (count, 2))
+    picture = Image.new("RGB", (200, 200), "white")
+    drawn = np.asarray(draw_points(picture, [points]))
+    assert (np.asarray(picture) == 255).all()
+    hits = [(drawn[round(y), round(x)] == POINT).all() for x, y in points]
+    assert np.mean(hits) > 0.7, "few points hide behind the rim of another"
 
 
 def test_other_landmark_networks_take_part(photo, pipeline) -> None:

@@ -105,8 +105,13 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, config: Path, o
     assert bool(curve(tmp_path / "whole", "path_length")) == ("path.every" in options)
 
 
-def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
-    """Tables 5.3 to 5.5: what each is without, and that no two train the same network."""
+def test_every_ablation_differs_and_ends_with_a_pipeline_that_runs(
+    tmp_path: Path, config: Path, pictures: Path
+) -> None:
+    """Tables 5.3 to 5.5: what each is without, that no two train the same network, and that what is written fills."""
+    photo, other = (Image.open(pictures / f"0{i}.png").convert("RGB") for i in (0, 1))
+    hole = np.zeros((64, 64), bool)
+    hole[16:48, 16:48] = True
     options = {
         "max_steps": 2,
         "same_image_probability": 1,
@@ -121,8 +126,12 @@ def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
         assert all(torch.isfinite(value).all() for value in written[name].values())
         for letter, term in without.items():
             assert bool(curve(tmp_path / name, f"generator_{term}")) == (letter != name)
-        others = [other for other in written if other != name]
-        assert not any(same(written[name], written[other]) for other in others), name
+        others = [known for known in written if known != name]
+        assert not any(same(written[name], written[known]) for known in others), name
+        pipe = ExemplarInpaintPipeline.from_pretrained(tmp_path / name / "pipeline")
+        given = {"aligned": True, "generator": torch.Generator().manual_seed(0)}
+        filled = np.asarray(pipe(photo, hole, other, **given).images[0])
+        assert np.array_equal(filled[~hole], np.asarray(photo)[~hole]) and filled[hole].std() > 0
 
 
 def test_gradients_are_weighed_where_the_thesis_says(tmp_path: Path, config: Path) -> None:

@@ -153,6 +153,12 @@ def test_variants_of_the_thesis(tmp_path: Path, tiny_config: Path, options: list
     terms = json.loads((tmp_path / "run" / "curves.jsonl").read_text().splitlines()[0])
     assert ("loss_patch" in terms) == ("A" not in options)
     assert ("loss_projected" in terms) == ("B" not in options)
+    pipe = FaceInpaintPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    pipe.set_progress_bar_config(disable=True)
+    photo, hole = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64), bool)
+    hole[20:40, 20:40] = True
+    filled = np.asarray(pipe(photo, hole, aligned=True).images[0])
+    assert (filled[~hole] == 90).all() and (filled[hole] != 90).any()
 
 
 def test_thesis_forms_train_and_load(tmp_path: Path, tiny_config: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from facekit.models.latent_warper import LatentWarper
@@ -23,6 +24,7 @@ from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.multimodal.config import MultimodalConfig
 from train.multimodal.trainer import MultimodalTrainer
 
+OLD_REFINER = '"train.multimodal.ablation",\n    "AblatedRefiner"'
 train = partial(tiny_stages.run, MultimodalTrainer, MultimodalConfig)
 
 
@@ -199,9 +201,13 @@ def test_projected_codes_for_a_share(tmp_path: Path, config: Path) -> None:
     torch.testing.assert_close(batch["codes"], trainer.encoder(view))
 
 
-def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
-    """Table 6.6: no two of them train the same networks, and the written ones say what they are."""
+def test_every_ablation_differs_and_ends_with_a_pipeline_that_runs(
+    tmp_path: Path, config: Path, pictures: Path, guides: Path
+) -> None:
+    """Table 6.6: no two of them train the same networks, and the written ones load, edit and say what they are."""
+    LatentWarper(num_styles=6, style_dim=8, num_blocks=1).save_pretrained(tmp_path / "latent_warper")
     options = {
+        "latent_warper": str(tmp_path),
         "max_steps": 1,
         "same_image_probability": 0,
         "average.decay": 0,
@@ -214,10 +220,35 @@ def test_every_ablation_differs(tmp_path: Path, config: Path) -> None:
         assert all(torch.isfinite(value).all() for value in written[name].values())
         others = [other for other in written if other != name]
         assert not any(same(written[name], written[other]) for other in others), name
+        pipe = FaceEditPipeline.from_pretrained(tmp_path / name / "pipeline")
+        pipe.set_progress_bar_config(disable=True)
+        assert pipe.refiner.config.fusion == {"b": "add", "c": "gated", "e": "no_bank"}.get(name, "style")
+        given = {"aligned": True, "generator": torch.Generator().manual_seed(0), "output_type": "np"}
+        with Image.open(pictures / "00.png") as photo:
+            edited = pipe(photo.convert("RGB"), np.ones((64, 64), np.uint8), **given).images[0]
+        assert edited.std() > 0
     assert same(written["none"], train(config, tmp_path / "a", ablation="a", **options))
     fusion = {name: [key for key in written[name] if ".fusion." in key] for name in written}
     assert not fusion["b"] and not any("prior_gate" in key for key in fusion["e"])
+    shape = MULTIMODAL["refiner"] | {"skips": True}
+    with pytest.raises(ValueError, match="'gated', an ablation: say bank_start: false"):
+        train(config, tmp_path / "bank", ablation="c", bank_start=True, refiner=shape, **options)
     assert len(fusion["none"]) == len(fusion["d"]) > len(fusion["e"]) > 0
+
+
+def test_older_runs_of_ablations_are_written_anew(tmp_path: Path, config: Path) -> None:
+    """Their refiner was a class of the training package, which no pipeline loads; the same command mends the folder."""
+    LatentWarper(num_styles=6, style_dim=8, num_blocks=1).save_pretrained(tmp_path / "latent_warper")
+    options = {"max_steps": 1, "ablation": "b", "latent_warper": str(tmp_path)}
+    written, folder = train(config, tmp_path / "run", **options), tmp_path / "run" / "pipeline"
+    index, own = folder / "model_index.json", folder / "refiner" / "config.json"
+    index.write_text(index.read_text().replace('"facekit",\n    "RefinementAutoEncoder"', OLD_REFINER))
+    own.write_text(own.read_text().replace("RefinementAutoEncoder", "AblatedRefiner"))
+    with pytest.raises(ValueError, match=r"train\.multimodal\.ablation is not one of the libraries"):
+        FaceEditPipeline.from_pretrained(folder)
+    assert RefinementAutoEncoder.from_pretrained(folder / "refiner").config.fusion == "add"
+    assert same(train(config, tmp_path / "run", **options), written)
+    assert FaceEditPipeline.from_pretrained(folder).refiner.config.fusion == "add"
 
 
 def test_the_bank_of_the_style_codes(tmp_path: Path, config: Path) -> None:

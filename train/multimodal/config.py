@@ -21,7 +21,7 @@ from train.engine.stage import StageConfig
 
 # Thesis Table 6.6; "a" is the whole model.
 ABLATIONS = ("none", "a", "b", "c", "d", "e")
-# What stands in place of the style fusion blocks.
+# What stands in place of the style fusion blocks (`RefinementAutoEncoder.fusion`).
 FUSIONS = {"b": "add", "c": "gated", "e": "no_bank"}
 
 
@@ -65,7 +65,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
         bank_codes: the codes whose features the bank holds: "projected" (w^p, Algorithm 5) or "style" (those that the
             refiner gets, section 6.2.5).
         ablation: "b" to "e" of Table 6.6: addition in place of style fusion, gated convolutions in its place, codes of
-            the exemplar alone in the attribute loss, no feature bank.
+            the exemplar alone in the attribute loss, no feature bank. "a" is the whole model, as "none".
         learning_rate, betas: of Adam.
         lazy_rates: lower learning rates and betas by what the regulariser's own updates add (StyleGAN2, appendix B).
         guidance: group, see `train.data.modalities`.

@@ -10,7 +10,6 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from train.checks import check_form
 from train.data.modalities import ENCODER_CHANNELS
 from train.engine.stage import load_component
-from train.multimodal.ablation import AblatedRefiner
 from train.multimodal.config import FUSIONS, MultimodalConfig
 from train.starts.from_bank import start_from_bank
 from train.starts.quiet import quieten_styles
@@ -56,10 +55,9 @@ def build_networks(
         raise ValueError(
             f"a refiner of {options['sample_size']} pixels needs a prior as large; it has {prior.config.sample_size}"
         )
-    kind = RefinementAutoEncoder
     if config.ablation in FUSIONS:
-        kind, options = AblatedRefiner, {"fusion": FUSIONS[config.ablation]} | options
-    refiner = kind(**options)
+        options["fusion"] = FUSIONS[config.ablation]
+    refiner = RefinementAutoEncoder(**options)
     if config.init_from is not None:
         refiner, known = _continue_networks(config, aggregation, refiner, say)
         if config.bank_start:
@@ -84,7 +82,7 @@ def _continue_networks(
     The aggregation is filled in place.
     """
     source = str(config.init_from)
-    old = load_component(type(refiner), source, "refiner")
+    old = load_component(RefinementAutoEncoder, source, "refiner")
     check_form(old, config.form)
     learned = load_component(MultimodalAggregation, source, "aggregation")
     for ours, theirs, may in ((aggregation, learned, ()), (refiner, old, ("sample_size", "dropout"))):

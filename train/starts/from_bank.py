@@ -21,8 +21,13 @@ def start_from_bank(refiner: RefinementAutoEncoder, prior: StyleGAN2Generator, f
         prior: of the refiner's widths.
 
     Raises:
-        ValueError: the refiner has no `skips`.
+        ValueError: the refiner has no `skips`, or another fusion than the style fusion block.
     """
+    if refiner.config.fusion != "style":
+        raise ValueError(
+            "only style fusion blocks begin as readers of the prior's maps; the refiner's fusion is "
+            f"{refiner.config.fusion!r}, an ablation: say bank_start: false"
+        )
     if not refiner.config.skips:
         raise ValueError("only a refiner with skips begins as a reader of the prior's maps: say skips: true")
     dim = prior.config.style_dim
