@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,18 +118,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill the table; 0 when all went well, 1 when a method failed."""
-    from facekit_cli.evaluation.tables import TABLES, find_table
+    from facekit_cli.evaluation.registry import ENTRIES, Elsewhere, Figure, find_entry
 
     if args.list:
-        for table in TABLES.values():
-            print(f"{table.name:9} {table.title}")
+        for entry in ENTRIES.values():
+            elsewhere = f" ({entry.made_by})" if isinstance(entry, Elsewhere) else ""
+            print(f"{entry.name:9} {entry.title}{elsewhere}")
         return 0
     if args.table is None:
         raise UsageError("say which table, such as 3.1, or --list")
-    try:
-        table = find_table(args.table)
-    except ValueError as error:
-        raise UsageError(error) from error
+    table = find_entry(args.table)
+    if isinstance(table, Elsewhere):
+        raise UsageError(f"{table.name} is made by {table.made_by}")
+    if isinstance(table, Figure):
+        return import_module(table.module).draw(args)
     _check(args, table)
     if table.task == "complexity":
         return _count_networks(args, table)

@@ -271,11 +271,3 @@ _TABLES = (
 )
 
 TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
-
-
-def find_table(name: str) -> Table:
-    """The table of that name. Raises ValueError with those there are."""
-    wanted = name.strip().lower().removeprefix("table").removeprefix("-").strip()
-    if wanted not in TABLES:
-        raise ValueError(f"there is no table {name!r}; known are {', '.join(TABLES)}")
-    return TABLES[wanted]

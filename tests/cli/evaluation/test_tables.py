@@ -7,7 +7,8 @@ import pytest
 
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.participants import parse_participant, rows_of
-from facekit_cli.evaluation.tables import TABLES, find_table
+from facekit_cli.evaluation.registry import Elsewhere, find_entry
+from facekit_cli.evaluation.tables import TABLES
 from tests.helpers.evaluation import evaluate, read_report
 
 NAMES = (
@@ -30,9 +31,15 @@ ROWS = {"4.6": 5, "6.1": 4, "6.4": 3, "6.7": 1, "fig-6.14": 2}
 
 def test_all_tables_are_there() -> None:
     assert set(NAMES) == set(TABLES)
-    assert find_table("Table 3.1").name == "3.1"
-    with pytest.raises(ValueError, match=r"no table '9\.9'; known are 3\.1"):
-        find_table("9.9")
+    assert find_entry("Table 3.1").name == "3.1" and find_entry("Figure 4.4").name == "fig-4.4"
+    assert isinstance(find_entry("4.2"), Elsewhere)
+    with pytest.raises(UsageError, match=r"no table '9\.9'; known are 3\.1"):
+        find_entry("9.9")
+
+
+def test_what_another_command_makes_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("4.2") == 2
+    assert "facekit study" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if TABLES[name].task != "complexity"])
