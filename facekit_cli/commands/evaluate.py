@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
     )
     parser.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="METRIC",
+        help="columns, such as fid u-ids p-ids lpips (default: the table's)",
+    )
+    parser.add_argument(
         "--reference",
         type=file_name,
         metavar="FOLDER",
@@ -132,10 +139,26 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{table.name} is made by {table.made_by}")
     if isinstance(table, Figure):
         return import_module(table.module).draw(args)
+    if args.metrics is not None:
+        table = _with_metrics(table, args.metrics)
     _check(args, table)
     if table.task == "complexity":
         return _count_networks(args, table)
     return _evaluate(args, table)
+
+
+def _with_metrics(table: "Table", metrics: list[str]) -> "Table":
+    """A table with other columns. Raises UsageError for metrics that are unknown or that the table cannot have."""
+    from facekit_cli.evaluation.measures import METRICS
+
+    if table.task == "complexity":
+        raise UsageError(f"table {table.name} counts networks: it takes no --metrics")
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"--metrics knows no {name!r}; known are {', '.join(METRICS)}")
+        if name == "idd" and table.pairing is None:
+            raise UsageError(f"idd compares with the exemplar, and table {table.name} gives none")
+    return replace(table, metrics=tuple(dict.fromkeys(metrics)))
 
 
 def _check(args: argparse.Namespace, table: "Table") -> None:
@@ -170,7 +193,7 @@ def _count_networks(args: argparse.Namespace, table: "Table") -> int:
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
     from facekit_cli.evaluation.data import open_pictures, reference_files
-    from facekit_cli.evaluation.measures import Networks
+    from facekit_cli.evaluation.measures import METRICS, Networks
     from facekit_cli.evaluation.participants import parse_participant
     from facekit_cli.evaluation.plan import make_plan
 
@@ -178,7 +201,11 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
     participants = [parse_participant(text) for text in args.method]
     plan = make_plan(table, data, participants, seed=args.seed, runs=args.runs, masks=args.masks)
-    reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
+    reference = (
+        reference_files(args.reference, data)
+        if any(METRICS[name].reference for name in table.metrics)
+        else {}
+    )
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
     networks.check(table.metrics if args.output is not None else ())
@@ -239,7 +266,7 @@ def _make_report(
 ) -> "Report":
     from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit_cli.evaluation.report import Report
-    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TEMPLATES
+    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TABLES, TEMPLATES
 
     table = plan.table
     rows = [
@@ -258,6 +285,11 @@ def _make_report(
         notes.append(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
+    if args.metrics is not None:
+        own = ", ".join(METRICS[name].title for name in TABLES[table.name].metrics)
+        notes.append(f"Columns as asked for; the thesis has {own}.")
+    if table.data:
+        notes.append(f"The thesis measures {', '.join(table.data)}.")
     notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
     if args.masks is not None:
         notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")

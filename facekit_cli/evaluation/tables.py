@@ -55,6 +55,7 @@ class Table:
     Attributes:
         name: as the command takes it.
         title: what the thesis measures there.
+        data: the collections that the thesis measures it on.
         task: what a method is asked for (`facekit.methods.Method.tasks`); "complexity" counts networks instead.
         metrics: names of `facekit_cli.evaluation.measures.METRICS`.
         conditions: each a set of inputs, and so a group of columns.
@@ -72,6 +73,7 @@ class Table:
     task: Task | Literal["complexity"]
     metrics: tuple[str, ...]
     conditions: tuple[Condition, ...] = (Condition(),)
+    data: tuple[str, ...] = ()
     pairing: Pairing | None = None
     modalities: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
@@ -83,8 +85,8 @@ class Table:
     @property
     def additional(self) -> tuple[str, ...]:
         """Metrics of the columns that come after the thesis's own, see `ADDITIONAL`."""
-        brought = (name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
-        return tuple(dict.fromkeys(brought))
+        brought = dict.fromkeys(name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
+        return tuple(name for name in brought if name not in self.metrics)
 
 
 def _band(low: int) -> Condition:
@@ -107,6 +109,13 @@ ABLATION = "Variants are models of their own: name one with --method for each."
 REAL_WORLD = "Pictures are taken as they are; give each collection as a --data folder of its own."
 SHOTS = "The thesis also averages over few-shot settings; here each trained model is a row of its own."
 
+CELEBA_TEST = ("CelebA-Test",)
+REAL = ("LFW-Test", "CelebChild-Test", "WebPhoto-Test")
+SMALL = ("CHASE", "Shell", "Skull", "Anime", "Fauvism", "Moongate", "Cat", "Dog", "Pokemon", "Art")
+LARGE = ("CelebA-HQ", "FFHQ", "PSV", "Places365")
+FEW_SHOT = ("Shell", "Skull", "Anime", "Fauvism", "Moongate", "Cat", "Dog", "Art", "CelebA-HQ", "PSV")
+FACES = ("CelebA-HQ", "FFHQ")
+
 _EDIT_METRICS = ("fid", "u-ids", "lpips")
 _REAL = ("fid-reference", "niqe")
 
@@ -117,23 +126,37 @@ _TABLES = (
         "restore",
         ("fid", "u-ids", "p-ids", "fid-reference", "niqe", "psnr", "ssim"),
         DAMAGED,
+        data=CELEBA_TEST,
     ),
-    Table("3.2", "Blind restoration of real photos", "restore", _REAL, notes=(REAL_WORLD,)),
+    Table("3.2", "Blind restoration of real photos", "restore", _REAL, data=REAL, notes=(REAL_WORLD,)),
     Table(
         "3.3",
         "Ablation of the restoration framework, real photos",
         "restore",
         _REAL,
+        data=REAL,
         notes=(REAL_WORLD, ABLATION),
     ),
-    Table("3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED),
-    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED),
+    Table(
+        "3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED, data=CELEBA_TEST
+    ),
+    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED, data=CELEBA_TEST),
     Table(
         "fig-4.4",
-        "Few-shot inpainting by share of the hole",
+        "Inpainting of small collections by share of the hole: FID",
         "inpaint",
         ("fid",),
         MODERATE,
+        data=SMALL,
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "fig-4.5",
+        "Inpainting of small collections by share of the hole: LPIPS",
+        "inpaint",
+        ("lpips",),
+        MODERATE,
+        data=SMALL,
         notes=(TEMPLATES,),
     ),
     Table(
@@ -142,6 +165,7 @@ _TABLES = (
         "inpaint",
         ("fid", "lpips"),
         MODERATE,
+        data=LARGE,
         notes=(TEMPLATES,),
     ),
     Table(
@@ -150,17 +174,27 @@ _TABLES = (
         "inpaint",
         ("fid", "lpips"),
         MODERATE,
+        data=FEW_SHOT,
         mean=True,
         notes=(TEMPLATES, SHOTS),
     ),
     Table("4.4", "Complexity of inpainting networks", "complexity", ()),
-    Table("4.5", "Ablation of GRIG", "inpaint", ("fid",), HALF, notes=(TEMPLATES, ABLATION)),
+    Table(
+        "4.5",
+        "Ablation of GRIG",
+        "inpaint",
+        ("fid",),
+        HALF,
+        data=("CHASE", "Anime", "Dog", "Art", "CelebA-HQ", "PSV"),
+        notes=(TEMPLATES, ABLATION),
+    ),
     Table(
         "4.6",
         "GRIG by reasoning steps T",
         "inpaint",
         ("fid",),
         HALF,
+        data=("CHASE", "Anime", "Dog", "Art"),
         options=tuple((f"T = {t}", "num_inference_steps", t) for t in (1, 3, 5, 7, 9)),
         notes=(
             TEMPLATES,
@@ -173,6 +207,17 @@ _TABLES = (
         "exemplar",
         ("fid",),
         ALL_BANDS,
+        data=FACES,
+        pairing="random",
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "fig-5.4",
+        "Inpainting by exemplars against free-form inpainting, by share of the hole",
+        "exemplar",
+        ("fid", "u-ids", "p-ids"),
+        ALL_BANDS,
+        data=FACES,
         pairing="random",
         notes=(TEMPLATES,),
     ),
@@ -183,6 +228,7 @@ _TABLES = (
         "exemplar",
         ("fid", "u-ids", "p-ids"),
         FREE_FORM,
+        data=FACES,
         pairing="random",
         runs=5,
         notes=(ABLATION,),
@@ -193,6 +239,7 @@ _TABLES = (
         "exemplar",
         ("fid", "u-ids", "p-ids"),
         FREE_FORM,
+        data=FACES,
         pairing="random",
         runs=5,
         notes=(ABLATION,),
@@ -203,6 +250,7 @@ _TABLES = (
         "exemplar",
         ("idd",),
         ALL_BANDS,
+        data=("CelebA-HQ",),
         pairing="random",
         notes=(TEMPLATES, ABLATION),
     ),
@@ -212,6 +260,7 @@ _TABLES = (
         "exemplar",
         ("fid",),
         ALL_BANDS,
+        data=("CelebA-HQ",),
         pairing="pose",
         notes=(TEMPLATES,),
     ),
@@ -221,6 +270,7 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MIX,
+        data=("CelebA-HQ",),
         modalities=("Se+Te", "Se+Te+Ma", "Sk+Se+Te", "Sk+Se+Te+Ma"),
     ),
     Table(
@@ -229,17 +279,35 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MIX,
+        data=FACES,
         modalities=("Sk+Se", "Sk+Se+Ma"),
         classes=("skin", "hair"),
     ),
-    Table("6.4", "Editing by sketch", "edit", _EDIT_METRICS, MIX, modalities=("Sk", "Sk+Co", "Sk+Ma")),
-    Table("6.5", "Editing by semantic map", "edit", _EDIT_METRICS, MIX, modalities=("Se", "Se+Co", "Se+Ma")),
+    Table(
+        "6.4",
+        "Editing by sketch",
+        "edit",
+        _EDIT_METRICS,
+        MIX,
+        data=FACES,
+        modalities=("Sk", "Sk+Co", "Sk+Ma"),
+    ),
+    Table(
+        "6.5",
+        "Editing by semantic map",
+        "edit",
+        _EDIT_METRICS,
+        MIX,
+        data=FACES,
+        modalities=("Se", "Se+Co", "Se+Ma"),
+    ),
     Table(
         "6.6",
         "Ablation of FACEMUG's components",
         "edit",
         _EDIT_METRICS,
         HALF,
+        data=("FFHQ",),
         modalities=("Ma",),
         notes=(
             TEMPLATES,
@@ -253,6 +321,7 @@ _TABLES = (
         "edit",
         ("fid", "lpips"),
         MIX,
+        data=("CelebA-HQ",),
         pairing="pose",
         modalities=("Ex+Ma",),
         notes=("The thesis does not name the holes; here those of section 6.3.1.",),
@@ -263,6 +332,7 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MODERATE,
+        data=("FFHQ",),
         pairing="random",
         modalities=("Ex+Ma",),
         options=(("with warping", "align_pose", True), ("w/o warping", "align_pose", False)),

@@ -12,7 +12,8 @@ from facekit_cli.evaluation.tables import TABLES
 from tests.helpers.evaluation import evaluate, read_report
 
 NAMES = (
-    "3.1 3.2 3.3 3.4 3.5 4.3 4.4 4.5 4.6 fig-4.4 fig-4.8 5.1 5.2 5.3 5.4 5.5 fig-5.6 6.1 6.2 6.4 6.5 6.6 6.7 fig-6.14"
+    "3.1 3.2 3.3 3.4 3.5 4.3 4.4 4.5 4.6 fig-4.4 fig-4.5 fig-4.8 5.1 5.2 5.3 5.4 5.5 fig-5.4 fig-5.6 "
+    "6.1 6.2 6.4 6.5 6.6 6.7 fig-6.14"
 ).split()
 COLUMNS = {"3.1": 7, "3.2": 2, "3.4": 2, "4.3": 2, "fig-4.4": 6, "fig-4.8": 12, "5.1": 10, "5.3": 3, "6.1": 3}
 ADDITIONAL = {
@@ -73,6 +74,20 @@ def test_a_table_runs_and_is_written(
     assert lines[0][1:] == report["columns"] and len(lines) == 1 + len(report["rows"])
     assert (tmp_path / "table.md").read_text().startswith("# ")
     assert (tmp_path / "contact-sheet.png").is_file()
+
+
+def test_other_columns(
+    data: Path, tmp_path: Path, no_downloads: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("fig-4.5", "--data", data, "--method", "input", "--count", 2, "--output", tmp_path)
+    assert evaluate(*arguments, "--metrics", "psnr", "fid-lite0") == 0
+    report = read_report(tmp_path)
+    assert report["columns"][:2] == ["Fixed: PSNR ↑", "Fixed: FID (Lite0) ↓"] and len(report["columns"]) == 12
+    assert "Columns as asked for; the thesis has LPIPS." in report["notes"]
+    assert evaluate(*arguments, "--metrics", "sharpness") == 2
+    assert "knows no 'sharpness'; known are fid, fid-reference, u-ids" in capsys.readouterr().err
+    assert evaluate(*arguments, "--metrics", "idd") == 2  # there is no exemplar
+    assert evaluate("4.4", "--metrics", "fid", "--output", tmp_path) == 2
 
 
 def test_several_collections_and_runs(
