@@ -68,9 +68,8 @@ def _place(entry: Entry) -> tuple[int, bool, int]:
     return int(chapter), entry.name.startswith("fig-"), int(number)
 
 
-ENTRIES: dict[str, Entry] = {
-    entry.name: entry for entry in sorted((*TABLES.values(), *FIGURES, *ELSEWHERE), key=_place)
-}
+_ALL: tuple[Entry, ...] = (*TABLES.values(), *FIGURES, *ELSEWHERE)
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in sorted(_ALL, key=_place)}
 
 
 def find_entry(text: str) -> Entry:

@@ -1,6 +1,6 @@
 """What each table of the thesis measures: one entry of `TABLES` a table, read by all other modules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from facekit.methods import Input, Task
@@ -49,6 +49,25 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Models that differ in one option of their training: a method's source names them by `{name}`, a row for each.
+
+    Attributes:
+        name: what stands between the braces.
+        values: those of the thesis.
+        label: end of a row's label.
+        training: the option of `train.inpaint` that has the value.
+        call: the argument of the pipeline's call that must have it too; "": none.
+    """
+
+    name: str
+    values: tuple[int, ...]
+    label: str
+    training: str
+    call: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """One table or figure.
 
@@ -62,7 +81,8 @@ class Table:
         pairing: how pictures get an exemplar: another one by chance, or the one of the nearest pose, both ways.
         modalities: for "edit", the configurations (a row each), of `MODALITIES` joined by +.
         classes: the semantic classes that "Se" shows; None: all.
-        mean: columns are means over all conditions.
+        sweep: models of which each has a row.
+        mean: columns are means over all conditions, rows over the models of the sweep.
         runs: sets of inputs (seeds) whose results are averaged.
         options: call arguments that give a row of its own in addition, as (label, name, value).
         notes: what a reader must know; the thesis's own data sets, decisions where the thesis says nothing.
@@ -77,10 +97,16 @@ class Table:
     pairing: Pairing | None = None
     modalities: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
+    sweep: Sweep | None = None
     mean: bool = False
     runs: int = 1
     options: tuple[tuple[str, str, object], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether its numbers are also drawn, over the share of the hole."""
+        return len(self.conditions) > 1 and (self.mean or self.name.startswith("fig-"))
 
     @property
     def additional(self) -> tuple[str, ...]:
@@ -97,6 +123,9 @@ CENTRE = Condition("Fixed", hole="centre")
 MODERATE = (CENTRE, *map(_band, range(10, 60, 10)))  # the irregular templates end at 60%
 ALL_BANDS = (CENTRE, *map(_band, range(10, 100, 10)))
 HALF = (_band(50),)
+SHOTS = Sweep("shots", (5, 10, 30, 50), "{}-shot", "shots")
+# A model is asked for the steps that it was trained with.
+STEPS = Sweep("T", (1, 3, 5, 7, 9), "T = {}", "reasoning_steps", "num_inference_steps")
 DAMAGED = (Condition(damage="thesis"),)
 FREE_FORM = (Condition(hole="free-form"),)
 MIX = (Condition(hole="mix"),)
@@ -107,14 +136,29 @@ TEMPLATES = (
 )
 ABLATION = "Variants are models of their own: name one with --method for each."
 REAL_WORLD = "Pictures are taken as they are; give each collection as a --data folder of its own."
-SHOTS = "The thesis also averages over few-shot settings; here each trained model is a row of its own."
-
 CELEBA_TEST = ("CelebA-Test",)
 REAL = ("LFW-Test", "CelebChild-Test", "WebPhoto-Test")
 SMALL = ("CHASE", "Shell", "Skull", "Anime", "Fauvism", "Moongate", "Cat", "Dog", "Pokemon", "Art")
 LARGE = ("CelebA-HQ", "FFHQ", "PSV", "Places365")
-FEW_SHOT = ("Shell", "Skull", "Anime", "Fauvism", "Moongate", "Cat", "Dog", "Art", "CelebA-HQ", "PSV")
+# Of the few-shot settings: Figures 4.11 to 4.14, 4.15 to 4.18, and all of Table 4.3.
+FEW_SHOT_FIRST = ("Shell", "Skull", "Anime", "Fauvism", "Moongate")
+FEW_SHOT_SECOND = ("Cat", "Dog", "Art", "CelebA-HQ", "PSV")
+FEW_SHOT = FEW_SHOT_FIRST + FEW_SHOT_SECOND
 FACES = ("CelebA-HQ", "FFHQ")
+
+
+def _few_shot_figure(number: int, shots: int, data: tuple[str, ...]) -> Table:
+    return Table(
+        f"fig-4.{number}",
+        f"Inpainting by share of the hole, {shots}-shot: {', '.join(data)}",
+        "inpaint",
+        ("fid",),
+        MODERATE,
+        data=data,
+        sweep=replace(SHOTS, values=(shots,)),
+        notes=(TEMPLATES,),
+    )
+
 
 _EDIT_METRICS = ("fid", "u-ids", "lpips")
 _REAL = ("fid-reference", "niqe")
@@ -170,14 +214,17 @@ _TABLES = (
     ),
     Table(
         "4.3",
-        "Few-shot inpainting, mean over all shares",
+        "Few-shot inpainting, mean over all shares of the hole and numbers of shots",
         "inpaint",
         ("fid", "lpips"),
         MODERATE,
         data=FEW_SHOT,
+        sweep=SHOTS,
         mean=True,
-        notes=(TEMPLATES, SHOTS),
+        notes=(TEMPLATES,),
     ),
+    *(_few_shot_figure(11 + place, shots, FEW_SHOT_FIRST) for place, shots in enumerate(SHOTS.values)),
+    *(_few_shot_figure(15 + place, shots, FEW_SHOT_SECOND) for place, shots in enumerate(SHOTS.values)),
     Table("4.4", "Complexity of inpainting networks", "complexity", ()),
     Table(
         "4.5",
@@ -195,11 +242,8 @@ _TABLES = (
         ("fid",),
         HALF,
         data=("CHASE", "Anime", "Dog", "Art"),
-        options=tuple((f"T = {t}", "num_inference_steps", t) for t in (1, 3, 5, 7, 9)),
-        notes=(
-            TEMPLATES,
-            "The thesis trains a model for each T; one model asked for several T is another experiment.",
-        ),
+        sweep=STEPS,
+        notes=(TEMPLATES,),
     ),
     Table(
         "5.1",
