@@ -218,7 +218,8 @@ def _count_networks(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.evaluation.complexity import table as fill
     from facekit_cli.evaluation.participants import parse_participant
 
-    report = fill(table.name, [parse_participant(text) for text in args.method])
+    participants = [parse_participant(text) for text in args.method]
+    report = fill(table.name, participants, pick_device(args.device))
     report.details = {"facekit": __version__}
     return _save(report, args.output)
 
