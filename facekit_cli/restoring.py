@@ -39,7 +39,8 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         "--fidelity",
         type=float,
         metavar="F",
-        help="0 to 1: how much of the photo's coarse structure is kept (default: the pipeline's)",
+        help="0 to 1: how much of the photo's coarse structure is kept (default: the model's own; 0 is its network's "
+        "picture alone)",
     )
     parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
     parser.add_argument(
@@ -126,7 +127,7 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     model = args.model or starter("face-restore")
     pipeline = load_pipeline(FaceRestorePipeline, model, device, args.dtype, **components)
     try:
-        pipeline.scheduler.set_timesteps(args.steps)
+        pipeline.plan_steps(args.steps)
     except ValueError as error:
         raise UsageError(f"--steps {args.steps}: ", error) from error
     if not args.aligned:
@@ -164,11 +165,13 @@ def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None"
         for name in (*names, "save_faces", "identity", "seed", "dtype", "provenance")
     }
     if pipeline is not None:
-        defaults = inspect.signature(type(pipeline).__call__).parameters
-        for name in ("fidelity", "min_face_size"):
-            if settings[name] is None:
-                settings[name] = defaults[name].default
-        settings["steps"] = args.steps or len(pipeline.scheduler.timesteps)
+        if args.fidelity is None:
+            settings["fidelity"] = pipeline.config["fidelity"]
+        if args.min_face_size is None:
+            defaults = inspect.signature(type(pipeline).__call__).parameters
+            settings["min_face_size"] = defaults["min_face_size"].default
+        steps = pipeline.plan_steps(args.steps)
+        settings["steps"] = 0 if steps is None else len(steps.timesteps)
     return {"model": args.model or starter("face-restore")} | settings
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers.utils import BaseOutput
 
 from facekit.faces.detect import Detector, Face
-from facekit.faces.jobs import Background, plan_restoration
+from facekit.faces.jobs import Background, PhotoJob, plan_restoration
 from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
 from facekit.images.tensors import (
     OutputType,
@@ -36,6 +36,7 @@ from facekit.pipelines.base import (
     StepCallback,
     check_generators,
     check_known_faces,
+    draw_inversions,
     run_in_parts,
     split_generators,
 )
@@ -44,6 +45,9 @@ from facekit.schedulers import CodeDiffusionScheduler
 # The coarse structure that `fidelity` takes from the input: cells a side. Damage of the thesis' ranges leaves
 # it intact; at 32 cells, what 8-fold downsampling leaves of a 256-pixel face, noise came back with it (0.4 dB).
 FIDELITY_CELLS = 16
+WITHOUT_DIFFUSER = (
+    "{argument} is for the code diffuser, which this model does without: its style encoder's codes are used."
+)
 
 
 @dataclass
@@ -60,7 +64,11 @@ class FaceRestoreOutput(BaseOutput):
             saw them, `[S, S]`; else None.
         aligned_outputs: with `return_aligned`, the same faces restored; else None.
         style_prompts: with `return_aligned`, for every face of each entry of `images` the list of pictures that the
-            prior makes of the codes after each denoising step (thesis Fig. 3.7); else None.
+            prior makes of the codes after each denoising step (thesis Fig. 3.7); of a model without a code
+            diffuser the one of the style encoder's codes. Else None.
+        aligned_truths: with `truth`, the undamaged faces, as `aligned_inputs`; else None.
+        truth_prompts: with `truth`, for every face of each entry of `images` the picture that the prior makes of the
+            undamaged face's own codes (the ground truth's inversion of Fig. 3.7); else None.
         notes: remarks for the user, for example that no face was found.
     """
 
@@ -70,6 +78,8 @@ class FaceRestoreOutput(BaseOutput):
     aligned_inputs: list[Pictures] | None = None
     aligned_outputs: list[Pictures] | None = None
     style_prompts: list[list[Pictures]] | None = None
+    aligned_truths: list[Pictures] | None = None
+    truth_prompts: list[Pictures] | None = None
     notes: list[Note] = field(default_factory=list)
 
 
@@ -83,20 +93,26 @@ class FaceRestorePipeline(FacekitPipeline):
 
     Args:
         style_encoder: damaged face -> codes.
-        code_diffuser: predicts clean codes (or noise) from noisy ones.
-        scheduler: the denoising steps.
+        code_diffuser: predicts clean codes (or noise) from noisy ones. None: the restorer gets the style encoder's
+            codes as they are (thesis Table 3.3, a).
+        scheduler: the denoising steps; without `code_diffuser` there are none, and it may be None.
         prior: the StyleGAN2 generator.
         restorer: the restoration auto-encoder.
         identity_encoder: optional; with it the output says how similar each restored face is to the given one.
+        fidelity: default of the call's argument; saved with the model. The published method has none (0).
+
+    Raises:
+        ValueError: a code diffuser without scheduler, or a `fidelity` outside 0 to 1.
     """
 
     model_cpu_offload_seq = "style_encoder->code_diffuser->prior->restorer->identity_encoder"
-    _optional_components = ["identity_encoder"]  # noqa: RUF012  diffusers reads a plain list
+    # diffusers reads a plain list
+    _optional_components = ["identity_encoder", "code_diffuser", "scheduler"]  # noqa: RUF012
     _callback_tensor_inputs = ("latents", "style_codes")
 
     style_encoder: StyleEncoder
-    code_diffuser: CodeDiffuser
-    scheduler: CodeDiffusionScheduler
+    code_diffuser: CodeDiffuser | None
+    scheduler: CodeDiffusionScheduler | None
     prior: StyleGAN2Generator
     restorer: RestoreAutoEncoder
     identity_encoder: IdentityEncoder | None
@@ -104,13 +120,19 @@ class FaceRestorePipeline(FacekitPipeline):
     def __init__(
         self,
         style_encoder: StyleEncoder,
-        code_diffuser: CodeDiffuser,
-        scheduler: CodeDiffusionScheduler,
+        code_diffuser: CodeDiffuser | None,
+        scheduler: CodeDiffusionScheduler | None,
         prior: StyleGAN2Generator,
         restorer: RestoreAutoEncoder,
         identity_encoder: IdentityEncoder | None = None,
+        fidelity: float = 0.0,
     ) -> None:
         super().__init__()
+        if code_diffuser is not None and scheduler is None:
+            raise ValueError(
+                "a code diffuser needs the scheduler of its denoising steps: pass scheduler too."
+            )
+        check_fidelity(fidelity)
         self.register_modules(
             style_encoder=style_encoder,
             code_diffuser=code_diffuser,
@@ -119,13 +141,14 @@ class FaceRestorePipeline(FacekitPipeline):
             restorer=restorer,
             identity_encoder=identity_encoder,
         )
+        self.register_to_config(fidelity=fidelity)
         for network in (style_encoder, prior, restorer, identity_encoder):
             if isinstance(network, torch.nn.Module):
                 to_channels_last(network)
 
     def check_inputs(
         self,
-        fidelity: float,
+        fidelity: float | None,
         num_images: int,
         max_batch_size: int,
         min_face_size: float,
@@ -137,12 +160,8 @@ class FaceRestorePipeline(FacekitPipeline):
         Raises:
             ValueError: with the offending value and what would do.
         """
-        if not isinstance(fidelity, int | float) or not 0 <= fidelity <= 1:
-            what = (
-                "{argument} is {value!r}; it must lie between 0 (the network's picture) and 1 (the input's coarse "
-                "structure)."
-            )
-            raise Refusal("setting", what, argument=Argument("fidelity"), value=fidelity)
+        if fidelity is not None:
+            check_fidelity(fidelity)
         self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
         if not min_face_size >= 0:
             what = "{argument} is {value!r}; it must be a number of pixels, 0 or more."
@@ -155,7 +174,7 @@ class FaceRestorePipeline(FacekitPipeline):
         self,
         image: ImageInput | Sequence[ImageInput],
         *,
-        fidelity: float = 0.5,
+        fidelity: float | None = None,
         background: Background | None = None,
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
@@ -165,6 +184,7 @@ class FaceRestorePipeline(FacekitPipeline):
         num_images: int = 1,
         num_inference_steps: int | None = None,
         return_aligned: bool = False,
+        truth: ImageInput | Sequence[ImageInput] | None = None,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
         z: torch.Tensor | None = None,
@@ -191,17 +211,21 @@ class FaceRestorePipeline(FacekitPipeline):
             fidelity: share, 0 to 1, of the difference between input and restored face, averaged over 16 x 16 cells,
                 that is added back. At 0 the picture is the network's own; at 1 its coarse structure (place, shape,
                 shading and colour of the features) is the input's and the network gives the detail. As it
-                rises the result moves towards the input, and identity similarity with it.
-            num_inference_steps: denoising steps; None is the number the diffuser was trained with (4).
+                rises the result moves towards the input, and identity similarity with it. None: as the model's
+                configuration says (0, the thesis's I_out, for published weights; 0.5 for the bundled starter).
+            num_inference_steps: denoising steps; None is the number the diffuser was trained with (4). A model
+                without a code diffuser takes none.
             num_images: candidates for each photo, from different random codes.
             generator: source of all randomness; a list has one for each photo. Results for a seed depend
                 neither on the batch nor on the device.
             latents: starting codes x_T `[N, n, D]` instead of random ones, N = faces times `num_images`, in
-                the order photo, candidate, face.
+                the order photo, candidate, face. For models with a code diffuser alone.
             z: random style `[N, D]` of the restorer instead of a drawn one, in the same order.
             background: called with each photo's colours `[H, W, 3]` (own depth), returns them enlarged by one
                 factor; the faces are pasted into that.
             return_aligned: also return the aligned faces before and after, and the style prompts.
+            truth: with `return_aligned`, the undamaged photo, or one for each, where it is known: its faces are cut
+                where those of the damaged one lie, and returned with what the prior makes of their own codes.
             watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             max_batch_size: largest number of faces the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
@@ -230,9 +254,17 @@ class FaceRestorePipeline(FacekitPipeline):
         )
         device = self._execution_device
         self.interrupt = False
-        # Its steps are this call's own: other threads may ask for another number at the same time.
-        scheduler = copy.copy(self.scheduler)
-        scheduler.set_timesteps(num_inference_steps, device=device)
+        if latents is not None and self.code_diffuser is None:
+            raise Refusal("setting", WITHOUT_DIFFUSER, argument=Argument("latents"))
+        if truth is not None and not return_aligned:
+            raise Refusal(
+                "setting",
+                "{truth} is shown beside the aligned faces, which were not asked for",
+                "Pass {aligned} too",
+                truth=Argument("truth"),
+                aligned=Argument("return_aligned", True),
+            )
+        scheduler = self.plan_steps(num_inference_steps, device)
 
         # 2. Read the photos; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
@@ -252,6 +284,7 @@ class FaceRestorePipeline(FacekitPipeline):
             )
             for photo, found in zip(photos, check_known_faces(known_faces, len(photos)), strict=True)
         ]
+        truths = [] if truth is None else self._plan_truths(truth, jobs, aligned, max_pixels)
         inputs = [square.image for job in jobs for square in job.squares]
         order = SampleOrder.of([len(job.squares) for job in jobs], num_images)
         sources = order.sources
@@ -269,23 +302,24 @@ class FaceRestorePipeline(FacekitPipeline):
 
         restored: list[np.ndarray] = []
         prompts: list[list[np.ndarray]] = []
+        true_prompts: list[np.ndarray] = []
         similarities: list[float] = []
         if inputs:
             # 5. Encode the faces, each once
             damaged, _ = self.make_batch(jobs)
-            codes = run_in_parts(
-                lambda part: self.style_encoder(damaged[part]).float(), len(inputs), max_batch_size
-            )[sources]
+            codes = self._encode(damaged, max_batch_size)[sources]
 
-            # 6. Denoise codes under them
-            history = self._denoise(
-                scheduler,
-                latents * scheduler.init_noise_sigma,
-                codes,
-                generators,
-                callback_on_step_end,
-                callback_on_step_end_tensor_inputs,
-            )
+            # 6. Denoise codes under them; without a code diffuser they are the style prompts themselves
+            history = [codes]
+            if scheduler is not None:
+                history = self._denoise(
+                    scheduler,
+                    latents * scheduler.init_noise_sigma,
+                    codes,
+                    generators,
+                    callback_on_step_end,
+                    callback_on_step_end_tensor_inputs,
+                )
 
             # 7. Restore under the clean codes and the prior's features
             samples = damaged[sources]
@@ -295,7 +329,8 @@ class FaceRestorePipeline(FacekitPipeline):
                 max_batch_size,
             )
             self.check_finite(predicted, self.restorer.dtype)
-            result = keep_coarse_structure(predicted, samples, fidelity).clamp(-1, 1)
+            share = self.config["fidelity"] if fidelity is None else fidelity
+            result = keep_coarse_structure(predicted, samples, share).clamp(-1, 1)
 
             # 8. Measure how similar the faces are to the given ones
             identity = self.identity_encoder
@@ -309,6 +344,9 @@ class FaceRestorePipeline(FacekitPipeline):
                 ).tolist()
             if return_aligned:
                 prompts = [self._draw_prompts(step, max_batch_size) for step in history]
+            if truths:
+                true_codes = self._encode(self.make_batch(truths)[0], max_batch_size)
+                true_prompts = self._draw_prompts(true_codes, max_batch_size)
             tints = [tint for job in jobs for tint in job.tints]
             restored = to_pictures(result, [tints[source] for source in sources])
 
@@ -327,6 +365,13 @@ class FaceRestorePipeline(FacekitPipeline):
                     deliver_squares(pictures[part], output_type, jobs[photo].photo) for photo, part in results
                 ]
             extras["style_prompts"] = [steps[part] for _, part in results]
+        if truths:
+            shown = [square.image for job in truths for square in job.squares]
+            for name, pictures in (("aligned_truths", shown), ("truth_prompts", true_prompts)):
+                own = [pictures[source] for source in sources]
+                extras[name] = [
+                    deliver_squares(own[part], output_type, jobs[photo].photo) for photo, part in results
+                ]
         images = [jobs[photo].paste(restored[part], background, watermark) for photo, part in results]
         output = FaceRestoreOutput(
             images=deliver(images, output_type),
@@ -338,6 +383,59 @@ class FaceRestorePipeline(FacekitPipeline):
         # 10. Let go of the device
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
+
+    def plan_steps(
+        self, num_inference_steps: int | None, device: torch.device | str | None = None
+    ) -> CodeDiffusionScheduler | None:
+        """The denoising steps of one call; None for a model without a code diffuser.
+
+        Raises:
+            ValueError: more steps than the diffuser was trained with, or some for a model that takes none.
+        """
+        if self.code_diffuser is None:
+            if num_inference_steps is not None:
+                raise Refusal("setting", WITHOUT_DIFFUSER, argument=Argument("num_inference_steps"))
+            return None
+        # The call's own: other threads may ask for another number at the same time.
+        scheduler = copy.copy(self.scheduler)
+        scheduler.set_timesteps(num_inference_steps, device=device)
+        return scheduler
+
+    def _plan_truths(
+        self,
+        truth: ImageInput | Sequence[ImageInput],
+        jobs: list[PhotoJob],
+        aligned: bool,
+        max_pixels: int | None,
+    ) -> list[PhotoJob]:
+        """The undamaged photos, cut where the damaged ones' faces lie. Raises ValueError where they do not fit."""
+        truths = load_images(truth, max_pixels=max_pixels, name="truth")
+        if len(truths) != len(jobs):
+            raise ValueError(f"{len(truths)} truths for {len(jobs)} photos. Pass one for each.")
+        for photo, job in zip(truths, jobs, strict=True):
+            if photo.size != job.photo.size and not aligned:
+                (width, height), (own_width, own_height) = photo.size, job.photo.size
+                raise ValueError(
+                    f"{photo.name} is {width}x{height} and the photo that was damaged {own_width}x{own_height}. "
+                    "Pass the undamaged photo in the size of the damaged one."
+                )
+        return [
+            plan_restoration(
+                photo,
+                sample_size=self.restorer.config.sample_size,
+                aligned=aligned,
+                faces="all",
+                detector=None,
+                known_faces=job.faces,
+                min_face_size=0,
+                enlarges=False,
+            )
+            for photo, job in zip(truths, jobs, strict=True)
+        ]
+
+    def _encode(self, faces: torch.Tensor, max_batch_size: int) -> torch.Tensor:
+        """Faces `[N, 3, S, S]` -> codes `[N, n, D]` float32."""
+        return run_in_parts(lambda part: self.style_encoder(faces[part]).float(), len(faces), max_batch_size)
 
     def _denoise(
         self,
@@ -389,15 +487,17 @@ class FaceRestorePipeline(FacekitPipeline):
 
     def _draw_prompts(self, codes: torch.Tensor, max_batch_size: int) -> list[np.ndarray]:
         """Let the prior draw pictures of codes `[N, n, D]` at the restorer's size, with the prior's stored noise."""
-        size = self.restorer.config.sample_size
+        return draw_inversions(self.prior, codes, self.restorer.config.sample_size, max_batch_size)
 
-        def picture(part: slice) -> torch.Tensor:
-            image, _, _ = self.prior(
-                w_plus=codes[part].to(self.prior.dtype), noise="fixed", return_dict=False
-            )
-            return F.adaptive_avg_pool2d(image.float(), size)
 
-        return to_pictures(run_in_parts(picture, len(codes), max_batch_size))
+def check_fidelity(fidelity: float) -> None:
+    """Raise ValueError unless it is a share, 0 to 1."""
+    if not isinstance(fidelity, int | float) or not 0 <= fidelity <= 1:
+        what = (
+            "{argument} is {value!r}; it must lie between 0 (the network's picture) and 1 (the input's coarse "
+            "structure)."
+        )
+        raise Refusal("setting", what, argument=Argument("fidelity"), value=fidelity)
 
 
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:

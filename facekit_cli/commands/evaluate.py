@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facekit.hub.starters import starter
 from facekit.version import __version__
 from facekit_cli.arguments import file_name, file_path, hub_name, named_place, seed_number
 from facekit_cli.errors import UsageError
@@ -140,6 +141,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheet", type=int, default=8, metavar="N", help="lines of the contact sheet; 0: none"
     )
+    parser.add_argument(
+        "--curves",
+        nargs="+",
+        type=named_place,
+        default=[],
+        metavar="[NAME=]RUN",
+        help="folders of training runs, a line each in fig-4.23",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
@@ -208,7 +217,9 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
         return
     if not args.data:
         raise UsageError(f"table {table.name} needs pictures: --data FOLDER")
-    if args.output is not None and not args.method:
+    if args.curves:
+        raise UsageError(f"table {table.name} takes no --curves: they are for fig-4.23")
+    if args.output is not None and not args.method and not table.starter:
         raise UsageError("no method takes part; say --method input, or a model, or a folder of outputs")
 
 
@@ -234,7 +245,8 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     if args.train is not None and not _train(args, table, data):
         return 1
     collections = [pictures.name for pictures in data]
-    participants = [each for text in args.method for each in parse_participants(text, table, collections)]
+    methods = args.method or [starter(table.starter)] * bool(table.starter)
+    participants = [each for text in methods for each in parse_participants(text, table, collections)]
     plan = make_plan(table, data, participants, seed=args.seed, runs=args.runs, masks=args.masks)
     reference = (
         reference_files(args.reference, data)
@@ -304,8 +316,9 @@ def _fill_table(
     if args.sheet:
         from facekit_cli.evaluation.report import save_contact_sheet
 
-        lines = runner.sheet_lines(plan, pages, problems, args.sheet)
-        save_contact_sheet(lines, args.output / "contact-sheet.png")
+        lay = import_module(plan.table.sheet).lay if plan.table.sheet else runner.sheet_lines
+        name = "figure.png" if plan.table.sheet else "contact-sheet.png"
+        save_contact_sheet(lay(plan, pages, problems, args.sheet), args.output / name)
     code = _save(report, args.output)
     return 1 if problems.failed else code
 

@@ -41,8 +41,8 @@ def save_curves(graphs: Sequence[Graph], file: Path) -> bool:
     all_axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axes, graph in zip(all_axes, graphs, strict=False):
         for label, values in graph.lines.items():
-            known = [float("nan") if value is None else value for value in values]
-            axes.plot(list(graph.x), known, label=label, marker=".", lw=1)
+            known = [(x, value) for x, value in zip(graph.x, values, strict=True) if value is not None]
+            axes.plot(*zip(*known, strict=True), label=label, marker=".", lw=1)
         axes.set(title=graph.title, xlabel=graph.x_label, ylabel=graph.y_label)
         axes.tick_params("x", labelsize=7)
         axes.grid(alpha=0.3)

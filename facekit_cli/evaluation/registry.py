@@ -46,7 +46,27 @@ class Elsewhere:
 
 Entry = Table | Figure | Elsewhere
 
-FIGURES: tuple[Figure, ...] = ()
+_DRAWN = "facekit_cli.evaluation.figures"
+FIGURES = (
+    Figure(
+        "fig-3.8",
+        "FID of inverted images: denoised codes by step, and ground-truth codes",
+        f"{_DRAWN}.fig_3_8",
+    ),
+    Figure("fig-3.9", "Feature maps of SMART layers by dilation and aggregation", f"{_DRAWN}.fig_3_9"),
+    Figure("fig-4.22", "Inpainting after each reasoning step, and its residuals", f"{_DRAWN}.fig_4_22"),
+    Figure("fig-4.23", "FID by training iteration", f"{_DRAWN}.fig_4_23"),
+    Figure(
+        "fig-6.13",
+        "Inversions of exemplar and warped codes, and edits with and without the latent warper",
+        f"{_DRAWN}.fig_6_13",
+    ),
+    Figure(
+        "fig-6.21",
+        "Face frontalisation: identity similarity (CSIM) to the faces as they were",
+        f"{_DRAWN}.fig_6_21",
+    ),
+)
 
 _RANKING = "facekit study NAME=FOLDER NAME=FOLDER ... --kind ranking --count 20 --answers DIR"
 _CHOICE = "facekit study NAME=FOLDER NAME=FOLDER --kind 2afc --count 20 --answers DIR"
@@ -57,6 +77,16 @@ ELSEWHERE = (
         "fig-4.10",
         "User study of inpainting: how often each method comes first",
         f"{_RANKING}, then --summary",
+    ),
+    Elsewhere(
+        "fig-5.12",
+        "Filling after subsets of the exemplar's style codes",
+        "facekit exemplar PHOTO --mask MASK --exemplar FACE --exemplar-layers 4-13 --output DIR, once for each subset",
+    ),
+    Elsewhere(
+        "fig-5.15",
+        "Mixing the styles of two exemplars by crossover",
+        "facekit exemplar PHOTO --mask MASK --exemplar FACE --second-exemplar OTHER --sweep --output DIR",
     ),
     Elsewhere("6.3", "User study of multimodal editing: preferences", f"{_CHOICE}, then --summary"),
 )

@@ -1,6 +1,8 @@
 """What each table of the thesis measures: one entry of `TABLES` a table, read by all other modules."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, combinations
 from typing import Literal
 
 from facekit.methods import Input, Task
@@ -15,6 +17,9 @@ MODALITIES: dict[str, Input] = {
     "Co": "color",
     "Te": "prompt",
 }
+
+# The five of Fig. 6.12.
+FIVE = ("Sk", "Se", "Co", "Ex", "Te")
 
 # What a table has after the thesis's columns: what each metric brings along. These need no download.
 ADDITIONAL = {
@@ -85,6 +90,9 @@ class Table:
         mean: columns are means over all conditions, rows over the models of the sweep.
         runs: sets of inputs (seeds) whose results are averaged.
         options: call arguments that give a row of its own in addition, as (label, name, value).
+        starter: the model that takes part where no method is named; "": one must be named.
+        sheet: module whose `lay(plan, pages, problems, lines)` gives the lines of the picture, the figure then;
+            "": pictures of all rows side by side.
         notes: what a reader must know; the thesis's own data sets, decisions where the thesis says nothing.
     """
 
@@ -101,6 +109,8 @@ class Table:
     mean: bool = False
     runs: int = 1
     options: tuple[tuple[str, str, object], ...] = ()
+    starter: str = ""
+    sheet: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -113,6 +123,11 @@ class Table:
         """Metrics of the columns that come after the thesis's own, see `ADDITIONAL`."""
         brought = dict.fromkeys(name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
         return tuple(name for name in brought if name not in self.metrics)
+
+
+def subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """All subsets of names in their order, smaller ones first: 2^n of them."""
+    return chain.from_iterable(combinations(names, count) for count in range(len(names) + 1))
 
 
 def _band(low: int) -> Condition:
@@ -369,6 +384,21 @@ _TABLES = (
         pairing="pose",
         modalities=("Ex+Ma",),
         notes=("The thesis does not name the holes; here those of section 6.3.1.",),
+    ),
+    Table(
+        "fig-6.12",
+        "Editing by every subset of five modalities",
+        "edit",
+        ("lpips", "psnr"),
+        (CENTRE,),
+        pairing="pose",
+        modalities=tuple("+".join((*subset, "Ma")) for subset in subsets(FIVE)),
+        starter="face-edit",
+        sheet="facekit_cli.evaluation.figures.fig_6_12",
+        notes=(
+            "The thesis shows pictures alone; the numbers are distances to the undamaged ones. Sketch, map, colours "
+            "and words are of the picture itself, the exemplar is one of similar pose, and the hole is the fixed one.",
+        ),
     ),
     Table(
         "fig-6.14",

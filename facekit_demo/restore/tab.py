@@ -9,7 +9,7 @@ import gradio as gr
 from facekit.faces import Face
 from facekit.faces.selection import parse_selection
 from facekit.images.photo import Photo
-from facekit.pipelines.restore import FaceRestoreOutput
+from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
 from facekit_demo.common.candidates import (
     KEPT,
     MAX_CANDIDATES,
@@ -28,6 +28,7 @@ from facekit_demo.common.running import (
     friendly,
     load_pipeline,
     made_by,
+    model_source,
     on_gpu,
     open_photo,
     save_for_download,
@@ -106,12 +107,20 @@ def _fidelity_slider() -> gr.Slider:
     return gr.Slider(
         0,
         1,
-        value=0.5,
+        value=_own_fidelity(),
         step=0.05,
         label="True to the photo",
         info="0: sharper, but more freely drawn. 1: shapes and colours stay as in the photo.",
         elem_id=f"{TASK}-fidelity",
     )
+
+
+def _own_fidelity() -> float:
+    """What the model's configuration says; 0, the network's own picture, where it cannot be read yet."""
+    try:
+        return FaceRestorePipeline.load_config(model_source(TASK)).get("fidelity", 0.0)
+    except OSError:
+        return 0.0
 
 
 def _further_settings() -> tuple[gr.Slider, gr.Number]:

@@ -1,5 +1,6 @@
 """The restoration pipeline around tiny real networks: what it promises to callers."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,120 @@ def test_ablation_without_prior_features(portrait: np.ndarray) -> None:
     pipe.prior.register_forward_hook(lambda *args: ran.append(1))
     assert pipe(portrait, aligned=True).images[0].size == (256, 256)
     assert not ran
+
+
+@pytest.mark.parametrize("own", [0.0, 0.8])
+def test_the_models_own_fidelity_is_saved_and_used(tmp_path: Path, portrait: np.ndarray, own: float) -> None:
+    tiny_restore_pipeline(identity=False, fidelity=own).save_pretrained(tmp_path)
+    pipe = FaceRestorePipeline.from_pretrained(tmp_path)
+    pipe.set_progress_bar_config(disable=True)
+
+    def restored(**options: float) -> np.ndarray:
+        return pipe(portrait, aligned=True, generator=seed(), output_type="np", **options).images
+
+    np.testing.assert_array_equal(restored(), restored(fidelity=own))
+    assert not np.array_equal(restored(), restored(fidelity=0.4))
+
+
+def test_models_that_say_nothing_of_fidelity_give_the_networks_picture(
+    tmp_path: Path, portrait: np.ndarray
+) -> None:
+    """As converted published weights do: I_out = G(I_de, w^0, z, F^s), thesis section 3.2.1."""
+    pipe = tiny_restore_pipeline(identity=False)
+    pipe.save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    entries = json.loads(index.read_text())
+    del entries["fidelity"]
+    index.write_text(json.dumps(entries))
+    silent = FaceRestorePipeline.from_pretrained(tmp_path)
+    silent.set_progress_bar_config(disable=True)
+    got, wanted = (
+        p(portrait, aligned=True, generator=seed(), output_type="np", **o).images
+        for p, o in ((silent, {}), (pipe, {"fidelity": 0}))
+    )
+    np.testing.assert_array_equal(got, wanted)
+    with pytest.raises(ValueError, match="fidelity is 2"):
+        tiny_restore_pipeline(fidelity=2)
+
+
+def test_without_code_diffuser_the_encoders_codes_are_the_prompts(
+    pipe: FaceRestorePipeline, tmp_path: Path, portrait: np.ndarray
+) -> None:
+    """Thesis Table 3.3, (a)."""
+    parts = pipe.components | {"code_diffuser": None, "scheduler": None}
+    FaceRestorePipeline(**parts).save_pretrained(tmp_path)
+    without = FaceRestorePipeline.from_pretrained(tmp_path)
+    without.set_progress_bar_config(disable=True)
+    assert without.code_diffuser is without.scheduler is None
+    options = {"aligned": True, "output_type": "np", "return_aligned": True}
+    given, z = torch.zeros(1, 12, 16), torch.randn(1, 16, generator=seed(9))
+    output = without(portrait, z=z, generator=seed(), **options)
+
+    def replaced(pipe: Any, step: int, timestep: int, tensors: dict) -> dict:
+        return {"latents": tensors["style_codes"]}  # in place of what the diffuser makes
+
+    names = ("latents", "style_codes")
+    same = pipe(
+        portrait,
+        latents=given,
+        z=z,
+        generator=seed(),
+        num_inference_steps=1,
+        callback_on_step_end=replaced,
+        callback_on_step_end_tensor_inputs=names,
+        **options,
+    )
+    np.testing.assert_array_equal(output.style_prompts[0][0], same.style_prompts[0][0])
+    # The scheduler's own noise is drawn from the same generators before that of the networks.
+    np.testing.assert_allclose(output.images, same.images, atol=0.1)
+    assert not np.array_equal(output.images, pipe(portrait, z=z, generator=seed(), **options).images)
+    for settings in ({"num_inference_steps": 4}, {"latents": given}):
+        (name,) = settings
+        with pytest.raises(ValueError, match=f"{name} is for the code diffuser"):
+            without(portrait, aligned=True, **settings)
+    with pytest.raises(ValueError, match="pass scheduler"):
+        FaceRestorePipeline(**pipe.components | {"scheduler": None})
+
+
+def test_the_truths_own_inversion_stands_beside_the_prompts(
+    pipe: FaceRestorePipeline, couple: np.ndarray, two_faces: Any
+) -> None:
+    """Thesis Fig. 3.7: the prior's picture of the codes that the style encoder reads off the undamaged face."""
+    damaged = cv2.GaussianBlur(couple, (0, 0), 4)
+    output = pipe(
+        [damaged, damaged // 2],
+        truth=[couple, couple],
+        detector=two_faces,
+        num_images=2,
+        generator=seed(),
+        return_aligned=True,
+        output_type="pt",
+    )
+    assert len(output.truth_prompts) == len(output.aligned_truths) == 4
+    for truths, prompts in zip(output.aligned_truths, output.truth_prompts, strict=True):
+        assert len(truths) == len(prompts) == 2
+        with torch.no_grad():
+            codes = pipe.style_encoder(truths * 2 - 1)
+            drawn = pipe.prior(w_plus=codes, noise="fixed").image
+        wanted = torch.nn.functional.adaptive_avg_pool2d(drawn, 64).clamp(-1, 1) / 2 + 0.5
+        torch.testing.assert_close(prompts, wanted, atol=1e-2, rtol=1e-2)
+    plain = pipe(damaged, detector=two_faces, generator=seed(), return_aligned=True)
+    assert plain.truth_prompts is None and plain.aligned_truths is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "options", "message"),
+    [
+        (np.zeros((256, 256, 3), np.uint8), {"return_aligned": False}, "Pass return_aligned=True"),
+        ([np.zeros((256, 256, 3), np.uint8)] * 2, {}, "2 truths for 1 photos"),
+        (np.zeros((200, 256, 3), np.uint8), {}, "truth is 256x200 and the photo that was damaged 256x256"),
+    ],
+)
+def test_truths_that_do_not_fit_are_refused(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, truth: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipe(portrait, truth=truth, **{"return_aligned": True} | options)
 
 
 @pytest.mark.parametrize(

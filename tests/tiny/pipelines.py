@@ -22,8 +22,10 @@ def tiny_inpaint_pipeline() -> FaceInpaintPipeline:
     return pipeline
 
 
-def tiny_restore_pipeline(identity: bool = True, **restorer_options: object) -> FaceRestorePipeline:
-    """Faces of 64 pixels, a prior of 128, 12 codes."""
+def tiny_restore_pipeline(
+    identity: bool = True, fidelity: float = 0.5, **restorer_options: object
+) -> FaceRestorePipeline:
+    """Faces of 64 pixels, a prior of 128, 12 codes; of the same default `fidelity` as the starter."""
     torch.manual_seed(0)
     pipeline = FaceRestorePipeline(
         style_encoder=networks.tiny_style_encoder(12),
@@ -32,6 +34,7 @@ def tiny_restore_pipeline(identity: bool = True, **restorer_options: object) -> 
         prior=networks.tiny_prior(128),
         restorer=networks.tiny_restorer(**restorer_options),
         identity_encoder=networks.tiny_identity_encoder() if identity else None,
+        fidelity=fidelity,
     )
     wake(pipeline.prior, heads=0.05)
     wake(pipeline.restorer, heads=0.05)

@@ -4,8 +4,8 @@
         --prior runs/prior/pipeline --style_encoder runs/encoder/pipeline --code_diffuser runs/diffuser/pipeline \
         --output_dir runs/restorer
 
-Ends with a pipeline folder `OUTPUT_DIR/pipeline` that `FaceRestorePipeline.from_pretrained` loads (without the code
-diffuser, ablation a, with its components alone). The same command goes on where a run stopped.
+Ends with a pipeline folder `OUTPUT_DIR/pipeline` that `FaceRestorePipeline.from_pretrained` loads, whatever the
+ablation; with `--prompts false` with the restorer alone. The same command goes on where a run stopped.
 """
 
 from train.engine.config import read_config

@@ -38,7 +38,7 @@ class RestorerTrainer(Stage):
 
     def build(self) -> None:
         config = self.config
-        self.prior = self.style_encoder = self.code_diffuser = None
+        self.prior = self.style_encoder = self.code_diffuser = self.scheduler = None
         if config.prompts:
             self.prior = self.use(load_component(StyleGAN2Generator, config.prior, "prior"))
             self.style_encoder = self.use(load_component(StyleEncoder, config.style_encoder, "style_encoder"))
@@ -186,16 +186,14 @@ class RestorerTrainer(Stage):
         return None if self.config.validation.data is None else RestorerValidation(self)
 
     def write_networks(self, folder: Path) -> None:
-        parts = {
-            "style_encoder": self.style_encoder,
-            "prior": self.prior,
-            "restorer": self.copy_average(self.restorer),
-        }
-        if self.code_diffuser is None:
-            for name, part in parts.items():
-                if part is not None:
-                    part.save_pretrained(folder / name)
-        else:
-            FaceRestorePipeline(
-                **parts, code_diffuser=self.code_diffuser, scheduler=self.scheduler
-            ).save_pretrained(folder)
+        restorer = self.copy_average(self.restorer)
+        if not self.config.prompts:  # the rest comes with the next stage
+            restorer.save_pretrained(folder / "restorer")
+            return
+        FaceRestorePipeline(
+            style_encoder=self.style_encoder,
+            code_diffuser=self.code_diffuser,
+            scheduler=self.scheduler,
+            prior=self.prior,
+            restorer=restorer,
+        ).save_pretrained(folder)

@@ -97,6 +97,7 @@ RESTORE = Kind(
         "photo is a public-domain portrait by NASA."
     ),
     limits="Faces that lost nearly everything come back as a plausible face, which need not be the right one.",
+    options={"fidelity": 0.5},
 )
 
 INPAINT = Kind(
