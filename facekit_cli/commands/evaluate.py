@@ -242,7 +242,10 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
 
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
-    if args.train is not None and not _train(args, table, data):
+    device = pick_device(args.device)
+    networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
+    networks.check(table.metrics if args.output is not None else ())
+    if args.train is not None and not _train(args, table, data, device):
         return 1
     collections = [pictures.name for pictures in data]
     methods = args.method or ([starter(table.starter)] if table.starter else [])
@@ -253,9 +256,6 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
         if any(METRICS[name].reference for name in table.metrics)
         else {}
     )
-    device = pick_device(args.device)
-    networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
-    networks.check(table.metrics if args.output is not None else ())
     state = start_process(device.type == "cpu")
     device = state.device if state.num_processes > 1 else device
     try:
@@ -265,11 +265,17 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
             state.destroy_process_group()
 
 
-def _train(args: argparse.Namespace, table: "Table", data: "list[Pictures]") -> bool:
+def _train(args: argparse.Namespace, table: "Table", data: "list[Pictures]", device: "torch.device") -> bool:
     """Train what methods name and is not there; returns whether all is there now."""
+    from facekit_cli.evaluation.participants import parse_participants, rows_of, uses_sweep
     from facekit_cli.evaluation.training import plan_training, train
 
-    return train(plan_training(table, args.method, data, args.train, pick_device(args.device).type == "cpu"))
+    jobs = plan_training(table, args.method, data, args.train, device.type == "cpu")
+    # What else is wrong with the methods shows before hours of training.
+    collections = [pictures.name for pictures in data]
+    others = [text for text in args.method if not uses_sweep(text, table)]
+    rows_of(table, [each for text in others for each in parse_participants(text, table, collections)])
+    return train(jobs)
 
 
 def _fill_table(

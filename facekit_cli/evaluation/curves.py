@@ -40,13 +40,19 @@ def save_curves(graphs: Sequence[Graph], file: Path) -> bool:
     figure = Figure(figsize=(4.5 * across, 3.5 * down), layout="constrained")
     all_axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axes, graph in zip(all_axes, graphs, strict=False):
+        words = [x for x in graph.x if isinstance(x, str)]
+        places = range(len(words)) if words else graph.x
         for label, values in graph.lines.items():
-            known = [(x, value) for x, value in zip(graph.x, values, strict=True) if value is not None]
-            axes.plot(*zip(*known, strict=True), label=label, marker=".", lw=1)
+            known = [(x, value) for x, value in zip(places, values, strict=True) if value is not None]
+            if known:
+                axes.plot(*zip(*known, strict=True), label=label, marker=".", lw=1)
+        if words:
+            axes.set_xticks(places, words)
         axes.set(title=graph.title, xlabel=graph.x_label, ylabel=graph.y_label)
         axes.tick_params("x", labelsize=7)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        if axes.has_data():
+            axes.legend(fontsize=7)
     for axes in all_axes[len(graphs) :]:
         axes.set_axis_off()
     write_atomically(file, FigureCanvasAgg(figure).print_png)

@@ -123,6 +123,11 @@ def fields_of(text: str, table: Table) -> set[str]:
     return fields
 
 
+def uses_sweep(text: str, table: Table) -> bool:
+    """Whether a `--method` names a model for each value of the table's sweep. UsageError as of `fields_of`."""
+    return table.sweep is not None and table.sweep.name in fields_of(text, table)
+
+
 def fill_fields(text: str, table: Table, value: int | None, collection: str) -> str:
     """A `--method` with a value of the table's sweep and a collection's name for its names in braces."""
     head, mark, query = text.partition("?")
@@ -145,7 +150,7 @@ def parse_participants(text: str, table: Table, collections: Sequence[str]) -> l
         return [parse_participant(text)]
     found = []
     values: Sequence[int | None] = (None,)
-    if table.sweep is not None and table.sweep.name in fields:
+    if table.sweep is not None and uses_sweep(text, table):
         values = table.sweep.values
     for value in values:
         names = collections if "data" in fields else collections[:1]

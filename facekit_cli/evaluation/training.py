@@ -17,7 +17,7 @@ from typing import Any
 
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
-from facekit_cli.evaluation.participants import fields_of, fill_fields
+from facekit_cli.evaluation.participants import fields_of, fill_fields, uses_sweep
 from facekit_cli.evaluation.records import read_record
 from facekit_cli.evaluation.tables import Table
 
@@ -69,7 +69,7 @@ def plan_training(
         )
     options = _options(given, {"config", "data", "split", "output_dir", sweep.training})
     tree = find_source_tree()
-    texts = [text for text in methods if sweep.name in fields_of(text, table)]
+    texts = [text for text in methods if uses_sweep(text, table)]
     if not texts:
         raise UsageError(
             f"--train makes the models of {{{sweep.name}}}; say --method NAME=runs/{{{sweep.name}}}"

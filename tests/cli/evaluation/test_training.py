@@ -125,6 +125,17 @@ def test_the_measured_pictures_are_not_trained_on(data: Path, tmp_path: Path) ->
         plan_training(TABLES["4.3"], [f"a={tmp_path}/{{shots}}"], [alone], [CONFIG], cpu=True)
 
 
+def test_other_methods_are_refused_before_training(
+    collections: list[Pictures], models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("4.3", "--data", tmp_path / "Dog", "--train", CONFIG, "--output", tmp_path / "out")
+    ours = ("-m", f"GRIG={tmp_path}/runs/{{shots}}")
+    assert evaluate(*arguments, *ours, "-m", f"other={models['restore']}") == 2
+    said = capsys.readouterr()
+    assert "needs FaceInpaintPipeline" in said.err and "training 1" not in said.out
+    assert not (tmp_path / "runs").exists()
+
+
 PARENT = """
 import sys
 from pathlib import Path
