@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from facekit_cli.evaluation.tables import Table
 
 FEW = 2048  # numbers of the Inception features: the covariance of fewer pictures is singular
-HELP = "fill a table of the thesis"
-DESCRIPTION = "Make the inputs of a table, run methods on them, measure, and write the table."
+HELP = "fill a table or draw a figure of the thesis"
+DESCRIPTION = (
+    "Make the inputs of a table or figure, run methods on them, measure, and write the table, or the figure."
+)
 EXAMPLES = """\
 methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
   input                               the damaged picture itself
@@ -46,10 +48,14 @@ examples:
   facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
   facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
       --train train/configs/inpaint/thesis.yaml max_steps=400000
+  facekit evaluate fig-3.9 --data faces --output smart-maps
+  facekit evaluate fig-4.23 --curves T=1=runs/dog-T1 T=3=runs/dog-T3 --output fid
+  facekit evaluate fig-6.21 --data faces --identity models/vspbfr --method input --method face-edit --output frontal
   accelerate launch --num_processes 4 -m facekit_cli.evaluation 5.1 --data faces --method ours=exegan-256
       --output table-5.1
 
-The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output. The same command goes on
+The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output; of a figure figure.png and
+its numbers as a table. Figures are drawn from the bundled starter where no --method is named. The same command goes on
 where a run was stopped. --train needs a split train beside the pictures that are measured, and keeps each model in
 the folder that --method names. Where a measure's weights are missing its cells say "weights not available".
 FID (Lite0), KID (Lite0) and ImageNet distance come after the thesis's columns and need no download, only the package
@@ -126,7 +132,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "inception=FILE (default: the published Inception)",
     )
     parser.add_argument(
-        "--identity", type=hub_name, default="", metavar="MODEL", help="identity encoder of IDD"
+        "--identity", type=hub_name, default="", metavar="MODEL", help="identity encoder of IDD and CSIM"
     )
     parser.add_argument(
         "--landmarks", choices=("five-point", "fan"), default="five-point", help="detector of table 3.4"

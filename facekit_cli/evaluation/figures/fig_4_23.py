@@ -24,8 +24,8 @@ def draw(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{NAME} is drawn out of training runs: --curves NAME=RUN NAME=RUN, folders with curves.jsonl"
         )
-    if args.data or args.method:
-        raise UsageError(f"{NAME} takes no --data and no --method: runs are named by --curves")
+    if args.data or args.method or args.masks:
+        raise UsageError(f"{NAME} takes no --data, --method or --masks: runs are named by --curves")
     check_options(args, NAME)
     runs = dict(_open(text) for text in args.curves)
     if len(runs) < len(args.curves):

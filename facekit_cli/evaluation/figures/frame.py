@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import torch
 
 # Options of tables that figures do without.
-TABLES_ALONE = ("export_inputs", "runs", "metrics", "reference")
+TABLES_ALONE = ("export_inputs", "runs", "metrics", "reference", "values", "train")
 
 
 @dataclass(frozen=True)
@@ -294,9 +294,12 @@ def open_frame(args: argparse.Namespace, source: Source) -> Frame:
     """
     table = source.table
     check_options(args, table.name)
+    if args.curves:
+        raise UsageError(f"{table.name} takes no --curves: they are for fig-4.23")
+    if args.masks is not None and not any(condition.hole == "band" for condition in table.conditions):
+        raise UsageError(f"{table.name} takes no --masks: its holes are settled, or it has none")
     if len(args.data) != 1:
         raise UsageError(f"{table.name} needs the pictures of one folder: --data FOLDER")
-    pictures = open_pictures(args.data[0], args.split, args.size, args.count)
     participants = [parse_participant(text) for text in args.method or [starter(source.starter)]]
     for participant in participants:
         if participant.kind == "pipeline" and participant.pipeline != source.pipeline:
@@ -305,6 +308,7 @@ def open_frame(args: argparse.Namespace, source: Source) -> Frame:
             )
         if participant.kind != "pipeline" and not source.others:
             raise UsageError(f"{table.name} looks into a {source.pipeline}, and {participant.name} is none")
+    pictures = open_pictures(args.data[0], args.split, args.size, args.count)
     plan = make_plan(table, [pictures], participants, seed=args.seed, masks=args.masks)
     check_records(plan, args.output, _settings(args, plan), args.overwrite)
     device = pick_device(args.device)
