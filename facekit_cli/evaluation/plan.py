@@ -21,6 +21,7 @@ class InputSet:
 
     Attributes:
         key: its folder, such as "faces/10-20" or "all".
+        inner: the same within the collection, such as "10-20" or "all".
         indices: which pictures of the collection; those without an exemplar are left out, and where a row reads texts
             those without a caption may be.
         run: number of the seed.
@@ -28,6 +29,7 @@ class InputSet:
     """
 
     key: str
+    inner: str
     table: Table
     pictures: Pictures
     condition: Condition
@@ -120,19 +122,28 @@ def make_plan(
             notes += left_out
         for condition in table.conditions:
             for run in range(runs):
-                parts = [pictures.name] if len(data) > 1 else []
-                parts += [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
+                parts = [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
                 parts += [f"run-{run + 1}"] if runs > 1 else []
-                key = "/".join(parts) or "all"
+                inner = "/".join(parts) or "all"
+                key = "/".join([pictures.name, *parts]) if len(data) > 1 else inner
                 holes = templates.get(condition.name, ())
-                sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed, holes))
+                sets.append(
+                    InputSet(key, inner, table, pictures, condition, run, indices, partners, seed, holes)
+                )
     plan = Plan(table, rows, tuple(sets), notes=tuple(notes))
     for row in rows:
         if row.participant.kind == "outputs":
-            folder = OutputFolder(row.participant.source, [s.key for s in sets])
-            for s in sets:
-                plan.given[row.label, s.key] = folder.find(s.key, s.names)
+            for pictures in data:
+                plan.given.update(_outputs(row, [s for s in sets if s.pictures is pictures], len(data) > 1))
     return plan
+
+
+def _outputs(row: Row, sets: Sequence[InputSet], several_data: bool) -> dict[tuple[str, str], list[Path]]:
+    """The files of a folder of outputs for the sets of one collection; a folder of its own holds no others."""
+    own = bool(row.participant.places) or not several_data
+    source = row.participant.at(sets[0].pictures.name).source
+    folder = OutputFolder(source, [s.inner if own else s.key for s in sets], own)
+    return {(row.label, s.key): folder.find(s.inner if own else s.key, s.names) for s in sets}
 
 
 def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:

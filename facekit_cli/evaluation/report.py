@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -94,12 +95,24 @@ class Report:
             json.dumps(content | {"notes": list(self.notes)} | self.details, indent=2, allow_nan=False) + "\n"
         )
 
-    def save(self, folder: Path) -> list[Path]:
-        """Write `table.md`, `table.csv` and `table.json`; returns their paths."""
-        texts = {"table.md": self.markdown(), "table.csv": self.csv(), "table.json": self.json()}
+    def save(self, folder: Path, stem: str = "table") -> list[Path]:
+        """Write `table.md`, `table.csv` and `table.json`, or with another stem; returns their paths."""
+        texts = {f"{stem}.md": self.markdown(), f"{stem}.csv": self.csv(), f"{stem}.json": self.json()}
         for name, text in texts.items():
             write_atomically(folder / name, methodcaller("write", text.encode()))
         return [folder / name for name in texts]
+
+
+def publish(report: Report, folder: Path) -> int:
+    """Write a table, print it, and return the exit code: 1 where it could not be written."""
+    try:
+        paths = report.save(folder)
+    except OSError as error:
+        print(f"the table could not be written: {error}", file=sys.stderr)
+        return 1
+    print(report.markdown())
+    print("written: " + ", ".join(str(path) for path in paths))
+    return 0
 
 
 def _plain(value: float | None) -> float | str | None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from facekit.provenance import inspect
 from facekit_cli.main import main
 from tests.helpers.masks import box_mask
 from tests.tiny.networks import tiny_text_guide
@@ -84,6 +85,29 @@ def test_photos_are_edited_and_the_rest_kept(work: Path, model: str, capsys: pyt
     arguments = ("photos/a.png", "--model", model, "--output", "again", "--script", "sessions/a.zip")
     assert facekit(*arguments) == 0
     np.testing.assert_array_equal(pixels("again/a.png"), pixels("out/a-1.png"))
+
+
+def test_what_the_codes_hold_is_written_beside_the_results(work: Path, model: str) -> None:
+    common = ("photos/a.png", "--model", model, "--save-faces", "--seed", 3)
+    arguments = ("--mask", "mask.png", "--exemplar", "star.png", "--candidates", 2)
+    assert facekit(*common, *arguments, "--output", "out") == 0
+    written = [f"0-{name}.png" for name in ("edited", "exemplar", "projected", "warped")]
+    for number in (1, 2):
+        assert sorted(file.name for file in Path(f"out/a-{number}-faces").iterdir()) == written
+    assert pixels("out/a-1-faces/0-warped.png").shape == (64, 64, 3)
+    assert inspect(f"out/a-1-faces/{written[0]}").metadata.kind == "generated"
+    # Of a script: what its last edit left, of the candidate that it took.
+    edits = [
+        {"mask": "mask.png", "exemplar": "self", "seed": 1},
+        {"mask": "mask.png", "num_images": 2, "choice": 1, "seed": 2},
+    ]
+    Path("script.json").write_text(json.dumps({"edits": edits}))
+    assert facekit(*common[:-2], "--script", "script.json", "--output", "scripted") == 0
+    names = sorted(file.name for file in Path("scripted/a-faces").iterdir())
+    assert names == ["0-edited.png", "0-projected.png", "0-warped.png"]
+    Path("in-the-way").mkdir()
+    Path("in-the-way/a-faces").touch()
+    assert facekit(*common, "--mask", "mask.png", "--output", "in-the-way") == 2
 
 
 def test_a_script_does_its_edits_one_after_another(work: Path, model: str) -> None:

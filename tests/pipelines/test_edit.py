@@ -142,7 +142,7 @@ def test_the_edit_follows_equations_6_1_to_6_3(pipe: FaceEditPipeline) -> None:
     layer = np.zeros((64, 64, 4), dtype=np.uint8)
     layer[40:45, 10:20] = (51, 102, 255, 255)
     photo = (known + 1) / 2
-    result = pipe(
+    output = pipe(
         photo,
         hole,
         sketch=strokes,
@@ -153,9 +153,16 @@ def test_the_edit_follows_equations_6_1_to_6_3(pipe: FaceEditPipeline) -> None:
         aligned=True,
         noise="fixed",
         output_type="pt",
-    ).images
-    torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
-    assert torch.equal(result * (1 - hole), photo * (1 - hole))
+        return_inversions=True,
+    )
+    torch.testing.assert_close(output.images, expected, rtol=0, atol=1e-5)
+    assert torch.equal(output.images * (1 - hole), photo * (1 - hole))
+    # Fig. 6.13: what the prior makes of w^p, w^e, w_hat and w*.
+    of = {"projected": projected, "exemplar": style, "warped": turned, "edited": codes}
+    assert list(output.inversions) == list(of)
+    for name, w_plus in of.items():
+        picture = ((pipe.prior(w_plus=w_plus, noise="fixed").image + 1) / 2).clamp(0, 1)
+        torch.testing.assert_close(output.inversions[name][0], picture, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -188,6 +195,39 @@ def test_pose_is_taken_from_a_face_or_from_a_face_and_its_mirror_image(
     expected = [warp(shown, own), warp(0.5 * own + 0.5 * mirrored, own), warp(own, shown), own]
     for found, wanted in zip(seen, expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=2e-5)
+
+
+def test_inversions_come_for_every_candidate_and_change_nothing(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray, drawn: dict[str, dict[str, Any]]
+) -> None:
+    options = {"aligned": True, "noise": "none", "num_images": 2, "attributes": {"smile": 1.0}}
+    options |= drawn["exemplar"] | {"generator": seed(), "return_inversions": True}
+    output = pipe(portrait, eyes, **options, output_type="pt")
+    assert list(output.inversions) == ["projected", "exemplar", "warped", "edited"]
+    assert all(len(shown) == len(output.images) == 2 for shown in output.inversions.values())
+
+    assert all(shown[0].shape == (1, 3, 64, 64) for shown in output.inversions.values())
+    assert torch.equal(output.inversions["projected"][0], output.inversions["projected"][1])
+    assert not torch.equal(output.inversions["edited"][0], output.inversions["edited"][1])  # by their variety
+
+    plainly = pipe(portrait, eyes, **options | {"return_inversions": False, "generator": seed()})
+    assert plainly.inversions is None
+    pictures = pipe(portrait, eyes, **options | {"generator": seed()})
+    assert np.array_equal(np.asarray(pictures.images[0]), np.asarray(plainly.images[0]))
+    assert pictures.inversions["warped"][0][0].size == (64, 64)
+
+
+def test_inversions_show_only_what_an_edit_had(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    def names(mask: np.ndarray = eyes, **options: Any) -> list[str]:
+        given = {"aligned": True, "return_inversions": True} | options
+        return list(pipe(portrait, mask, **given).inversions)
+
+    assert names() == ["projected", "edited"]
+    assert names(exemplar="self", align_pose=False) == ["projected", "exemplar", "edited"]
+    assert names(pose_from="front") == ["projected", "warped", "edited"]
+    assert names(np.zeros_like(eyes), aligned=False) == []
 
 
 def test_an_empty_mask_leaves_the_photo_and_says_so(

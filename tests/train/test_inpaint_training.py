@@ -78,9 +78,20 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, tiny_config: Pa
     other = train(tiny_config, tmp_path / "other", "--max_steps", "4", "--seed", "1")
     assert not same(whole, other), "the comparison below would hold for any two runs"
     train(tiny_config, tmp_path / "parts", "--max_steps", "2")
+    first = json.loads((tmp_path / "parts/pipeline/training.json").read_text())
     parts = train(tiny_config, tmp_path / "parts", "--max_steps", "4")
     assert same(whole, parts)
+    record = json.loads((tmp_path / "parts/pipeline/training.json").read_text())
+    assert record["stage"] == "train.inpaint" and (first["steps"], record["steps"]) == (2, 4)
+    assert record["pictures"] == 4 * record["batch_size"] and record["minutes"] > first["minutes"] > 0
+    assert record["complete"] and record["device"] and record["processes"] == 1
     assert curve(tmp_path / "parts", "loss_patch") == curve(tmp_path / "whole", "loss_patch")
+
+
+def test_a_run_out_of_its_minutes_is_not_complete(tmp_path: Path, tiny_config: Path) -> None:
+    train(tiny_config, tmp_path, "--max_steps", "1000", "--max_minutes", "1e-6")
+    record = json.loads((tmp_path / "pipeline/training.json").read_text())
+    assert record["steps"] == 1 and not record["complete"]
 
 
 def test_finished_checkpoints_are_not_overwritten_unasked(tmp_path: Path, tiny_config: Path) -> None:

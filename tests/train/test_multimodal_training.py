@@ -88,6 +88,7 @@ def test_learns_and_writes_networks(tmp_path: Path, config: Path, pictures: Path
         "style_encoder",
         "prior",
         "discriminator",
+        "training.json",
     }
     assert same(tiny_stages.weights(output / "best"), tiny_stages.weights(folder))
     assert (output / "samples" / "train-000000012.png").is_file()

@@ -15,6 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from tqdm.auto import tqdm
 
 from facekit.images.files import why_not_writable
+from facekit.metrics.speed import describe_device
 from train.engine.checkpoints import Checkpoints, find_checkpoints, write_folder
 from train.engine.curves import Curves
 from train.engine.groups import fill_groups
@@ -243,6 +244,26 @@ class Run:
     def is_time(self, every: int) -> bool:
         """Whether something done every `every` steps, and after the last one, is due; 0 means never."""
         return every > 0 and (self.step % every == 0 or self.step == self.config.max_steps)
+
+    def describe(self) -> dict[str, Any]:
+        """How the networks came about so far, restarts included: `training.json` beside them.
+
+        Returns:
+            `stage`, such as "train.inpaint"; `steps` and `pictures` seen; `minutes` of training; `batch_size` of a
+            step over all processes; `processes`, `device`, `mixed_precision`; `complete`: no step is left.
+        """
+        config = self.config
+        return {
+            "stage": type(config).__module__.rpartition(".")[0],
+            "steps": self.step,
+            "pictures": self.samples_seen,
+            "minutes": round(self.minutes, 3),
+            "batch_size": self.samples_per_step,
+            "processes": self.accelerator.num_processes,
+            "device": describe_device(self.accelerator.device),
+            "mixed_precision": config.mixed_precision,
+            "complete": self.step >= config.max_steps or _is_over(self.minutes, config.total_minutes),
+        }
 
     # Curves
 

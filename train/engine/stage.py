@@ -8,6 +8,7 @@ import facekit  # noqa: F401  first: it mends torchvision, which diffusers impor
 
 # isort: split
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from train.engine.run import LoopConfig, Run
 from train.engine.validation import Validation, validate
 from train.engine.without import check_losses, settle_losses
 
+RECORD = "training.json"
 Network = TypeVar("Network", bound=ModelMixin)
 
 
@@ -148,6 +150,11 @@ class Stage:
     def write_networks(self, folder: Path) -> None:
         """Write the networks into a folder; called in one process, when the others may have ended."""
         raise NotImplementedError
+
+    def write_results(self, folder: Path) -> None:
+        """Write the networks, and beside them how they came about."""
+        self.write_networks(folder)
+        (folder / RECORD).write_text(json.dumps(self.run.describe(), indent=1) + "\n")
 
     def build_validation(self) -> Validation | None:
         """Held-out pictures and how they are scored; None where the run scores nothing."""
@@ -355,12 +362,12 @@ class Stage:
         for _ in run.steps():
             group = self.step_on([next(batches) for _ in range(config.gradient_accumulation_steps)])
             if validation is not None and run.is_time(config.validation.every):
-                validate(run, validation, self.write_networks)
+                validate(run, validation, self.write_results)
             if run.is_time(config.sample_every) and run.is_main:
                 with torch.no_grad():
                     run.write_images("train", self.sample_rows(group[0]))
         if run.is_main:
-            write_folder(run.folder / "pipeline", self.write_networks)
+            write_folder(run.folder / "pipeline", self.write_results)
             run.say(f"wrote {run.folder / 'pipeline'}")
 
 

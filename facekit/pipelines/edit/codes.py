@@ -37,8 +37,8 @@ def compose_codes(
     settings: EditSettings,
     varieties: list[float],
     shift: Tensor | None,
-) -> Tensor:
-    """w* [B, n, D] float32 as it is before a text changes it.
+) -> tuple[Tensor | None, Tensor]:
+    """w_hat, None where nothing was turned, and w* as it is before a text changes it; [B, n, D] float32 each.
 
     Without a pose reference: w_bar is the exemplar's code, random codes, or a mix (Eq. 6.20); w_hat =
     H(w^p - w_bar, w_bar) + w_bar turns it to the photo's pose (Eq. 6.2). Where w_bar is w^p itself there is
@@ -59,12 +59,12 @@ def compose_codes(
         codes = base if exemplar is None else torch.lerp(base, exemplar, alpha)
         return codes if sources.random is None else torch.lerp(codes, sources.random, share)
 
-    codes = style(sources.projected, sources.exemplar)
+    codes, w_hat = style(sources.projected, sources.exemplar), None
     if settings.align_pose and (sources.exemplar is not None or sources.random is not None):
         turned = warp(sources.projected, codes).to(codes)
         # A sample without exemplar and random codes is w^p already.
         own = (share == 0) if sources.exemplar is None else torch.zeros_like(share, dtype=torch.bool)
-        codes = torch.where(own, codes, turned)
+        codes = w_hat = torch.where(own, codes, turned)
 
     if sources.pose is not None or sources.mirrored_own is not None or sources.mirrored_exemplar is not None:
         source = style(sources.projected if sources.own is None else sources.own, sources.exemplar)
@@ -73,8 +73,8 @@ def compose_codes(
             base = sources.projected if sources.mirrored_own is None else sources.mirrored_own
             mirrored = style(base, sources.mirrored_exemplar)
             target = 0.5 * source + 0.5 * mirrored
-        codes = torch.lerp(codes, warp(target, source).to(codes), settings.strengths["pose"])
+        codes = w_hat = torch.lerp(codes, warp(target, source).to(codes), settings.strengths["pose"])
 
     if shift is not None:
         codes = codes + settings.strengths["attributes"] * shift.to(codes)
-    return codes
+    return w_hat, codes

@@ -15,7 +15,14 @@ from facekit.faces.selection import select_faces
 from facekit.faces.squares import FaceSquare, Square, frame_whole
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
-from facekit.images.tensors import OutputType, check_output_type, deliver, to_batch, to_pictures
+from facekit.images.tensors import (
+    OutputType,
+    check_output_type,
+    deliver,
+    deliver_squares,
+    to_batch,
+    to_pictures,
+)
 from facekit.models.face_parser import FaceParser
 from facekit.models.fast.fold import to_channels_last
 from facekit.models.latent_warper import LatentWarper
@@ -34,6 +41,7 @@ from facekit.pipelines.base import (
     StepCallback,
     check_generators,
     check_known_faces,
+    draw_inversions,
     run_in_parts,
     split_generators,
 )
@@ -187,6 +195,7 @@ class FaceEditPipeline(FacekitPipeline):
         num_inference_steps: int = 200,
         text_options: Mapping[str, Any] | None = None,
         cache: EditCache | None = None,
+        return_inversions: bool = False,
         generator: Generators = None,
         z: torch.Tensor | None = None,
         watermark: bool = False,
@@ -246,6 +255,7 @@ class FaceEditPipeline(FacekitPipeline):
             callback_on_step_end_tensor_inputs: "w_plus", the codes `[N, n, D]` so far.
             watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             cache: keeps encodings from call to call, see `EditCache`; only for calls of one pipeline.
+            return_inversions: also return what the prior makes of each face's codes, see `FaceEditOutput`.
             max_batch_size: largest number of squares the networks see at once.
             max_pixels: refuse larger photos before they are decoded; None lifts the limit.
             output_type: "pil", "photo", "np" or "pt", see `FaceEditOutput`.
@@ -309,6 +319,7 @@ class FaceEditPipeline(FacekitPipeline):
         z = self.draw_noise(z_shape, generators) if z is None else z.to(device)
 
         edited: list[np.ndarray] = []
+        drawn: dict[str, list[np.ndarray]] = {}
         if samples:
             encoder = Encoder(self.style_encoder, self.aggregation, self.refiner, device, cache)
             renderer = Renderer(self.prior, self.refiner)
@@ -341,7 +352,7 @@ class FaceEditPipeline(FacekitPipeline):
             shift = None
             if self.directions is not None and settings.attributes:
                 shift = self.directions.shift(settings.attributes).to(device)
-            w_plus = compose_codes(self.latent_warper, codes, settings, varieties, shift)
+            w_hat, w_plus = compose_codes(self.latent_warper, codes, settings, varieties, shift)
             known, holes = (batch[sources] for batch in self.make_batch(jobs))
             if guide is not None and prompt is not None:
                 # Only now, since most edits have no text and CLIP takes seconds to import.
@@ -379,11 +390,24 @@ class FaceEditPipeline(FacekitPipeline):
                 paint if wanted["color"] else None for job in jobs for paint in find_strange_paint(job)
             ]
             edited = to_pictures(result, [tints[s] for s in sources], [painted[s] for s in sources])
+            if return_inversions:
+                size = self.refiner.config.sample_size
+                sets = {"projected": codes.projected, "exemplar": codes.exemplar, "warped": w_hat}
+                drawn = {
+                    name: draw_inversions(self.prior, some, size, max_batch_size)
+                    for name, some in (sets | {"edited": w_plus}).items()
+                    if some is not None
+                }
 
         # 7. Put the squares back into the photos
+        inversions = {
+            name: [deliver_squares(pictures[part], output_type) for _, part in order.results()]
+            for name, pictures in drawn.items()
+        }
         output = FaceEditOutput(
             images=deliver(self.finish(jobs, order, edited, watermark), output_type),
             faces=[jobs[photo].faces for photo, _ in pairs],
+            inversions=inversions if return_inversions else None,
             notes=self._collect_notes(jobs, exemplars, poses, pairs, output_type),
         )
 

@@ -27,11 +27,16 @@ class FaceEditOutput(BaseOutput):
             photo (1 gray, 2 gray + alpha, 3 RGB, 4 RGB + alpha); a list where sizes differ. "photo": the
             `facekit.images.photo.Photo` that a next edit can start from, at its own depth.
         faces: for each pair the faces that were edited, left to right; empty with `aligned=True`.
+        inversions: with `return_inversions`, what the prior makes of the codes (thesis Fig. 6.13): for each entry of
+            `images` the pictures `[S, S]` of its faces, under the names "projected" (w^p, of the masked face and
+            what is drawn on it), "exemplar" (w^e), "warped" (w_hat, turned to the pose; with an exemplar, random
+            codes or a pose reference) and "edited" (w*, after attributes and words). Else None.
         notes: remarks for the user, for example that a part of the guidance lies outside the mask.
     """
 
     images: Pictures
     faces: list[list[Face]] = field(default_factory=list)
+    inversions: dict[str, list[Pictures]] | None = None
     notes: list[Note] = field(default_factory=list)
 
 

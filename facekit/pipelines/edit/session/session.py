@@ -119,6 +119,7 @@ class EditSession:
         seed: int | None = None,
         choice: int = 0,
         text_guide: Any = None,
+        return_inversions: bool = False,
         callback_on_step_end: Callable[..., Any] | None = None,
         output_type: OutputType = "pil",
         **settings: Any,
@@ -129,7 +130,7 @@ class EditSession:
             mask, sketch, semantics, color, exemplar, pose_from: as in the pipeline's call, one of each.
             seed: of all randomness; None draws one, which the history keeps.
             choice: which of `num_images` candidates to take; `choose` takes another one later.
-            text_guide, callback_on_step_end, output_type: as in the pipeline's call; not kept.
+            text_guide, return_inversions, callback_on_step_end, output_type: as in the pipeline's call; not kept.
             settings: further arguments of the pipeline's call, those of
                 `facekit.pipelines.edit.session.script.SETTINGS`.
 
@@ -174,6 +175,7 @@ class EditSession:
             known_faces=None if self.aligned else [self.faces],
             generator=torch.Generator().manual_seed(settings["seed"]),
             text_guide=text_guide,
+            return_inversions=return_inversions,
             callback_on_step_end=callback_on_step_end,
             cache=self.cache,
             max_pixels=self.max_pixels,
@@ -188,7 +190,13 @@ class EditSession:
         images = expect_kind(output.images, Photo)
         patches = {i: Patch.between(self.photo, new) for i, new in enumerate(images)}
         self.take(EditStep(pictures, settings, notes, patches))
-        return FaceEditOutput(images=deliver(images, output_type), faces=output.faces, notes=notes)
+        inversions = output.inversions and {
+            name: [deliver(expect_kind(faces, Photo), output_type) for faces in shown]
+            for name, shown in output.inversions.items()
+        }
+        return FaceEditOutput(
+            images=deliver(images, output_type), faces=output.faces, inversions=inversions, notes=notes
+        )
 
     def take(self, step: EditStep) -> None:
         """Add an edit of the photo as it is now, for example one that another process made.
