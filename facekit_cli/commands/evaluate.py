@@ -79,7 +79,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--masks",
         type=file_path,
         metavar="FOLDER",
-        help="pictures of holes, white on black, in a subfolder for each band, such as 10-20 (default: drawn)",
+        help="pictures of holes, white on black, in a subfolder for each band, such as 10-20, or all in one folder, "
+        "from which they are sorted by their share, as PConv's templates (default: drawn)",
+    )
+    parser.add_argument(
+        "--pairing",
+        choices=("reversed", "random"),
+        help="whose exemplar is whose: each batch of 8 in reversed order, or by seed (default: the table's)",
+    )
+    parser.add_argument(
+        "--poses",
+        type=file_path,
+        metavar="FILE",
+        help="yaw, pitch and roll of each picture, for pairs of similar pose: CelebAMask-HQ-pose-anno.txt, or CSV "
+        "with file_name,yaw,pitch,roll (default: estimated from five landmarks)",
+    )
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help="only the N pairs nearest in pose (default: 550)"
     )
     parser.add_argument(
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
@@ -144,7 +160,7 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
     for option, folder in (("--output", args.output), ("--export-inputs", args.export_inputs)):
         if folder is not None:
             check_writable([folder], option)
-    for name, least in (("size", 16), ("count", 1), ("runs", 1), ("sheet", 0)):
+    for name, least in (("size", 16), ("count", 1), ("runs", 1), ("pairs", 1), ("sheet", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value}; it must be {least} or more")
@@ -177,7 +193,17 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
     participants = [parse_participant(text) for text in args.method]
-    plan = make_plan(table, data, participants, seed=args.seed, runs=args.runs, masks=args.masks)
+    plan = make_plan(
+        table,
+        data,
+        participants,
+        seed=args.seed,
+        runs=args.runs,
+        masks=args.masks,
+        pairing=args.pairing,
+        poses=args.poses,
+        pairs=args.pairs,
+    )
     reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
@@ -208,8 +234,7 @@ def _fill_table(
     if args.output is None:
         return 0
     folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
-    settings = {"seed": args.seed, "size": args.size, "data": list(folders)}
-    settings["masks"] = None if args.masks is None else str(args.masks.resolve())
+    settings = {"seed": args.seed, "size": args.size, "data": list(folders), **plan.settings}
     runner.check_records(plan, args.output, settings, args.overwrite)
 
     # 1. Outputs
@@ -239,7 +264,7 @@ def _make_report(
 ) -> "Report":
     from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit_cli.evaluation.report import Report
-    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TEMPLATES
+    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE
 
     table = plan.table
     rows = [
@@ -258,9 +283,7 @@ def _make_report(
         notes.append(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
-    notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
-    if args.masks is not None:
-        notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")
+    notes += [*table.notes, *plan.notes]
     if set(table.metrics) & set(FEATURE_METRICS) and min(counted.values()) < FEW:
         notes.append(
             f"FID, U-IDS and P-IDS of fewer than {FEW} pictures are biased: compare rows of this table only."

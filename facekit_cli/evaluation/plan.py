@@ -1,16 +1,18 @@
 """What a run does: which pictures of which collection, under which condition, by which rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.inputs import Case, make_case
-from facekit_cli.evaluation.pairs import Partners, pair_pictures
+from facekit_cli.evaluation.pairs import PAIRS, Partners, Poses, describe_pairing, pair_pictures
 from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, rows_of
-from facekit_cli.evaluation.tables import Condition, Table
-from facekit_cli.photos import list_pictures
+from facekit_cli.evaluation.poses import read_poses
+from facekit_cli.evaluation.tables import Condition, Pairing, Table
+from facekit_cli.evaluation.templates import LARGE, bands_of, describe_bands, find_templates
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class InputSet:
         key: its folder, such as "faces/10-20" or "all".
         indices: which pictures of the collection; those without an exemplar are left out.
         run: number of the seed.
-        templates: pictures of holes for a band, see `make_case`.
+        templates: pictures of holes by the names of bands, see `make_case`.
     """
 
     key: str
@@ -32,7 +34,7 @@ class InputSet:
     indices: tuple[int, ...]
     partners: Partners | None
     seed: int
-    templates: tuple[Path, ...] = ()
+    templates: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     def case(self, place: int, modalities: str | None = None) -> Case:
         """The inputs of the picture at `place` of `indices`."""
@@ -56,12 +58,20 @@ class InputSet:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A table, its rows and its sets of inputs; `given` holds the files of rows that are folders of outputs."""
+    """A table, its rows and its sets of inputs.
+
+    Attributes:
+        given: the files of rows that are folders of outputs.
+        notes: what a reader of the table must know about its inputs.
+        settings: what the inputs depend on, beyond data, seed and size, as JSON has it.
+    """
 
     table: Table
     rows: tuple[Row, ...]
     sets: tuple[InputSet, ...]
     given: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def tasks(self) -> list[tuple[Row, InputSet, int]]:
         """Everything that pipelines have to make, in the order of rows."""
@@ -77,11 +87,17 @@ def make_plan(
     seed: int = 0,
     runs: int | None = None,
     masks: Path | None = None,
+    pairing: Pairing | None = None,
+    poses: Path | None = None,
+    pairs: int | None = None,
 ) -> Plan:
     """Settle rows and inputs; nothing is made yet.
 
     Args:
-        masks: folder with pictures of holes in a subfolder for each band, such as 10-20; None: holes are drawn.
+        masks: folder with pictures of holes, see `find_templates`; None: holes are drawn.
+        pairing: "reversed" or "random" exemplars; None: as the table says.
+        poses: file of angles for pairs of similar pose, see `read_poses`; None: poses are estimated.
+        pairs: so many of the most similar pairs; None: 550.
 
     Raises:
         UsageError: methods that do not fit, outputs or semantic maps that are missing, pictures that do not pair.
@@ -90,14 +106,18 @@ def make_plan(
     if len({pictures.name for pictures in data}) < len(data):
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
     runs = table.runs if runs is None else runs
-    sets = []
-    templates = {} if masks is None else {c.name: _templates(masks, c) for c in table.conditions}
+    pairing, alike = _settle_pairing(table, pairing, poses, pairs)
+    templates = find_templates(masks, table.conditions)
+    sets: list[InputSet] = []
+    notes: list[str] = []
     for pictures in data:
         _check_maps(table, pictures)
         try:
-            partners = pair_pictures(pictures, table.pairing, seed)
+            partners = pair_pictures(pictures, pairing, seed, alike)
         except ValueError as error:
             raise UsageError(error) from error
+        if pairing is not None and partners is not None:
+            notes.append(describe_pairing(pictures, pairing, partners, alike))
         indices = tuple(i for i in range(len(pictures)) if partners is None or i in partners)
         for condition in table.conditions:
             for run in range(runs):
@@ -105,9 +125,19 @@ def make_plan(
                 parts += [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
                 parts += [f"run-{run + 1}"] if runs > 1 else []
                 key = "/".join(parts) or "all"
-                holes = templates.get(condition.name, ())
-                sets.append(InputSet(key, table, pictures, condition, run, indices, partners, seed, holes))
-    plan = Plan(table, rows, tuple(sets))
+                sets.append(
+                    InputSet(key, table, pictures, condition, run, indices, partners, seed, templates)
+                )
+    notes += describe_bands(table.conditions, templates, masks)
+    bands = bands_of(table.conditions)
+    settings = {
+        "masks": None if masks is None else str(masks.resolve()),
+        "large_holes": "cmod" if any(b.low >= LARGE and b.name not in templates for b in bands) else None,
+        "pairing": pairing,
+        "poses": None if poses is None else str(poses.resolve()),
+        "pairs": alike.pairs if pairing == "pose" else None,
+    }
+    plan = Plan(table, rows, tuple(sets), notes=tuple(dict.fromkeys(notes)), settings=settings)
     for row in rows:
         if row.participant.kind == "outputs":
             folder = OutputFolder(row.participant.source, [s.key for s in sets])
@@ -116,14 +146,23 @@ def make_plan(
     return plan
 
 
-def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:
-    if condition.hole != "band":
-        return ()
-    folder = masks / condition.name.rstrip("%")
-    files = list_pictures(folder) if folder.is_dir() else []
-    if not files:
-        raise UsageError(f"--masks needs pictures of holes for the band {condition.name} in {folder}")
-    return tuple(files)
+def _settle_pairing(
+    table: Table, pairing: Pairing | None, poses: Path | None, pairs: int | None
+) -> tuple[Pairing | None, Poses]:
+    """How pictures get exemplars, and how similar poses are found. UsageError for what the table has no use for."""
+    if pairing is not None and table.pairing in (None, "pose"):
+        why = "has no exemplars" if table.pairing is None else "pairs pictures of similar pose"
+        raise UsageError(f"--pairing {pairing} does not fit: table {table.name} {why}")
+    if table.pairing != "pose" and (poses is not None or pairs is not None):
+        option = "--pairs" if poses is None else "--poses"
+        raise UsageError(f"{option} is for tables of pairs of similar pose, and table {table.name} is none")
+    most = PAIRS if pairs is None else pairs
+    if poses is None:
+        return pairing or table.pairing, Poses(pairs=most)
+    try:
+        return table.pairing, Poses(read_poses(poses), poses.name, most)
+    except ValueError as error:
+        raise UsageError(error) from error
 
 
 def _check_maps(table: Table, pictures: Pictures) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from facekit.methods import Input, Task
 
-Pairing = Literal["random", "pose"]
+Pairing = Literal["reversed", "random", "pose"]
 # Short names of inputs, of which the names of configurations are made.
 MODALITIES: dict[str, Input] = {
     "Ma": "mask",
@@ -58,7 +58,7 @@ class Table:
         task: what a method is asked for (`facekit.methods.Method.tasks`); "complexity" counts networks instead.
         metrics: names of `facekit_cli.evaluation.measures.METRICS`.
         conditions: each a set of inputs, and so a group of columns.
-        pairing: how pictures get an exemplar: another one by chance, or the one of the nearest pose, both ways.
+        pairing: how pictures get an exemplar, see `facekit_cli.evaluation.pairs`.
         modalities: for "edit", the configurations (a row each), of `MODALITIES` joined by +.
         classes: the semantic classes that "Se" shows; None: all.
         mean: columns are means over all conditions.
@@ -100,8 +100,7 @@ FREE_FORM = (Condition(hole="free-form"),)
 MIX = (Condition(hole="mix"),)
 
 TEMPLATES = (
-    "The thesis takes irregular templates of other authors; here the holes of a band are drawn by seed "
-    "(free-form strokes and rectangles whose share is certain to lie in the band)."
+    "The thesis takes PConv's irregular templates for holes up to 60%, CoModGAN's generator for larger ones."
 )
 ABLATION = "Variants are models of their own: name one with --method for each."
 REAL_WORLD = "Pictures are taken as they are; give each collection as a --data folder of its own."
@@ -173,7 +172,7 @@ _TABLES = (
         "exemplar",
         ("fid",),
         ALL_BANDS,
-        pairing="random",
+        pairing="reversed",
         notes=(TEMPLATES,),
     ),
     Table("5.2", "Complexity of exemplar inpainting networks", "complexity", ()),
@@ -183,7 +182,7 @@ _TABLES = (
         "exemplar",
         ("fid", "u-ids", "p-ids"),
         FREE_FORM,
-        pairing="random",
+        pairing="reversed",
         runs=5,
         notes=(ABLATION,),
     ),
@@ -193,7 +192,7 @@ _TABLES = (
         "exemplar",
         ("fid", "u-ids", "p-ids"),
         FREE_FORM,
-        pairing="random",
+        pairing="reversed",
         runs=5,
         notes=(ABLATION,),
     ),
@@ -203,7 +202,7 @@ _TABLES = (
         "exemplar",
         ("idd",),
         ALL_BANDS,
-        pairing="random",
+        pairing="reversed",
         notes=(TEMPLATES, ABLATION),
     ),
     Table(
@@ -263,7 +262,7 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MODERATE,
-        pairing="random",
+        pairing="reversed",
         modalities=("Ex+Ma",),
         options=(("with warping", "align_pose", True), ("w/o warping", "align_pose", False)),
         notes=(TEMPLATES,),
