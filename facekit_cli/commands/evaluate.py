@@ -98,6 +98,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=int, metavar="N", help="only the N pairs nearest in pose (default: 550)"
     )
     parser.add_argument(
+        "--parser",
+        type=hub_name,
+        metavar="MODEL",
+        help="face parser that makes semantic maps where a table needs them and the data has none in semantic/ "
+        "(default: the bundled starter)",
+    )
+    parser.add_argument(
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
     )
     parser.add_argument(
@@ -203,6 +210,8 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
         pairing=args.pairing,
         poses=args.poses,
         pairs=args.pairs,
+        parser=args.parser,
+        home=args.output or args.export_inputs,
     )
     reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
     device = pick_device(args.device)
@@ -227,17 +236,23 @@ def _fill_table(
 ) -> int:
     """Each process makes its share of the outputs; the main one measures and writes."""
     from facekit_cli.evaluation import runner
+    from facekit_cli.evaluation.maps import make_maps
 
+    folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
+    settings = {"seed": args.seed, "size": args.size, "data": list(folders), **plan.settings}
+    if args.output is not None:
+        runner.check_records(plan, args.output, settings, args.overwrite)
+
+    # 1. Inputs
+    if plan.missing and state.is_main_process:
+        make_maps(plan.missing, plan.settings["parser"], str(device), args.overwrite)
     if args.export_inputs is not None and state.is_main_process:
         count = runner.export_inputs(plan, args.export_inputs)
         print(f"inputs of {count} pictures: {args.export_inputs}")
     if args.output is None:
         return 0
-    folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
-    settings = {"seed": args.seed, "size": args.size, "data": list(folders), **plan.settings}
-    runner.check_records(plan, args.output, settings, args.overwrite)
 
-    # 1. Outputs
+    # 2. Outputs
     state.wait_for_everyone()
     if state.is_main_process:
         runner.begin(plan, args.output, settings, args.overwrite)
@@ -246,7 +261,7 @@ def _fill_table(
     if not state.is_main_process:
         return 0
 
-    # 2. Measures and report
+    # 3. Measures and report
     pages = runner.Pages(plan, args.output, reference)
     columns = runner.measure(plan, pages, networks, problems)
     report = _make_report(args, plan, columns, reference)
@@ -308,7 +323,8 @@ def _make_report(
             key: getattr(args, key.replace("-", "_"))
             for key in ("split", "size", "count", "seed", "features", "identity", "landmarks", "clip")
         }
-        | {"runs": runs},
+        | {"runs": runs}
+        | plan.settings,
     }
     better = [METRICS[column.metric].better for column in columns]
     header = [column.title for column in columns]

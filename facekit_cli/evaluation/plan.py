@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facekit.hub.starters import starter
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.inputs import Case, make_case
+from facekit_cli.evaluation.maps import MissingMaps, needs_maps, plan_maps
 from facekit_cli.evaluation.pairs import PAIRS, Partners, Poses, describe_pairing, pair_pictures
 from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, rows_of
 from facekit_cli.evaluation.poses import read_poses
@@ -64,6 +66,7 @@ class Plan:
         given: the files of rows that are folders of outputs.
         notes: what a reader of the table must know about its inputs.
         settings: what the inputs depend on, beyond data, seed and size, as JSON has it.
+        missing: semantic maps that must be made before any inputs are, see `make_maps`.
     """
 
     table: Table
@@ -72,6 +75,7 @@ class Plan:
     given: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    missing: tuple[MissingMaps, ...] = ()
 
     def tasks(self) -> list[tuple[Row, InputSet, int]]:
         """Everything that pipelines have to make, in the order of rows."""
@@ -90,6 +94,8 @@ def make_plan(
     pairing: Pairing | None = None,
     poses: Path | None = None,
     pairs: int | None = None,
+    parser: str | None = None,
+    home: Path | None = None,
 ) -> Plan:
     """Settle rows and inputs; nothing is made yet.
 
@@ -98,6 +104,8 @@ def make_plan(
         pairing: "reversed" or "random" exemplars; None: as the table says.
         poses: file of angles for pairs of similar pose, see `read_poses`; None: poses are estimated.
         pairs: so many of the most similar pairs; None: 550.
+        parser: makes semantic maps where there are none; None: the bundled starter.
+        home: the output folder, below which such maps will lie; None: pictures must have their maps.
 
     Raises:
         UsageError: methods that do not fit, outputs or semantic maps that are missing, pictures that do not pair.
@@ -110,8 +118,13 @@ def make_plan(
     templates = find_templates(masks, table.conditions)
     sets: list[InputSet] = []
     notes: list[str] = []
+    missing: list[MissingMaps] = []
+    parser = starter("face-parser") if parser is None else parser
     for pictures in data:
-        _check_maps(table, pictures)
+        if needs_maps(table):
+            pictures, lacking = _find_maps(table, pictures, home)
+            missing += lacking
+            notes += [part.describe(parser) for part in lacking]
         try:
             partners = pair_pictures(pictures, pairing, seed, alike)
         except ValueError as error:
@@ -136,8 +149,10 @@ def make_plan(
         "pairing": pairing,
         "poses": None if poses is None else str(poses.resolve()),
         "pairs": alike.pairs if pairing == "pose" else None,
+        "parser": parser if missing else None,
     }
-    plan = Plan(table, rows, tuple(sets), notes=tuple(dict.fromkeys(notes)), settings=settings)
+    notes = list(dict.fromkeys(notes))
+    plan = Plan(table, rows, tuple(sets), notes=tuple(notes), settings=settings, missing=tuple(missing))
     for row in rows:
         if row.participant.kind == "outputs":
             folder = OutputFolder(row.participant.source, [s.key for s in sets])
@@ -165,15 +180,16 @@ def _settle_pairing(
         raise UsageError(error) from error
 
 
-def _check_maps(table: Table, pictures: Pictures) -> None:
-    spoken = {part for modalities in table.modalities for part in modalities.split("+")}
-    mixed = any(condition.hole == "mix" for condition in table.conditions)
-    if not mixed and not spoken & {"Se", "Co"}:
-        return
-    missing = [file.name for file in pictures.files if file.stem not in pictures.maps]
-    if missing:
+def _find_maps(table: Table, pictures: Pictures, home: Path | None) -> tuple[Pictures, list[MissingMaps]]:
+    """The collection with a map for each picture, and those that are to be made."""
+    found, missing = plan_maps(pictures, Path() if home is None else home)
+    if missing is None:
+        return pictures, []
+    if home is None:
+        names = [pictures.files[index].name for index in missing.indices]
         raise UsageError(
-            f"table {table.name} needs semantic maps, and {len(missing)} of {len(pictures)} pictures in "
-            f"{pictures.folder} have none, {missing[0]} for example; put gray pictures of class numbers (the 19 of "
+            f"table {table.name} needs semantic maps, and {len(names)} of {len(pictures)} pictures in "
+            f"{pictures.folder} have none, {names[0]} for example; put gray pictures of class numbers (the 19 of "
             f"facekit.conditions.semantics) into {pictures.folder.parent / 'semantic' / pictures.folder.name}"
         )
+    return found, [missing]
