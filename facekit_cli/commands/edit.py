@@ -19,6 +19,7 @@ from facekit_cli.options import (
     add_mask_option,
     add_output_options,
     add_photos,
+    add_sketch_filter,
     check_counts,
     parse_exemplar_face,
     parse_faces,
@@ -44,6 +45,7 @@ examples:
   facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --output new
   facekit edit photo.jpg --mask hair.png --semantics map.png --color strokes.png --sketch lines.png
       --output new --candidates 4
+  facekit edit photo.jpg --mask face.png --draw-sketch canny --color makeup.png --output painted
   facekit edit photo.jpg --mask face.png --pose-from front --strength pose=0.5 --output turned
   facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --output said
   facekit edit people/ --script edits/session.json --output replayed
@@ -79,6 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=file_path, help=f"{what}: one for all, or a folder as for masks"
         )
+    add_sketch_filter(parser)
     parser.add_argument(
         "--exemplar",
         "-e",
@@ -173,6 +176,17 @@ def run(args: argparse.Namespace) -> int:
         else:
             edits = script
         session = pipeline.edit_session(photo, aligned=args.aligned)
+        if args.draw_sketch is not None:
+            from facekit.conditions.sketch import sketch_photo
+
+            edits[0]["sketch"] = sketch_photo(
+                session.original,
+                filter=args.draw_sketch,
+                lines_of=edits[0].get("sketch"),
+                size=pipeline.refiner.config.sample_size,
+                aligned=args.aligned,
+                known_faces=session.faces,
+            )
         notes: list[Note] = []
         images: list[Photo] = []
         faces = 0
@@ -228,7 +242,7 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
     }
     if args.script is not None:
-        guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt")
+        guided = (*DRAWINGS, "draw_sketch", *REFERENCES, "attribute", "strength", "prompt")
         given = [name for name in guided if name != "mask" and getattr(args, name)]
         if given or args.candidates > 1:
             option = f"--{given[0].replace('_', '-')}" if given else "--candidates"

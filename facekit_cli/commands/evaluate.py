@@ -69,7 +69,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", "-o", type=file_path, metavar="DIR", help="folder for table and outputs")
     parser.add_argument(
-        "--export-inputs", type=file_path, metavar="DIR", help="write the inputs for other tools"
+        "--export-inputs",
+        type=file_path,
+        metavar="DIR",
+        help="write the inputs for other tools; of exemplars also Canny sketches for SC-FEGAN and landmarks for LaFIn",
     )
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures (default: 256)")
@@ -236,6 +239,7 @@ def _fill_table(
 ) -> int:
     """Each process makes its share of the outputs; the main one measures and writes."""
     from facekit_cli.evaluation import runner
+    from facekit_cli.evaluation.guidance import export_guidance
     from facekit_cli.evaluation.maps import make_maps
 
     folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
@@ -249,6 +253,8 @@ def _fill_table(
     if args.export_inputs is not None and state.is_main_process:
         count = runner.export_inputs(plan, args.export_inputs)
         print(f"inputs of {count} pictures: {args.export_inputs}")
+        for left_out in export_guidance(plan, args.export_inputs, str(device)):
+            print(left_out, file=sys.stderr)
     if args.output is None:
         return 0
 

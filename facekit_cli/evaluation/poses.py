@@ -53,7 +53,8 @@ def pose_key(name: str) -> str:
 
 def _read_text(text: str, file: Path) -> list[tuple[str, str, list[str]]]:
     """Place in the file, name, and the three angles as written, for each picture."""
-    rows, announced, order = [], None, ANGLES
+    rows: list[tuple[str, str, list[str]]] = []
+    announced, order = None, list(ANGLES)
     for number, line in enumerate(text.splitlines(), 1):
         fields, place = line.split(), f"{file}, line {number}"
         if not fields:
@@ -62,7 +63,7 @@ def _read_text(text: str, file: Path) -> list[tuple[str, str, list[str]]]:
         if not rows and announced is None and len(fields) == 1 and fields[0].isdecimal():
             announced = int(fields[0])
         elif not rows and set(ANGLES) <= set(named):
-            order = tuple(name for name in named if name in ANGLES)
+            order = [name for name in named if name in ANGLES]
         elif len(fields) == 4:
             angles = dict(zip(order, fields[1:], strict=True))
             rows.append((place, fields[0], [angles[name] for name in ANGLES]))

@@ -63,7 +63,9 @@ def describe_bands(
     conditions: Sequence[Condition], templates: dict[str, tuple[Path, ...]], masks: Path | None
 ) -> list[str]:
     """Sentences for the table's notes about where the holes of its bands come from."""
-    given, large, drawn = [], [], []
+    given: list[str] = []
+    large: list[str] = []
+    drawn: list[str] = []
     for band in bands_of(conditions):
         if band.name in templates:
             given.append(f"{band.name} ({len(templates[band.name])})")
