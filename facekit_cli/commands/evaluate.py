@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from facekit_cli.evaluation.measures import Networks
     from facekit_cli.evaluation.plan import Plan
     from facekit_cli.evaluation.report import Report
-    from facekit_cli.evaluation.runner import Column
+    from facekit_cli.evaluation.runner import Cells
     from facekit_cli.evaluation.tables import Table
 
 FEW = 2048  # numbers of the Inception features: the covariance of fewer pictures is singular
@@ -33,12 +34,16 @@ methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may 
   ours=models/vspbfr                  a folder with a model_index.json, or ORG/NAME on the Hub
   GFP-GAN=outputs/gfpgan              a folder of another tool's outputs, by file name; SET/NAME.png where a
                                       table has several sets of inputs (--export-inputs shows them)
+  GRIG=runs/{data}-{shots}            a model for each collection of --data and, in the tables that have them, each
+                                      number of {shots} (5, 10, 30, 50) or reasoning steps {T} (1, 3, 5, 7, 9)
 
 examples:
   facekit evaluate --list
   facekit evaluate 3.1 --data faces --split val --method input --method face-restore
       --features style=hub_cards/face-restore-starter-256 --output table-3.1
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
+  facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
+  facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
   accelerate launch --num_processes 4 -m facekit_cli.evaluation 5.1 --data faces --method ours=exegan-256
       --output table-5.1
 
@@ -111,6 +116,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=int, metavar="N", help="sets of inputs to average (default: the table's)"
     )
     parser.add_argument(
+        "--values",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="the {shots} or {T} of the models that take part (default: those of the thesis)",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="METRIC",
+        help="columns, such as fid u-ids p-ids lpips (default: the table's)",
+    )
+    parser.add_argument(
         "--reference",
         type=file_name,
         metavar="FOLDER",
@@ -158,10 +176,37 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{table.name} is made by {table.made_by}")
     if isinstance(table, Figure):
         return import_module(table.module).draw(args)
+    if args.values is not None:
+        table = _with_values(table, args.values)
+    if args.metrics is not None:
+        table = _with_metrics(table, args.metrics)
     _check(args, table)
     if table.task == "complexity":
         return _count_networks(args, table)
     return _evaluate(args, table)
+
+
+def _with_metrics(table: "Table", metrics: list[str]) -> "Table":
+    """A table with other columns. Raises UsageError for metrics that are unknown or that the table cannot have."""
+    from facekit_cli.evaluation.measures import METRICS
+
+    if table.task == "complexity":
+        raise UsageError(f"table {table.name} counts networks: it takes no --metrics")
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"--metrics knows no {name!r}; known are {', '.join(METRICS)}")
+        if name == "idd" and table.pairing is None:
+            raise UsageError(f"idd compares with the exemplar, and table {table.name} gives none")
+    return replace(table, metrics=tuple(dict.fromkeys(metrics)))
+
+
+def _with_values(table: "Table", values: list[int]) -> "Table":
+    """A table of other models. Raises UsageError where it has no sweep, for values below 1 and for one given twice."""
+    if table.sweep is None:
+        raise UsageError(f"table {table.name} has no models that differ in one number: it takes no --values")
+    if min(values) < 1 or len(set(values)) < len(values):
+        raise UsageError(f"--values are {' '.join(map(str, values))}; they must be 1 or more, each once")
+    return replace(table, sweep=replace(table.sweep, values=tuple(values)))
 
 
 def _check(args: argparse.Namespace, table: "Table") -> None:
@@ -196,13 +241,14 @@ def _count_networks(args: argparse.Namespace, table: "Table") -> int:
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
     from facekit_cli.evaluation.data import open_pictures, reference_files
-    from facekit_cli.evaluation.measures import Networks
-    from facekit_cli.evaluation.participants import parse_participant
+    from facekit_cli.evaluation.measures import METRICS, Networks
+    from facekit_cli.evaluation.participants import parse_participants
     from facekit_cli.evaluation.plan import make_plan
 
     # Each process settles everything alone and comes to the same
     data = [open_pictures(text, args.split, args.size, args.count) for text in args.data]
-    participants = [parse_participant(text) for text in args.method]
+    collections = [pictures.name for pictures in data]
+    participants = [each for text in args.method for each in parse_participants(text, table, collections)]
     plan = make_plan(
         table,
         data,
@@ -216,7 +262,11 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
         parser=args.parser,
         home=args.output or args.export_inputs,
     )
-    reference = reference_files(args.reference, data) if "fid-reference" in table.metrics else {}
+    reference = (
+        reference_files(args.reference, data)
+        if any(METRICS[name].reference for name in table.metrics)
+        else {}
+    )
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
     networks.check(table.metrics if args.output is not None else ())
@@ -269,8 +319,15 @@ def _fill_table(
 
     # 3. Measures and report
     pages = runner.Pages(plan, args.output, reference)
-    columns = runner.measure(plan, pages, networks, problems)
-    report = _make_report(args, plan, columns, reference)
+    cells = runner.measure(plan, pages, networks, problems)
+    report = _make_report(args, plan, cells, networks, reference, mean=plan.table.mean)
+    if plan.table.mean:
+        apart = _make_report(args, plan, cells, networks, reference, mean=False)
+        apart.save(args.output, "curves")
+    if plan.table.has_curves:
+        from facekit_cli.evaluation.curves import save_curves
+
+        save_curves(runner.graphs_of(plan, cells, networks), args.output / "curves.png")
     if args.sheet:
         from facekit_cli.evaluation.report import save_contact_sheet
 
@@ -281,18 +338,26 @@ def _fill_table(
 
 
 def _make_report(
-    args: argparse.Namespace, plan: "Plan", columns: "list[Column]", reference: dict[str, list[Path]]
+    args: argparse.Namespace,
+    plan: "Plan",
+    cells: "Cells",
+    networks: "Networks",
+    reference: dict[str, list[Path]],
+    mean: bool,
 ) -> "Report":
+    """The report of all cells; with `mean` a cell is the mean over conditions and the models of a sweep."""
     from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit_cli.evaluation.report import Report
-    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE
+    from facekit_cli.evaluation.runner import columns_of, lines_of
+    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TABLES
 
     table = plan.table
+    columns, lines = columns_of(plan, cells, networks, mean), lines_of(plan, mean)
     rows = [
-        (row.label, [show(column.metric, column.cells[number]) for column in columns])
-        for number, row in enumerate(plan.rows)
+        (label, [show(column.metric, column.cells[number]) for column in columns])
+        for number, label in enumerate(lines)
     ]
-    numbers = [[column.cells[number].value for column in columns] for number in range(len(plan.rows))]
+    numbers = [[column.cells[number].value for column in columns] for number in range(len(lines))]
     counted = {s.pictures.name: len(s.indices) for s in plan.sets}
     pictures = ", ".join(f"{count} pictures of {name}" for name, count in counted.items())
     runs = max(s.run for s in plan.sets) + 1
@@ -304,6 +369,11 @@ def _make_report(
         notes.append(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
+    if args.metrics is not None:
+        own = ", ".join(METRICS[name].title for name in TABLES[table.name].metrics)
+        notes.append(f"Columns as asked for; the thesis has {own}.")
+    if table.data:
+        notes.append(f"The thesis measures {', '.join(table.data)}.")
     notes += [*table.notes, *plan.notes]
     if set(table.metrics) & set(FEATURE_METRICS) and min(counted.values()) < FEW:
         notes.append(
@@ -313,9 +383,9 @@ def _make_report(
         notes.append(ADDITIONAL_NOTE)
     reasons: dict[str, None] = {}
     for column in columns:
-        for row, cell in zip(plan.rows, column.cells, strict=True):
+        for label, cell in zip(lines, column.cells, strict=True):
             if cell.missing:
-                who = f"{row.label}: " if cell.missing.startswith("failed") else ""
+                who = f"{label}: " if cell.missing.startswith("failed") else ""
                 reasons[
                     f"{who}{METRICS[column.metric].name}, {cell.missing}: {' '.join(cell.reason.split())}"
                 ] = None

@@ -7,13 +7,16 @@ A participant is written `NAME=SOURCE?OPTION=VALUE&OPTION=VALUE`; `NAME=` and th
     FOLDER             with a model_index.json: a pipeline; else the outputs, by file name
     ORG/NAME           a pipeline on the Hub
 
-Options are arguments of the pipeline's call, such as `fidelity=1` or `num_inference_steps=5`, and `dtype`.
+A folder that training wrote stands for the `pipeline` in it. Options are arguments of the pipeline's call, such as
+`fidelity=1` or `num_inference_steps=5`, and `dtype`. In `SOURCE`, `{data}` stands for the name of each collection, and
+`{shots}` or `{T}`, in tables that have them (`Sweep`), for each of their values.
 """
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +29,7 @@ from facekit.methods import Method, MethodError, method_of, methods
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case
-from facekit_cli.evaluation.tables import MODALITIES, Table
+from facekit_cli.evaluation.tables import MODALITIES, Sweep, Table
 from facekit_cli.options import DTYPES
 from facekit_cli.photos import list_pictures
 
@@ -54,6 +57,8 @@ class Participant:
         pipeline: class of a pipeline.
         options: arguments for its call.
         dtype: number type of its networks.
+        value: which model of the table's sweep it is.
+        places: itself for each collection, by name, where its source differs (`{data}`).
     """
 
     name: str
@@ -62,10 +67,18 @@ class Participant:
     pipeline: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
+    value: int | None = None
+    places: Mapping[str, "Participant"] = field(default_factory=dict)
+
+    def at(self, collection: str) -> "Participant":
+        """Who takes part in a collection's columns."""
+        return self.places.get(collection, self)
 
     def record(self) -> dict[str, Any]:
         """What its outputs depend on, for a run that goes on."""
-        source = str(Path(self.source).resolve()) if Path(self.source).is_dir() else self.source
+        source: Any = str(Path(self.source).resolve()) if Path(self.source).is_dir() else self.source
+        if self.places:
+            source = {name: place.record()["source"] for name, place in self.places.items()}
         return {"kind": self.kind, "source": source, "options": dict(self.options), "dtype": self.dtype}
 
 
@@ -78,17 +91,74 @@ class Row:
         participant: who.
         modalities: of an "edit" table, as `Table.modalities` has them.
         options: arguments that this row adds to the participant's.
+        method: label of the row that means over the table's sweep make of this one.
     """
 
     label: str
     participant: Participant
     modalities: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
 
     @property
     def folder(self) -> str:
         """Name of the row's folder of outputs."""
         return "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in self.label).strip(".") or "_"
+
+
+def fields_of(text: str, table: Table) -> set[str]:
+    """The names in braces in a `--method`'s name and source.
+
+    Raises:
+        UsageError: one that the table does not fill, or no NAME= before them.
+    """
+    head = text.partition("?")[0]
+    fields = set(re.findall(r"{(\w+)}", head))
+    known = {"data"} if table.sweep is None else {"data", table.sweep.name}
+    if strange := sorted(fields - known):
+        filled = " and ".join(f"{{{name}}}" for name in sorted(known))
+        raise UsageError(f"--method {text!r}: table {table.name} fills {filled}, not {{{strange[0]}}}")
+    if fields and (("=" not in head) or "{" in head.partition("=")[0]):
+        raise UsageError(f"--method {text!r}: one name is needed for all of its models; say NAME=SOURCE")
+    return fields
+
+
+def fill_fields(text: str, table: Table, value: int | None, collection: str) -> str:
+    """A `--method` with a value of the table's sweep and a collection's name for its names in braces."""
+    head, mark, query = text.partition("?")
+    if table.sweep is not None:
+        head = head.replace(f"{{{table.sweep.name}}}", str(value))
+    return head.replace("{data}", collection) + mark + query
+
+
+def parse_participants(text: str, table: Table, collections: Sequence[str]) -> list[Participant]:
+    """A `--method` as the head of this module says: one for each value of the table's sweep that it names.
+
+    Args:
+        collections: names of the data.
+
+    Raises:
+        UsageError: as of `parse_participant` and `fields_of`; or models of different kinds for different collections.
+    """
+    fields = fields_of(text, table)
+    if not fields:
+        return [parse_participant(text)]
+    found = []
+    values: Sequence[int | None] = (None,)
+    if table.sweep is not None and table.sweep.name in fields:
+        values = table.sweep.values
+    for value in values:
+        places = {
+            name: parse_participant(fill_fields(text, table, value, name))
+            for name in (collections if "data" in fields else collections[:1])
+        }
+        first = next(iter(places.values()))
+        for name, place in places.items():
+            if (place.kind, place.pipeline) != (first.kind, first.pipeline):
+                kinds = f"{place.pipeline or place.kind} for {name} and {first.pipeline or first.kind}"
+                raise UsageError(f"--method {text!r} is {kinds} for {collections[0]}; they must be alike")
+        found.append(replace(first, value=value, places=places if "data" in fields else {}))
+    return found
 
 
 def parse_participant(text: str) -> Participant:
@@ -118,6 +188,8 @@ def parse_participant(text: str) -> Participant:
         source = starter(source)
     path = Path(source).expanduser()
     name = name or path.name
+    if (path / "pipeline" / "model_index.json").is_file():
+        path /= "pipeline"
     if (path / "model_index.json").is_file():
         pipeline = json.loads((path / "model_index.json").read_text())["_class_name"]
         return Participant(name, "pipeline", str(path), pipeline, options, dtype)
@@ -166,6 +238,8 @@ def rows_of(table: Table, participants: Sequence[Participant]) -> list[Row]:
     for participant in participants:
         if participant.kind == "pipeline":
             _check_pipeline(table, participant)
+        if table.sweep is not None:
+            participant = _of_sweep(table, table.sweep, participant)
         made = _rows_of_one(table, participant)
         if not made:
             raise UsageError(
@@ -179,24 +253,59 @@ def rows_of(table: Table, participants: Sequence[Participant]) -> list[Row]:
     return rows
 
 
+def _of_sweep(table: Table, sweep: Sweep, participant: Participant) -> Participant:
+    """A model of a sweep, asked for what it was trained for. Raises UsageError where that is not said."""
+    asked = participant.options.get(sweep.call)
+    if participant.value is not None:
+        if asked is not None:
+            raise UsageError(f"{participant.name}: {sweep.call} is the {{{sweep.name}}} of each model")
+        if sweep.call and participant.kind == "pipeline":
+            return replace(participant, options={**participant.options, sweep.call: participant.value})
+        return participant
+    if participant.kind == "pipeline" and sweep.call:
+        asked_for = asked if isinstance(asked, list) else [asked]
+        if all(isinstance(value, int) and value > 0 for value in asked_for) and asked_for:
+            return participant
+        way = f", or what one model is asked for, ?{sweep.call}=3 or ?{sweep.call}=[1,3]"
+    elif participant.kind == "input" or len(sweep.values) == 1 or not table.mean:
+        return participant
+    else:
+        way = ""
+    raise UsageError(
+        f"{participant.name}: table {table.name} has several models, {{{sweep.name}}} = "
+        f"{', '.join(map(str, sweep.values))}; say where they lie, such as {participant.name}=runs/"
+        f"{sweep.name.lower()}-{{{sweep.name}}}{way}"
+    )
+
+
 def _rows_of_one(table: Table, participant: Participant) -> list[Row]:
+    value = participant.value
+    which = "" if table.sweep is None or value is None else f", {table.sweep.label.format(value)}"
+    label = participant.name + which
     if participant.kind == "outputs":  # of whatever configuration it was
-        return [Row(participant.name, participant, next((m for m in table.modalities if "Ma" in m), None))]
+        shown = next((m for m in table.modalities if "Ma" in m), None)
+        return [Row(label, participant, shown, method=participant.name)]
     if participant.kind == "input":
-        return [Row(participant.name, participant, "Ma" if table.modalities else None)]
+        shown = "Ma" if table.modalities else None
+        return [Row(label, participant, shown, method=participant.name)]
     variants: list[tuple[str, dict[str, Any]]] = [("", {})]
     call, reads = _call_arguments(participant.pipeline), _known(participant.pipeline).reads
     if table.options and all(name in call for _, name, _ in table.options):
         variants = [(f", {label}", {name: value}) for label, name, value in table.options]
         if any(name in participant.options for _, name, _ in table.options):
             variants = [("", {})]  # the user said which
+    if table.sweep is not None and isinstance(asked := participant.options.get(table.sweep.call), list):
+        variants = [
+            (f", one model at {table.sweep.label.format(each)}", {table.sweep.call: each}) for each in asked
+        ]
     rows = []
     for modalities in table.modalities or (None,):
         if modalities is not None and not {MODALITIES[part] for part in modalities.split("+")} <= set(reads):
             continue
         shown = f" (+{modalities})" if modalities and len(table.modalities) > 1 else ""
         rows += [
-            Row(participant.name + shown + label, participant, modalities, extra) for label, extra in variants
+            Row(label + shown + variant, participant, modalities, extra, participant.name + shown + variant)
+            for variant, extra in variants
         ]
     return rows
 
@@ -243,10 +352,13 @@ def _check_pipeline(table: Table, participant: Participant) -> None:
             )
 
 
-def open_row(row: Row, device: "torch.device", loaded: dict[Any, Any], clip: str | None = None) -> Run:
+def open_row(
+    row: Row, collection: str, device: "torch.device", loaded: dict[Any, Any], clip: str | None = None
+) -> Run:
     """A function from a case to the row's picture, uint8 [S, S, 3].
 
     Args:
+        collection: name of the data that the cases are from.
         loaded: keeps the last pipeline, and CLIP, from row to row.
         clip: folder or Hub id of the CLIP that reads texts.
 
@@ -258,15 +370,14 @@ def open_row(row: Row, device: "torch.device", loaded: dict[Any, Any], clip: str
         return lambda case: case.image
     if row.participant.kind == "outputs":
         raise ValueError("a folder of outputs is read, not run")
-    key = (row.participant.source, row.participant.dtype)
+    participant = row.participant.at(collection)
+    key = (participant.source, participant.dtype)
     if key not in loaded:
         from facekit_cli.models import load_pipeline
 
         for other in [name for name in loaded if name != "text"]:
             del loaded[other]
-        loaded[key] = load_pipeline(
-            row.participant.pipeline, row.participant.source, device, row.participant.dtype
-        )
+        loaded[key] = load_pipeline(participant.pipeline, participant.source, device, participant.dtype)
     pipeline = loaded[key]
     guide = _text_guide(clip, loaded) if row.modalities and "Te" in row.modalities.split("+") else None
 
@@ -317,11 +428,11 @@ def arguments_of(pipeline: str, case: Case) -> dict[str, Any]:
 
 
 class OutputFolder:
-    """Another tool's outputs: `FOLDER/SET/NAME.*`, or `FOLDER/NAME.*` where a table has one set of inputs."""
+    """Another tool's outputs: `FOLDER/SET/NAME.*`, or `FOLDER/NAME.*` where these are all the sets and there is one."""
 
-    def __init__(self, folder: str | Path, sets: Sequence[str]) -> None:
+    def __init__(self, folder: str | Path, sets: Sequence[str], complete: bool) -> None:
         self.folders = {key: Path(folder) / key for key in sets}
-        if len(sets) == 1 and not self.folders[sets[0]].is_dir():
+        if complete and len(sets) == 1 and not self.folders[sets[0]].is_dir():
             self.folders = {sets[0]: Path(folder)}
 
     def find(self, key: str, names: Sequence[str]) -> list[Path]:

@@ -23,12 +23,14 @@ class InputSet:
 
     Attributes:
         key: its folder, such as "faces/10-20" or "all".
+        inner: the same within the collection, such as "10-20" or "all".
         indices: which pictures of the collection; those without an exemplar are left out.
         run: number of the seed.
         templates: pictures of holes by the names of bands, see `make_case`.
     """
 
     key: str
+    inner: str
     table: Table
     pictures: Pictures
     condition: Condition
@@ -134,12 +136,12 @@ def make_plan(
         indices = tuple(i for i in range(len(pictures)) if partners is None or i in partners)
         for condition in table.conditions:
             for run in range(runs):
-                parts = [pictures.name] if len(data) > 1 else []
-                parts += [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
+                parts = [condition.name.rstrip("%").lower()] if len(table.conditions) > 1 else []
                 parts += [f"run-{run + 1}"] if runs > 1 else []
-                key = "/".join(parts) or "all"
+                inner = "/".join(parts) or "all"
+                key = "/".join([pictures.name, *parts]) if len(data) > 1 else inner
                 sets.append(
-                    InputSet(key, table, pictures, condition, run, indices, partners, seed, templates)
+                    InputSet(key, inner, table, pictures, condition, run, indices, partners, seed, templates)
                 )
     notes += describe_bands(table.conditions, templates, masks)
     bands = bands_of(table.conditions)
@@ -155,9 +157,9 @@ def make_plan(
     plan = Plan(table, rows, tuple(sets), notes=tuple(notes), settings=settings, missing=tuple(missing))
     for row in rows:
         if row.participant.kind == "outputs":
-            folder = OutputFolder(row.participant.source, [s.key for s in sets])
-            for s in sets:
-                plan.given[row.label, s.key] = folder.find(s.key, s.names)
+            for pictures in data:
+                own = [s for s in sets if s.pictures.name == pictures.name]
+                plan.given.update(_outputs(row, own, len(data) > 1))
     return plan
 
 
@@ -178,6 +180,14 @@ def _settle_pairing(
         return table.pairing, Poses(read_poses(poses), poses.name, most)
     except ValueError as error:
         raise UsageError(error) from error
+
+
+def _outputs(row: Row, sets: Sequence[InputSet], several_data: bool) -> dict[tuple[str, str], list[Path]]:
+    """The files of a folder of outputs for the sets of one collection; a folder of its own holds no others."""
+    own = bool(row.participant.places) or not several_data
+    source = row.participant.at(sets[0].pictures.name).source
+    folder = OutputFolder(source, [s.inner if own else s.key for s in sets], own)
+    return {(row.label, s.key): folder.find(s.inner if own else s.key, s.names) for s in sets}
 
 
 def _find_maps(table: Table, pictures: Pictures, home: Path | None) -> tuple[Pictures, list[MissingMaps]]:

@@ -51,7 +51,9 @@ FIGURES: tuple[Figure, ...] = ()
 _RANKING = "facekit study NAME=FOLDER NAME=FOLDER ... --kind ranking --count 20 --answers DIR"
 _CHOICE = "facekit study NAME=FOLDER NAME=FOLDER --kind 2afc --count 20 --answers DIR"
 ELSEWHERE = (
-    Elsewhere("4.1", "Data sets of inpainting and their splits", "the list of data sets in docs/training.md"),
+    Elsewhere(
+        "4.1", "Data sets of inpainting and their splits", "facekit evaluate --datasets, and docs/datasets.md"
+    ),
     Elsewhere("4.2", "User study of inpainting: average ranks", f"{_RANKING}, then --summary"),
     Elsewhere(
         "fig-4.10",
@@ -68,9 +70,8 @@ def _place(entry: Entry) -> tuple[int, bool, int]:
     return int(chapter), entry.name.startswith("fig-"), int(number)
 
 
-ENTRIES: dict[str, Entry] = {
-    entry.name: entry for entry in sorted((*TABLES.values(), *FIGURES, *ELSEWHERE), key=_place)
-}
+_ALL: tuple[Entry, ...] = (*TABLES.values(), *FIGURES, *ELSEWHERE)
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in sorted(_ALL, key=_place)}
 
 
 def find_entry(text: str) -> Entry:

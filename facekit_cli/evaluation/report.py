@@ -94,9 +94,9 @@ class Report:
             json.dumps(content | {"notes": list(self.notes)} | self.details, indent=2, allow_nan=False) + "\n"
         )
 
-    def save(self, folder: Path) -> list[Path]:
-        """Write `table.md`, `table.csv` and `table.json`; returns their paths."""
-        texts = {"table.md": self.markdown(), "table.csv": self.csv(), "table.json": self.json()}
+    def save(self, folder: Path, stem: str = "table") -> list[Path]:
+        """Write `table.md`, `table.csv` and `table.json`, or with another stem; returns their paths."""
+        texts = {f"{stem}.md": self.markdown(), f"{stem}.csv": self.csv(), f"{stem}.json": self.json()}
         for name, text in texts.items():
             write_atomically(folder / name, methodcaller("write", text.encode()))
         return [folder / name for name in texts]

@@ -21,9 +21,10 @@ from facekit.images.origin import Provenance
 from facekit.metrics import WeightsUnavailable
 from facekit.provenance import describe
 from facekit_cli.errors import UsageError
+from facekit_cli.evaluation.curves import Graph
 from facekit_cli.evaluation.data import read_square
 from facekit_cli.evaluation.inputs import Case, export
-from facekit_cli.evaluation.measures import UNAVAILABLE, Cell, Measurer, Networks, Results, mean_cell
+from facekit_cli.evaluation.measures import METRICS, UNAVAILABLE, Cell, Measurer, Networks, Results, mean_cell
 from facekit_cli.evaluation.participants import Row, Run, open_row, read_output
 from facekit_cli.evaluation.plan import InputSet, Plan
 from facekit_cli.loop import FATAL
@@ -34,17 +35,18 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 FAILED = "failed"
+Cells = dict[tuple[str, str, str], Cell]  # by row label, key of the set, metric
 
 
 @dataclass
 class Problems:
-    """What could not be made: (row label, set key or "" for the whole row) -> (short text, reason)."""
+    """What could not be made: (row label, set key) -> (short text, reason)."""
 
     found: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     def of(self, row: Row, key: str) -> tuple[str, str] | None:
         """Of a row in one set."""
-        return self.found.get((row.label, "")) or self.found.get((row.label, key))
+        return self.found.get((row.label, key))
 
     @property
     def failed(self) -> bool:
@@ -104,22 +106,25 @@ def make_outputs(
     counts: dict[tuple[str, str], int] = {}
     loaded: dict[Any, Any] = {}
     run: Run | None = None
-    current: Row | None = None
+    why = ("", "")
+    current: tuple[Row, str] | None = None
     for row, s, place in tqdm(tasks, desc="outputs", unit="picture", disable=not state.is_main_process):
-        if row is not current:
-            current, run = row, None
+        collection = s.pictures.name
+        if current != (row, collection):
+            current, run = (row, collection), None
             try:
-                run = open_row(row, device, loaded, clip)
+                run = open_row(row, collection, device, loaded, clip)
             except WeightsUnavailable as error:
-                problems.found[row.label, ""] = (UNAVAILABLE, str(error))
+                why = (UNAVAILABLE, str(error))
             except (UsageError, ValueError) as error:
-                problems.found[row.label, ""] = (FAILED, str(error))
+                why = (FAILED, str(error))
         if run is None:
+            problems.found[row.label, s.key] = why
             continue
         try:
             pixels = run(s.case(place, row.modalities))
             file = output_file(folder, row, s, s.names[place])
-            save_picture(Image.fromarray(pixels), file, made_by(row, loaded))
+            save_picture(Image.fromarray(pixels), file, made_by(row, collection, loaded))
         except Exception as error:  # whatever is wrong with one picture, the others go on
             if isinstance(error, OSError) and error.errno in FATAL:
                 raise
@@ -133,9 +138,10 @@ def make_outputs(
     return problems
 
 
-def made_by(row: Row, loaded: dict[Any, Any]) -> Provenance:
+def made_by(row: Row, collection: str, loaded: dict[Any, Any]) -> Provenance:
     """What the files of a row say about their origin."""
-    return describe(loaded[row.participant.source, row.participant.dtype], "edited")
+    participant = row.participant.at(collection)
+    return describe(loaded[participant.source, participant.dtype], "edited")
 
 
 def output_file(folder: Path, row: Row, s: InputSet, name: str) -> Path:
@@ -199,23 +205,20 @@ class Pages:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, its metric, and a cell for each row."""
+    """A column: its title, its metric, and a cell for each line."""
 
     title: str
     metric: str
     cells: tuple[Cell, ...]
 
 
-def measure(plan: Plan, pages: Pages, networks: Networks, problems: Problems) -> list[Column]:
-    """All cells, set by set; runs, and with `Table.mean` conditions, are averaged.
-
-    The table's own columns come first, all groups of them, and then the additional ones.
-    """
+def measure(plan: Plan, pages: Pages, networks: Networks, problems: Problems) -> Cells:
+    """All cells, set by set."""
     from tqdm import tqdm
 
     table, measurer = plan.table, Measurer(networks)
     metrics = (*table.metrics, *table.additional)
-    cells: dict[tuple[str, str, str], Cell] = {}
+    cells: Cells = {}
     pairs = [(row, s) for row in plan.rows for s in plan.sets]
     for row, s in tqdm(pairs, desc="measures", unit="set"):
         problem = problems.of(row, s.key)
@@ -224,20 +227,56 @@ def measure(plan: Plan, pages: Pages, networks: Networks, problems: Problems) ->
         else:
             measured = measurer.measure(metrics, pages.results(row, s))
         cells |= {(row.label, s.key, metric): cell for metric, cell in measured.items()}
-    columns = []
+    return cells
+
+
+def lines_of(plan: Plan, mean: bool) -> dict[str, list[Row]]:
+    """The lines of the report and the rows that make each: one, or with `mean` all models of a sweep."""
+    lines: dict[str, list[Row]] = {}
+    for row in plan.rows:
+        lines.setdefault(row.method if mean else row.label, []).append(row)
+    return lines
+
+
+def columns_of(plan: Plan, cells: Cells, networks: Networks, mean: bool) -> list[Column]:
+    """The columns of the report, whose cells are means over runs, and with `mean` over conditions and models.
+
+    The table's own columns come first, all groups of them, and then the additional ones.
+    """
+    table, lines, columns = plan.table, lines_of(plan, mean), []
     for part in (table.metrics, table.additional):
-        for (head, sets), metric in itertools.product(grouped(plan), part):
+        for (head, sets), metric in itertools.product(grouped(plan, mean), part):
             title = networks.title(metric, paired_too="fid-reference" in table.metrics)
-            column = tuple(mean_cell([cells[row.label, s.key, metric] for s in sets]) for row in plan.rows)
+            column = tuple(
+                mean_cell([cells[row.label, s.key, metric] for row in rows for s in sets])
+                for rows in lines.values()
+            )
             columns.append(Column(" ".join([*head, title]), metric, column))
     return columns
 
 
-def grouped(plan: Plan) -> Iterator[tuple[list[str], Sequence[InputSet]]]:
+def graphs_of(plan: Plan, cells: Cells, networks: Networks) -> list[Graph]:
+    """A graph for each collection and each of the table's own metrics: a curve for each row, over the conditions."""
+    graphs = []
+    collections = dict.fromkeys(s.pictures.name for s in plan.sets)
+    names = [condition.name for condition in plan.table.conditions]
+    for collection, metric in itertools.product(collections, plan.table.metrics):
+        lines: dict[str, list[float | None]] = {}
+        for row, name in itertools.product(plan.rows, names):
+            here = [s for s in plan.sets if s.pictures.name == collection and s.condition.name == name]
+            value = mean_cell([cells[row.label, s.key, metric] for s in here]).value
+            scale = 100 if METRICS[metric].percent else 1
+            lines.setdefault(row.label, []).append(None if value is None else scale * value)
+        title = networks.title(metric, paired_too="fid-reference" in plan.table.metrics)
+        graphs.append(Graph(collection, names, lines, "share of the hole", title))
+    return graphs
+
+
+def grouped(plan: Plan, mean: bool) -> Iterator[tuple[list[str], Sequence[InputSet]]]:
     """Heads of the groups of columns, and the sets whose results are averaged there."""
     groups: dict[tuple[str, ...], list[InputSet]] = {}
     several_data = len({s.pictures.name for s in plan.sets}) > 1
-    several_conditions = len(plan.table.conditions) > 1 and not plan.table.mean
+    several_conditions = len(plan.table.conditions) > 1 and not mean
     for s in plan.sets:
         head = [s.pictures.name] if several_data else []
         head += [s.condition.name] if several_conditions else []

@@ -1,6 +1,6 @@
 """What each table of the thesis measures: one entry of `TABLES` a table, read by all other modules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from facekit.methods import Input, Task
@@ -49,19 +49,40 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Models that differ in one option of their training: a method's source names them by `{name}`, a row for each.
+
+    Attributes:
+        name: what stands between the braces.
+        values: those of the thesis.
+        label: end of a row's label.
+        training: the option of `train.inpaint` that has the value.
+        call: the argument of the pipeline's call that must have it too; "": none.
+    """
+
+    name: str
+    values: tuple[int, ...]
+    label: str
+    training: str
+    call: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """One table or figure.
 
     Attributes:
         name: as the command takes it.
         title: what the thesis measures there.
+        data: the collections that the thesis measures it on.
         task: what a method is asked for (`facekit.methods.Method.tasks`); "complexity" counts networks instead.
         metrics: names of `facekit_cli.evaluation.measures.METRICS`.
         conditions: each a set of inputs, and so a group of columns.
         pairing: how pictures get an exemplar, see `facekit_cli.evaluation.pairs`.
         modalities: for "edit", the configurations (a row each), of `MODALITIES` joined by +.
         classes: the semantic classes that "Se" shows; None: all.
-        mean: columns are means over all conditions.
+        sweep: models of which each has a row.
+        mean: columns are means over all conditions, rows over the models of the sweep.
         runs: sets of inputs (seeds) whose results are averaged.
         options: call arguments that give a row of its own in addition, as (label, name, value).
         notes: what a reader must know; the thesis's own data sets, decisions where the thesis says nothing.
@@ -72,19 +93,26 @@ class Table:
     task: Task | Literal["complexity"]
     metrics: tuple[str, ...]
     conditions: tuple[Condition, ...] = (Condition(),)
+    data: tuple[str, ...] = ()
     pairing: Pairing | None = None
     modalities: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
+    sweep: Sweep | None = None
     mean: bool = False
     runs: int = 1
     options: tuple[tuple[str, str, object], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
+    def has_curves(self) -> bool:
+        """Whether its numbers are also drawn, over the share of the hole."""
+        return len(self.conditions) > 1 and (self.mean or self.name.startswith("fig-"))
+
+    @property
     def additional(self) -> tuple[str, ...]:
         """Metrics of the columns that come after the thesis's own, see `ADDITIONAL`."""
-        brought = (name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
-        return tuple(dict.fromkeys(brought))
+        brought = dict.fromkeys(name for metric in self.metrics for name in ADDITIONAL.get(metric, ()))
+        return tuple(name for name in brought if name not in self.metrics)
 
 
 def _band(low: int) -> Condition:
@@ -95,6 +123,9 @@ CENTRE = Condition("Fixed", hole="centre")
 MODERATE = (CENTRE, *map(_band, range(10, 60, 10)))  # the irregular templates end at 60%
 ALL_BANDS = (CENTRE, *map(_band, range(10, 100, 10)))
 HALF = (_band(50),)
+SHOTS = Sweep("shots", (5, 10, 30, 50), "{}-shot", "shots")
+# A model is asked for the steps that it was trained with.
+STEPS = Sweep("T", (1, 3, 5, 7, 9), "T = {}", "reasoning_steps", "num_inference_steps")
 DAMAGED = (Condition(damage="thesis"),)
 FREE_FORM = (Condition(hole="free-form"),)
 MIX = (Condition(hole="mix"),)
@@ -104,7 +135,29 @@ TEMPLATES = (
 )
 ABLATION = "Variants are models of their own: name one with --method for each."
 REAL_WORLD = "Pictures are taken as they are; give each collection as a --data folder of its own."
-SHOTS = "The thesis also averages over few-shot settings; here each trained model is a row of its own."
+CELEBA_TEST = ("CelebA-Test",)
+REAL = ("LFW-Test", "CelebChild-Test", "WebPhoto-Test")
+SMALL = ("CHASE", "Shell", "Skull", "Anime", "Fauvism", "Moongate", "Cat", "Dog", "Pokemon", "Art")
+LARGE = ("CelebA-HQ", "FFHQ", "PSV", "Places365")
+# Of the few-shot settings: Figures 4.11 to 4.14, 4.15 to 4.18, and all of Table 4.3.
+FEW_SHOT_FIRST = ("Shell", "Skull", "Anime", "Fauvism", "Moongate")
+FEW_SHOT_SECOND = ("Cat", "Dog", "Art", "CelebA-HQ", "PSV")
+FEW_SHOT = FEW_SHOT_FIRST + FEW_SHOT_SECOND
+FACES = ("CelebA-HQ", "FFHQ")
+
+
+def _few_shot_figure(number: int, shots: int, data: tuple[str, ...]) -> Table:
+    return Table(
+        f"fig-4.{number}",
+        f"Inpainting by share of the hole, {shots}-shot: {', '.join(data)}",
+        "inpaint",
+        ("fid",),
+        MODERATE,
+        data=data,
+        sweep=replace(SHOTS, values=(shots,)),
+        notes=(TEMPLATES,),
+    )
+
 
 _EDIT_METRICS = ("fid", "u-ids", "lpips")
 _REAL = ("fid-reference", "niqe")
@@ -116,23 +169,37 @@ _TABLES = (
         "restore",
         ("fid", "u-ids", "p-ids", "fid-reference", "niqe", "psnr", "ssim"),
         DAMAGED,
+        data=CELEBA_TEST,
     ),
-    Table("3.2", "Blind restoration of real photos", "restore", _REAL, notes=(REAL_WORLD,)),
+    Table("3.2", "Blind restoration of real photos", "restore", _REAL, data=REAL, notes=(REAL_WORLD,)),
     Table(
         "3.3",
         "Ablation of the restoration framework, real photos",
         "restore",
         _REAL,
+        data=REAL,
         notes=(REAL_WORLD, ABLATION),
     ),
-    Table("3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED),
-    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED),
+    Table(
+        "3.4", "Landmark detection after restoration", "restore", ("dsr", "nme"), DAMAGED, data=CELEBA_TEST
+    ),
+    Table("3.5", "Emotion recognition after restoration", "restore", ("emotion",), DAMAGED, data=CELEBA_TEST),
     Table(
         "fig-4.4",
-        "Few-shot inpainting by share of the hole",
+        "Inpainting of small collections by share of the hole: FID",
         "inpaint",
         ("fid",),
         MODERATE,
+        data=SMALL,
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "fig-4.5",
+        "Inpainting of small collections by share of the hole: LPIPS",
+        "inpaint",
+        ("lpips",),
+        MODERATE,
+        data=SMALL,
         notes=(TEMPLATES,),
     ),
     Table(
@@ -141,30 +208,41 @@ _TABLES = (
         "inpaint",
         ("fid", "lpips"),
         MODERATE,
+        data=LARGE,
         notes=(TEMPLATES,),
     ),
     Table(
         "4.3",
-        "Few-shot inpainting, mean over all shares",
+        "Few-shot inpainting, mean over all shares of the hole and numbers of shots",
         "inpaint",
         ("fid", "lpips"),
         MODERATE,
+        data=FEW_SHOT,
+        sweep=SHOTS,
         mean=True,
-        notes=(TEMPLATES, SHOTS),
+        notes=(TEMPLATES,),
     ),
+    *(_few_shot_figure(11 + place, shots, FEW_SHOT_FIRST) for place, shots in enumerate(SHOTS.values)),
+    *(_few_shot_figure(15 + place, shots, FEW_SHOT_SECOND) for place, shots in enumerate(SHOTS.values)),
     Table("4.4", "Complexity of inpainting networks", "complexity", ()),
-    Table("4.5", "Ablation of GRIG", "inpaint", ("fid",), HALF, notes=(TEMPLATES, ABLATION)),
+    Table(
+        "4.5",
+        "Ablation of GRIG",
+        "inpaint",
+        ("fid",),
+        HALF,
+        data=("CHASE", "Anime", "Dog", "Art", "CelebA-HQ", "PSV"),
+        notes=(TEMPLATES, ABLATION),
+    ),
     Table(
         "4.6",
         "GRIG by reasoning steps T",
         "inpaint",
         ("fid",),
         HALF,
-        options=tuple((f"T = {t}", "num_inference_steps", t) for t in (1, 3, 5, 7, 9)),
-        notes=(
-            TEMPLATES,
-            "The thesis trains a model for each T; one model asked for several T is another experiment.",
-        ),
+        data=("CHASE", "Anime", "Dog", "Art"),
+        sweep=STEPS,
+        notes=(TEMPLATES,),
     ),
     Table(
         "5.1",
@@ -172,6 +250,17 @@ _TABLES = (
         "exemplar",
         ("fid",),
         ALL_BANDS,
+        data=FACES,
+        pairing="reversed",
+        notes=(TEMPLATES,),
+    ),
+    Table(
+        "fig-5.4",
+        "Inpainting by exemplars against free-form inpainting, by share of the hole",
+        "exemplar",
+        ("fid", "u-ids", "p-ids"),
+        ALL_BANDS,
+        data=FACES,
         pairing="reversed",
         notes=(TEMPLATES,),
     ),
@@ -182,6 +271,7 @@ _TABLES = (
         "exemplar",
         ("fid", "u-ids", "p-ids"),
         FREE_FORM,
+        data=FACES,
         pairing="reversed",
         runs=5,
         notes=(ABLATION,),
@@ -192,6 +282,7 @@ _TABLES = (
         "exemplar",
         ("fid", "u-ids", "p-ids"),
         FREE_FORM,
+        data=FACES,
         pairing="reversed",
         runs=5,
         notes=(ABLATION,),
@@ -202,6 +293,7 @@ _TABLES = (
         "exemplar",
         ("idd",),
         ALL_BANDS,
+        data=("CelebA-HQ",),
         pairing="reversed",
         notes=(TEMPLATES, ABLATION),
     ),
@@ -211,6 +303,7 @@ _TABLES = (
         "exemplar",
         ("fid",),
         ALL_BANDS,
+        data=("CelebA-HQ",),
         pairing="pose",
         notes=(TEMPLATES,),
     ),
@@ -220,6 +313,7 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MIX,
+        data=("CelebA-HQ",),
         modalities=("Se+Te", "Se+Te+Ma", "Sk+Se+Te", "Sk+Se+Te+Ma"),
     ),
     Table(
@@ -228,17 +322,35 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MIX,
+        data=FACES,
         modalities=("Sk+Se", "Sk+Se+Ma"),
         classes=("skin", "hair"),
     ),
-    Table("6.4", "Editing by sketch", "edit", _EDIT_METRICS, MIX, modalities=("Sk", "Sk+Co", "Sk+Ma")),
-    Table("6.5", "Editing by semantic map", "edit", _EDIT_METRICS, MIX, modalities=("Se", "Se+Co", "Se+Ma")),
+    Table(
+        "6.4",
+        "Editing by sketch",
+        "edit",
+        _EDIT_METRICS,
+        MIX,
+        data=FACES,
+        modalities=("Sk", "Sk+Co", "Sk+Ma"),
+    ),
+    Table(
+        "6.5",
+        "Editing by semantic map",
+        "edit",
+        _EDIT_METRICS,
+        MIX,
+        data=FACES,
+        modalities=("Se", "Se+Co", "Se+Ma"),
+    ),
     Table(
         "6.6",
         "Ablation of FACEMUG's components",
         "edit",
         _EDIT_METRICS,
         HALF,
+        data=("FFHQ",),
         modalities=("Ma",),
         notes=(
             TEMPLATES,
@@ -252,6 +364,7 @@ _TABLES = (
         "edit",
         ("fid", "lpips"),
         MIX,
+        data=("CelebA-HQ",),
         pairing="pose",
         modalities=("Ex+Ma",),
         notes=("The thesis does not name the holes; here those of section 6.3.1.",),
@@ -262,6 +375,7 @@ _TABLES = (
         "edit",
         _EDIT_METRICS,
         MODERATE,
+        data=("FFHQ",),
         pairing="reversed",
         modalities=("Ex+Ma",),
         options=(("with warping", "align_pose", True), ("w/o warping", "align_pose", False)),

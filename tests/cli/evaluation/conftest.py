@@ -49,7 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A folder for each task, and "clip"."""
+    """A folder for each task, "clip", and inpaint-5 to inpaint-50, which training wrote."""
     folder = tmp_path_factory.mktemp("models")
     made = {
         "restore": tiny_restore_pipeline(),
@@ -59,6 +59,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     for name, pipeline in made.items():
         pipeline.save_pretrained(folder / name)
+    for shots in (5, 10, 30, 50):  # as training leaves them
+        (folder / f"inpaint-{shots}").mkdir()
+        (folder / f"inpaint-{shots}" / "pipeline").symlink_to(folder / "inpaint")
     guide = tiny_text_guide()
     guide.model.save_pretrained(folder / "clip")
     guide.tokenizer.save_pretrained(folder / "clip")
