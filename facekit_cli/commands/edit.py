@@ -58,7 +58,10 @@ are a transparent layer, or a whole picture. Strengths go from 0 to 1, for sketc
 pose, attributes and prompt.
 
 A script is JSON: {"edits": [{"mask": "mask.png", "attributes": {"smile": 2}, "seed": 7}, ...]} with its pictures
-beside it, or a session that was saved (a folder or zip). Its edits are done one after another.
+beside it, or a session that was saved (a folder or zip). Its edits are done one after another. One of them may paste an
+object of another photo, and the next make it seamless:
+  {"edits": [{"object": "hat.png", "place": [240, 90], "width": 180}, {"mask": "rim", "exemplar": "self"}]}
+hat.png is a cut-out with transparency, or any photo with "object_mask": "mask.png"; place is its middle.
 """
 
 # Options that are one file for all photos or a folder of files with the photos' names.
@@ -191,8 +194,8 @@ def run(args: argparse.Namespace) -> int:
         images: list[Photo] = []
         faces = 0
         for edit in edits:
-            edit = edit | {"watermark": args.provenance == "both", "output_type": "photo"}
-            output = session.edit(**edit, text_guide=guide)
+            marked = args.provenance == "both"
+            output = session.replay(edit, watermark=marked, output_type="photo", text_guide=guide)
             notes += [note for note in output.notes if note not in notes]
             images, faces = expect_kind(output.images, Photo), len(output.faces[0])
         images = images if script is None else [session.photo]

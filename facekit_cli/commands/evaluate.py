@@ -39,6 +39,7 @@ methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may 
 
 examples:
   facekit evaluate --list
+  facekit evaluate --datasets
   facekit evaluate 3.1 --data faces --split val --method input --method face-restore
       --features style=hub_cards/face-restore-starter-256 --output table-3.1
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
@@ -58,6 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments and options."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 3.1 or fig-4.4; see --list")
     parser.add_argument("--list", action="store_true", help="say which tables there are")
+    parser.add_argument(
+        "--datasets",
+        nargs="?",
+        const="text",
+        choices=("text", "json"),
+        help="list the thesis's data sets: sizes, splits, where they are, their terms and how to lay out the folder",
+    )
     parser.add_argument(
         "--data",
         nargs="+",
@@ -168,6 +176,11 @@ def run(args: argparse.Namespace) -> int:
         for entry in ENTRIES.values():
             elsewhere = f" ({entry.made_by})" if isinstance(entry, Elsewhere) else ""
             print(f"{entry.name:9} {entry.title}{elsewhere}")
+        return 0
+    if args.datasets is not None:
+        from facekit_cli.evaluation.datasets import list_datasets
+
+        print(list_datasets(args.datasets))
         return 0
     if args.table is None:
         raise UsageError("say which table, such as 3.1, or --list")

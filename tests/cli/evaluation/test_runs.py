@@ -281,7 +281,6 @@ def test_methods_that_do_not_fit(data: Path, models: dict[str, str], tmp_path: P
     assert evaluate("3.1", *common, "-m", models["restore"] + "?blur=1") == 2
     assert evaluate("3.1", *common, "-m", models["restore"] + "?num_images=2") == 2
     assert evaluate("3.1", *common, "-m", "input", "-m", "input") == 2
-    assert evaluate("6.5", "--data", data / "train", "--output", tmp_path / "out", "-m", "input") == 2
     assert not (tmp_path / "out").exists()
 
 
