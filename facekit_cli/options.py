@@ -84,6 +84,17 @@ def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> No
     )
 
 
+def add_sketch_filter(parser: argparse.ArgumentParser) -> None:
+    """Add `--draw-sketch`."""
+    parser.add_argument(
+        "--draw-sketch",
+        choices=("pencil", "canny"),
+        metavar="FILTER",
+        help="pencil or canny: let this filter draw the sketch, of the photo itself (which keeps its shapes under the "
+        "mask) or of the pictures that --sketch names",
+    )
+
+
 def check_counts(args: argparse.Namespace, *names: str) -> None:
     """Refuse what counts something and is below 1; None is left to the pipeline. Raises UsageError."""
     for name in names:

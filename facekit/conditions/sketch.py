@@ -1,7 +1,7 @@
-"""Sketches of faces: strokes that a user drew, and the pencil filter that makes training sketches from photos.
+"""Sketches of faces: strokes that a user drew, and the filters that make them from photos.
 
-Thesis Section 5.4.3 names the filter (that of pSp's data script). It is written out in whole numbers, so that
-sketches are the same on every machine.
+Thesis section 5.4.3 names the pencil filter (that of pSp's data script), with which networks are trained. It is written
+out in whole numbers, so that sketches are the same on every machine. Sections 5.3.2 and 6.5.1 take Canny's edges.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facekit.faces.squares import Square
+from facekit.faces import Face, detect_faces
+from facekit.faces.squares import FaceSquare, Square, frame_whole
 from facekit.images.masks import MaskInput, assign_to_photos, fit, open_mask, read_tones
-from facekit.images.photo import MAX_PIXELS, Photo
+from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, as_uint8, from_float, load_image, resize
 from facekit.notes import Note
 
 # 8-bit weights of red, green and blue in grey, of 32768.
@@ -22,6 +23,8 @@ STROKE_BELOW = 128  # darker pixels of a sketch are strokes
 PENCIL_MEAN, PENCIL_MOST = (1.25, 3.5), 6
 # Of lines drawn anew: the edit starter follows 2 and 3 pixels alike, the exemplar starter 3 better than 2.
 LINE_WIDTH = 3
+CANNY = (50, 150)  # thresholds of gradients: edges begin above the second and go on above the first
+SKETCH_FILTERS = ("pencil", "canny")
 COVER = 0.1  # a stroke is kept where it covers this share of a pixel of the network's picture
 
 
@@ -113,6 +116,91 @@ def pencil_sketch(rgb: np.ndarray) -> np.ndarray:
 def sketch_strokes(sketch: np.ndarray) -> np.ndarray:
     """The strokes of a pencil sketch uint8 `[H, W]`, as networks take them: uint8 `[H, W]`, 1 = stroke."""
     return (sketch < STROKE_BELOW).astype(np.uint8)
+
+
+def canny_edges(rgb: np.ndarray) -> np.ndarray:
+    """Canny's edges of the smoothed grey picture, lines one pixel wide (thesis 5.3.2 and 6.5.1; Canny, A computational
+    approach to edge detection, 1986).
+
+    The thesis names no thresholds; with `CANNY` about as much of a face is line as with the pencil filter.
+
+    Args:
+        rgb: uint8 `[H, W, 3]`.
+
+    Returns:
+        uint8 `[H, W]`, 1 = edge.
+
+    Raises:
+        ValueError: another kind of array, or sides below 2 pixels.
+    """
+    edges = cv2.Canny(smooth(grey_picture(rgb)), *CANNY, L2gradient=True)
+    return (edges > 0).astype(np.uint8)
+
+
+def filter_strokes(rgb: np.ndarray, filter: str = "pencil") -> np.ndarray:
+    """The strokes of a face that networks learn from and are shown: uint8 `[H, W, 3]` -> uint8 `[H, W]`, 1 = stroke.
+
+    Args:
+        filter: "pencil", or "canny", whose lines are drawn as wide as a pencil's, see `even_strokes`.
+
+    Raises:
+        ValueError: another filter, or a picture that `grey_picture` refuses.
+    """
+    if filter == "pencil":
+        return sketch_strokes(pencil_sketch(rgb))
+    if filter == "canny":
+        return even_strokes(canny_edges(rgb))
+    raise ValueError(f"there is no sketch filter {filter!r}; known are {', '.join(SKETCH_FILTERS)}")
+
+
+def sketch_photo(
+    image: ImageInput,
+    *,
+    filter: str = "pencil",
+    lines_of: ImageInput | None = None,
+    size: int = 256,
+    aligned: bool = False,
+    known_faces: Sequence[Face] | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+) -> np.ndarray:
+    """A sketch of a photo's faces, to be passed as `sketch`: that of the photo itself keeps the shapes under a mask.
+
+    The filter sees each face as the networks do, so that it draws the same lines however large the photo is.
+
+    Args:
+        image: what `facekit.images.photo.load_image` takes.
+        filter: "pencil" or "canny".
+        lines_of: another picture whose lines are drawn, at the places of the photo's faces; it is resized to the photo.
+        size: side in pixels at which the networks see a face.
+        aligned: the photo is one aligned face: no detection.
+        known_faces: those of the photo; None looks for them.
+        max_pixels: refuse larger pictures before they are decoded; None lifts the limit.
+
+    Returns:
+        bool `[H, W]`, True = stroke; empty where the photo shows no face.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: a picture cannot be used (see `load_image`), or another filter.
+    """
+    if filter not in SKETCH_FILTERS:
+        raise ValueError(f"there is no sketch filter {filter!r}; known are {', '.join(SKETCH_FILTERS)}")
+    photo = load_image(image, max_pixels=max_pixels)
+    rgb = as_uint8(photo.rgb)
+    squares: list[Square] = [frame_whole(rgb, size)]
+    if not aligned:
+        found = detect_faces(rgb) if known_faces is None else known_faces
+        squares = [FaceSquare(rgb, face, size) for face in found]
+    if lines_of is not None:
+        rgb = resize(as_uint8(load_image(lines_of, max_pixels=max_pixels).rgb), photo.size)
+    strokes = np.zeros(rgb.shape[:2], dtype=bool)
+    everywhere = np.ones(rgb.shape[:2], dtype=bool)
+    for square in squares:
+        drawn = filter_strokes(from_float(square.uncover(rgb), np.dtype(np.uint8)), filter)
+        cover = np.zeros(rgb.shape[:2], dtype=np.float32)
+        square.lay(cover, drawn.astype(np.float32), everywhere)
+        # A line of a face that is smaller in the photo covers a part of its pixels only.
+        strokes |= cover >= (0.5 if square.side >= size else 0.25)
+    return strokes
 
 
 def thin_strokes(strokes: np.ndarray, size: int, vertical_only: bool = False) -> np.ndarray:

@@ -20,6 +20,7 @@ from facekit_cli.options import (
     add_mask_option,
     add_output_options,
     add_photos,
+    add_sketch_filter,
     check_counts,
     parse_exemplar_face,
     parse_faces,
@@ -47,6 +48,7 @@ examples:
   facekit edit photo.jpg --mask mouth.png --attribute smile=2 --exemplar self --output new
   facekit edit photo.jpg --mask hair.png --semantics map.png --color strokes.png --sketch lines.png
       --output new --candidates 4
+  facekit edit photo.jpg --mask face.png --draw-sketch canny --color makeup.png --output painted
   facekit edit photo.jpg --mask face.png --pose-from front --strength pose=0.5 --output turned
   facekit edit photo.jpg --mask face.png --prompt "a face with blue eyes" --output said
   facekit edit people/ --script edits/session.json --output replayed
@@ -59,7 +61,10 @@ are a transparent layer, or a whole picture. Strengths go from 0 to 1, for sketc
 pose, attributes and prompt.
 
 A script is JSON: {"edits": [{"mask": "mask.png", "attributes": {"smile": 2}, "seed": 7}, ...]} with its pictures
-beside it, or a session that was saved (a folder or zip). Its edits are done one after another.
+beside it, or a session that was saved (a folder or zip). Its edits are done one after another. One of them may paste an
+object of another photo, and the next make it seamless:
+  {"edits": [{"object": "hat.png", "place": [240, 90], "width": 180}, {"mask": "rim", "exemplar": "self"}]}
+hat.png is a cut-out with transparency, or any photo with "object_mask": "mask.png"; place is its middle.
 """
 
 # Options that are one file for all photos or a folder of files with the photos' names.
@@ -82,6 +87,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=file_path, help=f"{what}: one for all, or a folder as for masks"
         )
+    add_sketch_filter(parser)
     parser.add_argument(
         "--exemplar",
         "-e",
@@ -188,12 +194,25 @@ def run(args: argparse.Namespace) -> int:
         else:
             edits = script
         session = pipeline.edit_session(photo, aligned=args.aligned)
+        if args.draw_sketch is not None:
+            from facekit.conditions.sketch import sketch_photo
+
+            edits[0]["sketch"] = sketch_photo(
+                session.original,
+                filter=args.draw_sketch,
+                lines_of=edits[0].get("sketch"),
+                size=pipeline.refiner.config.sample_size,
+                aligned=args.aligned,
+                known_faces=session.faces,
+            )
         notes: list[Note] = []
         images: list[Photo] = []
         faces = 0
         for edit in edits:
-            output = session.edit(
-                **edit | {"watermark": args.provenance == "both", "output_type": "photo"},
+            output = session.replay(
+                edit,
+                watermark=args.provenance == "both",
+                output_type="photo",
                 text_guide=guide,
                 return_inversions=args.save_faces and edit is edits[-1],
             )
@@ -273,7 +292,7 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     if args.search is not None:
         settings["text_options"] = {"search": args.search}
     if args.script is not None:
-        guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt", "search")
+        guided = (*DRAWINGS, "draw_sketch", *REFERENCES, "attribute", "strength", "prompt", "search")
         given = [name for name in guided if name != "mask" and getattr(args, name)]
         if given or args.candidates > 1:
             option = f"--{given[0].replace('_', '-')}" if given else "--candidates"

@@ -1,6 +1,7 @@
 """`facekit evaluate`: fill one table of the thesis."""
 
 import argparse
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -44,6 +45,7 @@ methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may 
 
 examples:
   facekit evaluate --list
+  facekit evaluate --datasets
   facekit evaluate 3.1 --data faces --split val --method input --method face-restore
       --features style=hub_cards/face-restore-starter-256 --output table-3.1
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
@@ -70,6 +72,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", nargs="?", metavar="TABLE", help="such as 3.1 or fig-4.4; see --list")
     parser.add_argument("--list", action="store_true", help="say which tables there are")
     parser.add_argument(
+        "--datasets",
+        nargs="?",
+        const="text",
+        choices=("text", "json"),
+        help="list the thesis's data sets: sizes, splits, where they are, their terms and how to lay out the folder",
+    )
+    parser.add_argument(
         "--data",
         nargs="+",
         type=named_place,
@@ -85,7 +94,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", "-o", type=file_path, metavar="DIR", help="folder for table and outputs")
     parser.add_argument(
-        "--export-inputs", type=file_path, metavar="DIR", help="write the inputs for other tools"
+        "--export-inputs",
+        type=file_path,
+        metavar="DIR",
+        help="write the inputs for other tools; of exemplars also Canny sketches for SC-FEGAN and landmarks for LaFIn",
     )
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew")
     parser.add_argument(
@@ -101,7 +113,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--masks",
         type=file_path,
         metavar="FOLDER",
-        help="pictures of holes, white on black, in a subfolder for each band, such as 10-20 (default: drawn)",
+        help="pictures of holes, white on black, in a subfolder for each band, such as 10-20, or all in one folder, "
+        "from which they are sorted by their share, as PConv's templates (default: drawn)",
+    )
+    parser.add_argument(
+        "--pairing",
+        choices=("reversed", "random"),
+        help="whose exemplar is whose: each batch of 8 in reversed order, or by seed (default: the table's)",
+    )
+    parser.add_argument(
+        "--poses",
+        type=file_path,
+        metavar="FILE",
+        help="yaw, pitch and roll of each picture, for pairs of similar pose: CelebAMask-HQ-pose-anno.txt, or CSV "
+        "with file_name,yaw,pitch,roll (default: estimated from five landmarks)",
+    )
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help="only the N pairs nearest in pose (default: 550)"
+    )
+    parser.add_argument(
+        "--parser",
+        type=hub_name,
+        metavar="MODEL",
+        help="face parser that makes semantic maps where a table needs them and the data has none in semantic/ "
+        "(default: the bundled starter)",
     )
     parser.add_argument(
         "--captions",
@@ -186,6 +221,11 @@ def run(args: argparse.Namespace) -> int:
             elsewhere = f" ({entry.made_by})" if isinstance(entry, Elsewhere) else ""
             print(f"{entry.name:9} {entry.title}{elsewhere}")
         return 0
+    if args.datasets is not None:
+        from facekit_cli.evaluation.datasets import list_datasets
+
+        print(list_datasets(args.datasets))
+        return 0
     if args.table is None:
         raise UsageError("say which table, such as 3.1, or --list")
     table = find_entry(args.table)
@@ -234,7 +274,7 @@ def _check(args: argparse.Namespace, table: "Table") -> None:
             check_writable([folder], option)
     if args.captions is not None and not any("Te" in m.split("+") for m in table.modalities):
         raise UsageError(f"table {table.name} reads no texts: leave --captions out")
-    for name, least in (("size", 16), ("count", 1), ("runs", 1), ("sheet", 0)):
+    for name, least in (("size", 16), ("count", 1), ("runs", 1), ("pairs", 1), ("sheet", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value}; it must be {least} or more")
@@ -289,6 +329,11 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
         seed=args.seed,
         runs=args.runs,
         masks=args.masks,
+        pairing=args.pairing,
+        poses=args.poses,
+        pairs=args.pairs,
+        parser=args.parser,
+        home=args.output or args.export_inputs,
         exports=args.export_inputs is not None,
         skip_uncaptioned=args.skip_uncaptioned,
     )
@@ -330,20 +375,29 @@ def _fill_table(
 ) -> int:
     """Each process makes its share of the outputs; the main one measures and writes."""
     from facekit_cli.evaluation import runner
+    from facekit_cli.evaluation.guidance import export_guidance
+    from facekit_cli.evaluation.maps import make_maps
     from facekit_cli.evaluation.report import publish, save_contact_sheet
 
+    folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
+    captions = None if args.captions is None else str(args.captions.resolve())
+    settings = {"seed": args.seed, "size": args.size, "data": list(folders), "captions": captions}
+    settings |= plan.settings
+    if args.output is not None:
+        runner.check_records(plan, args.output, settings, args.overwrite)
+
+    # 1. Inputs
+    if plan.missing and state.is_main_process:
+        make_maps(plan.missing, plan.settings["parser"], str(device), args.overwrite)
     if args.export_inputs is not None and state.is_main_process:
         count = runner.export_inputs(plan, args.export_inputs)
         print(f"inputs of {count} pictures: {args.export_inputs}")
+        for left_out in export_guidance(plan, args.export_inputs, str(device)):
+            print(left_out, file=sys.stderr)
     if args.output is None:
         return 0
-    folders = dict.fromkeys(str(s.pictures.folder.resolve()) for s in plan.sets)
-    settings = {"seed": args.seed, "size": args.size, "data": list(folders)}
-    settings["captions"] = None if args.captions is None else str(args.captions.resolve())
-    settings["masks"] = None if args.masks is None else str(args.masks.resolve())
-    runner.check_records(plan, args.output, settings, args.overwrite)
 
-    # 1. Outputs
+    # 2. Outputs
     state.wait_for_everyone()
     if state.is_main_process:
         runner.begin(plan, args.output, settings, args.overwrite)
@@ -352,7 +406,7 @@ def _fill_table(
     if not state.is_main_process:
         return 0
 
-    # 2. Measures and report
+    # 3. Measures and report
     pages = runner.Pages(plan, args.output, reference)
     cells = runner.measure(plan, pages, networks, problems)
     report = _make_report(args, plan, cells, networks, reference, mean=plan.table.mean)
@@ -383,7 +437,7 @@ def _make_report(
     from facekit_cli.evaluation.measures import FEATURE_METRICS, METRICS, show
     from facekit_cli.evaluation.report import Report
     from facekit_cli.evaluation.runner import columns_of, lines_of
-    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TABLES, TEMPLATES
+    from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, TABLES
 
     table = plan.table
     columns, lines = columns_of(plan, cells, networks, mean), lines_of(plan, mean)
@@ -403,15 +457,12 @@ def _make_report(
         notes.append(
             f"FID to the reference: {name} against {len(files)} pictures of the folder {files[0].parent.name}."
         )
-    notes += plan.notes
     if args.metrics is not None:
         own = ", ".join(METRICS[name].title for name in TABLES[table.name].metrics)
         notes.append(f"Columns as asked for; the thesis has {own}.")
     if table.data:
         notes.append(f"The thesis measures {', '.join(table.data)}.")
-    notes += [n for n in table.notes if n != TEMPLATES or args.masks is None]
-    if args.masks is not None:
-        notes.append(f"Holes of a band are chosen by seed from the pictures of the folder {args.masks.name}.")
+    notes += [*table.notes, *plan.notes]
     if set(table.metrics) & set(FEATURE_METRICS) and min(counted.values()) < FEW:
         notes.append(
             f"FID, U-IDS and P-IDS of fewer than {FEW} pictures are biased: compare rows of this table only."
@@ -446,7 +497,8 @@ def _make_report(
                 "skip_uncaptioned",
             )
         }
-        | {"runs": runs},
+        | {"runs": runs}
+        | plan.settings,
     }
     better = [METRICS[column.metric].better for column in columns]
     header = [column.title for column in columns]

@@ -18,6 +18,7 @@ from facekit_cli.options import (
     add_mask_option,
     add_output_options,
     add_photos,
+    add_sketch_filter,
     check_counts,
     parse_exemplar_face,
     parse_faces,
@@ -89,6 +90,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sketch", type=file_path, help="strokes drawn into the hole: one for all, or a folder as for masks"
     )
+    add_sketch_filter(parser)
     add_output_options(parser)
     parser.add_argument("--candidates", type=int, default=1, metavar="N", help="results for each exemplar")
     parser.add_argument(
@@ -130,10 +132,18 @@ def run(args: argparse.Namespace) -> int:
         from facekit.images.tensors import expect_kind
         from facekit.provenance import watermark_picture
 
+        sketch: Any = args.sketch and pick_file(photo, sketches, "sketch", args.sketch)
+        if args.draw_sketch is not None:
+            from facekit.conditions.sketch import sketch_photo
+
+            size = pipeline.multi_style_generator.config.sample_size
+            sketch = sketch_photo(
+                photo, filter=args.draw_sketch, lines_of=sketch, size=size, aligned=args.aligned
+            )
         call: dict[str, Any] = {
             "image": photo,
             "mask": args.mask and pick_file(photo, masks, "mask", args.mask),
-            "sketch": args.sketch and pick_file(photo, sketches, "sketch", args.sketch),
+            "sketch": sketch,
             "exemplar": encode(pick_file(photo, exemplars, "exemplar", args.exemplar[0])),
             "second_exemplar": second,
             "generator": torch.Generator("cpu").manual_seed(args.seed),
@@ -257,7 +267,8 @@ def _prepare(
         layers = pipeline.check_inputs(
             **settings, num_images=args.candidates, max_batch_size=1, output_type="photo"
         )
-        if args.sketch is not None and not pipeline.multi_style_generator.config.use_sketch:
+        drawn = args.sketch is not None or args.draw_sketch is not None
+        if drawn and not pipeline.multi_style_generator.config.use_sketch:
             raise ValueError("this model takes no sketch")
         second = None
         if args.second_exemplar is not None:

@@ -1,7 +1,8 @@
 """What every method is given, made from the pictures by seed alone: the same for each, in any order.
 
 A picture's randomness comes from the seed, the run, its condition and its own file name, so that a part of a
-collection has the same inputs as the whole.
+collection has the same inputs as the whole. Templates of holes alone go by its place in the collection, so that each
+is taken as often as any other.
 """
 
 import zlib
@@ -19,12 +20,12 @@ from facekit.conditions.semantics import CLASS_NAMES, UNLABELLED
 from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.damage.degrade import degrade
 from facekit.damage.gconv import gconv_mask
-from facekit.damage.holes import centre_mask, ratio_mask
+from facekit.damage.holes import centre_mask, large_mask, ratio_mask
 from facekit.images.files import write_atomically
-from facekit.images.masks import load_mask
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.pairs import Partners
 from facekit_cli.evaluation.tables import Condition, Table
+from facekit_cli.evaluation.templates import IRREGULAR, LARGE, read_template
 from facekit_cli.results import save_picture
 
 HOLE_GRAY = 128
@@ -78,7 +79,7 @@ def make_case(
     *,
     partners: Partners | None = None,
     modalities: str | None = None,
-    templates: Sequence[Path] = (),
+    templates: Mapping[str, Sequence[Path]] | None = None,
     seed: int = 0,
     run: int = 0,
 ) -> Case:
@@ -87,7 +88,7 @@ def make_case(
     Args:
         partners: who is whose exemplar, where the table pairs.
         modalities: such as "Sk+Ma"; without "Ma" everything is hole. None: the condition's hole.
-        templates: pictures of holes (see `facekit.images.masks`) to choose from in a band, instead of drawn ones.
+        templates: pictures of holes by the names of bands, instead of drawn ones; see `templates.py`.
 
     Raises:
         ValueError: a modality or hole that the collection has no semantic map or text for.
@@ -101,7 +102,8 @@ def make_case(
     if condition.damage is not None:
         image = degrade(truth, condition.damage, rng)
     if condition.hole is not None:
-        mask = make_hole(condition, pictures, index, rng, templates)
+        order = rng_of(seed, run, condition.name, "templates")
+        mask = make_hole(condition, pictures, index, rng, templates, order)
         if modalities is not None and "Ma" not in parts:
             mask = np.ones_like(mask)
         given["mask"] = mask
@@ -126,16 +128,21 @@ def make_hole(
     pictures: Pictures,
     index: int,
     rng: np.random.Generator,
-    templates: Sequence[Path] = (),
+    templates: Mapping[str, Sequence[Path]] | None = None,
+    order: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The hole of a picture, uint8 [S, S]."""
+    """The hole of a picture, uint8 [S, S].
+
+    Args:
+        rng: what is random about this picture.
+        templates: see `make_case`.
+        order: the same for all pictures: in which order they take templates; None: as they lie there.
+    """
     size = pictures.size
     if condition.hole == "centre":
         return centre_mask(size)
-    if condition.hole == "band" and templates:
-        return read_template(templates[int(rng.integers(len(templates)))], size)
     if condition.hole == "band":
-        return ratio_mask(size, condition.low, condition.high, rng)
+        return _band_hole(condition, size, index, rng, templates, order)
     if condition.hole == "free-form":
         mask = gconv_mask(size, rng)
         return mask if mask.any() else centre_mask(size)
@@ -152,19 +159,24 @@ def make_hole(
     ]
     kind = kinds[int(rng.integers(len(kinds)))]
     if kind == "irregular":
-        return ratio_mask(size, 0.5, 0.6, rng)
+        return _band_hole(IRREGULAR, size, index, rng, templates, order)
     return centre_mask(size) if kind == "centre" else regions[kind].astype(np.uint8)
 
 
-def read_template(file: Path, size: int) -> np.ndarray:
-    """A picture of a hole, see `facekit.images.masks`, as uint8 [size, size]. ValueError where there is none in it."""
-    with Image.open(file) as image:
-        own_size = image.size
-    hole, notes = load_mask(file, own_size)
-    mask = cv2.resize(hole.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
-    if not mask.any():
-        raise ValueError("; ".join([f"the mask {file} has no hole", *notes]))
-    return mask
+def _band_hole(
+    band: Condition,
+    size: int,
+    index: int,
+    rng: np.random.Generator,
+    templates: Mapping[str, Sequence[Path]] | None,
+    order: np.random.Generator | None,
+) -> np.ndarray:
+    files = (templates or {}).get(band.name, ())
+    if files:
+        places = np.arange(len(files)) if order is None else order.permutation(len(files))
+        return read_template(files[int(places[index % len(files)])], size)
+    make = large_mask if band.low >= LARGE else ratio_mask
+    return make(size, band.low, band.high, rng)
 
 
 def _labels(pictures: Pictures, index: int) -> np.ndarray:

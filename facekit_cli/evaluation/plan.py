@@ -1,16 +1,20 @@
 """What a run does: which pictures of which collection, under which condition, by which rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from facekit.hub.starters import starter
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.inputs import Case, caption_of, make_case
-from facekit_cli.evaluation.pairs import Partners, pair_pictures
+from facekit_cli.evaluation.maps import MissingMaps, needs_maps, plan_maps
+from facekit_cli.evaluation.pairs import PAIRS, Partners, Poses, describe_pairing, pair_pictures
 from facekit_cli.evaluation.participants import OutputFolder, Participant, Row, plain_options, rows_of
-from facekit_cli.evaluation.tables import Condition, Table
-from facekit_cli.photos import list_pictures
+from facekit_cli.evaluation.poses import read_poses
+from facekit_cli.evaluation.tables import Condition, Pairing, Table
+from facekit_cli.evaluation.templates import LARGE, bands_of, describe_bands, find_templates
 
 NAMED = 5  # pictures whose names a message or note lists
 
@@ -25,7 +29,7 @@ class InputSet:
         indices: which pictures of the collection; those without an exemplar are left out, and where a row reads texts
             those without a caption may be.
         run: number of the seed.
-        templates: pictures of holes for a band, see `make_case`.
+        templates: pictures of holes by the names of bands, see `make_case`.
     """
 
     key: str
@@ -37,7 +41,7 @@ class InputSet:
     indices: tuple[int, ...]
     partners: Partners | None
     seed: int
-    templates: tuple[Path, ...] = ()
+    templates: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     def case(self, place: int, modalities: str | None = None) -> Case:
         """The inputs of the picture at `place` of `indices`."""
@@ -66,6 +70,8 @@ class Plan:
     Attributes:
         given: the files of rows that are folders of outputs.
         notes: what a reader of the table must know of this run.
+        settings: what the inputs depend on, beyond data, seed, size and captions, as JSON has it.
+        missing: semantic maps that must be made before any inputs are, see `make_maps`.
         size_origin: where the side of the pictures comes from, in words.
     """
 
@@ -74,6 +80,8 @@ class Plan:
     sets: tuple[InputSet, ...]
     given: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    missing: tuple[MissingMaps, ...] = ()
     size_origin: str = ""
 
     def tasks(self) -> list[tuple[Row, InputSet, int]]:
@@ -92,11 +100,21 @@ def make_plan(
     masks: Path | None = None,
     exports: bool = False,
     skip_uncaptioned: bool = False,
+    pairing: Pairing | None = None,
+    poses: Path | None = None,
+    pairs: int | None = None,
+    parser: str | None = None,
+    home: Path | None = None,
 ) -> Plan:
     """Settle rows and inputs; nothing is made yet.
 
     Args:
-        masks: folder with pictures of holes in a subfolder for each band, such as 10-20; None: holes are drawn.
+        masks: folder with pictures of holes, see `find_templates`; None: holes are drawn.
+        pairing: "reversed" or "random" exemplars; None: as the table says.
+        poses: file of angles for pairs of similar pose, see `read_poses`; None: poses are estimated.
+        pairs: so many of the most similar pairs; None: 550.
+        parser: makes semantic maps where there are none; None: the bundled starter.
+        home: the output folder, below which such maps will lie; None: pictures must have their maps.
         exports: all inputs of the table are written, also those that no row reads.
         skip_uncaptioned: leave pictures without a caption out where texts are read, instead of refusing.
 
@@ -108,14 +126,23 @@ def make_plan(
     if len({pictures.name for pictures in data}) < len(data):
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
     runs = table.runs if runs is None else runs
-    sets, notes = [], _note_options(participants)
-    templates = {} if masks is None else {c.name: _templates(masks, c) for c in table.conditions}
+    pairing, alike = _settle_pairing(table, pairing, poses, pairs)
+    templates = find_templates(masks, table.conditions)
+    sets: list[InputSet] = []
+    notes: list[str] = _note_options(participants)
+    missing: list[MissingMaps] = []
+    parser = starter("face-parser") if parser is None else parser
     for pictures in data:
-        _check_maps(table, pictures)
+        if needs_maps(table):
+            pictures, lacking = _find_maps(table, pictures, home)
+            missing += lacking
+            notes += [part.describe(parser) for part in lacking]
         try:
-            partners = pair_pictures(pictures, table.pairing, seed)
+            partners = pair_pictures(pictures, pairing, seed, alike)
         except ValueError as error:
             raise UsageError(error) from error
+        if pairing is not None and partners is not None:
+            notes.append(describe_pairing(pictures, pairing, partners, alike))
         indices = tuple(i for i in range(len(pictures)) if partners is None or i in partners)
         if _reads_texts(table, rows, exports):
             indices, left_out = _keep_captioned(table, pictures, indices, skip_uncaptioned)
@@ -126,16 +153,46 @@ def make_plan(
                 parts += [f"run-{run + 1}"] if runs > 1 else []
                 inner = "/".join(parts) or "all"
                 key = "/".join([pictures.name, *parts]) if len(data) > 1 else inner
-                holes = templates.get(condition.name, ())
                 sets.append(
-                    InputSet(key, inner, table, pictures, condition, run, indices, partners, seed, holes)
+                    InputSet(key, inner, table, pictures, condition, run, indices, partners, seed, templates)
                 )
-    plan = Plan(table, rows, tuple(sets), notes=tuple(notes))
+    notes += describe_bands(table.conditions, templates, masks)
+    bands = bands_of(table.conditions)
+    settings = {
+        "masks": None if masks is None else str(masks.resolve()),
+        "large_holes": "cmod" if any(b.low >= LARGE and b.name not in templates for b in bands) else None,
+        "pairing": pairing,
+        "poses": None if poses is None else str(poses.resolve()),
+        "pairs": alike.pairs if pairing == "pose" else None,
+        "parser": parser if missing else None,
+    }
+    notes = list(dict.fromkeys(notes))
+    plan = Plan(table, rows, tuple(sets), notes=tuple(notes), settings=settings, missing=tuple(missing))
     for row in rows:
         if row.participant.kind == "outputs":
             for pictures in data:
-                plan.given.update(_outputs(row, [s for s in sets if s.pictures is pictures], len(data) > 1))
+                own = [s for s in sets if s.pictures.name == pictures.name]
+                plan.given.update(_outputs(row, own, len(data) > 1))
     return plan
+
+
+def _settle_pairing(
+    table: Table, pairing: Pairing | None, poses: Path | None, pairs: int | None
+) -> tuple[Pairing | None, Poses]:
+    """How pictures get exemplars, and how similar poses are found. UsageError for what the table has no use for."""
+    if pairing is not None and table.pairing in (None, "pose"):
+        why = "has no exemplars" if table.pairing is None else "pairs pictures of similar pose"
+        raise UsageError(f"--pairing {pairing} does not fit: table {table.name} {why}")
+    if table.pairing != "pose" and (poses is not None or pairs is not None):
+        option = "--pairs" if poses is None else "--poses"
+        raise UsageError(f"{option} is for tables of pairs of similar pose, and table {table.name} is none")
+    most = PAIRS if pairs is None else pairs
+    if poses is None:
+        return pairing or table.pairing, Poses(pairs=most)
+    try:
+        return table.pairing, Poses(read_poses(poses), poses.name, most)
+    except ValueError as error:
+        raise UsageError(error) from error
 
 
 def _outputs(row: Row, sets: Sequence[InputSet], several_data: bool) -> dict[tuple[str, str], list[Path]]:
@@ -144,16 +201,6 @@ def _outputs(row: Row, sets: Sequence[InputSet], several_data: bool) -> dict[tup
     source = row.participant.at(sets[0].pictures.name).source
     folder = OutputFolder(source, [s.inner if own else s.key for s in sets], own)
     return {(row.label, s.key): folder.find(s.inner if own else s.key, s.names) for s in sets}
-
-
-def _templates(masks: Path, condition: Condition) -> tuple[Path, ...]:
-    if condition.hole != "band":
-        return ()
-    folder = masks / condition.name.rstrip("%")
-    files = list_pictures(folder) if folder.is_dir() else []
-    if not files:
-        raise UsageError(f"--masks needs pictures of holes for the band {condition.name} in {folder}")
-    return tuple(files)
 
 
 def _note_options(participants: Sequence[Participant]) -> list[str]:
@@ -194,15 +241,16 @@ def _keep_captioned(
     return kept, [note]
 
 
-def _check_maps(table: Table, pictures: Pictures) -> None:
-    spoken = {part for modalities in table.modalities for part in modalities.split("+")}
-    mixed = any(condition.hole == "mix" for condition in table.conditions)
-    if not mixed and not spoken & {"Se", "Co"}:
-        return
-    missing = [file.name for file in pictures.files if file.stem not in pictures.maps]
-    if missing:
+def _find_maps(table: Table, pictures: Pictures, home: Path | None) -> tuple[Pictures, list[MissingMaps]]:
+    """The collection with a map for each picture, and those that are to be made."""
+    found, missing = plan_maps(pictures, Path() if home is None else home)
+    if missing is None:
+        return pictures, []
+    if home is None:
+        names = [pictures.files[index].name for index in missing.indices]
         raise UsageError(
-            f"table {table.name} needs semantic maps, and {len(missing)} of {len(pictures)} pictures in "
-            f"{pictures.folder} have none, {missing[0]} for example; put gray pictures of class numbers (the 19 of "
+            f"table {table.name} needs semantic maps, and {len(names)} of {len(pictures)} pictures in "
+            f"{pictures.folder} have none, {names[0]} for example; put gray pictures of class numbers (the 19 of "
             f"facekit.conditions.semantics) into {pictures.folder.parent / 'semantic' / pictures.folder.name}"
         )
+    return found, [missing]

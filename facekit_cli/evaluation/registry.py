@@ -71,7 +71,9 @@ FIGURES = (
 _RANKING = "facekit study NAME=FOLDER NAME=FOLDER ... --kind ranking --count 20 --answers DIR"
 _CHOICE = "facekit study NAME=FOLDER NAME=FOLDER --kind 2afc --count 20 --answers DIR"
 ELSEWHERE = (
-    Elsewhere("4.1", "Data sets of inpainting and their splits", "the list of data sets in docs/training.md"),
+    Elsewhere(
+        "4.1", "Data sets of inpainting and their splits", "facekit evaluate --datasets, and docs/datasets.md"
+    ),
     Elsewhere("4.2", "User study of inpainting: average ranks", f"{_RANKING}, then --summary"),
     Elsewhere(
         "fig-4.10",

@@ -110,6 +110,30 @@ def test_what_the_codes_hold_is_written_beside_the_results(work: Path, model: st
     assert facekit(*common, "--mask", "mask.png", "--output", "in-the-way") == 2
 
 
+def test_a_filter_draws_the_sketch(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
+    common = ("photos/a.png", "--mask", "mask.png", "--model", model, "--seed", 3)
+    for name, options in (
+        ("none", ()),
+        ("pencil", ("--draw-sketch", "pencil")),
+        ("canny", ("--draw-sketch", "canny")),
+        ("other", ("--draw-sketch", "canny", "--sketch", "star.png")),
+    ):
+        assert facekit(*common, *options, "--output", name) == 0
+    mask, photo = pixels("mask.png"), pixels("photos/a.png")
+    results = [pixels(f"{name}/a.png") for name in ("none", "pencil", "canny", "other")]
+    assert all((result[~mask] == photo[~mask]).all() for result in results)
+    assert len({result.tobytes() for result in results}) == 4
+    # The same strokes by hand.
+    from facekit.conditions.sketch import sketch_photo
+
+    Image.fromarray(sketch_photo("photos/a.png", filter="canny", size=64)).save("drawn.png")
+    assert facekit(*common, "--sketch", "drawn.png", "--output", "hand") == 0
+    np.testing.assert_array_equal(pixels("hand/a.png"), results[2])
+    Path("script.json").write_text(json.dumps({"edits": [{"mask": "mask.png"}]}))
+    code = facekit("photos/a.png", "--script", "script.json", "--draw-sketch", "canny", "--output", "no")
+    assert code == 2 and "leave out --draw-sketch" in capsys.readouterr().err
+
+
 def test_a_script_does_its_edits_one_after_another(work: Path, model: str) -> None:
     edits = [
         {"mask": "mask.png", "semantics": {"hair": True}, "sketch": "lines.png", "seed": 1},

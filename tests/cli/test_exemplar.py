@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from facekit.conditions.sketch import sketch_photo
 from facekit_cli.main import main
 from tests.helpers.masks import box_mask
 from tests.tiny.pipelines import tiny_exemplar_pipeline
@@ -40,6 +41,18 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def facekit(*arguments: object) -> int:
     return main(["exemplar", *(str(a) for a in arguments)])
+
+
+def test_a_filter_draws_the_sketch(work: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("sketching")
+    tiny_exemplar_pipeline(use_sketch=True).save_pretrained(folder)
+    common = ("photos/a.png", "--mask", "mask.png", "--exemplar", "star.png", "--model", folder)
+    for name, options in (("none", ()), ("canny", ("--draw-sketch", "canny"))):
+        assert facekit(*common, *options, "--output", name) == 0
+    Image.fromarray(sketch_photo("photos/a.png", filter="canny", size=64)).save("drawn.png")
+    assert facekit(*common, "--sketch", "drawn.png", "--output", "hand") == 0
+    none, drawn, hand = (Path(name, "a.png").read_bytes() for name in ("none", "canny", "hand"))
+    assert none != drawn == hand
 
 
 def settled(folder: Path) -> list[str]:
@@ -123,6 +136,7 @@ def test_mixing_and_sweeping(work: Path, model: str) -> None:
         (["--mask", "mask.png", "--exemplar-layers", "1"], "--exemplar-layers has 1"),
         (["--mask", "mask.png", "--strength", 2], "--strength is 2"),
         (["--mask", "mask.png", "--sketch", "mask.png"], "takes no sketch"),
+        (["--mask", "mask.png", "--draw-sketch", "canny"], "takes no sketch"),
         (["--mask", "mask.png", "--exemplar-face", "left"], "--exemplar-face is 'left'"),
         (["--mask", "mask.png", "--exemplar-face", 4], "face 4 was asked for"),
         (["--mask", "mask.png", "--exemplar", "photos/c.png"], "is no image that can be read"),

@@ -13,18 +13,22 @@ from skimage.data import astronaut
 from skimage.morphology import skeletonize
 
 from facekit.conditions.sketch import (
+    canny_edges,
     centre_lines,
     even_strokes,
+    filter_strokes,
     grey_picture,
     pencil_sketch,
     read_sketch,
     read_sketches,
+    sketch_photo,
     sketch_strokes,
     smooth,
     thin_strokes,
     view_strokes,
 )
-from facekit.faces.squares import cut_squares
+from facekit.faces import detect_faces
+from facekit.faces.squares import FaceSquare, cut_squares
 from facekit.images.photo import load_images
 from tests.conftest import find_shared
 from tests.helpers.parity_data import PARITY
@@ -100,6 +104,54 @@ def test_strokes_lie_on_edges_and_get_thinner() -> None:
     assert thin_strokes(strokes, 1).sum() == strokes.sum() > thin_strokes(strokes, 2).sum() > 0
     full = np.ones((5, 5), np.uint8)
     assert thin_strokes(full, 4).all()
+
+
+def test_canny_edges_are_thin_lines_where_the_picture_steps() -> None:
+    rgb = np.full((40, 40, 3), 40, np.uint8)
+    rgb[10:30, 10:30] = 220
+    rgb[34:36, 5:35] = 48  # too faint
+    edges = canny_edges(rgb)
+    assert set(np.unique(edges)) == {0, 1} and not edges[32:].any()
+    assert (edges[12:28].sum(axis=1) == 2).all() and (edges[:, 12:28].sum(axis=0) == 2).all()
+    rows, columns = np.nonzero(edges)
+    assert {rows.min(), columns.min()} <= {9, 10} and {rows.max(), columns.max()} <= {29, 30}
+    # Networks learn from lines as wide as a pencil's.
+    assert (
+        np.array_equal(filter_strokes(rgb, "canny"), even_strokes(edges))
+        and even_strokes(edges).sum() > edges.sum()
+    )
+    assert np.array_equal(filter_strokes(rgb), sketch_strokes(pencil_sketch(rgb)))
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 3])
+@pytest.mark.parametrize("filter", ["pencil", "canny"])
+def test_the_sketch_of_a_photo_is_the_one_that_the_network_would_see(filter: str, scale: float) -> None:
+    side = round(512 * scale)
+    photo = np.asarray(Image.fromarray(astronaut()).resize((side, side), Image.Resampling.LANCZOS))
+    face = detect_faces(photo, faces="largest")[0]
+    strokes = sketch_photo(photo, filter=filter, known_faces=[face])
+    assert strokes.shape == (side, side) and strokes.dtype == bool
+    square = FaceSquare(photo, face, 256, np.ones((side, side), bool))
+    wanted = filter_strokes(np.rint(square.image * 255).astype(np.uint8), filter) > 0
+    seen = view_strokes(strokes, square)
+
+    def near(a: np.ndarray) -> np.ndarray:
+        return cv2.dilate(a.astype(np.uint8), np.ones((3, 3))) > 0
+
+    assert (near(seen) & wanted).sum() > 0.8 * wanted.sum() and (near(wanted) & seen).sum() > 0.9 * seen.sum()
+
+
+def test_the_sketch_of_another_picture_lies_on_the_photo_s_face() -> None:
+    photo = np.ascontiguousarray(astronaut()[:256, 100:356])
+    blank = np.full_like(photo, 90)
+    assert np.array_equal(sketch_photo(photo, aligned=True), filter_strokes(photo) > 0)
+    other = sketch_photo(blank, lines_of=Image.fromarray(photo).resize((512, 512)), aligned=True)
+    assert other.any() and (other & sketch_photo(photo, aligned=True)).sum() > 0.5 * other.sum()
+    assert not sketch_photo(blank).any()  # no face
+    with pytest.raises(ValueError, match="no sketch filter 'crayon'; known are pencil, canny"):
+        sketch_photo(photo, filter="crayon")
+    with pytest.raises(ValueError, match="no sketch filter 'crayon'"):
+        filter_strokes(photo, "crayon")
 
 
 def test_other_pictures_are_refused() -> None:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from facekit.damage.holes import brush_mask, centre_mask, free_form_mask, part_mask, ratio_mask
+from facekit.damage.holes import (
+    OutOfDraws,
+    brush_mask,
+    centre_mask,
+    free_form_mask,
+    large_mask,
+    part_mask,
+    ratio_mask,
+)
 from facekit.damage.mixtures import MaskSampler
 
 BANDS = [(tenth / 10, (tenth + 1) / 10) for tenth in range(10)]
@@ -71,6 +79,20 @@ def test_ratio_mask_stays_in_its_band(band, size) -> None:
     shares = [ratio_mask(size, *band, seed).mean() for seed in range(25)]
     assert band[0] <= min(shares) and max(shares) <= band[1]
     assert max(shares) - min(shares) > 0.05  # the whole band is used, not one point of it
+
+
+@pytest.mark.parametrize("band", BANDS[6:])
+def test_large_masks_are_those_of_the_free_form_scheme_that_lie_in_the_band(band) -> None:
+    rng = np.random.default_rng(5)
+    draws = (free_form_mask(256, rng) for _ in range(1000))
+    wanted = next(mask for mask in draws if band[0] < mask.mean() < band[1])
+    np.testing.assert_array_equal(large_mask(256, *band, np.random.default_rng(5)), wanted)
+
+
+def test_large_masks_lie_in_their_band_where_the_scheme_has_none() -> None:
+    with pytest.raises(OutOfDraws, match="1000 draws"):
+        free_form_mask(16, 0, hole_range=(0.7, 0.7))
+    assert large_mask(20, 0.75, 0.75, 0).sum() == 300
 
 
 def test_ratio_mask_ends_of_the_scale() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facekit.conditions.sketch import filter_strokes
 from facekit.models.face_parser import FaceParser
 from facekit.models.style_encoder import StyleEncoder
 from tests.train import tiny_stages
@@ -16,7 +17,13 @@ from tests.train.tiny_faces import label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.data.images import read_picture, to_tensor
 from train.data.label_maps import LabelFolder, one_hot
-from train.data.modalities import EncoderGuidance, ModalityPreparation, draw_edit_keep, draw_ruled_keep
+from train.data.modalities import (
+    EncoderGuidance,
+    Guidance,
+    ModalityPreparation,
+    draw_edit_keep,
+    draw_ruled_keep,
+)
 from train.starts.widen import widen_input
 from train.style_encoder.config import StyleEncoderConfig
 from train.style_encoder.trainer import StyleEncoderTrainer
@@ -193,6 +200,22 @@ def test_labels_and_colours_follow_the_picture(pictures: Path, maps: Path) -> No
             np.testing.assert_allclose(painted, np.rint(mean)[:, None].repeat(region.sum(), 1), atol=1e-3)
         assert one_hot(sample["labels"][None]).sum() == (found != 255).sum()
     assert 0 < flipped < 8
+
+
+def test_which_filter_draws_sketches(tmp_path: Path, config: Path) -> None:
+    sketches = {}
+    for name in ("pencil", "canny"):
+        trainer = trainer_of(
+            config, tmp_path / name, **{"guidance.sketch_filter": name, "guidance.thin_sketch": 0}
+        )
+        batch = next(trainer.batches())
+        sketches[name] = batch["sketch"].numpy()
+        pixels = ((batch["image"].numpy() + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
+        wanted = np.stack([filter_strokes(np.ascontiguousarray(picture), name) for picture in pixels])
+        assert np.array_equal(sketches[name][:, 0], wanted)
+    assert not np.array_equal(sketches["pencil"], sketches["canny"])
+    with pytest.raises(ValueError, match="sketch_filter"):
+        Guidance(sketch_filter="crayon")
 
 
 def test_without_label_maps(tmp_path: Path, config: Path) -> None:

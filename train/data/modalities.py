@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
-from facekit.conditions.sketch import pencil_sketch, sketch_strokes, thin_strokes
+from facekit.conditions.sketch import SKETCH_FILTERS, filter_strokes, thin_strokes
 from facekit.damage.holes import brush_mask, free_form_mask
 from facekit.damage.mixtures import MaskSampler
 from train.checks import check_choices, check_probabilities
@@ -37,6 +37,8 @@ class Guidance:
             maps are the mean colours of their regions; with "none" there are neither.
         semantics_folder: the folder of the maps; None: `semantic` in `data`.
         face_parser: the network for "parser", see `facekit.conditions.semantics.load_parser`.
+        sketch_filter: what draws sketches from pictures, "pencil" or "canny", see
+            `facekit.conditions.sketch.filter_strokes`.
         thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
         threshold: omega of Algorithm 5: probability that a modality is shown, with gaps, in an edited region.
     """
@@ -44,11 +46,12 @@ class Guidance:
     semantics: str = "folder"
     semantics_folder: str | None = None
     face_parser: str | None = None
+    sketch_filter: str = "pencil"
     thin_sketch: float = 0.5
     threshold: float = 0.8
 
     def __post_init__(self) -> None:
-        check_choices(self, semantics=("folder", "parser", "none"))
+        check_choices(self, semantics=("folder", "parser", "none"), sketch_filter=SKETCH_FILTERS)
         check_probabilities(self, "thin_sketch", "threshold")
         if self.semantics == "parser" and self.face_parser is None:
             raise ValueError(
@@ -169,11 +172,13 @@ class ModalityPreparation(Preparation):
 
     Attributes:
         labels: the maps; None where there are none, or a parser makes them later.
+        sketch_filter: what draws sketches.
         thin_sketch: share of the sketches that are eroded.
         draw: `draw(position, rng)` gives what is random about the masks.
     """
 
     labels: LabelFolder | None = None
+    sketch_filter: str = "pencil"
     thin_sketch: float = 0.0
     draw: Callable[[int, np.random.Generator], dict[str, Any]] | None = None
 
@@ -189,7 +194,7 @@ class ModalityPreparation(Preparation):
         if self.flip and rng.random() < 0.5:
             pixels = cv2.flip(pixels, 1)
             labels = None if labels is None else MIRRORED[cv2.flip(labels, 1)]
-        strokes = sketch_strokes(pencil_sketch(pixels))
+        strokes = filter_strokes(pixels, self.sketch_filter)
         if rng.random() < self.thin_sketch:
             strokes = thin_strokes(strokes, int(rng.integers(2, 4)))
         sample: dict[str, Any] = {"image": to_tensor(pixels), "position": position}
@@ -231,4 +236,5 @@ def prepare_guided(
     if guidance.semantics == "folder":
         labels = LabelFolder(config.data, guidance.semantics_folder)
     options = {"flip": config.flip, "labels": labels, "thin_sketch": guidance.thin_sketch, "draw": draw}
+    options |= {"sketch_filter": guidance.sketch_filter}
     return ModalityPreparation(size, config.seed, **options)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from facekit.conditions.sketch import SKETCH_FILTERS
 from facekit.damage.mixtures import MaskSampler
 from facekit.losses.spatial_gradient import SpatialWeights
 from train.checks import check_choices, check_probabilities
@@ -40,14 +41,17 @@ class Sketches:
             effect at first.
         dropout: share of samples whose sketch is left out, so that the network works without one too.
         partial: share of samples whose sketch has gaps, since users draw some strokes only.
+        filter: what draws them from pictures, "pencil" or "canny", see `facekit.conditions.sketch.filter_strokes`.
     """
 
     read: bool = False
     dropout: float = 0.1
     partial: float = 0.5
+    filter: str = "pencil"
 
     def __post_init__(self) -> None:
         check_probabilities(self, "dropout", "partial")
+        check_choices(self, filter=SKETCH_FILTERS)
 
 
 @dataclass(kw_only=True)

@@ -6,23 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.conditions.sketch import filter_strokes
 from facekit.damage.holes import brush_mask
 from facekit.damage.mixtures import MaskSampler
 from train.data.samples import Preparation
-from train.exemplar.config import ExemplarConfig
+from train.exemplar.config import ExemplarConfig, Sketches
 
 
-def draw_strokes(pixels: np.ndarray, rng: np.random.Generator, dropout: float, partial: float) -> Tensor:
-    """Draw strokes [1, H, W] of 0 and 1 of a picture uint8 [H, W, 3]: none, some, or all that the pencil filter finds.
-
-    Args:
-        dropout, partial: see `train.exemplar.config.Sketches`.
-    """
-    strokes = sketch_strokes(pencil_sketch(pixels))
-    if rng.random() < dropout:
+def draw_strokes(pixels: np.ndarray, rng: np.random.Generator, sketches: Sketches) -> Tensor:
+    """Draw strokes [1, H, W] of 0 and 1 of a picture uint8 [H, W, 3]: none, some, or all that the filter finds."""
+    strokes = filter_strokes(pixels, sketches.filter)
+    if rng.random() < sketches.dropout:
         strokes = np.zeros_like(strokes)
-    elif rng.random() < partial:
+    elif rng.random() < sketches.partial:
         strokes = strokes & (1 - brush_mask(strokes.shape, rng))
     return torch.from_numpy(strokes.astype(np.float32))[None]
 
@@ -41,7 +37,7 @@ def prepare_holes(config: ExemplarConfig, masks: MaskSampler, size: int) -> Prep
     def draw(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         sample = {"mask": torch.from_numpy(masks(rng).astype(np.float32))[None]}
         if config.sketches.read:
-            sample["sketch"] = draw_strokes(pixels, rng, config.sketches.dropout, config.sketches.partial)
+            sample["sketch"] = draw_strokes(pixels, rng, config.sketches)
         return sample
 
     return Preparation(size, config.seed, flip=config.flip, extras=draw)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekit.conditions.sketch import pencil_sketch, sketch_strokes
+from facekit.conditions.sketch import filter_strokes
 from facekit.damage.mixtures import MaskSampler
 from train.data.images import fit_square, to_tensor
 from train.engine.scores import (
@@ -49,7 +49,7 @@ class ExemplarValidation:
             mask = masks(np.random.default_rng([7, i])).astype(np.float32)
             picture = {"image": to_tensor(pixels)[None], "mask": torch.from_numpy(mask)[None, None]}
             if config.sketches.read:
-                strokes = sketch_strokes(pencil_sketch(pixels)).astype(np.float32)
+                strokes = filter_strokes(pixels, config.sketches.filter).astype(np.float32)
                 picture["sketch"] = torch.from_numpy(strokes)[None, None]
             self.pictures.append(picture | {"position": torch.tensor([i])})
         self.distance = load_imagenet_distance(trainer.device, needed=self.best == "imagenet")

@@ -22,7 +22,6 @@ from facekit_cli.errors import UsageError
 from facekit_cli.evaluation import participants, runner
 from facekit_cli.evaluation.data import open_pictures
 from facekit_cli.evaluation.inputs import Case, make_case
-from facekit_cli.evaluation.pairs import pair_by_pose, pair_pictures
 from facekit_cli.evaluation.participants import parse_participant
 from facekit_cli.evaluation.tables import TABLES
 from tests.helpers.evaluation import SIZE, evaluate, read_report
@@ -64,13 +63,6 @@ def test_modalities_say_what_is_given(data: Path) -> None:
     assert set(np.unique(case.semantics)) == {1, 17, 255}  # skin, hair, and the eye left out with the rest
     local = make_case(table, table.conditions[0], pictures, 0, modalities="Sk+Se+Ma")
     assert 0 < local.mask.mean() < 1
-
-
-def test_pairs(data: Path) -> None:
-    pictures = open_pictures(str(data), "val", SIZE)
-    assert pair_by_pose(pictures) == {0: 1, 1: 0, 2: 3, 3: 2}  # the noses lie at 32, 33, 34, 35
-    chance = pair_pictures(pictures, "random", 0)
-    assert sorted(chance.values()) == [0, 1, 2, 3] and all(i != j for i, j in chance.items())
 
 
 def test_a_stopped_run_goes_on(
@@ -289,7 +281,6 @@ def test_methods_that_do_not_fit(data: Path, models: dict[str, str], tmp_path: P
     assert evaluate("3.1", *common, "-m", models["restore"] + "?blur=1") == 2
     assert evaluate("3.1", *common, "-m", models["restore"] + "?num_images=2") == 2
     assert evaluate("3.1", *common, "-m", "input", "-m", "input") == 2
-    assert evaluate("6.5", "--data", data / "train", "--output", tmp_path / "out", "-m", "input") == 2
     assert not (tmp_path / "out").exists()
 
 

@@ -14,7 +14,7 @@ from facekit.faces.detect import TURNS
 from facekit.images.metadata import make_safe
 from facekit.images.modes import MODES, Palette
 from facekit.images.photo import MIN_SIDE, Photo
-from facekit.pipelines.edit.session.script import PICTURES, RECORDED
+from facekit.pipelines.edit.session.script import PASTED, PICTURES, RECORDED
 from facekit.pipelines.edit.session.store import pack_pixels, unpack_pixels
 from facekit.pipelines.edit.settings import FRONT, SELF
 
@@ -68,7 +68,8 @@ class EditStep:
     Attributes:
         pictures: mask, guidance and references as arrays: "mask" and "sketch" bool `[H, W]`, "semantics" labels
             uint8 `[H, W]` (255 = no class), "color" uint8 `[H, W, 4]`, "exemplar" and "pose_from" faces uint8
-            `[S, S, 3]`, or the words "self" and "front".
+            `[S, S, 3]`, or the words "self" and "front". Of a paste "object" uint8 `[h, w, 4]`, and as "mask" where it
+            changed the photo.
         settings: the other arguments, with the seed that was used.
         notes: the pipeline's notes.
         patches: for each candidate, what it changed; after loading only that of the chosen one.
@@ -223,7 +224,7 @@ def step_from(
     """
     height, width = photo.pixels.shape[:2]
     pictures: dict[str, np.ndarray | str] = {}
-    for key in PICTURES:
+    for key in (*PICTURES, "object"):
         value = edit.get(key)
         if value is None:
             continue
@@ -235,6 +236,7 @@ def step_from(
             picture = _check_kind(picture, "bool")
         expected: dict[str, tuple[int, ...]] = dict.fromkeys(("mask", "sketch", "semantics"), (height, width))
         expected["color"] = (height, width, 4)
+        expected["object"] = (*picture.shape[:2], 4)
         fits = picture.shape == expected.get(key, (*picture.shape[:1] * 2, 3))
         if not fits or picture.dtype != (bool if key in ("mask", "sketch") else np.uint8):
             raise ValueError(f"{value} does not fit")
@@ -265,7 +267,7 @@ def step_from(
     palette = palette_from(result["palette"])
     if (palette is None) != (photo.palette is None):
         raise ValueError("a result's palette does not fit the photo")
-    settings = {k: v for k, v in edit.items() if k not in (*PICTURES, *RECORDED) and v is not None}
+    settings = {k: v for k, v in edit.items() if k not in (*PICTURES, *PASTED, *RECORDED) and v is not None}
     choice = settings.get("choice", 0)
     patch = Patch(top, left, before, after, (photo.palette, palette))
     return EditStep(pictures, settings, [str(note) for note in edit.get("notes", [])], {choice: patch})

@@ -4,7 +4,12 @@ A script is an object with a list "edits". Each edit has the arguments of `EditS
 their files, beside the script or in folders below it:
 
     {"edits": [{"mask": "mask.png", "sketch": "lines.png", "attributes": {"smile": 1.5}, "seed": 7},
-               {"mask": "hair.png", "semantics": {"hair": true}, "exemplar": "star.jpg"}]}
+               {"mask": "hair.png", "semantics": {"hair": true}, "exemplar": "star.jpg"},
+               {"object": "hat.png", "place": [240, 90], "width": 180},
+               {"mask": "rim", "exemplar": "self"}]}
+
+One with an "object" is pasted, with the arguments of `EditSession.paste` ("object_mask" is its mask); the mask "rim" is
+the rim of what was pasted last.
 
 A saved session's `session.json` is such a script, and so are the session's folder and zip.
 """
@@ -15,10 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from facekit.pipelines.edit.session.pasting import check_place
 from facekit.pipelines.edit.session.store import MAX_MANIFEST, parse_json, read_session, unpack_pixels
 from facekit.pipelines.edit.settings import FRONT, SELF
 
 PICTURES = ("mask", "sketch", "semantics", "color", "exemplar", "pose_from")
+PASTED = ("object", "object_mask")  # pictures of a paste
+PLACING = {"place": (list, tuple), "width": (int, float)}
+RIM_WORD = "rim"
+WORDS = (("exemplar", SELF), ("pose_from", FRONT), ("mask", RIM_WORD))
 SETTINGS = {
     "prompt": (str,),
     "attributes": (dict,),
@@ -42,12 +52,17 @@ RECORDED = ("result", "notes")  # what a session adds to an edit; a replay makes
 MAX_EDITS = 1000
 
 
-def check_settings(settings: Mapping[str, Any], name: str = "edit") -> None:
-    """Raise ValueError for settings that no edit has (the message lists the known) or that are of a wrong type."""
+def check_settings(settings: Mapping[str, Any], name: str = "edit", pasting: bool = False) -> None:
+    """Raise ValueError for settings that no edit has (the message lists the known) or that are of a wrong type.
+
+    With `pasting` they are those of a paste.
+    """
+    known: Mapping[str, tuple[type, ...]] = PLACING if pasting else SETTINGS
+    pictures = PASTED if pasting else PICTURES
     for key, value in settings.items():
-        if key not in SETTINGS:
-            raise ValueError(f"{name} has {key!r}; known are {', '.join((*PICTURES, *SETTINGS))}.")
-        kinds = SETTINGS[key]
+        if key not in known:
+            raise ValueError(f"{name} has {key!r}; known are {', '.join((*pictures, *known))}.")
+        kinds = known[key]
         wrong = not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
         if value is not None and wrong:
             wanted = " or ".join(kind.__name__ for kind in kinds)
@@ -58,7 +73,7 @@ def check_edits(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The edits of a script or manifest; all but their pictures are checked.
 
     Raises:
-        ValueError: no list of edits, too many, or one without a mask or with settings that no edit has.
+        ValueError: no list of edits, too many, or one with neither mask nor object or with settings that no edit has.
     """
     edits = document.get("edits")
     if not isinstance(edits, list) or len(edits) > MAX_EDITS:
@@ -67,14 +82,20 @@ def check_edits(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         label = f"{name}, edit {number}"
         if not isinstance(edit, dict):
             raise ValueError(f"{label} is a {type(edit).__name__} and no object.")
-        if "mask" not in edit:
+        pasting = edit.get("object") is not None
+        if "mask" not in edit and not pasting:
             raise ValueError(f"{label} has no mask.")
-        check_settings({k: v for k, v in edit.items() if k not in (*PICTURES, *RECORDED)}, label)
+        # A session tells of a paste where it changed the photo.
+        own = (*PASTED, "mask") if pasting else PICTURES
+        settings = {k: v for k, v in edit.items() if k not in (*own, *RECORDED)}
+        check_settings(settings, label, pasting)
+        if pasting:
+            check_place(edit.get("place"), edit.get("width"))
     return edits
 
 
 def read_script(path: str | Path, max_pixels: int | None = None) -> list[dict[str, Any]]:
-    """Arguments for `EditSession.edit`, edit by edit, from a script or a saved session.
+    """Arguments for `EditSession.replay`, edit by edit, from a script or a saved session.
 
     Pictures are paths for a script and arrays for a saved session.
 
@@ -121,7 +142,7 @@ def open_pictures(edit: Mapping[str, Any], picture: Callable[[str], Any], label:
     for key, value in edit.items():
         if key in RECORDED or value is None:
             continue
-        if key not in PICTURES or (key, value) in (("exemplar", SELF), ("pose_from", FRONT)):
+        if key not in (*PICTURES, *PASTED) or (isinstance(value, str) and (key, value) in WORDS):
             opened[key] = value
         elif key == "semantics" and isinstance(value, dict):
             opened[key] = {

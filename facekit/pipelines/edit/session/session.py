@@ -1,6 +1,7 @@
 """`EditSession`: one photo, edit after edit, with undo, redo, and a file that holds it all."""
 
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, as_uint8, load_i
 from facekit.images.tensors import OutputType, check_output_type, deliver, expect_kind
 from facekit.notes import Argument, Note, Refusal
 from facekit.pipelines.edit.cache import CACHE_BYTES, EditCache, digest
+from facekit.pipelines.edit.session.pasting import check_place, cut_out, paste_object, rim_of
 from facekit.pipelines.edit.session.record import (
     EditStep,
     Patch,
@@ -30,7 +32,7 @@ from facekit.pipelines.edit.session.record import (
     photo_from,
     step_from,
 )
-from facekit.pipelines.edit.session.script import check_edits, check_settings
+from facekit.pipelines.edit.session.script import RIM_WORD, check_edits, check_settings
 from facekit.pipelines.edit.session.store import MAX_BYTES, read_session, write_session
 from facekit.pipelines.edit.settings import FRONT, SELF, FaceEditOutput
 
@@ -127,7 +129,8 @@ class EditSession:
         """Edit the photo as it is now; edits that were taken back are forgotten.
 
         Args:
-            mask, sketch, semantics, color, exemplar, pose_from: as in the pipeline's call, one of each.
+            mask, sketch, semantics, color, exemplar, pose_from: as in the pipeline's call, one of each. The mask "rim"
+                is the rim of what was pasted last, see `rim`.
             seed: of all randomness; None draws one, which the history keeps.
             choice: which of `num_images` candidates to take; `choose` takes another one later.
             text_guide, return_inversions, callback_on_step_end, output_type: as in the pipeline's call; not kept.
@@ -198,6 +201,76 @@ class EditSession:
             images=deliver(images, output_type), faces=output.faces, inversions=inversions, notes=notes
         )
 
+    def paste(
+        self,
+        object: ImageInput,
+        mask: MaskInput | None = None,
+        *,
+        place: Sequence[float] | None = None,
+        width: float | None = None,
+    ) -> Image.Image:
+        """Put an object of another photo into this one, such as a hat, before an edit (thesis Fig. 6.23).
+
+        It is a step of the history like an edit; every pixel outside the object stays as it was. No network runs, so a
+        session without a pipeline pastes too. `edit("rim", exemplar="self")` makes the join seamless.
+
+        Args:
+            object: a cut-out, what is transparent left away; or any photo with a mask.
+            mask: what of the object's photo is the object, white or painted; None: what is not transparent.
+            place: where its middle goes, x and y in pixels of the photo; None: the photo's middle.
+            width: how wide it becomes, in pixels of the photo; None: as wide as it is.
+
+        Returns:
+            The photo with the object.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: the object or its mask cannot be used, it has neither transparency
+                nor a mask, is too large, or lies beside the photo. The session is as before.
+        """
+        check_place(place, width)
+        cut, notes = cut_out(object, mask, self.max_pixels)
+        place = [n / 2 for n in self.photo.size] if place is None else [float(n) for n in place]
+        width = cut.shape[1] if width is None else width
+        photo, where = paste_object(self.photo, cut, place, width)
+        settings = {"place": place, "width": width}
+        self.take(
+            EditStep({"object": cut, "mask": where}, settings, notes, {0: Patch.between(self.photo, photo)})
+        )
+        return self.image
+
+    def rim(self, width: float | None = None) -> np.ndarray:
+        """A mask along the outline of what was pasted last, bool `[H, W]`, for the edit that makes it seamless.
+
+        Args:
+            width: how far it goes to either side, in pixels; None: 6% of the object's size, at least 3.
+
+        Raises:
+            ValueError: nothing is pasted, or another width.
+        """
+        if width is not None and not (math.isfinite(width) and width >= 1):
+            raise ValueError(f"width is {width}; a rim needs 1 pixel or more")
+        pasted = [step.pictures["mask"] for step in self.history if "object" in step.pictures]
+        if not pasted or isinstance(pasted[-1], str):
+            raise ValueError("nothing is pasted, so there is no rim. Call paste first")
+        return rim_of(pasted[-1], width)
+
+    def replay(self, edit: Mapping[str, Any], **more: Any) -> FaceEditOutput:
+        """Do a step of a script again, see `facekit.pipelines.edit.session.script.read_script`.
+
+        Args:
+            edit: arguments of `edit`, or of `paste` where it has an "object" (and its mask as "object_mask").
+            more: further arguments of `edit`, which prevail; a paste has no use for them but `output_type`.
+
+        Raises:
+            As `edit` and `paste` do.
+        """
+        if edit.get("object") is None:
+            return self.edit(**{**edit, **more})
+        self.paste(edit["object"], edit.get("object_mask"), place=edit.get("place"), width=edit.get("width"))
+        notes = [note for note in self.history[-1].notes if isinstance(note, Note)]
+        images = deliver([self.photo], more.get("output_type", "pil"))
+        return FaceEditOutput(images=images, faces=[self.faces], notes=notes)
+
     def take(self, step: EditStep) -> None:
         """Add an edit of the photo as it is now, for example one that another process made.
 
@@ -216,6 +289,8 @@ class EditSession:
         if last is None or index not in last.patches:
             known = "there is no last edit" if last is None else f"it has {sorted(last.patches)}"
             raise ValueError(f"candidate {index} of the last edit cannot be chosen: {known}.")
+        if index == last.choice:
+            return self.image
         self.undo()
         last.settings["choice"] = index
         return self.redo()
@@ -250,6 +325,8 @@ class EditSession:
         size, limit = self.photo.size, self.max_pixels
         if mask is None:
             raise ValueError("mask is missing. Pass one that marks what may change.")
+        if isinstance(mask, str) and mask == RIM_WORD:
+            mask = self.rim()
         hole, notes = load_mask(mask, size, max_pixels=limit)
         if not hole.any():
             raise Refusal(
