@@ -9,6 +9,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from facekit.damage.degrade import degrade
 from facekit.hub.starters import starter
+from facekit.models.bisenet import BiSeNet
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
@@ -34,6 +35,7 @@ from facekit.schedulers import CodeDiffusionScheduler
 
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
 __all__ = [
+    "BiSeNet",
     "CodeDiffuser",
     "CodeDiffusionScheduler",
     "ExemplarInpaintPipeline",

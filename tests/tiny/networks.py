@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from facekit.conditions.text import TextGuide
+from facekit.models.bisenet import BiSeNet
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
@@ -98,6 +99,11 @@ def tiny_refiner() -> RefinementAutoEncoder:
 def tiny_face_parser() -> FaceParser:
     """Faces of 32 pixels, 19 classes."""
     return FaceParser(32, (8, 8, 12))
+
+
+def tiny_bisenet() -> BiSeNet:
+    """Faces of 64 pixels, 19 classes."""
+    return BiSeNet(64, 4)
 
 
 def tiny_directions() -> StyleDirections:

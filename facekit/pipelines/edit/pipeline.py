@@ -16,6 +16,7 @@ from facekit.faces.squares import FaceSquare, Square, frame_whole
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
 from facekit.images.tensors import OutputType, check_output_type, deliver, to_batch, to_pictures
+from facekit.models.bisenet import BiSeNet
 from facekit.models.face_parser import FaceParser
 from facekit.models.fast.fold import to_channels_last
 from facekit.models.latent_warper import LatentWarper
@@ -87,7 +88,7 @@ class FaceEditPipeline(FacekitPipeline):
     latent_warper: LatentWarper
     aggregation: MultimodalAggregation
     refiner: RefinementAutoEncoder
-    face_parser: FaceParser | None
+    face_parser: FaceParser | BiSeNet | None
     directions: StyleDirections | None
     _text_guide: "tuple[str | None, TextGuide] | None" = None
 
@@ -98,7 +99,7 @@ class FaceEditPipeline(FacekitPipeline):
         latent_warper: LatentWarper,
         aggregation: MultimodalAggregation,
         refiner: RefinementAutoEncoder,
-        face_parser: FaceParser | None = None,
+        face_parser: FaceParser | BiSeNet | None = None,
         directions: StyleDirections | None = None,
         match_tones: bool = False,
     ) -> None:
