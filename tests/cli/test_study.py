@@ -334,6 +334,9 @@ def test_the_page_in_a_browser(
     assert page.locator("figcaption").all_inner_texts() == ["photo", "map", "words"]
     assert page.locator("#given img").count() == 2 and not dialogs
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    places = [box.bounding_box() for box in page.locator("#pictures button").all()]
+    columns = {round(place["x"]) for place in places if place is not None}
+    assert len(columns) == (2 if width < 500 else 3)  # side by side, on a phone too
     page.keyboard.press("2")
     assert page.get_by_role("button", pressed=True).all_inner_texts() == ["place 1"]
     page.keyboard.press("2")  # once more: start over
