@@ -24,7 +24,7 @@ with what facekit evaluate writes, after --export-inputs in and --output out; * 
       --inputs 'masked=in/*/image' --inputs 'original=in/*/truth'
   facekit study ours=out/outputs/ours/all LaFIn=outputs/lafin SC-FEGAN=outputs/scfegan --kind best --answers 5.3.2
       --inputs exemplar=in/all/exemplar --question 'Which is best, and most like the exemplar?'
-  facekit study ours=out/outputs/ours-se-te/all ColDiffusion=outputs/coldiffusion --answers 6.3
+  facekit study ours=out/outputs/ours__+Se+Te_/all ColDiffusion=outputs/coldiffusion --answers 6.3
       --inputs map=in/all/semantics --inputs words=in/all/prompt
 
 kinds: 2afc asks for one of two, of every pair of methods; ranking for an order from best to worst of all, best for the
