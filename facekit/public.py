@@ -10,6 +10,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from facekit.damage.degrade import degrade
 from facekit.hub.starters import starter
 from facekit.models.arcface import ArcFaceEncoder
+from facekit.models.bisenet import BiSeNet
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
@@ -36,6 +37,7 @@ from facekit.schedulers import CodeDiffusionScheduler
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
 __all__ = [
     "ArcFaceEncoder",
+    "BiSeNet",
     "CodeDiffuser",
     "CodeDiffusionScheduler",
     "ExemplarInpaintPipeline",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from facekit.images.masks import MaskInput, fit, load_mask
 from facekit.images.opening import read_array
+from facekit.models.imagenet_input import normalise_colours
 from facekit.notes import Note
 
 logger = logging.getLogger(__name__)
@@ -83,9 +84,7 @@ UNLABELLED_COLOR = (222, 222, 222)
 # Colours of two classes differ by 85 in some channel: less than half of that is unambiguous.
 PALETTE_TOLERANCE = 42
 STRAY_SHARE = 0.02  # of a painted map may be blended colours, along the edges of its areas
-# Parsers of the SegFormer kind read pictures of this size, normalised so.
-PARSER_SIZE = 512
-PARSER_MEAN, PARSER_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PARSER_SIZE = 512  # side of the pictures that parsers of the SegFormer kind read
 NETWORKED_PARSER = "jonathandinu/face-parsing"
 
 
@@ -251,8 +250,8 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
     """The class of every pixel of aligned faces.
 
     Args:
-        parser: `facekit.models.face_parser.FaceParser`, or a `transformers` network for semantic segmentation, such as
-            SegFormer, whose labels are mapped by their names (`config.id2label`). Both in evaluation mode.
+        parser: `facekit.FaceParser`, `facekit.BiSeNet`, or a `transformers` network for semantic segmentation, such as
+            SegFormer, whose labels are mapped by their names (`config.id2label`). All in evaluation mode.
         images: `[B, 3, H, W]` in [-1, 1].
         batch_size: how many faces pass through the network at once.
 
@@ -277,8 +276,7 @@ def parse(parser: Any, images: Tensor, batch_size: int = 8) -> Tensor:
             logits = parser(part)
         else:
             part = F.interpolate(part, (PARSER_SIZE,) * 2, mode="bilinear", antialias=True)
-            mean, std = (part.new_tensor(x)[:, None, None] for x in (PARSER_MEAN, PARSER_STD))
-            logits = parser(pixel_values=(part / 2 + 0.5 - mean) / std).logits
+            logits = parser(pixel_values=normalise_colours(part)).logits
             logits = F.interpolate(logits, images.shape[-2:], mode="bilinear")
         found = logits.argmax(1)
         parts.append((found if table is None else table.to(found.device)[found]).to(images.device))
@@ -289,9 +287,9 @@ def load_parser(source: str | None = None) -> Any:
     """Load a face parser for `parse`, in evaluation mode.
 
     Args:
-        source: folder or Hub id of a `FaceParser` or of a `transformers` network for semantic segmentation. By default
-            `jonathandinu/face-parsing` if it can be loaded, else the bundled starter, with a warning: the starter is
-            small and was trained on pseudo-labels.
+        source: folder or Hub id of a `FaceParser`, of a `BiSeNet` (`facekit convert bisenet`) or of a `transformers`
+            network for semantic segmentation. By default `jonathandinu/face-parsing` if it can be loaded, else the
+            bundled starter, with a warning: the starter is small and was trained on pseudo-labels.
 
     Raises:
         OSError: no such model, or the Hub cannot be reached.
@@ -300,6 +298,7 @@ def load_parser(source: str | None = None) -> Any:
     """
     from facekit.hub.errors import explain_errors
     from facekit.hub.starters import starter
+    from facekit.models.bisenet import BiSeNet
     from facekit.models.face_parser import FaceParser
 
     if source is None:
@@ -310,8 +309,9 @@ def load_parser(source: str | None = None) -> Any:
             return FaceParser.from_pretrained(starter("face-parser"))
     with explain_errors(source):
         config = FaceParser.load_config(source)
-        if config.get("_class_name") == "FaceParser":
-            return FaceParser.from_pretrained(source)
+        for known in (FaceParser, BiSeNet):
+            if config.get("_class_name") == known.__name__:
+                return known.from_pretrained(source)
         return _load_transformers_parser(source)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from facekit.hub.cache import check_downloads
 from facekit.hub.errors import explain_errors
+from facekit.images.files import write_folder
+from facekit.models.layers.resample import FIRFilter
 from facekit.models.precision import narrow_for_storing
 
 State = dict[str, Tensor]
@@ -170,6 +172,9 @@ def load_exactly(build: Callable[[], Network], convert: Callable[[], State], sou
     if found:
         raise ValueError(f"{source} does not fit {type(network).__name__}. " + ". ".join(found))
     network.load_state_dict(state, assign=True)
+    for module in network.modules():
+        if isinstance(module, FIRFilter):  # a constant that no file holds, and still without numbers here
+            module.register_buffer("kernel", FIRFilter().kernel, persistent=False)
     return network.eval()
 
 
@@ -193,6 +198,18 @@ def store(network: ModelMixin, dtype: torch.dtype, save: Callable[[], Any]) -> N
         raise ValueError(f"{type(network).__name__} holds infinity or NaN in {_some(broken)}")
     narrow_for_storing(network, dtype)
     save()
+
+
+def write_network(network: ModelMixin, output: str | Path, dtype: torch.dtype, overwrite: bool) -> None:
+    """Write one network as a folder for its `from_pretrained`, complete or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: numbers that are not finite; the tensors are named.
+    """
+    write_folder(
+        Path(output), lambda folder: store(network, dtype, lambda: network.save_pretrained(folder)), overwrite
+    )
 
 
 def _some(names: Sequence[str]) -> str:

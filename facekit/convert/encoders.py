@@ -10,7 +10,7 @@ import torch
 
 State = dict[str, torch.Tensor]
 
-_STAGE_STARTS = (0, 3, 7, 21, 24)
+STAGE_STARTS = (0, 3, 7, 21, 24)
 _STYLE_BOUNDS = (0, 3, 7)
 _UNIT = {
     "0": "norm1",
@@ -87,12 +87,12 @@ def _backbone_key(key: str) -> str:
     if lateral:
         return f"lateral{lateral[1]}.{lateral[2]}"
     unit = re.fullmatch(r"body\.(\d+)\.(res|shortcut)_layer\.(5\.fc\d|\d)\.(.+)", key)
-    if not unit or int(unit[1]) >= _STAGE_STARTS[-1]:
+    if not unit or int(unit[1]) >= STAGE_STARTS[-1]:
         raise ValueError(f"key {key!r} does not belong to the published layout of IR-SE50")
     index = int(unit[1])
-    stage = max(i for i, start in enumerate(_STAGE_STARTS) if start <= index)
+    stage = max(i for i, start in enumerate(STAGE_STARTS) if start <= index)
     module = _UNIT[unit[3]] if unit[2] == "res" else f"shortcut.{unit[3]}"
-    return f"backbone.stages.{stage}.{index - _STAGE_STARTS[stage]}.{module}.{unit[4]}"
+    return f"backbone.stages.{stage}.{index - STAGE_STARTS[stage]}.{module}.{unit[4]}"
 
 
 def _stack_heads(state: MutableMapping[str, torch.Tensor], members: list[int], prefix: str) -> State:

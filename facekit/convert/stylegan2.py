@@ -104,12 +104,17 @@ def _mapping(state: Mapping[str, torch.Tensor]) -> list[tuple[str, str, Rules]]:
     ]
 
 
+def count_levels(state: Mapping[str, torch.Tensor]) -> int:
+    """How many resolutions above 4x4 a published generator has, by its RGB heads."""
+    return _count(state, r"to_rgbs\.(\d+)\.")
+
+
 def generator_state(state: Mapping[str, torch.Tensor], latent_avg: torch.Tensor | None = None) -> State:
     """StyleGAN2 generator (`conv1`, `convs.*`, `to_rgbs.*`, `style.*`, ...) -> `StyleGAN2Generator`.
 
     `latent_avg` [n, style_dim] or [style_dim] stands elsewhere in the published file; zeros when None.
     """
-    levels = _count(state, r"to_rgbs\.(\d+)\.")
+    levels = count_levels(state)
     modules = [*_mapping(state), ("conv1", "conv", _STYLED), ("to_rgb1", "to_rgb", _RGB)]
     for k in range(levels):
         modules += [
@@ -156,7 +161,7 @@ def restorer_state(state: Mapping[str, torch.Tensor]) -> State:
         ("conv1", "conv", _SMART),
         ("to_rgb1", "to_rgb", _RGB),
     ]
-    for k in range(_count(state, r"to_rgbs\.(\d+)\.")):
+    for k in range(count_levels(state)):
         modules += [
             (f"encoder_convs.{2 * k}", f"encoder.{k}.smart", _SMART),
             (f"encoder_convs.{2 * k + 1}", f"encoder.{k}.down", _STYLED),
@@ -178,7 +183,7 @@ def multi_style_state(state: Mapping[str, torch.Tensor]) -> State:
         ("conv1", "conv", _STYLED),
         ("to_rgb1", "to_rgb", _RGB),
     ]
-    for k in range(_count(state, r"to_rgbs\.(\d+)\.")):
+    for k in range(count_levels(state)):
         modules += [
             (f"encoder_convs.{2 * k}", f"encoder.{k}.conv", _PLAIN),
             (f"encoder_convs.{2 * k + 1}", f"encoder.{k}.down", _DOWN),

@@ -19,8 +19,16 @@ examples:
   facekit convert vspbfr folder-with-the-four-files --output vspbfr-fp16 --dtype float16
   facekit convert exegan folder-with-the-files --size 256 --output exegan-256
   facekit convert exegan EXE_GAN_model_512.pt --style-encoder psp_ffhq_encode.pt --output exegan-512
+  facekit convert style-encoder best_model.pt --codes 14 --output facemug-encoder
+  facekit convert stylegan2 stylegan2-ffhq-config-f.pt --output ffhq-prior
+  facekit convert bisenet 79999_iter.pth --output face-parser
   facekit convert directions folder-with-age.pt-and-others --output ffhq-directions
+  facekit convert directions mapper-changes/angry.npy --source styleclip --output styleclip-directions
+  facekit convert directions folder-of-tensors --source clip2stylegan --output clip-directions
 
+style-encoder, stylegan2, bisenet and directions write one network. Training takes their folders as style_encoder,
+prior, guidance.face_parser and directions, and FaceEditPipeline takes the networks, loaded with from_pretrained of
+facekit.StyleEncoder, StyleGAN2Generator, BiSeNet and StyleDirections.
 Checkpoint files are opened without running code that they may hold.
 """
 GRIG_PARTS = ("pipeline", "projected-discriminator", "patch-discriminator")
@@ -59,12 +67,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     exegan.add_argument("--raw", action="store_true", help="the raw generator instead of the averaged one")
     exegan.add_argument("--revision", help="branch, tag or commit of the Hub model")
+    style_encoder = methods.add_parser(
+        "style-encoder", help="a style encoder of e4e's kind, such as FACEMUG's of 26 channels"
+    )
+    style_encoder.add_argument(
+        "checkpoint",
+        type=file_path,
+        metavar="CHECKPOINT",
+        help="the trainer's .pt file, such as best_model.pt",
+    )
+    style_encoder.add_argument(
+        "--codes",
+        type=int,
+        choices=(14, 16, 18),
+        help="codes to keep, those of the prior (18: 1024 pixels, 16: 512, 14: 256; default: all of the file)",
+    )
+    stylegan2 = methods.add_parser("stylegan2", help="a StyleGAN2 generator alone: a prior")
+    stylegan2.add_argument(
+        "checkpoint",
+        type=file_path,
+        metavar="CHECKPOINT",
+        help="PyTorch file with the state dict g_ema, of any size; or e4e's, of which the decoder is taken",
+    )
+    bisenet = methods.add_parser("bisenet", help="the usual BiSeNet face parser of 19 classes")
+    bisenet.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="79999_iter.pth")
     directions = methods.add_parser("directions", help="attribute directions of the StyleGAN2 for FFHQ")
     directions.add_argument(
-        "source",
+        "place",
         type=file_path,
-        metavar="SOURCE",
-        help="folder with any of age.pt, smile.pt, pose.pt and ffhq_pca.pt, or one .safetensors file of them",
+        metavar="PLACE",
+        help="folder with any of age.pt, smile.pt, pose.pt and ffhq_pca.pt, or one .safetensors file of them; with "
+        "--source a file of tensors [512] or [codes, 512] (.npy, .npz, .pt, .pth, .safetensors), or a folder of such, "
+        "called after the attributes",
+    )
+    directions.add_argument(
+        "--source",
+        choices=("ffhq", "styleclip", "clip2stylegan"),
+        default="ffhq",
+        help="whose: those in e4e's folder (default); StyleCLIP's, the change of W+ codes by optimisation or a mapper, "
+        "not its global directions; CLIP2StyleGAN's",
     )
     directions.add_argument(
         "--codes",
@@ -73,7 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=18,
         help="style codes of the generator (18: 1024 pixels)",
     )
-    for method in (grig, vspbfr, exegan, directions):
+    for method in (grig, vspbfr, exegan, style_encoder, stylegan2, bisenet, directions):
         method.add_argument(
             "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder to write"
         )
@@ -83,7 +124,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert a checkpoint; 0 when the folder is written, 1 when the files cannot be read or do not fit."""
-    if args.method == "grig" and not args.checkpoint.is_file():
+    if "checkpoint" in args and not args.checkpoint.is_file():
         raise UsageError(f"the checkpoint {args.checkpoint} does not exist or is no file")
     occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
     if occupied and not (args.overwrite and args.output.is_dir()):
@@ -150,12 +191,41 @@ def _convert_directions(args: argparse.Namespace) -> None:
 
     from facekit.convert import directions
 
-    directions.convert(args.source, args.output, args.codes, getattr(torch, args.dtype), args.overwrite)
+    dtype = getattr(torch, args.dtype)
+    directions.convert(args.place, args.output, args.codes, dtype, args.overwrite, args.source)
+
+
+def _convert_style_encoder(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import style_encoder
+
+    dtype = getattr(torch, args.dtype)
+    style_encoder.convert(args.checkpoint, args.output, args.codes, dtype, args.overwrite)
+
+
+def _convert_stylegan2(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import prior
+
+    prior.convert(args.checkpoint, args.output, getattr(torch, args.dtype), args.overwrite)
+
+
+def _convert_bisenet(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import bisenet
+
+    bisenet.convert(args.checkpoint, args.output, getattr(torch, args.dtype), args.overwrite)
 
 
 _CONVERT = {
     "grig": _convert_grig,
     "vspbfr": _convert_vspbfr,
     "exegan": _convert_exegan,
+    "style-encoder": _convert_style_encoder,
+    "stylegan2": _convert_stylegan2,
+    "bisenet": _convert_bisenet,
     "directions": _convert_directions,
 }

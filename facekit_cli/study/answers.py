@@ -30,6 +30,7 @@ class Answers:
             "pictures": study.pictures,
             "count": study.count,
             "seed": study.seed,
+            "given": [given.caption for given in study.given],
         }
         file = self.folder / "study.json"
         if not file.is_file():
@@ -37,7 +38,7 @@ class Answers:
             return
         before = json.loads(file.read_text())
         for key, value in record.items():
-            if before.get(key) != value:
+            if key in before and before[key] != value:  # older records say nothing of what was given
                 raise UsageError(
                     f"{self.folder} holds answers to a study with other {key}; name another --answers"
                 )
@@ -47,7 +48,7 @@ class Answers:
         return read_answers(self._file(participant))
 
     def add(self, participant: str, study: Study, number: int, order: Sequence[str]) -> None:
-        """Store an answer: the methods from best to worst (2AFC: the chosen one, then the other).
+        """Store an answer: the methods from best to worst (but in a ranking: the chosen one, then the others).
 
         Raises:
             ValueError: a name that is none, a question that is not there or answered, other methods than it shows.

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import list_pictures
+from facekit_cli.study.given import Given, list_files, open_given
 
-Kind = Literal["2afc", "ranking"]
+Kind = Literal["2afc", "ranking", "best"]
+QUESTION = "Which picture looks more real?"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Study:
     """The material.
 
     Attributes:
-        kind: "2afc" (which of two?) or "ranking" (best to worst of all).
+        kind: "2afc" (which of two?), "ranking" (best to worst of all) or "best" (the best of all).
         question: the text above the pictures.
         files: picture -> method -> file.
-        inputs: picture -> what was given, shown beside; may be empty.
+        given: what the methods were given, shown above them; may be empty.
         count: questions for each participant; None: all.
         seed: of choice and order, together with the participant's name.
     """
@@ -44,7 +45,7 @@ class Study:
     kind: Kind
     question: str
     files: dict[str, dict[str, Path]]
-    inputs: dict[str, Path]
+    given: tuple[Given, ...] = ()
     count: int | None = None
     seed: int = 0
 
@@ -59,7 +60,7 @@ class Study:
         2AFC asks about every pair of methods, equally often; each pair's left and right are drawn anew.
         """
         rng = np.random.default_rng([self.seed, zlib.crc32(participant.encode())])
-        groups = [self.methods] if self.kind == "ranking" else list(combinations(self.methods, 2))
+        groups = list(combinations(self.methods, 2)) if self.kind == "2afc" else [self.methods]
         decks = [[self.pictures[i] for i in rng.permutation(len(self.pictures))] for _ in groups]
         questions = [
             Question(deck[place], tuple(group[i] for i in rng.permutation(len(group))))
@@ -78,15 +79,21 @@ class Study:
 def open_study(
     methods: Sequence[str],
     kind: Kind = "2afc",
-    question: str = "Which picture looks more real?",
-    inputs: Path | None = None,
+    question: str = QUESTION,
+    inputs: Sequence[str] = (),
     count: int | None = None,
     seed: int = 0,
 ) -> Study:
     """A study of folders `NAME=FOLDER` of outputs with common file names.
 
+    Args:
+        methods, inputs: with `*` for a folder's name, all folders that fit are taken, each a set of pictures of its
+            own: `facekit evaluate` writes `outputs/METHOD/SET/NAME.png` and `SET/KIND/NAME.png`.
+        inputs: see `open_given`.
+
     Raises:
-        UsageError: fewer than two methods, a name twice, no such folder, no picture that all have.
+        UsageError: fewer than two methods, a name twice, no such folder, no picture that all have, or something given
+            that belongs to none of the pictures.
     """
     named: dict[str, dict[str, Path]] = {}
     for text in methods:
@@ -95,7 +102,7 @@ def open_study(
         name = name if separator else path.name
         if name in named:
             raise UsageError(f"two methods are called {name}; say NAME=FOLDER")
-        named[name] = _files(path)
+        named[name] = list_files(path)
     if len(named) < 2:
         raise UsageError("a study compares two methods or more: NAME=FOLDER NAME=FOLDER")
     if count is not None and count < 1:
@@ -104,14 +111,9 @@ def open_study(
     if not common:
         raise UsageError("no file name is in all the folders; outputs of the same input must be called alike")
     files = {stem: {name: named[name][stem] for name in named} for stem in sorted(common)}
-    shown = {} if inputs is None else {s: f for s, f in _files(inputs).items() if s in common}
-    return Study(kind, question, files, shown, count, seed)
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder")
-    files = {file.stem: file for file in list_pictures(folder)}
-    if not files:
-        raise UsageError(f"{folder} holds no pictures")
-    return files
+    given = tuple(open_given(text, files) for text in inputs)
+    captions = [one.caption for one in given]
+    twice = next((caption for caption in captions if captions.count(caption) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two --inputs are called {twice}; say NAME=FOLDER")
+    return Study(kind, question, files, given, count, seed)

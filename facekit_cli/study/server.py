@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from PIL import Image
 
 from facekit_cli.study.answers import Answers
+from facekit_cli.study.given import open_picture
 from facekit_cli.study.questions import Question, Study
 
 LARGEST_BODY = 10_000
@@ -86,7 +87,12 @@ class _Handler(BaseHTTPRequestHandler):
             "kind": self.study.kind,
             "question": self.study.question,
             "pictures": [f"{address}{place}" for place in range(len(question.methods))],
-            "given": f"{address}given" if question.picture in self.study.inputs else None,
+            "given": [
+                {"caption": given.caption, "words": given.words.get(question.picture), "picture": source}
+                for part, given in enumerate(self.study.given)
+                if question.picture in given
+                for source in [f"{address}given&part={part}" if question.picture in given.files else None]
+            ],
         }
 
     def _find_question(self, participant: str, number: Any) -> Question:
@@ -99,17 +105,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _picture(self, said: dict[str, str]) -> bytes:
         question = self._find_question(said.get("participant", ""), int(said.get("number", "")))
         if said.get("place") == "given":
-            if question.picture not in self.study.inputs:
-                raise ValueError("no input is shown in this study")
-            file = self.study.inputs[question.picture]
+            part = int(said.get("part", ""))
+            if not 0 <= part < len(self.study.given) or question.picture not in self.study.given[part].files:
+                raise ValueError(f"there is no given picture {part}")
+            given = self.study.given[part]
+            pixels = open_picture(given.files[question.picture], given.maps)
         else:
             place = int(said.get("place", ""))
             if not 0 <= place < len(question.methods):
                 raise ValueError(f"there is no picture {place}")
-            file = self.study.files[question.picture][question.methods[place]]
+            pixels = open_picture(self.study.files[question.picture][question.methods[place]], maps=False)
         # As PNG without metadata: neither the file's name nor its contents tell whose it is.
-        with Image.open(file) as image:
-            pixels = image.convert("RGB")
         pixels.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
         clean = Image.frombytes("RGB", pixels.size, pixels.tobytes())
         stream = BytesIO()

@@ -2,13 +2,32 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from facekit_cli.study.questions import Kind
+
 Participants = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of votes: `wins` of `votes`, and its interval (Wilson), `low` to `high` in [0, 1]."""
+
+    label: str
+    wins: int
+    votes: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self.wins / self.votes
 
 
 def wilson_interval(wins: int, votes: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -48,7 +67,8 @@ def bootstrap_interval(
 
 
 def summarise(participants: Participants, confidence: float = 0.95) -> str:
-    """Markdown: preferences of each pair of methods (Wilson), or mean ranks (bootstrap over participants).
+    """Markdown: preferences of each pair of methods; mean ranks (bootstrap over participants) and shares of first ranks
+    (Fig. 4.10); shares of the votes for the best. Intervals of shares are Wilson's, each vote counted as independent.
 
     Raises:
         ValueError: there are no answers.
@@ -59,20 +79,51 @@ def summarise(participants: Participants, confidence: float = 0.95) -> str:
     level = f"{100 * confidence:g}%"
     people = sum(bool(given) for given in participants.values())
     lines = [f"{len(answers)} answers of {people} participants.", ""]
-    pairs = preferences(answers)
-    if pairs:
-        lines += [f"| comparison | preferred | {level} interval (Wilson) | votes |", "|---|---|---|---|"]
-        for (first, second), (wins, votes) in pairs.items():
-            low, high = wilson_interval(wins, votes, confidence)
-            shown = f"{100 * wins / votes:.2f}% | {100 * low:.2f}% to {100 * high:.2f}% | {votes}"
-            lines.append(f"| {first} over {second} | {shown} |")
-        lines.append("")
+    shares = vote_shares(answers, confidence)
+    lines += _table("comparison", "preferred", shares["2afc"], level)
     ranks = mean_ranks(participants, confidence)
     if ranks:
         lines += [f"| method | mean rank | {level} interval (bootstrap over participants) |", "|---|---|---|"]
         for method, (mean, low, high) in ranks.items():
             lines.append(f"| {method} | {mean:.2f} | {low:.2f} to {high:.2f} |")
+        lines.append("")
+    lines += _table("method", "ranked first", shares["ranking"], level)
+    lines += _table("method", "chosen as best", shares["best"], level)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(of: str, share: str, rows: Sequence[Share], level: str) -> list[str]:
+    """Lines of Markdown with an empty one behind; none without rows."""
+    if not rows:
+        return []
+    lines = [f"| {of} | {share} | {level} interval (Wilson) | votes |", "|---|---|---|---|"]
+    for row in rows:
+        interval = f"{100 * row.low:.2f}% to {100 * row.high:.2f}%"
+        lines.append(f"| {row.label} | {100 * row.share:.2f}% | {interval} | {row.votes} |")
+    return [*lines, ""]
+
+
+def vote_shares(answers: Sequence[Mapping[str, Any]], confidence: float = 0.95) -> dict[Kind, list[Share]]:
+    """Shares of votes by the kind of study: of "2afc" those of `preferences`, else of `first_places`, best first."""
+
+    def rows(counts: Mapping[str, tuple[int, int]]) -> list[Share]:
+        return [Share(name, *count, *wilson_interval(*count, confidence)) for name, count in counts.items()]
+
+    pairs = {f"{first} over {second}": count for (first, second), count in preferences(answers).items()}
+    return {
+        "2afc": rows(pairs),
+        "ranking": rows(first_places(answers, "ranking")),
+        "best": rows(first_places(answers, "best")),
+    }
+
+
+def first_places(answers: Sequence[Mapping[str, Any]], kind: Kind) -> dict[str, tuple[int, int]]:
+    """Answers of "ranking" or "best": method -> (how often it was first, how often it was shown), best first."""
+    orders = [answer["order"] for answer in answers if answer["kind"] == kind]
+    methods = sorted({method for order in orders for method in order})
+    shown = {method: [order[0] for order in orders if method in order] for method in methods}
+    counts = {method: (firsts.count(method), len(firsts)) for method, firsts in shown.items()}
+    return dict(sorted(counts.items(), key=lambda item: item[1][0] / item[1][1], reverse=True))
 
 
 def preferences(answers: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:

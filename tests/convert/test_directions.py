@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from facekit import StyleDirections
 from facekit.conditions.attributes import FFHQ_EDITS, ComponentEdit
-from facekit.convert.directions import load_components, load_directions
+from facekit.convert.directions import load_components, load_directions, read_named
 from facekit_cli.main import main
 
 DATA = Path(__file__).parents[1] / "data" / "parity" / "facemug"
@@ -111,3 +112,72 @@ def test_what_is_refused(original_files, tmp_path, capsys):
         components.edit(torch.zeros(1, 18, 512), ComponentEdit(99, 0, 1, 1.0))
     with pytest.raises(ValueError, match="codes must be"):
         components.edit(torch.zeros(1, 18, 128), ComponentEdit(1, 0, 1, 1.0))
+
+
+def test_tensors_of_styleclip_and_clip2stylegan(tmp_path):
+    """Whatever file they lie in, they move codes by what the file holds, under the attribute's name."""
+    source = torch.Generator().manual_seed(0)
+    given = {
+        "angry": torch.randn(1, 18, 512, generator=source),  # a mapper's change
+        "surprised": torch.randn(18, 512, generator=source),  # that of an optimisation
+        "bald": torch.randn(512, generator=source),
+        "red hair": torch.randn(1, 512, generator=source),
+        "beard": torch.randn(1, 18 * 512, generator=source),  # a boundary fitted in W+
+        "young": torch.randn(18, 512, generator=source),
+        "old": torch.randn(14, 512, generator=source),
+    }
+    folder = tmp_path / "tensors"
+    folder.mkdir()
+    np.save(folder / "angry.npy", given["angry"].numpy())
+    torch.save(given["surprised"], folder / "surprised.pt")
+    np.savez(folder / "bald.npz", given["bald"].numpy())
+    np.savez(folder / "several.npz", **{name: given[name].numpy() for name in ("red hair", "beard")})
+    save_file({"direction": given["young"]}, folder / "young.safetensors")
+    torch.save({"w": given["old"]}, folder / "old.pth")
+    output = tmp_path / "out"
+    command = ["convert", "directions", str(folder), "--codes", "14", "--output", str(output)]
+    assert main([*command, "--source", "styleclip"]) == 0
+    directions = StyleDirections.from_pretrained(output)
+    assert set(directions.names) == set(given)
+    codes = torch.randn(2, 14, 512, generator=source)
+    for name, value in given.items():
+        rows = value.reshape(-1, 512)[:14].expand(14, -1)
+        torch.testing.assert_close(directions(codes, {name: 2.0}), codes + 2 * rows)
+    again = load_directions(folder, 14, "clip2stylegan")
+    assert torch.equal(again.directions, directions.directions)
+    assert load_directions(folder / "angry.npy", 18, "styleclip").names == ("angry",)
+
+
+def test_directions_of_stylespace_and_other_tensors_are_refused(tmp_path, capsys):
+    file = tmp_path / "fs3.npy"
+    for shape in ((6048, 512), (6048,), (1, 9088), (19, 512), (512, 18), ()):
+        np.save(file, np.zeros(shape, np.float32))
+        with pytest.raises(ValueError, match="StyleCLIP move StyleSpace"):
+            read_named(file)
+    command = ["convert", "directions", str(file), "--output", str(tmp_path / "out"), "--source", "styleclip"]
+    assert main(command) == 1 and not (tmp_path / "out").exists()
+    assert "optimisation or mapper" in capsys.readouterr().err
+    np.save(file, np.array([np.zeros(3), np.zeros(4)], object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"a list of one array for each layer"):
+        read_named(file)
+    np.save(file, np.zeros((4, 18, 512), np.float32))
+    with pytest.raises(ValueError, match="give their mean"):
+        read_named(file)
+    np.save(file, np.array(["happy"]))
+    with pytest.raises(ValueError, match=r"fs3 in .* is a ndarray, not a tensor"):
+        read_named(file)
+    np.save(file, np.zeros((10, 512), np.float32))
+    with pytest.raises(ValueError, match=r"'fs3' must have the shape"):
+        load_directions(file, 18, "styleclip")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(OSError, match="cannot be read"):
+        read_named(tmp_path / "broken.npz")
+    with pytest.raises(FileNotFoundError):
+        read_named(tmp_path / "none.npy")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no file of the kinds"):
+        read_named(tmp_path / "empty")
+    for name in ("a.pt", "a.pth"):
+        torch.save(torch.zeros(512), tmp_path / "empty" / name)
+    with pytest.raises(ValueError, match=r"two directions .* are called a"):
+        read_named(tmp_path / "empty")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tests.tiny.networks import tiny_arcface_encoder
+from tests.tiny.networks import tiny_arcface_encoder, tiny_bisenet
 from tests.tiny.pipelines import (
     tiny_edit_pipeline,
     tiny_exemplar_pipeline,
@@ -93,6 +93,12 @@ def face_parser() -> Made:
     return tiny_edit_pipeline(parser=True).face_parser, lambda network: network(face)
 
 
+def bisenet() -> Made:
+    torch.manual_seed(0)
+    face = random(1, 3, 64, 64)
+    return tiny_bisenet().eval(), lambda network: network(face)
+
+
 def code_diffuser() -> Made:
     network = tiny_restore_pipeline().code_diffuser
     codes = random(1, network.config.num_styles, network.config.style_dim)
@@ -122,6 +128,7 @@ NETWORKS: dict[str, Callable[[], Made]] = {
         style_encoder,
         latent_warper,
         face_parser,
+        bisenet,
         code_diffuser,
         identity_encoder,
         arcface_encoder,

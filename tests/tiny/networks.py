@@ -8,6 +8,7 @@ from torch import nn
 
 from facekit.conditions.text import TextGuide
 from facekit.models.arcface import ArcFaceEncoder
+from facekit.models.bisenet import BiSeNet
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
@@ -105,6 +106,11 @@ def tiny_refiner() -> RefinementAutoEncoder:
 def tiny_face_parser() -> FaceParser:
     """Faces of 32 pixels, 19 classes."""
     return FaceParser(32, (8, 8, 12))
+
+
+def tiny_bisenet() -> BiSeNet:
+    """Faces of 64 pixels, 19 classes."""
+    return BiSeNet(64, 4)
 
 
 def tiny_directions() -> StyleDirections:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import load_parser
+from facekit.models.bisenet import BiSeNet
 from facekit.models.face_parser import FaceParser
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_directions import StyleDirections
@@ -219,7 +220,7 @@ class MultimodalTrainer(AdversarialStage):
         config, parser, directions = self.config, None, None
         if config.guidance.face_parser is not None:
             found = load_parser(config.guidance.face_parser)
-            parser = found if isinstance(found, FaceParser) else None
+            parser = found if isinstance(found, FaceParser | BiSeNet) else None
         if config.directions is not None:
             directions = load_component(StyleDirections, config.directions, "directions")
         return FaceEditPipeline(

@@ -23,6 +23,7 @@ from facekit.images.tensors import (
     to_batch,
     to_pictures,
 )
+from facekit.models.bisenet import BiSeNet
 from facekit.models.face_parser import FaceParser
 from facekit.models.fast.fold import to_channels_last
 from facekit.models.latent_warper import LatentWarper
@@ -95,7 +96,7 @@ class FaceEditPipeline(FacekitPipeline):
     latent_warper: LatentWarper
     aggregation: MultimodalAggregation
     refiner: RefinementAutoEncoder
-    face_parser: FaceParser | None
+    face_parser: FaceParser | BiSeNet | None
     directions: StyleDirections | None
     _text_guide: "tuple[str | None, TextGuide] | None" = None
 
@@ -106,7 +107,7 @@ class FaceEditPipeline(FacekitPipeline):
         latent_warper: LatentWarper,
         aggregation: MultimodalAggregation,
         refiner: RefinementAutoEncoder,
-        face_parser: FaceParser | None = None,
+        face_parser: FaceParser | BiSeNet | None = None,
         directions: StyleDirections | None = None,
         match_tones: bool = False,
     ) -> None:
