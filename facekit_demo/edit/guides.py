@@ -1,12 +1,12 @@
 """Guidance on the Edit tab that is not drawn: an example face, sliders, words, a turned head, strengths."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from facekit_demo.common.candidates import KEPT
+from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
 from facekit_demo.common.exemplar_faces import (
     ExampleFace,
     FaceRow,
@@ -37,17 +37,21 @@ class Guides:
     pose_path: str | None
     prompt: str
     steps: int
+    count: int
+    variety: float
+    psi: float
+    names: Sequence[str]
     sliders: Sequence[float]
     strengths: Sequence[float]
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> "Guides":
         """The values of the page's components."""
-        fixed = values[:6]
-        return cls(*fixed, values[6 : 6 + MAX_SLIDERS], values[6 + MAX_SLIDERS :])
+        fixed, rest = values[:10], values[10:]
+        return cls(*fixed, rest[:MAX_SLIDERS], rest[MAX_SLIDERS:])
 
-    def wishes(self, names: Sequence[str]) -> dict[str, Any]:
-        """Arguments of `Wishes`, given the model's attributes. Raises ValueError or OSError with advice."""
+    def wishes(self) -> dict[str, Any]:
+        """Arguments of `Wishes`. Raises ValueError or OSError with advice."""
         example: ExampleFace | str | None = "self" if self.style == "self" else None
         if self.style == "other":
             example = None if self.row is None else self.row.face(0)
@@ -63,7 +67,10 @@ class Guides:
             "pose": pose,
             "prompt": self.prompt or "",
             "steps": self.steps,
-            "attributes": dict(zip(names[:MAX_SLIDERS], self.sliders, strict=False)),
+            "count": self.count,
+            "variety": self.variety,
+            "psi": self.psi,
+            "attributes": dict(zip(self.names, self.sliders, strict=False)),
             "strengths": dict(zip(STRENGTHS, self.strengths, strict=True)),
         }
 
@@ -94,6 +101,16 @@ class GuidePanels:
             "Move sliders: age, smile and more", open=False, elem_id=f"{task}-attributes"
         ) as attributes_panel:
             _hint("0 changes nothing. They work best together with “The face in the photo” above.")
+            names = gr.State([])
+            which = gr.Dropdown(
+                [],
+                multiselect=True,
+                max_choices=MAX_SLIDERS,
+                visible=False,
+                label="Which sliders",
+                info=f"Up to {MAX_SLIDERS} at a time.",
+                elem_id=f"{task}-which",
+            )
             sliders = [
                 gr.Slider(-REACH, REACH, value=0, step=0.1, visible=False, elem_id=f"{task}-slider-{place}")
                 for place in range(MAX_SLIDERS)
@@ -114,14 +131,42 @@ class GuidePanels:
             hint = gr.Markdown(elem_classes="hint", elem_id=f"{task}-words-hint")
             steps = gr.Slider(STEPS, MAX_STEPS, value=STEPS, step=10, label="Steps", info="More take longer.")
             self.stop = gr.Button("Stop searching", size="md", elem_id=f"{task}-stop")
+        with gr.Accordion("Leave it to chance", open=False, elem_id=f"{task}-chance"):
+            count = gr.Slider(
+                1,
+                MAX_CANDIDATES,
+                value=1,
+                step=1,
+                label="Variations",
+                info="Results to pick from.",
+                elem_id=f"{task}-count",
+            )
+            variety = gr.Slider(
+                0,
+                1,
+                value=0,
+                step=0.05,
+                label="How much chance decides",
+                info="0: nothing; of several variations the first, half of the others. 1: a face by chance alone.",
+                elem_id=f"{task}-variety",
+            )
+            psi = gr.Slider(
+                0,
+                1,
+                value=1,
+                step=0.05,
+                label="Variety",
+                info="Less of it: variations alike, fewer failures.",
+            )
         with gr.Accordion("How much each counts", open=False, elem_id=f"{task}-strengths"):
             _hint("0 is ignored, 1 is in full.")
             strengths = [
                 gr.Slider(0, 1, value=1, step=0.05, label=label, elem_id=f"{task}-strength-{name}")
                 for name, label in STRENGTHS.items()
             ]
-        self.components = [style, row, pose, pose_file, prompt, steps, *sliders, *strengths]
-        self.opening = [attributes_panel, *sliders, hint]
+        fixed = [style, row, pose, pose_file, prompt, steps, count, variety, psi, names]
+        self.components = [*fixed, *sliders, *strengths]
+        self.opening = [attributes_panel, which, names, *sliders, hint]
 
         choice = [row, faces]
         example_panel.expand(lambda row: shown_row(row or new_row())[:2], row, choice, **QUIET, **ON_DEVICE)
@@ -136,14 +181,29 @@ class GuidePanels:
             **ON_DEVICE,
         )
         upload.upload(_add_own, [upload, row], [*choice, style], **QUIET, **ON_DEVICE)
+        which.input(change_sliders, [which, names, *sliders], [names, *sliders], **QUIET)
         pose.change(lambda said: gr.update(visible=said == "picture"), pose, pose_file, **QUIET)
 
     def opened(self) -> list[Any]:
-        """Updates of `opening` for a new photo: a slider for each of the model's attributes, set to 0."""
+        """Updates of `opening` for a new photo: sliders for the model's first attributes, set to 0, and a choice of
+        others where there are more."""
         names = attribute_names()
-        sliders = [gr.update(label=slider_label(name), value=0, visible=True) for name in names[:MAX_SLIDERS]]
-        sliders += [gr.update(visible=False)] * (MAX_SLIDERS - len(sliders))
-        return [gr.update(visible=bool(names)), *sliders, words_hint()]
+        shown = list(names[:MAX_SLIDERS])
+        choices = [(slider_label(name), name) for name in names]
+        choosing = gr.update(choices=choices, value=shown, visible=len(names) > MAX_SLIDERS)
+        return [gr.update(visible=bool(names)), choosing, shown, *_sliders_for(shown, {}), words_hint()]
+
+
+def _sliders_for(names: Sequence[str], values: Mapping[str, float]) -> list[Any]:
+    """Updates of all sliders: one for each name, at its value or 0, the others hidden."""
+    shown = [gr.update(label=slider_label(name), value=values.get(name, 0), visible=True) for name in names]
+    return shown + [gr.update(value=0, visible=False)] * (MAX_SLIDERS - len(shown))
+
+
+def change_sliders(chosen: Sequence[str], shown: Sequence[str], *values: float) -> list[Any]:
+    """The names of the sliders from now on, and their updates; what stays keeps its value."""
+    kept = dict(zip(shown, values, strict=False))
+    return [list(chosen), *_sliders_for(chosen, kept)]
 
 
 def _hint(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from facekit_demo.common.candidates import KEPT
+from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
 from facekit_demo.common.running import made_by, save_for_download
 from facekit_demo.common.widgets import (
     download_button,
@@ -29,6 +29,7 @@ class ResultSide:
         work: state with the `Work`.
         components: what `updates` updates; `work` is one of them.
         slider: before and after.
+        variants: candidates of the last edit, to pick from.
         undo, redo, history: go to another edit.
         download: the button, which also says in whose cache results are.
         pack, archive: make a file of the session, and where it is then.
@@ -40,6 +41,9 @@ class ResultSide:
         gr.Markdown("### Result")
         notes = notes_box(task)
         self.slider = result_slider(task)
+        with gr.Column(visible=False) as picking:
+            gr.Markdown("Pick the one you like:", elem_classes="hint")
+            self.variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
         with gr.Column(visible=False) as history_panel:
             with gr.Row():
                 self.undo = gr.Button("Undo", elem_id=f"{task}-undo")
@@ -57,6 +61,8 @@ class ResultSide:
             self.work,
             notes,
             self.slider,
+            picking,
+            self.variants,
             history_panel,
             self.history,
             self.undo,
@@ -71,7 +77,7 @@ class ResultSide:
         unpacked = gr.update(value=None, visible=False)
         if done is None or len(done.pictures) < 2:
             hidden = gr.update(visible=False)
-            return [done, shown_notes(()), None, hidden, [], *[hidden] * 4, unpacked]
+            return [done, shown_notes(()), None, hidden, [], hidden, [], *[hidden] * 4, unpacked]
         session, path = done.session, None
         if session.position:
             name, origin = f"{done.stem}-edited.png", made_by(self.task)
@@ -82,6 +88,8 @@ class ResultSide:
             done,
             shown_notes(said),
             pair(done),
+            gr.update(visible=done.chosen is not None),
+            gr.update(value=done.variants, selected_index=done.chosen),
             gr.update(visible=True),
             gr.update(value=steps, selected_index=session.position),
             gr.update(visible=True, interactive=session.can_undo),

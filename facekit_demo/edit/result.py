@@ -4,7 +4,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
-from facekit_demo.common.candidates import around_faces
+from facekit_demo.common.candidates import around_faces, as_many_as_fit
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.temporary import own_folder
@@ -57,6 +57,7 @@ class Work:
         session: its edits. It has no pipeline: where networks run (see `on_gpu`), the work itself never comes.
         stem: what files of it are called.
         pictures: small copies, of the photo as it came and after each edit; those that were undone too.
+        variants: small copies of the last edit's candidates; empty where there was one.
         stop: a file that is there to have the words' search, in whatever process it runs, end with the best that
             it found.
     """
@@ -64,6 +65,7 @@ class Work:
     session: EditSession
     stem: str
     pictures: list[Image.Image] = field(default_factory=list)
+    variants: list[Image.Image] = field(default_factory=list)
     stop: Path = field(default_factory=lambda: own_folder() / f"stop-{secrets.token_hex(8)}")
 
     @property
@@ -77,6 +79,26 @@ class Work:
         face = around_faces(shown, self.session.faces, shown.width / self.photo.size[0])
         face.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         self.pictures[self.session.position :] = [face]
+
+    @property
+    def chosen(self) -> int | None:
+        """Which of `variants` is in effect; None where none can be chosen: an edit was undone, or there was one."""
+        if not self.variants or not self.session.can_undo or self.session.can_redo:
+            return None
+        return self.session.steps[-1].choice
+
+    def choose(self, place: int) -> None:
+        """Take another candidate of the last edit. ValueError where there is none."""
+        self.session.choose(place)
+        self.take_picture()
+
+    def take_variants(self) -> None:
+        """Keep small copies of the last edit's candidates; the first one is in effect afterwards."""
+        self.variants = []
+        if len(self.session.steps[-1].patches) > 1:
+            for place in reversed(sorted(self.session.steps[-1].patches)):
+                self.choose(place)
+                self.variants.insert(0, self.pictures[-1])
 
     def go_to(self, place: int) -> None:
         """Undo or do again until `place` edits are in effect."""
@@ -102,6 +124,9 @@ class Wishes:
         prompt: words; empty for none.
         steps: of the words' search.
         strengths: of `STRENGTHS`.
+        count: candidates.
+        variety: 0 to 1, how much of each is random codes; with 0 the first one has none, and others are half random.
+        psi: truncation of random codes.
         seed: of all randomness.
     """
 
@@ -115,6 +140,9 @@ class Wishes:
     prompt: str = ""
     steps: int = STEPS
     strengths: Mapping[str, float] = field(default_factory=dict)
+    count: int = 1
+    variety: float = 0.0
+    psi: float = 1.0
     seed: int = 0
 
 
@@ -191,10 +219,13 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
     if len(session.history) >= MAX_EDITS:
         raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
     work.stop.unlink(missing_ok=True)
+    count, remarks = as_many_as_fit(int(wishes.count), session.photo.size)
+    wishes = replace(wishes, count=count)
     step = _edited(session.photo, session.faces, wishes, work.stop, progress)
     session.take(step)
     work.take_picture()
-    return [page_words(note, WORDS) for note in step.notes]
+    work.take_variants()
+    return [*remarks, *(page_words(note, WORDS) for note in step.notes)]
 
 
 @on_gpu
@@ -234,6 +265,9 @@ def _edited(
             prompt=prompt,
             attributes={name: float(value) for name, value in wishes.attributes.items() if value},
             strengths={name: float(value) for name, value in wishes.strengths.items()},
+            num_images=wishes.count,
+            variety=float(wishes.variety) or None,
+            truncation_psi=float(wishes.psi),
             num_inference_steps=int(wishes.steps),
             seed=int(wishes.seed or 0),
             text_guide=guide,

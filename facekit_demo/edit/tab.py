@@ -47,7 +47,6 @@ from facekit_demo.edit.outcome import ResultSide
 from facekit_demo.edit.result import (
     Wishes,
     Work,
-    attribute_names,
     open_saved,
     open_work,
     packed,
@@ -186,7 +185,7 @@ def _wire_editing(run: gr.Button, inputs: Sequence[Any], editor: gr.ImageEditor,
             painted_parts(map_, size),
             painted_colors(paint, size),
             seed=seed,
-            **Guides.of(values).wishes(attribute_names()),
+            **Guides.of(values).wishes(),
         )
         remarks = run_edit(current, wishes, progress)
         return [*result.updates(current, remarks), _under_strokes(current, painting)]
@@ -213,6 +212,12 @@ def _wire_history(editor: gr.ImageEditor, result: ResultSide) -> None:
         return move(lambda _position: event.index, done, painting)
 
     @friendly
+    def choose(done: Work | None, painting: Painting, event: gr.SelectData) -> list[Any]:
+        current = _there(done)
+        current.choose(event.index)
+        return [*result.updates(current), _under_strokes(current, painting)]
+
+    @friendly
     def pack_session(done: Work | None) -> Any:
         return gr.update(value=packed(done, result.archive), visible=True)
 
@@ -222,6 +227,7 @@ def _wire_history(editor: gr.ImageEditor, result: ResultSide) -> None:
         step = functools.partial(move, lambda position, by=by: position + by)
         button.click(step, inputs, outputs, **QUIET, **ON_DEVICE)
     result.history.select(pick, inputs, outputs, **QUIET, **ON_DEVICE)
+    result.variants.select(choose, inputs, outputs, **QUIET, **ON_DEVICE)
     result.pack.click(pack_session, result.work, result.archive, **QUIET)
 
 

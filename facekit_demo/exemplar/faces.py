@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from facekit_demo.common.candidates import KEPT
+from facekit_demo.common.candidates import KEPT, Captioned
 from facekit_demo.common.exemplar_faces import (
     FaceRow,
     face_gallery,
@@ -15,7 +15,10 @@ from facekit_demo.common.exemplar_faces import (
     upload_button,
 )
 from facekit_demo.common.running import ON_DEVICE, friendly
-from facekit_demo.common.widgets import QUIET
+from facekit_demo.common.widgets import QUIET, pick_gallery
+from facekit_demo.exemplar.result import SHARES
+
+MIXES_IN_ROW = 4
 
 
 class FacePanels:
@@ -28,6 +31,8 @@ class FacePanels:
         row: state with the `FaceRow`.
         components: what `offered` updates.
         share: how much of the second face is mixed in.
+        compare: the button that asks for every mix.
+        comparison, mixes: where they are shown; a tap on one sets the share.
     """
 
     def __init__(self, task: str) -> None:
@@ -51,9 +56,26 @@ class FacePanels:
                 info="Colours and other fine traits change over first, shapes last.",
                 elem_id=f"{task}-share",
             )
+            self.compare = gr.Button("Compare every mix", size="md", elem_id=f"{task}-compare")
+            with gr.Column(visible=False) as self.comparison:
+                gr.Markdown(
+                    "From the first face alone to the second alone. Tap the mix you like.",
+                    elem_classes="hint",
+                )
+                self.mixes = pick_gallery(task, "mixes", MIXES_IN_ROW)
         self.components = [self.row, first, second]
         self._wire_choosing(first, second)
+        self.mixes.select(_take_share, None, self.share, **QUIET)
         self._wire_changing(others, single, (first_upload, second_upload))
+
+    @property
+    def emptied(self) -> dict[Any, dict[str, Any]]:
+        """What begins anew with each photo, and the arguments of its `gr.update`: no mixes are shown."""
+        return {self.comparison: {"visible": False}, self.mixes: {"value": []}}
+
+    def compared(self, mixes: Captioned) -> list[Any]:
+        """Updates of `comparison` and `mixes` that show every mix."""
+        return [gr.update(visible=True), gr.update(value=mixes, selected_index=None)]
 
     def offered(self, row: FaceRow | None, choose_one: bool) -> list[Any]:
         """Updates of `components` for a new photo; with `choose_one` an example is chosen if none was."""
@@ -94,6 +116,10 @@ class FacePanels:
                 **QUIET,
                 **ON_DEVICE,
             )
+
+
+def _take_share(event: gr.SelectData) -> float:
+    return SHARES[event.index]
 
 
 @friendly

@@ -12,7 +12,7 @@ from facekit.images.photo import Photo, load_image
 from facekit.notes import Kind
 from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
-from facekit_demo.common.candidates import MAX_CANDIDATES, Captioned
+from facekit_demo.common.candidates import MAX_CANDIDATES, Captioned, around_faces
 from facekit_demo.common.exemplar_faces import ExampleFace
 from facekit_demo.common.running import (
     STEP_SIDE,
@@ -25,6 +25,8 @@ from facekit_demo.common.running import (
 )
 from facekit_demo.common.words import NO_FACE, in_page_words
 
+# How much of the second face the slider can say, and so what every mix is.
+SHARES = [place / 10 for place in range(11)]
 TAKEN = [("Everything", "all"), ("Shapes", "shapes"), ("Colours and texture", "colours")]
 
 
@@ -67,25 +69,12 @@ def infer(
     Raises:
         ValueError: in the words of the page.
     """
-    if not 1 <= settings.count <= MAX_CANDIDATES:
-        raise ValueError(f"variations must lie between 1 and {MAX_CANDIDATES}, got {settings.count}")
-    if not 0 <= settings.share <= 1:
-        raise ValueError(f"the share of the second face must lie between 0 and 1, got {settings.share}")
-    if settings.taken not in (value for _, value in TAKEN):
-        raise ValueError(
-            f"taken is {settings.taken!r}; choose one of {', '.join(value for _, value in TAKEN)}"
-        )
+    _check(settings)
     if progress:
         progress(0, desc="Getting ready")
     pipe = load_pipeline("exemplar")
-    options = {
-        "exemplar_strength": settings.strength,
-        "truncation_psi": settings.psi,
-        "noise": "random" if settings.grain else "none",
-    }
     with in_page_words(WORDS):
-        usual = pipe.check_inputs(None, **options, num_images=1, max_batch_size=1, output_type="pil")
-        layers = taken_layers(usual, settings.taken)
+        options, layers = _read(settings, pipe)
         codes = [_encoded(pipe, face) for face in (first, second) if face is not None]
         if progress:
             progress(0.3, desc="Filling in")
@@ -95,7 +84,6 @@ def infer(
             codes[0],
             second_exemplar=codes[1] if second is not None else None,
             style_layers=crossover(layers, settings.share) if second is not None else None,
-            exemplar_layers=layers,
             watermark=True,
             output_type="photo",
             recover=recover,
@@ -110,6 +98,78 @@ def infer(
         faces = [(output.exemplars[0], "First"), (_seen(codes[1]), "Second")]
     faces += [(crop, "Used part") for crop in output.exemplar_crops[0]]
     return output, [(preview(picture, STEP_SIDE), text) for picture, text in faces]
+
+
+@on_gpu
+def draw_mixes(
+    image: Photo,
+    mask: Image.Image,
+    first: ExampleFace,
+    second: ExampleFace,
+    sketch: Image.Image | None,
+    settings: Settings,
+    progress: gr.Progress | None = None,
+) -> Captioned:
+    """The filled face under every mix of two examples (thesis Fig. 5.15), a small picture for each of `SHARES`.
+
+    Each is the first variation that `infer` makes with that share, all else as `settings` say.
+
+    Raises:
+        ValueError: in the words of the page.
+    """
+    _check(settings)
+    pipe = load_pipeline("exemplar")
+    with in_page_words(WORDS):
+        options, layers = _read(settings, pipe)
+        if not layers:
+            raise ValueError("nothing comes from the examples, so there is nothing to mix")
+        codes = [_encoded(pipe, face) for face in (first, second)]
+        photo = pipe.encode_photo(image, mask, sketch=sketch)
+        faces = [face for job in photo.jobs for face in job.faces]
+        mixes = []
+        for place, share in enumerate(SHARES):
+            if progress:
+                progress((place, len(SHARES)), desc="Mixing", unit="mixes")
+            # One at a time: whole photos are large, and only the faces are shown.
+            output = pipe(
+                photo,
+                exemplar=codes[0],
+                second_exemplar=codes[1],
+                style_layers=crossover(layers, share),
+                watermark=True,
+                output_type="photo",
+                generator=seeded(settings.seed),
+                **options,
+            )
+            shown = preview(output.images[0])
+            face = around_faces(shown, faces, shown.width / image.size[0])
+            face.thumbnail((STEP_SIDE, STEP_SIDE), Image.Resampling.LANCZOS)
+            mixes.append((face, f"{share:.0%}"))
+    return mixes
+
+
+def _check(settings: Settings) -> None:
+    """ValueError for settings that no slider of the page has."""
+    if not 1 <= settings.count <= MAX_CANDIDATES:
+        raise ValueError(f"variations must lie between 1 and {MAX_CANDIDATES}, got {settings.count}")
+    if not 0 <= settings.share <= 1:
+        raise ValueError(f"the share of the second face must lie between 0 and 1, got {settings.share}")
+    if settings.taken not in (value for _, value in TAKEN):
+        raise ValueError(
+            f"taken is {settings.taken!r}; choose one of {', '.join(value for _, value in TAKEN)}"
+        )
+
+
+def _read(settings: Settings, pipe: ExemplarInpaintPipeline) -> tuple[dict[str, Any], list[int]]:
+    """Arguments of the pipeline, and which codes come from the examples."""
+    options = {
+        "exemplar_strength": settings.strength,
+        "truncation_psi": settings.psi,
+        "noise": "random" if settings.grain else "none",
+    }
+    usual = pipe.check_inputs(None, **options, num_images=1, max_batch_size=1, output_type="pil")
+    layers = taken_layers(usual, settings.taken)
+    return options | {"exemplar_layers": layers}, layers
 
 
 def _encoded(pipe: ExemplarInpaintPipeline, face: ExampleFace) -> Any:

@@ -40,6 +40,7 @@ from facekit_demo.exemplar.result import (
     TAKEN,
     WORDS,
     Settings,
+    draw_mixes,
     infer,
 )
 
@@ -75,12 +76,14 @@ def build_tab() -> None:
                 again="Edit this result",
             )
 
-    drawings = {pencil: {"value": EMPTY_EDITOR}, drawing: {"open": False}}
+    drawings = {pencil: {"value": EMPTY_EDITOR}, drawing: {"open": False}} | faces.emptied
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, drawings)
     _wire_photo(photo, faces, result)
     _wire_recovery(photo, recover)
     gr.on([drawing.expand, refresh.click], _show_hole, [chooser, editor, pencil], pencil, **QUIET)
-    _wire_filling(run, [chooser, editor, pencil, faces.row, *settings], result)
+    inputs = [chooser, editor, pencil, faces.row, *settings]
+    _wire_filling(run, inputs, result)
+    _wire_comparing(inputs, faces)
     _offer_to_programs(chooser, settings, result)
 
 
@@ -234,6 +237,38 @@ def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel)
         result.components,
         show_progress_on=result.slider,
         **AT_WORK,
+    )
+
+
+def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
+    """Let the button show every mix of the two faces."""
+
+    @friendly
+    def compare(
+        photo_path: str | None,
+        painting: Painting,
+        drawn: Painting,
+        row: FaceRow | None,
+        share: float,
+        count: int,
+        strength: float,
+        psi: float,
+        taken: str,
+        grain: bool,
+        seed: int,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
+    ) -> list[Any]:
+        image = open_photo(photo_path)
+        mask = painted_mask(painting, image.size)
+        first, second = (None, None) if row is None else (row.face(0), row.face(1))
+        if first is None or second is None:
+            raise ValueError("a mix needs two faces: tap one in the upper row and one in the lower")
+        settings = Settings(share, count, strength, psi, taken, grain, seed)
+        sketch = strokes_of(drawn, image.size)
+        return faces.compared(draw_mixes(unnamed(image), mask, first, second, sketch, settings, progress))
+
+    faces.compare.click(
+        compare, list(inputs), [faces.comparison, faces.mixes], show_progress_on=faces.compare, **AT_WORK
     )
 
 

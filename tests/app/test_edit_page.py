@@ -55,6 +55,16 @@ def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_p
     difference = changed(Image.open(path), visitor.result(tmp_path))
     assert difference.any() and not difference[260:].any()
 
+    visitor.open("chance", "count")
+    visitor.set_number("count", 2)
+    first = visitor.edited(tmp_path)
+    first.load()  # the next download has the same name
+    assert visitor.part("variants").locator("button.thumbnail-item").count() == 2
+    visitor.pick(2)
+    visitor.page.wait_for_timeout(500)
+    second = changed(first, visitor.result(tmp_path))
+    assert second.any() and not second[260:].any()
+
 
 @pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(visit) -> None:

@@ -18,7 +18,7 @@ from facekit.provenance import inspect
 from facekit_demo import build_app
 from facekit_demo.common.words import page_words
 from facekit_demo.edit import result as edit_result
-from facekit_demo.edit.guides import MAX_SLIDERS, Guides
+from facekit_demo.edit.guides import MAX_SLIDERS, Guides, change_sliders
 from facekit_demo.edit.layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
 from facekit_demo.edit.result import STRENGTHS, WORDS, Wishes, open_saved, open_work, packed, run_edit
 from facekit_demo.edit.tab import stop_words
@@ -96,18 +96,35 @@ def test_painted_colours_and_the_pale_mask() -> None:
     assert (pale[:, :20] > 100).all() and not pale[:, 20:].any()
 
 
+def guides(names: tuple[str, ...] = (), **changed: object) -> Guides:
+    """What the page sends when all is as at first but for what is `changed`."""
+    usual = {"style": "none", "row": None, "pose": "keep", "pose_path": None, "prompt": "", "steps": 100}
+    usual |= {"count": 1, "variety": 0, "psi": 1, "names": names}
+    values = [*(usual | changed).values(), *[0.0] * MAX_SLIDERS, *[1.0] * len(STRENGTHS)]
+    values[len(usual) + 1] = 1.5
+    return Guides.of(values)
+
+
 def test_guides_become_wishes() -> None:
-    values = ["self", None, "front", None, " old ", 100, *[0.0] * MAX_SLIDERS, *[1.0] * len(STRENGTHS)]
-    values[7] = 1.5
-    wishes = Guides.of(values).wishes(("age", "smile"))
+    wishes = guides(("age", "smile"), style="self", pose="front", prompt=" old ", count=3).wishes()
     assert (wishes["example"], wishes["pose"], wishes["prompt"]) == ("self", "front", " old ")
     assert wishes["attributes"] == {"age": 0, "smile": 1.5} and set(wishes["strengths"]) == set(STRENGTHS)
-    for place, value, message in (
-        (0, "other", "choose a face as the example"),
-        (2, "picture", "choose a picture"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            Guides.of([*values[:place], value, *values[place + 1 :]]).wishes(())
+    assert (wishes["count"], wishes["variety"], wishes["psi"]) == (3, 0, 1)
+    with pytest.raises(ValueError, match="choose a face as the example"):
+        guides(style="other").wishes()
+    with pytest.raises(ValueError, match="choose a picture"):
+        guides(pose="picture").wishes()
+
+
+def test_every_attribute_has_its_slider() -> None:
+    names = [f"a{number}" for number in range(40)]
+    values = [float(place) for place in range(MAX_SLIDERS)]
+    shown, *sliders = change_sliders(["a39", *names[1:MAX_SLIDERS]], names[:MAX_SLIDERS], *values)
+    assert shown[:2] == ["a39", "a1"] and len(sliders) == MAX_SLIDERS
+    assert [slider["value"] for slider in sliders] == [0, *values[1:]]
+    assert (sliders[0]["label"], sliders[0]["visible"]) == ("A39", True)
+    shown, *sliders = change_sliders([], names[:MAX_SLIDERS], *values)
+    assert shown == [] and not any(slider["visible"] or slider["value"] for slider in sliders)
 
 
 @pytest.fixture
@@ -138,6 +155,26 @@ def test_history_goes_to_a_file_and_back(editor, files, tmp_path, monkeypatch) -
     (tmp_path / "no.zip").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"no\.zip"):
         open_saved(str(tmp_path / "no.zip"))
+
+
+def test_candidates_of_the_last_edit_can_be_chosen(editor, files) -> None:
+    work = open_work(str(files / "photo.png"))
+    mask = Image.open(files / "mask.png")
+    run_edit(work, Wishes(mask, example="self", count=3, psi=0.7))
+    assert len(work.variants) == 3 and len(work.pictures) == 2 and work.chosen == 0
+    first = work.session.image
+    work.choose(2)
+    second = work.session.image
+    assert work.chosen == 2 and changed(first, second).any()
+    assert not changed(work.pictures[1], work.variants[2]).any()
+    work.choose(0)
+    assert not changed(first, work.session.image).any()
+    work.go_to(0)
+    assert work.chosen is None
+    work.go_to(1)
+    assert work.chosen == 0
+    run_edit(work, Wishes(mask, variety=1.0))
+    assert work.chosen is None and not work.variants and work.session.steps[-1].settings["variety"] == 1
 
 
 def test_words_say_what_to_download(editor, files, monkeypatch, tmp_path) -> None:

@@ -43,6 +43,14 @@ def test_hole_is_filled_after_the_chosen_face_and_nothing_else(visit, tmp_path) 
     visitor.choose_face(9, "second")
     mixed = visitor.next_result(tmp_path)
     assert changed(other, mixed)[hole].any() and not changed(photo, mixed)[~hole].any()
+
+    visitor.part("compare").click()
+    mixes = visitor.part("mixes").locator("button.thumbnail-item")
+    mixes.last.wait_for()
+    assert mixes.count() == 11
+    mixes.nth(7).click()
+    share = visitor.part("share").locator("input[type=number]")
+    visitor.page.wait_for_function("share => share.value === '0.7'", arg=share.element_handle())
     assert all("127.0.0.1" in url or url.startswith(("data:", "blob:")) for url in visitor.requests)
 
 

@@ -9,8 +9,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
-from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow
-from facekit_demo.exemplar.result import crossover, taken_layers
+from facekit.images.photo import load_image
+from facekit_demo.common.candidates import around_faces
+from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow, only_face_in
+from facekit_demo.common.running import STEP_SIDE, preview
+from facekit_demo.exemplar.result import SHARES, Settings, crossover, draw_mixes, infer, taken_layers
 from tests.app.visitor import changed
 
 LAYERS = list(range(4, 14))
@@ -150,6 +153,19 @@ def test_endpoint_recovers_without_a_mask(client, files) -> None:
 def test_endpoint_refuses_with_a_reason(client, files, options, message) -> None:
     with pytest.raises(AppError, match=f"(?i){message}"):
         call(client, files, **options)
+
+
+def test_every_mix_is_what_filling_in_makes(files) -> None:
+    photo, mask = load_image(files / "photo.png"), Image.open(files / "mask.png")
+    faces = [only_face_in(str(files / name)) for name in ("a.png", "b.png")]
+    mixes = draw_mixes(photo, mask, *faces, None, Settings(seed=3))
+    assert [text for _, text in mixes] == [f"{10 * place}%" for place in range(11)]
+    output, _ = infer(photo, mask, *faces, None, None, Settings(share=SHARES[7], count=1, seed=3))
+    shown = preview(output.images[0])
+    alone = around_faces(shown, output.faces[0], 1)
+    alone.thumbnail((STEP_SIDE, STEP_SIDE), Image.Resampling.LANCZOS)
+    assert not changed(alone, mixes[7][0]).any()
+    assert changed(mixes[0][0], mixes[10][0]).any()
 
 
 def test_empty_mask_gives_the_photo_back(client, files) -> None:
