@@ -18,6 +18,15 @@ def check_choices(options: Any, **choices: tuple[str, ...]) -> None:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {getattr(options, name)!r}")
 
 
+def check_form(network: Any, form: str) -> None:
+    """Refuse a network to start from that has not the form of the run. Raises ValueError."""
+    if network.config.form != form:
+        raise ValueError(
+            f"the {type(network).__name__} to start from has the {network.config.form} form, whose weights do not fit "
+            f"the {form} one that this run trains: say --form {network.config.form}"
+        )
+
+
 def check_probabilities(options: Any, *names: str) -> None:
     """Refuse options, given by name, that are not within 0 to 1. Raises ValueError."""
     for name in names:

@@ -1,10 +1,11 @@
 """Text guides an edit: CLIP pulls style codes towards a description (thesis 6.2.3, Eq. 6.4 and 6.5)."""
 
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,13 @@ EPSILON = 1e-6
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 # A smaller gain than this counts as none for the early stop.
 LEAST_GAIN = 1e-4
+
+# How codes are searched for, see `TextGuide.optimize`; steps without a gain after which each ends (0: after all steps).
+Search = Literal["adam", "thesis"]
+PATIENCE: dict[Search, int] = {"adam": 60, "thesis": 0}
+
+# Arguments of `TextGuide.optimize` that an edit decides itself.
+DECIDED = ("steps", "on_step", "should_stop")
 
 
 @dataclass
@@ -179,18 +187,19 @@ class TextGuide:
         prompt: str,
         *,
         source_prompt: str = SOURCE_PROMPT,
+        search: Search = "adam",
         steps: int = 200,
         learning_rate: float = 0.1,
         clip_weight: float = 0.05,
         reg_weight: float = 0.08,
         start_noise: float = 0.01,
-        patience: int = 60,
+        patience: int | None = None,
         target_similarity: float | None = None,
         generator: torch.Generator | None = None,
         on_step: Callable[[TextStep], Any] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> TextEdit:
-        """w_hat -> w* of Eq. 6.4, by Adam with a warm-up and a cosine end.
+        """w_hat -> w* of Eq. 6.4, or of the same with a gentler regulariser.
 
         Args:
             render: I_out(w) of Eq. 6.1, [B, n, D] -> [B, 3, S, S] in about [-1, 1]; gradients must pass through it,
@@ -198,12 +207,19 @@ class TextGuide:
             w_start: w_hat [B, n, D].
             prompt: the description, t_tar.
             source_prompt: t_src; what the picture shows without the edit.
+            search: "adam": the regulariser is the mean square of w - w_hat, and the steps are Adam's, with a warm-up
+                and a cosine end. "thesis": Eq. 6.4 to the letter, with the L2 norm of w - w_hat over all n D numbers,
+                and plain gradient descent at one learning rate. Its edits are faint: the cosine of Eq. 6.5 says nothing
+                of how far a picture moves, and the norm's pull does not weaken near w_hat, as that of a square does. On
+                the edit starter, 100 steps towards two texts under a CLIP of random weights brought that cosine to 0.58
+                and 0.81 by Adam, to 0.49 and 0.34 by the letter; but w moved by 4 and 9, and by 0.1, pixels by 7 and
+                24, and by 0.3 of 255.
             steps: greatest number of steps; the thesis takes 100 to 300.
-            learning_rate: of Adam after the warm-up.
-            clip_weight, reg_weight: lambda_clip and lambda_reg. The regulariser is the mean square of w - w_hat.
-                Where edits are too weak, raise clip_weight, up to 1.
+            learning_rate: of Adam after the warm-up, or of the descent.
+            clip_weight, reg_weight: lambda_clip and lambda_reg. Where edits are too weak, raise clip_weight, up to 1.
             start_noise: standard deviation of the noise that is added to w_hat, where Eq. 6.5 has no gradient.
-            patience: stop after this number of steps that lower the loss of no picture; 0 never stops early.
+            patience: stop after this number of steps that lower the loss of no picture; 0 never stops early. None: 60,
+                and 0 in the thesis's search.
             target_similarity: stop early when every picture's cosine with the prompt is this high.
             generator: source of that noise; without one it is the same each time.
             on_step: called after each step.
@@ -213,7 +229,15 @@ class TextGuide:
             ValueError: codes or options out of range; a prompt that is empty, too long, or means the same to CLIP as
                 `source_prompt`; or a `render` that lets no gradient pass.
         """
-        _check_options(w_start, steps, learning_rate, clip_weight, reg_weight, start_noise, patience)
+        if w_start.ndim != 3 or not w_start.isfinite().all():
+            raise ValueError(f"w_start must be finite codes [B, n, D], not {list(w_start.shape)}")
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ValueError(
+                f"steps is {steps!r}; it must be a whole number, 1 or more (the thesis: 100 to 300)"
+            )
+        _check_options(search, learning_rate, clip_weight, reg_weight, start_noise, patience)
+        patience = PATIENCE[search] if patience is None else patience
+        thesis = search == "thesis"
         # A pipeline's call runs without gradients; inside, this needs them.
         with torch.inference_mode(False), torch.enable_grad():
             anchor = w_start.detach().float().clone()
@@ -228,7 +252,7 @@ class TextGuide:
             generator = generator or torch.Generator().manual_seed(0)
             noise = torch.randn(anchor.shape, generator=generator, device=generator.device)
             codes = (anchor + start_noise * noise.to(anchor)).requires_grad_(True)
-            optimizer = torch.optim.Adam([codes], lr=learning_rate)
+            optimizer = (torch.optim.SGD if thesis else torch.optim.Adam)([codes], lr=learning_rate)
 
             start = before @ target
             best = TextEdit(anchor, start, start, torch.zeros_like(start), 0, "finished")
@@ -240,7 +264,11 @@ class TextGuide:
                     break
                 seen = self.embed_images(render(codes))
                 cosine = direction_cosine(text, seen - before)
-                loss = clip_weight * (1 - cosine) + reg_weight * (codes - anchor).square().mean((1, 2))
+                offset = codes - anchor
+                strayed = (
+                    torch.linalg.vector_norm(offset, dim=(1, 2)) if thesis else offset.square().mean((1, 2))
+                )
+                loss = clip_weight * (1 - cosine) + reg_weight * strayed
                 if not seen.requires_grad:
                     raise ValueError("render lets no gradient pass from the codes to the picture")
 
@@ -262,7 +290,7 @@ class TextGuide:
                     best.stopped = "early"
                     break
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate * ramp((step + 0.5) / steps)
+                    group["lr"] = learning_rate * (1 if thesis else ramp((step + 0.5) / steps))
                 optimizer.zero_grad(set_to_none=True)
                 loss.sum().backward()
                 optimizer.step()
@@ -301,22 +329,37 @@ def _how_to_get(name: str) -> str:
     )
 
 
+def check_text_options(options: Mapping[str, Any]) -> None:
+    """Refuse further arguments of `TextGuide.optimize` for an edit that it would not take.
+
+    Raises:
+        ValueError: an unknown name (the message lists the known), or a value out of range.
+    """
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(TextGuide.optimize).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in DECIDED
+    }
+    for name in options:
+        if name not in defaults:
+            raise ValueError(f"text_options has {name!r}; known are {', '.join(sorted(defaults))}.")
+    values = defaults | dict(options)
+    _check_options(**{name: values[name] for name in inspect.signature(_check_options).parameters})
+
+
 def _check_options(
-    w_start: Tensor,
-    steps: int,
+    search: str,
     learning_rate: float,
     clip_weight: float,
     reg_weight: float,
     start_noise: float,
-    patience: int,
+    patience: int | None,
 ) -> None:
-    if w_start.ndim != 3 or not w_start.isfinite().all():
-        raise ValueError(f"w_start must be finite codes [B, n, D], not {list(w_start.shape)}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is {steps!r}; it must be a whole number, 1 or more (the thesis: 100 to 300)")
+    if search not in get_args(Search):
+        raise ValueError(f"search must be 'adam' or 'thesis' (Eq. 6.4 to the letter), not {search!r}")
     if not learning_rate > 0 or not clip_weight > 0:
         raise ValueError(f"learning_rate ({learning_rate}) and clip_weight ({clip_weight}) must be above 0")
-    if not reg_weight >= 0 or not start_noise > 0 or patience < 0:
+    if not reg_weight >= 0 or not start_noise > 0 or (patience is not None and patience < 0):
         raise ValueError(
             f"reg_weight ({reg_weight}) and patience ({patience}) must be 0 or more, start_noise ({start_noise}) "
             "above 0: at w_hat itself Eq. 6.5 has no gradient"

@@ -4,12 +4,13 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from facekit.models.base import VerifiedModelMixin
-from facekit.models.layers.code_blocks import TACCBlock
+from facekit.models.form import Form, check_form
+from facekit.models.layers.code_blocks import TACCBlock, ThesisTACCBlock
 from facekit.models.layers.containers import ModuleList
 
 
 class CodeDiffuser(VerifiedModelMixin):
-    """A row of TACC blocks (Eq. 3.4); the time step is one more feature of every condition code, t / T.
+    """A row of TACC blocks (Eq. 3.4); the time step is one more feature of every condition code.
 
     Whether the output is clean codes or noise is the scheduler's `prediction_type`. The published size has 10,510,336
     parameters. They stay in float32 when a pipeline is loaded in half precision: the steps amplify rounding (bfloat16
@@ -20,6 +21,11 @@ class CodeDiffuser(VerifiedModelMixin):
         style_dim: D.
         num_blocks: TACC blocks.
         num_train_timesteps: T.
+        form: "published": `TACCBlock`, and the share t / T of the steps, from 0, as the feature; "thesis": Eq. 3.4 to
+            the letter, `ThesisTACCBlock`, and the step itself, t = 1 to T.
+
+    Raises:
+        ValueError: another `form`.
     """
 
     _keep_in_fp32_modules = ["blocks"]
@@ -31,9 +37,12 @@ class CodeDiffuser(VerifiedModelMixin):
         style_dim: int = 512,
         num_blocks: int = 4,
         num_train_timesteps: int = 4,
+        form: Form = "published",
     ) -> None:
         super().__init__()
-        self.blocks = ModuleList(TACCBlock(style_dim) for _ in range(num_blocks))
+        check_form(form)
+        block = TACCBlock if form == "published" else ThesisTACCBlock
+        self.blocks = ModuleList(block(style_dim) for _ in range(num_blocks))
 
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | int, condition: torch.Tensor
@@ -57,8 +66,9 @@ class CodeDiffuser(VerifiedModelMixin):
         dtype = self.blocks[0].position_key.weight.dtype
         sample, condition = sample.to(dtype), condition.to(dtype)
         time = torch.as_tensor(timestep, device=sample.device).to(sample.dtype).reshape(-1, 1, 1)
-        time = (time / self.config.num_train_timesteps).expand(sample.shape[0], sample.shape[1], 1)
-        condition = torch.cat([condition, time], -1)
+        # Steps are counted from 0 here, from 1 in the thesis.
+        time = time / self.config.num_train_timesteps if self.config.form == "published" else time + 1
+        condition = torch.cat([condition, time.expand(sample.shape[0], sample.shape[1], 1)], -1)
         for block in self.blocks:
             sample = block(sample, condition)
         return sample

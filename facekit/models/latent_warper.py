@@ -4,6 +4,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from facekit.models.base import VerifiedModelMixin
+from facekit.models.form import Form, check_form
 from facekit.models.layers.code_blocks import CodeModulationBlock
 from facekit.models.layers.containers import ModuleList
 
@@ -19,14 +20,22 @@ class LatentWarper(VerifiedModelMixin):
         num_styles: t, codes of the generator (18, 16 or 14 for 1024, 512 or 256 pixels).
         style_dim: D.
         num_blocks: blocks of H.
+        form: "thesis": the blocks' MLPs are two linear layers, as Eq. 6.15 says; "published": with LayerNorm and gain
+            between them, as VSPBFR's published code has them (FACEMUG's is not public).
+
+    Raises:
+        ValueError: another `form`.
     """
 
     _keep_in_fp32_modules = ["blocks"]
 
     @register_to_config
-    def __init__(self, num_styles: int = 18, style_dim: int = 512, num_blocks: int = 4) -> None:
+    def __init__(
+        self, num_styles: int = 18, style_dim: int = 512, num_blocks: int = 4, form: Form = "published"
+    ) -> None:
         super().__init__()
-        self.blocks = ModuleList(CodeModulationBlock(style_dim) for _ in range(num_blocks))
+        check_form(form)
+        self.blocks = ModuleList(CodeModulationBlock(style_dim, form) for _ in range(num_blocks))
 
     def offsets(self, residual: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """H(w^r, w^so) of Eq. 6.2: residual codes and source codes, both [B, t, D] -> offsets [B, t, D]."""

@@ -40,7 +40,12 @@ class MultiStyleGenerator(VerifiedModelMixin):
 
     n = 2 log2(sample_size) - 2 style codes (14 at 256, 16 at 512). Style layer i is modulated by the vector
     [w_i, c] of mixed code and global code (Eq. 5.2; the published code's order). Channels at resolution r:
-    min(channel_base / r, max_channels). Defaults: the published 256 model, 79,177,378 parameters.
+    min(channel_base / r, max_channels). Defaults: the published 256 model, 79,177,378 parameters. The 18 codes of
+    Eq. 5.1 are those of 1024 pixels; at every size the first four are the stochastic ones.
+
+    Of the published code, where the thesis says nothing: the encoder reads the mask as M - 0.5, drops a share of the
+    global code out, and adds what a linear layer makes of it to the map that the decoder begins with; every size has an
+    RGB head. The order [w_i, c] in place of Eq. 5.2's [c, w_i] only permutes the columns of A_i.
 
     Args:
         sample_size: S, side of the pictures in pixels.

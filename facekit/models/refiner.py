@@ -10,6 +10,7 @@ from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.form import Form, check_form
 from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.linear import (
     ConvLayer,
@@ -27,11 +28,13 @@ from facekit.models.layers.unet import EncodedFace, EncoderLevel
 
 
 class DecoderLevel(nn.Module):
-    """One resolution: style layer (up-sampling from 8 pixels on), style fusion block, style layer."""
+    """One resolution: style layer, which up-samples if `resample` is "up", style fusion block, style layer."""
 
-    def __init__(self, in_channels: int, out_channels: int, style_dim: int, width: int, first: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, style_dim: int, width: int, resample: str | None
+    ) -> None:
         super().__init__()
-        self.up = StyledConv(in_channels, out_channels, width, None if first else "up")
+        self.up = StyledConv(in_channels, out_channels, width, resample)
         self.fusion = StyleFusion(out_channels, style_dim)
         self.conv = StyledConv(out_channels, out_channels, width)
 
@@ -40,8 +43,13 @@ class RefinementAutoEncoder(VerifiedModelMixin):
     """U-shaped generator G = {G^en, G^de} of Eq. 6.6; `sample_size` a power of two from 8 on.
 
     There are n = 2 log2(sample_size) - 2 codes (14 at 256). Style layer i is modulated by [w_i, c], code and global
-    code; the fusion after an odd layer i by w_(i+1). Layer 1 does not up-sample, or else the picture would have twice
-    its size. Channels at resolution r: min(channel_base / r, max_channels), like those of the prior.
+    code; the fusion after an odd layer i by w_(i+1). Channels at resolution r: min(channel_base / r, max_channels),
+    like those of the prior.
+
+    Eq. 6.6 up-samples in every odd layer, in the first too. In the thesis's form the encoder's last map F_n therefore
+    has 2 pixels a side, and UP(SC(...)) is a style layer and then StyleGAN2's FIR filter. In the published one F_n has
+    4, layer 1 does not up-sample, and the others do within their convolution, as StyleGAN2's. The thesis describes
+    neither the encoder nor how c is made of F_n: both are as in EXE-GAN's published code, drop-out included.
 
     Args:
         sample_size: S, side of the pictures in pixels.
@@ -52,9 +60,11 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         dropout: share of c that is dropped in training.
         skips: for small models that are grown from smaller pictures: every size also reads the features, scaled down
             to it, and makes an RGB picture to which the larger sizes add. The thesis has one convolution at each end.
+        form: "published" or "thesis", see above (FACEMUG's own code is not public: the former is made of blocks of the
+            authors' published networks).
 
     Raises:
-        ValueError: `sample_size` is no power of two from 8 on.
+        ValueError: `sample_size` is no power of two from 8 on, another `form`, or `skips` in the thesis's.
     """
 
     _no_split_modules = ["ConvLayer", "StyledConv", "StyleFusion", "ToRGB"]
@@ -70,29 +80,41 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         global_dim: int = 1024,
         dropout: float = 0.5,
         skips: bool = False,
+        form: Form = "published",
     ) -> None:
         super().__init__()
+        check_form(form)
+        thesis = form == "thesis"
+        if skips and thesis:
+            raise ValueError(
+                "the thesis's form has one convolution at each end: leave out skips, or the form"
+            )
         self.num_styles = count_styles(sample_size)
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_styles // 2)]
         steps, width = list(pairwise(channels)), style_dim + global_dim
         self.channels = channels
+        # Of F_n and of the decoder's input.
+        bottom, bottom_size = channels[0], 4
+        if thesis:
+            bottom, bottom_size = channels_at(2, channel_base, max_channels), 2
 
         entries = list(reversed(channels)) if skips else [channels[-1]]
         self.stems = ModuleList(ConvLayer(in_channels, entry, 1) for entry in entries)
         self.encoder = ModuleList(EncoderLevel(wide, narrow) for narrow, wide in reversed(steps))
         self.kept = ConvLayer(channels[0], channels[0], 3)
-        self.bottleneck = ConvLayer(channels[0], channels[0], 3)
-        self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
+        self.bottleneck = ConvLayer(channels[0], bottom, 3, downsample=thesis)
+        self.to_global = EqualizedLinear(bottom * bottom_size**2, global_dim, activation=True)
 
-        self.conv = ConvLayer(channels[0], channels[0], 3)
+        self.conv = ConvLayer(bottom, bottom, 3)
         self.decoder = ModuleList(
-            DecoderLevel(narrow, wide, style_dim, width, first=index == 0)
-            for index, (narrow, wide) in enumerate([(channels[0], channels[0]), *steps])
+            DecoderLevel(narrow, wide, style_dim, width, None if thesis or index == 0 else "up")
+            for index, (narrow, wide) in enumerate([(bottom, channels[0]), *steps])
         )
+        if thesis or skips:
+            self.fir = FIRFilter()
         self.to_rgb: EqualizedConv2d | ModuleList[ToRGB]
         if skips:
             self.to_rgb = ModuleList(ToRGB(exit_, width) for exit_ in channels)
-            self.fir = FIRFilter()
             self.merge = Sum()
         else:
             self.to_rgb = EqualizedConv2d(channels[-1], 3, 1, bias=True)
@@ -101,7 +123,10 @@ class RefinementAutoEncoder(VerifiedModelMixin):
     @property
     def noise_sizes(self) -> list[int]:
         """Side of the noise map of every style layer."""
-        return [4 * 2 ** (index // 2) for index in range(self.num_styles)]
+        sizes = [4 * 2 ** (index // 2) for index in range(self.num_styles)]
+        if self.config.form == "thesis":  # odd layers have theirs before UP
+            sizes[::2] = [size // 2 for size in sizes[::2]]
+        return sizes
 
     def check_features(self, features: torch.Tensor) -> None:
         """Raise ValueError unless the aggregated features are [B, in_channels, S, S]."""
@@ -222,6 +247,8 @@ class RefinementAutoEncoder(VerifiedModelMixin):
             first, second = 2 * index, 2 * index + 1
             prior = bank[index].to(x.dtype).contiguous(memory_format=torch.channels_last)
             x = level.up(x, styles[:, first], maps[first], generator)
+            if self.config.form == "thesis":
+                x = self.fir.upsample(x)
             x = level.fusion(x, skip, prior, w_plus[:, second])
             x = level.conv(x, styles[:, second], maps[second], generator)
             if heads is not None:

@@ -13,15 +13,17 @@ from torch import nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import fold_without_gradients
+from facekit.models.form import Form, check_form
 from facekit.models.layers.containers import ModuleList
-from facekit.models.layers.linear import EqualizedLinear, Sum, channels_at, count_styles
+from facekit.models.layers.linear import EqualizedConv2d, EqualizedLinear, Sum, channels_at, count_styles
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators
-from facekit.models.layers.smart import SMART, MultiDilationConv
-from facekit.models.stylegan2 import MappingNetwork, mixed_styles
+from facekit.models.layers.resample import FIRFilter
+from facekit.models.layers.smart import SMART, MultiDilationConv, ThesisSMART
+from facekit.models.stylegan2 import FeatureLayer, MappingNetwork, mixed_styles
 
 # The style layers that the auto-encoder is made of.
-StyleLayer = type[SMART] | type[StyledConv]
+StyleLayer = type[SMART] | type[ThesisSMART] | type[StyledConv]
 
 
 @dataclass
@@ -36,22 +38,36 @@ class RestoreAutoEncoderOutput(BaseOutput):
 
 
 class EncoderLevel(nn.Module):
-    """Style layer at one resolution, whose map the decoder gets too, then a down-sampling styled convolution."""
+    """Two layers at one resolution: a style layer, whose map the decoder gets too, then a styled convolution.
 
-    def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
+    The latter halves the size in the published form, and in the thesis's is the SC of Down(SC(...)).
+    """
+
+    def __init__(
+        self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int, form: Form
+    ) -> None:
         super().__init__()
         self.smart = layer(in_channels, in_channels, style_dim)
-        self.down = StyledConv(in_channels, out_channels, style_dim, "down")
+        self.down = StyledConv(in_channels, out_channels, style_dim, "down" if form == "published" else None)
 
 
 class DecoderLevel(nn.Module):
-    """Up-sampling styled convolution, style layer and RGB head; the skips are added before the style layer."""
+    """Two layers at one resolution: a styled convolution, then, when skips are added, a style layer.
 
-    def __init__(self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int) -> None:
+    The former doubles the size in the published form, which also has an RGB head here, and in the thesis's is the SC of
+    SC(UP(...)).
+    """
+
+    to_rgb: ToRGB
+
+    def __init__(
+        self, layer: StyleLayer, in_channels: int, out_channels: int, style_dim: int, form: Form
+    ) -> None:
         super().__init__()
-        self.up = StyledConv(in_channels, out_channels, style_dim, "up")
+        self.up = StyledConv(in_channels, out_channels, style_dim, "up" if form == "published" else None)
         self.smart = layer(out_channels, out_channels, style_dim)
-        self.to_rgb = ToRGB(out_channels, style_dim)
+        if form == "published":
+            self.to_rgb = ToRGB(out_channels, style_dim)
 
 
 class RestoreAutoEncoder(VerifiedModelMixin):
@@ -60,24 +76,36 @@ class RestoreAutoEncoder(VerifiedModelMixin):
     There are n = 2 log2(sample_size) - 2 style vectors. Channels at resolution r: min(channel_base / r,
     max_channels), equal to those of the prior whose features are read. Defaults: the published 512 model.
 
+    In the thesis's form, Eq. 3.5 to 3.7 to the letter, layer i of encoder and decoder takes the code w_i. The encoder
+    ends with a map F_n of 2 pixels, of which the global code is FC(F_n), without activation and dropout, and with
+    Conv(F_n) the decoder begins. It reads the prior's F_1, F_3, ..., and ends with one Conv. What Conv, Down and UP are
+    is not said: here 3x3 convolutions with bias, and StyleGAN2's FIR filter. The published form has one code for both
+    encoder layers of a size, the finest first; a bottleneck of 4 pixels, to which a linear layer of the global code is
+    added; the prior's first map of every size; and RGB heads at all sizes.
+
     Args:
         sample_size: S, side of the pictures in pixels.
         style_dim: length of z and of the codes.
         channel_base, max_channels: channel table, as above.
         global_dim: size of the global code.
         num_mapping_layers: layers of the mapping network of z.
-        dropout: share of the global code that is dropped in training.
+        dropout: share of the global code that is dropped in training; in the published form alone.
         use_smart: `False`: styled convolutions instead of SMART (thesis Table 3.3, b).
         use_style_codes: `False`: the codes modulate nothing (Table 3.3, c).
         use_prior_features: `False`: plain skip connections (Table 3.3, d).
         residual: for small models and short training: add the damaged face to the output. Such a network begins as
             the identity, its RGB heads at zero. The published one makes the whole picture.
+        form: "published" or "thesis", see above. The prior must give what `feature_layer` says.
 
     Raises:
-        ValueError: `sample_size` is no power of two from 8 on, or a width is no multiple of four.
+        ValueError: `sample_size` is no power of two from 8 on, in the published form a width is no multiple of four, or
+            another `form`.
     """
 
-    _no_split_modules = ["StyledConv", "SMART", "MultiDilationConv", "ToRGB"]
+    stem: MultiDilationConv | EqualizedConv2d
+    conv: SMART | ThesisSMART | StyledConv | EqualizedConv2d
+    to_rgb: ToRGB | EqualizedConv2d
+    _no_split_modules = ["StyledConv", "SMART", "ThesisSMART", "MultiDilationConv", "ToRGB"]
 
     @register_to_config
     def __init__(
@@ -93,37 +121,71 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         use_style_codes: bool = True,
         use_prior_features: bool = True,
         residual: bool = False,
+        form: Form = "published",
     ) -> None:
         super().__init__()
+        check_form(form)
         self.num_styles = count_styles(sample_size)
         self.num_levels = self.num_styles // 2 - 1
         channels = [channels_at(4 * 2**k, channel_base, max_channels) for k in range(self.num_levels + 1)]
         encoder_dim = (2 if use_style_codes else 1) * style_dim
         decoder_dim = encoder_dim + global_dim
-        layer: StyleLayer = SMART if use_smart else StyledConv
         steps = list(pairwise(channels))
+        styled: StyleLayer = SMART if form == "published" else ThesisSMART
+        layer = styled if use_smart else StyledConv
+        if form == "thesis":  # the decoder's first step is from 2 to 4 pixels, the encoder's last one back
+            steps = [(channels_at(2, channel_base, max_channels), channels[0]), *steps]
+        narrowest = steps[0][0]
 
         self.mapping = MappingNetwork(style_dim, num_mapping_layers)
-        self.stem = MultiDilationConv(3, channels[-1], 1)
+        if form == "published":
+            self.stem = MultiDilationConv(3, channels[-1], 1)
+        else:
+            self.stem = EqualizedConv2d(3, channels[-1], 3, bias=True)
         self.encoder = ModuleList(
-            EncoderLevel(layer, wide, narrow, encoder_dim) for narrow, wide in reversed(steps)
+            EncoderLevel(layer, wide, narrow, encoder_dim, form) for narrow, wide in reversed(steps)
         )
-        self.bottleneck = MultiDilationConv(channels[0], channels[0], 3)
-        self.to_global = EqualizedLinear(channels[0] * 16, global_dim, activation=True)
-        self.from_global = EqualizedLinear(global_dim, channels[0] * 16, activation=True)
-        self.conv = layer(channels[0], channels[0], decoder_dim)
-        self.to_rgb = ToRGB(channels[0], decoder_dim)
-        self.decoder = ModuleList(DecoderLevel(layer, narrow, wide, decoder_dim) for narrow, wide in steps)
+        if form == "published":
+            self.bottleneck = MultiDilationConv(narrowest, narrowest, 3)
+            self.to_global = EqualizedLinear(narrowest * 16, global_dim, activation=True)
+            self.from_global = EqualizedLinear(global_dim, narrowest * 16, activation=True)
+            self.conv = layer(narrowest, narrowest, decoder_dim)
+            self.to_rgb = ToRGB(narrowest, decoder_dim)
+        else:
+            self.to_global = EqualizedLinear(narrowest * 4, global_dim)
+            self.conv = EqualizedConv2d(narrowest, narrowest, 3, bias=True)
+            self.to_rgb = EqualizedConv2d(channels[-1], 3, 3, bias=True)
+            self.fir = FIRFilter()
+        self.decoder = ModuleList(
+            DecoderLevel(layer, narrow, wide, decoder_dim, form) for narrow, wide in steps
+        )
         self.merge = Sum()
         if residual:
             self.silence_rgb()
 
+    @property
+    def feature_layer(self) -> FeatureLayer:
+        """Which of the prior's features to give, as `StyleGAN2Generator` calls them."""
+        return "every" if self.config.form == "thesis" else "up"
+
+    @property
+    def feature_shapes(self) -> list[tuple[int, int, int] | None]:
+        """Shape [C, S, S] of every feature of the prior, by its index; None for those that are not read."""
+        config = self.config
+        sizes = [4 * 2**k for k in range(self.num_levels + 1)]
+        shapes = [(channels_at(size, config.channel_base, config.max_channels), size, size) for size in sizes]
+        if config.form == "thesis":  # F_1, F_2, ..., of which those with even numbers are not read
+            return [shape for read in shapes for shape in (None, read)][1:]
+        return [None, *shapes[1:]]
+
     @torch.no_grad()
     def silence_rgb(self) -> None:
-        """Set weights and biases of the RGB heads to zero, in place."""
-        for head in (self.to_rgb, *(level.to_rgb for level in self.decoder)):
+        """Set weights and biases of what makes the picture, RGB heads or the last convolution, to zero, in place."""
+        published = self.config.form == "published"
+        for head in (self.to_rgb, *(level.to_rgb for level in self.decoder if published)):
             head.weight.zero_()
-            head.bias.zero_()
+            if head.bias is not None:
+                head.bias.zero_()
 
     def random_styles(
         self,
@@ -178,15 +240,18 @@ class RestoreAutoEncoder(VerifiedModelMixin):
             style_codes = style_codes[:, : self.num_styles]
         if not config.use_prior_features:
             return style_codes, None
-        if features is None or len(features) <= self.num_levels:
+        shapes = self.feature_shapes
+        if features is None or len(features) < len(shapes):
             count = 0 if features is None else len(features)
-            raise ValueError(f"{self.num_levels + 1} prior features (4x4 first) are needed, not {count}")
-        for k in range(1, self.num_levels + 1):
-            channels = channels_at(4 * 2**k, config.channel_base, config.max_channels)
-            expected = [image.shape[0], channels, 4 * 2**k, 4 * 2**k]
-            if list(features[k].shape) != expected:
+            raise ValueError(
+                f"{len(shapes)} prior features (4x4 first) are needed, not {count}; the prior gives them with "
+                f'feature_layer="{self.feature_layer}"'
+            )
+        for index, wanted in enumerate(shapes):
+            expected = [image.shape[0], *(wanted or ())]
+            if wanted is not None and list(features[index].shape) != expected:
                 raise ValueError(
-                    f"prior feature {k} must have the shape {expected}, not {list(features[k].shape)}"
+                    f"prior feature {index} must have the shape {expected}, not {list(features[index].shape)}"
                 )
         return style_codes, features
 
@@ -208,7 +273,8 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         Args:
             image: [B, 3, S, S] in [-1, 1].
             style_codes: [B, n or more, style_dim], the denoised codes w0.
-            features: the prior's features, index k [B, C, 4 * 2^k, 4 * 2^k] (index 0 is not used).
+            features: the prior's features: index k [B, C, 4 * 2^k, 4 * 2^k] (index 0 is not used); in the thesis's form
+                index i - 1 is F_i (those of even i are not used). See `feature_shapes`.
             z: [B, style_dim] or two of them with `crossover` (style mixing); drawn when None.
             crossover, truncation_psi, truncation_latent: see `random_styles`.
             generator: source of z and then of the noise maps, the encoder's first, each in the order of its layers.
@@ -228,8 +294,9 @@ class RestoreAutoEncoder(VerifiedModelMixin):
 
         x, skips = self.encode(image.to(dtype), styles, generator)
         code = self.to_global(x.flatten(1))
-        code = F.dropout(code, self.config.dropout, self.training)
-        x = self.merge(x, self.from_global(code).view_as(x))
+        if self.config.form == "published":
+            code = F.dropout(code, self.config.dropout, self.training)
+            x = self.merge(x, self.from_global(code).view_as(x))
         styles = torch.cat([styles, code[:, None].expand(-1, self.num_styles, -1)], 2)
         output = self.decode(x, styles, skips, features, generator)
         if self.config.residual:
@@ -239,18 +306,24 @@ class RestoreAutoEncoder(VerifiedModelMixin):
     def encode(
         self, image: torch.Tensor, styles: torch.Tensor, generator: Generators = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Image [B, 3, S, S] -> F_N [B, C, 4, 4] and the maps that the decoder gets too, largest first (Eq. 3.5).
+        """Image [B, 3, S, S] -> F_n [B, C, 4, 4] and the maps that the decoder gets too, largest first (Eq. 3.5).
 
-        Of `styles` [B, n, style_dim or twice that] both layers of a level take the same one.
+        In the thesis's form F_n has 2 pixels a side and every layer its own of `styles` [B, n, style_dim or twice
+        that]; in the published one both layers of a level take the same.
         """
+        thesis = self.config.form == "thesis"
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
         skips = []
         for index, level in enumerate(self.encoder):
-            style = styles[:, self.num_styles - 1 - 2 * index]
-            x = level.smart(x, style, generator=generator)  # i odd
+            first = second = self.num_styles - 1 - 2 * index
+            if thesis:
+                first, second = 2 * index, 2 * index + 1
+            x = level.smart(x, styles[:, first], generator=generator)  # i odd
             skips.append(x)
-            x = level.down(x, style, generator=generator)  # i even
-        return self.bottleneck(x), skips
+            x = level.down(x, styles[:, second], generator=generator)  # i even
+            if thesis:
+                x = self.fir.blur(x, 1, stride=2)  # Down
+        return (x if thesis else self.bottleneck(x)), skips
 
     def decode(
         self,
@@ -260,11 +333,13 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         features: Sequence[torch.Tensor] | None = None,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """Map [B, C, 4, 4], styles [B, n, D'], maps of the encoder and prior features -> image [B, 3, S, S] (Eq. 3.6).
+        """Map F_n, styles [B, n, D'], maps of the encoder and prior features -> image [B, 3, S, S] (Eq. 3.6).
 
         D' is the length of the encoder's styles and the global code together. `skips` is emptied on the way;
         `features` is None where the prior adds nothing.
         """
+        if self.config.form == "thesis":
+            return self._decode_by_thesis(x, styles, skips, features, generator)
         x = self.conv(x, styles[:, 0], generator=generator)
         rgb = self.to_rgb(x, styles[:, 1])
         for index, level in enumerate(self.decoder, start=1):
@@ -276,3 +351,21 @@ class RestoreAutoEncoder(VerifiedModelMixin):
             x = level.smart(x, styles[:, latent + 1], generator=generator)  # i even
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)
         return rgb
+
+    def _decode_by_thesis(
+        self,
+        x: torch.Tensor,
+        styles: torch.Tensor,
+        skips: list[torch.Tensor],
+        features: Sequence[torch.Tensor] | None,
+        generator: Generators,
+    ) -> torch.Tensor:
+        x = self.conv(x)  # F_0 = Conv(F_n^en)
+        for index, level in enumerate(self.decoder):
+            first, second = 2 * index, 2 * index + 1  # of layers i and i + 1, i odd, counted from 0
+            x = level.up(self.fir.upsample(x), styles[:, first], generator=generator)
+            # f(F_i^de, F_(n-i)^en, F_i^s): the sum of what decoder, encoder and prior have at this size.
+            prior = None if features is None else features[first].to(x.dtype)
+            x = self.merge(x, skips.pop(), prior)
+            x = level.smart(x, styles[:, second], generator=generator)
+        return self.to_rgb(x)

@@ -17,6 +17,9 @@ from facekit.models.layers.linear import EqualizedLinear, channels_at, count_sty
 from facekit.models.layers.modulated import StyledConv, ToRGB
 from facekit.models.layers.noise import Generators, Noise, choose_noise_maps, store_noise
 
+# Which layers' maps are a generator's features, see `StyleGAN2Generator.forward`.
+FeatureLayer = Literal["up", "conv", "every"]
+
 
 class MappingNetwork(VerifiedModelMixin):
     """Mapping network, z [B, style_dim] from N(0, I) -> w [B, style_dim]: pixel norm, then linear layers."""
@@ -76,8 +79,8 @@ class StyleGAN2Output(BaseOutput):
     Attributes:
         image: [B, 3, S, S], about [-1, 1], not clamped; None with `stop_at` or `codes_only`.
         features: index 0 is the 4x4 map, index k the output of the up-sampling convolution of level k,
-            [B, C, 4 * 2^k, 4 * 2^k], or of the convolution after it with `feature_layer="conv"`; empty with
-            `codes_only`.
+            [B, C, 4 * 2^k, 4 * 2^k], or of the convolution after it with `feature_layer="conv"`; with "every" index
+            i - 1 is the map of style layer i; empty with `codes_only`.
         w_plus: [B, n, style_dim], the style vectors that were used.
     """
 
@@ -184,7 +187,7 @@ class StyleGAN2Generator(VerifiedModelMixin):
         noise: Noise = "random",
         generator: Generators = None,
         stop_at: int | None = None,
-        feature_layer: Literal["up", "conv"] = "up",
+        feature_layer: FeatureLayer = "up",
         codes_only: bool = False,
         return_dict: bool = True,
     ) -> StyleGAN2Output | tuple:
@@ -198,8 +201,10 @@ class StyleGAN2Generator(VerifiedModelMixin):
             noise: "random" (drawn from `generator`), "fixed" (the stored maps), "none" or a list of [B, 1, H, W].
             generator: source of the noise maps.
             stop_at: level k after whose feature the computation ends; no image then.
-            feature_layer: the convolution of a level whose output is its feature: "up", the first, or "conv", the
-                second (FACEMUG's facial feature bank, thesis 6.2.5).
+            feature_layer: the convolution of a level whose output is its feature: "up", the first (published VSPBFR),
+                "conv", the second (FACEMUG's facial feature bank, thesis 6.2.5), or "every", both: the bank of thesis
+                3.2.1, F_1 to F_(n-1). (Its F_n would be the map of the last code's layer, the last RGB head: the
+                picture itself. No layer of the restorer reads it.)
             codes_only: stop after the style vectors; no image and no features then.
             return_dict: give a `StyleGAN2Output`, not a tuple of the same.
 
@@ -207,8 +212,8 @@ class StyleGAN2Generator(VerifiedModelMixin):
             ValueError: both or none of z and w_plus are given, a shape does not fit, there is no level `stop_at`, or
                 `feature_layer` is unknown.
         """
-        if feature_layer not in ("up", "conv"):
-            raise ValueError(f"feature_layer must be 'up' or 'conv', not {feature_layer!r}")
+        if feature_layer not in ("up", "conv", "every"):
+            raise ValueError(f"feature_layer must be 'up', 'conv' or 'every', not {feature_layer!r}")
         if stop_at is not None and not 0 <= stop_at <= self.num_levels:
             raise ValueError(f"stop_at must be a level from 0 to {self.num_levels}, not {stop_at}")
         maps = choose_noise_maps(self, noise, self.noise_sizes)
@@ -226,12 +231,12 @@ class StyleGAN2Generator(VerifiedModelMixin):
         for index, level in enumerate(self.levels[:stop_at], start=1):
             latent = 2 * index - 1
             x = level.up(x, w_plus[:, latent], maps[latent], generator)
-            if feature_layer == "up":
+            if feature_layer != "conv":
                 features.append(x)
-                if index == stop_at:
+                if index == stop_at and feature_layer == "up":
                     break
             x = level.conv(x, w_plus[:, latent + 1], maps[latent + 1], generator)
-            if feature_layer == "conv":
+            if feature_layer != "up":
                 features.append(x)
             if wants_image:
                 rgb = level.to_rgb(x, w_plus[:, latent + 2], rgb)

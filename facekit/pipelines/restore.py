@@ -468,10 +468,11 @@ class FaceRestorePipeline(FacekitPipeline):
         dtype = self.restorer.dtype
         features = None
         if self.restorer.config.use_prior_features:
-            # The 1024-pixel level, and each level's second half at the last one, are not needed.
+            # The 1024-pixel level is not needed, nor is the second half of the last one in the published form.
             _, features, _ = self.prior(
                 w_plus=codes.to(self.prior.dtype),
                 stop_at=self.restorer.num_levels,
+                feature_layer=self.restorer.feature_layer,
                 generator=generators,
                 return_dict=False,
             )

@@ -103,6 +103,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=200, metavar="N", help="steps of the words' search (default: 200)"
     )
     parser.add_argument(
+        "--search",
+        choices=("adam", "thesis"),
+        help="how the words' search goes: adam (default), or thesis, its Eq. 6.4 to the letter: plain gradient descent "
+        "under an L2 norm, whose edits are faint",
+    )
+    parser.add_argument(
         "--attribute",
         "-a",
         action="append",
@@ -264,12 +270,16 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
         "exemplar_aligned": args.aligned or args.exemplar_aligned,
         "seed": args.seed,
     }
+    if args.search is not None:
+        settings["text_options"] = {"search": args.search}
     if args.script is not None:
-        guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt")
+        guided = (*DRAWINGS, *REFERENCES, "attribute", "strength", "prompt", "search")
         given = [name for name in guided if name != "mask" and getattr(args, name)]
         if given or args.candidates > 1:
             option = f"--{given[0].replace('_', '-')}" if given else "--candidates"
             raise UsageError(f"a script says itself how to edit; leave out {option}")
+    elif args.search is not None and args.prompt is None:
+        raise UsageError("--search is how words are searched for; say which with --prompt, or leave it out")
     return settings
 
 
@@ -339,7 +349,12 @@ def _prepare(
             )
             prompt = edit.get("prompt")
             pipeline.check_inputs(
-                edit.get("num_images", 1), 1, edit.get("num_inference_steps", 1), prompt, "photo"
+                edit.get("num_images", 1),
+                1,
+                edit.get("num_inference_steps", 1),
+                prompt,
+                "photo",
+                text_options=edit.get("text_options"),
             )
             if prompt is not None:
                 guide = pipeline.load_text_guide(args.clip if guide is None else guide, prompt)

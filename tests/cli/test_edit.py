@@ -143,7 +143,9 @@ def test_maps_of_the_photos_names_and_words(work: Path, model: str, capsys: pyte
     words = ("--prompt", "old", "--clip", "clip", "--steps", 2)
     assert facekit(*common, *words, "--output", "said") == 0
     assert facekit(*common, "--output", "plain") == 0
+    assert facekit(*common, *words, "--search", "thesis", "--output", "literal") == 0
     assert (pixels("said/a.png") != pixels("plain/a.png")).any()
+    assert (pixels("literal/a.png") != pixels("said/a.png")).any()
     assert (pixels("mapped/a.png") != pixels("plain/a.png")).any()
 
 
@@ -163,6 +165,8 @@ def test_maps_of_the_photos_names_and_words(work: Path, model: str, capsys: pyte
         (["--mask", "mask.png", "--exemplar-face", "best"], "--exemplar-face is 'best'"),
         (["--mask", "mask.png", "--faces", "best"], "--faces is 'best'"),
         (["--mask", "mask.png", "--prompt", "old", "--clip", "photos"], "photos is no complete CLIP folder"),
+        (["--mask", "mask.png", "--search", "thesis"], "say which with --prompt"),
+        (["--script", "s.json", "--search", "thesis"], "leave out --search"),
         (["--script", "no.json"], "no.json does not exist"),
         (["--script", "s.json", "--prompt", "old"], "leave out --prompt"),
         (["--script", "s.json", "--candidates", 2], "leave out --candidates"),
@@ -191,6 +195,10 @@ def test_wrong_usage_is_refused(
         ({"edits": [{"mask": "none.png"}]}, "'none.png', which does not exist"),
         ({"edits": [{"mask": 3}]}, "mask is 3; expected the name of a file"),
         ({"edits": [{"mask": "mask.png", "attributes": {"beard": 1}}]}, "known are age, smile"),
+        (
+            {"edits": [{"mask": "mask.png", "text_options": {"search": "sgd"}}]},
+            "search must be 'adam' or 'thesis'",
+        ),
     ],
 )
 def test_wrong_scripts_are_refused(

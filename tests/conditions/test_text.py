@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facekit.conditions.text import DEFAULT_CLIP, TextGuide, direction_cosine, ramp
+from facekit.conditions.text import DEFAULT_CLIP, TextGuide, check_text_options, direction_cosine, ramp
 
 transformers = pytest.importorskip("transformers")
 
@@ -105,6 +105,57 @@ def test_loss_is_equations_6_4_and_6_5(guide, render, start):
     assert told[0].loss == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_thesis_search_is_equation_6_4_by_plain_gradient_descent(guide, render, start):
+    """w <- w - 0.1 grad(0.05 (1 - cos(dT, dI)) + 0.08 |w - w_hat|_2), step by step; the best of them comes back."""
+    anchor = start[:1]
+    noise = torch.randn(anchor.shape, generator=torch.Generator().manual_seed(0))
+    codes = anchor + 0.01 * noise
+    with torch.no_grad():
+        before = guide.embed_images(render(anchor))[0]
+        wanted = guide.embed_text("old man") - guide.embed_text("face")
+    losses, places = [], []
+    for _ in range(13):
+        codes = codes.detach().requires_grad_(True)
+        moved = guide.embed_images(render(codes))[0] - before
+        # At w_hat the cosine has no direction: both squared lengths have 1e-6 more.
+        length = ((moved**2).sum() + 1e-6).sqrt() * ((wanted**2).sum() + 1e-6).sqrt()
+        loss = 0.05 * (1 - (moved * wanted).sum() / length) + 0.08 * ((codes - anchor) ** 2).sum().sqrt()
+        losses.append(loss.item())
+        places.append(codes.detach())
+        (gradient,) = torch.autograd.grad(loss, codes)
+        codes = codes - 0.1 * gradient
+    told = []
+    edit = guide.optimize(render, anchor, "old man", search="thesis", steps=12, on_step=told.append)
+    assert [step.loss for step in told] == pytest.approx(losses[1:], abs=1e-5)
+    assert edit.stopped == "finished" and edit.steps == losses.index(min(losses))
+    torch.testing.assert_close(edit.codes, places[edit.steps], rtol=1e-3, atol=1e-4)
+
+
+def test_the_thesis_search_takes_all_steps_and_stays_near(guide, render, start):
+    """Its norm pulls back with the same force however near the codes are, so that edits are faint."""
+    told = []
+    literal = guide.optimize(render, start, "old man", search="thesis", steps=100, on_step=told.append)
+    assert len(told) == 100 and told[-1].loss < told[0].loss
+    adam = guide.optimize(render, start, "old man", steps=100)
+    assert (literal.codes - start).norm() < 0.5 * (adam.codes - start).norm()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search": "sgd"}, "search must be 'adam' or 'thesis'"),
+        ({"serach": "thesis"}, "text_options has 'serach'; known are clip_weight, generator, learning_rate"),
+        ({"steps": 5}, "text_options has 'steps'"),
+        ({"learning_rate": -1}, "learning_rate"),
+        ({"patience": -1}, "patience"),
+    ],
+)
+def test_options_of_an_edit_are_checked(options, message):
+    check_text_options({"search": "thesis", "reg_weight": 0.0, "patience": None})
+    with pytest.raises(ValueError, match=message):
+        check_text_options(options)
+
+
 def test_rows_of_a_batch_are_edits_of_their_own(guide, render, start):
     noise = {"start_noise": 1e-9}  # so that the noise of the larger batch does not matter
     both = guide.optimize(render, start, "old man", steps=3, patience=0, **noise).codes
@@ -191,6 +242,7 @@ def test_what_clip_cannot_read_is_refused(guide, render, start):
         ({"learning_rate": 0}, "learning_rate"),
         ({"clip_weight": -1}, "clip_weight"),
         ({"start_noise": 0}, "no gradient"),
+        ({"search": "sgd"}, "search must be 'adam' or 'thesis'"),
     ],
 )
 def test_options_out_of_range(guide, render, start, options, message):

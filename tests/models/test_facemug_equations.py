@@ -289,7 +289,7 @@ def test_bank_is_the_second_convolution_of_every_size() -> None:
     torch.testing.assert_close(stopped.features[1], taps[1])
     plain = prior(w_plus=codes, noise="fixed", stop_at=1).features
     torch.testing.assert_close(plain[1], prior.levels[0].up(taps[0], codes[:, 1], prior.noise_1))
-    with pytest.raises(ValueError, match="'up' or 'conv', not 'rgb'"):
+    with pytest.raises(ValueError, match="'up', 'conv' or 'every', not 'rgb'"):
         prior(w_plus=codes, feature_layer="rgb")
 
 

@@ -360,3 +360,26 @@ def test_saved_loaded_and_half_precision(tiny: MultiStyleGenerator, face: Face, 
         half = loaded.to(dtype)(image, mask, w_plus=w_plus, noise="fixed").image
         assert half.dtype == dtype and half.isfinite().all()
         assert (half.float() - expected).square().mean().sqrt() < limit * expected.std()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("size", "count"), [(256, 14), (512, 16), (1024, 18)])
+def test_index_set_and_phi_of_equation_5_1(size: int, count: int) -> None:
+    """T = {1, ..., 18} at 1024 pixels, phi = [0, 0, 0, 0, 1, ..., 1]; smaller sizes end earlier."""
+    torch.manual_seed(0)
+    width = {"style_dim": 4, "channel_base": 4 * size, "max_channels": 4, "global_dim": 3}
+    network = MultiStyleGenerator(size, num_mapping_layers=1, **width).eval()
+    stochastic, exemplar = torch.randn(1, count, 4), torch.randn(1, count, 4)
+    phi = [0] * 4 + [1] * (count - 4)
+    mixed = network.mixed_codes(stochastic, exemplar)
+    for i in range(count):
+        assert torch.equal(mixed[:, i], exemplar[:, i] if phi[i] == 1 else stochastic[:, i])
+    # An encoder of pSp's kind gives the codes that phi takes, and no others.
+    assert torch.equal(network.mixed_codes(stochastic, exemplar[:, 4:]), mixed)
+    face, mask = torch.zeros(1, 3, size, size), torch.zeros(1, 1, size, size)
+    mask[..., : size // 2] = 1
+    outputs = [
+        network(face, mask, codes, z=torch.ones(1, 4), noise="fixed") for codes in (exemplar, exemplar[:, 4:])
+    ]
+    assert outputs[0].image.shape == (1, 3, size, size) and outputs[0].w_plus.shape == (1, count, 4)
+    assert torch.equal(outputs[0].image, outputs[1].image)

@@ -435,6 +435,8 @@ def test_text_reports_its_steps_and_can_be_ended(
     ended = plain(**arguments, callback_on_step_end=note)
     assert steps == [(1, 9, (1, 10, 16)), (2, 9, (1, 10, 16)), (3, 9, (1, 10, 16))]
     whole = plain(**arguments)
+    literal = plain(**arguments | {"text_options": gentle | {"search": "thesis"}})
+    assert (literal != whole).any()
     assert (ended != whole).any() and not pipe.interrupt
     with torch.inference_mode():
         np.testing.assert_array_equal(plain(**arguments), whole)
@@ -460,6 +462,7 @@ def test_text_reports_its_steps_and_can_be_ended(
         ({"semantics": [{}, {}]}, "2 semantic maps for 1 photos"),
         ({"mask": None}, "mask is missing"),
         ({"prompt": " "}, "prompt is ' '"),
+        ({"prompt": "old", "text_options": {"search": "sgd"}}, "search must be 'adam' or 'thesis'"),
         ({"variety": 2}, "variety is 2"),
         ({"truncation_psi": -1}, "truncation_psi is -1"),
         ({"noise": "much"}, "noise is 'much'"),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from facekit.models.form import FORMS
 from facekit.schedulers import CodeDiffusionScheduler
 from train.checks import check_choices
 from train.engine.options import Adversarial, FacePictures
@@ -11,11 +12,12 @@ from train.engine.stage import StageConfig
 
 @dataclass(kw_only=True)
 class CodeDiffuserConfig(StageConfig):
-    """Options of the code diffuser's training; defaults are the thesis's (section 3.3.1).
+    """Options of the code diffuser's training; defaults are the thesis's (section 3.3.1), but for the form.
 
     Attributes:
         prior, style_encoder: folders or Hub ids of the frozen networks.
         diffuser: options of the network; the number and length of codes are the encoder's, the steps the scheduler's.
+        form: "published": the network as in the published weights; "thesis": Eq. 3.4 to the letter. See `CodeDiffuser`.
         objective: "thesis": predict the noise added to the codes of the true face at a random step (Eq. 3.8), and
             compare the picture of the codes that a whole chain from noise ends with; "published": predict the clean
             codes, through the whole chain from the noised codes of the damaged face (L1).
@@ -30,6 +32,7 @@ class CodeDiffuserConfig(StageConfig):
     prior: str
     style_encoder: str
     diffuser: dict[str, Any] = field(default_factory=dict)
+    form: str = "published"
     objective: str = "thesis"
     scheduler: dict[str, Any] | None = None
     code_weight: float = 1.0
@@ -45,7 +48,7 @@ class CodeDiffuserConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices(self, objective=("thesis", "published"))
+        check_choices(self, objective=("thesis", "published"), form=FORMS)
         if self.adversarial.is_whole:
             raise ValueError(
                 "this stage trains no StyleGAN2 discriminator: say --adversarial.critic projected"

@@ -29,9 +29,8 @@ class CodeDiffuserTrainer(Stage):
         self.scheduler = config.make_scheduler()
         codes = {name: self.style_encoder.config[name] for name in ("num_styles", "style_dim")}
         steps = {"num_train_timesteps": self.scheduler.config.num_train_timesteps}
-        self.diffuser = self.learn(
-            CodeDiffuser(**(codes | steps | config.diffuser)), config.learning_rate, config.betas
-        )
+        diffuser = CodeDiffuser(**(codes | steps | {"form": config.form} | config.diffuser))
+        self.diffuser = self.learn(diffuser, config.learning_rate, config.betas)
         self.size = config.size or min(self.prior.config.sample_size, self.style_encoder.config.sample_size)
         critic = None
         if "feature_matching" in (config.pictures.perceptual, config.pictures.substitute):

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from facekit.models.form import FORMS
 from train.checks import check_choices
 from train.engine.options import Average, FacePictures, Validation
 from train.engine.stage import StageConfig
@@ -14,13 +15,15 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 
 @dataclass(kw_only=True)
 class LatentWarperConfig(StageConfig):
-    """Options of Algorithm 4; defaults are the thesis's.
+    """Options of Algorithm 4; defaults are the thesis's, but for the form.
 
     Attributes:
         style_encoder: folder or Hub id of the frozen encoder, of RGB or of all modalities.
         prior: folder or Hub id of the frozen generator; only losses on pictures make use of it.
         warper: options of the network; the number and length of its codes are the encoder's.
-        init_from: folder or Hub id of a warper to start from.
+        form: "published": blocks with the MLPs of VSPBFR's published code; "thesis": Eq. 6.15 to the letter. See
+            `LatentWarper`.
+        init_from: folder or Hub id of a warper, of this form, to start from.
         size: side of the pictures that are read and compared; larger ones of the prior are averaged down.
         learning_rate, betas: of the optimizer.
         optimizer: "adam" or "radam".
@@ -32,6 +35,7 @@ class LatentWarperConfig(StageConfig):
     style_encoder: str
     prior: str
     warper: dict[str, Any] = field(default_factory=dict)
+    form: str = "published"
     init_from: str | None = None
     size: int = 256
     learning_rate: float = 2e-3
@@ -48,7 +52,7 @@ class LatentWarperConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices(self, optimizer=tuple(OPTIMIZERS))
+        check_choices(self, optimizer=tuple(OPTIMIZERS), form=FORMS)
         check_choices(self.pictures, perceptual=("lpips", "efficientnet", "none"))
         if self.damage != "none":
             raise ValueError(f"codes are warped of whole pictures: damage must be none, got {self.damage}")

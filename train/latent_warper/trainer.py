@@ -11,6 +11,7 @@ from facekit.conditions.guidance import encoder_input
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
+from train.checks import check_form
 from train.data.modalities import ENCODER_CHANNELS
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, load_component
@@ -39,9 +40,10 @@ class LatentWarperTrainer(Stage):
             )
         if config.init_from is not None:
             warper = load_component(LatentWarper, config.init_from, "latent_warper")
+            check_form(warper, config.form)
         else:
             codes = {"num_styles": given.num_styles, "style_dim": given.style_dim}
-            warper = LatentWarper(**(codes | config.warper))
+            warper = LatentWarper(**(codes | {"form": config.form} | config.warper))
         kind = OPTIMIZERS[config.optimizer]
         self.warper = self.learn(warper, config.learning_rate, config.betas, config.average, kind)
         self.losses = PictureLosses(config.pictures, None, self.device, self.run.say)

@@ -4,6 +4,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from facekit.models.form import Form
 from facekit.models.layers.linear import ConvLayer, leaky_relu
 from facekit.models.layers.style_fusion import GateConv
 from facekit.models.refiner import RefinementAutoEncoder
@@ -61,6 +62,7 @@ class AblatedRefiner(RefinementAutoEncoder):
         global_dim: int = 1024,
         dropout: float = 0.5,
         skips: bool = False,
+        form: Form = "published",
     ) -> None:
         # By name: values given by position would be taken for defaults of the stored configuration.
         super().__init__(
@@ -72,6 +74,7 @@ class AblatedRefiner(RefinementAutoEncoder):
             global_dim=global_dim,
             dropout=dropout,
             skips=skips,
+            form=form,
         )
         for level, channels in zip(self.decoder, self.channels, strict=True):
             if fusion == "add":

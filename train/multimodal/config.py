@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facekit.damage.mixtures import MaskSampler
+from facekit.models.form import FORMS
 from train.checks import check_choices, check_probabilities
 from train.data.modalities import Guidance
 from train.engine.options import (
@@ -36,7 +37,7 @@ class GuidedValidation(MaskedValidation):
 
 @dataclass(kw_only=True)
 class MultimodalConfig(GuidedLosses, StageConfig):
-    """Options of Algorithm 5; defaults are the thesis's.
+    """Options of Algorithm 5; defaults are the thesis's, but for the form.
 
     Attributes:
         style_encoder: folder or Hub id of the frozen encoder of 26 channels.
@@ -46,8 +47,10 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             `guidance.semantics` "parser" it also gets the parser.
         aggregation, refiner, discriminator: options of the three networks. The refiner's codes and widths are the
             prior's; a smaller `sample_size` uses the prior's first levels.
-        init_from: folder or Hub id with `aggregation` and `refiner` (and `discriminator`) to start from; the refiner's
-            `sample_size` may grow.
+        form: "thesis": Eq. 6.6 to the letter in the refiner (see `RefinementAutoEncoder`), and an aggregation that
+            reads of the picture I_m alone, without `mask_channel`; "published": both as in the starter.
+        init_from: folder or Hub id with `aggregation` and `refiner` (and `discriminator`), of this form, to start from;
+            the refiner's `sample_size` may grow.
         quiet_styles: begin a new refiner with style layers that modulate little, see `train.starts.quiet`.
         bank_start: let the refiner's new sizes begin by painting the prior's maps, see `train.starts.from_bank`.
         guide_size: side at which pictures and modalities are prepared and the encoder reads them, a multiple of the
@@ -81,6 +84,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
     aggregation: dict[str, Any] = field(default_factory=dict)
     refiner: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
+    form: str = "published"
     init_from: str | None = None
     quiet_styles: bool = False
     bank_start: bool = False
@@ -111,6 +115,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
         check_choices(
             self,
             ablation=ABLATIONS,
+            form=FORMS,
             random_codes=("mapping", "faces"),
             bank_codes=("projected", "style"),
         )

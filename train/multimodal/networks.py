@@ -7,6 +7,7 @@ from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
+from train.checks import check_form
 from train.data.modalities import ENCODER_CHANNELS
 from train.engine.stage import load_component
 from train.multimodal.ablation import AblatedRefiner
@@ -39,11 +40,11 @@ def build_networks(
         say: tells the person at the terminal that a refiner has grown.
 
     Raises:
-        ValueError: options differ from the networks of `init_from`, or the refiner is larger than the prior.
+        ValueError: options or form differ from the networks of `init_from`, or the refiner is larger than the prior.
     """
     shared = ("style_dim", "channel_base", "max_channels")
-    aggregation = MultimodalAggregation(**config.aggregation)
-    options: dict[str, Any] = {name: prior.config[name] for name in shared}
+    aggregation = MultimodalAggregation(**{"mask_channel": config.form == "published"} | config.aggregation)
+    options: dict[str, Any] = {"form": config.form} | {name: prior.config[name] for name in shared}
     options |= {"sample_size": prior.config.sample_size, "in_channels": aggregation.config.channels}
     options |= config.refiner
     for name in shared:
@@ -84,6 +85,7 @@ def _continue_networks(
     """
     source = str(config.init_from)
     old = load_component(type(refiner), source, "refiner")
+    check_form(old, config.form)
     learned = load_component(MultimodalAggregation, source, "aggregation")
     for ours, theirs, may in ((aggregation, learned, ()), (refiner, old, ("sample_size", "dropout"))):
         for name, value in ours.config.items():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from facekit.models.form import FORMS
 from train.checks import check_choices
 from train.engine.options import Adversarial, Average, BestValidation, FacePictures
 from train.engine.stage import StageConfig
@@ -19,7 +20,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(kw_only=True)
 class RestorerConfig(StageConfig):
-    """Options of the restorer's training; defaults are the thesis's (section 3.3.1).
+    """Options of the restorer's training; defaults are the thesis's (section 3.3.1), but for the form.
 
     Attributes:
         prior, style_encoder, code_diffuser: folders or Hub ids of the frozen networks; the diffuser's holds
@@ -27,9 +28,11 @@ class RestorerConfig(StageConfig):
         prompts: false trains with zeros in place of codes and features, a first stage that needs no other network:
             `restorer` must then give all sizes, and the codes have no effect at the beginning of the next stage.
         restorer, discriminator: options of the two networks.
+        form: "published": the restorer as in the published weights; "thesis": Eq. 3.5 to 3.7 to the letter. See
+            `RestoreAutoEncoder`.
         discriminator_from: folder or Hub id of a discriminator to start from, for example the prior's.
-        init_from: folder or Hub id of a restorer to start from. Options in `restorer` that change no shapes
-            (`dropout`, `residual`) may differ from its own.
+        init_from: folder or Hub id of a restorer, of this form, to start from. Options in `restorer` that change no
+            shapes (`dropout`, `residual`) may differ from its own.
         quiet_styles: begin with style layers that modulate almost nothing, see `train.starts.quiet`.
         ablation: "a" to "d" of Table 3.3.
         learning_rate, betas: of Adam; for the published code's see `train/configs/restorer/published.yaml`.
@@ -47,6 +50,7 @@ class RestorerConfig(StageConfig):
     prompts: bool = True
     restorer: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
+    form: str = "published"
     discriminator_from: str | None = None
     quiet_styles: bool = False
     init_from: str | None = None
@@ -67,7 +71,7 @@ class RestorerConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices(self, ablation=tuple(ABLATIONS))
+        check_choices(self, ablation=tuple(ABLATIONS), form=FORMS)
         check_choices(self.validation, best=("psnr", "ssim", "imagenet"))
         if self.damage == "none":
             raise ValueError("the restorer learns to undo damage: choose a preset for damage")

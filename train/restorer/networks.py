@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from facekit.models.layers.linear import channels_at
 from facekit.models.restorer import RestoreAutoEncoder
+from train.checks import check_form
 
 
 def find_style_columns(restorer: RestoreAutoEncoder) -> tuple[range, range]:
@@ -21,8 +21,10 @@ def change_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> Res
     One that becomes residual begins as the identity.
 
     Raises:
+        ValueError: the options ask for the other form.
         RuntimeError: an option changes shapes.
     """
+    check_form(restorer, options.get("form", restorer.config.form))
     if all(restorer.config[name] == value for name, value in options.items()):
         return restorer
     changed = RestoreAutoEncoder.from_config({**restorer.config, **options})
@@ -34,13 +36,9 @@ def change_options(restorer: RestoreAutoEncoder, options: dict[str, Any]) -> Res
 
 def make_empty_prompts(restorer: RestoreAutoEncoder, image: Tensor) -> dict[str, Any]:
     """Zeros for the restorer in place of codes and features, by the names of its arguments; `image` is [B, 3, S, S]."""
-    config, batch = restorer.config, image.shape[0]
-    features = [image.new_zeros(())] + [
-        image.new_zeros(()).expand(
-            batch, channels_at(4 * 2**k, config.channel_base, config.max_channels), *side
-        )
-        for k in range(1, restorer.num_levels + 1)
-        for side in [(4 * 2**k, 4 * 2**k)]
+    batch, nothing = image.shape[0], image.new_zeros(())
+    features = [
+        nothing if shape is None else nothing.expand(batch, *shape) for shape in restorer.feature_shapes
     ]
-    codes = image.new_zeros(batch, restorer.num_styles, config.style_dim)
+    codes = image.new_zeros(batch, restorer.num_styles, restorer.config.style_dim)
     return {"style_codes": codes, "features": features}

@@ -72,11 +72,12 @@ class RestorerTrainer(Stage):
         config = self.config
         names = ("sample_size", "style_dim", "channel_base", "max_channels")
         same = {name: self.prior.config[name] for name in names} if config.prompts else {}
+        options = {"form": config.form} | config.restorer
         if config.init_from is not None:
             restorer = load_component(RestoreAutoEncoder, config.init_from, "restorer")
-            restorer = change_options(restorer, config.restorer)
+            restorer = change_options(restorer, options)
         else:
-            restorer = RestoreAutoEncoder(**(same | config.restorer | ABLATIONS[config.ablation]))
+            restorer = RestoreAutoEncoder(**(same | options | ABLATIONS[config.ablation]))
             if not config.prompts:
                 silence_codes(restorer, find_style_columns(restorer)[0])
         if config.quiet_styles:
@@ -103,7 +104,10 @@ class RestorerTrainer(Stage):
             features = None
             if self.restorer.network.config.use_prior_features:
                 features = self.prior(
-                    w_plus=codes, stop_at=self.restorer.network.num_levels, generator=generators
+                    w_plus=codes,
+                    stop_at=self.restorer.network.num_levels,
+                    feature_layer=self.restorer.network.feature_layer,
+                    generator=generators,
                 ).features
         return {"style_codes": codes, "features": features}
 

@@ -42,11 +42,11 @@ def check_quarters(channels: int) -> None:
 
 
 class SMART(nn.Module):
-    """Style-modulated aggregation transformation (Eq. 3.7): [B, in, H, W] -> [B, out, H, W].
+    """Style-modulated aggregation transformation (Eq. 3.7) as published: [B, in, H, W] -> [B, out, H, W].
 
     Four modulated and demodulated 3x3 convolutions with one style and dilations 1, 2, 4 and 8 make a quarter of the
     outputs each, in this order. They are concatenated; a 3x3 fusion with leaky ReLU, noise and a second leaky ReLU
-    follow.
+    follow. The equation to the letter is `ThesisSMART`.
 
     Raises:
         ValueError: `out_channels` is not a multiple of four.
@@ -81,6 +81,39 @@ class SMART(nn.Module):
         y = leaky_relu(self.fusion(y, DOUBLE_GAIN, self.fusion_activate.scale_bias(DOUBLE_GAIN)))
         y = y + self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN)
         return leaky_relu(y + self.activate.scale_bias().view(1, -1, 1, 1))
+
+
+class ThesisSMART(nn.Module):
+    """Style-modulated aggregation transformation, Eq. 3.7 to the letter: [B, in, H, W] -> [B, out, H, W].
+
+    One modulated and demodulated 3x3 kernel k' serves all four convolutions, of dilations 1, 2, 4 and 8; each gives
+    `out` channels and has a leaky ReLU, without gain, behind it. A 3x3 convolution aggregates the four; no noise and no
+    activation follow. s has a number for every input of k: 512 in the thesis's example, whose k has 512 inputs.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.modulation = Modulation(style_dim, in_channels, 3)
+        self.aggregation = EqualizedConv2d(len(DILATIONS) * out_channels, out_channels, 3, bias=True)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        style: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        generator: Generators = None,
+    ) -> torch.Tensor:
+        """`style` is [B, style_dim]; noise and its generator, which other style layers take, have no effect."""
+        # s = FC(w), k' = Demod(Mod(k, s)).
+        scale = self.modulation(style)
+        map_scale, left = split_scale(scale, x.dtype)
+        gain = (self.modulation.demodulate(scale, self.weight) * left).repeat(1, len(DILATIONS))
+        # F^d = phi(Conv_d(x) with k'), d = 1, 2, 4, 8.
+        y = convolve_dilated(x * map_scale, self.weight.to(x.dtype).repeat(len(DILATIONS), 1, 1, 1))
+        y = leaky_relu(y * gain.to(y.dtype)[:, :, None, None])
+        # Aggregation([F^1, F^2, F^4, F^8]).
+        return self.aggregation(y)
 
 
 class MultiDilationConv(nn.Module):

@@ -144,6 +144,7 @@ class FaceEditPipeline(FacekitPipeline):
         prompt: str | None,
         output_type: str,
         callback_inputs: Sequence[str] = (),
+        text_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Refuse settings that cannot work, before anything is loaded.
 
@@ -156,6 +157,10 @@ class FaceEditPipeline(FacekitPipeline):
         check_output_type(output_type)
         if prompt is not None and (not isinstance(prompt, str) or not prompt.strip()):
             raise ValueError(f"prompt is {prompt!r}; pass a text such as 'a face with blue eyes', or None.")
+        if text_options:
+            from facekit.conditions.text import check_text_options
+
+            check_text_options(text_options)
         self.check_callback_inputs(callback_inputs)
 
     # The text's optimisation needs gradients, which tensors made in inference mode cannot carry.
@@ -240,7 +245,8 @@ class FaceEditPipeline(FacekitPipeline):
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
                 calls.
             num_inference_steps: steps of the text's optimisation (thesis: 100 to 300).
-            text_options: further arguments of `TextGuide.optimize`.
+            text_options: further arguments of `TextGuide.optimize`, such as `{"search": "thesis"}`, Eq. 6.4 to the
+                letter.
             generator: source of all randomness; a list has one for each pair. Results for a seed depend neither
                 on the batch nor on the device.
             z: random vectors `[N, D]` instead of drawn ones, in the order pair, candidate, face.
@@ -270,6 +276,7 @@ class FaceEditPipeline(FacekitPipeline):
             prompt,
             output_type,
             callback_on_step_end_tensor_inputs,
+            text_options,
         )
         settings = EditSettings.check(
             strengths, attributes, self.attribute_names, variety, truncation_psi, noise, align_pose

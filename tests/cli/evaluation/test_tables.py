@@ -123,6 +123,10 @@ def test_rows_of_configurations(models: dict[str, str]) -> None:
     assert [row.label for row in rows_of(TABLES["6.4"], [ours])] == [
         *("FACEMUG (+Sk)", "FACEMUG (+Sk+Co)", "FACEMUG (+Sk+Ma)")
     ]
+    literal = parse_participant(f"FACEMUG={models['edit']}" + '?text_options={"search":"thesis"}')
+    assert literal.options == {"text_options": {"search": "thesis"}}
+    said = [row for row in rows_of(TABLES["6.1"], [literal]) if row.label.endswith("Te)")]
+    assert said and all(row.participant.options == literal.options for row in said)
     filler = parse_participant(f"GRIG={models['inpaint']}")
     assert [row.label for row in rows_of(TABLES["6.6"], [filler])] == ["GRIG"]
     with pytest.raises(UsageError, match=r"reads no configuration of table 6\.4"):
