@@ -8,7 +8,7 @@ A participant is written `NAME=SOURCE?OPTION=VALUE&OPTION=VALUE`; `NAME=` and th
     ORG/NAME           a pipeline on the Hub
 
 A folder that training wrote stands for the `pipeline` in it. Options are arguments of the pipeline's call, such as
-`fidelity=1` or `num_inference_steps=5`, and `dtype`; mappings are written as JSON: `text_options={"search":"thesis"}`
+`fidelity=1` or `num_inference_steps=5`, and `dtype`. Mappings are written as JSON: `text_options={"search":"thesis"}`
 follows texts by Eq. 6.4 to the letter. In `SOURCE`, `{data}` stands for the name of each collection, and `{shots}` or
 `{T}`, in tables that have them (`Sweep`), for each of their values.
 """

@@ -2,21 +2,27 @@
 
 import math
 
+import pytest
 import torch
 
-from facekit.models.layers.smart import DILATIONS, SMART
+from facekit.models.layers.smart import DILATIONS, SMART, ThesisSMART
 from facekit.models.layers.smart_maps import collect_smart_maps
 from facekit.models.restorer import RestoreAutoEncoder
 from tests.tiny.networks import tiny_prior, tiny_restorer
 
+Smart = SMART | ThesisSMART
 
-def dilated_by_loops(layer: SMART, x: torch.Tensor, style: torch.Tensor, dilation: int) -> torch.Tensor:
-    """Conv_{d = dilation}^{k'} of Eq. 3.7 for one picture [C, H, W], tap by tap, by its share of the kernels."""
-    quarter = len(layer.weight) // len(DILATIONS)
-    first = DILATIONS.index(dilation) * quarter
-    kernels = layer.weight[first : first + quarter] * layer.modulation(style[None])[0][None, :, None, None]
+
+def dilated_by_loops(layer: Smart, x: torch.Tensor, style: torch.Tensor, dilation: int) -> torch.Tensor:
+    """Conv_{d = dilation}^{k'} of Eq. 3.7 for one picture [C, H, W], tap by tap.
+
+    The published form has a quarter of the kernels for each dilation and no phi here, the thesis's all, and phi.
+    """
+    count = len(layer.weight) // (len(DILATIONS) if isinstance(layer, SMART) else 1)
+    first = DILATIONS.index(dilation) * count if isinstance(layer, SMART) else 0
+    kernels = layer.weight[first : first + count] * layer.modulation(style[None])[0][None, :, None, None]
     _, height, width = x.shape
-    result = torch.zeros(quarter, height, width)
+    result = torch.zeros(count, height, width)
     for out, kernel in enumerate(kernels):
         kernel = kernel / math.sqrt(float(kernel.square().sum()) + 1e-8)
         for i in range(height):
@@ -26,13 +32,14 @@ def dilated_by_loops(layer: SMART, x: torch.Tensor, style: torch.Tensor, dilatio
                         y0, x0 = i + dy * dilation, j + dx * dilation
                         if 0 <= y0 < height and 0 <= x0 < width:
                             result[out, i, j] += kernel[:, dy + 1, dx + 1] @ x[:, y0, x0]
-    return result
+    return result if isinstance(layer, SMART) else torch.where(result < 0, 0.2 * result, result)
 
 
+@pytest.mark.parametrize("kind", [SMART, ThesisSMART])
 @torch.no_grad()
-def test_maps_are_those_of_the_equation() -> None:
+def test_maps_are_those_of_the_equation(kind: type[Smart]) -> None:
     torch.manual_seed(0)
-    layer = torch.nn.ModuleDict({"smart": SMART(3, 8, 5)}).eval()
+    layer = torch.nn.ModuleDict({"smart": kind(3, 8, 5)}).eval()
     x, style = torch.randn(1, 3, 10, 10), torch.randn(1, 5)
     with collect_smart_maps(layer) as maps:
         output = layer["smart"](x, style, noise=torch.zeros(1, 1, 10, 10))

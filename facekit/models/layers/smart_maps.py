@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from facekit.models.layers.smart import DILATIONS, SMART
+from facekit.models.layers.smart import DILATIONS, SMART, ThesisSMART
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,18 @@ class SmartMaps:
     """Feature maps of one SMART layer (Eq. 3.7).
 
     Attributes:
-        dilated: F^1, F^2, F^4 and F^8 as the aggregation reads them, [B, C / 4, H, W] each, by their dilation.
+        dilated: F^1, F^2, F^4 and F^8 as the aggregation reads them, by their dilation; [B, C / 4, H, W] each, in the
+            thesis's form [B, C, H, W].
         aggregated: the layer's output, [B, C, H, W].
     """
 
     dilated: dict[int, torch.Tensor]
     aggregated: torch.Tensor
+
+
+def find_smart_layers(network: nn.Module) -> dict[str, SMART | ThesisSMART]:
+    """The SMART layers of a network, of either form, by their names in it."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, SMART | ThesisSMART)}
 
 
 @contextmanager
@@ -37,8 +43,8 @@ def collect_smart_maps(network: nn.Module) -> Iterator[dict[str, SmartMaps]]:
     maps: dict[str, SmartMaps] = {}
     read: dict[str, torch.Tensor] = {}
 
-    def watch(name: str, layer: SMART) -> None:
-        def keep_dilated(fusion: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def watch(name: str, layer: SMART | ThesisSMART) -> None:
+        def keep_dilated(aggregation: nn.Module, inputs: tuple[Any, ...]) -> None:
             read[name] = inputs[0].detach()
 
         def keep_aggregated(smart: nn.Module, inputs: Any, output: torch.Tensor) -> None:
@@ -46,12 +52,12 @@ def collect_smart_maps(network: nn.Module) -> Iterator[dict[str, SmartMaps]]:
             maps.pop(name, None)
             maps[name] = SmartMaps(dict(zip(DILATIONS, quarters, strict=True)), output.detach())
 
-        # What the fusion reads is [F^1, F^2, F^4, F^8] in every form of the layer.
-        hooks.enter_context(layer.fusion.register_forward_pre_hook(keep_dilated))
+        # What the aggregation reads is [F^1, F^2, F^4, F^8] in both forms.
+        aggregation = layer.fusion if isinstance(layer, SMART) else layer.aggregation
+        hooks.enter_context(aggregation.register_forward_pre_hook(keep_dilated))
         hooks.enter_context(layer.register_forward_hook(keep_aggregated))
 
     with ExitStack() as hooks:
-        for name, layer in network.named_modules():
-            if isinstance(layer, SMART):
-                watch(name, layer)
+        for name, layer in find_smart_layers(network).items():
+            watch(name, layer)
         yield maps

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from facekit.images.tensors import heat_map
-from facekit.models.layers.smart import DILATIONS, SMART
-from facekit.models.layers.smart_maps import collect_smart_maps
+from facekit.models.layers.smart import DILATIONS
+from facekit.models.layers.smart_maps import collect_smart_maps, find_smart_layers
 from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.figures.frame import Drawn, Frame, Line, Source, open_frame, seeded, to_pixels
 from facekit_cli.evaluation.inputs import Case
@@ -64,7 +64,7 @@ def draw(args: argparse.Namespace) -> int:
 
 def check(pipeline: Any) -> None:
     """Raise UsageError for a model without such layers at these resolutions."""
-    if not any(isinstance(part, SMART) for part in pipeline.restorer.modules()):
+    if not find_smart_layers(pipeline.restorer):
         raise UsageError(f"{NAME} shows SMART layers, and this model was trained without them")
     if pipeline.restorer.config.sample_size < min(RESOLUTIONS):
         raise UsageError(

@@ -29,7 +29,7 @@ TABLE = Table(
     "edit",
     ("fid", "lpips"),
     (CENTRE,),
-    pairing="random",
+    pairing="reversed",
     modalities=("Ex+Ma",),
     notes=(
         "The hole is the fixed one of section 6.3.5; exemplars are other pictures by chance.",

@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.data import open_pictures, read_square
 from facekit_cli.evaluation.inputs import Case
 from facekit_cli.evaluation.measures import METRICS, Cell, Measurer, Networks, Results, show
-from facekit_cli.evaluation.participants import Row, arguments_of, parse_participant
+from facekit_cli.evaluation.participants import Row, arguments_of, choose_size, parse_participant
 from facekit_cli.evaluation.plan import InputSet, Plan, make_plan
 from facekit_cli.evaluation.report import Report, publish, save_contact_sheet
 from facekit_cli.evaluation.runner import check_records, record_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import torch
 
 # Options of tables that figures do without.
-TABLES_ALONE = ("export_inputs", "runs", "metrics", "reference", "values", "train")
+TABLES_ALONE = ("export_inputs", "runs", "metrics", "reference", "values", "train", "captions", "parser")
 
 
 @dataclass(frozen=True)
@@ -258,10 +258,11 @@ class Frame:
             if cell.missing
         ]
         said = [
-            f"{len(pictures.indices)} pictures of {pictures.pictures.name}, {self.args.size}x{self.args.size}, "
-            f"seed {self.args.seed}.",
+            f"{len(pictures.indices)} pictures of {pictures.pictures.name}, {self.args.size}x{self.args.size} "
+            f"({self.plan.size_origin}), seed {self.args.seed}.",
             *([f"The thesis shows {', '.join(table.data)}."] if table.data else ()),
             *table.notes,
+            *self.plan.notes,
             *notes,
             *([ADDITIONAL_NOTE] if table.additional else ()),
             *dict.fromkeys(reasons),
@@ -308,8 +309,19 @@ def open_frame(args: argparse.Namespace, source: Source) -> Frame:
             )
         if participant.kind != "pipeline" and not source.others:
             raise UsageError(f"{table.name} looks into a {source.pipeline}, and {participant.name} is none")
+    args.size, origin = choose_size(table, participants, args.size)
     pictures = open_pictures(args.data[0], args.split, args.size, args.count)
-    plan = make_plan(table, [pictures], participants, seed=args.seed, masks=args.masks)
+    plan = make_plan(
+        table,
+        [pictures],
+        participants,
+        seed=args.seed,
+        masks=args.masks,
+        pairing=args.pairing,
+        poses=args.poses,
+        pairs=args.pairs,
+    )
+    plan = replace(plan, size_origin=origin)
     check_records(plan, args.output, _settings(args, plan), args.overwrite)
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))
@@ -335,8 +347,7 @@ def check_options(args: argparse.Namespace, name: str) -> None:
 
 def _settings(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     data = str(plan.sets[0].pictures.folder.resolve())
-    masks = None if args.masks is None else str(args.masks.resolve())
-    return {"seed": args.seed, "size": args.size, "data": [data], "masks": masks}
+    return {"seed": args.seed, "size": args.size, "data": [data], **plan.settings}
 
 
 def to_pixels(picture: Any) -> np.ndarray:

@@ -108,8 +108,13 @@ def test_a_picture_that_fails_does_not_stop_the_others(
     assert len(list((tmp_path / "outputs/ours/step-1").glob("*.png"))) == 3
 
 
-def test_smart_maps(data: Path, models: dict[str, str], tmp_path: Path, no_downloads: None) -> None:
-    arguments = ("--data", data, "--count", 2, "-m", f"ours={models['restore']}")
+@pytest.mark.parametrize("form", ["published", "thesis"])
+def test_smart_maps(
+    form: str, data: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, no_downloads: None
+) -> None:
+    model = tmp_path_factory.mktemp("restorer")
+    tiny_restore_pipeline(form=form).save_pretrained(model)
+    arguments = ("--data", data, "--count", 2, "-m", f"ours={model}")
     assert evaluate("fig-3.9", *arguments, "--output", tmp_path) == 0
     report = read_report(tmp_path)
     parts = [f"dilation {d}" for d in (1, 2, 4, 8)] + ["aggregation"]
@@ -125,7 +130,7 @@ def test_smart_maps(data: Path, models: dict[str, str], tmp_path: Path, no_downl
     # Watching the layers does not change what comes back.
     pictures = open_pictures(str(data), "val", SIZE)
     case = make_case(fig_3_9.TABLE, fig_3_9.TABLE.conditions[0], pictures, 1)
-    restored = FaceRestorePipeline.from_pretrained(models["restore"])(
+    restored = FaceRestorePipeline.from_pretrained(model)(
         Image.fromarray(case.image), aligned=True, generator=torch.Generator().manual_seed(case.seed)
     ).images[0]
     written = picture(tmp_path / "outputs/ours/restored/1.png").astype(int)
