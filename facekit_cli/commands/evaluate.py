@@ -46,7 +46,7 @@ examples:
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
   facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
   facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
-      --train train/configs/inpaint/thesis.yaml max_steps=400000
+      --train train/configs/inpaint/thesis.yaml mixed_precision=bf16
   accelerate launch --num_processes 4 -m facekit_cli.evaluation 5.1 --data faces --method ours=exegan-256
       --output table-5.1
 
