@@ -51,7 +51,7 @@ examples:
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
   facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
   facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
-      --train train/configs/inpaint/thesis.yaml max_steps=400000
+      --train train/configs/inpaint/thesis.yaml mixed_precision=bf16
   facekit evaluate fig-3.9 --data faces --output smart-maps
   facekit evaluate fig-4.23 --curves T=1=runs/dog-T1 T=3=runs/dog-T3 --output fid
   facekit evaluate fig-6.21 --data faces --identity models/vspbfr --method input --method face-edit --output frontal

@@ -140,7 +140,8 @@ class Frame:
 
     def _make_one(self, draw: Draw, pipeline: Any, row: Row, place: int) -> None:
         case = self.pictures.case(place, row.modalities)
-        given = arguments_of(row.participant.pipeline, case) | dict(row.participant.options)
+        given = arguments_of(row.participant.pipeline, case)
+        given |= dict(row.participant.options) | dict(row.options)
         drawn = draw(pipeline, given, case)
         folder = self._folder(row)
         for kind, pixels in drawn.pictures.items():
