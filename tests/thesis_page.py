@@ -18,8 +18,8 @@ HEAD = """\
 
 Every equation, algorithm, table, figure and application of W. Lu, *Generative Models for Semantic Facial Image
 Editing: Multimodal Approaches* (Memorial University of Newfoundland, 2025), with its place in the code and the command
-that makes or uses it. Where the published code differs from the equations, networks are by default as published, because
-published weights must load; `form: thesis` in a configuration of training builds what the thesis prints. Presets called
+that makes or uses it. Where the published code differs from the equations, networks are by default as published, since
+published weights must load: `form: thesis` in a configuration of training builds what the thesis prints. Presets called
 `thesis` or `paper` hold the thesis's forms and numbers.
 
 In the commands `faces` is a folder of pictures ([datasets.md](datasets.md) has those of the thesis), a name such as

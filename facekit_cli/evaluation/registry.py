@@ -78,7 +78,7 @@ ELSEWHERE = (
     Elsewhere(
         "fig-4.10",
         "User study of inpainting: how often each method comes first",
-        f"{_RANKING}, then --summary",
+        f"{_RANKING}, then --summary --chart FILE.png",
     ),
     Elsewhere(
         "fig-5.12",
