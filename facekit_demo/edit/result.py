@@ -31,6 +31,7 @@ from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.temporary import own_folder
 from facekit_demo.common.words import NO_FACE, in_page_words, page_words
+from facekit_demo.edit.pasting import Placing
 
 CLIP_VARIABLE = "FACEKIT_CLIP_MODEL"
 CACHE_BYTES = 256 * 2**20  # of encodings, of all visitors' photos
@@ -216,8 +217,7 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
         OSError: the weights that words need are missing; the message says what to download.
     """
     session = work.session
-    if len(session.history) >= MAX_EDITS:
-        raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
+    _check_count(work)
     work.stop.unlink(missing_ok=True)
     count, remarks = as_many_as_fit(int(wishes.count), session.photo.size)
     wishes = replace(wishes, count=count)
@@ -226,6 +226,28 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
     work.take_picture()
     work.take_variants()
     return [*remarks, *(page_words(note, WORDS) for note in step.notes)]
+
+
+def paste_in(work: Work, placing: Placing) -> tuple[Image.Image, list[str]]:
+    """Put an object into the photo as it is now: the work has one more edit then.
+
+    Gives the object's rim as a mask, white on black, and remarks.
+
+    Raises:
+        ValueError, OSError: in the words of the page. The work is as before.
+    """
+    _check_count(work)
+    with in_page_words(WORDS):
+        work.session.paste(**placing.arguments(work.photo.size))
+    work.take_picture()
+    work.take_variants()
+    rim = Image.fromarray(work.session.rim().astype(np.uint8) * 255)
+    return rim, [page_words(note, WORDS) for note in work.session.history[-1].notes]
+
+
+def _check_count(work: Work) -> None:
+    if len(work.session.history) >= MAX_EDITS:
+        raise ValueError(f"this photo has {MAX_EDITS} edits. Download it and begin anew with the result")
 
 
 @on_gpu

@@ -1,7 +1,7 @@
 """The Edit tab: a part of a face is changed by drawings, faces, sliders and words, again and again."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from facekit_demo.edit.layers import (
     pencil_canvas,
 )
 from facekit_demo.edit.outcome import ResultSide
+from facekit_demo.edit.pasting import PastePanel, Placing
 from facekit_demo.edit.result import (
     Wishes,
     Work,
@@ -51,6 +52,7 @@ from facekit_demo.edit.result import (
     open_work,
     packed,
     parts_of,
+    paste_in,
     run_edit,
 )
 
@@ -66,6 +68,7 @@ def build_tab() -> None:
             gr.Markdown("### 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                pasting = PastePanel(TASK)
                 gr.Markdown("### 2. Paint over what may change")
                 gr.Markdown("This is the mask. All else stays as it is, to the pixel.", elem_classes="hint")
                 editor = brush_editor(TASK)
@@ -89,14 +92,16 @@ def build_tab() -> None:
 
     canvases = (pencil, parts, colors)
     drawings = pencil.closed | parts.closed | colors.closed
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, drawings)
+    begun = drawings | pasting.closed
+    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, begun)
     _wire_photo(photo, guides, result, saved)
-    _wire_drawing(photo, canvases, result.work, clear)
+    _wire_drawing(photo, canvases, drawings, result.work, clear)
     start.click(_start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
     drawn = [editor, *(canvas.editor for canvas in canvases)]
     _wire_editing(run, [*drawn, seed, *guides.components], editor, result)
     # Past the queue, in which the edit itself is running.
     guides.stop.click(stop_words, result.work, None, queue=False, **QUIET)
+    _wire_pasting(pasting, editor, result)
     _wire_history(editor, result)
     _offer_to_programs(chooser, seed, result)
 
@@ -124,7 +129,13 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
     photo.wire_mask_file(result.work, lambda done: done and done.photo)
 
 
-def _wire_drawing(photo: MaskedPhoto, canvases: Sequence[Canvas], work: gr.State, clear: gr.Button) -> None:
+def _wire_drawing(
+    photo: MaskedPhoto,
+    canvases: Sequence[Canvas],
+    drawings: Mapping[Any, dict[str, Any]],
+    work: gr.State,
+    clear: gr.Button,
+) -> None:
     """Let canvases show the photo of the moment when they open or are asked to; a button empties them all."""
 
     @friendly
@@ -137,9 +148,10 @@ def _wire_drawing(photo: MaskedPhoto, canvases: Sequence[Canvas], work: gr.State
 
     def clear_drawings(done: Work | None) -> list[Any]:
         canvas = EMPTY_EDITOR if done is None else editor_with(preview(done.photo))
-        return [canvas, *photo.emptied()]
+        # Made anew each time, as in `MaskedPhoto.emptied`.
+        return [canvas, *(gr.update(**update) for update in drawings.values())]
 
-    clear.click(clear_drawings, work, [photo.editor, *photo.drawings], **QUIET)
+    clear.click(clear_drawings, work, [photo.editor, *drawings], **QUIET)
     for canvas in canvases:
         gr.on(
             [canvas.panel.expand, canvas.refresh.click],
@@ -196,6 +208,20 @@ def _wire_editing(run: gr.Button, inputs: Sequence[Any], editor: gr.ImageEditor,
         [*result.components, editor],
         show_progress_on=result.slider,
         **AT_WORK,
+    )
+
+
+def _wire_pasting(panel: PastePanel, editor: gr.ImageEditor, result: ResultSide) -> None:
+    """Let an object be put into the photo as it is now, with its rim as the mask of the next edit."""
+
+    @friendly
+    def paste(done: Work | None, *values: Any) -> list[Any]:
+        current = _there(done)
+        rim, remarks = paste_in(current, Placing(*values))
+        return [*result.updates(current, remarks), editor_with(preview(current.photo), rim)]
+
+    panel.run.click(
+        paste, [result.work, *panel.components], [*result.components, editor], **QUIET, **ON_DEVICE
     )
 
 

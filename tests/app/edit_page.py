@@ -28,6 +28,12 @@ class EditPage(Visitor):
         self.page.wait_for_timeout(500)
         self.part("semantics").locator("[data-testid=status-tracker].hide").first.wait_for(state="attached")
 
+    def choose_object(self, path: Path) -> None:
+        """Choose the picture of an object that is to be put in."""
+        self.open("pasting", "object")
+        self.part("object").locator("input[type=file]").set_input_files(path)
+        self.part("object").get_by_text(path.name[:5]).first.wait_for()
+
     def _history(self) -> str:
         """What the history shows, as one text."""
         steps = "[...document.querySelectorAll('#edit-history button')]"

@@ -67,6 +67,39 @@ def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_p
 
 
 @pytest.mark.slow
+def test_an_object_is_put_in_and_its_rim_edited(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_example_photo()
+    visitor.part("run").wait_for()
+    photo = Image.fromarray(data.astronaut())
+    hat = np.zeros((60, 100, 4), np.uint8)
+    hat[10:50, 10:90] = (20, 60, 160, 255)
+    Image.fromarray(hat).save(tmp_path / "a-hat.png")
+    visitor.choose_object(tmp_path / "a-hat.png")
+    visitor.act("paste")
+    pasted = visitor.result(tmp_path)
+    difference = changed(photo, pasted)
+    rows, columns = np.flatnonzero(difference.any(1)), np.flatnonzero(difference.any(0))
+    # 40% of 512 pixels wide, its middle in the middle and at a quarter of the height
+    assert (columns[0], columns[-1]) == (256 - 102, 256 + 102) and (rows[0], rows[-1]) == (128 - 51, 128 + 50)
+    visitor.wait_for_editor(512, 512)
+    edited = visitor.edited(tmp_path)
+    rim = changed(pasted, edited)
+    assert rim.any() and not rim[128 - 30 : 128 + 30, 256 - 70 : 256 + 70].any()
+    visitor.go_to(0)
+    visitor.part("download").wait_for(state="hidden")
+    # A photo that is no cut-out must be painted on.
+    photo.crop((0, 0, 200, 200)).save(tmp_path / "photo-of-a-hat.png")
+    visitor.part("object").locator(
+        "button[aria-label='Clear'], button[title='Clear'], button.label-clear-button"
+    ).first.click()
+    visitor.choose_object(tmp_path / "photo-of-a-hat.png")
+    visitor.wait_for_editor(200, 200, "object-canvas")
+    visitor.part("paste").click()
+    assert "Paint over the object" in visitor.message()
+
+
+@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(visit) -> None:
     visitor = visit(EditPage, **PHONE)
     visitor.choose_example_photo()

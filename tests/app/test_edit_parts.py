@@ -20,7 +20,17 @@ from facekit_demo.common.words import page_words
 from facekit_demo.edit import result as edit_result
 from facekit_demo.edit.guides import MAX_SLIDERS, Guides, change_sliders
 from facekit_demo.edit.layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
-from facekit_demo.edit.result import STRENGTHS, WORDS, Wishes, open_saved, open_work, packed, run_edit
+from facekit_demo.edit.pasting import Placing
+from facekit_demo.edit.result import (
+    STRENGTHS,
+    WORDS,
+    Wishes,
+    open_saved,
+    open_work,
+    packed,
+    paste_in,
+    run_edit,
+)
 from facekit_demo.edit.tab import stop_words
 from tests.app.visitor import changed
 from tests.tiny.networks import tiny_text_guide
@@ -103,6 +113,37 @@ def guides(names: tuple[str, ...] = (), **changed: object) -> Guides:
     values = [*(usual | changed).values(), *[0.0] * MAX_SLIDERS, *[1.0] * len(STRENGTHS)]
     values[len(usual) + 1] = 1.5
     return Guides.of(values)
+
+
+def test_an_object_is_put_in_with_its_rim_as_the_mask(editor, files, tmp_path) -> None:
+    work = open_work(str(files / "photo.png"))
+    photo = np.asarray(work.session.image)
+    red = np.zeros((80, 80, 4), np.uint8)
+    red[20:60, 10:70] = (200, 30, 30, 255)
+    cut, whole = tmp_path / "cut.png", tmp_path / "whole.png"
+    Image.fromarray(red).save(cut)
+    Image.fromarray(red[..., :3]).save(whole)
+    for wrong, message in (
+        (Placing(None, None, 50, 25, 40), "Choose a picture"),
+        (Placing(str(whole), None, 50, 25, 40), "Paint over the object"),
+        (Placing(str(whole), painting(np.zeros((80, 80, 4), np.uint8)), 50, 25, 40), "Paint over the object"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            paste_in(work, wrong)
+    assert not work.session.steps and len(work.pictures) == 1
+    rim, _ = paste_in(work, Placing(str(cut), None, 50, 25, 40))
+    first = np.asarray(work.session.image)
+    height, width = photo.shape[:2]
+    rows, columns = np.nonzero((first != photo).any(2))
+    assert abs(columns.mean() - width / 2) < 2 and abs(rows.mean() - height / 4) < 2
+    assert abs(np.ptp(columns) + 1 - 0.4 * width) < 2 and len(work.pictures) == 2
+    assert rim.size == (width, height) and 0 < (np.asarray(rim) > 0).mean() < 0.2
+    # The same, cut out by hand.
+    work.go_to(0)
+    stroke = np.zeros((80, 80, 4), np.uint8)
+    stroke[20:60, 10:70, 3] = 255
+    paste_in(work, Placing(str(whole), painting(stroke), 50, 25, 40))
+    np.testing.assert_array_equal(np.asarray(work.session.image), first)
 
 
 def test_guides_become_wishes() -> None:
