@@ -137,7 +137,10 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
     ) -> CodeDiffusionSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
-        """One step of Eq. 3.3 (or the posterior mean of the predicted clean codes); all tensors [B, N, D]."""
+        """One step of Eq. 3.3, a draw from Eq. 3.2 (or the posterior mean of the predicted clean codes).
+
+        All tensors are [B, N, D].
+        """
         alpha_bar, alpha, coef_clean, coef_noisy, variance = self.coefficients(int(timestep))
         if self.config.prediction_type == "sample":
             clean = model_output

@@ -23,7 +23,8 @@ published weights must load: `form: thesis` in a configuration of training build
 `thesis` or `paper` hold the thesis's forms and numbers.
 
 In the commands `faces` is a folder of pictures ([datasets.md](datasets.md) has those of the thesis), a name such as
-`face-restore` the bundled starter, `runs/...` what a training wrote, and every output a folder of your choice.
+`face-restore` the bundled starter, `identity` a face recognition network, for example that of a converted model,
+`runs/...` what a training wrote, and every output a folder of your choice.
 
 This page is made of `thesis.yaml` beside it: `pytest tests/test_thesis.py --record` after a change there.
 """

@@ -1,4 +1,4 @@
-"""Identity loss (thesis Eq. 3.10)."""
+"""Identity loss (thesis Eq. 3.10, 5.5, 6.11 and 6.18)."""
 
 from torch import Tensor, nn
 

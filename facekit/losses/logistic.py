@@ -1,4 +1,4 @@
-"""Non-saturating logistic GAN losses with R1, as StyleGAN2 uses them (thesis Eq. 3.12; 5.4 and 6.22 are the same)."""
+"""Non-saturating logistic GAN losses with R1, as StyleGAN2 uses them (thesis Eq. 3.12, 5.4 and 6.22)."""
 
 import torch
 import torch.nn.functional as F

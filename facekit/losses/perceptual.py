@@ -8,7 +8,7 @@ from facekit.models.face_parser import FaceParser
 
 
 class LPIPSLoss(nn.Module):
-    """LPIPS v0.1 (thesis Eq. 4.2) through the `lpips` package, frozen.
+    """LPIPS v0.1 (thesis Eq. 4.2; Eq. 3.9, 5.6, 6.12 and 6.19 name it too) through the `lpips` package, frozen.
 
     Args:
         net: "vgg" (thesis), "alex" or "squeeze".

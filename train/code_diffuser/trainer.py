@@ -77,6 +77,7 @@ class CodeDiffuserTrainer(Stage):
         self.losses.update_critic(self, self.feature_critic)
 
     def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 3.11: that of the noise (Eq. 3.8) and those of the prior's picture (Eq. 3.9, 3.10), and its terms."""
         config, generators = self.config, self.seed_generators(batch["position"], Stream.CHAIN)
         condition, target = self.encode(batch)
         noise = self.draw_normal(generators, *target.shape[1:])

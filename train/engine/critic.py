@@ -244,7 +244,9 @@ class AdversarialStage(Stage):
     def generator_loss(
         self, batch: dict[str, Any], image: Tensor, same: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 5.8 and 6.23: the loss of filled pictures.
+        """Eq. 5.8, 6.14 and 6.23: the loss of filled pictures.
+
+        Perceptual losses count only where the exemplar is the picture itself (Eq. 5.6, 6.19).
 
         Args:
             batch: with `image`, `exemplar`, `mask` and `position`.

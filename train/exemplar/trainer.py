@@ -155,7 +155,7 @@ class ExemplarTrainer(AdversarialStage):
         mask = batch["mask"]
         return self.predict(batch, *self.mix_codes(batch, stream)) * mask + batch["image"] * (1 - mask)
 
-    # One step of Algorithm 2
+    # One step of Algorithm 2, which alternates as Eq. 5.9 does
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         config = self.config

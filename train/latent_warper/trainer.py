@@ -61,7 +61,7 @@ class LatentWarperTrainer(Stage):
             return self.encoder(together).float().chunk(len(images))
 
     def draw_task(self, image: Tensor, positions: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw a task (Algorithm 4, lines 3 to 9): codes of faces, of targets and of sources, [B, t, D] each.
+        """Draw a task (Algorithm 4, lines 3 to 9): codes of faces, of targets and of sources (Eq. 6.9), [B, t, D] each.
 
         Args:
             image: the faces, [B, 3, S, S] in [-1, 1].
@@ -84,7 +84,7 @@ class LatentWarperTrainer(Stage):
         """The attribute loss between codes [B, t, D], [] (Eq. 6.13)."""
         return code_distance(codes, wanted, self.config.attribute.distance).mean()
 
-    # One step of Algorithm 4
+    # One step of Algorithm 4 on Eq. 6.10
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         for batch in batches:

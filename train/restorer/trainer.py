@@ -126,7 +126,7 @@ class RestorerTrainer(Stage):
             batch["damaged"], **prompts, z=z, crossover=crossover, generator=generators
         ).image.float()
 
-    # One step: D, R1, G
+    # One step of Eq. 3.14: D, R1, G
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         prompts = [self.make_prompts(batch) for batch in batches]
