@@ -42,7 +42,7 @@ class ForgedPatchDiscriminator(VerifiedModelMixin):
         return side, stride, padding
 
     def label_map(self, mask: Tensor) -> Tensor:
-        """Eq. 4.4: mask `[B, 1, H, W]`, 1 = hole -> `[B, 1, h, w]`, 1 for cells of the output that see a filled pixel."""
+        """Eq. 4.4: mask `[B, 1, H, W]`, 1 = hole -> `[B, 1, h, w]`, 1 for cells of the output that see a hole."""
         side, stride, padding = self.receptive_field
         # The maximum over a square is the maximum over its rows, then over its columns: 35 times less work.
         rows = F.max_pool2d((mask > 0).to(mask.dtype), (1, side), (1, stride), (0, padding))
