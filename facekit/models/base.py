@@ -21,16 +21,6 @@ from facekit.models.precision import HALVES, check_fits, find_kept_in_float32
 SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
-# A network that the thesis describes otherwise than its authors published it has both: the option `form`.
-FORMS = ("published", "thesis")
-
-
-def check_form(form: str) -> None:
-    """Refuse a `form` that no network has. Raises ValueError."""
-    if form not in FORMS:
-        raise ValueError(f"form must be {' or '.join(FORMS)}, got {form!r}")
-
-
 class VerifiedModelMixin(ModelMixin, ConfigMixin):
     """diffusers' ModelMixin; files from the Hub must have the digests that the Hub announced.
 

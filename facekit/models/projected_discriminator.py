@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from facekit.models.base import VerifiedModelMixin, check_form
+from facekit.models.base import VerifiedModelMixin
+from facekit.models.form import Form, check_form
 from facekit.models.layers.containers import ModuleList
 from facekit.models.layers.residual import LEAK, upsample
 from facekit.models.layers.spectral import SpectralConv2d
@@ -105,7 +106,7 @@ class ProjectedDiscriminator(VerifiedModelMixin):
         projection_channels: tuple[int, int, int, int] = (64, 128, 256, 512),
         discriminator_channels: tuple[int, ...] = (64, 128, 256, 512),
         input_size: int | None = None,
-        form: str = "published",
+        form: Form = "published",
     ) -> None:
         super().__init__()
         check_form(form)

@@ -8,8 +8,9 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from facekit.models.base import VerifiedModelMixin, check_form
+from facekit.models.base import VerifiedModelMixin
 from facekit.models.fast.fold import is_compiled
+from facekit.models.form import Form, check_form
 from facekit.models.layers.residual import (
     LEAK,
     AOTBlock,
@@ -218,7 +219,7 @@ class ResidualInpainter(VerifiedModelMixin):
         num_refinement_blocks: int = 4,
         num_heads: tuple[int, int, int, int] = (1, 2, 4, 8),
         use_transformer: bool = True,
-        form: str = "published",
+        form: Form = "published",
         style_dim: int = 0,
         num_mapping_layers: int = 8,
     ) -> None:

@@ -1,6 +1,7 @@
 """The Edit tab without a browser: what was drawn, its history and session, its words, its endpoint."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio as gr
@@ -66,7 +67,11 @@ def test_clearing_empties_every_canvas() -> None:
     app = build_app(("edit",))
     (event,) = [event for event in app.fns.values() if event.name == "clear_drawings"]
     for _ in range(2):
-        sent = asyncio.run(app.process_api(event, [None], state=SessionState(app)))["data"]
+        # In a thread of its own: a browser of another test may keep a loop running in this one.
+        with ThreadPoolExecutor(1) as aside:
+            sent = aside.submit(
+                asyncio.run, app.process_api(event, [None], state=SessionState(app))
+            ).result()["data"]
         mask, *canvases = (part for part in sent if "open" not in part)
         emptied = [mask, *(canvas["value"] for canvas in canvases)]
         assert len(emptied) == 4 and not any(each["layers"] or each["background"] for each in emptied)

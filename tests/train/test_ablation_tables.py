@@ -47,7 +47,9 @@ def test_table_3_3(tmp_path: Path, pictures: Path) -> None:
     guides = tiny_guides(tmp_path / "guides")
     names = {"prior": str(guides), "style_encoder": str(guides), "code_diffuser": str(guides)}
     networks = {"restorer": {"global_dim": 16}, "discriminator": {"stddev_group": 2}, "max_steps": 1}
-    config = write_config(tmp_path, pictures, **names, **networks, **{"pictures.perceptual": "none"})
+    config = write_config(
+        tmp_path, pictures, **names, **networks, **{"pictures.perceptual": "none"}, without="identity"
+    )
     rows = {}
     for ablation in (*"abcd", "none"):
         changed = {"code_diffuser": None} if ablation == "a" else {}

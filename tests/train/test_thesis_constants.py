@@ -57,6 +57,26 @@ E4E = {
     "joint": False,
 }
 
+GRIG: list[Entry] = [
+    (988, r"$\lambda_{\text{lpips}} = 1.5$", {"pictures.perceptual_weight": 1.5}),
+    (988, r"$\lambda_{\text{adv}} = 1$", {"adversarial.weight": 1, "adversarial.critic": "grig"}),
+    (988, r"$\lambda_{\text{patch}} = 1$", {"adversarial.patch_weight": 1}),
+    (942, r"\odot X", {"adversarial.mask_patch_loss": True}),
+    (988, "T = 3", {"reasoning_steps": 3, "random_steps": False, "single_step_iterations": 0}),
+    (988, r"$\beta_1 = 0.5$, second momentum coefficient $\beta_2 = 0.999$", {"betas": (0.5, 0.999)}),
+    (988, "learning rate 0.0002", {"learning_rate": 2e-4, "adversarial.learning_rate": None}),
+    (988, "CMOD mask generation algorithm", {"masks": {"kind": "cmod"}}),
+    (902, "pre-trained", {"backbone_init": "pretrained"}),
+    (902, "EfficientNet-Lite1", {"projected.backbone": "tf_efficientnet_lite1"}),
+    (1020, "batch size of 8", {"batch_size": 8}),
+    (1020, "resized to a resolution of 256", {"size": None}),
+    (
+        962,
+        "Update G",
+        {"update_order": "thesis", "pixel_weight": 0, "ablation": "none"} | VGG | NOT_NAMED,
+    ),
+]
+
 THESIS: dict[str, list[Entry]] = {
     "style_encoder/paper": [
         (634, "training objectives from e4e", E4E | NOT_NAMED),
@@ -94,23 +114,21 @@ THESIS: dict[str, list[Entry]] = {
         (668, "The LPIPS loss", {"l1_weight": 0, "chroma_weight": 0, "ablation": "none"}),
     ],
     "inpaint/thesis": [
-        (988, r"$\lambda_{\text{lpips}} = 1.5$", {"pictures.perceptual_weight": 1.5}),
-        (988, r"$\lambda_{\text{adv}} = 1$", {"adversarial.weight": 1, "adversarial.critic": "grig"}),
-        (988, r"$\lambda_{\text{patch}} = 1$", {"adversarial.patch_weight": 1}),
-        (942, r"\odot X", {"adversarial.mask_patch_loss": True}),
-        (988, "T = 3", {"reasoning_steps": 3, "random_steps": False, "single_step_iterations": 0}),
-        (988, r"$\beta_1 = 0.5$, second momentum coefficient $\beta_2 = 0.999$", {"betas": (0.5, 0.999)}),
-        (988, "learning rate 0.0002", {"learning_rate": 2e-4, "adversarial.learning_rate": None}),
-        (988, "CMOD mask generation algorithm", {"masks": {"kind": "cmod"}}),
-        (902, "pre-trained", {"backbone_init": "pretrained"}),
-        (1020, "batch size of 8", {"batch_size": 8}),
-        (1020, "resized to a resolution of 256", {"size": None}),
+        *GRIG,
         (1026, "400,000 image batches", {"max_steps": 400_000}),
         (
-            962,
-            "Update G",
-            {"update_order": "thesis", "pixel_weight": 0, "ablation": "none"} | VGG | NOT_NAMED,
+            1026,
+            "In the small-scale setting, differentiable data augmentation",
+            {"augment": "color,translation"},
         ),
+    ],
+    "inpaint/thesis-large": [
+        *GRIG,
+        (1045, "1,000,000 image batches", {"max_steps": 1_000_000, "augment": ""}),
+    ],
+    "inpaint/thesis-large-places365": [
+        *GRIG,
+        (1045, "2,000,000 image batches on Places365", {"max_steps": 2_000_000, "augment": ""}),
     ],
     "exemplar/thesis": [
         (1295, r"$\gamma = 10$", GAMMA),

@@ -46,7 +46,7 @@ def test_a_restoration_pipeline(tmp_path: Path, pictures: Path) -> None:
     """Code diffuser and restorer, one after the other; the pipeline that is written loads and restores."""
     guides = str(tiny_guides(tmp_path / "guides"))
     frozen = {"prior": guides, "style_encoder": guides}
-    few = {"form": "thesis", "shots": 2, "flip": False, "learning_rate": 0.01}
+    few = {"form": "thesis", "shots": 2, "flip": False, "learning_rate": 0.01, "pictures.identity_weight": 0}
     config = write_config(tmp_path / "diffuser", pictures, **frozen, **few, **{"pictures.perceptual": "none"})
     options = {"diffuser": {"num_blocks": 2}, "max_steps": 40, "batch_size": 4}
     tiny_stages.run(CodeDiffuserTrainer, CodeDiffuserConfig, config, tmp_path / "diffuser", **options)
@@ -89,6 +89,7 @@ def test_a_restorer_without_prompts(tmp_path: Path, pictures: Path) -> None:
     """The first stage, which gives zeros in place of codes and of the bank."""
     shape = {"sample_size": 16, "style_dim": 8, "channel_base": 128, "max_channels": 16, "global_dim": 16}
     plain = {"prompts": False, "pictures.perceptual": "none", "adversarial.weight": 0, "l1_weight": 1}
+    plain["pictures.identity_weight"] = 0
     config = write_config(tmp_path, pictures, form="thesis", restorer=shape, **plain)
     written = tiny_stages.run(RestorerTrainer, RestorerConfig, config, tmp_path / "run", max_steps=1)
     assert all(value.isfinite().all() for value in written.values())
@@ -143,6 +144,7 @@ def test_ablations_of_the_refiner_have_the_form(ablation: str, tmp_path: Path, p
         ablation=ablation,
         aggregation=MULTIMODAL["aggregation"],
         refiner=MULTIMODAL["refiner"],
+        without=["identity"],
     )
     _, refiner = build_networks(config, prior, print)
     codes = torch.randn(1, 6, 8)

@@ -137,8 +137,9 @@ def test_other_methods_are_refused_before_training(
 
 
 PARENT = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from facekit_cli.evaluation.training import Job, train
 grandchild = "import os, time; open('grandchild', 'w').write(str(os.getpid())); time.sleep(600)"
 child = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {grandchild!r}]).wait()"
