@@ -272,7 +272,7 @@ def test_both_forms_have_the_same_parameters():
     assert not published.state_dict().keys() - thesis.state_dict().keys()
     assert added and all(key.split(".")[-1] in ("u", "v") for key in added)
     for network in (ResidualInpainter, ProjectedDiscriminator):
-        with pytest.raises(ValueError, match="form must be 'published'.*not 'paper'"):
+        with pytest.raises(ValueError, match=r"form must be 'published'.*not 'paper'"):
             network(form="paper")
 
 
