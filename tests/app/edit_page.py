@@ -43,7 +43,8 @@ class EditPage(Visitor):
         """Press a button that changes the history, and wait until it has."""
         before = self.page.evaluate(self._history())
         self.part(name).click()
-        self.page.wait_for_function(f"before => {self._history()} !== before", arg=before)
+        # Not in every frame: reading the text lays the page out anew, and two canvases keep it busy already.
+        self.page.wait_for_function(f"before => {self._history()} !== before", arg=before, polling=500)
 
     def go_to(self, place: int) -> None:
         """Tap a step of the history, 0 is the photo, until it is marked."""
