@@ -101,6 +101,13 @@ def test_ranger_goes_on_exactly(tmp_path: Path, config: Path, precision: str) ->
         train(config, tmp_path / "radam", max_steps=9, **options)
 
 
+def test_joint_training_goes_on_whatever_the_optimizer_was_called(tmp_path: Path, joint: Path) -> None:
+    """It takes Adam, and checkpoints of before say radam, which was then the default."""
+    whole = train(joint, tmp_path / "whole", max_steps=2)
+    train(joint, tmp_path / "parts", max_steps=1, optimizer="radam")
+    assert same(whole, train(joint, tmp_path / "parts", max_steps=2))
+
+
 def test_a_share_of_the_inputs_is_damaged(config: Path, tmp_path: Path) -> None:
     argv = ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--damage_probability", "0.5"]
     AcceleratorState._reset_state(reset_partial_state=True)
