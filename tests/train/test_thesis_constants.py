@@ -67,6 +67,8 @@ GRIG: list[Entry] = [
     (988, "learning rate 0.0002", {"learning_rate": 2e-4, "adversarial.learning_rate": None}),
     (988, "CMOD mask generation algorithm", {"masks": {"kind": "cmod"}}),
     (902, "pre-trained", {"backbone_init": "pretrained"}),
+    (896, "spectral norm", {"form": "thesis"}),
+    (902, "scalar", {"form": "thesis"}),
     (902, "EfficientNet-Lite1", {"projected.backbone": "tf_efficientnet_lite1"}),
     (1020, "batch size of 8", {"batch_size": 8}),
     (1020, "resized to a resolution of 256", {"size": None}),
@@ -88,6 +90,7 @@ THESIS: dict[str, list[Entry]] = {
         ),
     ],
     "code_diffuser/paper": [
+        (589, "(3.4)", {"form": "thesis"}),
         (640, r"\| \boldsymbol{\epsilon} - \hat{\boldsymbol{\epsilon}}^t \|^2", {"objective": "thesis"}),
         (651, "feature extractor VGG", VGG),
         (
@@ -103,6 +106,7 @@ THESIS: dict[str, list[Entry]] = {
         (697, "generated degraded images", {"damage": "thesis"} | NOT_NAMED),
     ],
     "restorer/paper": [
+        (605, r"\text{Down}(\text{SC}(", {"form": "thesis"}),
         (677, r"$\gamma = 10$", GAMMA),
         (684, r"$\hat{\lambda}_{id} = 0.1$", {"pictures.identity_weight": 0.1}),
         (684, r"$\hat{\lambda}_{lpips} = 0.5$", {"pictures.perceptual_weight": 0.5}),
@@ -161,6 +165,7 @@ THESIS: dict[str, list[Entry]] = {
         ),
     ],
     "latent_warper/thesis": [
+        (2001, r"LayerNorm(a^{p} + a^{c}) \odot", {"form": "thesis"}),
         (1761, r"\lambda_{latent} \cdot", VGG | NOT_NAMED),
         (1763, "empirically set to 0.1", {"attribute.weight": 0.1, "pictures.perceptual_weight": 0.1}),
         (1763, "empirically set to 0.1", {"pictures.identity_weight": 0.1}),
@@ -177,6 +182,7 @@ THESIS: dict[str, list[Entry]] = {
         (2109, "zero tensor", {"guidance.exemplar_probability": 0, "guidance.edit_probability": 0}),
     ],
     "multimodal/thesis": [
+        (1719, r"\text{UP}(\text{SC}(", {"form": "thesis"}),
         (2054, r"\|w^o - \overline{w}\|_2", {"attribute.distance": "full_norm"}),
         (2041, "feature extractor VGG", VGG | NOT_NAMED),
         (2063, r"$\gamma = 10$", GAMMA),
