@@ -18,6 +18,7 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR, curve, same, tiny_prior, write_config
 from train.engine.config import read_config
+from train.engine.streams import StyleEncoder as Stream
 from train.style_encoder.config import StyleEncoderConfig
 from train.style_encoder.trainer import StyleEncoderTrainer
 
@@ -277,6 +278,25 @@ def test_switches(tmp_path: Path, config: Path, options: dict) -> None:
         assert Image.open(tmp_path / "run" / "samples" / "train-000000001.png").size == (2 * 16, 3 * 16)
 
 
+def test_pictures_are_damaged_large_and_compared_small(tmp_path: Path, config: Path) -> None:
+    """As e4e does: both pictures are averaged before every loss."""
+    options = {"size": 32, "compare_size": 8, "sample_every": 1, "pictures.perceptual": "none"}
+    train(config, tmp_path / "run", max_steps=1, **options)
+    assert Image.open(tmp_path / "run" / "samples" / "train-000000001.png").size == (2 * 8, 3 * 8)
+    argv = ["--config", str(config), "--output_dir", str(tmp_path / "looked-at")]
+    argv += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
+    batch = trainer.to_device(next(trainer.batches()))
+    assert batch["damaged"].shape[-1] == 32
+    with torch.no_grad():
+        made = trainer.paint(trainer.encode(batch), batch["position"], Stream.PICTURE)
+        wanted = (made - torch.nn.functional.avg_pool2d(batch["image"], 4)).square().mean()
+        _, terms = trainer._encoder_loss(batch)
+    assert made.shape[-1] == 8
+    assert terms["l2"].item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
 def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, joint: Path) -> None:
     with pytest.raises(ValueError, match="joint"):
         train(config, tmp_path / "run", joint=True)
@@ -285,6 +305,8 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, join
         (config, {"optimizer": "sgd"}, "adam, radam, ranger"),
         (config, {"damage": "rain"}, "rain"),
         (config, {"size": 8}, "16"),
+        (config, {"compare_size": 64}, "compare_size must be from 1 to size"),
+        (joint, {"compare_size": 16}, "leave out compare_size"),
     ):
         with pytest.raises(ValueError, match=message):
             train(path, tmp_path / "run", **changes)

@@ -83,6 +83,7 @@ THESIS: dict[str, list[Entry]] = {
     "style_encoder/paper": [
         (634, "training objectives from e4e", E4E | NOT_NAMED),
         (634, "degraded images are input", {"damage": "thesis", "damage_probability": 1}),
+        (697, "resized to the 512", {"size": 512, "compare_size": 256}),  # the latter is e4e's
         (
             695,
             "training 150,000 iterations with a batch size of 16",
@@ -103,6 +104,7 @@ THESIS: dict[str, list[Entry]] = {
         (695, "200,000 iterations with a batch size of 8", {"max_steps": 200_000, "batch_size": 8}),
         (695, "coefficients 0.5 and 0.999", {"betas": (0.5, 0.999)}),
         (695, "learning rate 0.0002", {"learning_rate": 2e-4}),
+        (697, "resized to the 512", {"size": 512}),
         (697, "generated degraded images", {"damage": "thesis"} | NOT_NAMED),
     ],
     "restorer/paper": [
