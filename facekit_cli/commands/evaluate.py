@@ -49,7 +49,8 @@ examples:
   facekit evaluate 3.1 --data faces --split val --method input --method face-restore
       --features style=hub_cards/face-restore-starter-256 --output table-3.1
   facekit evaluate 5.1 --data faces --export-inputs inputs-5.1
-  facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}" --output table-4.3
+  facekit evaluate 4.3 --data Dog=dogs Cat=cats --method "GRIG=runs/{data}-{shots}/best" --output table-4.3
+      --train train/configs/inpaint/thesis.yaml "validation.data=held-out/{data}"
   facekit evaluate 4.6 --data Dog=dogs --method "GRIG=runs/dog-T{T}" --output table-4.6
       --train train/configs/inpaint/thesis.yaml mixed_precision=bf16
   facekit evaluate fig-3.9 --data faces --output smart-maps
@@ -164,7 +165,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--train",
         nargs="+",
         metavar=("CONFIG", "OPTION=VALUE"),
-        help="train the models of {shots} or {T} that are not there, by accelerate launch -m train.inpaint",
+        help="train the models of {shots} or {T} that are not there, by accelerate launch -m train.inpaint; {data} in "
+        "a VALUE is the name of each collection",
     )
     parser.add_argument(
         "--metrics",

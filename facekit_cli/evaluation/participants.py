@@ -222,7 +222,8 @@ def _refuse_loose_networks(text: str, folder: Path) -> None:
         raise UsageError(
             f"--method {text!r}: {folder} holds networks ({', '.join(networks)}) and no model_index.json, so it is "
             "no pipeline. Where training wrote it, run the same training command once more, which writes the folder "
-            "anew: train.restorer with any --ablation, train.multimodal with --latent_warper"
+            "anew: train.restorer with any --ablation, train.multimodal with --latent_warper. A run of before needs "
+            "--form published with the presets paper and thesis"
         )
 
 

@@ -49,7 +49,8 @@ def plan_training(
 
     Args:
         methods: each `--method`.
-        wanted: `--train`: a configuration of `train.inpaint`, and options as NAME=VALUE.
+        wanted: `--train`: a configuration of `train.inpaint`, and options as NAME=VALUE, in which `{data}` stands for
+            each collection's name.
         cpu: train without an accelerator.
 
     Raises:
@@ -67,7 +68,8 @@ def plan_training(
         raise UsageError(
             f"--train {config} is no file; name a configuration such as train/configs/inpaint/thesis.yaml"
         )
-    options = _options(given, {"config", "data", "split", "output_dir", sweep.training})
+    ours = {"config", "data", "split", "output_dir", sweep.training}
+    options = {pictures.name: _options(given, ours, pictures.name) for pictures in data}
     tree = find_source_tree()
     texts = [text for text in methods if uses_sweep(text, table)]
     if not texts:
@@ -88,10 +90,10 @@ def plan_training(
                 root = _training_root(pictures)
                 number = _count(sweep.training, value, root)
                 launch = [sys.executable, "-m", "accelerate.commands.launch", *(["--cpu"] if cpu else [])]
-                words = ["--config", str(Path(config).resolve()), "--data", str(root), *number, *options]
-                jobs[folder] = Job(
-                    folder, (*launch, "-m", "train.inpaint", *words, "--output_dir", str(folder))
-                )
+                words = ["--config", str(Path(config).resolve()), "--data", str(root), *number]
+                words += options[pictures.name]
+                words += ["--output_dir", str(folder)]
+                jobs[folder] = Job(folder, (*launch, "-m", "train.inpaint", *words))
     if jobs and tree is None:
         raise UsageError(
             "training is in facekit's source tree, which is not installed: clone it and run there"
@@ -99,7 +101,7 @@ def plan_training(
     return list(jobs.values())
 
 
-def _options(given: Sequence[str], ours: set[str]) -> list[str]:
+def _options(given: Sequence[str], ours: set[str], collection: str) -> list[str]:
     words = []
     for text in given:
         name, equals, value = text.partition("=")
@@ -107,7 +109,7 @@ def _options(given: Sequence[str], ours: set[str]) -> list[str]:
             raise UsageError(f"--train takes a configuration and then options as NAME=VALUE, not {text!r}")
         if name in ours:
             raise UsageError(f"--train: the table sets {name} itself")
-        words += [f"--{name}", value]
+        words += [f"--{name}", value.replace("{data}", collection)]
     return words
 
 

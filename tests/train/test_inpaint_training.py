@@ -173,14 +173,26 @@ def test_variants_of_the_thesis(tmp_path: Path, tiny_config: Path, options: list
 
 
 def test_thesis_forms_train_and_load(tmp_path: Path, tiny_config: Path) -> None:
-    forms = {name: json.dumps(TINY[name] | {"form": "thesis"}) for name in ("inpainter", "projected")}
-    options = [word for name, value in forms.items() for word in (f"--{name}", value)]
+    options = ["--form", "thesis"]
     before = train(tiny_config, tmp_path / "start", "--max_steps", "1", "--learning_rate", "0", *options)
     after = train(tiny_config, tmp_path / "run", "--max_steps", "2", *options)
     kernel = "context.latent.0.attention.to_qkv"
     assert f"{kernel}.u" in after and not torch.equal(before[f"{kernel}.weight"], after[f"{kernel}.weight"])
     pipe = FaceInpaintPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     assert pipe.residual_inpainter.config.form == "thesis"
+    start = ["--init_from", str(tmp_path / "run" / "pipeline"), "--max_steps", "1"]
+    with pytest.raises(ValueError, match=r"has the thesis form, .* say --form thesis"):
+        train(tiny_config, tmp_path / "other", *start)
+    train(tiny_config, tmp_path / "same", *start, *options)
+
+
+def test_the_form_is_said_once() -> None:
+    """Options of a network are replaced as a whole, and the form would go with them unsaid."""
+    for name in ("inpainter", "projected"):
+        with pytest.raises(ValueError, match=f"say --form, not {name}"):
+            InpaintConfig(data="folder", output_dir="runs/x", max_steps=1, **{name: {"form": "thesis"}})
+    given = read_yaml(ROOT / "train/configs/inpaint/thesis.yaml") | {"inpainter": {"style_dim": 64}}
+    assert InpaintConfig(data="folder", output_dir="runs/x", **given).form == "thesis"
 
 
 @pytest.mark.parametrize(
@@ -199,8 +211,8 @@ def test_thesis_presets_have_the_constants_of_the_thesis(preset: str, batches: i
     assert (given["adversarial"]["weight"], given["adversarial"]["patch_weight"]) == (1, 1)
     assert (given["reasoning_steps"], given["batch_size"], given["masks"]) == (3, 8, {"kind": "cmod"})
     assert (given["learning_rate"], given["betas"]) == (2e-4, [0.5, 0.999])
-    assert given["inpainter"] == {"form": "thesis"}
-    assert given["projected"] == {"backbone": "tf_efficientnet_lite1", "form": "thesis"}
+    assert given["form"] == "thesis" and "inpainter" not in given
+    assert given["projected"] == {"backbone": "tf_efficientnet_lite1"}
     config = InpaintConfig(data="folder", output_dir="runs/x", **given)
     assert (config.validation.best, config.validation.masks) == ("fid", {"kind": "centre"})
     assert config.pictures.lpips_net == "vgg" and config.adversarial.mask_patch_loss

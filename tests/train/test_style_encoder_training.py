@@ -18,6 +18,7 @@ from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR, curve, same, tiny_prior, write_config
 from train.engine.config import read_config
+from train.engine.streams import StyleEncoder as Stream
 from train.style_encoder.config import StyleEncoderConfig
 from train.style_encoder.trainer import StyleEncoderTrainer
 
@@ -99,6 +100,13 @@ def test_ranger_goes_on_exactly(tmp_path: Path, config: Path, precision: str) ->
     assert not same(whole, radam)
     with pytest.raises(ValueError, match="of a run with optimizer radam, not ranger: say --optimizer radam"):
         train(config, tmp_path / "radam", max_steps=9, **options)
+
+
+def test_joint_training_goes_on_whatever_the_optimizer_was_called(tmp_path: Path, joint: Path) -> None:
+    """It takes Adam, and checkpoints of before say radam, which was then the default."""
+    whole = train(joint, tmp_path / "whole", max_steps=2)
+    train(joint, tmp_path / "parts", max_steps=1, optimizer="radam")
+    assert same(whole, train(joint, tmp_path / "parts", max_steps=2))
 
 
 def test_a_share_of_the_inputs_is_damaged(config: Path, tmp_path: Path) -> None:
@@ -270,6 +278,25 @@ def test_switches(tmp_path: Path, config: Path, options: dict) -> None:
         assert Image.open(tmp_path / "run" / "samples" / "train-000000001.png").size == (2 * 16, 3 * 16)
 
 
+def test_pictures_are_damaged_large_and_compared_small(tmp_path: Path, config: Path) -> None:
+    """As e4e does: both pictures are averaged before every loss."""
+    options = {"size": 32, "compare_size": 8, "sample_every": 1, "pictures.perceptual": "none"}
+    train(config, tmp_path / "run", max_steps=1, **options)
+    assert Image.open(tmp_path / "run" / "samples" / "train-000000001.png").size == (2 * 8, 3 * 8)
+    argv = ["--config", str(config), "--output_dir", str(tmp_path / "looked-at")]
+    argv += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer = StyleEncoderTrainer(read_config(StyleEncoderConfig, argv))
+    batch = trainer.to_device(next(trainer.batches()))
+    assert batch["damaged"].shape[-1] == 32
+    with torch.no_grad():
+        made = trainer.paint(trainer.encode(batch), batch["position"], Stream.PICTURE)
+        wanted = (made - torch.nn.functional.avg_pool2d(batch["image"], 4)).square().mean()
+        _, terms = trainer._encoder_loss(batch)
+    assert made.shape[-1] == 8
+    assert terms["l2"].item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
 def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, joint: Path) -> None:
     with pytest.raises(ValueError, match="joint"):
         train(config, tmp_path / "run", joint=True)
@@ -278,6 +305,8 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, join
         (config, {"optimizer": "sgd"}, "adam, radam, ranger"),
         (config, {"damage": "rain"}, "rain"),
         (config, {"size": 8}, "16"),
+        (config, {"compare_size": 64}, "compare_size must be from 1 to size"),
+        (joint, {"compare_size": 16}, "leave out compare_size"),
     ):
         with pytest.raises(ValueError, match=message):
             train(path, tmp_path / "run", **changes)

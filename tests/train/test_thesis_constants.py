@@ -67,6 +67,8 @@ GRIG: list[Entry] = [
     (988, "learning rate 0.0002", {"learning_rate": 2e-4, "adversarial.learning_rate": None}),
     (988, "CMOD mask generation algorithm", {"masks": {"kind": "cmod"}}),
     (902, "pre-trained", {"backbone_init": "pretrained"}),
+    (896, "spectral norm", {"form": "thesis"}),
+    (902, "scalar", {"form": "thesis"}),
     (902, "EfficientNet-Lite1", {"projected.backbone": "tf_efficientnet_lite1"}),
     (1020, "batch size of 8", {"batch_size": 8}),
     (1020, "resized to a resolution of 256", {"size": None}),
@@ -81,6 +83,7 @@ THESIS: dict[str, list[Entry]] = {
     "style_encoder/paper": [
         (634, "training objectives from e4e", E4E | NOT_NAMED),
         (634, "degraded images are input", {"damage": "thesis", "damage_probability": 1}),
+        (697, "resized to the 512", {"size": 512, "compare_size": 256}),  # the latter is e4e's
         (
             695,
             "training 150,000 iterations with a batch size of 16",
@@ -88,6 +91,7 @@ THESIS: dict[str, list[Entry]] = {
         ),
     ],
     "code_diffuser/paper": [
+        (589, "(3.4)", {"form": "thesis"}),
         (640, r"\| \boldsymbol{\epsilon} - \hat{\boldsymbol{\epsilon}}^t \|^2", {"objective": "thesis"}),
         (651, "feature extractor VGG", VGG),
         (
@@ -100,9 +104,11 @@ THESIS: dict[str, list[Entry]] = {
         (695, "200,000 iterations with a batch size of 8", {"max_steps": 200_000, "batch_size": 8}),
         (695, "coefficients 0.5 and 0.999", {"betas": (0.5, 0.999)}),
         (695, "learning rate 0.0002", {"learning_rate": 2e-4}),
+        (697, "resized to the 512", {"size": 512}),
         (697, "generated degraded images", {"damage": "thesis"} | NOT_NAMED),
     ],
     "restorer/paper": [
+        (605, r"\text{Down}(\text{SC}(", {"form": "thesis"}),
         (677, r"$\gamma = 10$", GAMMA),
         (684, r"$\hat{\lambda}_{id} = 0.1$", {"pictures.identity_weight": 0.1}),
         (684, r"$\hat{\lambda}_{lpips} = 0.5$", {"pictures.perceptual_weight": 0.5}),
@@ -161,6 +167,7 @@ THESIS: dict[str, list[Entry]] = {
         ),
     ],
     "latent_warper/thesis": [
+        (2001, r"LayerNorm(a^{p} + a^{c}) \odot", {"form": "thesis"}),
         (1761, r"\lambda_{latent} \cdot", VGG | NOT_NAMED),
         (1763, "empirically set to 0.1", {"attribute.weight": 0.1, "pictures.perceptual_weight": 0.1}),
         (1763, "empirically set to 0.1", {"pictures.identity_weight": 0.1}),
@@ -177,6 +184,7 @@ THESIS: dict[str, list[Entry]] = {
         (2109, "zero tensor", {"guidance.exemplar_probability": 0, "guidance.edit_probability": 0}),
     ],
     "multimodal/thesis": [
+        (1719, r"\text{UP}(\text{SC}(", {"form": "thesis"}),
         (2054, r"\|w^o - \overline{w}\|_2", {"attribute.distance": "full_norm"}),
         (2041, "feature extractor VGG", VGG | NOT_NAMED),
         (2063, r"$\gamma = 10$", GAMMA),

@@ -1,5 +1,6 @@
 """Training in the thesis's form: tiny runs of every stage that has one, and the pipelines that they write."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from PIL import Image
 from facekit import FaceEditPipeline, FaceRestorePipeline
 from facekit.models.stylegan2 import StyleGAN2Generator
 from tests.train import tiny_stages
-from tests.train.test_stage_configs import CASES, STAGES
+from tests.train.test_stage_configs import CASES, CONFIGS, STAGES
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
 from tests.train.tiny_stages import curve, tiny_guides, write_config
 from train.code_diffuser.config import CodeDiffuserConfig
 from train.code_diffuser.trainer import CodeDiffuserTrainer
 from train.engine.config import read_yaml
 from train.engine.groups import merge, nest
+from train.inpaint.config import InpaintConfig
 from train.latent_warper.config import LatentWarperConfig
 from train.latent_warper.trainer import LatentWarperTrainer
 from train.multimodal.config import MultimodalConfig
@@ -29,15 +31,17 @@ from train.restorer.trainer import RestorerTrainer
 
 HAVE_A_FORM = ("code_diffuser", "restorer", "latent_warper", "multimodal")
 OF_HAVING = [(path, name) for path, name in CASES if name in HAVE_A_FORM]
+OF_HAVING += [(path, "inpaint") for path in sorted(CONFIGS.glob("inpaint/*.yaml"))]
+OF_THE_THESIS = ("paper", "thesis", "thesis-large", "thesis-large-places365", "diverse")
 
 
 @pytest.mark.parametrize(("path", "name"), OF_HAVING, ids=[f"{name}-{path.stem}" for path, name in OF_HAVING])
 def test_presets_of_the_thesis_have_its_form(path: Path, name: str) -> None:
-    config_class, needed = STAGES[name]
+    config_class, needed = (STAGES | {"inpaint": (InpaintConfig, {})})[name]
     options = read_yaml(path)
     needed = needed if options.get("prompts", True) else {}
     config: Any = config_class(data="folder", output_dir="runs/x", **merge(nest(needed), options))
-    assert config.form == ("thesis" if path.stem in ("paper", "thesis") else "published")
+    assert config.form == ("thesis" if path.stem in OF_THE_THESIS else "published")
     with pytest.raises(ValueError, match="form must be one of published, thesis; got 'both'"):
         config_class(data="folder", output_dir="runs/x", **merge(nest(needed), options | {"form": "both"}))
 
@@ -83,6 +87,16 @@ def test_a_restoration_pipeline(tmp_path: Path, pictures: Path) -> None:
     with pytest.raises(ValueError, match=r"has the thesis form, .* say --form thesis"):
         run(tmp_path / "other", form="published", init_from=str(folder), max_steps=1)
     run(tmp_path / "same", init_from=str(folder), max_steps=1)
+
+    # Nor do runs; one of before, whose checkpoints name no form, has the published one.
+    with pytest.raises(ValueError, match="of a run with form thesis, not published: say --form thesis"):
+        run(tmp_path / "same", form="published", max_steps=2)
+    (told,) = (tmp_path / "same" / "checkpoints").glob("step-*/run.json")
+    state = json.loads(told.read_text())
+    del state["config"]["form"]
+    told.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="of a run with form published, not thesis: say --form published"):
+        run(tmp_path / "same", max_steps=2)
 
 
 def test_a_restorer_without_prompts(tmp_path: Path, pictures: Path) -> None:

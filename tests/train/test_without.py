@@ -74,6 +74,12 @@ def test_names_that_do_not_fit_are_refused() -> None:
     assert build(CONFIGS / "inpaint/thesis.yaml", without=["lpips"]).pictures.perceptual == "none"
 
 
+def test_an_ablation_without_the_identity_loss_needs_no_network() -> None:
+    assert build(CONFIGS / "exemplar/thesis.yaml", ablation="f").pictures.identity_weight == 0
+    with pytest.raises(ValueError, match=r"--pictures\.identity_encoder"):
+        build(CONFIGS / "exemplar/thesis.yaml", ablation="e")
+
+
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that never fetched the weights of LPIPS."""

@@ -150,7 +150,7 @@ class Run:
 
         Raises:
             ValueError: `resume` is off and there are checkpoints, or the newest has options of an earlier version or is
-                of another optimizer.
+                of another optimizer or form of networks.
         """
         if not self.config.resume:
             if find_checkpoints(self.folder):
@@ -166,7 +166,9 @@ class Run:
                 f"{newest} was written by an earlier version",
                 ". Choose another output_dir; networks can be gone on with by init_from",
             )
-            self._refuse_other_optimizer(before.get("optimizer"))
+            if not getattr(self.config, "joint", False):  # which takes Adam, whatever the option says
+                self._refuse_other("optimizer", before.get("optimizer"))
+            self._refuse_other("form", before.get("form", "published"))
         state = self.checkpoints.load()
         if state is None:
             return False
@@ -176,12 +178,12 @@ class Run:
         self.say(f"resumed {self.folder} at step {self.step} ({self.samples_seen} pictures seen)")
         return True
 
-    def _refuse_other_optimizer(self, before: str | None) -> None:
-        """Refuse to go on with another optimizer than `before`: what the one remembers says nothing to the other."""
-        now = getattr(self.config, "optimizer", None)
+    def _refuse_other(self, option: str, before: str | None) -> None:
+        """Refuse to go on with another value than `before`: a checkpoint of the one says nothing to the other."""
+        now = getattr(self.config, option, None)
         if None not in (before, now) and before != now:
             raise ValueError(
-                f"the checkpoints in {self.folder} are of a run with optimizer {before}, not {now}: say --optimizer "
+                f"the checkpoints in {self.folder} are of a run with {option} {before}, not {now}: say --{option} "
                 f"{before}, or choose another output_dir; networks can be gone on with by init_from"
             )
 

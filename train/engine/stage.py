@@ -32,7 +32,7 @@ from train.engine.checkpoints import write_folder
 from train.engine.options import Average
 from train.engine.run import LoopConfig, Run
 from train.engine.validation import Validation, validate
-from train.engine.without import check_losses, settle_losses
+from train.engine.without import check_losses, leave_out_losses, refuse_identity
 
 RECORD = "training.json"
 Network = TypeVar("Network", bound=ModelMixin)
@@ -68,7 +68,9 @@ class StageConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle_losses(self)
+        leave_out_losses(self)
+        self.apply_ablation()
+        refuse_identity(self)
         self.make_source()  # refuses what cannot be read before anything is built
         if not 0 < self.damage_probability <= 1:
             raise ValueError(
@@ -81,6 +83,9 @@ class StageConfig(LoopConfig):
             raise ValueError(
                 f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
             )
+
+    def apply_ablation(self) -> None:
+        """Change the losses that an ablation changes, before one without a network is refused; here none."""
 
     def make_source(self) -> ImageSource:
         """Build the source of the training pictures. Raises ValueError for a mixture that cannot be read."""

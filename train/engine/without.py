@@ -21,14 +21,14 @@ LOSSES: dict[str, dict[str, Any]] = {
 OTHER_NAMES = {"lpips": "perceptual"}
 
 
-def settle_losses(config: Any) -> None:
-    """Switch off the losses that the option `without` names, in place, and refuse one that has no network.
+def leave_out_losses(config: Any) -> None:
+    """Switch off the losses that the option `without` names, in place.
 
     Args:
         config: options of a stage; `without` may be a list of names or one name, and is a list of names afterwards.
 
     Raises:
-        ValueError: an unknown name, a loss that the stage does not have, or an identity loss without a network.
+        ValueError: an unknown name, or a loss that the stage does not have.
     """
     given = [config.without] if isinstance(config.without, str) else list(config.without)
     config.without = [OTHER_NAMES.get(name, name) for name in given]
@@ -42,7 +42,12 @@ def settle_losses(config: Any) -> None:
         pictures = replace(pictures, **LOSSES[name])
     if config.without:
         config.pictures = pictures
-    if "identity_weight" in known and pictures.identity_weight > 0 and pictures.identity_encoder is None:
+
+
+def refuse_identity(config: Any) -> None:
+    """Refuse an identity loss that has no network. Raises ValueError."""
+    pictures = getattr(config, "pictures", None)
+    if getattr(pictures, "identity_weight", 0) > 0 and pictures.identity_encoder is None:
         raise ValueError(
             f"the identity loss (pictures.identity_weight {pictures.identity_weight:g}) needs a network that "
             "recognises faces: name its folder or Hub id, --pictures.identity_encoder, or train without that loss, "

@@ -151,7 +151,6 @@ class ExemplarConfig(GuidedLosses, StageConfig):
         super().__post_init__()
         check_choices(
             self,
-            ablation=tuple(ABLATIONS),
             exemplars=("sampled", "reversed"),
             update_order=("thesis", "published"),
         )
@@ -165,18 +164,18 @@ class ExemplarConfig(GuidedLosses, StageConfig):
             raise ValueError("exemplar_layers is empty: without a code of the exemplar there is none")
         if self.exemplars == "reversed" and self.batch_size == 1:
             raise ValueError("exemplars: reversed takes a batch's other pictures: batch_size must be above 1")
-        self._apply_ablation()
         self._check_losses()
         MaskSampler(**self.masks)  # refuses wrong options before anything is loaded
 
-    def _apply_ablation(self) -> None:
-        """Switch off what the ablation is without; it must have been on."""
+    def apply_ablation(self) -> None:
+        """Switch off what the ablation is without; it must have been on. Raises ValueError."""
+        check_choices(self, ablation=tuple(ABLATIONS))
         has = {
             ("spatial", "attribute"): self.weighs_attribute,
             ("spatial", "perceptual"): self.weighs_perceptual,
             ("attribute", "weight"): self.attribute.weight > 0,
             ("pictures", "perceptual_weight"): self.has_perceptual,
-            ("pictures", "identity_weight"): self.pictures.identifies,
+            ("pictures", "identity_weight"): self.pictures.identity_weight > 0,
         }
         for (group, option), value in ABLATIONS[self.ablation].items():
             if not has[group, option]:

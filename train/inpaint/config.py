@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from facekit.models.form import FORMS
 from train.checks import check_choices
 from train.data.augment import parse_policy
 from train.engine.options import FIDS, Average, MaskedValidation, Pictures
@@ -47,7 +48,8 @@ class InpaintAdversarial:
 
 @dataclass(kw_only=True)
 class InpaintConfig(StageConfig):
-    """Options of GRIG's training; defaults are the thesis's (section 4.3.1), the published code's are named.
+    """Options of GRIG's training; defaults are the thesis's (section 4.3.1), but for the form; those of the
+    published code are named.
 
     Attributes:
         augment: parts of DiffAugment on the ground truth, "color,translation" in the published code, "" for none.
@@ -67,8 +69,11 @@ class InpaintConfig(StageConfig):
             `adversarial.critic: projected`, which inference does not use, always normalise with the batch's.
         statistics_batches: number of batches over which those running statistics are measured: when a run that freezes
             them starts, in other runs for the averaged weights; 0 takes them as training left them (published).
-        inpainter, projected, patch: options of the three networks.
-        init_from: pipeline folder or Hub id whose generator the run starts from, instead of random weights.
+        form: "published": generator and projected discriminator as in the published weights; "thesis": spectral norm on
+            all convolutions of the one, a scalar from the other. See `ResidualInpainter` and `ProjectedDiscriminator`.
+        inpainter, projected, patch: options of the three networks; the form of the first two is `form`.
+        init_from: pipeline folder or Hub id whose generator, of this form, the run starts from, instead of random
+            weights.
         pixel_weight: of the mean absolute difference in the hole; not in the thesis (0), the starter uses it.
         diversity_weight: of a term that keeps fills of two codes apart, for an inpainter with `style_dim` above 0; the
             thesis leaves diversity to future work (section 7.2), so 0, and the form is ours, see
@@ -95,6 +100,7 @@ class InpaintConfig(StageConfig):
     init_from: str | None = None
     size: int | None = None
     channels_last: bool = True
+    form: str = "published"
     inpainter: dict[str, Any] = field(default_factory=dict)
     projected: dict[str, Any] = field(default_factory=dict)
     patch: dict[str, Any] = field(default_factory=dict)
@@ -114,12 +120,16 @@ class InpaintConfig(StageConfig):
             ablation=tuple(ABLATIONS),
             update_order=("thesis", "published"),
             backbone_init=("pretrained", "published", "random"),
+            form=FORMS,
         )
         check_choices(self.validation, best=("psnr", "ssim", "mae", "lpips", "imagenet", *FIDS))
         if self.damage != "none":
             raise ValueError(f"holes are filled in whole pictures: damage must be none, got {self.damage}")
         if not 1 <= self.reasoning_steps <= 100:
             raise ValueError(f"reasoning_steps must be between 1 and 100, got {self.reasoning_steps}")
+        for name in ("inpainter", "projected"):
+            if "form" in getattr(self, name):
+                raise ValueError(f"{name} has the form that the run has: say --form, not {name}: {{form}}")
         parse_policy(self.augment)
         if self.diversity_weight < 0 or not 0 < self.diversity_margin <= 2:
             raise ValueError(

@@ -18,6 +18,7 @@ from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
 from facekit.models.residual_inpainter import ResidualInpainter
 from facekit.pipelines.inpaint import FaceInpaintPipeline
+from train.checks import check_form
 from train.data.augment import diff_augment, parse_policy
 from train.data.images import to_tensor
 from train.data.samples import Preparation
@@ -43,14 +44,14 @@ class InpaintTrainer(Stage):
     def build(self) -> None:
         config = self.config
         variant = ABLATIONS[config.ablation]
-        options = dict(config.inpainter)
+        options = {"form": config.form} | config.inpainter
         if not variant.get("use_transformer", True):
             options["use_transformer"] = False
         generator = self._build_generator(options)
         if config.diversity_weight > 0 and not generator.config.style_dim:
             raise ValueError(
                 "diversity_weight compares fills of different codes, and this inpainter has none: give it "
-                "inpainter: {style_dim: 64}, or say diversity_weight 0"
+                "inpainter: {style_dim: 64} beside its other options, or say diversity_weight 0"
             )
         projected = self._build_projected() if variant.get("use_projected", True) else None
         patch = None
@@ -94,6 +95,7 @@ class InpaintTrainer(Stage):
     def _build_generator(self, options: dict[str, Any]) -> ResidualInpainter:
         if self.config.init_from is not None:
             pipeline = FaceInpaintPipeline.from_pretrained(self.config.init_from)
+            check_form(pipeline.residual_inpainter, self.config.form)
             return pipeline.residual_inpainter.float()
         generator = ResidualInpainter(**options)
         initialize_normal(generator)
@@ -106,7 +108,7 @@ class InpaintTrainer(Stage):
             return None
         if options.critic == "projected":
             return FeatureCritic()
-        network = ProjectedDiscriminator(**self.config.projected)
+        network = ProjectedDiscriminator(**({"form": self.config.form} | self.config.projected))
         if self.config.backbone_init != "random":
             load_backbone(network)
         if self.config.backbone_init == "published":

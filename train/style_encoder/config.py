@@ -63,8 +63,9 @@ class StyleEncoderConfig(StageConfig):
         init_from: folder or Hub id of an encoder (with `joint`, of all three networks) to start from. With `joint`
             the generator's and discriminator's pictures may be smaller than `prior: {sample_size}`: they grow. With
             `modalities` an RGB encoder gets the other channels, without effect at first.
-        size: side of the pictures that the losses see; larger pictures of the prior are averaged down to it. None:
-            the smaller of encoder's and generator's; with `joint` always the generator's.
+        size: side of the training pictures, at which they are damaged; larger pictures of the prior are averaged down
+            to it. None: the smaller of encoder's and generator's; with `joint` always the generator's.
+        compare_size: side to which both pictures are averaged before the losses (e4e compares at 256); None: `size`.
         learning_rate, betas: of the optimizer; (0.95, 0.999) are e4e's, (0.9, 0.999) Adam's own.
         optimizer: "ranger" (e4e's), "radam" (the same without look-ahead and centralised gradients) or "adam", see
             `train.engine.optimizers`; `joint` uses Adam.
@@ -91,6 +92,7 @@ class StyleEncoderConfig(StageConfig):
     teacher_weight: float = 1.0
     init_from: str | None = None
     size: int | None = None
+    compare_size: int | None = None
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.95, 0.999)
     optimizer: str = "ranger"
@@ -131,7 +133,10 @@ class StyleEncoderConfig(StageConfig):
             raise ValueError(
                 "joint training has no codes of a trained mapping network to compare with: latent.weight must be 0"
             )
-
+        if self.joint and self.compare_size is not None:
+            raise ValueError(
+                "joint training compares and judges whole pictures of the generator: leave out compare_size"
+            )
         if self.modalities and (self.joint or self.damage != "none"):
             raise ValueError(
                 "modalities are read of whole pictures on a finished prior: joint false, damage none"

@@ -58,9 +58,12 @@ class StyleEncoderTrainer(Stage):
         self.encoder = self.learn(encoder, config.learning_rate, config.betas, average, kind)
         made = self.generator.config.sample_size
         self.size = config.size or (made if config.joint else min(made, encoder.config.sample_size))
-        if judge is not None and judge.config.sample_size != self.size:
+        self.compare_size = config.compare_size or self.size
+        if not 1 <= self.compare_size <= self.size:
+            raise ValueError(f"compare_size must be from 1 to size, {self.size}; got {self.compare_size}")
+        if judge is not None and judge.config.sample_size != self.compare_size:
             raise ValueError(
-                f"the discriminator reads pictures of {judge.config.sample_size}, the run's are {self.size}"
+                f"the discriminator reads pictures of {judge.config.sample_size}, the run's are {self.compare_size}"
             )
         self.losses = PictureLosses(config.pictures, judge, self.device, self.run.say, config.judge)
         self.feature_critic = self.losses.learn_critic(self)
@@ -154,9 +157,11 @@ class StyleEncoderTrainer(Stage):
         return self.encoder.network(batch["damaged"], stage=self.stage)
 
     def paint(self, codes: Tensor, positions: Tensor, stream: int) -> Tensor:
-        """The generator's pictures of codes [B, n, D], averaged down to the training size, [B, 3, S, S]."""
+        """The generator's pictures of codes [B, n, D], averaged down to the size of the losses, [B, 3, S, S]."""
         image = self.generator(w_plus=codes, generator=self.seed_generators(positions, stream)).image.float()
-        return F.adaptive_avg_pool2d(image, self.size) if image.shape[-1] > self.size else image
+        return (
+            F.adaptive_avg_pool2d(image, self.compare_size) if image.shape[-1] > self.compare_size else image
+        )
 
     def mix_codes(self, codes: Tensor, positions: Tensor) -> Tensor:
         """Codes [B, n, D] mixed with those of the neighbour in the batch: interpolated, or its from a layer on."""
@@ -286,7 +291,10 @@ class StyleEncoderTrainer(Stage):
     # Results
 
     def sample_rows(self, batch: dict[str, Any]) -> list[Tensor]:
-        """Input, reconstruction, truth, in joint training mixtures; with modalities the input is two rows."""
+        """Input, reconstruction, truth, in joint training mixtures, all at the size of the losses.
+
+        With modalities the input is two rows.
+        """
         positions = batch["position"][:8]
         self.encoder.network.eval()
         codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
@@ -303,6 +311,7 @@ class StyleEncoderTrainer(Stage):
             first = [read[:, :3] + 2 * read[:, 3:4], read[:, -3:], truth]
             first = [F.interpolate(row, (side, side), mode="area") for row in first]
             return [*first[:2], made, first[2]]
+        rows = [F.adaptive_avg_pool2d(row, rows[1].shape[-1]) for row in rows]
         return (
             [
                 *rows,

@@ -78,6 +78,12 @@ def test_a_command_for_each_collection_and_number_of_shots(
     expected = {"--config": CONFIG, "--max_steps": "7", "--output_dir": str(tmp_path / "runs/Shell-5")}
     assert given[4] == expected | {"--data": str(tmp_path / "Shell")}  # all four pictures
 
+    wanted = [CONFIG, "validation.data=held-out/{data}"]
+    jobs = plan_training(TABLES["4.3"], [f"{methods[1]}/best"], collections, wanted, cpu=True)
+    assert jobs[0].folder == tmp_path / "runs/Dog-5"
+    held = [options_of(job)["--validation.data"] for job in jobs]
+    assert held == ["held-out/Dog"] * 4 + ["held-out/Shell"] * 4
+
     table = TABLES["4.6"]
     jobs = plan_training(table, [f"GRIG={tmp_path}/T{{T}}/best"], collections[:1], [CONFIG], cpu=False)
     assert [options_of(job)["--reasoning_steps"] for job in jobs] == ["1", "3", "5", "7", "9"]
