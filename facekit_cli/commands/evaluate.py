@@ -142,8 +142,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--captions",
         type=file_path,
         metavar="FILE",
-        help="texts of the pictures (tables with +Te): a folder of NAME.txt, a .jsonl file with file_name and caption, "
-        "or a .json file with a text for each file name (default: metadata.jsonl beside the pictures)",
+        help="texts of the pictures (tables with +Te): a folder of NAME.txt, a .jsonl or .csv file with file_name and "
+        "caption, or a .json file with a text for each file name (default: metadata.jsonl beside the pictures)",
     )
     parser.add_argument(
         "--skip-uncaptioned",
@@ -303,7 +303,8 @@ def _count_networks(args: argparse.Namespace, table: "Table") -> int:
 
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
-    from facekit_cli.evaluation.data import open_pictures, read_captions, reference_files
+    from facekit_cli.captions import read_captions
+    from facekit_cli.evaluation.data import open_pictures, reference_files
     from facekit_cli.evaluation.measures import METRICS, Networks
     from facekit_cli.evaluation.participants import choose_size, parse_participants
     from facekit_cli.evaluation.plan import make_plan

@@ -51,7 +51,7 @@ def read_fid(folder: Path) -> Curves:
     """
     file = folder / "curves.jsonl"
     if not file.is_file():
-        raise UsageError(f"{folder} holds no curves.jsonl; name the --output of a training run")
+        raise UsageError(f"{folder} holds no curves.jsonl; name the --output_dir of a training run")
     curves: Curves = {}
     for text in file.read_text().splitlines():
         try:

@@ -1,6 +1,7 @@
 """What figures that show the inside of a pipeline share: options, pictures that are made once, measures, files.
 
 OUT/figure.png                          the figure
+OUT/curves.png                          of fig-3.8, its graph
 OUT/table.md, table.csv, table.json     its numbers
 OUT/outputs/ROW/KIND/NAME.png           what it was made of; what is there is not made again
 OUT/outputs/ROW/NAME.json               which kinds and numbers belong to a picture, written behind them

@@ -9,7 +9,7 @@ from PIL import Image
 
 from facekit import FaceInpaintPipeline, FaceRestorePipeline
 from facekit_cli.errors import UsageError
-from facekit_cli.evaluation.data import read_captions
+from facekit_cli.captions import read_captions
 from facekit_cli.evaluation.participants import choose_size, parse_participant
 from facekit_cli.evaluation.tables import TABLES
 from facekit_cli.main import main
@@ -155,6 +155,9 @@ def test_captions_from_elsewhere(silent: Path, tmp_path: Path, capsys: pytest.Ca
     lines = [{"file_name": f"val/{stem}.png", "text": text} for stem, text in said.items()]
     (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     assert read_captions(tmp_path / "texts.jsonl") == said
+    rows = [f"{stem}.png,{text}" for stem, text in said.items()]
+    (tmp_path / "texts.csv").write_text("\n".join(["file_name,label", *rows]))
+    assert read_captions(tmp_path / "texts.csv") == said
     assert evaluate("6.5", "--data", silent, "--captions", texts, "--export-inputs", inputs) == 2
     assert "table 6.5 reads no texts" in capsys.readouterr().err
 
@@ -162,10 +165,12 @@ def test_captions_from_elsewhere(silent: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", "[1, 2]", "none of the three forms"),
-        ("a.jsonl", '{"caption": "x"}', "none of the three forms"),
-        ("a.json", '{"1.png": ""}', "has no text"),
+        ("a.json", "[1, 2]", "has no entries with file_name and one of caption, text"),
+        ("a.jsonl", '{"caption": "x"}', "has no entries with file_name"),
+        ("a.json", '{"1.png": ""}', "has no entries with file_name"),
+        ("a.json", "{", "cannot be read"),
         ("a.json", None, "cannot be read"),
+        ("a.md", "x", "neither a folder nor a table of captions"),
     ],
 )
 def test_captions_that_are_refused(tmp_path: Path, name: str, text: str | None, message: str) -> None:
