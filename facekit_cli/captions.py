@@ -63,6 +63,7 @@ def _read_rows(file: Path) -> list[Mapping[str, Any]]:
     text = read_text(file)
     if file.suffix == ".csv":
         return list(csv.DictReader(text.splitlines()))
+    rows: Any
     if file.suffix == ".jsonl":
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     else:

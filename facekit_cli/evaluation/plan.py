@@ -127,7 +127,9 @@ def make_plan(
         caption_of(pictures, index) for pictures in data for index in range(len(pictures))
     ):
         table = replace(table, modalities=tuple(m for m in table.modalities if "Te" not in m.split("+")))
-        notes.append("No picture has a caption: rows with words (+Te) are left out. --captions FILE names texts.")
+        notes.append(
+            "No picture has a caption: rows with words (+Te) are left out. --captions FILE names texts."
+        )
     rows = tuple(rows_of(table, participants))
     if len({pictures.name for pictures in data}) < len(data):
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")

@@ -222,6 +222,10 @@ _TABLES = (
         DAMAGED,
         data=CELEBA_TEST,
         size=RESTORED,
+        notes=(
+            "NME is a share of the distance between the eyes of the undamaged face, over the faces that are found. "
+            "Points whose mean distance to the undamaged face's is that of its eyes or more count as not found.",
+        ),
     ),
     Table(
         "3.5",

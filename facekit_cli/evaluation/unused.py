@@ -1,4 +1,4 @@
-"""Options of `facekit evaluate` that a table or figure has no use for: they are refused before any work."""
+"""Options of `facekit evaluate` that a table or figure would never read: they are refused before any work."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -7,33 +7,45 @@ from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.maps import needs_maps
 from facekit_cli.evaluation.tables import Table
 
-CURVES = ("curves",)
 TEXTS = ("captions", "clip", "skip_uncaptioned")
 MAPS = ("parser",)
+INPUTS = ("data", "count", "masks", "pairing", "poses", "pairs", *MAPS, *TEXTS)
 TABLES_ALONE = ("export_inputs", "runs", "metrics", "reference", "values", "train")
-PAIRS = ("pairing", "poses", "pairs")
-INPUTS = ("data", "size", "count", "masks", *PAIRS, *MAPS, *TEXTS)
-NETWORKS = ("features", "identity")  # of measures
+NETWORKS = ("features", "identity")  # those of measures
+CURVES = ("curves",)
 
 Unused = Iterator[tuple[Sequence[str], str]]
 
 
-def refuse_unused(args: argparse.Namespace, table: Table, figure: bool = False) -> None:
-    """Refuse what was said and would not be read, of a table, or of a `Figure` with its own module. UsageError."""
-    name = table.name if figure else f"table {table.name}"
-    _refuse(args, _of_figure(name) if figure else (), name)
-    _refuse(args, _of_table(table), name)
+def refuse_unused(args: argparse.Namespace, name: str, table: Table | None, figure: bool) -> None:
+    """Refuse an option that was given and has no use.
+
+    Args:
+        name: of the table or figure, as messages say it.
+        table: its inputs and metrics; None where it is drawn out of training curves alone.
+        figure: it is drawn by a module of its own.
+
+    Raises:
+        UsageError: names the option, and why.
+    """
+    for options, reason in _of_curves() if table is None else _of_inputs(table, figure):
+        for option in options:
+            if getattr(args, option) not in (None, False, "", []):
+                raise UsageError(f"{name} takes no --{option.replace('_', '-')}: {reason}")
 
 
-def refuse_but_curves(args: argparse.Namespace, name: str) -> None:
-    """The same of a figure that is drawn out of curves alone."""
-    wanted = (*TABLES_ALONE, *INPUTS, "method", *NETWORKS)
-    _refuse(args, ((wanted, "runs are named by --curves"),), name)
+def _of_curves() -> Unused:
+    yield ("method", *INPUTS, *NETWORKS, *TABLES_ALONE), "runs are named by --curves"
 
 
-def _of_figure(name: str) -> Unused:
-    yield TABLES_ALONE, "it is for tables"
-
-
-def _of_table(table: Table) -> Unused:
+def _of_inputs(table: Table, figure: bool) -> Unused:
     yield CURVES, "they are for fig-4.23"
+    if table.task == "complexity":
+        yield (*INPUTS, *NETWORKS, *TABLES_ALONE), "it counts networks"
+        return
+    if figure:
+        yield TABLES_ALONE, "it is for tables"
+    if not any("Te" in modalities.split("+") for modalities in table.modalities):
+        yield TEXTS, "it reads no texts"
+    if not needs_maps(table):
+        yield MAPS, "it needs no semantic maps"
