@@ -88,7 +88,7 @@ def add_sketch_filter(parser: argparse.ArgumentParser) -> None:
     """Add `--draw-sketch`."""
     parser.add_argument(
         "--draw-sketch",
-        choices=("pencil", "canny"),
+        choices=("pencil", "canny"),  # SKETCH_FILTERS; its module imports OpenCV, too slow for a help
         metavar="FILTER",
         help="pencil or canny: let this filter draw the sketch, of the photo itself (which keeps its shapes under the "
         "mask) or of the pictures that --sketch names",

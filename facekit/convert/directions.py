@@ -33,7 +33,6 @@ COMPONENTS_FILE = "ffhq_pca.pt"
 COMPONENTS = ("mean", "comp", "std")
 
 Source = Literal["ffhq", "styleclip", "clip2stylegan"]
-SOURCES: tuple[Source, ...] = ("ffhq", "styleclip", "clip2stylegan")
 STYLE_DIM = 512
 MOST_CODES = 18  # of the largest generator
 ENDINGS = (".npy", ".npz", ".pt", ".pth", ".safetensors")

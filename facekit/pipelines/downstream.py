@@ -52,6 +52,7 @@ class RestoredEmotions:
         faces: where the faces are, from left to right; empty with `aligned=True`.
         before, after: for each face the emotion's name.
         notes: remarks of the pipeline.
+        truth: the same of the undamaged photo, where it was given; else None.
     """
 
     image: Image.Image
@@ -59,6 +60,7 @@ class RestoredEmotions:
     before: list[str]
     after: list[str]
     notes: list[str]
+    truth: list[str] | None = None
 
 
 def restored_landmarks(
@@ -102,31 +104,39 @@ def restored_emotions(
     photo: ImageInput,
     pipeline: FaceRestorePipeline | None = None,
     recogniser: Recogniser | None = None,
+    truth: ImageInput | None = None,
     **options: Any,
 ) -> RestoredEmotions:
     """Name the emotion of every face that is restored, before and after (thesis section 3.4.2).
 
-    Both times the recogniser sees the same upright crop of 224 x 224 pixels, placed by the landmarks that the
+    Each time the recogniser sees the same upright crop of 224 x 224 pixels, placed by the landmarks that the
     pipeline found.
 
     Args:
         photo, pipeline, options: as in `restored_landmarks`.
         recogniser: faces uint8 `[H, W, 3]` -> names; None is emotiefflib's (extra `emotion`), the successor of the
             network in the thesis.
+        truth: the photo before it was damaged, where it is known, of the same size: emotions are named there too.
 
     Raises:
         WeightsUnavailable: emotiefflib or its weights cannot be loaded; nothing was restored then.
-        ValueError: what the pipeline refuses, or an option that would give more than one result.
+        ValueError: what the pipeline refuses, an option that would give more than one result, or a truth of another
+            size, where the faces' places would not fit.
     """
     _check_options(options)
     picture = load_image(photo)
+    original = None if truth is None else load_image(truth)
+    if original is not None and original.rgb.shape != picture.rgb.shape:
+        sizes = " and ".join("x".join(map(str, side.rgb.shape[1::-1])) for side in (original, picture))
+        raise ValueError(f"truth and photo are {sizes} pixels. Pass the undamaged photo in the photo's size.")
     recogniser = recogniser or emotion_recogniser()
     output = _restore(picture, pipeline, options)
     (restored,), (faces,) = expect_kind(output.images, Image.Image), output.faces
     sides = [as_uint8(picture.rgb), as_uint8(load_image(restored).rgb)]
     places = None if options.get("aligned") else faces
     before, after = (name_emotions(rgb, places, recogniser) for rgb in sides)
-    return RestoredEmotions(restored, faces, before, after, list(output.notes))
+    true = None if original is None else name_emotions(as_uint8(original.rgb), places, recogniser)
+    return RestoredEmotions(restored, faces, before, after, list(output.notes), true)
 
 
 def name_emotions(rgb: np.ndarray, faces: Sequence[Face] | None, recogniser: Recogniser) -> list[str]:

@@ -143,8 +143,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--captions",
         type=file_path,
         metavar="FILE",
-        help="texts of the pictures (tables with +Te): a folder of NAME.txt, a .jsonl file with file_name and caption, "
-        "or a .json file with a text for each file name (default: metadata.jsonl beside the pictures)",
+        help="texts of the pictures (tables with +Te): a folder of NAME.txt, a .jsonl or .csv file with file_name and "
+        "caption, or a .json file with a text for each file name (default: metadata.jsonl beside the pictures)",
     )
     parser.add_argument(
         "--skip-uncaptioned",
@@ -237,9 +237,9 @@ def run(args: argparse.Namespace) -> int:
         return import_module(table.module).draw(args)
     if args.values is not None:
         table = _with_values(table, args.values)
+    _check(args, table)
     if args.metrics is not None:
         table = _with_metrics(table, args.metrics)
-    _check(args, table)
     if table.task == "complexity":
         return _count_networks(args, table)
     return _evaluate(args, table)
@@ -249,8 +249,6 @@ def _with_metrics(table: "Table", metrics: list[str]) -> "Table":
     """A table with other columns. Raises UsageError for metrics that are unknown or that the table cannot have."""
     from facekit_cli.evaluation.measures import METRICS
 
-    if table.task == "complexity":
-        raise UsageError(f"table {table.name} counts networks: it takes no --metrics")
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"--metrics knows no {name!r}; known are {', '.join(METRICS)}")
@@ -269,25 +267,22 @@ def _with_values(table: "Table", values: list[int]) -> "Table":
 
 
 def _check(args: argparse.Namespace, table: "Table") -> None:
+    from facekit_cli.evaluation.unused import refuse_unused
+
+    refuse_unused(args, f"table {table.name}", table, figure=False)
     if args.output is None and args.export_inputs is None:
         raise UsageError("say where the table goes: --output DIR")
     for option, folder in (("--output", args.output), ("--export-inputs", args.export_inputs)):
         if folder is not None:
             check_writable([folder], option)
-    if args.captions is not None and not any("Te" in m.split("+") for m in table.modalities):
-        raise UsageError(f"table {table.name} reads no texts: leave --captions out")
     for name, least in (("size", 16), ("count", 1), ("runs", 1), ("pairs", 1), ("sheet", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value}; it must be {least} or more")
     if table.task == "complexity":
-        if args.data or args.output is None:
-            raise UsageError(f"table {table.name} counts networks: it takes no --data, and needs --output")
         return
     if not args.data:
         raise UsageError(f"table {table.name} needs pictures: --data FOLDER")
-    if args.curves:
-        raise UsageError(f"table {table.name} takes no --curves: they are for fig-4.23")
     if args.output is not None and not args.method and not table.starter:
         raise UsageError("no method takes part; say --method input, or a model, or a folder of outputs")
 
@@ -305,7 +300,8 @@ def _count_networks(args: argparse.Namespace, table: "Table") -> int:
 
 def _evaluate(args: argparse.Namespace, table: "Table") -> int:
     from facekit_cli.batch.command import start_process
-    from facekit_cli.evaluation.data import open_pictures, read_captions, reference_files
+    from facekit_cli.captions import read_captions
+    from facekit_cli.evaluation.data import open_pictures, reference_files
     from facekit_cli.evaluation.measures import METRICS, Networks
     from facekit_cli.evaluation.participants import choose_size, parse_participants
     from facekit_cli.evaluation.plan import make_plan

@@ -30,7 +30,7 @@ with what facekit evaluate writes, after --export-inputs in and --output out; * 
 kinds: 2afc asks for one of two, of every pair of methods; ranking for an order from best to worst of all, best for the
 best of all. The keys 1 to 9 choose, too. The summary has shares of the votes (of first ranks, in a ranking).
 --inputs takes folders of pictures (maps of class numbers are painted), folders of .txt files, and tables of captions:
-.jsonl or .csv with file_name and caption, text or label, such as the metadata.jsonl of the data, or .json.
+.jsonl or .csv with file_name and caption, text, overall_caption or label, such as metadata.jsonl, or .json.
 Files of the same name are outputs of the same input. Order and side are drawn for each participant; answers stay on
 this computer, one JSONL file a participant. --host 0.0.0.0 opens the page to the local network: it has no password.
 """

@@ -22,6 +22,7 @@ from facekit_cli.errors import UsageError
 from facekit_cli.evaluation.participants import Participant
 from facekit_cli.evaluation.records import RECORD, read_record
 from facekit_cli.evaluation.report import Report
+from facekit_cli.evaluation.tables import TABLES
 
 HEADER = ("Parameters (M)", "MACs (G)", "FLOPs (G) = 2 MACs")
 SPEED_HEADER = ("Frames per second", "Training (h)")
@@ -150,7 +151,7 @@ def _inpainters(participants: list[Participant]) -> Report:
         network = count(_builder(ResidualInpainter, participant, "residual_inpainter"), _inpaint)
         lines += _steps(participant.name, network, ("", ""), ("", ""))
     header = (*HEADER, *THESIS_HEADER)
-    return _report("4.4", "Complexity of inpainting networks", header, (-1, -1, -1, 0, 0), lines, NOTES)
+    return _report("4.4", header, (-1, -1, -1, 0, 0), lines, NOTES)
 
 
 def _exemplar_inpainters(participants: list[Participant], device: torch.device) -> Report:
@@ -178,10 +179,9 @@ def _exemplar_inpainters(participants: list[Participant], device: torch.device) 
         lines.append(Line(participant.name, generator, (alone, hours), ("",) * 4))
         label = f"{participant.name} with its style encoder"
         lines.append(Line(label, both, (together, None), ("",) * 4))
-    title = "Complexity and speed of exemplar inpainting networks"
     header = (*HEADER, *SPEED_HEADER, *THESIS_HEADER, *THESIS_SPEED_HEADER)
     better = (-1, -1, -1, 1, -1, 0, 0, 0, 0)
-    return _report("5.2", title, header, better, lines, notes)
+    return _report("5.2", header, better, lines, notes)
 
 
 def training_hours(participant: Participant) -> tuple[float | None, str]:
@@ -199,7 +199,6 @@ def training_hours(participant: Participant) -> tuple[float | None, str]:
 
 def _report(
     name: str,
-    title: str,
     header: Sequence[str],
     better: Sequence[int],
     lines: Sequence[Line],
@@ -210,7 +209,7 @@ def _report(
         for line in lines
     ]
     numbers = [[*line.numbers, *(None for _ in line.thesis)] for line in lines]
-    return Report(name, title, header, rows, numbers, better, notes)
+    return Report(name, TABLES[name].title, header, rows, numbers, better, notes)
 
 
 def _steps(name: str, one: Complexity, first: tuple[str, str], third: tuple[str, str]) -> list[Line]:

@@ -15,8 +15,6 @@ from facekit.images.photo import as_uint8, load_image
 from facekit_cli.errors import UsageError
 from facekit_cli.photos import list_pictures
 
-CAPTION_KEYS = ("caption", "text", "overall_caption")
-
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
@@ -118,44 +116,6 @@ def open_pictures(
         said,
         _semantic_maps(root, folder.name),
     )
-
-
-def read_captions(path: Path) -> dict[str, str]:
-    """Texts by the stems of pictures' names, from any of
-
-        a folder of NAME.txt, as `--export-inputs` writes them
-        a .jsonl file, a line {"file_name": "a.png", "caption": "..."} a picture (or "text", "overall_caption")
-        a .json file {"a.png": "..."}, or with such an object in place of the text, as CelebA-Dialog has them
-
-    Raises:
-        UsageError: none of these, or no text in it.
-    """
-    texts: dict[str, str] = {}
-    try:
-        if path.is_dir():
-            texts = {file.stem: file.read_text() for file in sorted(path.glob("*.txt"))}
-        elif path.suffix == ".jsonl":
-            lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-            texts = {Path(line["file_name"]).stem: _text_of(line) for line in lines}
-        else:
-            texts = {Path(name).stem: _text_of(said) for name, said in json.loads(path.read_text()).items()}
-    except OSError as error:
-        raise UsageError(f"--captions {path} cannot be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"--captions {path} is none of the three forms: a folder of NAME.txt, a .jsonl file with file_name and "
-            "caption on each line, or a .json file with a text for each file name"
-        ) from error
-    texts = {stem: " ".join(text.split()) for stem, text in texts.items() if text.strip()}
-    if not texts:
-        raise UsageError(f"--captions {path} has no text")
-    return texts
-
-
-def _text_of(said: Any) -> str:
-    if isinstance(said, str):
-        return said
-    return next((said[key] for key in CAPTION_KEYS if isinstance(said.get(key), str)), "")
 
 
 def reference_files(argument: str | None, data: Sequence[Pictures]) -> dict[str, list[Path]]:

@@ -4,7 +4,10 @@
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+
+from facekit_cli.evaluation.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class DataSet:
         shows: what is on its pictures.
         train, test: how many pictures the thesis trains on and measures with; 0: none.
         split: how the thesis divides it.
-        used_in: where the thesis measures with it.
+        also: what the thesis takes it for beyond the tables of `TABLES`, whose `data` has its name; "": nothing.
         source: where its publishers offer it, or who they are.
         terms: under which terms, in short; those of the source are what counts.
         layout: how to lay out the folder for `--data`.
@@ -27,10 +30,32 @@ class DataSet:
     train: int
     test: int
     split: str
-    used_in: str
+    also: str
     source: str
     terms: str
     layout: str
+
+    @property
+    def used_in(self) -> str:
+        """Where the thesis measures with it."""
+        names = [table.name for table in TABLES.values() if self.name in table.data]
+        figures = [name.removeprefix("fig-") for name in names if name.startswith("fig-")]
+        tables = [name for name in names if not name.startswith("fig-")]
+        parts = [f"Fig. {_list_numbers(figures)}"] if figures else []
+        parts += [f"{'Table' if len(tables) == 1 else 'Tables'} {_list_numbers(tables)}"] if tables else []
+        return "; ".join([*parts, *([self.also] if self.also else [])])
+
+
+def _list_numbers(numbers: Sequence[str]) -> str:
+    """Such as "4.4, 4.5, 4.11 to 4.14": three or more in a row are named by the first and the last."""
+    rows: list[list[str]] = []
+    for number in numbers:
+        chapter, place = number.split(".")
+        if rows and rows[-1][-1] == f"{chapter}.{int(place) - 1}":
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return ", ".join(f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(row) for row in rows)
 
 
 RANDOM = "random; the thesis publishes no lists"
@@ -45,7 +70,7 @@ ANIMAL_FACES = (
 NOT_SAID = "none is given with the pictures: ask the publishers"
 CELEBA = "non-commercial research only, by the agreement of CelebA (https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
 GFPGAN = "https://xinntao.github.io/projects/gfpgan (Wang et al., CVPR 2021)"
-INPAINT = "Fig. 4.4 to 4.7"
+INPAINT = "pictures in Fig. 4.6, 4.7"
 
 DATASETS = (
     DataSet(
@@ -94,7 +119,7 @@ DATASETS = (
         28_000,
         2_000,
         RANDOM,
-        "Fig. 4.8, chapters 5 and 6",
+        "",
         "https://github.com/switchablenorms/CelebAMask-HQ (pictures, label maps, pose angles); without maps: "
         "https://github.com/tkarras/progressive_growing_of_gans",
         CELEBA,
@@ -107,7 +132,7 @@ DATASETS = (
         60_000,
         10_000,
         f"{RANDOM}; restoration trains on all 70,000",
-        "Fig. 4.8, chapters 5 and 6; the reference of FID in Table 3.1 and 3.2",
+        "the reference of FID in Table 3.1 and 3.2",
         "https://github.com/NVlabs/ffhq-dataset",
         "CC BY-NC-SA 4.0; each picture besides has the licence that its metadata names",
         "train and val; or all as FFHQ for --reference",
@@ -118,7 +143,7 @@ DATASETS = (
         14_900,
         100,
         OWN,
-        "Fig. 4.8, Table 4.2",
+        "the user study, Table 4.2",
         "on request from the authors of Context Encoders (https://github.com/pathak22/context-encoder); collected by "
         "Doersch et al., SIGGRAPH 2012",
         "as the authors say when they give it",
@@ -130,7 +155,7 @@ DATASETS = (
         1_800_000,
         36_500,
         f"{OWN} (Places365-Standard)",
-        "Fig. 4.8",
+        "",
         "http://places2.csail.mit.edu/download.html (Zhou et al., TPAMI 2018)",
         "research and education, non-commercial; the pictures belong to their authors",
         "the 256x256 training pictures as train, the validation pictures as val",
@@ -141,7 +166,7 @@ DATASETS = (
         0,
         3_000,
         TEST_ONLY,
-        "Tables 3.1, 3.4, 3.5",
+        "Fig. 3.8",
         f"{GFPGAN}; or damage CelebA-HQ pictures here, which Table 3.1 does by itself",
         CELEBA,
         "the undamaged pictures as NAME/val: the command damages them",
@@ -152,7 +177,7 @@ DATASETS = (
         0,
         1_711,
         TEST_ONLY,
-        "Tables 3.2, 3.3",
+        "",
         f"{GFPGAN}; LFW itself: http://vis-www.cs.umass.edu/lfw",
         "research; the pictures are from news photographs",
         SEVERAL,
@@ -163,7 +188,7 @@ DATASETS = (
         0,
         180,
         TEST_ONLY,
-        "Tables 3.2, 3.3",
+        "",
         GFPGAN,
         "academic use, as the page says",
         SEVERAL,
@@ -174,7 +199,7 @@ DATASETS = (
         0,
         407,
         TEST_ONLY,
-        "Tables 3.2, 3.3",
+        "",
         GFPGAN,
         "academic use, as the page says",
         SEVERAL,
@@ -196,7 +221,7 @@ DATASETS = (
 def list_datasets(form: str = "text") -> str:
     """The list for the terminal, "text" or "json"."""
     if form == "json":
-        return json.dumps([asdict(data) for data in DATASETS], indent=2)
+        return json.dumps([_as_json(data) for data in DATASETS], indent=2)
     lines = []
     for data in DATASETS:
         counts = f"{data.train:,} to train, {data.test:,} to test" if data.train else f"{data.test:,} to test"
@@ -208,6 +233,12 @@ def list_datasets(form: str = "text") -> str:
             f"    layout  {data.layout}",
         ]
     return "\n".join(lines)
+
+
+def _as_json(data: DataSet) -> dict[str, str | int]:
+    said = asdict(data) | {"used_in": data.used_in}
+    del said["also"]
+    return said
 
 
 def datasets_table() -> str:

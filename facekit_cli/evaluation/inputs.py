@@ -22,6 +22,7 @@ from facekit.damage.degrade import degrade
 from facekit.damage.gconv import gconv_mask
 from facekit.damage.holes import centre_mask, large_mask, ratio_mask
 from facekit.images.files import write_atomically
+from facekit_cli.captions import caption_in
 from facekit_cli.evaluation.data import Pictures
 from facekit_cli.evaluation.pairs import Partners
 from facekit_cli.evaluation.tables import Condition, Table
@@ -34,7 +35,6 @@ FACE = tuple(
 )
 HAIR = CLASS_NAMES.index("hair")
 LEAST_SHARE = 0.01  # a smaller region is no hole worth filling
-CAPTIONS = ("caption", "text", "label")  # where a picture's text stands, in this order
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,11 +198,7 @@ def _shown(labels: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
 
 def caption_of(pictures: Pictures, index: int) -> str | None:
     """What is said of a picture; None where nothing is."""
-    said = pictures.said(index)
-    for key in CAPTIONS:
-        if isinstance(said.get(key), str) and said[key].strip():
-            return said[key]
-    return None
+    return caption_in(pictures.said(index))
 
 
 def _prompt(pictures: Pictures, index: int) -> str:

@@ -1,7 +1,7 @@
 """What a run does: which pictures of which collection, under which condition, by which rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,14 @@ def make_plan(
         UsageError: methods that do not fit, outputs, semantic maps or captions that are missing, pictures that do not
             pair.
     """
+    notes: list[str] = _note_options(participants)
+    if table.wordless and not any(
+        caption_of(pictures, index) for pictures in data for index in range(len(pictures))
+    ):
+        table = replace(table, modalities=tuple(m for m in table.modalities if "Te" not in m.split("+")))
+        notes.append(
+            "No picture has a caption: rows with words (+Te) are left out. --captions FILE names texts."
+        )
     rows = tuple(rows_of(table, participants))
     if len({pictures.name for pictures in data}) < len(data):
         raise UsageError("two --data folders have the same name; say --data NAME=FOLDER")
@@ -129,7 +137,6 @@ def make_plan(
     pairing, alike = _settle_pairing(table, pairing, poses, pairs)
     templates = find_templates(masks, table.conditions)
     sets: list[InputSet] = []
-    notes: list[str] = _note_options(participants)
     missing: list[MissingMaps] = []
     parser = starter("face-parser") if parser is None else parser
     for pictures in data:

@@ -92,6 +92,7 @@ class Table:
         runs: sets of inputs (seeds) whose results are averaged.
         options: call arguments that give a row of its own in addition, as (label, name, value).
         starter: the model that takes part where no method is named; "": one must be named.
+        wordless: where no picture has a caption its configurations that read texts are left out, instead of refused.
         sheet: module whose `lay(plan, pages, problems, lines)` gives the lines of the picture, the figure then;
             "": pictures of all rows side by side.
         notes: what a reader must know; the thesis's own data sets, decisions where the thesis says nothing.
@@ -112,6 +113,7 @@ class Table:
     runs: int = 1
     options: tuple[tuple[str, str, object], ...] = ()
     starter: str = ""
+    wordless: bool = False
     sheet: str = ""
     notes: tuple[str, ...] = ()
 
@@ -220,6 +222,10 @@ _TABLES = (
         DAMAGED,
         data=CELEBA_TEST,
         size=RESTORED,
+        notes=(
+            "NME is a share of the distance between the eyes of the undamaged face, over the faces that are found. "
+            "Points whose mean distance to the undamaged face's is that of its eyes or more count as not found.",
+        ),
     ),
     Table(
         "3.5",
@@ -310,7 +316,7 @@ _TABLES = (
         pairing="reversed",
         notes=(TEMPLATES,),
     ),
-    Table("5.2", "Complexity of exemplar inpainting networks", "complexity", ()),
+    Table("5.2", "Complexity and speed of exemplar inpainting networks", "complexity", ()),
     Table(
         "5.3",
         "Ablation of the spatially variant gradient layer",
@@ -425,6 +431,7 @@ _TABLES = (
         pairing="pose",
         modalities=tuple("+".join((*subset, "Ma")) for subset in subsets(FIVE)),
         starter="face-edit",
+        wordless=True,
         sheet="facekit_cli.evaluation.figures.fig_6_12",
         notes=(
             "The thesis shows pictures alone; the numbers are distances to the undamaged ones. Sketch, map, colours "

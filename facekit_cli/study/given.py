@@ -1,21 +1,18 @@
 """What is shown above the methods' pictures: pictures, label maps and words that they were given, or the truth."""
 
-import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from facekit_cli.captions import read_captions, read_text
 from facekit_cli.errors import UsageError
 from facekit_cli.photos import list_pictures
 
 Found = TypeVar("Found")
-
-TABLES = (".jsonl", ".json", ".csv")
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,8 @@ def open_given(text: str, pictures: Iterable[str]) -> Given:
     """What `CAPTION=PLACE`, or the place alone, gives of these pictures.
 
     Args:
-        text: the place is a folder of pictures or of .txt files with the pictures' names, or a table of captions:
-            .jsonl or .csv with `file_name` and `caption`, `text` or `label`, as `facekit evaluate` reads them beside
-            the data, or .json with a list of such entries or with a text for each name. Without CAPTION the place's
-            name.
+        text: the place is a folder of pictures or of .txt files with the pictures' names, or a table of captions, see
+            `facekit_cli.captions.read_captions`. Without CAPTION the place's name.
         pictures: their names, SET/NAME where there are sets. What has no set is shown in all of them.
 
     Raises:
@@ -112,50 +107,6 @@ def _pick(found: Mapping[str, Found], pictures: Iterable[str]) -> dict[str, Foun
                 chosen[picture] = found[name]
                 break
     return chosen
-
-
-def read_captions(file: Path) -> dict[str, str]:
-    """Texts by the pictures' names without ending, of a table as `open_given` takes it. UsageError for another file."""
-    from facekit_cli.evaluation.inputs import CAPTIONS
-
-    if file.suffix not in TABLES:
-        raise UsageError(f"{file} is neither a folder nor a table of captions ({', '.join(TABLES)})")
-    try:
-        rows = _read_rows(file)
-    except (ValueError, csv.Error) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from error
-    found = {}
-    for row in rows:
-        said = next(
-            (row[key] for key in CAPTIONS if isinstance(row.get(key), str) and row[key].strip()), None
-        )
-        if isinstance(row.get("file_name"), str) and said is not None:
-            found[Path(row["file_name"]).stem] = said
-    if not found:
-        raise UsageError(f"{file} has no entries with file_name and one of {', '.join(CAPTIONS)}")
-    return found
-
-
-def _read_rows(file: Path) -> list[Mapping[str, Any]]:
-    text = read_text(file)
-    if file.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines()))
-    if file.suffix == ".jsonl":
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    else:
-        content = json.loads(text)
-        if isinstance(content, dict):
-            content = [{"file_name": name, "caption": said} for name, said in content.items()]
-        rows = content if isinstance(content, list) else []
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def read_text(file: Path) -> str:
-    """A text file. UsageError for one that is no UTF-8."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no text in UTF-8") from error
 
 
 def _hold_labels(files: Iterable[Path]) -> bool:

@@ -1,5 +1,6 @@
 """Pencil sketches: the reference pictures bit for bit, a plain loop, and what strokes look like."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from skimage.data import astronaut
 from skimage.morphology import skeletonize
 
 from facekit.conditions.sketch import (
+    SKETCH_FILTERS,
     canny_edges,
     centre_lines,
     even_strokes,
@@ -30,6 +32,7 @@ from facekit.conditions.sketch import (
 from facekit.faces import detect_faces
 from facekit.faces.squares import FaceSquare, cut_squares
 from facekit.images.photo import load_images
+from facekit_cli.options import add_sketch_filter
 from tests.conftest import find_shared
 from tests.helpers.parity_data import PARITY
 
@@ -307,3 +310,11 @@ def test_every_photo_has_its_sketch_or_all_have_one() -> None:
         read_sketches([one] * 3, photos, None)
     with pytest.raises(ValueError, match="sketch 1 is 64x128 and the photo 128x128"):
         read_sketches([one, one[:, ::2]], photos, None)
+
+
+def test_commands_know_the_same_filters() -> None:
+    """They repeat them, for no help should wait for OpenCV."""
+    parser = argparse.ArgumentParser()
+    add_sketch_filter(parser)
+    (option,) = (action for action in parser._actions if action.dest == "draw_sketch")
+    assert tuple(option.choices or ()) == SKETCH_FILTERS

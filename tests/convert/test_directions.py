@@ -1,6 +1,8 @@
 """Published FFHQ directions: goldens of the edits, and `facekit convert directions`."""
 
+import argparse
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from facekit import StyleDirections
 from facekit.conditions.attributes import FFHQ_EDITS, ComponentEdit
-from facekit.convert.directions import load_components, load_directions, read_named
+from facekit.convert.directions import Source, load_components, load_directions, read_named
+from facekit_cli.commands.convert import add_options
 from facekit_cli.main import main
 
 DATA = Path(__file__).parents[1] / "data" / "parity" / "facemug"
@@ -181,3 +184,12 @@ def test_directions_of_stylespace_and_other_tensors_are_refused(tmp_path, capsys
         torch.save(torch.zeros(512), tmp_path / "empty" / name)
     with pytest.raises(ValueError, match=r"two directions .* are called a"):
         read_named(tmp_path / "empty")
+
+
+def test_the_command_knows_the_same_sources():
+    """It repeats them, for no help should wait for PyTorch."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    (methods,) = (action for action in parser._actions if action.dest == "method")
+    (option,) = (a for a in methods.choices["directions"]._actions if a.dest == "source")
+    assert option.choices == get_args(Source)

@@ -11,7 +11,7 @@ import facekit
 from facekit import restored_emotions, restored_landmarks
 from facekit.faces import Face
 from facekit.metrics.errors import WeightsUnavailable
-from facekit.pipelines.downstream import POINT, draw_points
+from facekit.pipelines.downstream import POINT, draw_points, name_emotions
 from tests.tiny.pipelines import tiny_restore_pipeline
 
 
@@ -94,6 +94,22 @@ def test_emotions_see_the_same_place_of_both_pictures(photo, pipeline) -> None:
     assert not np.array_equal(before, after)
     whole = restored_emotions(photo, pipeline, recogniser, aligned=True)
     assert whole.faces == [] and len(whole.before) == len(whole.after) == 1
+
+
+def test_emotions_of_the_undamaged_photo(photo, pipeline) -> None:
+    """At the places of the damaged one's faces."""
+
+    def recogniser(faces: list[np.ndarray]) -> list[str]:
+        return [f"{face.std():.1f}" for face in faces]
+
+    damaged = photo.filter(ImageFilter.GaussianBlur(2))
+    said = restored_emotions(damaged, pipeline, recogniser, truth=photo)
+    assert said.truth == name_emotions(np.asarray(photo), said.faces, recogniser) != said.before
+    assert restored_emotions(damaged, pipeline, recogniser).truth is None
+    whole = restored_emotions(damaged, pipeline, recogniser, truth=photo, aligned=True)
+    assert len(whole.truth) == 1
+    with pytest.raises(ValueError, match="truth and photo are 20x30 and"):
+        restored_emotions(damaged, pipeline, recogniser, truth=Image.new("RGB", (20, 30)))
 
 
 def test_settings_that_make_several_results_are_refused(photo, pipeline) -> None:

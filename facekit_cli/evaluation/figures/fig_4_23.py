@@ -24,9 +24,7 @@ def draw(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{NAME} is drawn out of training runs: --curves NAME=RUN NAME=RUN, folders with curves.jsonl"
         )
-    if args.data or args.method or args.masks:
-        raise UsageError(f"{NAME} takes no --data, --method or --masks: runs are named by --curves")
-    check_options(args, NAME)
+    check_options(args, NAME, None)
     runs = dict(_open(text) for text in args.curves)
     if len(runs) < len(args.curves):
         raise UsageError("two runs of --curves have the same name; say --curves NAME=RUN")
@@ -51,7 +49,7 @@ def read_fid(folder: Path) -> Curves:
     """
     file = folder / "curves.jsonl"
     if not file.is_file():
-        raise UsageError(f"{folder} holds no curves.jsonl; name the --output of a training run")
+        raise UsageError(f"{folder} holds no curves.jsonl; name the --output_dir of a training run")
     curves: Curves = {}
     for text in file.read_text().splitlines():
         try:

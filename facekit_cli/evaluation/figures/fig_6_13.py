@@ -32,7 +32,7 @@ TABLE = Table(
     pairing="reversed",
     modalities=("Ex+Ma",),
     notes=(
-        "The hole is the fixed one of section 6.3.5; exemplars are other pictures by chance.",
+        "The hole is the fixed one of section 6.3.5.",
         f"{POSE}: of the face to the undamaged one's, in yaw, pitch and roll as they are read off the five points of "
         "the bundled detector; mean over the pictures in which it finds both.",
     ),

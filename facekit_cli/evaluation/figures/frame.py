@@ -1,6 +1,7 @@
 """What figures that show the inside of a pipeline share: options, pictures that are made once, measures, files.
 
 OUT/figure.png                          the figure
+OUT/curves.png                          of fig-3.8, its graph
 OUT/table.md, table.csv, table.json     its numbers
 OUT/outputs/ROW/KIND/NAME.png           what it was made of; what is there is not made again
 OUT/outputs/ROW/NAME.json               which kinds and numbers belong to a picture, written behind them
@@ -32,6 +33,7 @@ from facekit_cli.evaluation.plan import InputSet, Plan, make_plan
 from facekit_cli.evaluation.report import Report, publish, save_contact_sheet
 from facekit_cli.evaluation.runner import check_records, record_of
 from facekit_cli.evaluation.tables import ADDITIONAL_NOTE, Table
+from facekit_cli.evaluation.unused import refuse_unused
 from facekit_cli.loop import FATAL
 from facekit_cli.models import load_pipeline, pick_device
 from facekit_cli.photos import check_writable
@@ -39,9 +41,6 @@ from facekit_cli.results import save_picture, write_json
 
 if TYPE_CHECKING:
     import torch
-
-# Options of tables that figures do without.
-TABLES_ALONE = ("export_inputs", "runs", "metrics", "reference", "values", "train", "captions", "parser")
 
 
 @dataclass(frozen=True)
@@ -295,9 +294,7 @@ def open_frame(args: argparse.Namespace, source: Source) -> Frame:
         UsageError: options that do not fit, a model of another kind, outputs of other settings in the folder.
     """
     table = source.table
-    check_options(args, table.name)
-    if args.curves:
-        raise UsageError(f"{table.name} takes no --curves: they are for fig-4.23")
+    check_options(args, table.name, table)
     if args.masks is not None and not any(condition.hole == "band" for condition in table.conditions):
         raise UsageError(f"{table.name} takes no --masks: its holes are settled, or it has none")
     if len(args.data) != 1:
@@ -330,14 +327,12 @@ def open_frame(args: argparse.Namespace, source: Source) -> Frame:
     return Frame(source, args, plan, device, networks)
 
 
-def check_options(args: argparse.Namespace, name: str) -> None:
-    """Refuse what no figure can be made with. Raises UsageError."""
+def check_options(args: argparse.Namespace, name: str, table: Table | None) -> None:
+    """Refuse what no figure can be made with, and what this one (see `refuse_unused`) never reads. UsageError."""
     if args.output is None:
         raise UsageError("say where the figure goes: --output DIR")
     check_writable([args.output], "--output")
-    for option in TABLES_ALONE:
-        if getattr(args, option) is not None:
-            raise UsageError(f"{name} takes no --{option.replace('_', '-')}")
+    refuse_unused(args, name, table, figure=True)
     for option, least in (("size", 16), ("count", 1), ("sheet", 0)):
         value = getattr(args, option)
         if value is not None and value < least:

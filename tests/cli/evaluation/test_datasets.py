@@ -43,6 +43,13 @@ def test_sizes_are_those_of_the_thesis() -> None:
     assert {name for table in TABLES.values() for name in table.data} <= set(SIZES)
 
 
+def test_the_tables_say_where_it_is_used() -> None:
+    used = {data.name: data.used_in for data in DATASETS}
+    assert used["Dog"] == "Fig. 4.4, 4.5, 4.15 to 4.18; Tables 4.3, 4.5, 4.6; pictures in Fig. 4.6, 4.7"
+    assert used["LFW-Test"] == "Tables 3.2, 3.3"
+    assert all(used.values())
+
+
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--datasets", "json"]) == 0
     assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == [

@@ -1,6 +1,7 @@
 """What a run measures: at which size, whether the network's own picture, and with which texts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from PIL import Image
 
 from facekit import FaceInpaintPipeline, FaceRestorePipeline
+from facekit_cli.captions import read_captions
 from facekit_cli.errors import UsageError
-from facekit_cli.evaluation.data import read_captions
+from facekit_cli.evaluation.data import open_pictures
 from facekit_cli.evaluation.participants import choose_size, parse_participant
+from facekit_cli.evaluation.plan import make_plan
 from facekit_cli.evaluation.tables import TABLES
 from facekit_cli.main import main
 from tests.helpers.evaluation import SIZE, evaluate, read_report
@@ -142,6 +145,24 @@ def test_pictures_without_caption_are_left_out_when_said(
     assert evaluate("6.1", *arguments, "--skip-uncaptioned", "--output", tmp_path / "none") == 2
 
 
+def test_subsets_of_pictures_without_any_text(silent: Path, models: dict[str, str], tmp_path: Path) -> None:
+    """Fig. 6.12 leaves out what reads texts and says so; where some pictures have one, the others are refused."""
+    participants = [parse_participant(f"ours={models['edit']}")]
+    poses = tmp_path / "poses.csv"
+    poses.write_text(
+        "file_name,yaw,pitch,roll\n" + "".join(f"{number}.png,{number},0,0\n" for number in range(4))
+    )
+    arguments = {"home": tmp_path / "out", "poses": poses}
+    some = open_pictures(str(silent), "val", SIZE)
+    with pytest.raises(UsageError, match=r"1\.png, 3\.png"):
+        make_plan(TABLES["fig-6.12"], [some], participants, **arguments)
+    plan = make_plan(TABLES["fig-6.12"], [replace(some, metadata={})], participants, **arguments)
+    assert len(plan.rows) == 16 and not any("Te" in row.modalities for row in plan.rows)
+    assert any(note.startswith("No picture has a caption") for note in plan.notes)
+    with pytest.raises(UsageError, match="reads texts"):
+        make_plan(TABLES["6.1"], [replace(some, metadata={})], participants, home=tmp_path / "out")
+
+
 def test_captions_from_elsewhere(silent: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     texts, inputs = tmp_path / "texts.json", tmp_path / "inputs"
     # As CelebA-Dialog has them.
@@ -155,17 +176,22 @@ def test_captions_from_elsewhere(silent: Path, tmp_path: Path, capsys: pytest.Ca
     lines = [{"file_name": f"val/{stem}.png", "text": text} for stem, text in said.items()]
     (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     assert read_captions(tmp_path / "texts.jsonl") == said
+    rows = [f"{stem}.png,{text}" for stem, text in said.items()]
+    (tmp_path / "texts.csv").write_text("\n".join(["file_name,label", *rows]))
+    assert read_captions(tmp_path / "texts.csv") == said
     assert evaluate("6.5", "--data", silent, "--captions", texts, "--export-inputs", inputs) == 2
-    assert "table 6.5 reads no texts" in capsys.readouterr().err
+    assert "table 6.5 takes no --captions: it reads no texts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", "[1, 2]", "none of the three forms"),
-        ("a.jsonl", '{"caption": "x"}', "none of the three forms"),
-        ("a.json", '{"1.png": ""}', "has no text"),
+        ("a.json", "[1, 2]", "has no entries with file_name and one of caption, text"),
+        ("a.jsonl", '{"caption": "x"}', "has no entries with file_name"),
+        ("a.json", '{"1.png": ""}', "has no entries with file_name"),
+        ("a.json", "{", "cannot be read"),
         ("a.json", None, "cannot be read"),
+        ("a.md", "x", "neither a folder nor a table of captions"),
     ],
 )
 def test_captions_that_are_refused(tmp_path: Path, name: str, text: str | None, message: str) -> None:
