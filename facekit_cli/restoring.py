@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from facekit.faces import Face
     from facekit.images.origin import Provenance
     from facekit.images.photo import ImageInput, Photo
-    from facekit.models.identity_encoder import IdentityEncoder
+    from facekit.models.identity_encoder import FaceIdentity
     from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
 
 T = TypeVar("T")
@@ -140,21 +140,13 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     return pipeline
 
 
-def _load_identity(args: argparse.Namespace) -> "IdentityEncoder":
-    """From a folder or Hub repository of its own, or from a pipeline's (on the Hub: `owner/name/component`)."""
+def _load_identity(args: argparse.Namespace) -> "FaceIdentity":
     import torch
 
-    from facekit.public import IdentityEncoder
+    from facekit.models.identity_networks import load_face_identity
 
-    source, place = args.identity, {}
-    if Path(source).is_dir():
-        if (Path(source) / "identity_encoder").is_dir():
-            place = {"subfolder": "identity_encoder"}
-    elif source.count("/") > 1:
-        owner, name, folder = source.split("/", 2)
-        source, place = f"{owner}/{name}", {"subfolder": folder}
     try:
-        return IdentityEncoder.from_pretrained(source, dtype=getattr(torch, args.dtype), **place)
+        return load_face_identity(args.identity, getattr(torch, args.dtype))
     except (OSError, ValueError) as error:
         raise UsageError(f"the identity encoder {args.identity} cannot be loaded: ", error) from error
 

@@ -26,6 +26,9 @@ In the commands `faces` is a folder of pictures ([datasets.md](datasets.md) has 
 `face-restore` the bundled starter, `identity` a face recognition network, for example that of a converted model,
 `runs/...` what a training wrote, and every output a folder of your choice.
 
+Networks of other authors, comparison methods included (GRIG's "Projected" baseline and CMOD too), are not part of
+facekit; their outputs take part as folders (`facekit evaluate --method NAME=FOLDER`).
+
 This page is made of `thesis.yaml` beside it: `pytest tests/test_thesis.py --record` after a change there.
 """
 

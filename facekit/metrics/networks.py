@@ -143,15 +143,14 @@ def _scale(pictures: np.ndarray, device: str, side: int) -> torch.Tensor:
 
 
 def identity_embeddings(folder: str | Path, device: str = "cpu") -> Features:
-    """Unit embeddings of an `IdentityEncoder` that the user names: its folder or Hub id, or a pipeline's folder.
+    """Unit embeddings of a face identity network that the user names, see `load_face_identity`.
 
     Raises:
         OSError, ValueError: there is none.
     """
-    from facekit.models.identity_encoder import IdentityEncoder
+    from facekit.models.identity_networks import load_face_identity
 
-    own = Path(folder) / "identity_encoder"
-    encoder = IdentityEncoder.from_pretrained(str(own if own.is_dir() else folder)).to(device).eval()
+    encoder = load_face_identity(folder).to(device).eval()
 
     @torch.inference_mode()
     def features(pictures: np.ndarray) -> np.ndarray:

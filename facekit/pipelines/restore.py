@@ -21,6 +21,7 @@ from facekit.images.tensors import (
     deliver_squares,
     to_pictures,
 )
+from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.fast.fold import to_channels_last
 from facekit.models.identity_encoder import IdentityEncoder
@@ -115,7 +116,7 @@ class FaceRestorePipeline(FacekitPipeline):
     scheduler: CodeDiffusionScheduler | None
     prior: StyleGAN2Generator
     restorer: RestoreAutoEncoder
-    identity_encoder: IdentityEncoder | None
+    identity_encoder: IdentityEncoder | ArcFaceEncoder | None
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class FaceRestorePipeline(FacekitPipeline):
         scheduler: CodeDiffusionScheduler | None,
         prior: StyleGAN2Generator,
         restorer: RestoreAutoEncoder,
-        identity_encoder: IdentityEncoder | None = None,
+        identity_encoder: IdentityEncoder | ArcFaceEncoder | None = None,
         fidelity: float = 0.0,
     ) -> None:
         super().__init__()

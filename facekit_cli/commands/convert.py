@@ -22,13 +22,15 @@ examples:
   facekit convert style-encoder best_model.pt --codes 14 --output facemug-encoder
   facekit convert stylegan2 stylegan2-ffhq-config-f.pt --output ffhq-prior
   facekit convert bisenet 79999_iter.pth --output face-parser
+  facekit convert arcface model_ir_se50.pth --output identity
   facekit convert directions folder-with-age.pt-and-others --output ffhq-directions
   facekit convert directions mapper-changes/angry.npy --source styleclip --output styleclip-directions
   facekit convert directions folder-of-tensors --source clip2stylegan --output clip-directions
 
-style-encoder, stylegan2, bisenet and directions write one network. Training takes their folders as style_encoder,
-prior, guidance.face_parser and directions, and FaceEditPipeline takes the networks, loaded with from_pretrained of
-facekit.StyleEncoder, StyleGAN2Generator, BiSeNet and StyleDirections.
+style-encoder, stylegan2, bisenet, arcface and directions write one network. Training takes their folders as
+style_encoder, prior, guidance.face_parser, pictures.identity_encoder and directions. FaceEditPipeline takes the
+networks but arcface's, loaded with from_pretrained of facekit.StyleEncoder, StyleGAN2Generator, BiSeNet and
+StyleDirections; arcface's folder is for --identity of facekit restore and facekit evaluate.
 Checkpoint files are opened without running code that they may hold.
 """
 GRIG_PARTS = ("pipeline", "projected-discriminator", "patch-discriminator")
@@ -91,6 +93,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     bisenet = methods.add_parser("bisenet", help="the usual BiSeNet face parser of 19 classes")
     bisenet.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="79999_iter.pth")
+    arcface = methods.add_parser("arcface", help="the IR-SE50 face identity network, with which e4e trains")
+    arcface.add_argument("checkpoint", type=file_path, metavar="CHECKPOINT", help="model_ir_se50.pth")
     directions = methods.add_parser("directions", help="attribute directions of the StyleGAN2 for FFHQ")
     directions.add_argument(
         "place",
@@ -114,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=18,
         help="style codes of the generator (18: 1024 pixels)",
     )
-    for method in (grig, vspbfr, exegan, style_encoder, stylegan2, bisenet, directions):
+    for method in (grig, vspbfr, exegan, style_encoder, stylegan2, bisenet, arcface, directions):
         method.add_argument(
             "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder to write"
         )
@@ -220,6 +224,14 @@ def _convert_bisenet(args: argparse.Namespace) -> None:
     bisenet.convert(args.checkpoint, args.output, getattr(torch, args.dtype), args.overwrite)
 
 
+def _convert_arcface(args: argparse.Namespace) -> None:
+    import torch
+
+    from facekit.convert import arcface
+
+    arcface.convert(args.checkpoint, args.output, getattr(torch, args.dtype), args.overwrite)
+
+
 _CONVERT = {
     "grig": _convert_grig,
     "vspbfr": _convert_vspbfr,
@@ -227,5 +239,6 @@ _CONVERT = {
     "style-encoder": _convert_style_encoder,
     "stylegan2": _convert_stylegan2,
     "bisenet": _convert_bisenet,
+    "arcface": _convert_arcface,
     "directions": _convert_directions,
 }

@@ -89,7 +89,7 @@ class Networks:
 
     Attributes:
         features: "style=FOLDER" (a substitute, named in titles) or "inception=FILE"; empty: Inception.
-        identity: folder or Hub id of an `IdentityEncoder`.
+        identity: folder or Hub id of an `IdentityEncoder` or `ArcFaceEncoder`, or of a pipeline with one.
         landmarks: "five-point" (bundled) or "fan".
         lpips_net: backbone of LPIPS.
         device: where they run.
@@ -108,6 +108,11 @@ class Networks:
             raise UsageError(f"--features is {self.features!r}; say style=FOLDER or inception=FILE")
         if kind == "inception" and not Path(source).is_file():
             raise UsageError(f"--features {source} is no file")
+        if self.identity and Path(self.identity).is_file():
+            raise UsageError(
+                f"--identity {self.identity} is a file; `facekit convert arcface {self.identity} --output DIR` makes "
+                "the folder that is needed of model_ir_se50.pth"
+            )
         if self.identity and not Path(self.identity).is_dir() and self.identity.count("/") != 1:
             raise UsageError(f"--identity {self.identity} is no folder, and no model on the Hub (ORG/NAME)")
         if self.landmarks not in ("five-point", "fan"):
@@ -165,7 +170,10 @@ class Networks:
         if name == "identity":
             if not self.identity:
                 raise WeightsUnavailable("no identity network was named; say --identity FOLDER")
-            return _in_chunks(networks.identity_embeddings(self.identity, self.device))
+            try:
+                return _in_chunks(networks.identity_embeddings(self.identity, self.device))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"--identity {self.identity} cannot be loaded: ", error) from error
         if name == "lpips":
             return networks.lpips_distance(self.lpips_net, self.device)
         if name == "imagenet-distance":

@@ -22,6 +22,7 @@ from facekit_cli.looking import Look, notes_of
 from facekit_cli.main import build_parser, main
 from facekit_cli.restoring import load_restorer, restore
 from facekit_cli.results import save_picture
+from tests.tiny.networks import tiny_arcface_encoder
 from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
 
 KILLED = Path(__file__).parents[1] / "helpers" / "killed_in_a_write.py"
@@ -386,6 +387,19 @@ def test_wrong_usage_does_nothing_and_returns_2(
     assert facekit(*arguments, *([] if "--model" in arguments else ["--model", model])) == 2
     assert message in capsys.readouterr().err
     assert settled(work) == before and not Path("out").exists()
+
+
+def test_the_other_class_of_identity_encoders_is_read(
+    work: Path, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    tiny_arcface_encoder().save_pretrained("arcface")
+    line = ["photos/a.png", "--model", model, "-o", "out", "--json", "r.json", "--identity"]
+    assert facekit(*line, "arcface") == 0
+    ((similarity,),) = json.loads(Path("r.json").read_text())["photos"][0]["similarities"]
+    assert -1 <= similarity <= 1 and "Expected types" not in capsys.readouterr().err
+    Path("model_ir_se50.pth").touch()
+    assert facekit(*line, "model_ir_se50.pth", "--overwrite") == 2
+    assert "facekit convert arcface model_ir_se50.pth --output DIR" in capsys.readouterr().err
 
 
 def test_identity_encoders_are_found_in_pipelines(work: Path, tmp_path: Path, model: str) -> None:

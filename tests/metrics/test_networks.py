@@ -19,6 +19,7 @@ from facekit.metrics.networks import (
 )
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.style_encoder import StyleEncoder
+from tests.tiny.networks import tiny_arcface_encoder, tiny_code_diffuser, tiny_identity_encoder
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,32 @@ def test_identity_embeddings_are_unit_vectors(tmp_path, faces) -> None:
     IdentityEncoder(num_blocks=(1, 1, 1, 1), width=4, embedding_dim=8).save_pretrained(tmp_path)
     result = identity_embeddings(tmp_path)(faces)
     assert result.shape == (3, 8) and np.allclose(np.linalg.norm(result, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("below", ["", "identity_encoder"])
+def test_identity_embeddings_are_those_of_the_network_in_the_folder(tmp_path, faces, below) -> None:
+    for make in (tiny_identity_encoder, tiny_arcface_encoder):
+        network = make().eval()
+        network.save_pretrained(tmp_path / make.__name__ / below)
+        tensor = torch.from_numpy(faces).permute(0, 3, 1, 2) / 127.5 - 1
+        large = torch.nn.functional.interpolate(tensor, (256, 256), mode="bilinear", antialias=True)
+        with torch.no_grad():
+            expected = network(large).numpy()
+        assert np.allclose(identity_embeddings(tmp_path / make.__name__)(faces), expected, atol=1e-5)
+
+
+def test_what_is_no_identity_network_is_refused_with_the_way_out(tmp_path) -> None:
+    (tmp_path / "model_ir_se50.pth").touch()
+    with pytest.raises(
+        OSError, match=r"is a file.*facekit convert arcface .*model_ir_se50\.pth --output DIR"
+    ):
+        identity_embeddings(tmp_path / "model_ir_se50.pth")
+    tiny_code_diffuser().save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="CodeDiffuser, which is no face identity network"):
+        identity_embeddings(tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match="empty"):
+        identity_embeddings(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -12,7 +12,9 @@ from facekit.convert.encoders import arcface_state
 from facekit.losses.identity import IdentityLoss
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.identity_encoder import IdentityEncoder
+from facekit.models.identity_networks import load_face_identity
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
+from facekit_cli.main import main
 from tests.tiny.networks import tiny_arcface_encoder, tiny_identity_encoder
 from tests.tiny.pipelines import tiny_exemplar_pipeline
 from train.engine.picture_losses import load_identity
@@ -93,6 +95,15 @@ def test_the_published_file_gives_the_published_vectors(tmp_path: Path, publishe
         torch.testing.assert_close(network(picture), embed(published, picture), rtol=1e-3, atol=1e-5)
         large = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)  # averaged down to 256 again
         torch.testing.assert_close(network(large), network(picture), rtol=1e-3, atol=1e-5)
+
+
+def test_the_published_file_becomes_a_folder(tmp_path: Path, published: dict[str, Tensor]) -> None:
+    file, output = tmp_path / "model_ir_se50.pth", tmp_path / "identity"
+    torch.save(published, file)
+    assert main(["convert", "arcface", str(file), "--output", str(output)]) == 0
+    folder, network = load_face_identity(output), load_arcface(file)
+    assert isinstance(folder, ArcFaceEncoder) and folder.state_dict().keys() == network.state_dict().keys()
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in folder.state_dict().items())
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, published: dict[str, Tensor]) -> None:

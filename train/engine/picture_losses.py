@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +10,9 @@ from facekit.convert.arcface import load_arcface
 from facekit.losses.identity import IdentityLoss
 from facekit.losses.imagenet import multi_hinge_discriminator_loss, multi_hinge_generator_loss
 from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_loss
-from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.face_parser import FaceParser
-from facekit.models.identity_encoder import FaceIdentity, IdentityEncoder
+from facekit.models.identity_encoder import FaceIdentity
+from facekit.models.identity_networks import load_face_identity
 from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.weights.imagenet import load_efficientnet_lite
@@ -198,23 +197,9 @@ def load_identity(source: str) -> FaceIdentity:
     Raises:
         OSError: there is no such network, or it cannot be read; with the way to go on without it.
     """
-    name = "identity_encoder"
     try:
-        if Path(source).is_file():
-            return load_arcface(source)
-        return load_component(_find_identity_class(source, name), source, name)
+        return load_arcface(source) if Path(source).is_file() else load_face_identity(source)
     except (OSError, ValueError) as error:
         raise OSError(
             f"pictures.identity_encoder {source}: {error} --without identity trains without the identity loss"
         ) from error
-
-
-def _find_identity_class(source: str, name: str) -> type[FaceIdentity]:
-    for place in (name, None):
-        try:
-            config: Any = IdentityEncoder.load_config(source, subfolder=place)
-        except OSError:
-            continue
-        if config.get("_class_name") == ArcFaceEncoder.__name__:
-            return ArcFaceEncoder
-    return IdentityEncoder  # whose loading says what is missing

@@ -99,9 +99,9 @@ def find_networks(kind: Kind) -> dict[str, type[nn.Module]]:
     """The classes of a pipeline's networks by their names in it, as its `__init__` is annotated."""
     found = {}
     for name, hint in get_type_hints(kind.pipeline_class.__init__).items():
-        for part in get_args(hint) or (hint,):  # of `IdentityEncoder | None` the first
+        for part in get_args(hint) or (hint,):  # of several the first
             if issubclass(part, nn.Module):
-                found[name] = part
+                found.setdefault(name, part)
     return found
 
 

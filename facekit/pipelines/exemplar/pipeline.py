@@ -24,6 +24,7 @@ from facekit.images.tensors import (
     to_batch,
     to_pictures,
 )
+from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.layers.unet import EncodedFace
 from facekit.models.multi_style import MultiStyleGenerator
@@ -68,13 +69,13 @@ class ExemplarInpaintPipeline(FacekitPipeline):
 
     style_encoder: StyleEncoder
     multi_style_generator: MultiStyleGenerator
-    identity_encoder: IdentityEncoder | None
+    identity_encoder: IdentityEncoder | ArcFaceEncoder | None
 
     def __init__(
         self,
         style_encoder: StyleEncoder,
         multi_style_generator: MultiStyleGenerator,
-        identity_encoder: IdentityEncoder | None = None,
+        identity_encoder: IdentityEncoder | ArcFaceEncoder | None = None,
         match_tones: bool = False,
     ) -> None:
         super().__init__()
@@ -557,7 +558,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
 
     @staticmethod
     def _compare(
-        identity: IdentityEncoder,
+        identity: IdentityEncoder | ArcFaceEncoder,
         result: torch.Tensor,
         exemplars: ExemplarCodes,
         guides: list[int],

@@ -40,7 +40,8 @@ def draw(args: argparse.Namespace) -> int:
     if not args.identity:
         raise UsageError(
             f"{NAME} compares identities, and no network for it comes with facekit: say --identity FOLDER. "
-            "A model that facekit convert vspbfr or exegan made with the authors' Arcface.pth has one"
+            "A model that facekit convert vspbfr or exegan made with the authors' Arcface.pth has one, and facekit "
+            "convert arcface makes one of model_ir_se50.pth"
         )
     frame = open_frame(args, Source(TABLE, "FaceEditPipeline", "face-edit", others=True))
     frame.make(turn)

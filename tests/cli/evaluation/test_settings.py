@@ -17,7 +17,7 @@ from facekit_cli.evaluation.plan import make_plan
 from facekit_cli.evaluation.tables import TABLES
 from facekit_cli.main import main
 from tests.helpers.evaluation import SIZE, evaluate, read_report
-from tests.tiny.networks import tiny_inpainter
+from tests.tiny.networks import tiny_arcface_encoder, tiny_inpainter
 
 FACES = "faces.png"
 
@@ -199,3 +199,17 @@ def test_captions_that_are_refused(tmp_path: Path, name: str, text: str | None, 
         (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=message):
         read_captions(tmp_path / name)
+
+
+def test_either_class_of_identity_networks_is_measured_by(
+    data: Path, tmp_path: Path, no_downloads: None, capsys: pytest.CaptureFixture
+) -> None:
+    tiny_arcface_encoder().save_pretrained(tmp_path / "arcface")
+    arguments = ("5.5", "--data", data, "-m", "input", "--count", 2, "--metrics", "idd", "--output")
+    assert evaluate(*arguments, tmp_path / "out", "--identity", tmp_path / "arcface") == 0
+    tiny_inpainter().save_pretrained(tmp_path / "other")
+    assert evaluate(*arguments, tmp_path / "out2", "--identity", tmp_path / "other") == 2
+    assert "which is no face identity network" in capsys.readouterr().err
+    (tmp_path / "model_ir_se50.pth").touch()
+    assert evaluate(*arguments, tmp_path / "out3", "--identity", tmp_path / "model_ir_se50.pth") == 2
+    assert "facekit convert arcface" in capsys.readouterr().err and not (tmp_path / "out3").exists()
