@@ -22,7 +22,7 @@ COMMANDS = sorted(
     | {row.command for chapter, row in ROWS if row.command not in chapter.commands}
 )
 # How many of each kind the chapters 3 to 6 of the thesis have; numbers begin at 1 and leave none out.
-EQUATIONS = {"3": 14, "4": 6, "5": 10, "6": 23}
+EQUATIONS = {"3": 14, "4": 6, "5": 10, "6": 24}
 TABLES = {"3": 5, "4": 6, "5": 5, "6": 7}
 FIGURES = {"3": 11, "4": 23, "5": 19, "6": 26}
 ALGORITHMS = 5
@@ -41,9 +41,9 @@ def test_every_item_of_the_thesis_has_a_row() -> None:
     for kind, counts in {"Eq.": EQUATIONS, "Table": TABLES, "Fig.": FIGURES}.items():
         wanted |= {f"{kind} {chapter}.{n}" for chapter, count in counts.items() for n in range(1, count + 1)}
     rows = [number for _, row in ROWS for number in row.numbers]
-    named = {number for number in rows if not number.startswith("Section")}
-    assert named == wanted
-    assert len(rows) == len(set(rows)), "an item has two rows"
+    named = [number for number in rows if not number.startswith("Section")]
+    assert set(named) == wanted
+    assert len(named) == len(wanted), "an item has two rows"
 
 
 @pytest.mark.parametrize("item", [row.item for _, row in ROWS])

@@ -70,7 +70,8 @@ class SpatialWeights:
     Attributes:
         kernel_size: side of the smoothing kernel in pixels.
         sigma: its standard deviation in pixels; None: the published, almost box-like kernel.
-        iterations: rounds of smoothing; the known region is set to 1 again before each.
+        iterations: rounds of smoothing; the known region is set to 1 again before each. The thesis does not say how
+            many: these are the published code's.
         rescale: stretch reverse masks to [0, 1], with minimum and maximum over the whole batch (published code).
     """
 

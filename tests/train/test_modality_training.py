@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from facekit.conditions.sketch import filter_strokes
+from facekit.damage.holes import free_form_mask
 from facekit.models.face_parser import FaceParser
 from facekit.models.style_encoder import StyleEncoder
 from tests.train import tiny_stages
@@ -179,6 +180,12 @@ def test_exemplars_and_edits_among_the_samples(tmp_path: Path, config: Path) -> 
     assert (keeps[:, 0] == 1 - mask).all()
     assert not (keeps[:, 1:] * (1 - mask)).any()
     assert 0.7 < (keeps[:, 1:].max((2, 3)) > 0).mean() <= 0.82
+    # As line 17 of Algorithm 5 is written: a mask, times the hole.
+    literal = draw_edit_keep(mask, 1.0, np.random.default_rng(0), gaps="thesis")
+    rng = np.random.default_rng(0)
+    for shown in literal[1:]:
+        rng.random()
+        np.testing.assert_array_equal(shown, free_form_mask(256, rng) * mask)
 
 
 def test_labels_and_colours_follow_the_picture(pictures: Path, maps: Path) -> None:

@@ -28,15 +28,16 @@ from train.style_encoder.config import StyleEncoderConfig
 CONFIGS = Path(__file__).resolve().parents[2] / "train" / "configs"
 IDENTITY = {"pictures.identity_encoder": "x"}
 FROZEN = {"prior": "x", "style_encoder": "x"} | IDENTITY
+PARSER = {"guidance.face_parser": "x"}
 STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "prior": (PriorConfig, {}),
-    "style_encoder": (StyleEncoderConfig, {"prior": "x"} | IDENTITY),
+    "style_encoder": (StyleEncoderConfig, {"prior": "x"} | IDENTITY | PARSER),
     "code_diffuser": (CodeDiffuserConfig, FROZEN),
     "restorer": (RestorerConfig, FROZEN | {"code_diffuser": "x"}),
     "parser": (ParserConfig, {}),
     "exemplar": (ExemplarConfig, {"style_encoder": "x"} | IDENTITY),
     "latent_warper": (LatentWarperConfig, FROZEN),
-    "multimodal": (MultimodalConfig, FROZEN),
+    "multimodal": (MultimodalConfig, FROZEN | PARSER),
 }
 CASES = [(path, name) for name in STAGES for path in sorted(CONFIGS.glob(f"{name}/*.yaml"))]
 

@@ -41,6 +41,8 @@ class Guidance:
             `facekit.conditions.sketch.filter_strokes`.
         thin_sketch: share of the sketches that are eroded by a square of 2 or 3 pixels.
         threshold: omega of Algorithm 5: probability that a modality is shown, with gaps, in an edited region.
+        gaps: where the gaps are: "strokes" hides what strokes cover; "thesis" multiplies by a CMOD mask, as line 17 of
+            Algorithm 5 is written, so that what the mask covers is shown.
     """
 
     semantics: str = "folder"
@@ -49,9 +51,15 @@ class Guidance:
     sketch_filter: str = "pencil"
     thin_sketch: float = 0.5
     threshold: float = 0.8
+    gaps: str = "strokes"
 
     def __post_init__(self) -> None:
-        check_choices(self, semantics=("folder", "parser", "none"), sketch_filter=SKETCH_FILTERS)
+        check_choices(
+            self,
+            semantics=("folder", "parser", "none"),
+            sketch_filter=SKETCH_FILTERS,
+            gaps=("strokes", "thesis"),
+        )
         check_probabilities(self, "thin_sketch", "threshold")
         if self.semantics == "parser" and self.face_parser is None:
             raise ValueError(
@@ -121,18 +129,22 @@ def draw_ruled_keep(
     return keep
 
 
-def draw_edit_keep(mask: np.ndarray, threshold: float, rng: np.random.Generator) -> np.ndarray:
+def draw_edit_keep(
+    mask: np.ndarray, threshold: float, rng: np.random.Generator, gaps: str = "strokes"
+) -> np.ndarray:
     """Draw keep masks uint8 [4, S, S] of an edit (Algorithm 5, lines 11 to 18).
 
     Args:
         mask: uint8 [S, S], 1 = hole.
         threshold: omega, the probability that a modality is shown in the hole.
+        gaps: see `Guidance`.
     """
     keep = np.zeros((len(MODALITIES), *mask.shape), np.uint8)
     keep[0] = 1 - mask
     for i in range(1, len(MODALITIES)):
         if rng.random() <= threshold:
-            keep[i] = mask * (1 - brush_mask(mask.shape[0], rng))
+            size = mask.shape[0]
+            keep[i] = mask * (free_form_mask(size, rng) if gaps == "thesis" else 1 - brush_mask(size, rng))
     return keep
 
 
@@ -159,7 +171,7 @@ class EncoderKeep:
             keep = np.zeros((len(MODALITIES), size, size), np.uint8)
             keep[0] = 1
         elif kind < guidance.exemplar_probability + guidance.edit_probability:
-            keep = draw_edit_keep(self.masks(rng), guidance.threshold, rng)
+            keep = draw_edit_keep(self.masks(rng), guidance.threshold, rng, guidance.gaps)
         else:
             batch = np.random.default_rng([self.seed, 2, position // self.batch_size])
             keep = draw_ruled_keep(guidance, size, int(batch.integers(self.count)), rng)

@@ -24,7 +24,7 @@ def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
 
     def draw(position: int, rng: np.random.Generator) -> dict[str, Any]:
         mask = masks(rng)
-        keep = draw_edit_keep(mask, config.guidance.threshold, rng)
+        keep = draw_edit_keep(mask, config.guidance.threshold, rng, config.guidance.gaps)
         return {"mask": torch.from_numpy(mask.astype(np.float32))[None], "keep": torch.from_numpy(keep)}
 
     return prepare_guided(config, size, draw)

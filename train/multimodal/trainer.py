@@ -176,7 +176,7 @@ class MultimodalTrainer(AdversarialStage):
         image = refiner(features, batch["codes"], batch["bank"], **noise).float()
         return image * batch["mask"] + batch["image"] * (1 - batch["mask"])
 
-    # One step of Algorithm 5
+    # One step of Algorithm 5, which alternates as Eq. 6.24 does
 
     def iterate(self, batches: list[dict[str, Any]]) -> None:
         # r > rho: other faces.
