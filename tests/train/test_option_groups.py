@@ -60,6 +60,8 @@ def test_presets_mean_what_they_meant_when_flat(stage: str, preset: str) -> None
     config_class, needed = STAGES[stage]
     options = read_yaml(CONFIGS / stage / f"{preset}.yaml")
     needed = needed if options.get("prompts", True) else {}
+    if options.get("guidance", {}).get("semantics") == "parser":
+        needed = needed | {"guidance.face_parser": "x"}
     config = config_class(data="folder", output_dir="runs/x", **merge(nest(needed), options))
     found = json.loads(json.dumps(asdict(config)))
     for old, value in (FLAT[stage]["usual"] | FLAT[stage]["presets"][preset]).items():
