@@ -28,6 +28,7 @@ Entry = tuple[int, str, dict[str, Any]]
 VGG = {"pictures.perceptual": "lpips", "pictures.lpips_net": "vgg", "pictures.reduction": "mean"}
 GAMMA = {"adversarial.critic": "stylegan2", "adversarial.weight": 1, "adversarial.r1_weight": 10}
 NOT_NAMED = {"gradient_clip": None, "pictures.parser_weight": 0}  # the thesis has neither
+NOT_AUGMENTED = {"critic_augment.kind": "none"}  # the same
 STYLEGAN_ADAM: list[Entry] = [
     (1810, "employed the Adam optimizer", {}),
     (1812, "0.5, the second momentum coefficient of 0.99", {"betas": (0.5, 0.99)}),
@@ -137,6 +138,8 @@ THESIS: dict[str, list[Entry]] = {
         (1045, "2,000,000 image batches on Places365", {"max_steps": 2_000_000, "augment": ""}),
     ],
     "exemplar/thesis": [
+        (1268, r"\phi = [0, 0, 0, 0, 1, 1, ..., 1]", {"exemplar_layers": None, "exemplar_jitter": 0}),
+        (1385, "resized to 256", {"multi_style_generator.sample_size": 256} | NOT_AUGMENTED),
         (1295, r"$\gamma = 10$", GAMMA),
         (1308, "we adopt VGG", VGG | NOT_NAMED),
         (1312, r"\frac{1}{\|\phi\|_0}", {"attribute.distance": "norm"}),
@@ -184,7 +187,8 @@ THESIS: dict[str, list[Entry]] = {
         (2109, "zero tensor", {"guidance.exemplar_probability": 0, "guidance.edit_probability": 0}),
     ],
     "multimodal/thesis": [
-        (1719, r"\text{UP}(\text{SC}(", {"form": "thesis"}),
+        (1719, r"\text{UP}(\text{SC}(", {"form": "thesis"} | NOT_AUGMENTED),
+        (1818, "256", {"refiner.sample_size": 256, "guide_size": 256}),
         (2054, r"\|w^o - \overline{w}\|_2", {"attribute.distance": "full_norm"}),
         (2041, "feature extractor VGG", VGG | NOT_NAMED),
         (2063, r"$\gamma = 10$", GAMMA),
