@@ -31,6 +31,7 @@ class RestorePage(Visitor):
     def tap(self, x: float, y: float) -> None:
         """Tap the photo at a share of its width and height."""
         photo = self.part("faces").locator("img")
+        photo.evaluate("image => image.decode()")  # until then it has another height
         photo.scroll_into_view_if_needed()
         box = photo.bounding_box()
         photo.click(position={"x": x * box["width"], "y": y * box["height"]})
