@@ -55,6 +55,13 @@ def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_p
     difference = changed(Image.open(path), visitor.result(tmp_path))
     assert difference.any() and not difference[260:].any()
 
+
+@pytest.mark.slow
+def test_a_candidate_is_picked(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_example_photo()
+    eyes = np.zeros((512, 512), bool)
+    eyes[EYES[1] : EYES[3] + 1, EYES[0] : EYES[2] + 1] = True
     visitor.open("chance", "count")
     visitor.set_number("count", 2)
     first = visitor.edited(tmp_path)
@@ -63,7 +70,7 @@ def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_p
     visitor.pick(2)
     visitor.page.wait_for_timeout(500)
     second = changed(first, visitor.result(tmp_path))
-    assert second.any() and not second[260:].any()
+    assert second[eyes].any() and not second[~eyes].any()
 
 
 @pytest.mark.slow
