@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from facekit.convert.common import load_exactly, sub_state, write_network
+from facekit.convert.common import load_exactly, whole_state, write_network
 from facekit.convert.encoders import arcface_state
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.weights.checkpoints import read_checkpoint
@@ -17,7 +17,7 @@ def load_arcface(path: str | Path) -> ArcFaceEncoder:
         OSError: the file is missing, truncated or no checkpoint.
         ValueError: it holds more than tensors and plain values, or does not fit the published layout.
     """
-    state = sub_state({"file": read_checkpoint(path)}, "file", str(path))
+    state = whole_state(read_checkpoint(path), str(path))
     return load_exactly(ArcFaceEncoder, lambda: arcface_state(state), str(path))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facekit.conditions.semantics import NUM_CLASSES
-from facekit.convert.common import State, load_exactly, sub_state, write_network
+from facekit.convert.common import State, load_exactly, whole_state, write_network
 from facekit.models.bisenet import BiSeNet
 from facekit.weights.checkpoints import read_checkpoint
 
@@ -52,7 +52,7 @@ def bisenet_state(state: Mapping[str, Tensor], source: str) -> State:
 
 def load_parser(path: str | Path) -> BiSeNet:
     """The network of a file, in evaluation mode. OSError and ValueError as in `convert`."""
-    state = sub_state({"file": read_checkpoint(path)}, "file", str(path))
+    state = whole_state(read_checkpoint(path), str(path))
     return load_exactly(BiSeNet, lambda: bisenet_state(state, str(path)), str(path))
 
 

@@ -36,6 +36,11 @@ def sub_state(content: Mapping[str, Any], key: str, source: str) -> State:
     return dict(state)
 
 
+def whole_state(content: Mapping[str, Any], source: str) -> State:
+    """The state dict that a file is itself. ValueError when it is none."""
+    return sub_state({"file": content}, "file", source)
+
+
 def state_part(content: Mapping[str, Any], prefix: str, source: str) -> State:
     """The keys of entry `state_dict` below `prefix`, without it. ValueError when there are none."""
     state = sub_state(content, "state_dict", source)

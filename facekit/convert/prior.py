@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facekit.convert.common import State, latent_average, load_exactly, state_part, sub_state, write_network
+from facekit.convert.common import (
+    State,
+    latent_average,
+    load_exactly,
+    state_part,
+    sub_state,
+    whole_state,
+    write_network,
+)
 from facekit.convert.stylegan2 import count_levels, generator_state
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.weights.checkpoints import read_checkpoint
@@ -45,7 +53,7 @@ def read_generator(path: str | Path) -> tuple[State, Tensor | None, str]:
         return state_part(content, DECODER, str(path)), average, f"the decoder of {path}"
     if TYPICAL[0] in content:
         bare = {key: value for key, value in content.items() if key != "latent_avg"}
-        return sub_state({"file": bare}, "file", str(path)), average, str(path)
+        return whole_state(bare, str(path)), average, str(path)
     return sub_state(content, AVERAGED, str(path)), average, str(path)  # refuses it, naming what is there
 
 

@@ -17,6 +17,7 @@ from facekit.convert.common import (
     state_part,
     store,
     sub_state,
+    whole_state,
 )
 from facekit.convert.encoders import code_diffuser_state, identity_encoder_state, style_encoder_state
 from facekit.convert.stylegan2 import generator_state, restorer_state
@@ -79,7 +80,7 @@ def load_restorer(path: str | Path) -> RestoreAutoEncoder:
 def load_identity_encoder(path: str | Path) -> IdentityEncoder:
     """`Arcface.pth` (a bare state dict) -> network."""
     content = read_checkpoint(path)
-    state = sub_state({"file": content}, "file", str(path))
+    state = whole_state(content, str(path))
     return load_exactly(IdentityEncoder, lambda: identity_encoder_state(state), str(path))
 
 

@@ -334,8 +334,8 @@ def _evaluate(args: argparse.Namespace, table: "Table") -> int:
         home=args.output or args.export_inputs,
         exports=args.export_inputs is not None,
         skip_uncaptioned=args.skip_uncaptioned,
+        size_origin=origin,
     )
-    plan = replace(plan, size_origin=origin)
     reference = (
         reference_files(args.reference, data)
         if any(METRICS[name].reference for name in table.metrics)

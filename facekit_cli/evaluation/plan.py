@@ -100,6 +100,7 @@ def make_plan(
     masks: Path | None = None,
     exports: bool = False,
     skip_uncaptioned: bool = False,
+    size_origin: str = "",
     pairing: Pairing | None = None,
     poses: Path | None = None,
     pairs: int | None = None,
@@ -117,6 +118,7 @@ def make_plan(
         home: the output folder, below which such maps will lie; None: pictures must have their maps.
         exports: all inputs of the table are written, also those that no row reads.
         skip_uncaptioned: leave pictures without a caption out where texts are read, instead of refusing.
+        size_origin: where the side of the pictures comes from, in words.
 
     Raises:
         UsageError: methods that do not fit, outputs, semantic maps or captions that are missing, pictures that do not
@@ -174,7 +176,15 @@ def make_plan(
         "parser": parser if missing else None,
     }
     notes = list(dict.fromkeys(notes))
-    plan = Plan(table, rows, tuple(sets), notes=tuple(notes), settings=settings, missing=tuple(missing))
+    plan = Plan(
+        table,
+        rows,
+        tuple(sets),
+        notes=tuple(notes),
+        settings=settings,
+        missing=tuple(missing),
+        size_origin=size_origin,
+    )
     for row in rows:
         if row.participant.kind == "outputs":
             for pictures in data:

@@ -113,6 +113,13 @@ class CandidatePanel:
         return updates if self.again is None else [*updates, gr.update(visible=first is not None)]
 
 
+def count_slider(
+    task: str, value: int, label: str = "Variations", info: str = "Results to pick from."
+) -> gr.Slider:
+    """How many candidates there are to be, `value` at first."""
+    return gr.Slider(1, MAX_CANDIDATES, value=value, step=1, label=label, info=info, elem_id=f"{task}-count")
+
+
 def pick(state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
     """Show the candidate that was tapped."""
     if not state:

@@ -39,6 +39,13 @@ def seed_number(info: str) -> gr.Number:
     return gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, info=info)
 
 
+def variety_slider() -> gr.Slider:
+    """Truncation of random codes."""
+    return gr.Slider(
+        0, 1, value=1, step=0.05, label="Variety", info="Less of it: variations alike, fewer failures."
+    )
+
+
 def notes_box(task: str) -> gr.Markdown:
     """Remarks about the result, hidden while there are none."""
     return gr.Markdown(visible=False, elem_id=f"{task}-notes")

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
+from facekit_demo.common.candidates import KEPT, count_slider
 from facekit_demo.common.exemplar_faces import (
     ExampleFace,
     FaceRow,
@@ -18,7 +18,7 @@ from facekit_demo.common.exemplar_faces import (
     upload_button,
 )
 from facekit_demo.common.running import ON_DEVICE, friendly
-from facekit_demo.common.widgets import QUIET
+from facekit_demo.common.widgets import QUIET, variety_slider
 from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
 
 MAX_SLIDERS = 16
@@ -132,15 +132,7 @@ class GuidePanels:
             steps = gr.Slider(STEPS, MAX_STEPS, value=STEPS, step=10, label="Steps", info="More take longer.")
             self.stop = gr.Button("Stop searching", size="md", elem_id=f"{task}-stop")
         with gr.Accordion("Leave it to chance", open=False, elem_id=f"{task}-chance"):
-            count = gr.Slider(
-                1,
-                MAX_CANDIDATES,
-                value=1,
-                step=1,
-                label="Variations",
-                info="Results to pick from.",
-                elem_id=f"{task}-count",
-            )
+            count = count_slider(task, 1)
             variety = gr.Slider(
                 0,
                 1,
@@ -150,14 +142,7 @@ class GuidePanels:
                 info="0: nothing; of several variations the first, half of the others. 1: a face by chance alone.",
                 elem_id=f"{task}-variety",
             )
-            psi = gr.Slider(
-                0,
-                1,
-                value=1,
-                step=0.05,
-                label="Variety",
-                info="Less of it: variations alike, fewer failures.",
-            )
+            psi = variety_slider()
         with gr.Accordion("How much each counts", open=False, elem_id=f"{task}-strengths"):
             _hint("0 is ignored, 1 is in full.")
             strengths = [

@@ -1,6 +1,7 @@
 """The Exemplar tab: a painted hole in a face is filled in the manner of another face."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from facekit_demo.common.candidates import (
     CandidatePanel,
     as_many_as_fit,
     candidates_of,
+    count_slider,
     save_candidates,
 )
 from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
@@ -33,7 +35,7 @@ from facekit_demo.common.painting import (
     strokes_of,
 )
 from facekit_demo.common.running import AT_WORK, ON_DEVICE, friendly, made_by, open_photo, preview, unnamed
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
+from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number, variety_slider
 from facekit_demo.common.words import in_page_words, page_words
 from facekit_demo.exemplar.faces import FacePanels
 from facekit_demo.exemplar.result import (
@@ -115,15 +117,7 @@ def _drawing_panel() -> tuple[gr.Accordion, gr.ImageEditor, gr.Button]:
 
 def _further_settings() -> list[Any]:
     """The components of `Settings` from `count` on, in its order."""
-    count = gr.Slider(
-        1,
-        MAX_CANDIDATES,
-        value=MAX_CANDIDATES,
-        step=1,
-        label="Variations",
-        info="Results to pick from.",
-        elem_id=f"{TASK}-count",
-    )
+    count = count_slider(TASK, MAX_CANDIDATES)
     strength = gr.Slider(
         0,
         1,
@@ -134,9 +128,7 @@ def _further_settings() -> list[Any]:
         elem_id=f"{TASK}-strength",
     )
     taken = gr.Radio(TAKEN, value="all", label="What comes from the example")
-    psi = gr.Slider(
-        0, 1, value=1, step=0.05, label="Variety", info="Less of it: variations alike, fewer failures."
-    )
+    psi = variety_slider()
     grain = gr.Checkbox(True, label="Fine random detail, such as pores and single hairs")
     seed = seed_number("The same number gives the same variations.")
     return [count, strength, psi, taken, grain, seed]
@@ -207,21 +199,16 @@ def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel)
         painting: Painting,
         drawn: Painting,
         row: FaceRow | None,
-        share: float,
-        count: int,
-        strength: float,
-        psi: float,
-        taken: str,
-        grain: bool,
-        seed: int,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
+        *values: Any,
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
         if row is None or row.face(0) is None:
             raise ValueError("choose a face as the example: tap one of the row, or use a picture of your own")
-        count, remarks = as_many_as_fit(count, image.size)
-        settings = Settings(share, count, strength, psi, taken, grain, seed)
+        settings = Settings(*values)
+        count, remarks = as_many_as_fit(settings.count, image.size)
+        settings = replace(settings, count=count)
         sketch = strokes_of(drawn, image.size)
         output, steps = infer(
             unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
@@ -249,23 +236,18 @@ def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
         painting: Painting,
         drawn: Painting,
         row: FaceRow | None,
-        share: float,
-        count: int,
-        strength: float,
-        psi: float,
-        taken: str,
-        grain: bool,
-        seed: int,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
+        *values: Any,
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
         first, second = (None, None) if row is None else (row.face(0), row.face(1))
         if first is None or second is None:
             raise ValueError("a mix needs two faces: tap one in the upper row and one in the lower")
-        settings = Settings(share, count, strength, psi, taken, grain, seed)
         sketch = strokes_of(drawn, image.size)
-        return faces.compared(draw_mixes(unnamed(image), mask, first, second, sketch, settings, progress))
+        return faces.compared(
+            draw_mixes(unnamed(image), mask, first, second, sketch, Settings(*values), progress)
+        )
 
     faces.compare.click(
         compare, list(inputs), [faces.comparison, faces.mixes], show_progress_on=faces.compare, **AT_WORK

@@ -16,6 +16,7 @@ from facekit_demo.common.candidates import (
     CandidatePanel,
     as_many_as_fit,
     candidates_of,
+    count_slider,
     save_candidates,
 )
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
@@ -127,14 +128,8 @@ def _own_fidelity() -> float:
 def _further_settings() -> tuple[gr.Slider, gr.Number]:
     """How many candidates, and the seed."""
     with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
-        count = gr.Slider(
-            1,
-            MAX_CANDIDATES,
-            value=1,
-            step=1,
-            label="Candidates",
-            info="Several results to pick from; each takes as long as one.",
-            elem_id=f"{TASK}-count",
+        count = count_slider(
+            TASK, 1, "Candidates", "Several results to pick from; each takes as long as one."
         )
         seed = seed_number("The same number gives the same result.")
     return count, seed

@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -318,8 +318,8 @@ def open_frame(args: argparse.Namespace, source: Source) -> Frame:
         pairing=args.pairing,
         poses=args.poses,
         pairs=args.pairs,
+        size_origin=origin,
     )
-    plan = replace(plan, size_origin=origin)
     check_records(plan, args.output, _settings(args, plan), args.overwrite)
     device = pick_device(args.device)
     networks = Networks(args.features, args.identity, args.landmarks, args.lpips_net, str(device))

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit.metrics import WeightsUnavailable, networks
+from facekit_cli.evaluation import participants
 from tests.helpers.evaluation import SIZE
 from tests.tiny.networks import tiny_text_guide
 from tests.tiny.pipelines import (
@@ -66,6 +67,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     guide.model.save_pretrained(folder / "clip")
     guide.tokenizer.save_pretrained(folder / "clip")
     return {name: str(folder / name) for name in [*made, "clip"]}
+
+
+@pytest.fixture
+def no_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing that reads words."""
+
+    def missing(*args: object) -> None:
+        raise WeightsUnavailable("no CLIP here")
+
+    monkeypatch.setattr(participants, "_text_guide", missing)
 
 
 @pytest.fixture

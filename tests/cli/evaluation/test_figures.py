@@ -287,15 +287,8 @@ def test_subsets_without_clip_are_sixteen(
     models: dict[str, str],
     tmp_path: Path,
     no_downloads: None,
-    monkeypatch: pytest.MonkeyPatch,
+    no_clip: None,
 ) -> None:
-    from facekit.metrics import WeightsUnavailable
-    from facekit_cli.evaluation import participants
-
-    def missing(*args: object) -> None:
-        raise WeightsUnavailable("no CLIP here")
-
-    monkeypatch.setattr(participants, "_text_guide", missing)
     common = ("fig-6.12", "--data", data, "--count", 2, "-m", f"ours={models['edit']}")
     assert evaluate(*common, "--output", tmp_path) == 0
     values = [row["values"][1] for row in read_report(tmp_path)["rows"]]
