@@ -47,7 +47,7 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 "$(PY)" -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
 
 slow: $(STAMP)
-	"$(PY)" -m pytest -q -m slow
+	OMP_NUM_THREADS=1 "$(PY)" -m pytest -q -n $(JOBS) --dist loadfile -m slow
 
 lint: $(STAMP)
 	$(RUFF) check .
