@@ -45,6 +45,7 @@ Kind = Literal[
     "drawing-partly-outside",
     # the model
     "detector-missing",
+    "background-missing",
     "no-sketch-channel",
     "no-face-parser",
     "no-directions",

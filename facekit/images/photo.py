@@ -18,7 +18,7 @@ from PIL import Image
 from facekit.images import deep_color
 from facekit.images.exif import with_size
 from facekit.images.metadata import COMMENT, drop_mistyped, read_metadata, save_options
-from facekit.images.modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
+from facekit.images.modes import ALPHA_MODES, MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
 from facekit.images.opening import MaskInput, decode_upright, is_tensor, open_header
 from facekit.images.origin import Provenance
 from facekit.notes import Argument, Note, Refusal
@@ -94,8 +94,9 @@ class Photo:
         """
         base, size = self.to_smooth_mode(), (rgb.shape[1], rgb.shape[0])
         rgb = np.clip(rgb, 0, 1) if rgb.dtype.kind == "f" else rgb
-        shown = base.pixels.astype(np.uint16) if base.mode == "I" else base.pixels
-        pixels = from_float(resize(as_float(shown), size), shown.dtype).astype(base.pixels.dtype)
+        pixels = np.zeros((*rgb.shape[:2], *base.pixels.shape[2:]), base.pixels.dtype)
+        if base.mode in (*ALPHA_MODES, "CMYK"):  # opacity and black ink are not among the colours
+            pixels[..., -1] = from_float(resize(as_float(base.pixels[..., -1]), size), pixels.dtype)
         pixels, _ = write_rgb(pixels, base.mode, None, rgb, np.ones(pixels.shape[:2], dtype=bool))
         large = replace(base, pixels=pixels)
         if "transparency" not in base.info:

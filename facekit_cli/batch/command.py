@@ -24,6 +24,7 @@ from facekit_cli.restoring import (
     add_restore_options,
     check_restore_options,
     faces_folder,
+    load_background,
     load_restorer,
     restore,
     settings_of,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
     from PIL import Image
 
+    from facekit.pipelines.background import BackgroundUpscaler
     from facekit.pipelines.restore import FaceRestorePipeline
 
 EXAMPLES = """\
@@ -176,6 +178,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     # 2. Load before anything is written
     tasks = message[0][state.process_index :: state.num_processes]
     source = source or open_source(args.source, args.split, args.image_column, args.output)
+    background = load_background(args, state.device) if tasks else None
     pipeline = load_restorer(args, state.device) if tasks else None
     state.wait_for_everyone()
     if state.is_main_process:
@@ -188,7 +191,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     journal.lock(exclusive=False)
     with _progress(tasks, state) as progress:
         for task in tasks:
-            for entry in work(task, source, pipeline, args):  # type: ignore[arg-type]  # loaded where there are tasks
+            for entry in work(task, source, pipeline, background, args):  # type: ignore[arg-type]  # loaded where there are tasks
                 journal.write(entry | {"process": state.process_index})
             progress.update(len(task.todo))
 
@@ -221,14 +224,18 @@ def plan(
 
 
 def work(
-    task: Task, source: Source, pipeline: "FaceRestorePipeline", args: argparse.Namespace
+    task: Task,
+    source: Source,
+    pipeline: "FaceRestorePipeline",
+    background: "BackgroundUpscaler | None",
+    args: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """Restore a group, write its missing results, and give the report's line of each.
 
     Raises OSError where no file can be written any more.
     """
     start = time.perf_counter()
-    for item, outcome in _restore_group(task, source, pipeline, args):
+    for item, outcome in _restore_group(task, source, pipeline, background, args):
         entry: dict[str, Any] = {"photo": item.key}
         try:
             if isinstance(outcome, Exception):
@@ -247,7 +254,11 @@ def work(
 
 
 def _restore_group(
-    task: Task, source: Source, pipeline: "FaceRestorePipeline", args: argparse.Namespace
+    task: Task,
+    source: Source,
+    pipeline: "FaceRestorePipeline",
+    background: "BackgroundUpscaler | None",
+    args: argparse.Namespace,
 ) -> Iterator[tuple[Item, Restored | Exception]]:
     """All photos of a group at once; one by one where one of them cannot be restored."""
     seeds = [seed_of(item.key, args.seed) for item in task.group]
@@ -255,7 +266,7 @@ def _restore_group(
         outcomes = []
         with suppress(Exception):  # which photo it was, and why, shows below
             opened = [_open(source, item, args) for item in task.group]
-            results = restore(pipeline, [photo for photo, _ in opened], seeds, args)
+            results = restore(pipeline, [photo for photo, _ in opened], seeds, args, background=background)
             outcomes = [(item, result) for (_, item), result in zip(opened, results, strict=True)]
         if outcomes:
             yield from ((item, result) for item, result in outcomes if item.key in task.todo)
@@ -265,7 +276,7 @@ def _restore_group(
             continue
         try:
             photo, named = _open(source, item, args)
-            (result,) = restore(pipeline, [photo], [seed], args)
+            (result,) = restore(pipeline, [photo], [seed], args, background=background)
         except Exception as error:
             yield item, error
         else:
@@ -284,8 +295,8 @@ def _open(source: Source, item: Item, args: argparse.Namespace) -> "tuple[Path |
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Local models by their full path."""
-    for name in ("model", "identity"):
-        if settings[name] and Path(settings[name]).is_dir():
+    for name in ("model", "identity", "background"):
+        if settings[name] and Path(settings[name]).exists():
             settings[name] = str(Path(settings[name]).resolve())
     return settings
 
