@@ -14,6 +14,8 @@ Kind = Literal[
     "mode-unknown",
     "too-large",
     "depth-reduced",
+    "transparency-lost",
+    "format-changed",
     "colours-converted",
     "metadata-lost",
     # how a mask or drawing was read

@@ -191,7 +191,17 @@ def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None"
     names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "background")
     settings = {
         name: getattr(args, name)
-        for name in (*names, "steps", "save_faces", "identity", "seed", "dtype", "provenance")
+        for name in (
+            *names,
+            "steps",
+            "save_faces",
+            "identity",
+            "seed",
+            "dtype",
+            "provenance",
+            "format",
+            "quality",
+        )
     }
     if args.scale is None and args.background is None:
         settings["scale"] = 1
@@ -246,6 +256,7 @@ class Restored:
         face_pictures: pictures of every face; None without `--save-faces`.
         aligned: the photo itself was one aligned face.
         provenance: what the files say of their origin; None for a photo that came back as it was.
+        quality: of results that are JPEG or WebP.
     """
 
     images: list["Photo"]
@@ -255,6 +266,7 @@ class Restored:
     face_pictures: list[list[FacePictures]] | None
     aligned: bool
     provenance: "Provenance | None" = None
+    quality: int | None = None
 
     def entry(self) -> dict[str, Any]:
         """The photo's entry in a report. With 0 "faces" it came back as it was."""
@@ -284,7 +296,7 @@ class Restored:
             if self.face_pictures is not None and strips:
                 for index, face in zip(self._indices, self.face_pictures[number], strict=True):
                     save_picture(face.strip(), faces_folder(path) / f"{index}-strip.png", self._imagined)
-            save_picture(self.images[number], path, self.provenance)
+            save_picture(self.images[number], path, self.provenance, self.quality)
 
     def _save_faces(self, faces: list[FacePictures], folder: Path) -> None:
         for index, face in zip(self._indices, faces, strict=True):
@@ -373,6 +385,7 @@ def restore(
             provenance=provenance_of(args, pipeline)
             if args.aligned or background is not None or output.faces[number]
             else None,
+            quality=args.quality,
         )
         for number in range(len(images))
     ]

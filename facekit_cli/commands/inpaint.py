@@ -37,7 +37,7 @@ examples:
 
 The mask is white (128 or more of 255; a bright colour will do) where the photo is to be filled, or painted on a
 transparent layer, or the erased, transparent part of a copy of the photo.
-Photos come back with everything outside the mask unchanged, as PNG (TIFF for CMYK). A photo's result is the
+Photos come back with everything outside the mask unchanged, as PNG (TIFF for CMYK) or --format. A photo's result is the
 same whether it is filled alone or among others.
 """
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
     details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
     entries = work_through("inpaint", plan, details, work)
-    names = ("region", "steps", "save_steps", "seed", "device", "dtype")
+    names = ("region", "steps", "save_steps", "seed", "device", "dtype", "format", "quality")
     settings = {key: getattr(args, key) for key in names}
     return finish("inpaint", entries, {"model": model} | settings, args)
 
@@ -123,7 +123,7 @@ def _fill(
     (path,) = plan.outputs[photo]
     if args.save_steps:  # before the result: where a result exists, everything does
         _save_steps(result, steps_folder(path), path.suffix, provenance)
-    save_picture(filled, path, provenance)
+    save_picture(filled, path, provenance, args.quality)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}
 
 

@@ -33,9 +33,10 @@ examples:
   facekit restore photos/ --output sharp --skip-existing --json report.json
   facekit restore family.jpg --output sharp --faces 0,2 --candidates 3 --fidelity 0.7
   facekit restore photo.jpg --output sharp --scale 2 --background RealESRGAN_x2.safetensors
+  facekit restore photos/ --output sharp --format same --quality 90
   facekit restore damaged.png --output sharp --truth original.png --strip --landmarks five-point
 
-Outside the faces every pixel comes back as it was; results are PNG (TIFF for CMYK). A photo without a face
+Outside the faces every pixel comes back as it was; results are PNG (TIFF for CMYK) or --format. A photo without a face
 comes back as it was, and the report says so. A photo's result is the same whether it is restored alone or
 among others. For sub-folders, data sets and several GPUs see: python -m facekit_cli.batch restore --help
 """
