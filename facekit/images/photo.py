@@ -131,13 +131,13 @@ class Photo:
         photo = self.to_smooth_mode() if self.mode in ("1", "P") and self.mode not in kind.modes else self
         if "transparency" in photo.info and "P" not in kind.modes:
             photo = photo._with_alpha()
+        if photo.mode in ALPHA_MODES and not kind.transparent:
+            photo = photo._over_white()
         if not kind.deep and photo.pixels.dtype not in (np.uint8, bool):
             shown = photo.pixels.astype(np.uint16) if photo.mode == "I" else photo.pixels
             photo = replace(
                 photo, pixels=as_uint8(shown), mode="L" if photo.mode in ("I", "I;16") else photo.mode
             )
-        if photo.mode in ALPHA_MODES and not kind.transparent:
-            photo = photo._over_white()
         if photo.mode not in kind.modes:
             alpha = photo.alpha
             photo = photo.to_rgb_mode()
