@@ -374,6 +374,10 @@ def restore(
         return values[number * args.candidates : (number + 1) * args.candidates]
 
     results, face_pictures = expect_kind(output.images, Photo), _collect_faces(output, args)
+    origin = provenance_of(args, pipeline)
+    if origin is not None and background is not None:
+        names = [name for name in (origin.model, background.name) if name]
+        origin = replace(origin, model=" and ".join(names))
     return [
         Restored(
             images=own(results, number),
@@ -382,9 +386,7 @@ def restore(
             similarities=None if output.similarities is None else own(output.similarities, number),
             face_pictures=None if face_pictures is None else own(face_pictures, number),
             aligned=args.aligned,
-            provenance=provenance_of(args, pipeline)
-            if args.aligned or background is not None or output.faces[number]
-            else None,
+            provenance=origin if args.aligned or background is not None or output.faces[number] else None,
             quality=args.quality,
         )
         for number in range(len(images))

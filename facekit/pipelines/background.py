@@ -43,7 +43,7 @@ class BackgroundUpscaler:
 
     Args:
         network: as `spandrel` loads it; it enlarges colours by a whole factor.
-        name: how messages call it.
+        name: how messages and labels of results call it.
         tile: side in pixels of the photo of what the network sees at once, without the `CONTEXT` around it; None is
             what becomes 1024 pixels. One that does not fit on an accelerator is halved.
 
@@ -101,7 +101,8 @@ class BackgroundUpscaler:
                 "Real-ESRGAN x2 or x4."
             ) from error
         network.eval()
-        return cls(network, str(source), tile).to(device, dtype)
+        name = Path(source).name if Path(source).exists() else str(source)
+        return cls(network, name, tile).to(device, dtype)
 
     @property
     def scale(self) -> int:

@@ -49,7 +49,8 @@ def test_the_background_is_drawn_by_the_network(work: Path, model: str) -> None:
     np.testing.assert_array_equal(result.rgb[:, :30], large[:, :30])
     assert (result.rgb != large).any(-1).mean() > 0.3
     # Also a photo without faces was drawn by a network.
-    assert inspect("out/gray.png").metadata is not None
+    told = inspect("out/gray.png").metadata
+    assert told is not None and told.model == f"{Path(model).name} and x2.safetensors"
     report = json.loads(Path("r.json").read_text())
     assert (report["scale"], report["background"]) == (3, "x2.safetensors")
     assert restore("a.png", *common, "--overwrite") == 0
