@@ -14,6 +14,8 @@ Kind = Literal[
     "mode-unknown",
     "too-large",
     "depth-reduced",
+    "transparency-lost",
+    "format-changed",
     "colours-converted",
     "metadata-lost",
     # how a mask or drawing was read
@@ -45,6 +47,7 @@ Kind = Literal[
     "drawing-partly-outside",
     # the model
     "detector-missing",
+    "background-missing",
     "no-sketch-channel",
     "no-face-parser",
     "no-directions",

@@ -26,6 +26,7 @@ from facekit.models.style_directions import StyleDirections
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import MappingNetwork, StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
+from facekit.pipelines.background import BackgroundUpscaler
 from facekit.pipelines.downstream import restored_emotions, restored_landmarks
 from facekit.pipelines.edit.pipeline import FaceEditPipeline
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
@@ -37,6 +38,7 @@ from facekit.schedulers import CodeDiffusionScheduler
 # diffusers looks ModelMixin and SchedulerMixin up, by name, in the library that a component comes from.
 __all__ = [
     "ArcFaceEncoder",
+    "BackgroundUpscaler",
     "BiSeNet",
     "CodeDiffuser",
     "CodeDiffusionScheduler",

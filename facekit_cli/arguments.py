@@ -34,6 +34,13 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
+def quality_number(text: str) -> int:
+    """A quality, 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise ArgumentTypeError(f"{text} is no quality: whole numbers from 1 to 100")
+    return int(text)
+
+
 def hub_name(text: str) -> str:
     """A folder, or the Hub id of a model or data set. Raises ArgumentTypeError for a web address."""
     if re.match(WEB_ADDRESS, text):

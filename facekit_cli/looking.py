@@ -50,9 +50,10 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
 def check_look_options(args: argparse.Namespace) -> None:
     """Refuse options that cannot work. Raises UsageError."""
     looks = bool(args.landmarks or args.emotions)
-    if looks and args.scale > 1:
+    if looks and (args.background or args.scale not in (None, 1)):
+        option = "--background" if args.background else "--scale"
         raise UsageError(
-            "--scale enlarges the photo, and --landmarks and --emotions compare it with itself: say one"
+            f"{option} enlarges the photo, and --landmarks and --emotions compare it with itself: say one"
         )
     if args.truth is not None and not (looks or args.save_faces or args.strip):
         raise UsageError(

@@ -54,6 +54,8 @@ def work_through(
                 if stopped:
                     raise OSError(f"not tried: {stopped}")
                 entry |= work(photo)
+                if plan.notes.get(photo):
+                    entry["notes"] = [*plan.notes[photo], *(entry.get("notes") or ())]
             except Exception as error:  # whatever is wrong with one photo, the others go on
                 entry |= describe_failure(error)
                 if isinstance(error, OSError) and error.errno in FATAL:

@@ -2,7 +2,8 @@
 
 import argparse
 
-from facekit_cli.arguments import file_path, hub_name, seed_number
+from facekit.images.formats import FORMATS
+from facekit_cli.arguments import file_path, hub_name, quality_number, seed_number
 from facekit_cli.errors import UsageError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -27,7 +28,7 @@ def add_mask_option(parser: argparse.ArgumentParser, required: bool = False) -> 
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--output`, `--overwrite`, `--skip-existing`, `--json`, `--provenance`."""
+    """Add `--output`, `--overwrite`, `--skip-existing`, `--json`, `--format`, `--quality`, `--provenance`."""
     parser.add_argument(
         "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder for the results"
     )
@@ -35,7 +36,30 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave out photos whose result exists")
     parser.add_argument("--json", type=file_path, metavar="FILE", help="write a report of every photo")
+    add_format_options(parser)
     add_provenance_option(parser)
+
+
+def add_format_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--format`, `--quality`, which `choose_target` and `save_picture` go by."""
+    parser.add_argument(
+        "--format",
+        choices=("same", *FORMATS),
+        help="format of results: same is the photo's own (a JPEG for HEIC and AVIF, a PNG for others that are not "
+        "written); default: png, tiff for CMYK",
+    )
+    parser.add_argument(
+        "--quality",
+        type=quality_number,
+        metavar="Q",
+        help="1 to 100, of results that are JPEG or WebP (default: 95); 90 and more keeps the colour of every pixel",
+    )
+
+
+def check_format_options(args: argparse.Namespace) -> None:
+    """Refuse a quality of files that have none. Raises UsageError."""
+    if args.quality is not None and args.format not in ("same", "jpeg", "webp"):
+        raise UsageError("--quality is for JPEG and WebP; say --format jpeg, webp or same")
 
 
 def add_provenance_option(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -13,8 +13,18 @@ from typing import NamedTuple, TypeVar
 from PIL import Image
 
 from facekit.images.files import nearest, remove_parts, why_not_writable
+from facekit.images.formats import (
+    FORMATS,
+    FileFormat,
+    lossless_format,
+    name_losses,
+    same_format,
+    why_too_large,
+)
+from facekit.notes import Note
 from facekit_cli.arguments import LONGEST_NAME
 from facekit_cli.errors import UsageError
+from facekit_cli.options import check_format_options
 
 File = TypeVar("File")
 # Pillow knows these by name only, or hands them to another program.
@@ -171,25 +181,53 @@ def result_stems(photos: Sequence[Path]) -> dict[Path, str]:
     return {photo: stems[photo.name] for photo in photos}
 
 
-def _suffix(photo: Path) -> str:
+class Target(NamedTuple):
+    """The files that a photo's results become.
+
+    Attributes:
+        kind: their format.
+        notes: what that format does not hold of the photo.
+        refusal: why they cannot be written; None where they can.
+    """
+
+    kind: FileFormat
+    notes: list[Note]
+    refusal: str | None = None
+
+
+def choose_target(photo: Path | Image.Image, args: argparse.Namespace) -> Target:
+    """The format of a photo's results by `--format`, from the photo's header."""
+    if isinstance(photo, Image.Image):
+        return _target_of(photo, args)
     from facekit.images.opening import open_header
 
+    unknown = Target(FORMATS.get(args.format) or lossless_format("RGB"), [])
     if not photo.is_file():  # a pipe would be waited for
-        return suffix_of("RGB")
+        return unknown
     try:
         with open_header(photo, "", None) as image:
-            return suffix_of(image.mode)
+            return _target_of(image, args)
     except Exception:  # whatever is wrong with the file is told when its turn comes
-        return suffix_of("RGB")
+        return unknown
 
 
-def suffix_of(mode: str) -> str:
-    """What results of a mode of Pillow's end with: PNG keeps every mode that files have but CMYK."""
-    return ".tif" if mode == "CMYK" else ".png"
+def _target_of(image: Image.Image, args: argparse.Namespace) -> Target:
+    from facekit.images.deep_color import is_deep
+
+    see_through = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+    notes: list[Note] = []
+    if args.format == "same":
+        kind, notes = same_format(image.format, image.mode, see_through)
+    else:
+        kind = FORMATS.get(args.format) or lossless_format(image.mode)
+    deep = image.mode == "I" or image.mode.startswith("I;16") or is_deep(image)
+    notes = notes + name_losses(kind, image.mode, see_through, deep)
+    scale = getattr(args, "scale", None) or 1
+    return Target(kind, notes, why_too_large(kind, image.width * scale, image.height * scale))
 
 
 def number_paths(stem: Path, suffix: str, candidates: int) -> list[Path]:
-    """`STEM.png`, or with several candidates `STEM-1.png`, `STEM-2.png` and so on."""
+    """`STEM.png`, or with several candidates `STEM-1.png`, `STEM-2.png` and so on; `suffix` is that of the format."""
     marks = [""] if candidates == 1 else [f"-{number}" for number in range(1, candidates + 1)]
     return [stem.with_name(stem.name + mark + suffix) for mark in marks]
 
@@ -202,11 +240,13 @@ class Plan:
         outputs: photos to work on -> where their results go.
         skipped: others -> the reason.
         failed: photos whose results cannot be written -> the reason.
+        notes: photos to work on -> what the format of their results does not hold.
     """
 
     outputs: dict[Path, list[Path]]
     skipped: dict[Path, str]
     failed: dict[Path, str]
+    notes: dict[Path, list[Note]] = field(default_factory=dict)
 
     @property
     def results(self) -> list[Path]:
@@ -224,7 +264,7 @@ def plan_outputs(
     candidates: int = 1,
     beside: Callable[[Path], Path] | None = None,
 ) -> Plan:
-    """Where each photo's results go (see `name_results`, `number_paths`), `.tif` for CMYK, looked at before any work.
+    """Where each photo's results go (see `name_results`, `number_paths`, `choose_target`), looked at before any work.
 
     Args:
         found: the photos.
@@ -234,31 +274,42 @@ def plan_outputs(
 
     Raises:
         UsageError: two photos would share a result, a result would replace a photo that was given, a result exists
-            and neither `--overwrite` nor `--skip-existing` was said, or a folder cannot be written.
+            and neither `--overwrite` nor `--skip-existing` was said, a folder cannot be written, or a quality was
+            said for files without.
     """
+    check_format_options(args)
     folder = args.output
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder} is a file; name a folder")
     stems = result_stems(found.photos)
-    outputs = {p: number_paths(folder / stems[p], _suffix(p), candidates) for p in found.photos}
+    targets = {photo: choose_target(photo, args) for photo in found.photos}
+    outputs = {
+        photo: number_paths(folder / stems[photo], target.kind.suffix, candidates)
+        for photo, target in targets.items()
+    }
     everything = [path for paths in outputs.values() for path in paths]
     given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
     replaced = [path for path in everything if os.path.realpath(path) in given]
     if replaced:
         raise UsageError(f"{replaced[0]} is one of the photos; choose another --output folder")
-    long = {photo: reason for photo, paths in outputs.items() if (reason := why_too_long(paths, beside))}
-    existing = [p for photo, paths in outputs.items() if photo not in long for p in paths if p.exists()]
+    failed = {
+        photo: reason
+        for photo, paths in outputs.items()
+        if (reason := targets[photo].refusal or why_too_long(paths, beside))
+    }
+    existing = [p for photo, paths in outputs.items() if photo not in failed for p in paths if p.exists()]
     if existing and not args.overwrite and not args.skip_existing:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise UsageError(f"{existing[0]}{more} exists already; say --overwrite or --skip-existing")
-    plan = Plan({}, dict(found.left_out), long)
+    plan = Plan({}, dict(found.left_out), failed)
     for photo, paths in outputs.items():
-        if photo in long:
+        if photo in failed:
             continue
         if args.skip_existing and all(path.exists() for path in paths):
             plan.skipped[photo] = "its results exist" if len(paths) > 1 else "its result exists"
         else:
             plan.outputs[photo] = paths
+            plan.notes[photo] = targets[photo].notes
     occupied = [path for path in existing if path.is_dir()]
     if occupied:
         raise UsageError(

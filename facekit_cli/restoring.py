@@ -16,7 +16,6 @@ from facekit_cli.results import provenance_of, save_picture
 from facekit_cli.words import reword
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from PIL import Image
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from facekit.images.origin import Provenance
     from facekit.images.photo import ImageInput, Photo
     from facekit.models.identity_encoder import FaceIdentity
+    from facekit.pipelines.background import BackgroundUpscaler
     from facekit.pipelines.restore import FaceRestoreOutput, FaceRestorePipeline
 
 T = TypeVar("T")
@@ -67,9 +67,21 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
     parser.add_argument(
         "--scale",
         type=int,
-        default=1,
         metavar="N",
-        help="enlarge the photos N-fold, faces sharp (default: 1)",
+        help="enlarge the photos N-fold, faces sharp (default: 1, or as much as the --background enlarges)",
+    )
+    parser.add_argument(
+        "--background",
+        type=hub_name,
+        metavar="MODEL",
+        help="network such as Real-ESRGAN's that enlarges what is around the faces, in place of cubic interpolation: a "
+        ".safetensors file, or OWNER/NAME or OWNER/NAME/FILE.safetensors on the Hub (needs facekit[background])",
+    )
+    parser.add_argument(
+        "--background-tile",
+        type=int,
+        metavar="PIXELS",
+        help="side of what that network sees at once (default: what becomes 1024 pixels); smaller takes less memory",
     )
     parser.add_argument(
         "--steps", type=int, metavar="T", help="denoising steps (default: those the model was trained with)"
@@ -110,8 +122,15 @@ def check_restore_options(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and not value >= 0:
             raise UsageError(f"--{option.replace('_', '-')} is {value:g}; it must be 0 or more")
-    if args.aligned and args.scale > 1:
-        raise UsageError("--scale enlarges what is around the faces; with --aligned there is nothing around")
+    if args.aligned and (args.background or args.scale not in (None, 1)):
+        option = "--background" if args.background else "--scale"
+        raise UsageError(
+            f"{option} enlarges what is around the faces; with --aligned there is nothing around"
+        )
+    if args.background_tile is not None and args.background is None:
+        raise UsageError(
+            "--background-tile is for the network that --background names; name it, or leave this out"
+        )
     parse_faces(args.faces)
 
 
@@ -140,6 +159,22 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     return pipeline
 
 
+def load_background(args: argparse.Namespace, device: "torch.device") -> "BackgroundUpscaler | None":
+    """Load the network of `--background`, None without it. Raises UsageError where it cannot be loaded."""
+    if args.background is None:
+        return None
+    import torch
+
+    from facekit.pipelines.background import BackgroundUpscaler
+
+    try:
+        return BackgroundUpscaler.from_pretrained(
+            args.background, dtype=getattr(torch, args.dtype), device=device, tile=args.background_tile
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(f"the background {args.background} cannot be used: ", error) from error
+
+
 def _load_identity(args: argparse.Namespace) -> "FaceIdentity":
     import torch
 
@@ -153,11 +188,23 @@ def _load_identity(args: argparse.Namespace) -> "FaceIdentity":
 
 def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None" = None) -> dict[str, Any]:
     """The settings that decide the results, for a report; with a pipeline its defaults stand in place of None."""
-    names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "steps")
+    names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "background")
     settings = {
         name: getattr(args, name)
-        for name in (*names, "save_faces", "identity", "seed", "dtype", "provenance")
+        for name in (
+            *names,
+            "steps",
+            "save_faces",
+            "identity",
+            "seed",
+            "dtype",
+            "provenance",
+            "format",
+            "quality",
+        )
     }
+    if args.scale is None and args.background is None:
+        settings["scale"] = 1
     if pipeline is not None:
         if args.fidelity is None:
             settings["fidelity"] = pipeline.config["fidelity"]
@@ -209,6 +256,7 @@ class Restored:
         face_pictures: pictures of every face; None without `--save-faces`.
         aligned: the photo itself was one aligned face.
         provenance: what the files say of their origin; None for a photo that came back as it was.
+        quality: of results that are JPEG or WebP.
     """
 
     images: list["Photo"]
@@ -218,6 +266,7 @@ class Restored:
     face_pictures: list[list[FacePictures]] | None
     aligned: bool
     provenance: "Provenance | None" = None
+    quality: int | None = None
 
     def entry(self) -> dict[str, Any]:
         """The photo's entry in a report. With 0 "faces" it came back as it was."""
@@ -247,7 +296,7 @@ class Restored:
             if self.face_pictures is not None and strips:
                 for index, face in zip(self._indices, self.face_pictures[number], strict=True):
                     save_picture(face.strip(), faces_folder(path) / f"{index}-strip.png", self._imagined)
-            save_picture(self.images[number], path, self.provenance)
+            save_picture(self.images[number], path, self.provenance, self.quality)
 
     def _save_faces(self, faces: list[FacePictures], folder: Path) -> None:
         for index, face in zip(self._indices, faces, strict=True):
@@ -281,12 +330,14 @@ def restore(
     args: argparse.Namespace,
     truths: Sequence["ImageInput"] | None = None,
     return_faces: bool = False,
+    background: "BackgroundUpscaler | None" = None,
 ) -> list[Restored]:
     """Restore photos together, each with its own seed.
 
     Args:
         truths: the undamaged photos, for `return_faces`.
         return_faces: give `Restored.face_pictures` also without `--save-faces`.
+        background: from `load_background`.
 
     Raises what the pipeline raises where one of them cannot be restored.
     """
@@ -301,10 +352,10 @@ def restore(
             options[name] = getattr(args, name)
     if args.max_pixels is not None:
         options["max_pixels"] = args.max_pixels or None
-    if args.scale > 1:
-        options["background"] = lambda rgb: _enlarge(rgb, args.scale)
     output = pipeline(
         list(images),
+        scale=args.scale,
+        background=background,
         aligned=args.aligned,
         faces=parse_faces(args.faces),
         detector=args.detector,
@@ -323,6 +374,10 @@ def restore(
         return values[number * args.candidates : (number + 1) * args.candidates]
 
     results, face_pictures = expect_kind(output.images, Photo), _collect_faces(output, args)
+    origin = provenance_of(args, pipeline)
+    if origin is not None and background is not None:
+        names = [name for name in (origin.model, background.name) if name]
+        origin = replace(origin, model=" and ".join(names))
     return [
         Restored(
             images=own(results, number),
@@ -331,7 +386,8 @@ def restore(
             similarities=None if output.similarities is None else own(output.similarities, number),
             face_pictures=None if face_pictures is None else own(face_pictures, number),
             aligned=args.aligned,
-            provenance=provenance_of(args, pipeline) if args.aligned or output.faces[number] else None,
+            provenance=origin if args.aligned or background is not None or output.faces[number] else None,
+            quality=args.quality,
         )
         for number in range(len(images))
     ]
@@ -370,11 +426,3 @@ def _collect_faces(output: "FaceRestoreOutput", args: argparse.Namespace) -> lis
         ]
         for faces, truths, prompts in zip(collected, output.aligned_truths, output.truth_prompts, strict=True)
     ]
-
-
-def _enlarge(rgb: "np.ndarray", factor: int) -> "np.ndarray":
-    """Colours `[H, W, 3]` as `[H factor, W factor, 3]` of the same depth."""
-    from facekit.images.photo import as_float, from_float, resize
-
-    size = (rgb.shape[1] * factor, rgb.shape[0] * factor)
-    return from_float(resize(as_float(rgb), size), rgb.dtype)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facekit.images.files import write_atomically
+from facekit.images.formats import BY_SUFFIX, FORMATS, encoding
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -15,12 +16,27 @@ if TYPE_CHECKING:
     from facekit.images.photo import Photo
 
 
-def save_picture(picture: "Image.Image | Photo", path: Path, provenance: "Provenance | None" = None) -> None:
-    """Write a picture without loss as .png or .tif, with all that its `info` tells, and its provenance."""
-    from facekit.images.photo import write_picture
+def save_picture(
+    picture: "Image.Image | Photo",
+    path: Path,
+    provenance: "Provenance | None" = None,
+    quality: int | None = None,
+) -> None:
+    """Write a picture in the format of the path's suffix, with all that its `info` tells, and its provenance.
 
-    lossless = "TIFF" if path.suffix == ".tif" else "PNG"
-    write_atomically(path, lambda file: write_picture(picture, file, lossless, provenance))
+    What the format does not hold is left out (`Photo.fit`); `choose_target` has said so. `quality` is that of
+    `--quality`, for JPEG and WebP.
+
+    Raises:
+        ValueError: a picture that is too large for the format.
+    """
+    from facekit.images.photo import Photo, load_image, write_picture
+
+    kind = BY_SUFFIX.get(path.suffix, FORMATS["png"])
+    if isinstance(picture, Photo) or kind is not FORMATS["png"]:
+        picture = load_image(picture, max_pixels=None, name=path.name).fit(kind)
+    options = encoding(kind, quality)
+    write_atomically(path, lambda file: write_picture(picture, file, kind.name, provenance, **options))
 
 
 def provenance_of(

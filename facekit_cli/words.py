@@ -14,6 +14,7 @@ OPTIONS = {
     "num_images": "candidates",
     "num_inference_steps": "steps",
     "strengths": "strength",
+    "tile": "background_tile",
     "truncation_psi": "truncation",
 }
 # Ways out that in Python are a line of code; empty where the command line has none.

@@ -36,6 +36,7 @@ LIBRARY = {
         "notes",
         "provenance",
         "schedulers",
+        "weights",
     },
     "convert": {"conditions", "hub", "images", "models", "pipelines", "schedulers", "weights"},
     "public": {"damage", "hub", "models", "pipelines", "schedulers"},

@@ -110,20 +110,20 @@ class PhotoJob:
     def paste(
         self,
         pictures: Sequence[np.ndarray],
-        background: Background | None = None,
+        large: np.ndarray | None = None,
         watermark: bool = False,
     ) -> Photo:
         """The photo with its restored faces.
 
-        Without a background hook every pixel outside the faces' feathered regions keeps its numbers.
+        Without an enlarged copy every pixel outside the faces' feathered regions keeps its numbers.
 
         Args:
             pictures: float32 `[S, S, 3]` in [0, 1], one for each of `squares`.
-            background: see `Background`.
+            large: what a `Background` gave for the photo; the faces are pasted into that.
             watermark: draw the invisible mark of `facekit.provenance.watermark` into the faces' changed pixels.
 
         Raises:
-            ValueError: the background hook's picture is no enlarged copy.
+            ValueError: `large` is no enlarged copy.
         """
         rgb = self.photo.rgb
         if self.crops:  # the photo itself is one aligned face
@@ -131,8 +131,8 @@ class PhotoJob:
             canvas = from_float(crop.enlarge(picture), rgb.dtype)
             where = np.ones(rgb.shape[:2], dtype=bool)
             return self.photo.recolor(mark(canvas, where) if watermark else canvas, where)
-        if background is not None:
-            return self._paste_on_background(pictures, background, watermark)
+        if large is not None:
+            return self._paste_on_background(pictures, np.asarray(large), watermark)
         if not self.face_squares:
             return self.photo
         aligned = [square.aligned for square in self.face_squares]
@@ -144,11 +144,9 @@ class PhotoJob:
         return self.photo.recolor(mark(canvas, where) if watermark else canvas, where)
 
     def _paste_on_background(
-        self, pictures: Sequence[np.ndarray], background: Background, watermark: bool
+        self, pictures: Sequence[np.ndarray], large: np.ndarray, watermark: bool
     ) -> Photo:
-        rgb = self.photo.rgb
-        large = np.asarray(background(rgb))
-        factor = _enlargement(rgb, large)
+        factor = _enlargement(self.photo.rgb, large)
         edits = []
         for square, picture in zip(self.face_squares, pictures, strict=True):
             landmarks = (square.face.landmarks + 0.5) * factor - 0.5

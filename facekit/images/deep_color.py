@@ -8,8 +8,10 @@ from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import Base
+
+from facekit.images.exif import DIRECTORIES
 
 PNG_COLORS = {"LA": 4, "RGB": 2, "RGBA": 6}  # PNG's number of each mode that can have 16 bits here
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -104,6 +106,36 @@ def write_png(file: BinaryIO, pixels: np.ndarray, mode: str, options: dict[str, 
             content = struct.pack(">IIBB", width, height, 16, PNG_COLORS[mode]) + content[10:]
         for part in _pack(pixels) if kind == b"IDAT" else (content,):
             PngImagePlugin.putchunk(file, kind, part)
+
+
+def write_tiff(file: BinaryIO, pixels: np.ndarray, mode: str, options: dict[str, Any]) -> None:
+    """Write pixels uint16 `[H, W, C]` of mode LA, RGB or RGBA, not compressed; `options` are those of `Image.save`.
+
+    As in `write_png`, Pillow writes all metadata with a picture of one pixel. Gray with opacity becomes RGBA: readers
+    know no 16-bit gray with opacity.
+    """
+    if mode == "LA":
+        pixels, mode = pixels[..., [0, 0, 0, 1]], "RGBA"
+    frame = io.BytesIO()
+    Image.new(mode, (1, 1)).save(frame, format="TIFF", **options)
+    with Image.open(frame) as opened:
+        exif = opened.getexif()
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, value in exif.items():
+            tags[tag] = exif.get_ifd(tag) or value if tag in DIRECTORIES else value
+    height, width, channels = pixels.shape
+    rows = max(1, BLOCK_BYTES // (width * channels * 2))
+    starts = range(0, height, rows)
+    sizes = [min(rows, height - top) * width * channels * 2 for top in starts]
+    tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH] = width, height
+    tags[TiffImagePlugin.BITSPERSAMPLE] = (16,) * channels
+    tags[TiffImagePlugin.ROWSPERSTRIP] = rows
+    tags[TiffImagePlugin.STRIPBYTECOUNTS] = tuple(sizes)
+    # From the directory's end, as Pillow takes them.
+    tags[TiffImagePlugin.STRIPOFFSETS] = tuple(int(place) for place in np.cumsum([0, *sizes[:-1]]))
+    tags.save(file)
+    for top in starts:
+        file.write(np.ascontiguousarray(pixels[top : top + rows], dtype="<u2").tobytes())
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -142,16 +142,17 @@ def write_rgb(
         return _write_palette(pixels, palette, rgb, where, box)
     if mode == "CMYK":
         target[inside] = _inks(patch[inside], target[inside][:, 3])
-    elif mode in ("YCbCr", "HSV"):
-        new = np.asarray(to_pillow(patch, "RGB").convert(mode))
-        target[inside] = new[inside]
+        return pixels, palette
+    # Large photos that change as a whole: taking pixels by a mask takes seconds.
+    chosen = np.s_[:, :] if inside.all() else inside
+    if mode in ("YCbCr", "HSV"):
+        target[chosen] = np.asarray(to_pillow(patch, "RGB").convert(mode))[chosen]
     elif mode == "1":
-        target[inside] = np.asarray(to_pillow(_gray(patch), "L").convert("1"))[inside]
+        target[chosen] = np.asarray(to_pillow(_gray(patch), "L").convert("1"))[chosen]
     elif mode in GRAY_MODES:
-        gray = _gray(patch)
-        (target if target.ndim == 2 else target[..., 0])[inside] = gray[inside]
+        (target if target.ndim == 2 else target[..., 0])[chosen] = _gray(patch)[chosen]
     else:
-        target[..., :3][inside] = patch[inside]
+        target[..., :3][chosen] = patch[chosen]
     return pixels, palette
 
 

@@ -17,8 +17,9 @@ from PIL import Image
 
 from facekit.images import deep_color
 from facekit.images.exif import with_size
+from facekit.images.formats import BY_NAME, FORMATS, FileFormat, encoding, why_too_large
 from facekit.images.metadata import COMMENT, drop_mistyped, read_metadata, save_options
-from facekit.images.modes import MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
+from facekit.images.modes import ALPHA_MODES, MODES, Palette, alpha_from, rgb_from, to_pillow, write_rgb
 from facekit.images.opening import MaskInput, decode_upright, is_tensor, open_header
 from facekit.images.origin import Provenance
 from facekit.notes import Argument, Note, Refusal
@@ -30,7 +31,7 @@ MAX_PIXELS = 200_000_000
 MIN_SIDE = 16
 
 _ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # those that PNG files hold
+PNG_MODES = FORMATS["png"].modes
 # What the colour profile of each space can belong to.
 _PROFILE_SPACES = {b"RGB ": ("RGB", "RGBA", "P"), b"GRAY": ("1", "L", "LA", "I;16", "I"), b"CMYK": ("CMYK",)}
 
@@ -94,8 +95,9 @@ class Photo:
         """
         base, size = self.to_smooth_mode(), (rgb.shape[1], rgb.shape[0])
         rgb = np.clip(rgb, 0, 1) if rgb.dtype.kind == "f" else rgb
-        shown = base.pixels.astype(np.uint16) if base.mode == "I" else base.pixels
-        pixels = from_float(resize(as_float(shown), size), shown.dtype).astype(base.pixels.dtype)
+        pixels = np.zeros((*rgb.shape[:2], *base.pixels.shape[2:]), base.pixels.dtype)
+        if base.mode in (*ALPHA_MODES, "CMYK"):  # opacity and black ink are not among the colours
+            pixels[..., -1] = from_float(resize(as_float(base.pixels[..., -1]), size), pixels.dtype)
         pixels, _ = write_rgb(pixels, base.mode, None, rgb, np.ones(pixels.shape[:2], dtype=bool))
         large = replace(base, pixels=pixels)
         if "transparency" not in base.info:
@@ -123,6 +125,44 @@ class Photo:
         return replace(
             self, pixels=self.rgb, mode="RGB", palette=None, info=drop_foreign_profile(info, "RGB")
         )
+
+    def fit(self, kind: FileFormat) -> "Photo":
+        """This photo as far as a file format holds it, see `name_losses`; the photo itself where it holds all."""
+        photo = self.to_smooth_mode() if self.mode in ("1", "P") and self.mode not in kind.modes else self
+        if "transparency" in photo.info and "P" not in kind.modes:
+            photo = photo._with_alpha()
+        if photo.mode in ALPHA_MODES and not kind.transparent:
+            photo = photo._over_white()
+        if not kind.deep and photo.pixels.dtype not in (np.uint8, bool):
+            shown = photo.pixels.astype(np.uint16) if photo.mode == "I" else photo.pixels
+            photo = replace(
+                photo, pixels=as_uint8(shown), mode="L" if photo.mode in ("I", "I;16") else photo.mode
+            )
+        if photo.mode not in kind.modes:
+            alpha = photo.alpha
+            photo = photo.to_rgb_mode()
+            if alpha is not None:
+                photo = replace(photo, pixels=np.dstack([photo.pixels, alpha]), mode="RGBA")
+        if photo is self:
+            return self
+        return replace(photo, info=drop_foreign_profile(photo.info, photo.mode))
+
+    def _with_alpha(self) -> "Photo":
+        """This photo with an opacity in place of the one colour that is see-through."""
+        pixels = self.pixels.astype(np.uint16) if self.mode == "I" else self.pixels
+        top = np.iinfo(pixels.dtype).max
+        alpha = np.where(self._key(), 0, top).astype(pixels.dtype)
+        info = {key: value for key, value in self.info.items() if key != "transparency"}
+        return replace(
+            self, pixels=np.dstack([pixels, alpha]), mode="RGBA" if self.mode == "RGB" else "LA", info=info
+        )
+
+    def _over_white(self) -> "Photo":
+        """This photo laid over white."""
+        opacity = as_float(self.pixels[..., -1:])
+        pixels = from_float(as_float(self.pixels[..., :-1]) * opacity + (1 - opacity), self.pixels.dtype)
+        mode = "L" if self.mode == "LA" else "RGB"
+        return replace(self, pixels=pixels[..., 0] if mode == "L" else pixels, mode=mode)
 
     def _key(self) -> np.ndarray:
         """bool `[H, W]`, where the pixels have the one colour that is see-through."""
@@ -212,20 +252,38 @@ def write_picture(
         provenance: see `facekit.provenance.describe`.
         options: for `Image.save`, such as `quality=90`.
 
+    Files with loss get a quality of 95, and a JPEG of quality 90 and more the colour of every pixel (4:4:4), unless
+    `options` say otherwise.
+
     Raises:
-        ValueError: 16-bit colour as anything but PNG, or a format that carries no record.
+        ValueError: more than the format holds, 16-bit colour or transparency (see `Photo.fit`); a picture that is too
+            large for it; a format that carries no record.
     """
+    kind = BY_NAME.get(file_format)
+    if kind is not None:
+        too_large = why_too_large(kind, *picture.size)
+        if too_large:
+            raise ValueError(f"{too_large}.")
+        if picture.mode in ("LA", "RGBA", "PA") and not kind.transparent:
+            raise ValueError(
+                f"{file_format} files hold no transparency. Save it as PNG, WebP or TIFF, or lay it over a colour."
+            )
+        options = (
+            encoding(kind, options.get("quality") if isinstance(options.get("quality"), int) else None)
+            | options
+        )
     if isinstance(picture, Photo):
         if picture.is_deep:
-            if file_format != "PNG":
+            if kind is None or not kind.deep:
                 raise ValueError(
-                    f"{file_format} files get 8 bits a channel here, and {picture.name} has 16. Save it as PNG."
+                    f"{file_format} files get 8 bits a channel here, and {picture.name} has 16. Save it as PNG or TIFF."
                 )
             told = save_options(file_format, provenance, picture.file_info) | options
             if "transparency" in picture.info:
                 told["transparency"] = picture.info["transparency"]
+            write = deep_color.write_png if file_format == "PNG" else deep_color.write_tiff
             with open(file, "wb") if isinstance(file, str | os.PathLike) else nullcontext(file) as opened:
-                deep_color.write_png(opened, picture.pixels, picture.mode, told)
+                write(opened, picture.pixels, picture.mode, told)
             return
         picture = picture.to_pil()
     told = save_options(file_format, provenance, picture.info)

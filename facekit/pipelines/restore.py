@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from diffusers.utils import BaseOutput
 
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import Background, PhotoJob, plan_restoration
-from facekit.images.photo import MAX_PIXELS, ImageInput, load_images
+from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, load_images
 from facekit.images.tensors import (
     OutputType,
     Pictures,
@@ -29,6 +30,7 @@ from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.notes import Argument, Note, Refusal
+from facekit.pipelines.background import BackgroundUpscaler, plan_background
 from facekit.pipelines.base import (
     AsTuple,
     FacekitPipeline,
@@ -176,7 +178,8 @@ class FaceRestorePipeline(FacekitPipeline):
         image: ImageInput | Sequence[ImageInput],
         *,
         fidelity: float | None = None,
-        background: Background | None = None,
+        scale: int | None = None,
+        background: Background | BackgroundUpscaler | None = None,
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
         min_face_size: float = 32.0,
@@ -222,14 +225,17 @@ class FaceRestorePipeline(FacekitPipeline):
             latents: starting codes x_T `[N, n, D]` instead of random ones, N = faces times `num_images`, in
                 the order photo, candidate, face. For models with a code diffuser alone.
             z: random style `[N, D]` of the restorer instead of a drawn one, in the same order.
-            background: called with each photo's colours `[H, W, 3]` (own depth), returns them enlarged by one
-                factor; the faces are pasted into that.
+            scale: enlarge the photos so many times; the faces are pasted into the large photo, sharp. None: 1, or with
+                a `background` as much as that enlarges by itself.
+            background: what enlarges all that is around the faces in place of cubic interpolation: a
+                `BackgroundUpscaler`, whose result is brought to `scale` (at 1 it is sharpened), or a function that gets
+                each photo's colours `[H, W, 3]` (own depth) and returns them enlarged by one factor.
             return_aligned: also return the aligned faces before and after, and the style prompts.
             truth: with `return_aligned`, the undamaged photo, or one for each, where it is known: its faces are cut
                 where those of the damaged one lie, and returned with what the prior makes of their own codes.
             watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             max_batch_size: largest number of faces the networks see at once.
-            max_pixels: refuse larger photos before they are decoded; None lifts the limit.
+            max_pixels: refuse larger photos before they are decoded, and larger results; None lifts the limit.
             output_type: "pil", "photo", "np" or "pt", see `FaceRestoreOutput`.
             return_dict: False gives a tuple of the output's entries that are not None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each denoising step;
@@ -265,10 +271,22 @@ class FaceRestorePipeline(FacekitPipeline):
                 truth=Argument("truth"),
                 aligned=Argument("return_aligned", True),
             )
+        enlarge = plan_background(background, scale)
+        if aligned and (scale not in (None, 1) or isinstance(background, BackgroundUpscaler)):
+            raise Refusal(
+                "setting",
+                "{argument} enlarges what is around the faces; with {aligned} there is nothing around.",
+                argument=Argument("background" if scale in (None, 1) else "scale"),
+                aligned=Argument("aligned", True),
+            )
         scheduler = self.plan_steps(num_inference_steps, device)
 
         # 2. Read the photos; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
+        if isinstance(background, BackgroundUpscaler):
+            scale = background.scale if scale is None else scale
+        if max_pixels is not None and scale is not None:
+            check_enlarged(photos, scale, max_pixels)
         generator = check_generators(generator, len(photos))
 
         # 3. Find and align the faces
@@ -281,7 +299,7 @@ class FaceRestorePipeline(FacekitPipeline):
                 detector=detector,
                 known_faces=found,
                 min_face_size=min_face_size,
-                enlarges=background is not None,
+                enlarges=enlarge is not None,
             )
             for photo, found in zip(photos, check_known_faces(known_faces, len(photos)), strict=True)
         ]
@@ -374,7 +392,12 @@ class FaceRestorePipeline(FacekitPipeline):
                 extras[name] = [
                     deliver_squares(own[part], output_type, jobs[photo].photo) for photo, part in results
                 ]
-        images = [jobs[photo].paste(restored[part], background, watermark) for photo, part in results]
+        images: list[Photo] = []
+        for photo, candidates in groupby(results, key=lambda result: result[0]):
+            job = jobs[photo]
+            # One for all candidates: a network takes minutes for it.
+            large = None if enlarge is None or aligned else enlarge(job.photo.rgb)
+            images += [job.paste(restored[part], large, watermark) for _, part in candidates]
         output = FaceRestoreOutput(
             images=deliver(images, output_type),
             faces=[job.faces for job in jobs],
@@ -502,6 +525,24 @@ def check_fidelity(fidelity: float) -> None:
             "structure)."
         )
         raise Refusal("setting", what, argument=Argument("fidelity"), value=fidelity)
+
+
+def check_enlarged(photos: Sequence[Photo], scale: int, max_pixels: int) -> None:
+    """Raise ValueError where an enlarged photo would have more pixels than a photo may have."""
+    for photo in photos:
+        width, height = (side * scale for side in photo.size)
+        if width * height > max_pixels:
+            raise Refusal(
+                "too-large",
+                "{name} would be {width}x{height}; the limit is {most:,} pixels",
+                "Enlarge it less, or raise {limit}",
+                otherwise="Enlarge it less",
+                name=photo.name,
+                width=width,
+                height=height,
+                most=max_pixels,
+                limit=Argument("max_pixels"),
+            )
 
 
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:

@@ -118,13 +118,13 @@ def save(
 
     Args:
         image: the picture; a photo keeps its depth.
-        path: file of a suffix that Pillow knows.
+        path: file of a suffix that Pillow knows: .png, .jpg, .webp, .tif.
         provenance: from `describe`; None writes none.
         file_format: Pillow's name of the format; None goes by the suffix.
-        options: for `Image.save`, such as `quality=90`.
+        options: for `Image.save`, such as `quality=80`; without it JPEG and WebP get 95.
 
     Raises:
-        ValueError: a format that carries no provenance, or 16-bit colour as anything but PNG.
+        ValueError: a format that carries no provenance, or has no room for 16-bit colour or transparency.
     """
     write_picture(image, path, file_format or _format_of(Path(path)), provenance, **options)
 

@@ -17,13 +17,14 @@ from facekit_cli.batch.sources import Item, Source, open_source, seed_of
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import FATAL, describe_failure, say_skipped
-from facekit_cli.options import DTYPES, add_provenance_option
-from facekit_cli.photos import check_writable, number_paths, suffix_of, why_too_long
+from facekit_cli.options import DTYPES, add_format_options, add_provenance_option, check_format_options
+from facekit_cli.photos import Target, check_writable, choose_target, number_paths, why_too_long
 from facekit_cli.restoring import (
     Restored,
     add_restore_options,
     check_restore_options,
     faces_folder,
+    load_background,
     load_restorer,
     restore,
     settings_of,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
     from PIL import Image
 
+    from facekit.pipelines.background import BackgroundUpscaler
     from facekit.pipelines.restore import FaceRestorePipeline
 
 EXAMPLES = """\
@@ -53,6 +55,14 @@ Exit code 0: all done. 1: photos failed, see the report; the rest is done. 2: wr
 # Processes wait for the slowest one at the end; nothing else is ever waited for this long.
 LONGEST_WAIT = timedelta(days=30)
 SHOWN_FAILURES = 20
+
+
+class Opened(NamedTuple):
+    """A photo, not decoded yet; its item, with its final stem; and what its results become."""
+
+    photo: "Path | Image.Image"
+    item: Item
+    target: Target
 
 
 class Task(NamedTuple):
@@ -88,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--cpu", action="store_true", help="leave GPUs alone")
     add_restore_options(command, batch_size=8)
+    add_format_options(command)
     add_provenance_option(command)
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
     return parser
@@ -104,6 +115,7 @@ def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         check_restore_options(args)
+        check_format_options(args)
         state = start_process(args.cpu)
         journal = Journal(args.output)
         try:
@@ -176,6 +188,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     # 2. Load before anything is written
     tasks = message[0][state.process_index :: state.num_processes]
     source = source or open_source(args.source, args.split, args.image_column, args.output)
+    background = load_background(args, state.device) if tasks else None
     pipeline = load_restorer(args, state.device) if tasks else None
     state.wait_for_everyone()
     if state.is_main_process:
@@ -188,7 +201,7 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     journal.lock(exclusive=False)
     with _progress(tasks, state) as progress:
         for task in tasks:
-            for entry in work(task, source, pipeline, args):  # type: ignore[arg-type]  # loaded where there are tasks
+            for entry in work(task, source, pipeline, background, args):  # type: ignore[arg-type]  # loaded where there are tasks
                 journal.write(entry | {"process": state.process_index})
             progress.update(len(task.todo))
 
@@ -221,22 +234,28 @@ def plan(
 
 
 def work(
-    task: Task, source: Source, pipeline: "FaceRestorePipeline", args: argparse.Namespace
+    task: Task,
+    source: Source,
+    pipeline: "FaceRestorePipeline",
+    background: "BackgroundUpscaler | None",
+    args: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """Restore a group, write its missing results, and give the report's line of each.
 
     Raises OSError where no file can be written any more.
     """
     start = time.perf_counter()
-    for item, outcome in _restore_group(task, source, pipeline, args):
-        entry: dict[str, Any] = {"photo": item.key}
+    for key, outcome in _restore_group(task, source, pipeline, background, args):
+        entry: dict[str, Any] = {"photo": key}
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            paths = number_paths(args.output / item.stem, suffix_of(outcome.images[0].mode), args.candidates)
-            outcome.save(paths)
+            opened, restored = outcome
+            paths = number_paths(args.output / opened.item.stem, opened.target.kind.suffix, args.candidates)
+            restored.save(paths)
             names = [path.relative_to(args.output).as_posix() for path in paths]
-            entry |= {"outputs": names} | outcome.entry()
+            entry |= {"outputs": names} | restored.entry()
+            entry["notes"] = [*(reword(note, args) for note in opened.target.notes), *entry["notes"]]
         except Exception as error:  # whatever is wrong with one photo, the others go on
             if isinstance(error, OSError) and error.errno in FATAL:
                 raise
@@ -247,45 +266,53 @@ def work(
 
 
 def _restore_group(
-    task: Task, source: Source, pipeline: "FaceRestorePipeline", args: argparse.Namespace
-) -> Iterator[tuple[Item, Restored | Exception]]:
-    """All photos of a group at once; one by one where one of them cannot be restored."""
+    task: Task,
+    source: Source,
+    pipeline: "FaceRestorePipeline",
+    background: "BackgroundUpscaler | None",
+    args: argparse.Namespace,
+) -> Iterator[tuple[str, tuple[Opened, Restored] | Exception]]:
+    """The keys of a group's photos, and what became of them.
+
+    All photos at once; one by one where one of them cannot be restored.
+    """
     seeds = [seed_of(item.key, args.seed) for item in task.group]
     if len(task.group) > 1:
         outcomes = []
         with suppress(Exception):  # which photo it was, and why, shows below
             opened = [_open(source, item, args) for item in task.group]
-            results = restore(pipeline, [photo for photo, _ in opened], seeds, args)
-            outcomes = [(item, result) for (_, item), result in zip(opened, results, strict=True)]
+            results = restore(pipeline, [each.photo for each in opened], seeds, args, background=background)
+            outcomes = list(zip(opened, results, strict=True))
         if outcomes:
-            yield from ((item, result) for item, result in outcomes if item.key in task.todo)
+            yield from ((done[0].item.key, done) for done in outcomes if done[0].item.key in task.todo)
             return
     for item, seed in zip(task.group, seeds, strict=True):
         if item.key not in task.todo:
             continue
         try:
-            photo, named = _open(source, item, args)
-            (result,) = restore(pipeline, [photo], [seed], args)
+            one = _open(source, item, args)
+            (result,) = restore(pipeline, [one.photo], [seed], args, background=background)
         except Exception as error:
-            yield item, error
+            yield item.key, error
         else:
-            yield named, result
+            yield item.key, (one, result)
 
 
-def _open(source: Source, item: Item, args: argparse.Namespace) -> "tuple[Path | Image.Image, Item]":
-    """What `source.open` gives. Raises ValueError as well where the results would have too long a name."""
+def _open(source: Source, item: Item, args: argparse.Namespace) -> Opened:
+    """What `source.open` gives. Raises ValueError as well where the results cannot be written."""
     photo, named = source.open(item)
-    paths = number_paths(args.output / named.stem, ".png", args.candidates)
-    reason = why_too_long(paths, faces_folder if args.save_faces else None)
+    target = choose_target(photo, args)
+    paths = number_paths(args.output / named.stem, target.kind.suffix, args.candidates)
+    reason = target.refusal or why_too_long(paths, faces_folder if args.save_faces else None)
     if reason:
         raise ValueError(reason)
-    return photo, named
+    return Opened(photo, named, target)
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Local models by their full path."""
-    for name in ("model", "identity"):
-        if settings[name] and Path(settings[name]).is_dir():
+    for name in ("model", "identity", "background"):
+        if settings[name] and Path(settings[name]).exists():
             settings[name] = str(Path(settings[name]).resolve())
     return settings
 

@@ -55,7 +55,7 @@ examples:
 
 The mask is white (128 or more of 255; a bright colour will do) where the face may change, or painted on a
 transparent layer, or the erased, transparent part of a copy of the photo. Everything outside the mask comes back
-as it was; results are PNG (TIFF for CMYK). Drawings lie on the photo: a sketch is
+as it was; results are PNG (TIFF for CMYK) or --format. Drawings lie on the photo: a sketch is
 strokes; a semantic map has the labels 0 to 18, the palette's colours, or is a transparent layer in these; colours
 are a transparent layer, or a whole picture. Strengths go from 0 to 1, for sketch, semantics, color, exemplar,
 pose, attributes and prompt.
@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
         if photo in sessions:
             session.save(sessions[photo])
         for image, path in zip(images, outputs[photo], strict=True):
-            save_picture(image, path, provenance_of(args, pipeline))
+            save_picture(image, path, provenance_of(args, pipeline), args.quality)
         return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
 
     work = None
@@ -244,7 +244,7 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("edit", plan, details, work)
-    reported = {key: getattr(args, key) for key in ("model", "device", "dtype")}
+    reported = {key: getattr(args, key) for key in ("model", "device", "dtype", "format", "quality")}
     reported |= {"script": str(args.script)} if script is not None else settings
     return finish("edit", entries, reported, args)
 

@@ -44,7 +44,7 @@ examples:
 
 The mask is white (128 or more of 255; a bright colour will do) where the face is to be filled, or painted on a
 transparent layer, or the erased, transparent part of a copy of the photo.
-Everything outside the mask comes back as it was; results are PNG (TIFF for CMYK). With several exemplars or
+Everything outside the mask comes back as it was; results are PNG (TIFF for CMYK) or --format. With several exemplars or
 candidates results are numbered: all candidates of the first exemplar, then those of the second. A photo's
 result is the same whether it is filled alone or among others. Published models come from: facekit convert exegan
 """
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
             sheet = swept.grid()
             if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
                 sheet = watermark_picture(sheet)
-            save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline))
+            save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline), args.quality)
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
             **call,
@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
             output_type="photo",
         )
         for image, path in zip(expect_kind(output.images, Photo), outputs[photo], strict=True):
-            save_picture(image, path, provenance_of(args, pipeline))
+            save_picture(image, path, provenance_of(args, pipeline), args.quality)
         entry = {"status": "done", "faces": len(output.faces[0]), "notes": output.notes}
         return entry | ({"similarities": output.similarities} if output.similarities else {})
 
@@ -186,7 +186,10 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("exemplar", plan, details, work)
-    reported = {key: getattr(args, key) for key in ("model", "recover", "seed", "device", "dtype")}
+    reported = {
+        key: getattr(args, key)
+        for key in ("model", "recover", "seed", "device", "dtype", "format", "quality")
+    }
     return finish("exemplar", entries, reported | settings | {"style_layers": style_layers}, args)
 
 

@@ -37,7 +37,7 @@ examples:
 
 The mask is white (128 or more of 255; a bright colour will do) where the photo is to be filled, or painted on a
 transparent layer, or the erased, transparent part of a copy of the photo.
-Photos come back with everything outside the mask unchanged, as PNG (TIFF for CMYK). A photo's result is the
+Photos come back with everything outside the mask unchanged, as PNG (TIFF for CMYK) or --format. A photo's result is the
 same whether it is filled alone or among others.
 """
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
     details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
     entries = work_through("inpaint", plan, details, work)
-    names = ("region", "steps", "save_steps", "seed", "device", "dtype")
+    names = ("region", "steps", "save_steps", "seed", "device", "dtype", "format", "quality")
     settings = {key: getattr(args, key) for key in names}
     return finish("inpaint", entries, {"model": model} | settings, args)
 
@@ -122,8 +122,8 @@ def _fill(
     provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline)
     (path,) = plan.outputs[photo]
     if args.save_steps:  # before the result: where a result exists, everything does
-        _save_steps(result, steps_folder(path), path.suffix, provenance)
-    save_picture(filled, path, provenance)
+        _save_steps(result, steps_folder(path), path.suffix, provenance, args.quality)
+    save_picture(filled, path, provenance, args.quality)
     return {"status": "done", "faces": len(result.faces[0]), "notes": result.notes}
 
 
@@ -133,7 +133,11 @@ def steps_folder(result: Path) -> Path:
 
 
 def _save_steps(
-    result: "FaceInpaintOutput", folder: Path, suffix: str, provenance: "Provenance | None"
+    result: "FaceInpaintOutput",
+    folder: Path,
+    suffix: str,
+    provenance: "Provenance | None",
+    quality: int | None,
 ) -> None:
     """Write what thesis Fig. 4.22 shows of one photo: `1.png`, `1-residual.png` and so on."""
     from facekit.images.photo import Photo
@@ -141,5 +145,5 @@ def _save_steps(
 
     (steps,), (maps,) = result.steps or [], result.heat_maps()
     for step, (picture, change) in enumerate(zip(expect_kind(steps, Photo), maps, strict=True), start=1):
-        save_picture(picture, folder / f"{step}{suffix}", provenance)
+        save_picture(picture, folder / f"{step}{suffix}", provenance, quality)
         save_picture(change, folder / f"{step}-residual.png")

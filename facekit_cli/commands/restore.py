@@ -15,12 +15,14 @@ from facekit_cli.restoring import (
     add_restore_options,
     check_restore_options,
     faces_folder,
+    load_background,
     load_restorer,
     restore,
     settings_of,
 )
 
 if TYPE_CHECKING:
+    from facekit.pipelines.background import BackgroundUpscaler
     from facekit.pipelines.restore import FaceRestorePipeline
 
 HELP = "make damaged faces sharp"
@@ -30,9 +32,11 @@ examples:
   facekit restore photo.jpg --output sharp
   facekit restore photos/ --output sharp --skip-existing --json report.json
   facekit restore family.jpg --output sharp --faces 0,2 --candidates 3 --fidelity 0.7
+  facekit restore photo.jpg --output sharp --scale 2 --background RealESRGAN_x2.safetensors
+  facekit restore photos/ --output sharp --format same --quality 90
   facekit restore damaged.png --output sharp --truth original.png --strip --landmarks five-point
 
-Outside the faces every pixel comes back as it was; results are PNG (TIFF for CMYK). A photo without a face
+Outside the faces every pixel comes back as it was; results are PNG (TIFF for CMYK) or --format. A photo without a face
 comes back as it was, and the report says so. A photo's result is the same whether it is restored alone or
 among others. For sub-folders, data sets and several GPUs see: python -m facekit_cli.batch restore --help
 """
@@ -63,12 +67,17 @@ def run(args: argparse.Namespace) -> int:
     if args.truth is not None and plan.outputs:
         truths = match_files(list(plan.outputs), args.truth, "undamaged photo")
 
-    def restore_one(pipeline: "FaceRestorePipeline", look: Look | None, photo: Path) -> dict[str, Any]:
+    def restore_one(
+        pipeline: "FaceRestorePipeline",
+        background: "BackgroundUpscaler | None",
+        look: Look | None,
+        photo: Path,
+    ) -> dict[str, Any]:
         truth = None if args.truth is None else pick_file(photo, truths, "undamaged photo", args.truth)
         undamaged = None if truth is None else [truth]
         # The pipeline sees to it that both fit each other, whatever is shown.
         shows_faces = args.strip or truth is not None
-        (result,) = restore(pipeline, [photo], [args.seed], args, undamaged, shows_faces)
+        (result,) = restore(pipeline, [photo], [args.seed], args, undamaged, shows_faces, background)
         paths, entry = plan.outputs[photo], result.entry()
         if look is not None:
             seen, pictures = look.compare(result, photo, truth, args.max_pixels)
@@ -80,11 +89,13 @@ def run(args: argparse.Namespace) -> int:
     pipeline, work = None, None
     if plan.outputs:
         look = load_look(args)
-        pipeline = load_restorer(args, pick_device(args.device))
+        device = pick_device(args.device)
+        background = load_background(args, device)
+        pipeline = load_restorer(args, device)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(faces_folder(path))
-        work = partial(restore_one, pipeline, look)
+        work = partial(restore_one, pipeline, background, look)
 
     details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in plan.outputs.items()}
     entries = work_through("restore", plan, details, work)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
-from facekit.images.photo import Photo, load_image, write_picture
+from facekit.images.formats import FORMATS, FileFormat
+from facekit.images.origin import read_packet
+from facekit.images.photo import Photo, as_float, load_image, write_picture
 from facekit.provenance import Provenance, add_watermark
 from tests.tiny.pipelines import tiny_inpaint_pipeline
 
@@ -126,6 +128,44 @@ def test_enlarged_photos_hold_together(data: st.DataObject) -> None:
     assert (large.mode, large.pixels.dtype) == (kept.mode, kept.pixels.dtype)
     assert large.size == (factor * photo.size[0], factor * photo.size[1])
     check_same(through_a_file(large, None), large, np.zeros(large.pixels.shape[:2], dtype=bool))
+
+
+def over_white(photo: Photo) -> np.ndarray:
+    """What a photo shows on a white page, float `[H, W, 3]` in [0, 1]."""
+    alpha = photo.alpha
+    if "transparency" in photo.info:
+        key = np.atleast_1d(photo.info["transparency"])
+        pixels = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None]
+        alpha = np.where((pixels == key).all(-1), 0, 255).astype(np.uint8)
+    opacity = 1.0 if alpha is None else as_float(alpha)[..., None]
+    return as_float(photo.rgb) * opacity + (1 - opacity)
+
+
+@settings(max_examples=60, **FIXED)
+@given(st.data(), st.sampled_from(list(FORMATS.values())))
+def test_every_format_takes_what_it_holds_of_any_photo(data: st.DataObject, kind: FileFormat) -> None:
+    photo = data.draw(photos())
+    fitting, file = photo.fit(kind), io.BytesIO()
+    assert fitting.mode in kind.modes
+    if (
+        photo.mode in kind.modes
+        and "transparency" not in photo.info
+        and (kind.deep or photo.pixels.dtype == np.uint8)
+    ):
+        assert fitting is photo
+    step = 1e-5 if kind.deep and photo.rgb.dtype == np.uint16 else 0.6 / 255
+    if kind.transparent and not kind.deep and photo.pixels.dtype == np.uint16:
+        step = 1.1 / 255  # colour and opacity are both rounded
+    assert abs(over_white(fitting) - over_white(photo)).max() <= step
+    write_picture(fitting, file, kind.name, RECORDS[1])
+    opened = Image.open(file)
+    back = load_image(opened)
+    assert opened.format == kind.name and back.size == photo.size
+    assert read_packet(back.info["xmp"]) == RECORDS[1]
+    assert back.info.get("icc_profile") == fitting.info.get("icc_profile")
+    if not kind.lossy:
+        np.testing.assert_array_equal(over_white(back), over_white(fitting))
+        assert back.rgb.dtype == fitting.rgb.dtype
 
 
 @settings(max_examples=60, **FIXED)

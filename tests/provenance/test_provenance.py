@@ -65,6 +65,23 @@ def test_files_without_record_and_formats_without_room(face: Image.Image, tmp_pa
         Provenance("made", "facekit")
 
 
+def test_files_with_loss_keep_colours_and_mark(face: Image.Image, tmp_path: Path) -> None:
+    marked = add_watermark(load_image(face))
+    for name in ("a.jpg", "a.webp"):
+        save(marked, tmp_path / name, RECORD)
+        told = inspect(tmp_path / name)
+        assert told.metadata == RECORD and told.watermark.found
+        with Image.open(tmp_path / name) as opened:
+            assert abs(np.asarray(opened.convert("RGB")).astype(int) - marked.rgb).mean() < 2
+    save(marked, tmp_path / "small.jpg", RECORD, quality=50)
+    assert (tmp_path / "small.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size / 2
+    with pytest.raises(ValueError, match=r"JPEG files hold no transparency\. Save it as PNG"):
+        save(face.convert("RGBA"), tmp_path / "clear.jpg", RECORD)
+    with pytest.raises(ValueError, match="room for 16383 pixels a side"):
+        save(Image.new("L", (16_400, 16)), tmp_path / "long.webp", RECORD)
+    assert not (tmp_path / "clear.jpg").exists() and not (tmp_path / "long.webp").exists()
+
+
 def test_packets_of_other_programs() -> None:
     element = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     def work(photo: Path) -> dict[str, Any]:
         blurred = pipeline(photo, output_type="photo").images[0]
-        save_picture(blurred, plan.outputs[photo][0], provenance_of(args, pipeline))
+        save_picture(blurred, plan.outputs[photo][0], provenance_of(args, pipeline), args.quality)
         return {"status": "done"}
 
     details = {photo: {"output": str(paths[0])} for photo, paths in plan.outputs.items()}
