@@ -22,6 +22,27 @@ from facekit_demo.common.temporary import (
 log = logging.getLogger("facekit.demo")
 
 CSS = Path(__file__).with_name("style.css")
+# Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
+READABLE = {
+    "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "block_label_text_color": "*neutral_700",
+    "block_label_text_color_dark": "*neutral_200",
+    "block_title_text_color": "*neutral_700",
+    "block_title_text_color_dark": "*neutral_200",
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover_dark": "*primary_600",
+    "button_primary_text_color": "white",
+    "button_primary_text_color_dark": "white",
+    "color_accent": "*primary_700",
+    "input_placeholder_color": "*neutral_500",
+    "input_placeholder_color_dark": "*neutral_400",
+}
 INTRO = """# facekit
 Restore, mend and edit face photos. Photos go nowhere else and are deleted after {kept_for}."""
 
@@ -89,6 +110,7 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options:
     # System fonts: a named web font would be fetched from a third party by every visitor's browser.
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=fonts, font_mono=["monospace"])
+    theme.set(**READABLE)
     limits = Limits.from_environment()
     start_sweeping(app, limits.keep_seconds)
     remove_at_termination()

@@ -19,7 +19,9 @@ from facekit_demo.common.candidates import (
     save_candidates,
 )
 from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
+from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
@@ -65,12 +67,12 @@ def build_tab() -> None:
                 drawing, pencil, refresh = _drawing_panel()
                 gr.Markdown("### 3. Choose a face as the example")
                 faces = FacePanels(TASK)
-                run = gr.Button("4. Fill in", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "4. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     settings = [faces.share, *_further_settings()]
                     mask_file = mask_chooser(TASK)
             samples = example_row(TASK, [example.photo for example in examples])
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = CandidatePanel(
                 TASK,
                 "The example as the model sees it, and the part of it that lies under the hole.",
@@ -190,10 +192,9 @@ def _show_hole(photo_path: str | None, painting: Painting, drawn: Painting) -> A
     return editor_with(shown, strokes_of(drawn, shown.size), PENCIL)
 
 
-def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel) -> None:
+def _wire_filling(run: MainButton, inputs: Sequence[Any], result: CandidatePanel) -> None:
     """Let the button fill what is painted."""
 
-    @friendly
     def fill(
         photo_path: str | None,
         painting: Painting,
@@ -210,21 +211,16 @@ def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel)
         count, remarks = as_many_as_fit(settings.count, image.size)
         settings = replace(settings, count=count)
         sketch = strokes_of(drawn, image.size)
-        output, steps = infer(
-            unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
-        )
-        faces = (output.faces or [[]])[0]
-        name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
-        candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), how)
+        with timed_run(TASK, image.size):
+            output, steps = infer(
+                unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
+            )
+            faces = (output.faces or [[]])[0]
+            name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
+            candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), how)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.click(
-        fill,
-        list(inputs),
-        result.components,
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    run.wire(fill, inputs, result.components, inputs[0], result)
 
 
 def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from facekit.images.photo import load_image
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.candidates import KEPT, Captioned
+from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import STEP_SIDE, preview
 from facekit_demo.common.widgets import (
     download_button,
@@ -27,6 +28,7 @@ class ResultSide:
 
     Attributes:
         components: what `updates` updates.
+        failure: says why the last run gave nothing.
         slider: before and after.
         download: the button, which also says in whose cache results are.
         again: the button that goes on with the result.
@@ -36,6 +38,7 @@ class ResultSide:
     def __init__(self, task: str) -> None:
         gr.Markdown("### Result")
         notes = notes_box(task)
+        self.failure = failure_box(task)
         self.slider = result_slider(task)
         with gr.Row():
             self.download = download_button(task)

@@ -11,11 +11,12 @@ from PIL import Image
 from facekit.images.photo import Photo
 from facekit.notes import Kind
 from facekit.pipelines.inpaint import FaceInpaintOutput
+from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import brush_editor, mask_chooser, open_mask, painted_mask
 from facekit_demo.common.running import (
-    AT_WORK,
     ON_DEVICE,
     friendly,
     load_pipeline,
@@ -57,7 +58,7 @@ def build_tab() -> None:
                 region = gr.Radio(
                     REGIONS, value="face", label="What did you paint on?", elem_id=f"{TASK}-region"
                 )
-                run = gr.Button("3. Fill in", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "3. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     mask_file = mask_chooser(TASK)
                     steps = gr.Slider(
@@ -65,7 +66,7 @@ def build_tab() -> None:
                     )
                     seed = seed_number("The same number gives the same filling.")
             samples = example_row(TASK, [example.photo for example in examples])
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(TASK)
 
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
@@ -87,10 +88,9 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
     photo.wire_result(result.again, result.path, begin, shown)
 
 
-def _wire_filling(run: gr.Button, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:
+def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:
     """Let the button fill what is painted."""
 
-    @friendly
     def fill(
         photo_path: str | None,
         painting: dict[str, Any] | None,
@@ -101,19 +101,15 @@ def _wire_filling(run: gr.Button, photo: MaskedPhoto, settings: Sequence[Any], r
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
-        output = _infer(unnamed(image), mask, region, steps, seed, progress)
-        filled = output.images[0]
-        path = _save(filled, photo_path, result)
+        with timed_run(TASK, image.size):
+            output = _infer(unnamed(image), mask, region, steps, seed, progress)
+            filled = output.images[0]
+            path = _save(filled, photo_path, result)
         notes = [page_words(note, WORDS) for note in output.notes]
         return result.updates(notes, (preview(image), preview(filled)), path, step_pictures(output))
 
-    run.click(
-        fill,
-        [photo.chooser, photo.editor, *settings],
-        result.components,
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    inputs = [photo.chooser, photo.editor, *settings]
+    run.wire(fill, inputs, result.components, photo.chooser, result)
 
 
 def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSide) -> None:

@@ -21,10 +21,11 @@ from facekit_demo.common.candidates import (
 )
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
+from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.face_view import WorkingPhoto, look_at
 from facekit_demo.common.gallery import restore_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.running import (
-    AT_WORK,
     ON_DEVICE,
     friendly,
     load_pipeline,
@@ -55,12 +56,12 @@ def build_tab() -> None:
             with gr.Column(visible=False) as panel:
                 faces = FaceChooser(TASK, working)
                 fidelity = _fidelity_slider()
-                run = gr.Button("2. Restore", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "2. Restore", "Restoring…")
                 back = gr.Button("Back to the original", visible=False, elem_id=f"{TASK}-back")
                 count, seed = _further_settings()
                 damage, severity, preset = _damage_settings()
             samples = example_row(TASK, examples)
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = CandidatePanel(
                 TASK,
                 "The face cut out upright, what the model imagines after each step of its search for the "
@@ -101,7 +102,7 @@ def build_tab() -> None:
     samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
     back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
-    _wire_restoring(run, [working, faces.chosen, faces.whole, fidelity, count, seed], result)
+    _wire_restoring(run, photo, [working, faces.chosen, faces.whole, fidelity, count, seed], result)
     _offer_to_programs([fidelity, count, seed], photo, result)
 
 
@@ -145,10 +146,9 @@ def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
     return damage, severity, preset
 
 
-def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePanel) -> None:
+def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], result: CandidatePanel) -> None:
     """Let the button restore the chosen faces of the working photo."""
 
-    @friendly
     def restore_faces(
         state: WorkingPhoto | None,
         numbers: list[int],
@@ -168,20 +168,17 @@ def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePa
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
         truth = None if state.original is None else open_photo(state.original)
-        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth)
-        steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
-        faces = (output.faces or [[]])[0]
-        name = f"{Path(state.path).stem}-restored"
-        candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), steps)
+        with timed_run(TASK, image.size):
+            output = _infer(
+                unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth
+            )
+            steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
+            faces = (output.faces or [[]])[0]
+            name, origin = f"{Path(state.path).stem}-restored", made_by(TASK)
+            candidates = candidates_of(output.images, image, faces, name, result.download, origin, steps)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.click(
-        restore_faces,
-        list(settings),
-        result.components,
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    run.wire(restore_faces, settings, result.components, photo, result)
 
 
 def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:
