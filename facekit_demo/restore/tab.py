@@ -22,7 +22,7 @@ from facekit_demo.common.candidates import (
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
 from facekit_demo.common.expectation import timed_run
-from facekit_demo.common.face_view import WorkingPhoto, look_at
+from facekit_demo.common.face_view import WorkingPhoto, face_number, look_at
 from facekit_demo.common.gallery import restore_examples
 from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.running import (
@@ -172,7 +172,8 @@ def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], re
             output = _infer(
                 unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth
             )
-            steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
+            called = [face_number(index) for index in numbers]
+            steps = [step_pictures(output, index, called) for index in range(len(output.images))]
             faces = (output.faces or [[]])[0]
             name, origin = f"{Path(state.path).stem}-restored", made_by(TASK)
             candidates = candidates_of(output.images, image, faces, name, result.download, origin, steps)
@@ -192,7 +193,7 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
         output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
         origin = made_by(TASK) if output.faces[0] else None
         paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download, origin)
-        return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
+        return paths, "\n".join(page_words(note, WORDS, first_face=0) for note in output.notes)
 
     with gr.Group(visible=False):
         faces = gr.Textbox("all", label="faces")
@@ -204,8 +205,8 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
             [files, notes],
             api_name=TASK,
             api_description=(
-                "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right such as "
-                "'0,2'. Gives one PNG for each candidate, and remarks."
+                "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right, "
+                "counted from 0, such as '0,2'. Gives one PNG for each candidate, and remarks."
             ),
             **ON_DEVICE,
         )
