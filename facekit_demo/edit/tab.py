@@ -30,7 +30,7 @@ from facekit_demo.common.running import (
     preview,
     save_for_download,
 )
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
+from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, picture_file, sampled, seed_number
 from facekit_demo.edit.guides import GuidePanels, Guides
 from facekit_demo.edit.layers import (
     Canvas,
@@ -260,16 +260,16 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
     def edit_files(
         photo: str,
         mask: str,
-        sketch: str | None,
-        semantics: str | None,
-        color: str | None,
-        exemplar: str | None,
-        attributes: dict[str, float] | None,
-        pose: str,
-        pose_from: str | None,
-        prompt: str,
-        strengths: dict[str, float] | None,
-        seed: int,
+        sketch: str | None = None,
+        semantics: str | None = None,
+        color: str | None = None,
+        exemplar: str | None = None,
+        attributes: dict[str, float] | None = None,
+        pose: str = "keep",
+        pose_from: str | None = None,
+        prompt: str = "",
+        strengths: dict[str, float] | None = None,
+        seed: int = 0,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         if pose == "picture" and not pose_from:
@@ -296,10 +296,11 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
         return path, "\n".join(remarks)
 
     with gr.Group(visible=False):
-        files = [gr.File(label=label) for label in ("mask", "sketch", "semantics", "color", "exemplar")]
-        attributes, strengths = gr.JSON(label="attributes"), gr.JSON(label="strengths")
+        files = [picture_file(name) for name in ("mask", "sketch", "semantics", "color", "exemplar")]
+        attributes = sampled(gr.JSON(label="attributes"), {"smile": 2})
+        strengths = sampled(gr.JSON(label="strengths"), {"sketch": 0.5})
         pose = gr.Radio(["keep", "front", "picture"], value="keep", label="pose")
-        pose_from = gr.File(label="pose from")
+        pose_from = picture_file("pose from")
         prompt = gr.Textbox("", label="prompt")
         edited, notes = gr.File(label="edited photo"), gr.Textbox(label="notes")
         gr.Button().click(

@@ -37,7 +37,14 @@ from facekit_demo.common.painting import (
     strokes_of,
 )
 from facekit_demo.common.running import AT_WORK, ON_DEVICE, friendly, made_by, open_photo, preview, unnamed
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number, variety_slider
+from facekit_demo.common.widgets import (
+    QUIET,
+    example_row,
+    photo_chooser,
+    picture_file,
+    seed_number,
+    variety_slider,
+)
 from facekit_demo.common.words import in_page_words, page_words
 from facekit_demo.exemplar.faces import FacePanels
 from facekit_demo.exemplar.result import (
@@ -256,18 +263,18 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
     @friendly
     def fill_files(
         photo: str,
-        mask: str | None,
-        exemplar: str,
-        second_exemplar: str | None,
-        sketch: str | None,
-        recover: str,
-        share: float,
-        candidates: int,
-        strength: float,
-        psi: float,
-        taken: str,
-        grain: bool,
-        seed: int,
+        mask: str | None = None,
+        exemplar: str | None = None,
+        second_exemplar: str | None = None,
+        sketch: str | None = None,
+        recover: str = "nothing",
+        share: float = 0.5,
+        candidates: int = 1,
+        strength: float = 1.0,
+        psi: float = 1.0,
+        taken: str = "all",
+        grain: bool = True,
+        seed: int = 0,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         if not exemplar:
@@ -286,7 +293,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     with gr.Group(visible=False):
-        files = [gr.File(label=label) for label in ("mask", "exemplar", "second exemplar", "sketch")]
+        files = [picture_file(name) for name in ("mask", "exemplar", "second exemplar", "sketch")]
         recover = gr.Radio(["nothing", "glasses", "lower_face"], value="nothing", label="recover")
         filled = gr.File(label="filled photos", file_count="multiple")
         notes = gr.Textbox(label="notes")
@@ -296,9 +303,9 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             [filled, notes],
             api_name=TASK,
             api_description=(
-                "Fill the white part of the mask in the photo after the exemplar's face. recover: 'glasses' or "
-                "'lower_face' fill what hides them; mask may be null then. second_exemplar (mixed in by share) "
-                "and sketch (lines in the hole) may be null. Gives one PNG for each candidate, and remarks."
+                "Fill the white part of the mask in the photo after the exemplar, a picture of one face. recover: "
+                "'glasses' or 'lower_face' fill what hides them; mask may be null then. second_exemplar (mixed in by "
+                "share) and sketch (lines in the hole) may be null. Gives one PNG for each candidate, and remarks."
             ),
             **ON_DEVICE,
         )

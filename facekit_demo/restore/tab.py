@@ -187,7 +187,7 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
 
     @friendly
     def restore_files(
-        photo: str, faces: str, fidelity: float, candidates: int, seed: int
+        photo: str, faces: str = "all", fidelity: float = 0.5, candidates: int = 1, seed: int = 0
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
