@@ -9,6 +9,7 @@ import gradio as gr
 from fastapi import Depends
 
 from facekit.methods import Method, MethodError, methods, refusals
+from facekit_demo.common.first_look import about, ways_in
 from facekit_demo.common.limits import Limits
 from facekit_demo.common.running import EXAMPLES
 from facekit_demo.common.temporary import (
@@ -40,11 +41,30 @@ READABLE = {
     "button_primary_text_color": "white",
     "button_primary_text_color_dark": "white",
     "color_accent": "*primary_700",
+    "link_text_color": "*primary_700",
+    "link_text_color_dark": "*primary_300",
+    "block_title_background_fill_dark": "*primary_900",
+    "block_label_background_fill_dark": "*primary_900",
     "input_placeholder_color": "*neutral_500",
     "input_placeholder_color_dark": "*neutral_400",
 }
+# In the browser: names for readers of the screen, where Gradio gives a part none.
+NAMES = """() => {
+  const name = () => {
+    document.querySelectorAll("button.gallery-item:not([aria-label])").forEach(button => {
+      const place = [...button.parentElement.querySelectorAll("button.gallery-item")].indexOf(button) + 1;
+      button.setAttribute("aria-label", `Example ${place}`);
+    });
+    document.querySelectorAll('[id$="-result"] img[alt=""]').forEach((picture, place) => {
+      picture.alt = place % 2 ? "After" : "Before";
+    });
+  };
+  new MutationObserver(name).observe(document.body, {subtree: true, childList: true});
+  name();
+}"""
 INTRO = """# facekit
-Restore, mend and edit face photos. Photos go nowhere else and are deleted after {kept_for}."""
+Makes damaged photos of faces good again, fills what is missing, and changes what you paint over.
+Photos go nowhere else and are deleted after {kept_for}."""
 
 
 def find_tabs(names: Sequence[str] | None) -> dict[Method, ModuleType]:
@@ -98,10 +118,15 @@ def build_app(tabs: Sequence[str] | None = None) -> gr.Blocks:
     forget = (max(1, int(pause)), max(1, int(limits.keep_seconds - 2 * pause)))
     with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=forget) as app:
         gr.Markdown(INTRO.format(kept_for=limits.kept_for), elem_id="intro")
+        ways_in(found)
         with gr.Tabs():
             for method, module in found.items():
                 with gr.Tab(method.title, id=method.name):
+                    if method.summary:
+                        gr.Markdown(method.summary, elem_classes="hint")
                     module.build_tab()
+                    about(method)
+        app.load(None, None, None, js=NAMES, api_visibility="private")
     return app.queue(max_size=limits.queue, default_concurrency_limit=limits.concurrency)
 
 

@@ -30,7 +30,10 @@ def build_section(working: Component, picked: Component) -> None:
         picked: state with the path of the shown candidate or None; the section is there while it has one.
     """
     with gr.Accordion(
-        "What a detector sees before and after", open=False, visible=False, elem_id="restore-detector"
+        "For researchers: what a detector sees before and after",
+        open=False,
+        visible=False,
+        elem_id="restore-detector",
     ) as section:
         gr.Markdown(
             "Other programs (recognition, tracking, filters) begin with finding faces and five points on each; "

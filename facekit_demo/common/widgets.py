@@ -39,11 +39,12 @@ def photo_chooser(task: str) -> gr.File:
 
 def example_row(task: str, photos: Sequence[Path]) -> gr.Dataset:
     """Photos to try with one click; its event gets the index of the photo."""
-    gr.Markdown("Or try one of these:" if len(photos) > 1 else "Or try this one:", elem_classes="hint")
+    gr.Markdown("Or try an example:", elem_classes="hint")
     return gr.Dataset(
         components=[gr.Image(visible=False)],
         samples=[[str(photo)] for photo in photos],
         type="index",
+        label="Examples",
         show_label=False,
         elem_id=f"{task}-examples",
     )

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
+from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import made_by, save_for_download
 from facekit_demo.common.widgets import (
@@ -42,6 +43,7 @@ class ResultSide:
         self.work = gr.State(None, time_to_live=KEPT)
         gr.Markdown("### Result")
         notes = notes_box(task)
+        sample_result(task)
         self.failure = failure_box(task)
         self.slider = result_slider(task)
         with gr.Column(visible=False) as picking:

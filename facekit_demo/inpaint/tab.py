@@ -50,10 +50,10 @@ def build_tab() -> None:
     examples = inpaint_examples()
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
-            gr.Markdown("### 1. Choose a photo")
+            gr.Markdown("## 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
-                gr.Markdown("### 2. Paint over what should be filled")
+                gr.Markdown("## 2. Paint over what should be filled")
                 editor = brush_editor(TASK)
                 run = MainButton(TASK, "3. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
@@ -61,7 +61,9 @@ def build_tab() -> None:
                     steps = gr.Slider(
                         1, MAX_STEPS, value=3, step=1, label="Steps", info="3 is usual; more takes longer."
                     )
-                    seed = seed_number("The same number gives the same filling.")
+                    seed = seed_number(
+                        "The number that chance starts from: the same one gives the same filling again."
+                    )
             samples = example_row(TASK, [example.photo for example in examples])
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(TASK)

@@ -51,7 +51,7 @@ def build_tab() -> None:
     working = gr.State(None, time_to_live=KEPT)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
-            gr.Markdown("### 1. Choose a photo")
+            gr.Markdown("## 1. Choose a photo")
             photo = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
                 faces = FaceChooser(TASK, working)
@@ -64,9 +64,9 @@ def build_tab() -> None:
         with gr.Column(elem_classes=["work", "results"]):
             result = CandidatePanel(
                 TASK,
-                "The face cut out upright, what the model imagines after each step of its search for the "
-                "person's style, and the restored face. Of a photo that was damaged here also what it imagines "
-                "of the original, and the original.",
+                "For the curious: the face cut out upright; blurred sketches of what the model knows of the person "
+                "after each step of its search, which are no results yet; and the restored face. Of a photo that was "
+                "damaged here also what the model makes of the original, and the original.",
                 columns=3,
             )
             build_section(working, result.picked)
@@ -130,9 +130,12 @@ def _further_settings() -> tuple[gr.Slider, gr.Number]:
     """How many candidates, and the seed."""
     with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
         count = count_slider(
-            TASK, 1, "Candidates", "Several results to pick from; each takes as long as one."
+            TASK,
+            1,
+            "Versions",
+            "Several results to pick from. They differ little while “True to the photo” is high.",
         )
-        seed = seed_number("The same number gives the same result.")
+        seed = seed_number("The number that chance starts from: the same one gives the same result again.")
     return count, seed
 
 
