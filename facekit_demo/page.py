@@ -40,6 +40,7 @@ READABLE = {
     "button_primary_background_fill_hover_dark": "*primary_600",
     "button_primary_text_color": "white",
     "button_primary_text_color_dark": "white",
+    "button_secondary_background_fill_hover_dark": "*primary_700",
     "color_accent": "*primary_700",
     "link_text_color": "*primary_700",
     "link_text_color_dark": "*primary_300",
