@@ -74,6 +74,8 @@ class Method:
             works at any size.
         additions: arguments of its call under which the picture is not the network's own; such a table sets each to 0.
         needs: other starters that its tab loads.
+        summary: for visitors, what its tab does, in a sentence without terms of the trade.
+        paper: where the method comes from, as one cites it, ending in a full stop.
         way_out: of a method from outside, what to do where it is broken; set when it is found.
     """
 
@@ -89,6 +91,8 @@ class Method:
     drawn_by: str = ""
     additions: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    summary: str = ""
+    paper: str = ""
     way_out: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -175,6 +179,9 @@ OWN = (
         tasks=("restore",),
         drawn_by="restorer",
         additions=("fidelity",),
+        summary="Makes blurred, noisy or badly printed faces sharp again; all around them stays as it is.",
+        paper="W. Lu et al., Visual style prompt learning using diffusion models for blind face restoration, "
+        "Pattern Recognition 161 (2025).",
     ),
     Method(
         name="inpaint",
@@ -188,6 +195,8 @@ OWN = (
         reads=("mask",),
         drawn_by="residual_inpainter",
         additions=("match_tones",),
+        summary="Paint over a scratch, a stain or whatever disturbs: it is filled from what is around it.",
+        paper="W. Lu et al., GRIG: few-shot generative residual image inpainting, Computational Visual Media (2025).",
     ),
     Method(
         name="exemplar",
@@ -202,6 +211,9 @@ OWN = (
         drawn_by="multi_style_generator",
         additions=("match_tones",),
         needs=("face-prior",),
+        summary="Fills what you paint over after the manner of another face, the example (exemplar).",
+        paper="W. Lu et al., Do inpainting yourself: generative facial inpainting guided by exemplars, "
+        "Neurocomputing 617 (2025).",
     ),
     Method(
         name="edit",
@@ -216,6 +228,9 @@ OWN = (
         drawn_by="refiner",
         additions=("match_tones",),
         needs=("face-prior",),
+        summary="Changes the part of a face that you paint over: by lines, colours, sliders or another face.",
+        paper="W. Lu et al., FACEMUG: a multimodal generative and fusion framework for local facial editing, IEEE "
+        "Transactions on Visualization and Computer Graphics (2024).",
     ),
 )
 # Starters of networks that belong to no method alone.

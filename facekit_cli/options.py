@@ -86,7 +86,9 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
     parser.add_argument(
         "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
     )
-    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
+    parser.add_argument(
+        "--faces", default="all", help="all, largest, or numbers from the left, counted from 0: 0,2"
+    )
     parser.add_argument(
         "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
     )

@@ -44,7 +44,9 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         help="0 to 1: how much of the photo's coarse structure is kept (default: the model's own; 0 is its network's "
         "picture alone)",
     )
-    parser.add_argument("--faces", default="all", help="all, largest, or numbers from left to right: 0,2")
+    parser.add_argument(
+        "--faces", default="all", help="all, largest, or numbers from the left, counted from 0: 0,2"
+    )
     parser.add_argument(
         "--min-face-size",
         type=float,

@@ -9,6 +9,7 @@ import gradio as gr
 from fastapi import Depends
 
 from facekit.methods import Method, MethodError, methods, refusals
+from facekit_demo.common.first_look import about, ways_in
 from facekit_demo.common.limits import Limits
 from facekit_demo.common.running import EXAMPLES
 from facekit_demo.common.temporary import (
@@ -22,8 +23,49 @@ from facekit_demo.common.temporary import (
 log = logging.getLogger("facekit.demo")
 
 CSS = Path(__file__).with_name("style.css")
+# Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
+READABLE = {
+    "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "block_label_text_color": "*neutral_700",
+    "block_label_text_color_dark": "*neutral_200",
+    "block_title_text_color": "*neutral_700",
+    "block_title_text_color_dark": "*neutral_200",
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover_dark": "*primary_600",
+    "button_primary_text_color": "white",
+    "button_primary_text_color_dark": "white",
+    "button_secondary_background_fill_hover_dark": "*primary_700",
+    "color_accent": "*primary_700",
+    "link_text_color": "*primary_700",
+    "link_text_color_dark": "*primary_300",
+    "block_title_background_fill_dark": "*primary_900",
+    "block_label_background_fill_dark": "*primary_900",
+    "input_placeholder_color": "*neutral_500",
+    "input_placeholder_color_dark": "*neutral_400",
+}
+# In the browser: names for readers of the screen, where Gradio gives a part none.
+NAMES = """() => {
+  const name = () => {
+    document.querySelectorAll("button.gallery-item:not([aria-label])").forEach(button => {
+      const place = [...button.parentElement.querySelectorAll("button.gallery-item")].indexOf(button) + 1;
+      button.setAttribute("aria-label", `Example ${place}`);
+    });
+    document.querySelectorAll('[id$="-result"] img[alt=""]').forEach((picture, place) => {
+      picture.alt = place % 2 ? "After" : "Before";
+    });
+  };
+  new MutationObserver(name).observe(document.body, {subtree: true, childList: true});
+  name();
+}"""
 INTRO = """# facekit
-Restore, mend and edit face photos. Photos go nowhere else and are deleted after {kept_for}."""
+Makes damaged photos of faces good again, fills what is missing, and changes what you paint over.
+Photos go nowhere else and are deleted after {kept_for}."""
 
 
 def find_tabs(names: Sequence[str] | None) -> dict[Method, ModuleType]:
@@ -77,10 +119,15 @@ def build_app(tabs: Sequence[str] | None = None) -> gr.Blocks:
     forget = (max(1, int(pause)), max(1, int(limits.keep_seconds - 2 * pause)))
     with gr.Blocks(title="facekit", analytics_enabled=False, delete_cache=forget) as app:
         gr.Markdown(INTRO.format(kept_for=limits.kept_for), elem_id="intro")
+        ways_in(found)
         with gr.Tabs():
             for method, module in found.items():
                 with gr.Tab(method.title, id=method.name):
+                    if method.summary:
+                        gr.Markdown(method.summary, elem_classes="hint")
                     module.build_tab()
+                    about(method)
+        app.load(None, None, None, js=NAMES, api_visibility="private")
     return app.queue(max_size=limits.queue, default_concurrency_limit=limits.concurrency)
 
 
@@ -89,6 +136,7 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options:
     # System fonts: a named web font would be fetched from a third party by every visitor's browser.
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=fonts, font_mono=["monospace"])
+    theme.set(**READABLE)
     limits = Limits.from_environment()
     start_sweeping(app, limits.keep_seconds)
     remove_at_termination()

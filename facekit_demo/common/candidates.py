@@ -12,6 +12,8 @@ from PIL import Image
 from facekit.faces import Face, ffhq_quad
 from facekit.images.photo import Photo
 from facekit.provenance import Provenance
+from facekit_demo.common.first_look import sample_result
+from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import preview, save_for_download
 from facekit_demo.common.widgets import (
     QUIET,
@@ -58,6 +60,7 @@ class CandidatePanel:
 
     Attributes:
         components: all that an update of the result side goes to, see `updates`.
+        failure: says why the last run gave nothing.
         slider: before and after.
         download: the button, which also says in whose cache results are.
         again: the button, or None.
@@ -65,8 +68,10 @@ class CandidatePanel:
     """
 
     def __init__(self, task: str, explanation: str, columns: int, again: str | None = None) -> None:
-        gr.Markdown("### Result")
+        gr.Markdown("## Result")
         notes = notes_box(task)
+        sample_result(task)
+        self.failure = failure_box(task)
         self.slider = result_slider(task)
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")

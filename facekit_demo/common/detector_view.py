@@ -15,7 +15,7 @@ from facekit.metrics import WeightsUnavailable
 from facekit.metrics.networks import emotion_recogniser
 from facekit.pipelines.downstream import Recogniser, draw_points, name_emotions
 from facekit_demo.common.candidates import Captioned, around_faces
-from facekit_demo.common.face_view import WorkingPhoto, look_at
+from facekit_demo.common.face_view import WorkingPhoto, face_number, look_at
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo
 from facekit_demo.common.widgets import QUIET, step_gallery
 
@@ -30,7 +30,10 @@ def build_section(working: Component, picked: Component) -> None:
         picked: state with the path of the shown candidate or None; the section is there while it has one.
     """
     with gr.Accordion(
-        "What a detector sees before and after", open=False, visible=False, elem_id="restore-detector"
+        "For researchers: what a detector sees before and after",
+        open=False,
+        visible=False,
+        elem_id="restore-detector",
     ) as section:
         gr.Markdown(
             "Other programs (recognition, tracking, filters) begin with finding faces and five points on each; "
@@ -95,7 +98,10 @@ def emotions_text(seen: Mapping[str, WorkingPhoto], recogniser: Recogniser | Non
         return f"Emotions are not named here: {error}."
     rows = [f"| Face | {' | '.join(seen)} |", "|---" * (len(seen) + 1) + "|"]
     named = [name_emotions(as_uint8(open_photo(side.path).rgb), faces, recogniser) for side in found]
-    rows += [f"| {face.index} | {' | '.join(names)} |" for face, *names in zip(faces, *named, strict=True)]
+    rows += [
+        f"| {face_number(face.index)} | {' | '.join(names)} |"
+        for face, *names in zip(faces, *named, strict=True)
+    ]
     return "\n".join(["Emotions that a recogniser names:", "", *rows])
 
 

@@ -22,7 +22,7 @@ class WorkingPhoto:
         path: its file.
         shown: a copy for the screen.
         scale: pixels of that copy for one of the photo's.
-        faces: all faces found, left to right; `Face.index` is the number that people see.
+        faces: all faces found, left to right; `Face.index` counts from 0, people from 1: see `face_number`.
         original: file of the undamaged photo, where this is a copy that was damaged here.
     """
 
@@ -39,8 +39,13 @@ class WorkingPhoto:
 
     @property
     def restorable(self) -> list[int]:
-        """Numbers of the faces that are large enough."""
+        """Indices of the faces that are large enough."""
         return [face.index for face in self.faces if width_of(face) >= SMALLEST_RESTORED]
+
+
+def face_number(index: int) -> int:
+    """What people call a face: the leftmost is 1."""
+    return index + 1
 
 
 def look_at(path: str | None, original: str | None = None) -> WorkingPhoto:
@@ -72,7 +77,7 @@ def numbered(working: WorkingPhoto, chosen: Collection[int]) -> Image.Image:
         line = max(1, round(unit * (0.2 if tiny else 0.4)))
         canvas.rounded_rectangle((x0, y0, x1, y1), radius=2 * line, outline=colour, width=line)
         size = float(np.clip(0.35 * (y1 - y0), 3 * unit, 6 * unit))
-        _tag(canvas, str(face.index), (x0, y0), size, colour)
+        _tag(canvas, str(face_number(face.index)), (x0, y0), size, colour)
     return picture
 
 
@@ -88,7 +93,7 @@ def _tag(
 
 
 def face_at(working: WorkingPhoto, point: Sequence[float]) -> int | None:
-    """Number of the restorable face at a point of the screen copy; of several the nearest centre wins."""
+    """Index of the restorable face at a point of the screen copy; of several the nearest centre wins."""
     x, y = (value / working.scale for value in point)
     hits = {}
     for face in working.faces:
@@ -100,7 +105,8 @@ def face_at(working: WorkingPhoto, point: Sequence[float]) -> int | None:
 
 def found_text(working: WorkingPhoto) -> str:
     """What was found, in words."""
-    count, tiny = len(working.faces), [f.index for f in working.faces if f.index not in working.restorable]
+    count, able = len(working.faces), working.restorable
+    tiny = [face_number(face.index) for face in working.faces if face.index not in able]
     words = ["This is a damaged copy."] if working.damaged else []
     if not count:
         way_out = (
@@ -113,7 +119,7 @@ def found_text(working: WorkingPhoto) -> str:
         words.append("One face was found.")
     else:
         words.append(f"{count} faces were found.")
-    if len(working.restorable) > 1:
+    if len(able) > 1:
         words.append("Tick those to restore, or tap them on the photo.")
     if tiny:
         names = " and ".join(filter(None, [", ".join(map(str, tiny[:-1])), str(tiny[-1])]))

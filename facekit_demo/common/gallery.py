@@ -1,11 +1,12 @@
 """Example photos, all of them on the disk already or made from such."""
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from facekit.images.photo import load_image
 from facekit_demo.common.damage import damage_photo
@@ -15,6 +16,13 @@ PORTRAIT = (66, 0, 386, 360)  # left, top, right, bottom of the head and shoulde
 PORTRAIT_FACE = 340  # pixels, side of its aligned face once enlarged
 EYES = (174, 84, 276, 125)  # left, top, right, bottom
 DAMAGE_SEVERITY, DAMAGE_SEED = 0.5, 5
+# Corners of scratches on the enlarged portrait, and how wide they are, in pixels.
+SCRATCHES = (
+    ((196, 0), (262, 150), (276, 300), (300, 560), (290, 719)),
+    ((560, 40), (452, 190), (372, 262), (250, 352), (60, 420)),
+    ((0, 612), (300, 588), (639, 622)),
+)
+SCRATCH_WIDTH, SCRATCH_SEED = 3, 3
 PHOTO_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -28,13 +36,13 @@ class Example:
 
 @cache
 def inpaint_examples() -> tuple[Example, ...]:
-    """The astronaut with a scratched photo's damage, then what lies in the examples folder."""
+    """A scratched portrait of the astronaut, then what lies in the examples folder."""
     found = []
     for photo in sorted(EXAMPLES.iterdir()):
         mask = photo.with_name(photo.stem + ".mask.png")
         if photo.suffix.lower() in PHOTO_SUFFIXES and mask.is_file():
             found.append(Example(photo, mask))
-    return (_astronaut(), *found)
+    return (_scratched(), *found)
 
 
 @cache
@@ -53,10 +61,7 @@ def exemplar_examples() -> tuple[Example, ...]:
 @cache
 def restore_examples() -> tuple[Path, ...]:
     """A portrait that looks like a small, bad print: the astronaut's, enlarged, then damaged."""
-    left, top, right, bottom = PORTRAIT
-    portrait = Image.fromarray(_collins()[top:bottom, left:right])
-    portrait = portrait.resize((2 * portrait.width, 2 * portrait.height), Image.Resampling.LANCZOS)
-    damaged = damage_photo(load_image(portrait), PORTRAIT_FACE, DAMAGE_SEVERITY, "thesis", DAMAGE_SEED)
+    damaged = damage_photo(load_image(_portrait()), PORTRAIT_FACE, DAMAGE_SEVERITY, "thesis", DAMAGE_SEED)
     SCRATCH.mkdir(parents=True, exist_ok=True)
     path = SCRATCH / "damaged-portrait.png"
     damaged.to_pil().save(path)
@@ -70,16 +75,26 @@ def _collins() -> np.ndarray:
     return np.ascontiguousarray(data.astronaut())
 
 
-def _astronaut() -> Example:
-    """A scratched photo's damage, painted."""
-    photo = _collins()
-    mask = Image.new("L", photo.shape[1::-1], 0)
-    canvas = ImageDraw.Draw(mask)
-    for line in ([(150, 8), (196, 76), (232, 120), (262, 196)], [(296, 30), (258, 88), (214, 158)]):
-        canvas.line(line, fill=255, width=13, joint="curve")
-    canvas.ellipse((228, 128, 262, 160), fill=255)
+def _portrait() -> Image.Image:
+    """Head and shoulders of the astronaut, enlarged to 640x720."""
+    left, top, right, bottom = PORTRAIT
+    portrait = Image.fromarray(_collins()[top:bottom, left:right])
+    return portrait.resize((2 * portrait.width, 2 * portrait.height), Image.Resampling.LANCZOS)
+
+
+def _scratched() -> Example:
+    """A portrait with thin scratches, as a print gets them in a drawer; the mask covers them."""
+    photo = _portrait()
+    mask, rng = Image.new("L", photo.size, 0), np.random.default_rng(SCRATCH_SEED)
+    print_, cover = ImageDraw.Draw(photo), ImageDraw.Draw(mask)
+    for corners in SCRATCHES:
+        parts = itertools.pairwise(corners)
+        line = np.concatenate([np.linspace(start, end, 60, endpoint=False) for start, end in parts])
+        points = [tuple(point) for point in line + rng.normal(0, 0.5, line.shape)]
+        print_.line(points, fill=(238, 234, 224), width=SCRATCH_WIDTH)
+        cover.line(points, fill=255, width=SCRATCH_WIDTH)
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    example = Example(SCRATCH / "astronaut.png", SCRATCH / "astronaut.mask.png")
-    Image.fromarray(photo).save(example.photo)
-    mask.save(example.mask)
+    example = Example(SCRATCH / "scratched-portrait.png", SCRATCH / "scratched-portrait.mask.png")
+    photo.save(example.photo)
+    mask.filter(ImageFilter.MaxFilter(7)).save(example.mask)
     return example

@@ -39,7 +39,7 @@ DEVICE_QUEUE = "device"  # one concurrency id for all that runs networks, so tha
 # Options of every event that runs networks.
 ON_DEVICE: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit": 1}
 # The same of the one event that does a tab's work.
-AT_WORK: dict[str, Any] = {"api_visibility": "private", "scroll_to_output": True, **ON_DEVICE}
+AT_WORK: dict[str, Any] = {"api_visibility": "private", **ON_DEVICE}
 
 _pipelines: dict[str, "DiffusionPipeline"] = {}
 _loading = Lock()

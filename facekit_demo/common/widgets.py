@@ -5,15 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.base import Component
 
 MAX_SEED = 2**31 - 1
 # Events that only show things; they are no business of programs.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
 
+def sampled(component: Component, sample: Any) -> Any:
+    """The component, whose sample value in the documentation of the API is `sample`, not Gradio's."""
+    component.example_payload = lambda: sample
+    return component
+
+
+def picture_file(name: str, label: str = "", **options: Any) -> gr.File:
+    """A file of a picture; programs read of it as `name` and see NAME.png for a sample."""
+    sample = {"path": f"{name.replace(' ', '-')}.png", "meta": {"_type": "gradio.FileData"}}
+    return sampled(gr.File(label=label or name, **options), sample)
+
+
 def photo_chooser(task: str) -> gr.File:
     """Where a photo is dropped or picked."""
-    return gr.File(
+    return picture_file(
+        "photo",
+        "Photo",
         show_label=False,
         file_types=["image"],
         height=120,
@@ -24,11 +39,12 @@ def photo_chooser(task: str) -> gr.File:
 
 def example_row(task: str, photos: Sequence[Path]) -> gr.Dataset:
     """Photos to try with one click; its event gets the index of the photo."""
-    gr.Markdown("Or try one of these:" if len(photos) > 1 else "Or try this one:", elem_classes="hint")
+    gr.Markdown("Or try an example:", elem_classes="hint")
     return gr.Dataset(
         components=[gr.Image(visible=False)],
         samples=[[str(photo)] for photo in photos],
         type="index",
+        label="Examples",
         show_label=False,
         elem_id=f"{task}-examples",
     )

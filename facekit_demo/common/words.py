@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from facekit.notes import Kind, message_of
 from facekit_demo.common.running import sentence
@@ -9,13 +10,14 @@ from facekit_demo.common.running import sentence
 NO_FACE = "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
 
 
-def page_words(said: str | Exception, words: Mapping[Kind, str]) -> str:
+def page_words(said: str | Exception, words: Mapping[Kind, str], first_face: int = 1) -> str:
     """A note or an error as a sentence of a tab.
 
     Args:
         said: of the library; notes of a saved session are plain texts.
         words: the tab's own words for some kinds, with the names of the message's values in braces. For all others
             the message speaks, but for advice that names arguments.
+        first_face: what the leftmost face is called: 1 for people, 0 for programs, as in Python.
     """
     message = message_of(said)
     if message is None:
@@ -24,7 +26,10 @@ def page_words(said: str | Exception, words: Mapping[Kind, str]) -> str:
         key: DRAWINGS.get(value, value) if key == "drawing" else value
         for key, value in message.values.items()
     }
+    if isinstance(values.get("face"), int):
+        values["face"] += first_face
     own = words.get(message.kind)
+    message = replace(message, values=values)
     text = own.format_map(values) if own is not None else message.say(lambda _argument: None)
     return sentence(ValueError(text))
 

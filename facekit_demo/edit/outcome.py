@@ -6,6 +6,8 @@ from typing import Any
 import gradio as gr
 
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
+from facekit_demo.common.first_look import sample_result
+from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import made_by, save_for_download
 from facekit_demo.common.widgets import (
     download_button,
@@ -28,6 +30,7 @@ class ResultSide:
     Attributes:
         work: state with the `Work`.
         components: what `updates` updates; `work` is one of them.
+        failure: says why the last run gave nothing.
         slider: before and after.
         variants: candidates of the last edit, to pick from.
         undo, redo, history: go to another edit.
@@ -40,6 +43,8 @@ class ResultSide:
         self.work = gr.State(None, time_to_live=KEPT)
         gr.Markdown("### Result")
         notes = notes_box(task)
+        sample_result(task)
+        self.failure = failure_box(task)
         self.slider = result_slider(task)
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")

@@ -9,7 +9,9 @@ import gradio as gr
 from PIL import Image
 
 from facekit_demo.common.exemplar_faces import only_face_in
+from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
@@ -21,7 +23,6 @@ from facekit_demo.common.painting import (
     strokes_of,
 )
 from facekit_demo.common.running import (
-    AT_WORK,
     ON_DEVICE,
     friendly,
     made_by,
@@ -29,7 +30,7 @@ from facekit_demo.common.running import (
     preview,
     save_for_download,
 )
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
+from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, picture_file, sampled, seed_number
 from facekit_demo.edit.guides import GuidePanels, Guides
 from facekit_demo.edit.layers import (
     Canvas,
@@ -82,12 +83,12 @@ def build_tab() -> None:
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
                     mask_file = mask_chooser(TASK)
-                run = gr.Button("4. Edit", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "4. Edit", "Editing…")
             samples = example_row(TASK, [example.photo for example in examples])
             saved = gr.UploadButton(
                 "Go on with a saved session", file_types=[".zip"], size="md", elem_id=f"{TASK}-open"
             )
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(TASK)
 
     canvases = (pencil, parts, colors)
@@ -98,7 +99,7 @@ def build_tab() -> None:
     _wire_drawing(photo, canvases, drawings, result.work, clear)
     start.click(_start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
     drawn = [editor, *(canvas.editor for canvas in canvases)]
-    _wire_editing(run, [*drawn, seed, *guides.components], editor, result)
+    _wire_editing(run, photo, [*drawn, seed, *guides.components], result)
     # Past the queue, in which the edit itself is running.
     guides.stop.click(stop_words, result.work, None, queue=False, **QUIET)
     _wire_pasting(pasting, editor, result)
@@ -172,10 +173,9 @@ def _start_parts(done: Work | None, painting: Painting) -> Any:
     return canvas_with(fogged(shown, mask), parts_layer(labels, shown, mask))
 
 
-def _wire_editing(run: gr.Button, inputs: Sequence[Any], editor: gr.ImageEditor, result: ResultSide) -> None:
+def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], result: ResultSide) -> None:
     """Let the button edit the photo as it is now."""
 
-    @friendly
     def edit_photo(
         done: Work | None,
         painting: Painting,
@@ -199,16 +199,12 @@ def _wire_editing(run: gr.Button, inputs: Sequence[Any], editor: gr.ImageEditor,
             seed=seed,
             **Guides.of(values).wishes(),
         )
-        remarks = run_edit(current, wishes, progress)
+        with timed_run(TASK, size):
+            remarks = run_edit(current, wishes, progress)
         return [*result.updates(current, remarks), _under_strokes(current, painting)]
 
-    run.click(
-        edit_photo,
-        [result.work, *inputs],
-        [*result.components, editor],
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    outputs = [*result.components, photo.editor]
+    run.wire(edit_photo, [result.work, *inputs], outputs, photo.chooser, result)
 
 
 def _wire_pasting(panel: PastePanel, editor: gr.ImageEditor, result: ResultSide) -> None:
@@ -264,16 +260,16 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
     def edit_files(
         photo: str,
         mask: str,
-        sketch: str | None,
-        semantics: str | None,
-        color: str | None,
-        exemplar: str | None,
-        attributes: dict[str, float] | None,
-        pose: str,
-        pose_from: str | None,
-        prompt: str,
-        strengths: dict[str, float] | None,
-        seed: int,
+        sketch: str | None = None,
+        semantics: str | None = None,
+        color: str | None = None,
+        exemplar: str | None = None,
+        attributes: dict[str, float] | None = None,
+        pose: str = "keep",
+        pose_from: str | None = None,
+        prompt: str = "",
+        strengths: dict[str, float] | None = None,
+        seed: int = 0,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         if pose == "picture" and not pose_from:
@@ -300,10 +296,11 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
         return path, "\n".join(remarks)
 
     with gr.Group(visible=False):
-        files = [gr.File(label=label) for label in ("mask", "sketch", "semantics", "color", "exemplar")]
-        attributes, strengths = gr.JSON(label="attributes"), gr.JSON(label="strengths")
+        files = [picture_file(name) for name in ("mask", "sketch", "semantics", "color", "exemplar")]
+        attributes = sampled(gr.JSON(label="attributes"), {"smile": 2})
+        strengths = sampled(gr.JSON(label="strengths"), {"sketch": 0.5})
         pose = gr.Radio(["keep", "front", "picture"], value="keep", label="pose")
-        pose_from = gr.File(label="pose from")
+        pose_from = picture_file("pose from")
         prompt = gr.Textbox("", label="prompt")
         edited, notes = gr.File(label="edited photo"), gr.Textbox(label="notes")
         gr.Button().click(

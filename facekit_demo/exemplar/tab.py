@@ -19,7 +19,9 @@ from facekit_demo.common.candidates import (
     save_candidates,
 )
 from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
+from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
@@ -35,7 +37,14 @@ from facekit_demo.common.painting import (
     strokes_of,
 )
 from facekit_demo.common.running import AT_WORK, ON_DEVICE, friendly, made_by, open_photo, preview, unnamed
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number, variety_slider
+from facekit_demo.common.widgets import (
+    QUIET,
+    example_row,
+    photo_chooser,
+    picture_file,
+    seed_number,
+    variety_slider,
+)
 from facekit_demo.common.words import in_page_words, page_words
 from facekit_demo.exemplar.faces import FacePanels
 from facekit_demo.exemplar.result import (
@@ -65,12 +74,12 @@ def build_tab() -> None:
                 drawing, pencil, refresh = _drawing_panel()
                 gr.Markdown("### 3. Choose a face as the example")
                 faces = FacePanels(TASK)
-                run = gr.Button("4. Fill in", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "4. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     settings = [faces.share, *_further_settings()]
                     mask_file = mask_chooser(TASK)
             samples = example_row(TASK, [example.photo for example in examples])
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = CandidatePanel(
                 TASK,
                 "The example as the model sees it, and the part of it that lies under the hole.",
@@ -190,10 +199,9 @@ def _show_hole(photo_path: str | None, painting: Painting, drawn: Painting) -> A
     return editor_with(shown, strokes_of(drawn, shown.size), PENCIL)
 
 
-def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel) -> None:
+def _wire_filling(run: MainButton, inputs: Sequence[Any], result: CandidatePanel) -> None:
     """Let the button fill what is painted."""
 
-    @friendly
     def fill(
         photo_path: str | None,
         painting: Painting,
@@ -210,21 +218,16 @@ def _wire_filling(run: gr.Button, inputs: Sequence[Any], result: CandidatePanel)
         count, remarks = as_many_as_fit(settings.count, image.size)
         settings = replace(settings, count=count)
         sketch = strokes_of(drawn, image.size)
-        output, steps = infer(
-            unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
-        )
-        faces = (output.faces or [[]])[0]
-        name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
-        candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), how)
+        with timed_run(TASK, image.size):
+            output, steps = infer(
+                unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
+            )
+            faces = (output.faces or [[]])[0]
+            name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
+            candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), how)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.click(
-        fill,
-        list(inputs),
-        result.components,
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    run.wire(fill, inputs, result.components, inputs[0], result)
 
 
 def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
@@ -260,18 +263,18 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
     @friendly
     def fill_files(
         photo: str,
-        mask: str | None,
-        exemplar: str,
-        second_exemplar: str | None,
-        sketch: str | None,
-        recover: str,
-        share: float,
-        candidates: int,
-        strength: float,
-        psi: float,
-        taken: str,
-        grain: bool,
-        seed: int,
+        mask: str | None = None,
+        exemplar: str | None = None,
+        second_exemplar: str | None = None,
+        sketch: str | None = None,
+        recover: str = "nothing",
+        share: float = 0.5,
+        candidates: int = 1,
+        strength: float = 1.0,
+        psi: float = 1.0,
+        taken: str = "all",
+        grain: bool = True,
+        seed: int = 0,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         if not exemplar:
@@ -290,7 +293,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     with gr.Group(visible=False):
-        files = [gr.File(label=label) for label in ("mask", "exemplar", "second exemplar", "sketch")]
+        files = [picture_file(name) for name in ("mask", "exemplar", "second exemplar", "sketch")]
         recover = gr.Radio(["nothing", "glasses", "lower_face"], value="nothing", label="recover")
         filled = gr.File(label="filled photos", file_count="multiple")
         notes = gr.Textbox(label="notes")
@@ -300,9 +303,9 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             [filled, notes],
             api_name=TASK,
             api_description=(
-                "Fill the white part of the mask in the photo after the exemplar's face. recover: 'glasses' or "
-                "'lower_face' fill what hides them; mask may be null then. second_exemplar (mixed in by share) "
-                "and sketch (lines in the hole) may be null. Gives one PNG for each candidate, and remarks."
+                "Fill the white part of the mask in the photo after the exemplar, a picture of one face. recover: "
+                "'glasses' or 'lower_face' fill what hides them; mask may be null then. second_exemplar (mixed in by "
+                "share) and sketch (lines in the hole) may be null. Gives one PNG for each candidate, and remarks."
             ),
             **ON_DEVICE,
         )

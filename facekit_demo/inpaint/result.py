@@ -9,6 +9,8 @@ from PIL import Image
 from facekit.images.photo import load_image
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.candidates import KEPT, Captioned
+from facekit_demo.common.first_look import sample_result
+from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import STEP_SIDE, preview
 from facekit_demo.common.widgets import (
     download_button,
@@ -27,6 +29,7 @@ class ResultSide:
 
     Attributes:
         components: what `updates` updates.
+        failure: says why the last run gave nothing.
         slider: before and after.
         download: the button, which also says in whose cache results are.
         again: the button that goes on with the result.
@@ -34,8 +37,10 @@ class ResultSide:
     """
 
     def __init__(self, task: str) -> None:
-        gr.Markdown("### Result")
+        gr.Markdown("## Result")
         notes = notes_box(task)
+        sample_result(task)
+        self.failure = failure_box(task)
         self.slider = result_slider(task)
         with gr.Row():
             self.download = download_button(task)
@@ -43,6 +48,11 @@ class ResultSide:
         with gr.Accordion(
             "How it was filled, step by step", open=False, visible=False, elem_id=f"{task}-steps"
         ) as how:
+            gr.Markdown(
+                "The model fills the holes in several passes, and each corrects the one before. Beside every pass: "
+                "where it changed something, bright for much.",
+                elem_classes="hint",
+            )
             gallery = step_gallery(columns=2)
         self.path = gr.State(None, time_to_live=KEPT)
         self.components = [notes, self.slider, self.download, self.again, how, gallery, self.path]

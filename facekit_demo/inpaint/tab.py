@@ -9,13 +9,14 @@ import gradio as gr
 from PIL import Image
 
 from facekit.images.photo import Photo
-from facekit.notes import Kind
+from facekit.notes import Kind, Refusal
 from facekit.pipelines.inpaint import FaceInpaintOutput
+from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import brush_editor, mask_chooser, open_mask, painted_mask
 from facekit_demo.common.running import (
-    AT_WORK,
     ON_DEVICE,
     friendly,
     load_pipeline,
@@ -27,18 +28,18 @@ from facekit_demo.common.running import (
     seeded,
     unnamed,
 )
-from facekit_demo.common.widgets import example_row, photo_chooser, seed_number
+from facekit_demo.common.widgets import example_row, photo_chooser, picture_file, seed_number
 from facekit_demo.common.words import in_page_words, page_words
 from facekit_demo.inpaint.result import ResultSide, step_pictures
 
 TASK = "inpaint"
-REGIONS = [("A face", "face"), ("Anything else", "image")]
-ELSE = f"“{REGIONS[1][0]}”"
+REGIONS = ["auto", "face", "image"]
+# Refusals of a mask that lies on no face: then it is filled from what is around it.
+BESIDE_FACES = {"no-face", "mask-beside-faces"}
+BESIDE = "What you painted is not on a face, so it was filled from what is around it."
 # Notes and refusals that the page words in its own way.
 WORDS: dict[Kind, str] = {
-    "no-face": f"No face was found. Choose {ELSE} and try again.",
-    "mask-beside-faces": f"the mask does not touch {{who}}. Choose {ELSE} and try again.",
-    "mask-beyond-faces": f"{{share}} of the mask lies outside the filled faces' crops: filled as with {ELSE}",
+    "mask-beyond-faces": "a part of what you painted lies beyond the face: it was filled from what is around it",
 }
 MAX_STEPS = 9
 STEPS_PIXELS = 25_000_000  # every step keeps a whole photo in memory, so larger photos go without
@@ -49,27 +50,26 @@ def build_tab() -> None:
     examples = inpaint_examples()
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
-            gr.Markdown("### 1. Choose a photo")
+            gr.Markdown("## 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
-                gr.Markdown("### 2. Paint over what should be filled")
+                gr.Markdown("## 2. Paint over what should be filled")
                 editor = brush_editor(TASK)
-                region = gr.Radio(
-                    REGIONS, value="face", label="What did you paint on?", elem_id=f"{TASK}-region"
-                )
-                run = gr.Button("3. Fill in", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "3. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     mask_file = mask_chooser(TASK)
                     steps = gr.Slider(
                         1, MAX_STEPS, value=3, step=1, label="Steps", info="3 is usual; more takes longer."
                     )
-                    seed = seed_number("The same number gives the same filling.")
+                    seed = seed_number(
+                        "The number that chance starts from: the same one gives the same filling again."
+                    )
             samples = example_row(TASK, [example.photo for example in examples])
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(TASK)
 
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
-    settings = [region, steps, seed]
+    settings = [steps, seed]
     _wire_photo(photo, result)
     _wire_filling(run, photo, settings, result)
     _offer_to_programs(chooser, settings, result)
@@ -87,53 +87,56 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
     photo.wire_result(result.again, result.path, begin, shown)
 
 
-def _wire_filling(run: gr.Button, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:
+def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:
     """Let the button fill what is painted."""
 
-    @friendly
     def fill(
         photo_path: str | None,
         painting: dict[str, Any] | None,
-        region: str,
         steps: int,
         seed: int,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
-        output = _infer(unnamed(image), mask, region, steps, seed, progress)
-        filled = output.images[0]
-        path = _save(filled, photo_path, result)
+        with timed_run(TASK, image.size):
+            output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, progress)
+            filled = output.images[0]
+            path = _save(filled, photo_path, result)
         notes = [page_words(note, WORDS) for note in output.notes]
-        return result.updates(notes, (preview(image), preview(filled)), path, step_pictures(output))
+        return result.updates(
+            [*remarks, *notes], (preview(image), preview(filled)), path, step_pictures(output)
+        )
 
-    run.click(
-        fill,
-        [photo.chooser, photo.editor, *settings],
-        result.components,
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    inputs = [photo.chooser, photo.editor, *settings]
+    run.wire(fill, inputs, result.components, photo.chooser, result)
 
 
 def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSide) -> None:
     """The named endpoint for programs: files in, a file out, no editor state."""
 
     @friendly
-    def fill_files(photo: str, mask: str, region: str, steps: int, seed: int) -> str:
+    def fill_files(
+        photo: str, mask: str, region: str = "auto", steps: int = 3, seed: int = 0
+    ) -> tuple[str, str]:
         image = open_photo(photo)
-        output = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed)
-        return _save(output.images[0], photo, result)
+        output, remarks = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed)
+        notes = [*remarks, *(page_words(note, WORDS) for note in output.notes)]
+        return _save(output.images[0], photo, result), "\n".join(notes)
 
     with gr.Group(visible=False):
-        mask = gr.File(label="mask")
-        filled = gr.File(label="filled photo")
+        mask = picture_file("mask")
+        region = gr.Radio(REGIONS, value="auto", label="region")
+        filled, notes = gr.File(label="filled photo"), gr.Textbox(label="notes")
         gr.Button().click(
             fill_files,
-            [photo, mask, *settings],
-            filled,
+            [photo, mask, region, *settings],
+            [filled, notes],
             api_name=TASK,
-            api_description="Fill the white part of the mask in the photo. region: 'face' or 'image'.",
+            api_description=(
+                "Fill the white part of the mask in the photo. region: 'face', 'image' for all else, or 'auto', which "
+                "sees what the mask lies on. Gives a PNG, and remarks."
+            ),
             **ON_DEVICE,
         )
 
@@ -151,8 +154,8 @@ def _infer(
     steps: int,
     seed: int,
     progress: gr.Progress | None = None,
-) -> FaceInpaintOutput:
-    """Run the pipeline; with `progress` for the page, whose words ValueErrors speak then."""
+) -> tuple[FaceInpaintOutput, list[str]]:
+    """Run the pipeline; also gives what is to be said of the region that was chosen. With `progress` for the page."""
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
     if progress:
@@ -164,7 +167,7 @@ def _infer(
             progress((step + 1, int(steps)), desc="Filling in", unit="steps")
         return kwargs
 
-    with in_page_words(WORDS):
+    def run(region: str) -> FaceInpaintOutput:
         return pipe(
             image,
             mask,
@@ -176,3 +179,11 @@ def _infer(
             return_steps=progress is not None and math.prod(image.size) <= STEPS_PIXELS,
             callback_on_step_end=report,
         )
+
+    with in_page_words(WORDS):
+        try:
+            return run("face" if region == "auto" else region), []
+        except Refusal as refusal:
+            if region != "auto" or refusal.message.kind not in BESIDE_FACES:
+                raise
+        return run("image"), [BESIDE]

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.base import Component
 
-from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, numbered
+from facekit_demo.common.face_view import WorkingPhoto, face_at, face_number, found_text, numbered
 from facekit_demo.common.widgets import QUIET
 
 
@@ -18,7 +18,7 @@ class FaceChooser:
 
     Attributes:
         components: what `updates` updates.
-        chosen: numbers of the ticked faces.
+        chosen: indices of the ticked faces.
         whole: whether the picture is one face and nothing else.
     """
 
@@ -48,7 +48,7 @@ class FaceChooser:
             hidden = gr.update(choices=[], value=[], visible=False)
             return ["", None, hidden, gr.update(value=False, visible=False)]
         able = state.restorable
-        faces = [(f"Face {number}", number) for number in able]
+        faces = [(f"Face {face_number(index)}", index) for index in able]
         return [
             found_text(state),
             numbered(state, able),

@@ -20,7 +20,7 @@ def step_pictures(output: FaceRestoreOutput, index: int, numbers: list[int]) -> 
         output.aligned_inputs[index], output.style_prompts[index], output.aligned_outputs[index], strict=True
     )
     for place, (damaged, prompts, restored) in enumerate(faces):
-        title = f"{numbers[place]}: " if len(numbers) > 1 else ""
+        title = f"Face {numbers[place]}, " if len(numbers) > 1 else ""
         alike = f", likeness {output.similarities[index][place]:.2f}" if output.similarities else ""
         row = [(damaged, f"{title}before")]
         row += [(prompt, f"{title}step {step}") for step, prompt in enumerate(prompts, 1)]

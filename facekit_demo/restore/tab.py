@@ -21,10 +21,11 @@ from facekit_demo.common.candidates import (
 )
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
-from facekit_demo.common.face_view import WorkingPhoto, look_at
+from facekit_demo.common.expectation import timed_run
+from facekit_demo.common.face_view import WorkingPhoto, face_number, look_at
 from facekit_demo.common.gallery import restore_examples
+from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.running import (
-    AT_WORK,
     ON_DEVICE,
     friendly,
     load_pipeline,
@@ -50,22 +51,22 @@ def build_tab() -> None:
     working = gr.State(None, time_to_live=KEPT)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="work"):
-            gr.Markdown("### 1. Choose a photo")
+            gr.Markdown("## 1. Choose a photo")
             photo = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
                 faces = FaceChooser(TASK, working)
                 fidelity = _fidelity_slider()
-                run = gr.Button("2. Restore", variant="primary", size="lg", elem_id=f"{TASK}-run")
+                run = MainButton(TASK, "2. Restore", "Restoring…")
                 back = gr.Button("Back to the original", visible=False, elem_id=f"{TASK}-back")
                 count, seed = _further_settings()
                 damage, severity, preset = _damage_settings()
             samples = example_row(TASK, examples)
-        with gr.Column(elem_classes="work"):
+        with gr.Column(elem_classes=["work", "results"]):
             result = CandidatePanel(
                 TASK,
-                "The face cut out upright, what the model imagines after each step of its search for the "
-                "person's style, and the restored face. Of a photo that was damaged here also what it imagines "
-                "of the original, and the original.",
+                "For the curious: the face cut out upright; blurred sketches of what the model knows of the person "
+                "after each step of its search, which are no results yet; and the restored face. Of a photo that was "
+                "damaged here also what the model makes of the original, and the original.",
                 columns=3,
             )
             build_section(working, result.picked)
@@ -101,7 +102,7 @@ def build_tab() -> None:
     samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
     back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
-    _wire_restoring(run, [working, faces.chosen, faces.whole, fidelity, count, seed], result)
+    _wire_restoring(run, photo, [working, faces.chosen, faces.whole, fidelity, count, seed], result)
     _offer_to_programs([fidelity, count, seed], photo, result)
 
 
@@ -129,9 +130,12 @@ def _further_settings() -> tuple[gr.Slider, gr.Number]:
     """How many candidates, and the seed."""
     with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
         count = count_slider(
-            TASK, 1, "Candidates", "Several results to pick from; each takes as long as one."
+            TASK,
+            1,
+            "Versions",
+            "Several results to pick from. They differ little while “True to the photo” is high.",
         )
-        seed = seed_number("The same number gives the same result.")
+        seed = seed_number("The number that chance starts from: the same one gives the same result again.")
     return count, seed
 
 
@@ -145,10 +149,9 @@ def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
     return damage, severity, preset
 
 
-def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePanel) -> None:
+def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], result: CandidatePanel) -> None:
     """Let the button restore the chosen faces of the working photo."""
 
-    @friendly
     def restore_faces(
         state: WorkingPhoto | None,
         numbers: list[int],
@@ -168,20 +171,18 @@ def _wire_restoring(run: gr.Button, settings: Sequence[Any], result: CandidatePa
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
         truth = None if state.original is None else open_photo(state.original)
-        output = _infer(unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth)
-        steps = [step_pictures(output, index, numbers) for index in range(len(output.images))]
-        faces = (output.faces or [[]])[0]
-        name = f"{Path(state.path).stem}-restored"
-        candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), steps)
+        with timed_run(TASK, image.size):
+            output = _infer(
+                unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth
+            )
+            called = [face_number(index) for index in numbers]
+            steps = [step_pictures(output, index, called) for index in range(len(output.images))]
+            faces = (output.faces or [[]])[0]
+            name, origin = f"{Path(state.path).stem}-restored", made_by(TASK)
+            candidates = candidates_of(output.images, image, faces, name, result.download, origin, steps)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.click(
-        restore_faces,
-        list(settings),
-        result.components,
-        show_progress_on=result.slider,
-        **AT_WORK,
-    )
+    run.wire(restore_faces, settings, result.components, photo, result)
 
 
 def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:
@@ -189,13 +190,13 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
 
     @friendly
     def restore_files(
-        photo: str, faces: str, fidelity: float, candidates: int, seed: int
+        photo: str, faces: str = "all", fidelity: float = 0.5, candidates: int = 1, seed: int = 0
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
         origin = made_by(TASK) if output.faces[0] else None
         paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download, origin)
-        return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
+        return paths, "\n".join(page_words(note, WORDS, first_face=0) for note in output.notes)
 
     with gr.Group(visible=False):
         faces = gr.Textbox("all", label="faces")
@@ -207,8 +208,8 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
             [files, notes],
             api_name=TASK,
             api_description=(
-                "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right such as "
-                "'0,2'. Gives one PNG for each candidate, and remarks."
+                "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right, "
+                "counted from 0, such as '0,2'. Gives one PNG for each candidate, and remarks."
             ),
             **ON_DEVICE,
         )

@@ -24,8 +24,5 @@ class InpaintPage(Visitor):
             more.click()
         self.page.locator("#inpaint-mask input[type=file]").set_input_files(path)
 
-    def anything_else(self) -> None:
-        self.page.get_by_label("Anything else").check()
-
     def fill(self) -> None:
         self.page.locator("#inpaint-run").click()

@@ -71,7 +71,7 @@ def test_emotions_stand_in_a_row_for_each_face(portrait: str) -> None:
     photo = look_at(portrait)
     text = emotions_text({"Before": photo, "After": photo, "Original": photo}, recogniser)
     assert "| Face | Before | After | Original |" in text
-    assert "| 0 | Happiness | Happiness | Happiness |" in text
+    assert "| 1 | Happiness | Happiness | Happiness |" in text
     assert len(crops) == 3 and crops[0].shape == (224, 224, 3)
     assert emotions_text({"Before": replace(photo, faces=()), "After": replace(photo, faces=())}) == ""
 

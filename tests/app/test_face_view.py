@@ -6,8 +6,10 @@ from PIL import Image
 
 from facekit.faces import Face
 from facekit.images.photo import load_image
+from facekit.notes import Note
 from facekit_demo.common.damage import damage_photo, face_side
 from facekit_demo.common.face_view import WorkingPhoto, face_at, found_text, numbered
+from facekit_demo.common.words import page_words
 
 LANDMARKS = np.array([[30.0, 40], [70, 40], [50, 60], [35, 80], [65, 80]])
 
@@ -31,12 +33,19 @@ LARGE, OTHER, TINY = (20, 40, 120, 160), (100, 50, 200, 170), (300, 20, 324, 50)
         ),
         (working(LARGE), "One face was found."),
         (working(LARGE, OTHER), "2 faces were found. Tick those"),
-        (working(TINY, TINY, TINY), "Faces 0, 1 and 2 are too small"),
-        (working(LARGE, TINY), "Face 1 is too small"),
+        (working(TINY, TINY, TINY), "Faces 1, 2 and 3 are too small"),
+        (working(LARGE, TINY), "Face 2 is too small"),
     ],
 )
 def test_what_was_found_is_said(state, words) -> None:
     assert words in found_text(state)
+
+
+def test_notes_count_faces_from_1_for_people_and_from_0_for_programs() -> None:
+    note = Note("face-small", "face {face} is {side} pixels wide", face=0, side=20)
+    assert page_words(note, {}) == "Face 1 is 20 pixels wide."
+    assert page_words(note, {}, first_face=0) == "Face 0 is 20 pixels wide."
+    assert page_words(note, {"face-small": "too small: face {face}"}) == "Too small: face 1."
 
 
 def test_chosen_faces_are_framed_in_another_colour() -> None:

@@ -94,7 +94,7 @@ def fill(tmp_path: Path) -> Callable[..., None]:
     def ask(server: Server, seed: int = 0) -> None:
         client = Client(server.url, verbose=False, download_files=str(tmp_path / "results"))
         photo, hole = handle_file(tmp_path / "photo.png"), handle_file(tmp_path / "mask.png")
-        result = np.asarray(Image.open(client.predict(photo, hole, "image", 1, seed, api_name="/inpaint")))
+        result = np.asarray(Image.open(client.predict(photo, hole, "image", 1, seed, api_name="/inpaint")[0]))
         assert (result == pixels)[~mask].all() and (result != pixels).any()
 
     return ask
@@ -175,7 +175,7 @@ def test_a_full_disk_is_said_and_passes(serve, fill, tmp_path) -> None:
 
     def ask(name: str) -> str:
         files = [handle_file(tmp_path / name), handle_file(tmp_path / "large-mask.png")]
-        return client.predict(*files, "image", 1, 0, api_name="/inpaint")
+        return client.predict(*files, "image", 1, 0, api_name="/inpaint")[0]
 
     server.limit_files(limit)
     with pytest.raises(AppError, match="disk"):  # the result does not fit

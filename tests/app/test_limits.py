@@ -72,7 +72,7 @@ def upload(url: str, content: bytes) -> dict[str, object]:
 
 
 def fill(client: Client, photo: object, mask: object, steps: int = 1) -> str:
-    return client.predict(photo, mask, "image", steps, 0, api_name="/inpaint")
+    return client.predict(photo, mask, "image", steps, 0, api_name="/inpaint")[0]
 
 
 def fill_files(

@@ -58,9 +58,9 @@ def test_one_of_several_faces_is_restored_and_nothing_else(visit, group, tmp_pat
     visitor = visit(RestorePage)
     visitor.choose_photo(group)
     found = visitor.found()
-    assert "3 faces" in found and "Face 2 is too small" in found
+    assert "3 faces" in found and "Face 3 is too small" in found
     assert visitor.ticked() == [True, True]
-    visitor.tick(0, False)
+    visitor.tick(1, False)
     visitor.restore()
     result = visitor.result(tmp_path)
     assert Path(result.filename).name == "group-restored.png"
@@ -177,7 +177,7 @@ def test_two_visitors_get_their_own_results(visit, group, portrait, tmp_path) ->
     for visitor, photo in zip(visitors, (group, portrait), strict=True):
         visitor.choose_photo(photo)
         visitor.found()
-    visitors[0].tick(1, False)
+    visitors[0].tick(2, False)
     for visitor in visitors:
         visitor.restore()
     for visitor, photo in zip(visitors, (group, portrait), strict=True):

@@ -34,9 +34,9 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("region", ["face", "image"])
+@pytest.mark.parametrize("region", ["face", "image", "auto"])
 def test_named_endpoint(client, files, region) -> None:
-    path = client.predict(
+    path, notes = client.predict(
         photo=handle_file(files / "astronaut.png"),
         mask=handle_file(files / "mask.png"),
         region=region,
@@ -47,6 +47,7 @@ def test_named_endpoint(client, files, region) -> None:
     difference = changed(Image.open(files / "astronaut.png"), Image.open(path))
     hole = np.asarray(Image.open(files / "mask.png")) > 0
     assert difference[hole].mean() > 0.9 and not difference[~hole].any()
+    assert notes == ""
     told = inspect(path)
     assert told.metadata.kind == "edited" and told.metadata.revision.startswith("sha256:")
 
@@ -54,6 +55,37 @@ def test_named_endpoint(client, files, region) -> None:
 def test_named_endpoints_are_the_only_public_ones(client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/restore", "/inpaint", "/exemplar", "/edit"}
+
+
+def test_a_mask_on_no_face_is_filled_from_what_is_around_it(client, files, tmp_path) -> None:
+    mask = Image.new("L", (512, 512))
+    mask.paste(255, (430, 430, 470, 480))
+    mask.save(tmp_path / "beside.png")
+    photo, hole = handle_file(files / "astronaut.png"), handle_file(tmp_path / "beside.png")
+    path, notes = client.predict(photo, hole, steps=1, api_name="/inpaint")
+    difference = changed(Image.open(files / "astronaut.png"), Image.open(path))
+    assert difference[430:480, 430:470].mean() > 0.9 and not difference[np.asarray(mask) == 0].any()
+    assert "not on a face" in notes
+    with pytest.raises(AppError, match="does not touch"):
+        client.predict(photo, hole, "face", 1, 0, api_name="/inpaint")
+
+
+def test_endpoints_name_their_parameters_and_what_may_be_left_out(client) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    needed = {
+        "/restore": {"photo"},
+        "/inpaint": {"photo", "mask"},
+        "/exemplar": {"photo"},
+        "/edit": {"photo", "mask"},
+    }
+    for name, expected in needed.items():
+        parameters = endpoints[name]["parameters"]
+        assert {one["parameter_name"] for one in parameters if not one["parameter_has_default"]} == expected
+        for one in parameters:
+            assert "parameter_" not in one["label"], one
+            if one["component"] == "File":
+                assert one["example_input"]["path"] == one["parameter_name"].replace("_", "-") + ".png"
+            assert one["example_input"] != {"foo": "bar"} and ".pdf" not in str(one["example_input"])
 
 
 def restore(client, path, faces="all", fidelity=0.5, candidates=1) -> tuple[list[str], str]:
@@ -143,7 +175,8 @@ def test_endpoint_refuses_with_a_reason(client, files, photo, mask, steps, messa
 
 def test_empty_mask_gives_the_photo_back(client, files) -> None:
     photo, mask = handle_file(files / "astronaut.png"), handle_file(files / "empty-mask.png")
-    path = client.predict(photo, mask, "face", 1, 0, api_name="/inpaint")
+    path, notes = client.predict(photo, mask, "face", 1, 0, api_name="/inpaint")
+    assert "The mask is empty" in notes
     assert not changed(Image.open(files / "astronaut.png"), Image.open(path)).any()
 
 

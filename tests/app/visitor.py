@@ -111,16 +111,23 @@ class Visitor:
         return Image.open(path)
 
     def message(self) -> str:
-        """The next message that pops up; it is closed again."""
-        toast = self.page.locator(".toast-body").first
-        toast.wait_for()
+        """The next message: one that pops up, which is closed again, or why a run gave no result."""
+        said = self.page.locator(f".toast-body, #{self.task}-failure .failure:not([data-read])").first
+        said.wait_for()
         # In one step: on a busy machine the message leaves on its own before a click arrives.
-        text = toast.evaluate(
-            """toast => { const text = toast.innerText; toast.querySelector('.toast-close').click();
-                          return text; }"""
+        text = said.evaluate(
+            """said => { const text = said.innerText, close = said.querySelector('.toast-close');
+                         said.dataset.read = 'yes'; if (close) close.click(); return text; }"""
         )
-        toast.wait_for(state="detached")
+        self.page.locator(".toast-body").first.wait_for(state="detached")
         return text
+
+    def is_on_screen(self, name: str) -> bool:
+        """Whether the part lies wholly on the screen as it is scrolled now."""
+        return self.part(name).evaluate(
+            """part => { const box = part.getBoundingClientRect();
+                         return box.top >= 0 && box.bottom <= window.innerHeight && box.height > 0; }"""
+        )
 
     def assert_fits_a_phone(self, *names: str) -> None:
         """Nothing scrolls sideways, and the named parts lie inside the screen and have a thumb's size."""

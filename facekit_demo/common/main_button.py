@@ -1,0 +1,96 @@
+"""The button that does a tab's work: always in reach, busy while it works, and it leads to what came of it."""
+
+import functools
+import html
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import gradio as gr
+from gradio.components.base import Component
+
+from facekit_demo.common.expectation import expectation
+from facekit_demo.common.running import AT_WORK, friendly
+from facekit_demo.common.widgets import QUIET
+
+# In the browser, so that a click is answered at once, also while others are served first.
+BUSY = """() => [{__type__: "update", value: %(working)s, interactive: false}, ""]"""
+# The result, or why there is none, comes into view where it is not: on a phone it lies below.
+READY = """async () => {
+  const result = "#%(task)s-result", said = document.querySelector("#%(task)s-failure .failure");
+  for (let tries = 0; !said && tries < 40; tries++) {  // its size is known once its pictures are there
+    const pictures = [...document.querySelectorAll(result + " img")];
+    if (pictures.length && pictures.every(picture => picture.complete && picture.naturalWidth)) break;
+    await new Promise(resume => setTimeout(resume, 50));
+  }
+  const side = said || document.querySelector(result), box = side.getBoundingClientRect();
+  if (box.top < 0 || box.bottom > window.innerHeight)
+    side.scrollIntoView({block: box.height < window.innerHeight ? "center" : "start"});
+  return {__type__: "update", value: %(label)s, interactive: true};
+}"""
+
+
+def failure_box(task: str) -> gr.HTML:
+    """Where a result would be, why the last run gave none; it stays until the next run or another photo."""
+    return gr.HTML("", elem_id=f"{task}-failure", elem_classes="failure-box", padding=False)
+
+
+class ResultSide(Protocol):
+    """What the button has to know of a tab's side for results."""
+
+    slider: gr.ImageSlider
+    failure: gr.HTML
+
+
+class MainButton:
+    """Lays the button out inside an open column, with a line about the time that a run takes.
+
+    Args:
+        task: what the parts' ids start with.
+        label: of the button.
+        working: what it says while it works, such as "Restoring…".
+    """
+
+    def __init__(self, task: str, label: str, working: str) -> None:
+        self.task = task
+        self.words = {"task": task, "label": json.dumps(label), "working": json.dumps(working)}
+        with gr.Column(elem_classes="main-action"):
+            self.expected = gr.Markdown(elem_id=f"{task}-expected", elem_classes="hint")
+            self.button = gr.Button(label, variant="primary", size="lg", elem_id=f"{task}-run")
+
+    def wire(
+        self,
+        work: Callable[..., list[Any]],
+        inputs: Sequence[Component],
+        outputs: Sequence[Any],
+        photo: Component,
+        result: ResultSide,
+    ) -> None:
+        """Let a click do the work.
+
+        Args:
+            work: values of `inputs` -> updates of `outputs`. What it raises is said in the result's failure box, in
+                words of `friendly`, and `outputs` stay as they are.
+            photo: its value is the path of the photo on which the work is done, or None.
+            result: where progress is shown, and failures.
+        """
+        handle, failure = friendly(work), result.failure
+
+        @functools.wraps(work)  # Gradio finds its progress by that
+        def run(*values: Any) -> list[Any]:
+            try:
+                return [*handle(*values), ""]
+            except gr.Error as error:
+                return [gr.skip()] * len(outputs) + [_failed(str(error.message))]
+
+        private: dict[str, Any] = {"api_visibility": "private"}
+        begun = self.button.click(None, None, [self.button, failure], js=BUSY % self.words, **private)
+        done = begun.then(run, list(inputs), [*outputs, failure], show_progress_on=result.slider, **AT_WORK)
+        done.then(None, None, self.button, js=READY % self.words, **private)
+        for event in (photo.change, done.then):
+            event(functools.partial(expectation, self.task), photo, self.expected, **QUIET)
+        photo.change(lambda: "", None, failure, **QUIET)
+
+
+def _failed(message: str) -> str:
+    return f'<p class="failure" role="alert">{html.escape(message)}</p>'
