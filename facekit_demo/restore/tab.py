@@ -133,7 +133,7 @@ def _further_settings() -> tuple[gr.Slider, gr.Number]:
             TASK,
             1,
             "Versions",
-            "Several results to pick from. They differ little while “True to the photo” is high.",
+            "Several results to pick from. They differ little.",
         )
         seed = seed_number("The number that chance starts from: the same one gives the same result again.")
     return count, seed
