@@ -38,6 +38,8 @@ LIBRARY = {
         "schedulers",
     },
     "convert": {"conditions", "hub", "images", "models", "pipelines", "schedulers", "weights"},
+    "onnx": {"conditions", "faces", "images", "notes"},
+    "export": {"hub", "images", "models", "notes", "onnx", "pipelines", "schedulers", "version"},
     "public": {"damage", "hub", "models", "pipelines", "schedulers"},
     "_on_import": {"_torchvision", "hub", "methods"},
     "facekit": {"_on_import", "public", "version"},
