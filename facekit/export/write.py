@@ -61,7 +61,7 @@ def export_onnx(
         ValueError: there is no export of such a pipeline, or the graphs differ from PyTorch by more than `tolerance`.
             Nothing is written then.
     """
-    check_packages(EXPORT_PACKAGES, "export")
+    check_packages(EXPORT_PACKAGES, "export to ONNX")
     plan = plan_export(pipeline)
     found = Differences()
 

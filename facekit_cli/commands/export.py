@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
     check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
     try:
-        check_packages(EXPORT_PACKAGES, "export")
+        check_packages(EXPORT_PACKAGES, "export to ONNX")
     except MissingPackage as error:
         raise UsageError(error) from error
 

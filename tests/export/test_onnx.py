@@ -16,7 +16,7 @@ from facekit.export.check import compare, draw_faces
 from facekit.export.graphs import plan_export
 from facekit.export.write import TOLERANCE, export_onnx
 from facekit.notes import MissingPackage
-from facekit.onnx import DESCRIPTION, OnnxPipeline, check_packages
+from facekit.onnx import DESCRIPTION, EXPORT_PACKAGES, OnnxPipeline, check_packages
 from facekit_cli.main import main
 from tests.tiny.networks import tiny_style_encoder, wake
 from tests.tiny.pipelines import (
@@ -45,13 +45,13 @@ def small_pipeline() -> ExemplarInpaintPipeline:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small pipeline, exported; whoever changes files copies it first."""
-    folder = tmp_path_factory.mktemp("export") / "exemplar-onnx"
-    found = export_onnx(
-        small_pipeline(), folder, model="tiny", card="---\nlicense: mit\n---\n# Tiny", licence="mit"
-    )
-    assert 0 < found.largest <= TOLERANCE
-    return folder
+    """The small pipeline, exported by the command; whoever changes files copies it first."""
+    folder = tmp_path_factory.mktemp("export")
+    small_pipeline().save_pretrained(folder / "model")
+    (folder / "model" / "README.md").write_text("---\nlicense: mit\n---\n# Small\n")
+    assert main(["export", str(folder / "model"), "--output", str(folder / "exemplar-onnx")]) == 0
+    assert {path.name for path in folder.iterdir()} == {"model", "exemplar-onnx"}
+    return folder / "exemplar-onnx"
 
 
 @pytest.fixture
@@ -75,7 +75,9 @@ def mask() -> np.ndarray:
 def test_the_description_says_what_is_there(exported: Path) -> None:
     description = json.loads((exported / DESCRIPTION).read_text())
     assert (description["task"], description["size"]) == ("exemplar-inpaint", SIZE)
-    assert (description["model"], description["licence"], description["card"]) == ("tiny", "mit", "README.md")
+    assert description["model"] == str(exported.parent / "model")
+    assert (description["licence"], description["card"]) == ("mit", "README.md")
+    assert "# Small" in (exported / "README.md").read_text()
     encoder, generator = description["graphs"]
     assert encoder["inputs"] == [{"name": "exemplar", "shape": [3, SIZE, SIZE], "holds": "-1 to 1"}]
     assert [port["name"] for port in generator["inputs"]] == ["image", "mask", "style_codes", "z", "noise"]
@@ -178,7 +180,7 @@ def test_restoration_without_a_diffuser_has_two_graphs() -> None:
 
 @torch.no_grad()
 def test_steps_that_draw_noise_take_it_as_an_input() -> None:
-    """Eq. 3.3 with the posterior's variance: every step but the last draws noise."""
+    """With the posterior's variance every step but the last draws noise."""
     scheduler = CodeDiffusionScheduler()
     parts = tiny_restore_pipeline(identity=False).components | {"scheduler": scheduler}
     denoise = plan_export(FaceRestorePipeline(**parts)).graphs[1]
@@ -194,9 +196,10 @@ def test_steps_that_draw_noise_take_it_as_an_input() -> None:
     assert not torch.equal(denoise.module(latents, codes, noise + 1), expected)
 
 
-def test_missing_packages_name_the_extra() -> None:
-    with pytest.raises(MissingPackage, match=r"pip install 'facekit\[export\]'"):
-        check_packages(("a_package_that_nobody_has",), "export")
+def test_missing_packages_are_named_with_what_to_install() -> None:
+    what = r"needs the package nobody_has_it\. Install it with `pip install 'facekit\[export\]'`"
+    with pytest.raises(MissingPackage, match=what):
+        check_packages({**EXPORT_PACKAGES, "nobody_has_it": EXPORT_PACKAGES["onnx"]}, "export to ONNX")
 
 
 def test_one_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
