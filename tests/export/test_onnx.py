@@ -1,6 +1,7 @@
 """`facekit export` and `facekit.onnx`: graphs give what the pipelines give, without PyTorch, or are not written."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from tests.tiny.networks import tiny_style_encoder, wake
 from tests.tiny.pipelines import (
     prepare,
     tiny_edit_pipeline,
-    tiny_exemplar_pipeline,
     tiny_inpaint_pipeline,
     tiny_restore_pipeline,
 )
@@ -216,14 +216,7 @@ def test_a_folder_that_exists_is_refused(exported: Path, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "make",
-    [
-        lambda: tiny_restore_pipeline(identity=False),
-        tiny_inpaint_pipeline,
-        lambda: tiny_exemplar_pipeline(use_sketch=True),
-        tiny_edit_pipeline,
-    ],
-    ids=["restore", "inpaint", "exemplar", "edit"],
+    "make", [lambda: tiny_restore_pipeline(identity=False), tiny_edit_pipeline], ids=["restore", "edit"]
 )
 def test_graphs_give_what_the_pipeline_gives(make: Callable, tmp_path: Path) -> None:
     found = export_onnx(make(), tmp_path / "onnx")
@@ -233,6 +226,10 @@ def test_graphs_give_what_the_pipeline_gives(make: Callable, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_graphs_that_differ_are_not_kept(tmp_path: Path) -> None:
+    """With no difference allowed even good graphs are refused; those of inpainting are good, as the report says."""
+    lines: list[str] = []
     with pytest.raises(ValueError, match="nothing was written"):
-        export_onnx(small_pipeline(), tmp_path / "onnx", tolerance=0)
+        export_onnx(tiny_inpaint_pipeline(), tmp_path / "onnx", tolerance=0, report=lines.append)
     assert list(tmp_path.iterdir()) == []
+    told = [float(number) for line in lines for number in re.findall(r"differ.* by at most (\S+)", line)]
+    assert len(told) == 2 and all(0 < number <= TOLERANCE for number in told)
