@@ -8,6 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from facekit.damage.degrade import degrade
+from facekit.export.write import export_onnx
 from facekit.hub.starters import starter
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.bisenet import BiSeNet
@@ -64,6 +65,7 @@ __all__ = [
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
     "degrade",
+    "export_onnx",
     "restored_emotions",
     "restored_landmarks",
     "sample_faces",

@@ -110,6 +110,10 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         coef_noisy = (1.0 - alpha_bar_prev) * math.sqrt(alpha) / (1.0 - alpha_bar)
         return alpha_bar, alpha, coef_clean, coef_noisy, beta * (1.0 - alpha_bar_prev) / (1.0 - alpha_bar)
 
+    def adds_noise(self, timestep: int) -> bool:
+        """Whether the step at this one of the chosen times draws noise."""
+        return self.config.variance_type == "posterior" and self.coefficients(timestep)[-1] > 0
+
     @overload
     def step(
         self,
@@ -118,6 +122,7 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         sample: torch.Tensor,
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: Literal[True] = True,
+        variance_noise: torch.Tensor | None = None,
     ) -> CodeDiffusionSchedulerOutput: ...
     @overload
     def step(
@@ -128,6 +133,7 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         generator: torch.Generator | list[torch.Generator] | None = None,
         *,
         return_dict: Literal[False],
+        variance_noise: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
     def step(
         self,
@@ -136,10 +142,11 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
         sample: torch.Tensor,
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
+        variance_noise: torch.Tensor | None = None,
     ) -> CodeDiffusionSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
         """One step of Eq. 3.3, a draw from Eq. 3.2 (or the posterior mean of the predicted clean codes).
 
-        All tensors are [B, N, D].
+        All tensors are [B, N, D]. `variance_noise` stands for noise drawn from `generator`, where the step adds some.
         """
         alpha_bar, alpha, coef_clean, coef_noisy, variance = self.coefficients(int(timestep))
         if self.config.prediction_type == "sample":
@@ -149,9 +156,11 @@ class CodeDiffusionScheduler(SchedulerMixin, ConfigMixin):
             noise_share = math.sqrt(1.0 - alpha_bar)
             clean = (sample - noise_share * model_output) / math.sqrt(alpha_bar)
             previous = (sample - (1.0 - alpha) / noise_share * model_output) / math.sqrt(alpha)
-        if self.config.variance_type == "posterior" and variance > 0:
-            fresh = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
-            previous = previous + math.sqrt(variance) * fresh
+        if self.adds_noise(int(timestep)):
+            if variance_noise is None:
+                shape, device, dtype = sample.shape, sample.device, sample.dtype
+                variance_noise = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+            previous = previous + math.sqrt(variance) * variance_noise
         if not return_dict:
             return previous, clean
         return CodeDiffusionSchedulerOutput(prev_sample=previous, pred_original_sample=clean)

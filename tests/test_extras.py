@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = {"facekit", "facekit_cli", "facekit_demo", "train", "tests"}
-EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic", "background")  # of the library itself
+# Of the library itself.
+EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic", "background", "export", "onnx")
 NAMED = {"datasets", "transformers"}  # the functions that import them name them where they are missing
 
 

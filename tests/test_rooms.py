@@ -39,7 +39,9 @@ LIBRARY = {
         "weights",
     },
     "convert": {"conditions", "hub", "images", "models", "pipelines", "schedulers", "weights"},
-    "public": {"damage", "hub", "models", "pipelines", "schedulers"},
+    "onnx": {"conditions", "faces", "images", "notes"},
+    "export": {"hub", "images", "models", "notes", "onnx", "pipelines", "schedulers", "version"},
+    "public": {"damage", "export", "hub", "models", "pipelines", "schedulers"},
     "_on_import": {"_torchvision", "hub", "methods"},
     "facekit": {"_on_import", "public", "version"},
     # Doors to the program: they run it by name and import nothing of it.

@@ -245,7 +245,7 @@ class MultiStyleGenerator(VerifiedModelMixin):
             raise ValueError(
                 f"w_plus must have the shape [B, {expected[0]}, {expected[1]}], not {list(w_plus.shape)}"
             )
-        if len(encoded.bottom) not in (1, len(w_plus)):
+        if encoded.bottom.shape[0] not in (1, w_plus.shape[0]):
             raise ValueError(f"{len(encoded.bottom)} encoded faces do not fit {len(w_plus)} style codes")
         picture = self._decode(encoded, w_plus.to(encoded.bottom.dtype), maps, generator)
         output = MultiStyleOutput(image=picture, encoded=encoded, w_plus=w_plus)

@@ -180,15 +180,15 @@ class RefinementAutoEncoder(VerifiedModelMixin):
             raise ValueError(
                 f"w_plus must have the shape [B, {count} or more, {dim}], not {list(w_plus.shape)}"
             )
-        if rows not in (1, len(w_plus)):
-            raise ValueError(f"{rows} encoded faces do not fit {len(w_plus)} style codes")
+        if rows not in (1, w_plus.shape[0]):
+            raise ValueError(f"{rows} encoded faces do not fit {w_plus.shape[0]} style codes")
         if len(bank) < len(self.channels):
             raise ValueError(
                 f"{len(self.channels)} prior features (4x4 first) are needed, not {len(bank)}; "
                 'the prior gives them with feature_layer="conv"'
             )
         for k, channels in enumerate(self.channels):
-            expected = [len(w_plus), channels, 4 * 2**k, 4 * 2**k]
+            expected = [w_plus.shape[0], channels, 4 * 2**k, 4 * 2**k]
             if list(bank[k].shape) != expected:
                 raise ValueError(
                     f"prior feature {k} must have the shape {expected}, not {list(bank[k].shape)}"
@@ -232,10 +232,10 @@ class RefinementAutoEncoder(VerifiedModelMixin):
         maps = choose_noise_maps(self, noise, self.noise_sizes)
         if features is not None and encoded is None:
             self.check_features(features)
-            self.check_guides(len(features), w_plus, bank)
+            self.check_guides(features.shape[0], w_plus, bank)
             encoded = self.encode(features)
         elif encoded is not None and features is None:
-            self.check_guides(len(encoded.bottom), w_plus, bank)
+            self.check_guides(encoded.bottom.shape[0], w_plus, bank)
         else:
             raise ValueError("give either features or what encode made of them as encoded")
         return self._decode(encoded, w_plus[:, : self.num_styles], bank, maps, generator)

@@ -1,8 +1,8 @@
 """VSPBFR's restoration auto-encoder (thesis Section 3.2.3): damaged face, style prompts -> clean face."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,13 @@ from facekit.models.stylegan2 import FeatureLayer, MappingNetwork, mixed_styles
 
 # The style layers that the auto-encoder is made of.
 StyleLayer = type[SMART] | type[ThesisSMART] | type[StyledConv]
+
+NO_MAPS: Iterator[torch.Tensor | None] = repeat(None)  # every layer draws its noise
+
+
+def take_map(noise: Iterator[torch.Tensor | None], layer: nn.Module) -> torch.Tensor | None:
+    """The next noise map, unless the layer is one that adds none."""
+    return None if isinstance(layer, ThesisSMART) else next(noise)
 
 
 @dataclass
@@ -178,6 +185,23 @@ class RestoreAutoEncoder(VerifiedModelMixin):
             return [shape for read in shapes for shape in (None, read)][1:]
         return [None, *shapes[1:]]
 
+    @property
+    def noise_sizes(self) -> list[int]:
+        """Sides of the noise maps of a call, in the order in which they are drawn."""
+        config = self.config
+        thesis = config.form == "thesis"
+        size, sizes = config.sample_size, []
+        smart = 0 if thesis and config.use_smart else 1  # the thesis's SMART has no noise
+        for _ in self.encoder:
+            sizes += [size] * smart + [size if thesis else size // 2]
+            size //= 2
+        if not thesis:
+            sizes.append(size)
+        for _ in self.decoder:
+            size *= 2
+            sizes += [size] * (1 + smart)
+        return sizes
+
     @torch.no_grad()
     def silence_rgb(self) -> None:
         """Set weights and biases of what makes the picture, RGB heads or the last convolution, to zero, in place."""
@@ -267,6 +291,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         truncation_latent: torch.Tensor | None = None,
         generator: Generators = None,
         return_dict: bool = True,
+        noise: Sequence[torch.Tensor] | None = None,
     ) -> RestoreAutoEncoderOutput | tuple[torch.Tensor]:
         """Damaged face -> restored face.
 
@@ -279,11 +304,15 @@ class RestoreAutoEncoder(VerifiedModelMixin):
             crossover, truncation_psi, truncation_latent: see `random_styles`.
             generator: source of z and then of the noise maps, the encoder's first, each in the order of its layers.
             return_dict: give a `RestoreAutoEncoderOutput`, not a tuple of the same.
+            noise: the noise maps, one for each of `noise_sizes`, instead of drawn ones.
 
         Raises:
             ValueError: something is missing or has a shape that does not fit.
         """
         style_codes, features = self.check_inputs(image, style_codes, features)
+        if noise is not None and len(noise) != len(self.noise_sizes):
+            raise ValueError(f"{len(self.noise_sizes)} noise maps are needed, {len(noise)} were given")
+        maps = NO_MAPS if noise is None else iter(noise)
         dtype = self.to_global.weight.dtype
         if z is None:
             shape = (image.shape[0], self.config.style_dim)
@@ -292,24 +321,29 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         if style_codes is not None:
             styles = torch.cat([style_codes.to(dtype), styles], 2)
 
-        x, skips = self.encode(image.to(dtype), styles, generator)
+        x, skips = self.encode(image.to(dtype), styles, generator, maps)
         code = self.to_global(x.flatten(1))
         if self.config.form == "published":
             code = F.dropout(code, self.config.dropout, self.training)
             x = self.merge(x, self.from_global(code).view_as(x))
         styles = torch.cat([styles, code[:, None].expand(-1, self.num_styles, -1)], 2)
-        output = self.decode(x, styles, skips, features, generator)
+        output = self.decode(x, styles, skips, features, generator, maps)
         if self.config.residual:
             output = output + image.to(output.dtype)
         return RestoreAutoEncoderOutput(image=output) if return_dict else (output,)
 
     def encode(
-        self, image: torch.Tensor, styles: torch.Tensor, generator: Generators = None
+        self,
+        image: torch.Tensor,
+        styles: torch.Tensor,
+        generator: Generators = None,
+        noise: Iterator[torch.Tensor | None] = NO_MAPS,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Image [B, 3, S, S] -> F_n [B, C, 4, 4] and the maps that the decoder gets too, largest first (Eq. 3.5).
 
         In the thesis's form F_n has 2 pixels a side and every layer its own of `styles` [B, n, style_dim or twice
-        that]; in the published one both layers of a level take the same.
+        that]; in the published one both layers of a level take the same. `noise` gives the noise map of every style
+        layer, in their order, or None where it is to be drawn.
         """
         thesis = self.config.form == "thesis"
         x = self.stem(image.contiguous(memory_format=torch.channels_last))
@@ -318,9 +352,9 @@ class RestoreAutoEncoder(VerifiedModelMixin):
             first = second = self.num_styles - 1 - 2 * index
             if thesis:
                 first, second = 2 * index, 2 * index + 1
-            x = level.smart(x, styles[:, first], generator=generator)  # i odd
+            x = level.smart(x, styles[:, first], take_map(noise, level.smart), generator)  # i odd
             skips.append(x)
-            x = level.down(x, styles[:, second], generator=generator)  # i even
+            x = level.down(x, styles[:, second], next(noise), generator)  # i even
             if thesis:
                 x = self.fir.blur(x, 1, stride=2)  # Down
         return (x if thesis else self.bottleneck(x)), skips
@@ -332,23 +366,24 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         skips: list[torch.Tensor],
         features: Sequence[torch.Tensor] | None = None,
         generator: Generators = None,
+        noise: Iterator[torch.Tensor | None] = NO_MAPS,
     ) -> torch.Tensor:
         """Map F_n, styles [B, n, D'], maps of the encoder and prior features -> image [B, 3, S, S] (Eq. 3.6).
 
         D' is the length of the encoder's styles and the global code together. `skips` is emptied on the way;
-        `features` is None where the prior adds nothing.
+        `features` is None where the prior adds nothing. `noise` gives the maps that are left, see `encode`.
         """
         if self.config.form == "thesis":
-            return self._decode_by_thesis(x, styles, skips, features, generator)
-        x = self.conv(x, styles[:, 0], generator=generator)
+            return self._decode_by_thesis(x, styles, skips, features, generator, noise)
+        x = self.conv(x, styles[:, 0], next(noise), generator)
         rgb = self.to_rgb(x, styles[:, 1])
         for index, level in enumerate(self.decoder, start=1):
             latent = 2 * index - 1
-            x = level.up(x, styles[:, latent], generator=generator)  # i odd
+            x = level.up(x, styles[:, latent], next(noise), generator)  # i odd
             # f(F^de, F^en, F^s): the sum of what decoder, encoder and prior have at this size.
             prior = None if features is None else features[index].to(x.dtype)
             x = self.merge(x, skips.pop(), prior)
-            x = level.smart(x, styles[:, latent + 1], generator=generator)  # i even
+            x = level.smart(x, styles[:, latent + 1], next(noise), generator)  # i even
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)
         return rgb
 
@@ -359,13 +394,14 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         skips: list[torch.Tensor],
         features: Sequence[torch.Tensor] | None,
         generator: Generators,
+        noise: Iterator[torch.Tensor | None],
     ) -> torch.Tensor:
         x = self.conv(x)  # F_0 = Conv(F_n^en)
         for index, level in enumerate(self.decoder):
             first, second = 2 * index, 2 * index + 1  # of layers i and i + 1, i odd, counted from 0
-            x = level.up(self.fir.upsample(x), styles[:, first], generator=generator)
+            x = level.up(self.fir.upsample(x), styles[:, first], next(noise), generator)
             # f(F_i^de, F_(n-i)^en, F_i^s): the sum of what decoder, encoder and prior have at this size.
             prior = None if features is None else features[first].to(x.dtype)
             x = self.merge(x, skips.pop(), prior)
-            x = level.smart(x, styles[:, second], generator=generator)
+            x = level.smart(x, styles[:, second], take_map(noise, level.smart), generator)
         return self.to_rgb(x)

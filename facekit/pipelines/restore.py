@@ -547,8 +547,10 @@ def check_enlarged(photos: Sequence[Photo], scale: int, max_pixels: int) -> None
 
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:
     """Add `fidelity` (0 to 1) times the difference damaged - restored `[B, 3, S, S]`, averaged over 16 x 16 cells."""
-    if fidelity == 0:
-        return restored
+    return restored if fidelity == 0 else restored + fidelity * coarse_difference(restored, damaged)
+
+
+def coarse_difference(restored: torch.Tensor, damaged: torch.Tensor) -> torch.Tensor:
+    """The difference damaged - restored `[B, 3, S, S]`, averaged over 16 x 16 cells and smoothly enlarged again."""
     coarse = F.adaptive_avg_pool2d(damaged - restored, FIDELITY_CELLS)
-    smooth = F.interpolate(coarse, restored.shape[-2:], mode="bicubic", align_corners=False)
-    return restored + fidelity * smooth
+    return F.interpolate(coarse, restored.shape[-2:], mode="bicubic", align_corners=False)

@@ -208,3 +208,19 @@ def test_save_load_and_half_precision(tiny: RestoreAutoEncoder, tmp_path) -> Non
             image = half(**arguments, generator=torch.Generator().manual_seed(0)).image
             assert image.dtype == dtype and image.isfinite().all()
             assert (image.float() - expected).square().mean().sqrt() / expected.std() < most
+
+
+@pytest.mark.parametrize("options", [{}, {"form": "thesis"}, {"form": "thesis", "use_smart": False}], ids=str)
+@torch.no_grad()
+def test_noise_maps_take_the_place_of_drawn_ones(options: dict) -> None:
+    torch.manual_seed(0)
+    model = with_noise(RestoreAutoEncoder(**TINY, use_prior_features=False, **options).eval(), 0.2)
+    given = inputs() | {"features": None}
+    drawn = model(**given, generator=torch.Generator().manual_seed(1)).image
+    generator = torch.Generator().manual_seed(1)
+    maps = [torch.randn(1, 1, size, size, generator=generator) for size in model.noise_sizes]
+    assert torch.equal(model(**given, noise=maps).image, drawn)
+    maps[-1] = maps[-1] + 1
+    assert not torch.equal(model(**given, noise=maps).image, drawn)
+    with pytest.raises(ValueError, match="noise maps are needed"):
+        model(**given, noise=maps[1:])

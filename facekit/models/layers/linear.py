@@ -110,8 +110,9 @@ class EqualizedConv2d(nn.Module):
         """`gain` times the convolution, plus `bias` [out]; None stands for the layer's own, if it has one."""
         weight: torch.Tensor = self.weight
         scale = self.scale * gain
-        # The scale goes to whichever is the smaller tensor: deep maps have fewer values than their kernels.
-        if x.numel() < weight.numel():
+        # The scale goes to whichever is the smaller tensor: deep maps have fewer values than their kernels. An exported
+        # graph, whose batch is free, has it on the kernel.
+        if not torch.compiler.is_exporting() and x.numel() < weight.numel():
             x = x * scale
         else:
             weight = weight * scale

@@ -1,0 +1,1 @@
+"""Pipelines as ONNX graphs, which run without PyTorch (`facekit.onnx`)."""
