@@ -50,6 +50,8 @@ Kind = Literal[
     "no-directions",
     "not-finite",
     "beyond-dtype",
+    "memory",
+    "package-missing",
     "prompt",
     "setting",
 ]

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = {"facekit", "facekit_cli", "facekit_demo", "train", "tests"}
-EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic")  # of the library itself
+EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic", "fetch")  # of the library itself
 NAMED = {"datasets", "transformers"}  # the functions that import them name them where they are missing
 
 
