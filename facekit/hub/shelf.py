@@ -87,7 +87,7 @@ def find_model(source: str | os.PathLike, class_name: str, **options: Any) -> st
             f"{entry.origin} --revision {options['revision']} --output FOLDER"
         )
     wanted = ("token", "cache_dir", "local_files_only", "force_download")
-    return provide(entry, **{key: options[key] for key in wanted if options.get(key)})
+    return str(provide(entry, **{key: options[key] for key in wanted if options.get(key)}))
 
 
 def provide(
