@@ -53,6 +53,8 @@ Kind = Literal[
     "no-directions",
     "not-finite",
     "beyond-dtype",
+    "memory",
+    "package-missing",
     "prompt",
     "setting",
 ]

@@ -13,7 +13,7 @@ from facekit_cli.errors import UsageError
 from facekit_cli.words import reword
 
 # Commands beside those of the methods: modules of facekit_cli.commands, with what `facekit.methods` asks of one.
-COMMANDS = ("convert", "export", "evaluate", "study", "inspect", "push")
+COMMANDS = ("fetch", "cache", "convert", "export", "evaluate", "study", "inspect", "push")
 
 
 def find_commands() -> tuple[dict[str, ModuleType], list[str]]:

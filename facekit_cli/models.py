@@ -47,6 +47,7 @@ def load_pipeline(
 
     from facekit.hub.classes import pipeline_class
     from facekit.methods import MethodError
+    from facekit.notes import MissingPackage
 
     name = kind if isinstance(kind, str) else kind.__name__
     try:
@@ -55,7 +56,7 @@ def load_pipeline(
         if found != name:
             raise ValueError(f"it is a {found}, and a {name} is needed")
         pipeline = pipeline_class(name).from_pretrained(model, dtype=getattr(torch, dtype), **components)
-    except (OSError, ValueError, KeyError, MethodError) as error:
+    except (OSError, ValueError, KeyError, MethodError, MissingPackage) as error:
         raise UsageError(f"the model {model} cannot be loaded: ", error) from error
     pipeline.set_progress_bar_config(disable=True)
     # diffusers warns that float16 fails on processors; facekit's networks work there.

@@ -90,7 +90,9 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
         "--faces", default="all", help="all, largest, or numbers from the left, counted from 0: 0,2"
     )
     parser.add_argument(
-        "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
+        "--model",
+        type=hub_name,
+        help="model folder, Hub id, or published: the authors' weights (default: the bundled starter)",
     )
     parser.add_argument(
         "--seed", type=seed_number, default=0, help=f"seed of {seeded}, the same for every photo"

@@ -94,7 +94,9 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         help="also write the aligned faces before and after, and the style prompt of every step, to NAME-faces/",
     )
     parser.add_argument(
-        "--model", type=hub_name, help="model folder or Hub id (default: the bundled starter)"
+        "--model",
+        type=hub_name,
+        help="model folder, Hub id, or published: the authors' weights (default: the bundled starter)",
     )
     parser.add_argument(
         "--identity",

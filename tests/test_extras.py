@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 OWN = {"facekit", "facekit_cli", "facekit_demo", "train", "tests"}
 # Of the library itself.
-EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic", "background", "export", "onnx")
+EXTRAS = ("faces", "metrics", "landmarks", "emotion", "niqe", "heic", "background", "export", "onnx", "fetch")
 NAMED = {"datasets", "transformers"}  # the functions that import them name them where they are missing
 
 

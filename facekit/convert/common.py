@@ -8,12 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 
-from facekit.hub.cache import check_downloads
-from facekit.hub.errors import explain_errors
 from facekit.images.files import write_folder
 from facekit.models.layers.resample import FIRFilter
 from facekit.models.precision import narrow_for_storing
@@ -68,25 +64,6 @@ def check_options(content: Mapping[str, Any], expected: Mapping[str, Any], sourc
     for name, value in expected.items():
         if options.get(name, value) != value:
             raise ValueError(f"{source} was made with {name}={options[name]!r}; only {value!r} is known")
-
-
-def download_files(
-    repo_id: str, names: Sequence[str], revision: str | None = None, token: str | None = None
-) -> Path:
-    """The folder of the Hub's cache with those of the files `names` that the model has.
-
-    Raises:
-        FileNotFoundError: `repo_id` is no Hub id.
-        OSError: there is no such model or no access, the Hub cannot be reached, the download broke off or is damaged.
-    """
-    try:
-        with explain_errors(repo_id, revision):
-            files = list(names)
-            folder = Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=files))
-    except HFValidationError as error:
-        raise FileNotFoundError(f"{repo_id} is no folder, and no Hub id: {error}") from error
-    check_downloads(folder)
-    return folder
 
 
 def rename_key(key: str, rules: Rules) -> str | None:

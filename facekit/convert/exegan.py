@@ -11,7 +11,6 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from facekit.convert.common import (
     check_options,
-    download_files,
     empty,
     latent_average,
     load_exactly,
@@ -22,6 +21,7 @@ from facekit.convert.common import (
 from facekit.convert.encoders import style_encoder_state
 from facekit.convert.stylegan2 import multi_style_state
 from facekit.convert.vspbfr import load_identity_encoder
+from facekit.hub.fetching import download_files
 from facekit.images.files import write_folder
 from facekit.models.multi_style import MultiStyleGenerator
 from facekit.models.style_encoder import StyleEncoder

@@ -10,7 +10,6 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from facekit.convert.common import (
     check_options,
-    download_files,
     empty,
     latent_average,
     load_exactly,
@@ -21,6 +20,7 @@ from facekit.convert.common import (
 )
 from facekit.convert.encoders import code_diffuser_state, identity_encoder_state, style_encoder_state
 from facekit.convert.stylegan2 import generator_state, restorer_state
+from facekit.hub.fetching import download_files
 from facekit.images.files import write_folder
 from facekit.models.code_diffuser import CodeDiffuser
 from facekit.models.identity_encoder import IdentityEncoder

@@ -74,10 +74,10 @@ def write_folder(folder: Path, write: Callable[[Path], Any], overwrite: bool = F
 
 
 def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
-    """Remove the incomplete files that a killed process left in a folder.
+    """Remove the incomplete files and folders that a killed process left in a folder.
 
     Args:
-        names: of these files only; None: of any file.
+        names: of these only; None: of any.
     """
     if not folder.is_dir():
         return
@@ -85,7 +85,10 @@ def remove_parts(folder: Path, names: Collection[str] | None = None) -> None:
     for file in list(folder.iterdir()):
         part = PART.fullmatch(file.name)
         if part and (owners is None or part["owner"] in owners):
-            file.unlink(missing_ok=True)
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
 
 
 def nearest(folder: Path) -> Path:

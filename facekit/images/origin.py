@@ -3,7 +3,8 @@
 The property is `Iptc4xmpExt:DigitalSourceType` of the IPTC Photo Metadata Standard 2025.1, its values come from
 https://cv.iptc.org/newscodes/digitalsourcetype/; `xmp:CreatorTool` names the software. Model and revision, for which
 neither standard has a field of its own, stand in the standard's `Iptc4xmpExt:AISystemUsed` and
-`Iptc4xmpExt:AISystemVersionUsed`.
+`Iptc4xmpExt:AISystemVersionUsed`. The terms of a model's weights have no field anywhere; they stand in
+`facekit:ModelTerms`.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ SOURCE_TYPE = Name("Iptc4xmpExt", "DigitalSourceType")
 CREATOR_TOOL = Name("xmp", "CreatorTool")
 MODEL = Name("Iptc4xmpExt", "AISystemUsed")
 REVISION = Name("Iptc4xmpExt", "AISystemVersionUsed")
+TERMS = Name("facekit", "ModelTerms")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Provenance:
         software: name and version, such as "facekit 0.1.0".
         model: name of the model, a Hub id or a folder's name; None where nobody said.
         revision: commit on the Hub, or digest of the weights.
+        terms: of published weights; None for others.
     """
 
     kind: Kind
     software: str
     model: str | None = None
     revision: str | None = None
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in SOURCE_TYPES:
@@ -64,6 +68,7 @@ def xmp_packet(provenance: Provenance, before: bytes | None = None) -> bytes:
         CREATOR_TOOL: provenance.software,
         MODEL: provenance.model,
         REVISION: provenance.revision,
+        TERMS: provenance.terms,
     }
     told = {name: value for name, value in record.items() if value is not None}
     return xmp.merge(before, told, replaced=record)
@@ -91,6 +96,7 @@ def read_packet(packet: bytes | str | None) -> Provenance | None:
         _value(root, CREATOR_TOOL) or "unknown",
         _value(root, MODEL),
         _value(root, REVISION),
+        _value(root, TERMS),
     )
 
 

@@ -19,6 +19,7 @@ NAMESPACES = {
     "exif": "http://ns.adobe.com/exif/1.0/",
     "xmpNote": "http://ns.adobe.com/xmp/note/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "facekit": "urn:facekit:metadata",
 }
 LARGEST_PACKET = 1_000_000  # characters; nobody's packet is longer, and a hostile file's is not parsed
 MOST_NODES = 50_000  # elements, their ends and attributes together

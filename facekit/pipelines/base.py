@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,8 @@ from safetensors import SafetensorError
 from facekit.faces.detect import Face
 from facekit.faces.jobs import PhotoJob
 from facekit.hub.errors import explain_errors
+from facekit.hub.memory import check_memory
+from facekit.hub.shelf import find_model
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch, to_pictures
 from facekit.models.base import VerifiedModelMixin
@@ -213,12 +216,21 @@ class FacekitPipeline(DiffusionPipeline):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
         """Load a pipeline from a folder or the Hub; all arguments are those of diffusers.
 
+        "published", a name such as "exegan" and the authors' Hub id stand for the weights that the method's authors
+        published: they are fetched and converted once, see `facekit.hub.shelf`.
+
         Raises:
             OSError: there is no such model or file, or the download broke off.
-            ValueError: files that are damaged, or of another pipeline.
+            ValueError: files that are damaged, or of another pipeline; a model in a folder that does not fit into
+                memory.
         """
+        given = os.fspath(pretrained_model_name_or_path)
+        place = find_model(given, cls.__name__, **kwargs)
+        if Path(place).is_dir():
+            dtype = kwargs.get("dtype") or kwargs.get("torch_dtype")
+            check_memory(place, given, dtype.itemsize if isinstance(dtype, torch.dtype) else None)
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            return super().from_pretrained(place, **kwargs)
         except (
             SafetensorError,
             ArithmeticError,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from PIL import Image
 
+from facekit.hub.record import read_record
 from facekit.images.origin import Kind, Provenance, read_packet
 from facekit.images.photo import MAX_PIXELS, Photo, as_uint8, load_image, write_picture
 from facekit.provenance.watermark import Mark, detect, mark
@@ -91,7 +92,8 @@ def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kin
 
     Args:
         pipeline: a loaded pipeline or network, a Hub id, or a folder; None leaves the model out. Of a folder the last
-            part of its path is the model's name, and a digest of its weights the revision.
+            part of its path is the model's name, and a digest of its weights the revision. Of published weights that
+            facekit converted, what was published is named, and its terms.
         kind: "edited" or "generated", see `Provenance`.
     """
     software = f"facekit {__version__}"
@@ -102,8 +104,8 @@ def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kin
         source = getattr(pipeline, "name_or_path", None) or pipeline.config.get("_name_or_path")
     if not source:
         return Provenance(kind, software)
-    model, revision = _identity(os.fspath(source))
-    return Provenance(kind, software, model, revision)
+    model, revision, terms = _identity(os.fspath(source))
+    return Provenance(kind, software, model, revision, terms)
 
 
 def save(
@@ -155,21 +157,27 @@ def _format_of(path: Path) -> str:
 
 
 @functools.lru_cache(16)
-def _identity(source: str) -> tuple[str, str | None]:
-    """Name and revision of a model by Hub id or folder."""
+def _identity(source: str) -> tuple[str, str | None, str | None]:
+    """Name, revision and terms of a model by Hub id or folder; terms are known of published weights."""
     folder = Path(source)
     if not folder.is_dir():
-        return source, _cached_commit(source)
+        return source, _cached_commit(source), None
+    record = read_record(folder)
+    if record is not None and record.revision:
+        return record.origin, record.revision, record.terms
     found = SNAPSHOT.search(folder.resolve().as_posix())
     if found:
-        return found["repo"].replace("--", "/"), found["commit"]
+        return found["repo"].replace("--", "/"), found["commit"], None
     digest = hashlib.sha256()
     files = sorted(folder.rglob(f"*{WEIGHTS}"))
     for file in files:
         digest.update(file.relative_to(folder).as_posix().encode())
         with open(file, "rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return folder.resolve().name, f"sha256:{digest.hexdigest()[:16]}" if files else None
+    revision = f"sha256:{digest.hexdigest()[:16]}" if files else None
+    if record is not None:
+        return record.name, revision, record.terms
+    return folder.resolve().name, revision, None
 
 
 def _cached_commit(repo_id: str) -> str | None:

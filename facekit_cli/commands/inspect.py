@@ -196,7 +196,9 @@ def _say_metadata(found: "Inspection") -> str:
         return "nothing about a model"
     model = f", model {origin.model}" if origin.model else ""
     revision = f", revision {origin.revision}" if origin.revision else ""
-    return f"{origin.kind} ({origin.source_type.rsplit('/', 1)[-1]}) by {origin.software}{model}{revision}"
+    terms = f"; terms of the weights: {origin.terms}" if origin.terms else ""
+    kind = f"{origin.kind} ({origin.source_type.rsplit('/', 1)[-1]})"
+    return f"{kind} by {origin.software}{model}{revision}{terms}"
 
 
 def _say_watermark(found: "Inspection") -> str:

@@ -19,6 +19,8 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit.hub.classes import pipeline_class
+from facekit.hub.published import find_published
+from facekit.hub.shelf import converted_folder
 from facekit.hub.starters import starter
 from facekit.images.photo import PNG_MODES, Photo, as_uint8, load_image, write_picture
 from facekit.methods import method_named
@@ -56,9 +58,15 @@ def default_device() -> str:
 
 
 def model_source(name: str) -> str:
-    """Folder or Hub id of a method's model: what its environment variable names, else its starter."""
+    """Folder or Hub id of a method's model: what its environment variable names, else its starter.
+
+    Published weights that are converted already are their folder, so that files name what was published.
+    """
     method = method_named(name)
-    return os.path.expanduser(os.environ.get(method.model_variable, "")) or starter(method.model)
+    source = os.path.expanduser(os.environ.get(method.model_variable, "").strip())
+    published = find_published(source, method.class_name) if source else None
+    folder = None if published is None else converted_folder(published)
+    return str(folder) if folder else source or starter(method.model)
 
 
 def load_pipeline(name: str) -> "DiffusionPipeline":

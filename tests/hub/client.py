@@ -14,7 +14,7 @@ import torch
 
 import facekit
 from facekit.conditions.semantics import load_parser
-from facekit.convert.common import download_files
+from facekit.hub.fetching import download_files
 from facekit_cli.evaluation.participants import parse_participant
 
 # A broken download is resumed from the last whole chunk; the tests' files are smaller than the usual one.
