@@ -1,5 +1,6 @@
 """A photo with a mask, the left side of three tabs: chosen, tried, painted on, or its mask read from a file."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,10 @@ from PIL import Image
 from facekit.images.photo import Photo
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted
-from facekit_demo.common.running import friendly, open_photo, preview
+from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
 from facekit_demo.common.widgets import QUIET
 
-# From a photo's path and a mask for it to updates of all that shows them; further values may follow.
+# From a photo's path and a mask for it to updates of all that shows them.
 Begin = Callable[..., list[Any]]
 
 
@@ -64,35 +65,42 @@ class MaskedPhoto:
         shown: Sequence[Any],
         given: Sequence[Component] = (),
         offered: Sequence[Component] = (),
+        offer: Callable[..., list[Any]] | None = None,
         **options: Any,
     ) -> None:
         """Let a photo be chosen, tried and taken away.
 
         Args:
-            begin: path of a photo, a mask or None, values of `given` -> updates of `shown` and `offered`.
+            begin: path of a photo, a mask or None -> updates of `shown`.
             end: updates of `shown` where there is no photo.
             shown: all that shows the photo or what was made of it, `components` among them.
-            given: further inputs of `begin`.
+            given: inputs of `offer`.
             offered: what a photo changes, but its absence does not.
+            offer: whether the photo is an example, values of `given` -> updates of `offered`. It may run networks:
+                the canvas is there before.
             options: of the events that open a photo.
         """
 
         @friendly
-        def show_photo(path: str | None, *values: Any) -> list[Any]:
-            return begin(path, None, *values)
+        def show_photo(path: str | None) -> list[Any]:
+            return begin(path, None)
 
         @friendly
-        def show_example(index: int, *values: Any) -> list[Any]:
+        def show_example(index: int) -> list[Any]:
             example = self.examples[index]
             path = str(example.photo)
-            return [path, *begin(path, Image.open(example.mask), *values)]
+            return [path, *begin(path, Image.open(example.mask))]
 
         photo = self.chooser
-        opening = photo.upload(show_photo, [photo, *given], [*shown, *offered], **QUIET, **options)
+        opening = photo.upload(show_photo, photo, list(shown), **QUIET, **options)
         opening.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
         photo.clear(end, None, list(shown), **QUIET)
-        outputs = [photo, *shown, *offered]
-        self.samples.click(show_example, [self.samples, *given], outputs, **QUIET, **options)
+        trying = self.samples.click(show_example, self.samples, [photo, *shown], **QUIET, **options)
+        if offer is not None:
+            for opened, is_example in ((opening, False), (trying, True)):
+                opened.success(
+                    functools.partial(offer, is_example), list(given), list(offered), **QUIET, **ON_DEVICE
+                )
 
     def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
         """Let a button put a result, whose path is the value of a component, in the photo's place."""

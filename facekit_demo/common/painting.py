@@ -12,7 +12,7 @@ from facekit.conditions.sketch import read_sketch
 from facekit.images.masks import load_mask
 from facekit_demo.common.limits import Limits
 
-BRUSH = "#ff5a3c"
+BRUSH = "#ff5a3c99"  # see-through, so that what is to be filled is seen
 PENCIL = "#1d1d1f"
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
@@ -72,7 +72,8 @@ def painted(shown: Image.Image, mask: Image.Image | None, color: str = BRUSH) ->
     if mask is None:
         return {"background": shown, "layers": [], "composite": None}
     layer = Image.new("RGBA", shown.size, color)
-    layer.putalpha(mask.convert("L").resize(shown.size, Image.Resampling.NEAREST))
+    clear = Image.new("RGBA", shown.size)
+    layer = Image.composite(layer, clear, mask.convert("L").resize(shown.size, Image.Resampling.NEAREST))
     return {"background": shown, "layers": [layer], "composite": None}
 
 

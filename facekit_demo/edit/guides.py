@@ -19,7 +19,7 @@ from facekit_demo.common.exemplar_faces import (
 )
 from facekit_demo.common.running import ON_DEVICE, friendly
 from facekit_demo.common.widgets import QUIET, variety_slider
-from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_hint
+from facekit_demo.edit.result import MAX_STEPS, STEPS, STRENGTHS, attribute_names, slider_label, words_work
 
 MAX_SLIDERS = 16
 REACH = 3  # how far a slider goes to either side
@@ -100,7 +100,9 @@ class GuidePanels:
         with gr.Accordion(
             "Move sliders: age, smile and more", open=False, elem_id=f"{task}-attributes"
         ) as attributes_panel:
-            _hint("0 changes nothing. They work best together with “The face in the photo” above.")
+            _hint(
+                "0 changes nothing. They work best if “Follow a face” takes the style from the face in the photo."
+            )
             names = gr.State([])
             which = gr.Dropdown(
                 [],
@@ -124,11 +126,11 @@ class GuidePanels:
                 visible=False,
                 elem_id=f"{task}-pose-picture",
             )
-        with gr.Accordion("Say it in words", open=False, elem_id=f"{task}-words"):
+        with gr.Accordion("Say it in words", open=False, elem_id=f"{task}-words") as words_panel:
             prompt = gr.Textbox(
                 show_label=False, placeholder="a face with blue eyes", lines=1, elem_id=f"{task}-prompt"
             )
-            hint = gr.Markdown(elem_classes="hint", elem_id=f"{task}-words-hint")
+            _hint("In English and short, such as: a face with blue eyes. This takes a minute or more.")
             steps = gr.Slider(STEPS, MAX_STEPS, value=STEPS, step=10, label="Steps", info="More take longer.")
             self.stop = gr.Button("Stop searching", size="md", elem_id=f"{task}-stop")
         with gr.Accordion("Leave it to chance", open=False, elem_id=f"{task}-chance"):
@@ -151,7 +153,7 @@ class GuidePanels:
             ]
         fixed = [style, row, pose, pose_file, prompt, steps, count, variety, psi, names]
         self.components = [*fixed, *sliders, *strengths]
-        self.opening = [attributes_panel, which, names, *sliders, hint]
+        self.opening = [attributes_panel, which, names, *sliders, words_panel]
 
         choice = [row, faces]
         example_panel.expand(lambda row: shown_row(row or new_row())[:2], row, choice, **QUIET, **ON_DEVICE)
@@ -176,7 +178,8 @@ class GuidePanels:
         shown = list(names[:MAX_SLIDERS])
         choices = [(slider_label(name), name) for name in names]
         choosing = gr.update(choices=choices, value=shown, visible=len(names) > MAX_SLIDERS)
-        return [gr.update(visible=bool(names)), choosing, shown, *_sliders_for(shown, {}), words_hint()]
+        words = gr.update(visible=words_work())
+        return [gr.update(visible=bool(names)), choosing, shown, *_sliders_for(shown, {}), words]
 
 
 def _sliders_for(names: Sequence[str], values: Mapping[str, float]) -> list[Any]:

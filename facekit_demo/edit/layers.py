@@ -76,7 +76,7 @@ def parts_canvas(task: str) -> tuple[Canvas, gr.Button]:
     with gr.Accordion(
         "Paint parts: where hair, skin, lips are", open=False, elem_id=f"{task}-parts"
     ) as panel:
-        _hint("Each colour is a part of the face: tap the colour of the brush above the photo to change it.")
+        _hint("Each colour is a part of the face: tap the colour of the brush beside the photo to change it.")
         start = gr.Button("Start from the parts of the photo", size="md", elem_id=f"{task}-start")
         usual = colors[CLASS_NAMES.index("hair")]
         brush = gr.Brush(12, colors=colors, default_color=usual, color_mode="fixed")
@@ -89,7 +89,7 @@ def parts_canvas(task: str) -> tuple[Canvas, gr.Button]:
 def colors_canvas(task: str) -> Canvas:
     """Strokes of colour."""
     with gr.Accordion("Paint colours", open=False, elem_id=f"{task}-coloring") as panel:
-        _hint("A few strokes are enough. Tap the colour of the brush above the photo to change it.")
+        _hint("A few strokes are enough. Tap the colour of the brush beside the photo to change it.")
         brush = gr.Brush(14, colors=list(PAINTS), default_color=PAINTS[0], color_mode="defaults")
         editor = brush_editor(task, "color", brush, palette=True, visible=False)
         refresh = _refresh(task, "color")

@@ -28,7 +28,7 @@ from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
 from facekit_demo.common.candidates import around_faces, as_many_as_fit
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
-from facekit_demo.common.running import load_pipeline, model_source, on_gpu, open_photo, preview
+from facekit_demo.common.running import load_pipeline, log, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.temporary import own_folder
 from facekit_demo.common.words import NO_FACE, in_page_words, page_words
 from facekit_demo.edit.pasting import Placing
@@ -38,6 +38,8 @@ CACHE_BYTES = 256 * 2**20  # of encodings, of all visitors' photos
 MAX_EDITS = 100  # of one photo; all of them can be undone, so all are kept
 SESSION_BYTES = 2**28
 STEPS, MAX_STEPS = 100, 300  # of the words' search, as in the thesis
+# What attributes are called on the page, where their own names are of the trade.
+SLIDER_NAMES = {"yaw": "Look to one side or the other", "pitch": "Look up or down"}
 # What strengths are called on the page.
 STRENGTHS = {
     "sketch": "Lines",
@@ -358,8 +360,9 @@ def text_guide(name: str) -> TextGuide:
         ) from error
 
 
-def words_hint() -> str:
-    """What to say below the words: an example, or what to download first."""
+@lru_cache(maxsize=1)
+def words_work() -> bool:
+    """Whether the model that reads words lies on this computer; where it does not, the log says what to download."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -369,16 +372,20 @@ def words_hint() -> str:
     except HFValidationError:  # a path
         cached = False
     if cached or (Path(name) / "config.json").is_file():
-        return "In English and short, such as: a face with blue eyes. This takes a minute or more."
-    return (
-        f"**Words do not work yet**: they need the CLIP model {name}. Run `hf download {name}` (about 600 MB) on the "
-        f"computer that serves this page, or set {CLIP_VARIABLE} to a folder with it."
+        return True
+    log.warning(
+        "Edit offers no words: they need the CLIP model %s. Run `hf download %s` (about 600 MB), or set %s to a "
+        "folder with it.",
+        name,
+        name,
+        CLIP_VARIABLE,
     )
+    return False
 
 
 def slider_label(name: str) -> str:
     """What the page calls an attribute."""
-    return name.replace("_", " ").capitalize()
+    return SLIDER_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
 def pair(work: Work) -> tuple[Image.Image, Image.Image]:

@@ -150,16 +150,17 @@ def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
         return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
 
-    def begin_with_faces(path: str | None, mask: Image.Image | None, row: FaceRow | None) -> list[Any]:
-        return [*begin(path, mask), *faces.offered(row, choose_one=mask is not None)]
+    @friendly
+    def offer(is_example: bool, row: FaceRow | None) -> list[Any]:
+        return faces.offered(row, choose_one=is_example)
 
     photo.wire_photo(
-        begin_with_faces,
+        begin,
         lambda: [*photo.closed(), *result.updates()],
         shown,
         given=[faces.row],
         offered=faces.components,
-        **ON_DEVICE,
+        offer=offer,
     )
     photo.wire_mask_file()
     photo.wire_result(result.again, result.picked, begin, shown)

@@ -17,6 +17,7 @@ from facekit.conditions.semantics import CLASS_NAMES, PALETTE
 from facekit.notes import Note
 from facekit.provenance import inspect
 from facekit_demo import build_app
+from facekit_demo.common.painting import painted, strokes_of
 from facekit_demo.common.words import page_words
 from facekit_demo.edit import result as edit_result
 from facekit_demo.edit.guides import MAX_SLIDERS, Guides, change_sliders
@@ -173,6 +174,18 @@ def test_every_attribute_has_its_slider() -> None:
     assert shown == [] and not any(slider["visible"] or slider["value"] for slider in sliders)
 
 
+def test_sliders_of_the_head_have_plain_names() -> None:
+    labels = [edit_result.slider_label(name) for name in ("yaw", "pitch", "hair_colour")]
+    assert labels == ["Look to one side or the other", "Look up or down", "Hair colour"]
+
+
+def test_a_ready_mask_is_see_through_and_read_back_whole() -> None:
+    mask = Image.fromarray(np.where(np.arange(40) < 20, 255, 0).astype(np.uint8)[None].repeat(20, 0))
+    ready = painted(Image.new("RGB", (40, 20)), mask)
+    assert ready["layers"][0].getextrema()[3] == (0, 0x99)
+    assert not changed(strokes_of(ready, (40, 20)), mask).any()
+
+
 @pytest.fixture
 def editor(monkeypatch) -> None:
     pipe = tiny_edit_pipeline(parser=True)
@@ -223,9 +236,12 @@ def test_candidates_of_the_last_edit_can_be_chosen(editor, files) -> None:
     assert work.chosen is None and not work.variants and work.session.steps[-1].settings["variety"] == 1
 
 
-def test_words_say_what_to_download(editor, files, monkeypatch, tmp_path) -> None:
+def test_words_say_what_to_download(editor, files, monkeypatch, tmp_path, caplog) -> None:
     monkeypatch.setenv("FACEKIT_CLIP_MODEL", str(tmp_path / "none"))
-    assert "hf download" in edit_result.words_hint()
+    edit_result.words_work.cache_clear()
+    with caplog.at_level("WARNING", logger="facekit.demo"):
+        assert not edit_result.words_work()
+    assert "hf download" in caplog.text
     work = open_work(str(files / "photo.png"))
     with pytest.raises(OSError, match="hf download"):
         run_edit(work, Wishes(Image.open(files / "mask.png"), prompt="old"))
