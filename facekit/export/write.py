@@ -36,7 +36,7 @@ def export_onnx(
     licence: str | None = None,
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
-    report: Callable[[str], Any] = lambda line: None,
+    report: Callable[[str], Any] | None = None,
 ) -> Differences:
     """Write a pipeline's networks as ONNX graphs for `facekit.onnx.OnnxPipeline`, complete or not at all.
 
@@ -50,7 +50,7 @@ def export_onnx(
         licence: of the weights, as the card names it.
         tolerance: largest difference from PyTorch that is accepted, of any graph and of the finished pictures.
         overwrite: replace a folder that exists.
-        report: gets a line for each graph that is written, and for each difference.
+        report: gets a line for each graph that is written, and for each difference; None: nobody does.
 
     Returns:
         The largest differences.
@@ -64,12 +64,13 @@ def export_onnx(
     check_packages(EXPORT_PACKAGES, "export to ONNX")
     plan = plan_export(pipeline)
     found = Differences()
+    tell = report or (lambda line: None)
 
     def write(folder: Path) -> None:
         nonlocal found
         for graph in plan.graphs:
             write_graph(graph, folder)
-            report(f"wrote {graph.name}: {format_size(size_of(graph, folder))}")
+            tell(f"wrote {graph.name}: {format_size(size_of(graph, folder))}")
         if plan.attributes:
             arrays: dict[str, Any] = {name: each.numpy() for name, each in plan.attributes.items()}
             np.savez(folder / DIRECTIONS, **arrays)
@@ -79,8 +80,8 @@ def export_onnx(
         describe(plan, folder, origin, None)
         found = compare(folder, plan, pipeline)
         for name, difference in found.graphs.items():
-            report(f"{name}: differs by at most {difference:.1e} from PyTorch, in batches of {BATCHES}")
-        report(f"all in a row: finished pictures differ by at most {found.chain:.1e}")
+            tell(f"{name}: differs by at most {difference:.1e} from PyTorch, in batches of {BATCHES}")
+        tell(f"all in a row: finished pictures differ by at most {found.chain:.1e}")
         if not found.largest <= tolerance:
             raise Refusal(
                 "setting",
