@@ -205,7 +205,7 @@ class BlurPage(Visitor):
 def look_at_tab(browser, url: str, photo: Path) -> None:
     page = BlurPage(browser, url)
     page.choose_photo(photo)
-    page.part("photo").get_by_text(photo.name[:4]).first.wait_for()
+    page.part("photo").get_by_text(photo.name[:4]).filter(visible=True).first.wait_for()
     page.part("run").click()
     with page.page.expect_download() as download:
         page.part("result").get_by_role("link").first.click()
