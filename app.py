@@ -1,10 +1,12 @@
-"""Open the facekit demo: `python app.py [--host 127.0.0.1] [--port 7860] [--open]`."""
+"""Open the facekit demo: `python app.py [--host 127.0.0.1] [--port 7860] [--open] [--restore-model A,B]`."""
 
 import argparse
 import os
 import sys
 
+from facekit.methods import Method, methods
 from facekit_demo import build_app, launch
+from facekit_demo.common.models import ONE_MODEL
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -13,16 +15,36 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or 7860, help="port to listen on")
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
+    for method in _methods():
+        several = "A" if method.name in ONE_MODEL else "A,B"
+        parser.add_argument(
+            f"--{method.name}-model",
+            dest=method.model_variable,
+            metavar=several,
+            help=f"{'model' if several == 'A' else 'models to choose from, the first at first,'} of the tab "
+            f"{method.title}: starter, published, folders or Hub ids; default: what {method.model_variable} names",
+        )
     return parser.parse_args(arguments)
+
+
+def _methods() -> list[Method]:
+    return [method for method in methods() if method.tab]
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
+    for method in _methods():
+        named = getattr(options, method.model_variable)
+        if named and named.strip():
+            os.environ[method.model_variable] = named
     try:
         launch(build_app(), options.host, options.port, inbrowser=options.open)
     except OSError as error:
         print(f"Cannot listen on {options.host}:{options.port} ({error}). Try --port.", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"The demo cannot start: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

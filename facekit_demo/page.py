@@ -11,6 +11,7 @@ from fastapi import Depends
 from facekit.methods import Method, MethodError, methods, refusals
 from facekit_demo.common.first_look import about, ways_in
 from facekit_demo.common.limits import Limits
+from facekit_demo.common.models import check_models
 from facekit_demo.common.running import EXAMPLES
 from facekit_demo.common.temporary import (
     only_own_files,
@@ -111,8 +112,13 @@ def _import_tab(method: Method) -> ModuleType:
 
 
 def build_app(tabs: Sequence[str] | None = None) -> gr.Blocks:
-    """The demo with these tabs, not yet served; see `find_tabs`. Nothing is downloaded and no model is loaded here."""
+    """The demo with these tabs, not yet served; see `find_tabs`. Nothing is downloaded and no model is loaded here.
+
+    Raises ValueError also for models that cannot be offered, see `check_models`.
+    """
     found = find_tabs(tabs)
+    for method in found:
+        check_models(method)
     limits, _ = Limits.from_environment(), own_folder()
     # Earlier than the sweeper, so that Gradio's list of files shrinks too.
     pause = sweeping_pause(limits.keep_seconds)

@@ -6,11 +6,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 
 from PIL import Image
 
+from facekit_demo.common.models import model_title
 from facekit_demo.common.running import default_device, model_source
 
 # Of starters, of the whole call with its settings as they come: seconds, and more for each megapixel, on two
@@ -27,30 +27,30 @@ _writing = Lock()
 
 
 @contextmanager
-def timed_run(task: str, size: tuple[int, int]) -> Iterator[None]:
-    """Remember how long what is inside took on a photo of `size`, unless it fails."""
+def timed_run(task: str, size: tuple[int, int], model: str | None = None) -> Iterator[None]:
+    """Remember how long what is inside took on a photo of `size` by a model (see `model_source`), unless it fails."""
     began = time.monotonic()
     yield
     with _writing:
-        _runs[_key(task, size)].append(time.monotonic() - began)
+        _runs[_key(task, size, model)].append(time.monotonic() - began)
 
 
-def expected_seconds(task: str, size: tuple[int, int]) -> float:
+def expected_seconds(task: str, size: tuple[int, int], model: str | None = None) -> float:
     """How long a run of the tab on a photo of `size` takes: the median of the last ones, or a rough guess."""
     with _writing:
-        runs = list(_runs.get(_key(task, size), ()))
+        runs = list(_runs.get(_key(task, size, model), ()))
     if runs:
         return statistics.median(runs)
     base, rate = ROUGH.get(task, OTHERWISE)
     return (base + rate * math.prod(size) / 1e6) * (1.0 if default_device() == "cpu" else ON_GPU)
 
 
-def expectation(task: str, path: str | None) -> str:
+def expectation(task: str, path: str | None, model: str | None = None) -> str:
     """A line for people: model, device and seconds for the photo at `path`; empty where there is none."""
     size = _size_of(path)
     if size is None:
         return ""
-    seconds, name = expected_seconds(task, size), Path(model_source(task)).name
+    seconds, name = expected_seconds(task, size, model), model_title(model_source(task, model))
     return f"Takes about {_rounded(seconds)} on {DEVICES[default_device()]} (model {name})."
 
 
@@ -61,8 +61,8 @@ def _rounded(seconds: float) -> str:
     return f"{whole} second{'s' * (whole > 1)}"
 
 
-def _key(task: str, size: tuple[int, int]) -> tuple[str, str, int]:
-    return task, model_source(task), round(math.log2(max(math.prod(size), 1) / 1e6))
+def _key(task: str, size: tuple[int, int], model: str | None) -> tuple[str, str, int]:
+    return task, model_source(task, model), round(math.log2(max(math.prod(size), 1) / 1e6))
 
 
 def _size_of(path: str | None) -> tuple[int, int] | None:

@@ -85,6 +85,18 @@ def limited_time(seconds: float) -> Iterator[None]:
         _until.reset(token)
 
 
+@contextmanager
+def uncounted_time() -> Iterator[None]:
+    """Let what is inside not count for the time of `limited_time`: it runs no network, and may take longer."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        until = _until.get()
+        if until is not None:
+            _until.set((until[0] + time.monotonic() - began, until[1]))
+
+
 def check_time(*_: Any) -> None:
     """Raise TimeoutError where the time of `limited_time` is over."""
     if torch.compiler.is_compiling():  # a clock would break the graph

@@ -65,6 +65,7 @@ class MainButton:
         outputs: Sequence[Any],
         photo: Component,
         result: ResultSide,
+        model: gr.State | None = None,
     ) -> None:
         """Let a click do the work.
 
@@ -73,6 +74,7 @@ class MainButton:
                 words of `friendly`, and `outputs` stay as they are.
             photo: its value is the path of the photo on which the work is done, or None.
             result: where progress is shown, and failures.
+            model: its value is the name of the model that works, where the tab has a choice.
         """
         handle, failure = friendly(work), result.failure
 
@@ -81,16 +83,18 @@ class MainButton:
             try:
                 return [*handle(*values), ""]
             except gr.Error as error:
-                return [gr.skip()] * len(outputs) + [_failed(str(error.message))]
+                return [gr.skip()] * len(outputs) + [failed(str(error.message))]
 
         private: dict[str, Any] = {"api_visibility": "private"}
         begun = self.button.click(None, None, [self.button, failure], js=BUSY % self.words, **private)
         done = begun.then(run, list(inputs), [*outputs, failure], show_progress_on=result.slider, **AT_WORK)
         done.then(None, None, self.button, js=READY % self.words, **private)
-        for event in (photo.change, done.then):
-            event(functools.partial(expectation, self.task), photo, self.expected, **QUIET)
+        known = [photo] if model is None else [photo, model]
+        for event in (photo.change, done.then, *([] if model is None else [model.change])):
+            event(functools.partial(expectation, self.task), known, self.expected, **QUIET)
         photo.change(lambda: "", None, failure, **QUIET)
 
 
-def _failed(message: str) -> str:
+def failed(message: str) -> str:
+    """What a `failure_box` shows."""
     return f'<p class="failure" role="alert">{html.escape(message)}</p>'

@@ -3,7 +3,6 @@
 import errno
 import functools
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +18,14 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit.hub.classes import pipeline_class
-from facekit.hub.published import find_published
-from facekit.hub.shelf import converted_folder
-from facekit.hub.starters import starter
+from facekit.hub.fetching import Tell
+from facekit.hub.memory import format_bytes
 from facekit.images.photo import PNG_MODES, Photo, as_uint8, load_image, write_picture
 from facekit.methods import method_named
-from facekit.notes import message_of
+from facekit.notes import MissingPackage, message_of
 from facekit.provenance import Provenance, describe
-from facekit_demo.common.limits import Limits, limited_time
+from facekit_demo.common.limits import Limits, limited_time, uncounted_time
+from facekit_demo.common.models import Offered, fetch, offered_model
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -43,8 +42,11 @@ ON_DEVICE: dict[str, Any] = {"concurrency_id": DEVICE_QUEUE, "concurrency_limit"
 # The same of the one event that does a tab's work.
 AT_WORK: dict[str, Any] = {"api_visibility": "private", **ON_DEVICE}
 
-_pipelines: dict[str, "DiffusionPipeline"] = {}
+KEPT_PIPELINES = 2  # of a method, for visitors who chose different models
+# Method -> source -> pipeline, that which was used last at the end.
+_pipelines: dict[str, dict[str, "DiffusionPipeline"]] = {}
 _loading = Lock()
+_fetched: set[str] = set()  # Hub ids that were looked for in this process
 
 # What writing gives on a full disk, over a quota, or beyond the largest file allowed.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -57,28 +59,69 @@ def default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def model_source(name: str) -> str:
-    """Folder or Hub id of a method's model: what its environment variable names, else its starter.
+def model_source(name: str, model: str | None = None) -> str:
+    """Folder or Hub id of a method's model, by the name that the page gives it; None: the default of the host's list.
 
     Published weights that are converted already are their folder, so that files name what was published.
+
+    Raises:
+        ValueError: the host does not offer that model.
     """
-    method = method_named(name)
-    source = os.path.expanduser(os.environ.get(method.model_variable, "").strip())
-    published = find_published(source, method.class_name) if source else None
-    folder = None if published is None else converted_folder(published)
-    return str(folder) if folder else source or starter(method.model)
+    return offered_model(name, model).source
 
 
-def load_pipeline(name: str) -> "DiffusionPipeline":
-    """The pipeline of a method (see `model_source`), loaded at its first use and kept. For functions `on_gpu` alone."""
+def make_ready(name: str, model: str | None = None, progress: gr.Progress | None = None) -> None:
+    """Fetch a method's model where it is not here yet; that time does not count for the request.
+
+    Args:
+        model: as for `model_source`.
+        progress: shows how many bytes came.
+
+    Raises:
+        MissingPackage, OSError, ValueError: the model cannot be had.
+    """
+    offered = offered_model(name, model)
+    if offered.is_here or offered.source in _fetched:
+        return
+    log.info("fetching %s", offered.source)
+    tell = None if progress is None else _telling(progress, offered)
+    with uncounted_time():
+        fetch(offered, method_named(name).class_name, tell)
+    if offered.published is None:
+        _fetched.add(offered.source)
+
+
+def _telling(progress: gr.Progress, model: Offered) -> Tell:
+    """What shows on the page how far the fetch of a model is."""
+    progress(None, desc=f"Fetching {model.title}")
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stage == "convert":
+            progress(None, desc="Preparing it, about a minute")
+            return
+        total = max(total or (model.published.size if model.published else 0), done, 1)
+        progress(done / total, desc=f"Fetching: {format_bytes(done)} of {format_bytes(total)}")
+
+    return tell
+
+
+def load_pipeline(name: str, model: str | None = None) -> "DiffusionPipeline":
+    """The pipeline of a method (see `model_source`), loaded at its first use and kept. For functions `on_gpu` alone.
+
+    Of each method `KEPT_PIPELINES` stay; for another the one that was not used for longest goes.
+    """
     with _loading:
-        if name not in _pipelines:
-            known, source = pipeline_class(method_named(name).class_name), model_source(name)
+        kept, source = _pipelines.setdefault(name, {}), model_source(name, model)
+        pipeline = kept.pop(source, None)
+        if pipeline is None:
+            while len(kept) >= KEPT_PIPELINES:
+                del kept[next(iter(kept))]
+            known = pipeline_class(method_named(name).class_name)
             log.info("loading %s from %s", known.__name__, source)
             pipeline = known.from_pretrained(source).to(default_device())
             pipeline.set_progress_bar_config(disable=True)
-            _pipelines[name] = pipeline
-        return _pipelines[name]
+        kept[source] = pipeline
+        return pipeline
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,7 +134,7 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
                 return function(*inputs, **options)
         except gr.Error:
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MissingPackage) as error:
             raise gr.Error(sentence(error), duration=15, print_exception=False) from error
         except torch.OutOfMemoryError as error:
             message = "Not enough memory for this photo. Try a smaller one."
@@ -153,9 +196,9 @@ def seeded(seed: float | None) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(int(seed or 0))
 
 
-def made_by(name: str) -> Provenance:
+def made_by(name: str, model: str | None = None) -> Provenance:
     """What files say of pictures by the model that `load_pipeline` takes."""
-    return describe(model_source(name))
+    return describe(model_source(name, model))
 
 
 def save_for_download(

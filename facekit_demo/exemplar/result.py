@@ -42,6 +42,7 @@ class Settings:
         taken: what comes from the examples, a value of `TAKEN`.
         grain: noise in each pixel.
         seed: of all randomness.
+        model: which draws, see `model_source`.
     """
 
     share: float = 0.5
@@ -51,6 +52,7 @@ class Settings:
     taken: str = "all"
     grain: bool = True
     seed: int = 0
+    model: str | None = None
 
 
 @on_gpu
@@ -72,7 +74,7 @@ def infer(
     _check(settings)
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline("exemplar")
+    pipe = load_pipeline("exemplar", settings.model)
     with in_page_words(WORDS):
         options, layers = _read(settings, pipe)
         codes = [_encoded(pipe, face) for face in (first, second) if face is not None]
@@ -118,7 +120,7 @@ def draw_mixes(
         ValueError: in the words of the page.
     """
     _check(settings)
-    pipe = load_pipeline("exemplar")
+    pipe = load_pipeline("exemplar", settings.model)
     with in_page_words(WORDS):
         options, layers = _read(settings, pipe)
         if not layers:

@@ -23,6 +23,7 @@ from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
 from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
+from facekit_demo.common.model_chooser import ModelChooser, model_parameter
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
     PENCIL,
@@ -36,7 +37,16 @@ from facekit_demo.common.painting import (
     pencil_brush,
     strokes_of,
 )
-from facekit_demo.common.running import AT_WORK, ON_DEVICE, friendly, made_by, open_photo, preview, unnamed
+from facekit_demo.common.running import (
+    AT_WORK,
+    ON_DEVICE,
+    friendly,
+    made_by,
+    make_ready,
+    open_photo,
+    preview,
+    unnamed,
+)
 from facekit_demo.common.widgets import (
     QUIET,
     example_row,
@@ -74,6 +84,7 @@ def build_tab() -> None:
                 drawing, pencil, refresh = _drawing_panel()
                 gr.Markdown("### 3. Choose a face as the example")
                 faces = FacePanels(TASK)
+                model = ModelChooser(TASK)
                 run = MainButton(TASK, "4. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     settings = [faces.share, *_further_settings()]
@@ -92,7 +103,8 @@ def build_tab() -> None:
     _wire_photo(photo, faces, result)
     _wire_recovery(photo, recover)
     gr.on([drawing.expand, refresh.click], _show_hole, [chooser, editor, pencil], pencil, **QUIET)
-    inputs = [chooser, editor, pencil, faces.row, *settings]
+    model.wire(result.failure)
+    inputs = [chooser, editor, pencil, faces.row, *settings, model.active]
     _wire_filling(run, inputs, result)
     _wire_comparing(inputs, faces)
     _offer_to_programs(chooser, settings, result)
@@ -219,16 +231,18 @@ def _wire_filling(run: MainButton, inputs: Sequence[Any], result: CandidatePanel
         count, remarks = as_many_as_fit(settings.count, image.size)
         settings = replace(settings, count=count)
         sketch = strokes_of(drawn, image.size)
-        with timed_run(TASK, image.size):
+        make_ready(TASK, settings.model, progress)
+        with timed_run(TASK, image.size, settings.model):
             output, steps = infer(
                 unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
             )
             faces = (output.faces or [[]])[0]
             name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
-            candidates = candidates_of(output.images, image, faces, name, result.download, made_by(TASK), how)
+            origin = made_by(TASK, settings.model)
+            candidates = candidates_of(output.images, image, faces, name, result.download, origin, how)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.wire(fill, inputs, result.components, inputs[0], result)
+    run.wire(fill, inputs, result.components, inputs[0], result, inputs[-1])
 
 
 def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
@@ -248,10 +262,9 @@ def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
         first, second = (None, None) if row is None else (row.face(0), row.face(1))
         if first is None or second is None:
             raise ValueError("a mix needs two faces: tap one in the upper row and one in the lower")
-        sketch = strokes_of(drawn, image.size)
-        return faces.compared(
-            draw_mixes(unnamed(image), mask, first, second, sketch, Settings(*values), progress)
-        )
+        sketch, settings = strokes_of(drawn, image.size), Settings(*values)
+        make_ready(TASK, settings.model, progress)
+        return faces.compared(draw_mixes(unnamed(image), mask, first, second, sketch, settings, progress))
 
     faces.compare.click(
         compare, list(inputs), [faces.comparison, faces.mixes], show_progress_on=faces.compare, **AT_WORK
@@ -276,10 +289,12 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         taken: str = "all",
         grain: bool = True,
         seed: int = 0,
+        model: str | None = None,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         if not exemplar:
             raise ValueError("exemplar is missing: pass a picture with one face")
+        make_ready(TASK, model)
         output, _ = infer(
             unnamed(image),
             open_mask(mask, image.size) if mask else None,
@@ -287,10 +302,10 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             only_face_in(second_exemplar) if second_exemplar else None,
             open_sketch(sketch, image.size),
             None if recover == "nothing" else recover,
-            Settings(share, candidates, strength, psi, taken, grain, seed),
+            Settings(share, candidates, strength, psi, taken, grain, seed, model),
         )
         name = f"{Path(photo).stem}-filled"
-        paths = save_candidates(output.images, name, result.download, made_by(TASK))
+        paths = save_candidates(output.images, name, result.download, made_by(TASK, model))
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     with gr.Group(visible=False):
@@ -300,7 +315,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         notes = gr.Textbox(label="notes")
         gr.Button().click(
             fill_files,
-            [photo, *files, recover, *settings],
+            [photo, *files, recover, *settings, model_parameter(TASK)],
             [filled, notes],
             api_name=TASK,
             api_description=(

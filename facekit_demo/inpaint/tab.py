@@ -15,12 +15,14 @@ from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
 from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
+from facekit_demo.common.model_chooser import ModelChooser, model_parameter
 from facekit_demo.common.painting import brush_editor, mask_chooser, open_mask, painted_mask
 from facekit_demo.common.running import (
     ON_DEVICE,
     friendly,
     load_pipeline,
     made_by,
+    make_ready,
     on_gpu,
     open_photo,
     preview,
@@ -55,6 +57,7 @@ def build_tab() -> None:
             with gr.Column(visible=False) as panel:
                 gr.Markdown("## 2. Paint over what should be filled")
                 editor = brush_editor(TASK)
+                model = ModelChooser(TASK)
                 run = MainButton(TASK, "3. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     mask_file = mask_chooser(TASK)
@@ -71,7 +74,8 @@ def build_tab() -> None:
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
     settings = [steps, seed]
     _wire_photo(photo, result)
-    _wire_filling(run, photo, settings, result)
+    model.wire(result.failure)
+    _wire_filling(run, photo, [*settings, model.active], result)
     _offer_to_programs(chooser, settings, result)
 
 
@@ -95,21 +99,23 @@ def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         painting: dict[str, Any] | None,
         steps: int,
         seed: int,
+        model: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
-        with timed_run(TASK, image.size):
-            output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, progress)
+        make_ready(TASK, model, progress)
+        with timed_run(TASK, image.size, model):
+            output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, model, progress)
             filled = output.images[0]
-            path = _save(filled, photo_path, result)
+            path = _save(filled, photo_path, result, model)
         notes = [page_words(note, WORDS) for note in output.notes]
         return result.updates(
             [*remarks, *notes], (preview(image), preview(filled)), path, step_pictures(output)
         )
 
     inputs = [photo.chooser, photo.editor, *settings]
-    run.wire(fill, inputs, result.components, photo.chooser, result)
+    run.wire(fill, inputs, result.components, photo.chooser, result, settings[-1])
 
 
 def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSide) -> None:
@@ -117,12 +123,18 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
 
     @friendly
     def fill_files(
-        photo: str, mask: str, region: str = "auto", steps: int = 3, seed: int = 0
+        photo: str,
+        mask: str,
+        region: str = "auto",
+        steps: int = 3,
+        seed: int = 0,
+        model: str | None = None,
     ) -> tuple[str, str]:
         image = open_photo(photo)
-        output, remarks = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed)
+        make_ready(TASK, model)
+        output, remarks = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed, model)
         notes = [*remarks, *(page_words(note, WORDS) for note in output.notes)]
-        return _save(output.images[0], photo, result), "\n".join(notes)
+        return _save(output.images[0], photo, result, model), "\n".join(notes)
 
     with gr.Group(visible=False):
         mask = picture_file("mask")
@@ -130,7 +142,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         filled, notes = gr.File(label="filled photo"), gr.Textbox(label="notes")
         gr.Button().click(
             fill_files,
-            [photo, mask, region, *settings],
+            [photo, mask, region, *settings, model_parameter(TASK)],
             [filled, notes],
             api_name=TASK,
             api_description=(
@@ -141,9 +153,10 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         )
 
 
-def _save(filled: Photo, photo_path: str, result: ResultSide) -> str:
+def _save(filled: Photo, photo_path: str, result: ResultSide, model: str | None) -> str:
     """The file of a filled photo, for download."""
-    return save_for_download(filled, f"{Path(photo_path).stem}-filled.png", result.download, made_by(TASK))
+    name = f"{Path(photo_path).stem}-filled.png"
+    return save_for_download(filled, name, result.download, made_by(TASK, model))
 
 
 @on_gpu
@@ -153,6 +166,7 @@ def _infer(
     region: str,
     steps: int,
     seed: int,
+    model: str | None = None,
     progress: gr.Progress | None = None,
 ) -> tuple[FaceInpaintOutput, list[str]]:
     """Run the pipeline; also gives what is to be said of the region that was chosen. With `progress` for the page."""
@@ -160,7 +174,7 @@ def _infer(
         raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline("inpaint")
+    pipe = load_pipeline(TASK, model)
 
     def report(_pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:

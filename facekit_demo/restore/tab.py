@@ -25,11 +25,13 @@ from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.face_view import WorkingPhoto, face_number, look_at
 from facekit_demo.common.gallery import restore_examples
 from facekit_demo.common.main_button import MainButton
+from facekit_demo.common.model_chooser import ModelChooser, model_parameter
 from facekit_demo.common.running import (
     ON_DEVICE,
     friendly,
     load_pipeline,
     made_by,
+    make_ready,
     model_source,
     on_gpu,
     open_photo,
@@ -56,6 +58,7 @@ def build_tab() -> None:
             with gr.Column(visible=False) as panel:
                 faces = FaceChooser(TASK, working)
                 fidelity = _fidelity_slider()
+                model = ModelChooser(TASK)
                 run = MainButton(TASK, "2. Restore", "Restoring…")
                 back = gr.Button("Back to the original", visible=False, elem_id=f"{TASK}-back")
                 count, seed = _further_settings()
@@ -102,7 +105,10 @@ def build_tab() -> None:
     samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
     back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
-    _wire_restoring(run, photo, [working, faces.chosen, faces.whole, fidelity, count, seed], result)
+    model.wire(result.failure)
+    model.active.change(_own_fidelity, model.active, fidelity, **QUIET)
+    settings = [working, faces.chosen, faces.whole, fidelity, count, seed]
+    _wire_restoring(run, photo, settings, result, model.active)
     _offer_to_programs([fidelity, count, seed], photo, result)
 
 
@@ -118,10 +124,10 @@ def _fidelity_slider() -> gr.Slider:
     )
 
 
-def _own_fidelity() -> float:
+def _own_fidelity(model: str | None = None) -> float:
     """What the model's configuration says; 0, the network's own picture, where it cannot be read yet."""
     try:
-        return FaceRestorePipeline.load_config(model_source(TASK)).get("fidelity", 0.0)
+        return FaceRestorePipeline.load_config(model_source(TASK, model)).get("fidelity", 0.0)
     except OSError:
         return 0.0
 
@@ -149,7 +155,9 @@ def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
     return damage, severity, preset
 
 
-def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], result: CandidatePanel) -> None:
+def _wire_restoring(
+    run: MainButton, photo: gr.File, settings: Sequence[Any], result: CandidatePanel, active: gr.State
+) -> None:
     """Let the button restore the chosen faces of the working photo."""
 
     def restore_faces(
@@ -159,6 +167,7 @@ def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], re
         fidelity: float,
         count: int,
         seed: int,
+        model: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> list[Any]:
         if state is None:
@@ -171,18 +180,19 @@ def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], re
         image = open_photo(state.path)
         count, remarks = as_many_as_fit(count, image.size)
         truth = None if state.original is None else open_photo(state.original)
-        with timed_run(TASK, image.size):
+        make_ready(TASK, model, progress)
+        with timed_run(TASK, image.size, model):
             output = _infer(
-                unnamed(image), numbers, state.faces, whole, fidelity, count, seed, progress, truth
+                unnamed(image), numbers, state.faces, whole, fidelity, count, seed, model, progress, truth
             )
             called = [face_number(index) for index in numbers]
             steps = [step_pictures(output, index, called) for index in range(len(output.images))]
             faces = (output.faces or [[]])[0]
-            name, origin = f"{Path(state.path).stem}-restored", made_by(TASK)
+            name, origin = f"{Path(state.path).stem}-restored", made_by(TASK, model)
             candidates = candidates_of(output.images, image, faces, name, result.download, origin, steps)
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.wire(restore_faces, settings, result.components, photo, result)
+    run.wire(restore_faces, [*settings, active], result.components, photo, result, active)
 
 
 def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:
@@ -190,21 +200,29 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
 
     @friendly
     def restore_files(
-        photo: str, faces: str = "all", fidelity: float = 0.5, candidates: int = 1, seed: int = 0
+        photo: str,
+        faces: str = "all",
+        fidelity: float = 0.5,
+        candidates: int = 1,
+        seed: int = 0,
+        model: str | None = None,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
-        output = _infer(unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed)
-        origin = made_by(TASK) if output.faces[0] else None
+        make_ready(TASK, model)
+        output = _infer(
+            unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed, model
+        )
+        origin = made_by(TASK, model) if output.faces[0] else None
         paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download, origin)
         return paths, "\n".join(page_words(note, WORDS, first_face=0) for note in output.notes)
 
     with gr.Group(visible=False):
-        faces = gr.Textbox("all", label="faces")
+        faces, model = gr.Textbox("all", label="faces"), model_parameter(TASK)
         files = gr.File(label="restored photos", file_count="multiple")
         notes = gr.Textbox(label="notes")
         gr.Button().click(
             restore_files,
-            [photo, faces, *settings],
+            [photo, faces, *settings, model],
             [files, notes],
             api_name=TASK,
             api_description=(
@@ -224,6 +242,7 @@ def _infer(
     fidelity: float,
     count: int,
     seed: int,
+    model: str | None = None,
     progress: gr.Progress | None = None,
     truth: Photo | None = None,
 ) -> FaceRestoreOutput:
@@ -231,6 +250,7 @@ def _infer(
 
     Args:
         found: the faces that are known already; without them they are sought.
+        model: see `model_source`.
         truth: the undamaged photo, where it was damaged here; with `progress`, whose pictures show it.
     """
     if not 1 <= count <= MAX_CANDIDATES:
@@ -240,7 +260,7 @@ def _infer(
         raise ValueError(f"The picture is {width}x{height}; one face alone must be square. Crop it first.")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline("restore")
+    pipe = load_pipeline(TASK, model)
 
     def report(pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:
