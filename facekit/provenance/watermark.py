@@ -111,27 +111,19 @@ def mark(rgb: np.ndarray, where: np.ndarray) -> np.ndarray:
             f"a mark needs a picture [H, W, 3] and its mask [H, W], got {list(rgb.shape)} and {list(where.shape)}"
         )
     out = rgb.copy()
-    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
-    if len(rows) == 0:
-        return out
-    left, top = int(columns[0]), int(rows[0])
-    window = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    inside, patch = where[window], rgb[window]
-    gray = bool((patch == patch[..., :1]).all())
-    change = np.zeros(patch.shape, dtype=np.float32)
-    for size, gain, part in _regions(inside, max(where.shape)):
-        scale = 2**size / max(where.shape)
-        luma_share, chroma_share = _shares(patch, scale, gain)
-        luma = _lay_pattern("luma", scale, left, top, part.shape) * luma_share
-        noise = luma[..., None] * (GRAY_STRENGTH if gray else STRENGTH["luma"])
-        if not gray:
-            chroma = _lay_pattern("chroma", scale, left, top, part.shape) * chroma_share
-            noise = noise + chroma[..., None] * STRENGTH["chroma"] * CHROMA_TO_RGB
-        change[part] = np.broadcast_to(noise, patch.shape)[part]
-    power = float(np.square(change, dtype=np.float32).sum(dtype=np.float64))
-    change *= min(1.0, MOST_NOISE / math.sqrt(max(power / (3 * where.size), 1e-12)))
-    marked = from_float(as_float(patch) + change / 255, rgb.dtype)
-    out[window][inside] = marked[inside]
+    regions = list(_regions(where))
+    gray = all(bool((patch == patch[..., :1]).all()) for patch in (rgb[region.slices] for region in regions))
+    changes, power = [], 0.0
+    for region in regions:
+        change = _draw(rgb[region.slices], region, gray)
+        change *= region.inside[..., None]
+        power += float(np.dot(change.ravel(), change.ravel()))
+        changes.append(change)
+    share = min(1.0, MOST_NOISE / math.sqrt(max(power / (3 * where.size), 1e-12)))
+    for region, change in zip(regions, changes, strict=True):
+        change *= np.float32(share / 255)
+        change += as_float(rgb[region.slices])
+        np.copyto(out[region.slices], from_float(change, rgb.dtype), where=region.inside[..., None])
     return out
 
 
@@ -203,30 +195,89 @@ def _shares(patch: np.ndarray, scale: float, gain: float) -> list[np.ndarray]:
     return shares
 
 
-def _regions(inside: np.ndarray, longer: int) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Grid size, gain and pixels bool `[h, w]` of each separate region of the edit."""
+@dataclass(frozen=True)
+class _Region:
+    """A separate part of an edit.
+
+    Attributes:
+        left, top: its box's corner in the picture.
+        inside: bool `[h, w]`, its pixels in its box.
+        scale: cells of the grid a pixel.
+        gain: how much more strongly it is marked because it is small.
+    """
+
+    left: int
+    top: int
+    inside: np.ndarray
+    scale: float
+    gain: float
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        height, width = self.inside.shape
+        return np.s_[self.top : self.top + height, self.left : self.left + width]
+
+
+def _regions(where: np.ndarray) -> Iterator[_Region]:
+    """The separate regions of the edit `[H, W]`, each alone in its box."""
+    window = _box(where)
+    if window is None:
+        return
+    inside, longer = where[window], max(where.shape)
     height, width = inside.shape
     step = max(1, -(-max(height, width) // 512))
-    padded = np.pad(inside, ((0, -height % step), (0, -width % step)))
-    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-    coarse = np.any(blocks, axis=(1, 3)).astype(np.uint8)
+    coarse = np.logical_or.reduceat(inside, np.arange(0, height, step), axis=0)
+    coarse = np.logical_or.reduceat(coarse, np.arange(0, width, step), axis=1).astype(np.uint8)
     # Pixels that an edit happened to leave as they were must not cut a region to pieces.
     coarse = cv2.morphologyEx(coarse, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    count, labels = cv2.connectedComponents(coarse, connectivity=8)
-    groups: dict[tuple[int, float], np.ndarray] = {}
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(coarse, connectivity=8)
     for label in range(1, count):
-        part = np.repeat(np.repeat(labels == label, step, 0), step, 1)[:height, :width] & inside
-        area = int(part.sum())
-        if not area:
+        x, y, columns, rows = (int(value) for value in boxes[label][:4])
+        blocks = labels[y : y + rows, x : x + columns] == label
+        around = np.s_[y * step : (y + rows) * step, x * step : (x + columns) * step]
+        part = inside[around]
+        part = part & np.repeat(np.repeat(blocks, step, 0), step, 1)[: part.shape[0], : part.shape[1]]
+        box = _box(part)
+        if box is None:
             continue
+        part = part[box]
+        area = int(np.count_nonzero(part))
         pixels_a_cell = max(1.0, math.sqrt(area) / REGION_CELLS)
         size = math.ceil(math.log2(longer / pixels_a_cell) - 0.5)
-        size = min(max(size, FIRST_SIZE), LAST_SIZE)
-        cells = area * (2**size / longer) ** 2
-        gain = round(min(max(math.sqrt(SMALL_CELLS / cells), 1.0), MOST_GAIN), 2)
-        groups[size, gain] = groups.get((size, gain), False) | part
-    for (size, gain), part in groups.items():
-        yield size, gain, part
+        scale = 2 ** min(max(size, FIRST_SIZE), LAST_SIZE) / longer
+        gain = round(min(max(math.sqrt(SMALL_CELLS / (area * scale**2)), 1.0), MOST_GAIN), 2)
+        yield _Region(
+            window[1].start + x * step + box[1].start,
+            window[0].start + y * step + box[0].start,
+            part,
+            scale,
+            gain,
+        )
+
+
+def _box(where: np.ndarray) -> tuple[slice, slice] | None:
+    """The smallest window around the True pixels of `[H, W]`, None where there are none."""
+    rows = np.flatnonzero(where.any(1))
+    if len(rows) == 0:
+        return None
+    rows = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(where[rows].any(0))
+    return rows, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _draw(patch: np.ndarray, region: _Region, gray: bool) -> np.ndarray:
+    """The mark float32 `[h, w, 3]` in gray levels for the pixels of a region's box."""
+    luma_share, chroma_share = _shares(patch, region.scale, region.gain)
+    where = (region.scale, region.left, region.top, region.inside.shape)
+    luma = _lay_pattern("luma", *where)
+    luma *= luma_share
+    luma *= np.float32(GRAY_STRENGTH if gray else STRENGTH["luma"])
+    if gray:
+        return cv2.merge([luma, luma, luma])
+    chroma = _lay_pattern("chroma", *where)
+    chroma *= chroma_share
+    weights = CHROMA_TO_RGB * np.float32(STRENGTH["chroma"])
+    return cv2.merge([luma + weight * chroma if weight else luma for weight in weights])
 
 
 def _resize(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

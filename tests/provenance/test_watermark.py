@@ -48,6 +48,19 @@ def test_only_the_region_changes_and_hardly(face: np.ndarray, name: str) -> None
     assert psnr(marked, face) > 40
 
 
+def test_separate_regions_are_marked_as_each_alone(face: np.ndarray) -> None:
+    """A photo of several faces costs no more than the faces: nothing between them is looked at."""
+    photo = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    photo[40:296, 50:306] = photo[600:856, 900:1156] = face
+    first, second = np.zeros((2, 900, 1200), dtype=bool)
+    first[40:296, 50:306] = second[600:856, 900:1156] = region("face")
+    both = mark(photo, first | second)
+    for where in (first, second):
+        np.testing.assert_array_equal(both[where], mark(photo, where)[where])
+    np.testing.assert_array_equal(both[~(first | second)], photo[~(first | second)])
+    assert detect(both).found
+
+
 @pytest.mark.parametrize("name", ["face", "half", "mouth"])
 @pytest.mark.parametrize("factor", [1, 0.8, 1.2])
 def test_found_again_also_when_resized(face: np.ndarray, name: str, factor: float) -> None:
