@@ -8,9 +8,9 @@ import gradio as gr
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
-from facekit_demo.common.running import made_by, save_for_download
+from facekit_demo.common.running import friendly, made_by, save_for_download
 from facekit_demo.common.widgets import (
-    download_button,
+    QUIET,
     notes_box,
     pick_gallery,
     result_slider,
@@ -19,6 +19,12 @@ from facekit_demo.common.widgets import (
 from facekit_demo.edit.result import Work, pair
 
 COLUMNS = 6  # of the history
+# In the browser: save a file that the server has just made.
+SAVE = """file => {
+  const link = document.createElement("a");
+  [link.href, link.download] = [file.url, file.orig_name];
+  link.click();
+}"""
 
 
 class ResultSide:
@@ -34,7 +40,8 @@ class ResultSide:
         slider: before and after.
         variants: candidates of the last edit, to pick from.
         undo, redo, history: go to another edit.
-        download: the button, which also says in whose cache results are.
+        download: the button that has the file made and saved.
+        file: the file, made when it is asked for; it also says in whose cache results are.
         pack, archive: make a file of the session, and where it is then.
     """
 
@@ -55,7 +62,12 @@ class ResultSide:
                 self.redo = gr.Button("Redo", elem_id=f"{task}-redo")
             gr.Markdown("Tap a step to go back to it, or forth:", elem_classes="hint")
             self.history = pick_gallery(task, "history", COLUMNS)
-        self.download = download_button(task)
+        self.download = gr.Button(
+            "Download PNG", variant="primary", visible=False, elem_id=f"{task}-download"
+        )
+        self.file = gr.File(visible=False)
+        making = self.download.click(friendly(self._make_file), self.work, self.file, **QUIET)
+        making.success(None, self.file, None, js=SAVE, api_visibility="private")
         with gr.Accordion("Save the session", open=False, visible=False, elem_id=f"{task}-session") as saving:
             gr.Markdown("Photo, edits and drawings in one file, to go on later.", elem_classes="hint")
             self.pack = gr.Button("Make the file", size="md", elem_id=f"{task}-pack")
@@ -83,10 +95,7 @@ class ResultSide:
         if done is None or len(done.pictures) < 2:
             hidden = gr.update(visible=False)
             return [done, shown_notes(()), None, hidden, [], hidden, [], *[hidden] * 4, unpacked]
-        session, path = done.session, None
-        if session.position:
-            name, origin = f"{done.stem}-edited.png", made_by(self.task)
-            path = save_for_download(session.photo, name, self.download, origin)
+        session = done.session
         captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
         steps = list(zip(done.pictures, captions, strict=True))
         return [
@@ -99,7 +108,14 @@ class ResultSide:
             gr.update(value=steps, selected_index=session.position),
             gr.update(visible=True, interactive=session.can_undo),
             gr.update(visible=True, interactive=session.can_redo),
-            gr.update(value=path, visible=path is not None),
+            gr.update(visible=session.position > 0),
             gr.update(visible=True),
             unpacked,
         ]
+
+    def _make_file(self, done: Work | None) -> str:
+        """The result as a PNG of the photo's own size, made when it is asked for: that takes seconds."""
+        if done is None or not done.session.position:
+            raise ValueError("there is no edit to download yet")
+        name, origin = f"{done.stem}-edited.png", made_by(self.task)
+        return save_for_download(done.session.photo, name, self.file, origin)
