@@ -260,9 +260,9 @@ def _box(where: np.ndarray) -> tuple[slice, slice] | None:
     rows = np.flatnonzero(where.any(1))
     if len(rows) == 0:
         return None
-    rows = slice(int(rows[0]), int(rows[-1]) + 1)
-    columns = np.flatnonzero(where[rows].any(0))
-    return rows, slice(int(columns[0]), int(columns[-1]) + 1)
+    band = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(where[band].any(0))
+    return band, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _draw(patch: np.ndarray, region: _Region, gray: bool) -> np.ndarray:
