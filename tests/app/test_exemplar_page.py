@@ -85,7 +85,9 @@ def test_wrong_input_gets_a_message_and_the_page_goes_on(visit, tmp_path) -> Non
     visitor.wait_for_editor(256, 256)
     visitor.fill()
     assert "Paint over the part" in visitor.message()
-    visitor.page.set_viewport_size({"width": 1280, "height": 1400})  # the button lies below the canvas, not over it
+    visitor.page.set_viewport_size(
+        {"width": 1280, "height": 1400}
+    )  # the button lies below the canvas, not over it
     visitor.paint((-10, 190), (10, 190))
     visitor.fill()
     assert "Choose a face as the example" in visitor.message()
