@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +25,15 @@ from facekit.models.stylegan2 import FeatureLayer, MappingNetwork, mixed_styles
 # The style layers that the auto-encoder is made of.
 StyleLayer = type[SMART] | type[ThesisSMART] | type[StyledConv]
 
-NO_MAPS: Iterator[torch.Tensor | None] = repeat(None)  # every layer draws its noise
+
+def next_map(noise: Iterator[torch.Tensor] | None) -> torch.Tensor | None:
+    """The next noise map; None where there are no maps: the layer draws its own."""
+    return None if noise is None else next(noise)
 
 
-def take_map(noise: Iterator[torch.Tensor | None], layer: nn.Module) -> torch.Tensor | None:
+def take_map(noise: Iterator[torch.Tensor] | None, layer: nn.Module) -> torch.Tensor | None:
     """The next noise map, unless the layer is one that adds none."""
-    return None if isinstance(layer, ThesisSMART) else next(noise)
+    return None if isinstance(layer, ThesisSMART) else next_map(noise)
 
 
 @dataclass
@@ -312,7 +315,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         style_codes, features = self.check_inputs(image, style_codes, features)
         if noise is not None and len(noise) != len(self.noise_sizes):
             raise ValueError(f"{len(self.noise_sizes)} noise maps are needed, {len(noise)} were given")
-        maps = NO_MAPS if noise is None else iter(noise)
+        maps = None if noise is None else iter(noise)
         dtype = self.to_global.weight.dtype
         if z is None:
             shape = (image.shape[0], self.config.style_dim)
@@ -337,7 +340,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         image: torch.Tensor,
         styles: torch.Tensor,
         generator: Generators = None,
-        noise: Iterator[torch.Tensor | None] = NO_MAPS,
+        noise: Iterator[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Image [B, 3, S, S] -> F_n [B, C, 4, 4] and the maps that the decoder gets too, largest first (Eq. 3.5).
 
@@ -354,7 +357,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
                 first, second = 2 * index, 2 * index + 1
             x = level.smart(x, styles[:, first], take_map(noise, level.smart), generator)  # i odd
             skips.append(x)
-            x = level.down(x, styles[:, second], next(noise), generator)  # i even
+            x = level.down(x, styles[:, second], next_map(noise), generator)  # i even
             if thesis:
                 x = self.fir.blur(x, 1, stride=2)  # Down
         return (x if thesis else self.bottleneck(x)), skips
@@ -366,7 +369,7 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         skips: list[torch.Tensor],
         features: Sequence[torch.Tensor] | None = None,
         generator: Generators = None,
-        noise: Iterator[torch.Tensor | None] = NO_MAPS,
+        noise: Iterator[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Map F_n, styles [B, n, D'], maps of the encoder and prior features -> image [B, 3, S, S] (Eq. 3.6).
 
@@ -375,15 +378,15 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         """
         if self.config.form == "thesis":
             return self._decode_by_thesis(x, styles, skips, features, generator, noise)
-        x = self.conv(x, styles[:, 0], next(noise), generator)
+        x = self.conv(x, styles[:, 0], next_map(noise), generator)
         rgb = self.to_rgb(x, styles[:, 1])
         for index, level in enumerate(self.decoder, start=1):
             latent = 2 * index - 1
-            x = level.up(x, styles[:, latent], next(noise), generator)  # i odd
+            x = level.up(x, styles[:, latent], next_map(noise), generator)  # i odd
             # f(F^de, F^en, F^s): the sum of what decoder, encoder and prior have at this size.
             prior = None if features is None else features[index].to(x.dtype)
             x = self.merge(x, skips.pop(), prior)
-            x = level.smart(x, styles[:, latent + 1], next(noise), generator)  # i even
+            x = level.smart(x, styles[:, latent + 1], next_map(noise), generator)  # i even
             rgb = level.to_rgb(x, styles[:, latent + 2], rgb)
         return rgb
 
@@ -394,12 +397,12 @@ class RestoreAutoEncoder(VerifiedModelMixin):
         skips: list[torch.Tensor],
         features: Sequence[torch.Tensor] | None,
         generator: Generators,
-        noise: Iterator[torch.Tensor | None],
+        noise: Iterator[torch.Tensor] | None,
     ) -> torch.Tensor:
         x = self.conv(x)  # F_0 = Conv(F_n^en)
         for index, level in enumerate(self.decoder):
             first, second = 2 * index, 2 * index + 1  # of layers i and i + 1, i odd, counted from 0
-            x = level.up(self.fir.upsample(x), styles[:, first], next(noise), generator)
+            x = level.up(self.fir.upsample(x), styles[:, first], next_map(noise), generator)
             # f(F_i^de, F_(n-i)^en, F_i^s): the sum of what decoder, encoder and prior have at this size.
             prior = None if features is None else features[first].to(x.dtype)
             x = self.merge(x, skips.pop(), prior)

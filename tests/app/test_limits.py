@@ -148,7 +148,7 @@ def test_a_full_queue_says_so_and_the_others_are_served(serve, files, monkeypatc
 
     monkeypatch.setattr(inpaint, "_infer", slow)
     photo, mask = (upload(url, (files / name).read_bytes()) for name in ("photo.png", "mask.png"))
-    body = {"data": [photo, mask, "image", 1, 0]}
+    body = {"data": [photo, mask, "image", 1, 0, None]}  # None: the model that is there
     first = WEB.post(f"{url}/gradio_api/call/inpaint", json=body)
     assert running.wait(60)
     second = WEB.post(f"{url}/gradio_api/call/inpaint", json=body)
