@@ -131,7 +131,7 @@ def fetch(model: Offered, class_name: str, tell: Tell | None = None) -> None:
         return
     if model.published is not None:
         provide(model.published, tell=tell)
-    else:
+    elif _HUB_ID.fullmatch(model.source):  # of a folder that went away loading says more
         pipeline_class(class_name).download(model.source)
 
 
@@ -151,7 +151,9 @@ def _offered(word: str, method: Method) -> Offered:
     published = find_published(place, method.class_name)
     if published is not None:
         return Offered(PUBLISHED, str(converted_folder(published) or published.name), published)
-    return Offered(Path(os.path.abspath(place)).name if os.path.isdir(place) else word, place)
+    # Of a path the last part also while the folder is away: names are those with which the page was laid out.
+    on_the_hub = _HUB_ID.fullmatch(word) and not os.path.isdir(place)
+    return Offered(word if on_the_hub else Path(os.path.abspath(place)).name, place)
 
 
 def _check(word: str, method: Method) -> None:

@@ -71,7 +71,7 @@ def model_source(name: str, model: str | None = None) -> str:
 
 
 def make_ready(name: str, model: str | None = None, progress: gr.Progress | None = None) -> None:
-    """Fetch a method's model where it is not here yet; that time does not count for the request.
+    """Fetch a method's model where it is neither here nor loaded; that time does not count for the request.
 
     Args:
         model: as for `model_source`.
@@ -81,7 +81,7 @@ def make_ready(name: str, model: str | None = None, progress: gr.Progress | None
         MissingPackage, OSError, ValueError: the model cannot be had.
     """
     offered = offered_model(name, model)
-    if offered.is_here or offered.source in _fetched:
+    if offered.is_here or offered.source in _fetched or offered.source in _pipelines.get(name, {}):
         return
     log.info("fetching %s", offered.source)
     tell = None if progress is None else _telling(progress, offered)

@@ -117,9 +117,9 @@ def test_a_client_that_goes_in_the_middle_leaves_the_others_alone(serve, fill, t
             for name, data in content.items()
         ]
         files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-        event = visitor.post("/gradio_api/call/inpaint", json={"data": [*files, "image", 1, 14]}).json()[
-            "event_id"
-        ]
+        event = visitor.post(
+            "/gradio_api/call/inpaint", json={"data": [*files, "image", 1, 14, None]}
+        ).json()["event_id"]
         with pytest.raises(httpx.ReadTimeout):
             visitor.get(f"/gradio_api/call/inpaint/{event}", timeout=1)
         # Half of an upload, and gone.

@@ -256,7 +256,9 @@ def test_no_other_file_is_taken_as_input(url, secrets, files) -> None:
     for path in (*SECRETS, link, *secrets[5::4]):
         for extra in ({}, {"orig_name": "a.png", "url": f"{url}/gradio_api/file={path}"}):
             photo = {"path": path, "meta": {"_type": "gradio.FileData"}, **extra}
-            event = WEB.post(f"{url}/gradio_api/call/inpaint", json={"data": [photo, mask, "image", 1, 0]})
+            event = WEB.post(
+                f"{url}/gradio_api/call/inpaint", json={"data": [photo, mask, "image", 1, 0, None]}
+            )
             told = event.text
             if event.status_code == 200:
                 address = f"{url}/gradio_api/call/inpaint/{event.json()['event_id']}"
