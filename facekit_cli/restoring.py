@@ -192,21 +192,11 @@ def _load_identity(args: argparse.Namespace) -> "FaceIdentity":
 
 def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None" = None) -> dict[str, Any]:
     """The settings that decide the results, for a report; with a pipeline its defaults stand in place of None."""
-    names = ("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "background")
-    settings = {
-        name: getattr(args, name)
-        for name in (
-            *names,
-            "steps",
-            "save_faces",
-            "identity",
-            "seed",
-            "dtype",
-            "provenance",
-            "format",
-            "quality",
-        )
-    }
+    names = (
+        *("fidelity", "faces", "min_face_size", "detector", "aligned", "candidates", "scale", "background"),
+        *("steps", "save_faces", "identity", "seed", "dtype", "provenance", "format", "quality"),
+    )
+    settings = {name: getattr(args, name) for name in names}
     if args.scale is None and args.background is None:
         settings["scale"] = 1
     if pipeline is not None:

@@ -1,6 +1,5 @@
 """A pipeline becomes a folder of ONNX graphs that is written only where they compute the same as the pipeline."""
 
-import hashlib
 import json
 import logging
 import warnings
@@ -15,14 +14,14 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from facekit.export.check import BATCHES, Differences, compare
 from facekit.export.graphs import Graph, Plan, Port, plan_export
-from facekit.images.files import write_folder
+from facekit.export.model import CARD
+from facekit.images.files import hash_file, write_folder
 from facekit.notes import Refusal
 from facekit.onnx import DESCRIPTION, DIRECTIONS, EXPORT_PACKAGES, FORMAT, check_packages
 from facekit.version import __version__
 
 TOLERANCE = 1e-3
 OPSET = 18
-CARD = "README.md"
 # A graph's file is one protobuf message, of at most 2 GB; larger weights go into a file beside it.
 LARGEST_FILE = 1_500_000_000
 
@@ -176,12 +175,8 @@ def describe(plan: Plan, folder: Path, origin: dict[str, str | None], found: Dif
         ],
         "largest_difference": None if found is None else found.chain,
         "randomness": [port(each) for each in plan.randomness if each.name in used],
-        "sha256": {file.name: digest(file) for file in sorted(folder.iterdir()) if file.name != DESCRIPTION},
+        "sha256": {
+            file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.name != DESCRIPTION
+        },
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-
-def digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

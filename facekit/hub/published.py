@@ -14,7 +14,7 @@ Sizes are reckoned from the layout of the files, which nobody measured. `facekit
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def _changed(entry: Published, changes: dict[str, Any]) -> Published:
     for key in texts & set(changes):
         if not isinstance(changes[key], str):
             raise ValueError(f"{where}: {key} is {changes[key]!r}; it must be a text")
-    changed = {key: changes[key] for key in texts & set(changes)}
+    changed: dict[str, Any] = {key: changes[key] for key in texts & set(changes)}
     for key, ours in names.items():
         given = changes.get(key, {})
         if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
@@ -239,8 +239,7 @@ def _changed(entry: Published, changes: dict[str, Any]) -> Published:
             raise ValueError(f"{where}: sha256 of {name} is {digest!r}; it must be 64 digits 0-9a-f")
     if changes.get("files") and "repo" not in changes:
         changed["repo"] = ""
-    known = {each.name for each in fields(Published)}
-    return replace(entry, **{key: value for key, value in changed.items() if key in known})
+    return replace(entry, **changed)
 
 
 def _known(names: Any) -> str:

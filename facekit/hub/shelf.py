@@ -8,7 +8,6 @@ FACEKIT_CACHE, or `facekit` beside the Hub's cache
     digests.json            SHA-256 of every file as it was first fetched; clearing keeps it
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -28,10 +27,16 @@ from facekit.hub.fetching import Tell, download_file, download_files
 from facekit.hub.memory import format_bytes, free_memory
 from facekit.hub.published import NAMES, Published, find_published
 from facekit.hub.record import RECORD, Record, read_record
-from facekit.images.files import remove_parts, why_not_writable, write_atomically
+from facekit.images.files import (
+    hash_file,
+    remove_parts,
+    why_not_writable,
+    write_atomically,
+    write_folder,
+)
 
 VARIABLE = "FACEKIT_CACHE"
-_MODEL, _FILES, _LOCK, _MAKING, _OLD = "model", "files", "lock", "making", "old"
+_MODEL, _FILES, _LOCK = "model", "files", "lock"
 _DIGESTS = "digests.json"
 _SNAPSHOTS = "snapshots"
 
@@ -138,18 +143,22 @@ def provide(
         else:
             found, revision, origin = _find(entry, Path(files)), None, os.fspath(files)
         _check_room(entry, found)
-        making = place / _MAKING
+        target = place / _MODEL if output is None else output
         try:
             digests = _check_digests(entry, found, changed)
-            _convert(entry, found, making, tell)
+            record = Record(entry.name, origin, revision, entry.terms, time.time(), digests)
+
+            def write(folder: Path) -> None:
+                _convert(entry, found, folder, tell)
+                (folder / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n")
+
+            write_folder(target, write, overwrite=True)
         except (OSError, ValueError) as error:
             if getattr(error, "errno", None) is None:  # the file is at fault, not the disk
                 _forget(place, found)
             raise
-        record = Record(entry.name, origin, revision, entry.terms, time.time(), digests)
-        (making / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n")
         _note_digests(entry, digests)
-        return _move(making, place / _MODEL if output is None else output, place / _OLD)
+        return target
 
 
 def kept() -> list[Kept]:
@@ -255,8 +264,7 @@ def _check_digests(entry: Published, found: Mapping[str, Path], changed: bool) -
     first = _read_digests().get(entry.name, {})
     digests = {}
     for name, path in found.items():
-        with path.open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[name] = hash_file(path)
         told = entry.digests.get(name)
         if told is not None and digests[name] != told:
             raise ValueError(
@@ -283,7 +291,7 @@ def _check_room(entry: Published, found: Mapping[str, Path]) -> None:
         )
 
 
-def _convert(entry: Published, found: Mapping[str, Path], making: Path, tell: Tell | None) -> None:
+def _convert(entry: Published, found: Mapping[str, Path], folder: Path, tell: Tell | None) -> None:
     if tell is not None:
         tell("convert", 0, 0)
     else:
@@ -291,35 +299,14 @@ def _convert(entry: Published, found: Mapping[str, Path], making: Path, tell: Te
     module, _, function = entry.converter.rpartition(".")
     convert: Callable[..., None] = getattr(import_module(module), function)
     files = list(found.values())
-    convert(files[0] if len(entry.sizes) == 1 else files[0].parent, output=making, **entry.options)
-
-
-def _move(making: Path, folder: Path, old: Path) -> Path:
-    """Put a complete folder in its place; one that was there goes."""
-    if making.parent != folder.parent:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        near = folder.with_name(f".{folder.name}.{os.getpid()}")
-        try:
-            shutil.move(making, near)
-            _remove(folder)
-            near.rename(folder)
-        finally:
-            _remove(near)
-        return folder
-    if folder.exists():
-        folder.rename(old)
-    making.rename(folder)
-    _remove(old)
-    return folder
+    convert(files[0] if len(entry.sizes) == 1 else files[0].parent, output=folder, **entry.options)
 
 
 def _sweep(place: Path) -> None:
     """Remove what killed processes left; whoever calls holds the lock."""
-    if (place / _OLD).exists() and not (place / _MODEL).exists():
-        (place / _OLD).rename(place / _MODEL)
-    for name in (_MAKING, _OLD):
-        _remove(place / name)
     remove_parts(place)
+    for replaced in place.glob(".*.old"):  # of `write_folder`
+        _remove(replaced)
 
 
 def _forget(place: Path, found: Mapping[str, Path]) -> None:

@@ -13,17 +13,9 @@ from facekit import BackgroundUpscaler
 from facekit.images.photo import load_image
 from facekit.provenance import inspect
 from facekit_cli.main import main
-from tests.tiny.pipelines import tiny_restore_pipeline
 from tests.tiny.upscalers import write_compact
 
 pytest.importorskip("spandrel")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_restore_pipeline(identity=False).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

@@ -20,17 +20,9 @@ from facekit.images import files as disk
 from facekit_cli.batch.command import main
 from facekit_cli.batch.journal import Journal
 from facekit_cli.batch.sources import seed_of
-from tests.tiny.pipelines import tiny_restore_pipeline
 
 KILLED = Path(__file__).parents[1] / "helpers" / "killed_in_a_write.py"
 RECORDS = {".facekit-batch/lock", ".facekit-batch/plan.jsonl", ".facekit-batch/run.json", "report.jsonl"}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_restore_pipeline(identity=False).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

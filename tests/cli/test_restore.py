@@ -29,13 +29,6 @@ KILLED = Path(__file__).parents[1] / "helpers" / "killed_in_a_write.py"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_restore_pipeline(identity=False).save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("identity")
     tiny_restore_pipeline().identity_encoder.save_pretrained(folder)
