@@ -184,6 +184,7 @@ def test_a_visitor_chooses_for_himself(url, browser, tiny_model, tmp_path) -> No
             """() => { const box = document.querySelector('#inpaint-failure .failure').getBoundingClientRect();
                        return box.top < window.innerHeight && box.bottom > 0; }"""
         )
+        assert failure.evaluate("said => said.scrollWidth <= said.clientWidth")  # an address in it breaks
         assert str(tmp_path) not in failure.inner_text()  # a visitor need not know where files lie
         visitor.page.wait_for_function(
             f"() => document.querySelector('#inpaint-model input:checked').value === '{tiny_model.name}'"
