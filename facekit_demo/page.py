@@ -42,6 +42,8 @@ READABLE = {
     "button_primary_text_color": "white",
     "button_primary_text_color_dark": "white",
     "button_secondary_background_fill_hover_dark": "*primary_700",
+    "checkbox_label_background_fill_selected": "*primary_700",
+    "checkbox_label_background_fill_selected_dark": "*primary_700",
     "color_accent": "*primary_700",
     "link_text_color": "*primary_700",
     "link_text_color_dark": "*primary_300",

@@ -103,7 +103,8 @@ def download_file(place: str, path: Path, way_out: str, tell: Tell | None = None
                 with suppress(OSError):
                     part.unlink()
         what = "broke off; load again to get the rest" if came else "is not possible"
-        reason = " ".join(str(error).split())[:300]
+        # Also visitors of a page read it; they need not know where files lie.
+        reason = " ".join(str(error).replace(f"{path.parent}/", "").split())[:300]
         raise OSError(f"The download of {path.name} from {host} {what} ({reason}). {way_out}") from error
 
 

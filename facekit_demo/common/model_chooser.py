@@ -8,6 +8,12 @@ from facekit_demo.common.main_button import failed
 from facekit_demo.common.models import Offered, offered_model, offered_models
 from facekit_demo.common.running import friendly, make_ready
 
+# In the browser: why a model cannot be had comes into view where it is not; on a phone it lies below.
+SHOW_FAILURE = """() => {
+  const said = document.querySelector("#%s-failure .failure");
+  if (said && said.getBoundingClientRect().bottom > window.innerHeight) said.scrollIntoView({block: "center"});
+}"""
+
 
 class ModelChooser:
     """Lays the choice out inside an open column; where the host offers one model there is nothing to see.
@@ -33,7 +39,7 @@ class ModelChooser:
                 elem_id=f"{task}-model",
                 elem_classes="ticks",
             )
-            self.terms = gr.Markdown(_terms(models[0]), elem_id=f"{task}-terms", elem_classes="hint")
+            self.terms = gr.Markdown(**_terms(models[0]), elem_id=f"{task}-terms", elem_classes="hint")
 
     def wire(self, failure: gr.HTML) -> None:
         """Let a choice be fetched and take effect; in the box `failure` stands why it cannot be had."""
@@ -41,9 +47,9 @@ class ModelChooser:
             return
 
         @friendly
-        def ready(wanted: str, progress: gr.Progress) -> str:
+        def ready(wanted: str, progress: gr.Progress) -> Any:
             make_ready(self.task, wanted, progress)
-            return _terms(offered_model(self.task, wanted))
+            return gr.update(**_terms(offered_model(self.task, wanted)))
 
         def choose(
             wanted: str,
@@ -56,13 +62,15 @@ class ModelChooser:
                 goes_on = f"The model before goes on: {offered_model(self.task, active).title}."
                 return [active, active, gr.skip(), failed(f"{error.message} {goes_on}")]
 
-        self.choice.input(
+        self.choice.input(None, None, failure, js="() => ''", api_visibility="private")
+        chosen = self.choice.input(
             choose,
             [self.choice, self.active],
             [self.active, self.choice, self.terms, failure],
             show_progress_on=self.choice,
             api_visibility="private",
         )
+        chosen.then(None, None, None, js=SHOW_FAILURE % self.task, api_visibility="private")
 
 
 def model_parameter(task: str) -> gr.Radio:
@@ -71,8 +79,9 @@ def model_parameter(task: str) -> gr.Radio:
     return gr.Radio(names, value=names[0], label="model")
 
 
-def _terms(model: Offered) -> str:
-    """What the page says of published weights; of others nothing."""
+def _terms(model: Offered) -> dict[str, Any]:
+    """Arguments of the box that says the terms of published weights; for others it is hidden."""
     if model.published is None:
-        return ""
-    return f"Terms of these weights: {model.published.terms}. [Where they come from]({model.published.page})"
+        return {"value": "", "visible": False}
+    terms = f"Terms of these weights: {model.published.terms}."
+    return {"value": f"{terms} [Where they come from]({model.published.page})", "visible": True}

@@ -18,7 +18,7 @@ from facekit_demo.common.expectation import expectation
 from facekit_demo.common.models import check_models, offered_model, offered_models
 from tests.app.conftest import free_port
 from tests.app.inpaint_page import InpaintPage
-from tests.app.visitor import photo_file
+from tests.app.visitor import PHONE, photo_file
 from tests.conftest import ROOT
 from tests.hub.test_published import FILE, Broken, files, mirror, write_table  # noqa: F401 (fixtures)
 
@@ -164,7 +164,7 @@ def url(offer, table, tiny_model) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_visitor_chooses_for_himself(url, browser, tiny_model, tmp_path) -> None:
-    visitor, other = (InpaintPage(browser, url) for _ in range(2))
+    visitor, other = InpaintPage(browser, url, **PHONE), InpaintPage(browser, url)
 
     def chosen(of: InpaintPage) -> str:
         return of.part("model").locator("input:checked").input_value()
@@ -180,6 +180,12 @@ def test_a_visitor_chooses_for_himself(url, browser, tiny_model, tmp_path) -> No
         visitor.part("model").get_by_label("GRIG").check()
         failure = visitor.part("failure").get_by_role("alert")
         failure.get_by_text(f"The model before goes on: {tiny_model.name}.").wait_for()
+        visitor.page.wait_for_function(
+            """() => { const box = document.querySelector('#inpaint-failure .failure').getBoundingClientRect();
+                       return box.top < window.innerHeight && box.bottom > 0; }"""
+        )
+        assert failure.evaluate("said => said.scrollWidth <= said.clientWidth")  # an address in it breaks
+        assert str(tmp_path) not in failure.inner_text()  # a visitor need not know where files lie
         visitor.page.wait_for_function(
             f"() => document.querySelector('#inpaint-model input:checked').value === '{tiny_model.name}'"
         )
