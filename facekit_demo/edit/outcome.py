@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
+from facekit_demo.common.comparison import Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import made_by, save_for_download
@@ -13,10 +14,9 @@ from facekit_demo.common.widgets import (
     download_button,
     notes_box,
     pick_gallery,
-    result_slider,
     shown_notes,
 )
-from facekit_demo.edit.result import Work, pair
+from facekit_demo.edit.result import Work, compared
 
 COLUMNS = 6  # of the history
 
@@ -45,7 +45,8 @@ class ResultSide:
         notes = notes_box(task)
         sample_result(task)
         self.failure = failure_box(task)
-        self.slider = result_slider(task)
+        self.comparison = Comparison(task)
+        self.slider = self.comparison.slider
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")
             self.variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
@@ -65,7 +66,7 @@ class ResultSide:
         self.components = [
             self.work,
             notes,
-            self.slider,
+            *self.comparison.components,
             picking,
             self.variants,
             history_panel,
@@ -82,7 +83,8 @@ class ResultSide:
         unpacked = gr.update(value=None, visible=False)
         if done is None or len(done.pictures) < 2:
             hidden = gr.update(visible=False)
-            return [done, shown_notes(()), None, hidden, [], hidden, [], *[hidden] * 4, unpacked]
+            cleared = self.comparison.updates(None)
+            return [done, shown_notes(()), *cleared, hidden, [], hidden, [], *[hidden] * 4, unpacked]
         session, path = done.session, None
         if session.position:
             name, origin = f"{done.stem}-edited.png", made_by(self.task)
@@ -92,7 +94,7 @@ class ResultSide:
         return [
             done,
             shown_notes(said),
-            pair(done),
+            *self.comparison.updates(compared(done)),
             gr.update(visible=done.chosen is not None),
             gr.update(value=done.variants, selected_index=done.chosen),
             gr.update(visible=True),

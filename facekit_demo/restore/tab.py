@@ -179,7 +179,9 @@ def _wire_restoring(run: MainButton, photo: gr.File, settings: Sequence[Any], re
             steps = [step_pictures(output, index, called) for index in range(len(output.images))]
             faces = (output.faces or [[]])[0]
             name, origin = f"{Path(state.path).stem}-restored", made_by(TASK)
-            candidates = candidates_of(output.images, image, faces, name, result.download, origin, steps)
+            candidates = candidates_of(
+                output.images, image, state.path, faces, name, result.download, origin, steps
+            )
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
     run.wire(restore_faces, settings, result.components, photo, result)
