@@ -12,15 +12,16 @@ from PIL import Image
 from facekit.faces import Face, ffhq_quad
 from facekit.images.photo import Photo
 from facekit.provenance import Provenance
+from facekit_demo.common.comparison import Compared, Comparison, compare, cut, face_box, face_places
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
-from facekit_demo.common.running import preview, save_for_download
+from facekit_demo.common.running import save_for_download
 from facekit_demo.common.widgets import (
+    KEPT,
     QUIET,
     download_button,
     notes_box,
     pick_gallery,
-    result_slider,
     shown_notes,
     step_gallery,
 )
@@ -28,7 +29,7 @@ from facekit_demo.common.widgets import (
 Captioned = list[tuple[Image.Image, str]]
 MAX_CANDIDATES = 4
 MANY_PIXELS = 25_000_000  # every candidate is a whole photo in memory, so of larger photos there is one
-KEPT = 3600  # seconds
+THUMBNAIL = 320  # pixels of a candidate in the row
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +38,13 @@ class Candidate:
 
     Attributes:
         path: PNG of the photo's own size, for download.
-        before, after: copies for the screen.
-        thumbnail: the faces that were worked on and what lies between them.
+        compared: the photo before and after.
+        thumbnail: the largest of the faces that were worked on.
         steps: how it was done, in pictures.
     """
 
     path: str
-    before: Image.Image
-    after: Image.Image
+    compared: Compared
     thumbnail: Image.Image
     steps: Captioned = field(default_factory=list)
 
@@ -72,7 +72,8 @@ class CandidatePanel:
         notes = notes_box(task)
         sample_result(task)
         self.failure = failure_box(task)
-        self.slider = result_slider(task)
+        self.comparison = Comparison(task)
+        self.slider = self.comparison.slider
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")
             variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
@@ -86,7 +87,7 @@ class CandidatePanel:
         self.picked = gr.State(None, time_to_live=KEPT)
         self.components = [
             notes,
-            self.slider,
+            *self.comparison.components,
             picking,
             variants,
             self.download,
@@ -97,7 +98,8 @@ class CandidatePanel:
         ]
         if self.again is not None:
             self.components.append(self.again)
-        variants.select(pick, results, [self.slider, self.download, gallery, self.picked], **QUIET)
+        shown = [*self.comparison.components, self.download, gallery, self.picked]
+        variants.select(self._pick, results, shown, **QUIET)
 
     def updates(self, candidates: Sequence[Candidate] = (), notes: Sequence[str] = ()) -> list[Any]:
         """Updates of `components`: the first candidate is shown; called with nothing, the side is cleared."""
@@ -106,7 +108,7 @@ class CandidatePanel:
         pictures = [(one.thumbnail, str(place)) for place, one in enumerate(candidates, 1)]
         updates = [
             shown_notes(notes),
-            (first.before, first.after) if first else None,
+            *self.comparison.updates(first and first.compared),
             gr.update(visible=several),
             gr.update(value=pictures if several else [], selected_index=0 if several else None),
             gr.update(value=first and first.path, visible=first is not None),
@@ -117,6 +119,13 @@ class CandidatePanel:
         ]
         return updates if self.again is None else [*updates, gr.update(visible=first is not None)]
 
+    def _pick(self, state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
+        """Show the candidate that was tapped."""
+        if not state:
+            return [gr.skip()] * (len(self.comparison.components) + 3)
+        picked = state[event.index]
+        return [*self.comparison.updates(picked.compared), picked.path, picked.steps, picked.path]
+
 
 def count_slider(
     task: str, value: int, label: str = "Variations", info: str = "Results to pick from."
@@ -125,17 +134,10 @@ def count_slider(
     return gr.Slider(1, MAX_CANDIDATES, value=value, step=1, label=label, info=info, elem_id=f"{task}-count")
 
 
-def pick(state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
-    """Show the candidate that was tapped."""
-    if not state:
-        return [gr.skip()] * 4
-    picked = state[event.index]
-    return [(picked.before, picked.after), picked.path, picked.steps, picked.path]
-
-
 def candidates_of(
     images: Sequence[Photo],
     photo: Photo,
+    source: str,
     faces: list[Face],
     name: str,
     component: Component,
@@ -146,19 +148,18 @@ def candidates_of(
 
     Args:
         images: results for `photo`.
+        source: the photo's file.
         faces: those that were worked on.
         name: of the files, without their ending; several are numbered.
         provenance: what the files say of their origin, see `save_for_download`.
         steps: of each result, how it was done.
     """
-    before = preview(photo)
     candidates = []
     for number, (image, how) in enumerate(zip(images, steps, strict=True), 1):
         suffix = f"-{number}" if len(images) > 1 else ""
         path = save_for_download(image, f"{name}{suffix}.png", component, provenance)
-        after = preview(image)
-        thumbnail = around_faces(after, faces, after.width / photo.size[0])
-        candidates.append(Candidate(path, before, after, thumbnail, how))
+        compared = compare(photo, image, face_places(faces, photo.size), (source, path))
+        candidates.append(Candidate(path, compared, _thumbnail(image, faces), how))
     return candidates
 
 
@@ -177,6 +178,12 @@ def as_many_as_fit(count: int, size: tuple[int, int]) -> tuple[int, list[str]]:
     if count > 1 and size[0] * size[1] > MANY_PIXELS:
         return 1, ["The photo is too large for several candidates, so there is one."]
     return count, []
+
+
+def _thumbnail(photo: Photo, faces: Sequence[Face]) -> Image.Image:
+    """The largest face of a result, for which versions differ most to the eye; all of it where there are none."""
+    boxes = [face_box(face, photo.size) for face in faces] or [(0, 0, *photo.size)]
+    return cut(photo, max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])), THUMBNAIL)
 
 
 def around_faces(shown: Image.Image, faces: list[Face], scale: float) -> Image.Image:

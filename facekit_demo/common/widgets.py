@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.components.base import Component
 
 MAX_SEED = 2**31 - 1
+KEPT = 3600  # seconds that a visitor's state is kept
 # Events that only show things; they are no business of programs.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 
@@ -81,6 +82,7 @@ def result_slider(task: str) -> gr.ImageSlider:
         buttons=["fullscreen"],
         max_height=640,
         elem_id=f"{task}-result",
+        elem_classes="before-after",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
+from facekit_demo.common.comparison import Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import friendly, made_by, save_for_download
@@ -13,10 +14,9 @@ from facekit_demo.common.widgets import (
     QUIET,
     notes_box,
     pick_gallery,
-    result_slider,
     shown_notes,
 )
-from facekit_demo.edit.result import Work, pair
+from facekit_demo.edit.result import Work, compared
 
 COLUMNS = 6  # of the history
 # In the browser: save a file that the server has just made.
@@ -52,7 +52,8 @@ class ResultSide:
         notes = notes_box(task)
         sample_result(task)
         self.failure = failure_box(task)
-        self.slider = result_slider(task)
+        self.comparison = Comparison(task)
+        self.slider = self.comparison.slider
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")
             self.variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
@@ -77,7 +78,7 @@ class ResultSide:
         self.components = [
             self.work,
             notes,
-            self.slider,
+            *self.comparison.components,
             picking,
             self.variants,
             history_panel,
@@ -94,14 +95,15 @@ class ResultSide:
         unpacked = gr.update(value=None, visible=False)
         if done is None or len(done.pictures) < 2:
             hidden = gr.update(visible=False)
-            return [done, shown_notes(()), None, hidden, [], hidden, [], *[hidden] * 4, unpacked]
+            cleared = self.comparison.updates(None)
+            return [done, shown_notes(()), *cleared, hidden, [], hidden, [], *[hidden] * 4, unpacked]
         session = done.session
         captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
         steps = list(zip(done.pictures, captions, strict=True))
         return [
             done,
             shown_notes(said),
-            pair(done),
+            *self.comparison.updates(compared(done)),
             gr.update(visible=done.chosen is not None),
             gr.update(value=done.variants, selected_index=done.chosen),
             gr.update(visible=True),

@@ -27,6 +27,7 @@ from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
 from facekit_demo.common.candidates import around_faces, as_many_as_fit
+from facekit_demo.common.comparison import Compared, compare, face_places
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, log, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.temporary import own_folder
@@ -388,9 +389,10 @@ def slider_label(name: str) -> str:
     return SLIDER_NAMES.get(name, name.replace("_", " ").capitalize())
 
 
-def pair(work: Work) -> tuple[Image.Image, Image.Image]:
-    """The photo as it came and as it is, for the screen."""
-    return preview(work.session.original), preview(work.session.photo)
+def compared(work: Work) -> Compared:
+    """The photo as it came and as it is; faces that were edited can be looked at closely."""
+    before, after = work.session.original, work.session.photo
+    return compare(before, after, face_places(work.session.faces, before.size))
 
 
 # Notes and refusals that the page words in its own way.

@@ -239,7 +239,9 @@ def _wire_filling(run: MainButton, inputs: Sequence[Any], result: CandidatePanel
             faces = (output.faces or [[]])[0]
             name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
             origin = made_by(TASK, settings.model)
-            candidates = candidates_of(output.images, image, faces, name, result.download, origin, how)
+            candidates = candidates_of(
+                output.images, image, photo_path, faces, name, result.download, origin, how
+            )
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
     run.wire(fill, inputs, result.components, inputs[0], result, inputs[-1])

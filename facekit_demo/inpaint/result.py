@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from facekit.images.photo import load_image
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.candidates import KEPT, Captioned
+from facekit_demo.common.comparison import Compared, Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import STEP_SIDE, preview
 from facekit_demo.common.widgets import (
     download_button,
     notes_box,
-    result_slider,
     shown_notes,
     step_gallery,
 )
@@ -41,7 +40,8 @@ class ResultSide:
         notes = notes_box(task)
         sample_result(task)
         self.failure = failure_box(task)
-        self.slider = result_slider(task)
+        self.comparison = Comparison(task)
+        self.slider = self.comparison.slider
         with gr.Row():
             self.download = download_button(task)
             self.again = gr.Button("Edit this result", visible=False, elem_id=f"{task}-again")
@@ -55,19 +55,27 @@ class ResultSide:
             )
             gallery = step_gallery(columns=2)
         self.path = gr.State(None, time_to_live=KEPT)
-        self.components = [notes, self.slider, self.download, self.again, how, gallery, self.path]
+        self.components = [
+            notes,
+            *self.comparison.components,
+            self.download,
+            self.again,
+            how,
+            gallery,
+            self.path,
+        ]
 
     def updates(
         self,
         notes: Sequence[str] = (),
-        pair: tuple[Image.Image, Image.Image] | None = None,
+        compared: Compared | None = None,
         path: str | None = None,
         pictures: Captioned | None = None,
     ) -> list[Any]:
         """Updates of `components`; called with nothing, the side is cleared."""
         return [
             shown_notes(notes),
-            pair,
+            *self.comparison.updates(compared),
             gr.update(value=path, visible=path is not None),
             gr.update(visible=path is not None),
             gr.update(visible=bool(pictures)),

@@ -11,6 +11,7 @@ from PIL import Image
 from facekit.images.photo import Photo
 from facekit.notes import Kind, Refusal
 from facekit.pipelines.inpaint import FaceInpaintOutput
+from facekit_demo.common.comparison import compare, face_places, mask_place
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
 from facekit_demo.common.main_button import MainButton
@@ -109,10 +110,10 @@ def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
             output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, model, progress)
             filled = output.images[0]
             path = _save(filled, photo_path, result, model)
+            places = face_places((output.faces or [[]])[0], image.size) or [mask_place(mask)]
+            compared = compare(image, filled, places, (photo_path, path))
         notes = [page_words(note, WORDS) for note in output.notes]
-        return result.updates(
-            [*remarks, *notes], (preview(image), preview(filled)), path, step_pictures(output)
-        )
+        return result.updates([*remarks, *notes], compared, path, step_pictures(output))
 
     inputs = [photo.chooser, photo.editor, *settings]
     run.wire(fill, inputs, result.components, photo.chooser, result, settings[-1])

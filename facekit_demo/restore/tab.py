@@ -189,7 +189,9 @@ def _wire_restoring(
             steps = [step_pictures(output, index, called) for index in range(len(output.images))]
             faces = (output.faces or [[]])[0]
             name, origin = f"{Path(state.path).stem}-restored", made_by(TASK, model)
-            candidates = candidates_of(output.images, image, faces, name, result.download, origin, steps)
+            candidates = candidates_of(
+                output.images, image, state.path, faces, name, result.download, origin, steps
+            )
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
     run.wire(restore_faces, [*settings, active], result.components, photo, result, active)
