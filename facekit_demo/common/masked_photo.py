@@ -10,6 +10,7 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit.images.photo import Photo
+from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
@@ -66,9 +67,10 @@ class MaskedPhoto:
         given: Sequence[Component] = (),
         offered: Sequence[Component] = (),
         offer: Callable[..., list[Any]] | None = None,
+        kept: Component | None = None,
         **options: Any,
     ) -> None:
-        """Let a photo be chosen, tried and taken away.
+        """Let a photo be chosen, tried and taken away, and come from another tab.
 
         Args:
             begin: path of a photo, a mask or None -> updates of `shown`.
@@ -78,6 +80,7 @@ class MaskedPhoto:
             offered: what a photo changes, but its absence does not.
             offer: whether the photo is an example, values of `given` -> updates of `offered`. It may run networks:
                 the canvas is there before.
+            kept: see `carry_photo`.
             options: of the events that open a photo.
         """
 
@@ -91,13 +94,22 @@ class MaskedPhoto:
             path = str(example.photo)
             return [path, *begin(path, Image.open(example.mask))]
 
+        @friendly
+        def show_carried(path: str) -> list[Any]:
+            return [path, *begin(path, None)]
+
         photo = self.chooser
         opening = photo.upload(show_photo, photo, list(shown), **QUIET, **options)
         opening.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
         photo.clear(end, None, list(shown), **QUIET)
         trying = self.samples.click(show_example, self.samples, [photo, *shown], **QUIET, **options)
+        openings = [(opening, False), (trying, True)]
+        arrived = carry_photo(photo, kept)
+        if arrived is not None:
+            coming = arrived.change(show_carried, arrived, [photo, *shown], **QUIET, **options)
+            openings.append((coming, False))
         if offer is not None:
-            for opened, is_example in ((opening, False), (trying, True)):
+            for opened, is_example in openings:
                 opened.success(
                     functools.partial(offer, is_example), list(given), list(offered), **QUIET, **ON_DEVICE
                 )

@@ -125,7 +125,7 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
     def show_session(path: str | None) -> list[Any]:
         return [None, *begin_work(open_saved(path))]
 
-    photo.wire_photo(begin, end, shown, **ON_DEVICE)
+    photo.wire_photo(begin, end, shown, kept=result.work, **ON_DEVICE)
     saved.upload(show_session, saved, [photo.chooser, *shown], **QUIET, **ON_DEVICE)
     photo.wire_mask_file(result.work, lambda done: done and done.photo)
 

@@ -19,6 +19,7 @@ from facekit_demo.common.candidates import (
     count_slider,
     save_candidates,
 )
+from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
 from facekit_demo.common.expectation import timed_run
@@ -87,9 +88,11 @@ def build_tab() -> None:
         return looking(look_at(path))
 
     @friendly
-    def show_example(index: int) -> list[Any]:
-        path = str(examples[index])
+    def show_carried(path: str) -> list[Any]:
         return [path, *looking(look_at(path))]
+
+    def show_example(index: int) -> list[Any]:
+        return show_carried(str(examples[index]))
 
     @friendly
     def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
@@ -102,6 +105,9 @@ def build_tab() -> None:
     opening = photo.upload(show_photo, photo, shown, **QUIET, **ON_DEVICE)
     opening.failure(lambda: [None, *looking(None)], None, [photo, *shown], **QUIET)
     photo.clear(lambda: looking(None), None, shown, **QUIET)
+    arrived = carry_photo(photo)
+    if arrived is not None:
+        arrived.change(show_carried, arrived, [photo, *shown], **QUIET, **ON_DEVICE)
     samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
     back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
