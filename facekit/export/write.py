@@ -15,6 +15,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from facekit.export.check import BATCHES, Differences, compare
 from facekit.export.graphs import Graph, Plan, Port, plan_export
 from facekit.export.model import CARD
+from facekit.hub.memory import format_bytes
 from facekit.images.files import hash_file, write_folder
 from facekit.notes import Refusal
 from facekit.onnx import DESCRIPTION, DIRECTIONS, EXPORT_PACKAGES, FORMAT, check_packages
@@ -69,7 +70,7 @@ def export_onnx(
         nonlocal found
         for graph in plan.graphs:
             write_graph(graph, folder)
-            tell(f"wrote {graph.name}: {format_size(size_of(graph, folder))}")
+            tell(f"wrote {graph.name}: {format_bytes(size_of(graph, folder))}")
         if plan.attributes:
             arrays: dict[str, Any] = {name: each.numpy() for name, each in plan.attributes.items()}
             np.savez(folder / DIRECTIONS, **arrays)
@@ -140,11 +141,6 @@ def file_of(graph: Graph) -> str:
 def size_of(graph: Graph, folder: Path) -> int:
     """Bytes of a graph's files."""
     return sum(file.stat().st_size for file in folder.glob(f"{file_of(graph)}*"))
-
-
-def format_size(count: int) -> str:
-    """Bytes in words, "12.3 MB"."""
-    return f"{count / 1e6:,.1f} MB"
 
 
 def describe(plan: Plan, folder: Path, origin: dict[str, str | None], found: Differences | None) -> None:

@@ -2,7 +2,7 @@
 
 A user's table changes or completes the entries: a TOML file that FACEKIT_PUBLISHED names,
 
-    [grig]                                    # names of this table: vspbfr, exegan, grig, facemug-encoder
+    [grig]                                    # names of this table: vspbfr, exegan, exegan-512, grig, facemug-encoder
     files = { "fid_best_model.pth" = "https://mirror.example/grig/fid_best_model.pth" }    # addresses, or drive ids
     sha256 = { "fid_best_model.pth" = "9f86..." }                                          # compared at every fetch
     repo = "institute/GRIG"                   # in place of `files`: a model of the Hub with files of those names
@@ -101,25 +101,31 @@ _TABLE = (
         converter="facekit.convert.vspbfr.convert",
         method="restore",
     ),
-    Published(
-        name="exegan",
-        title="EXE-GAN, fills faces of 256 pixels after an example",
-        sizes={
-            "EXE_GAN_model_256.pt": 634_000_000,
-            "psp_ffhq_encode.pt": 1_190_000_000,
-            "Arcface.pth": 173_000_000,
-        },
-        optional=("Arcface.pth",),
-        places={
-            "EXE_GAN_model_256.pt": "1y7ThKBXL7QK7CPtvT3KICeNOu1T2xlCA",
-            "psp_ffhq_encode.pt": "1_GdbsT1A5dyxF0FqOEiFlmouVsyf7Ag1",
-            "Arcface.pth": "18w_YKb0cLX6LAdY4008vEgCPD-_3RmRE",
-        },
-        page="https://github.com/LonglongaaaGo/EXE-GAN",
-        terms=f"{_MIT}; {_FFHQ}",
-        converter="facekit.convert.exegan.convert",
-        options={"size": 256},
-        method="exemplar",
+    *(
+        Published(
+            name=name,
+            title=f"EXE-GAN, fills faces of {size} pixels after an example",
+            sizes={
+                f"EXE_GAN_model_{size}.pt": count,
+                "psp_ffhq_encode.pt": 1_190_000_000,
+                "Arcface.pth": 173_000_000,
+            },
+            optional=("Arcface.pth",),
+            places={
+                f"EXE_GAN_model_{size}.pt": place,
+                "psp_ffhq_encode.pt": "1_GdbsT1A5dyxF0FqOEiFlmouVsyf7Ag1",
+                "Arcface.pth": "18w_YKb0cLX6LAdY4008vEgCPD-_3RmRE",
+            },
+            page="https://github.com/LonglongaaaGo/EXE-GAN",
+            terms=f"{_MIT}; {_FFHQ}",
+            converter="facekit.convert.exegan.convert",
+            options={"size": size},
+            method="exemplar",
+        )
+        for name, size, count, place in (
+            ("exegan", 256, 634_000_000, "1y7ThKBXL7QK7CPtvT3KICeNOu1T2xlCA"),
+            ("exegan-512", 512, 644_000_000, "1Zq2XrXUQfKBYeRINfZ-_LuxuB5Z-iXdF"),
+        )
     ),
     # The authors name a folder of the drive with models of several data sets, and no file in it.
     Published(
@@ -168,7 +174,7 @@ def published_named(name: str) -> Published:
 
 
 def published_of(method: str) -> Published | None:
-    """The published model of a method by the method's name; None where there is none."""
+    """The published model of a method by the method's name, the first where there are several; None: there is none."""
     return next((entry for entry in published_weights() if entry.method == method), None)
 
 

@@ -21,10 +21,10 @@ examples:
   facekit fetch grig --from folder-with-fid_best_model.pth
   facekit fetch facemug-encoder --from best_model.pt --output facemug-encoder
 
-vspbfr lies on the Hub, exegan on Google's drive (pip install 'facekit[fetch]'). Where the files of grig and
-facemug-encoder lie is not known here: fetch them by hand, or write their addresses into a table that FACEKIT_PUBLISHED
-names. Converted folders are kept in FACEKIT_CACHE, by default beside the Hub's cache; `facekit cache` lists and clears
-them. The SHA-256 of each file is noted when it is first fetched, and compared from then on.
+vspbfr lies on the Hub, exegan and exegan-512 on Google's drive (pip install 'facekit[fetch]'). Where the files of
+grig and facemug-encoder lie is not known here: fetch them by hand, or write their addresses into a table that
+FACEKIT_PUBLISHED names. Converted folders are kept in FACEKIT_CACHE, by default beside the Hub's cache; `facekit
+cache` lists and clears them. The SHA-256 of each file is noted when it is first fetched, and compared from then on.
 """
 
 

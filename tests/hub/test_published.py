@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline
 from facekit.hub import shelf
 from facekit.hub.memory import check_memory, needed_memory
-from facekit.hub.published import published_named
+from facekit.hub.published import find_published, published_named
 from facekit.hub.record import read_record
 from facekit.provenance import describe
 from facekit_cli.main import main
@@ -129,7 +129,7 @@ def test_a_cut_download_leaves_no_model_and_the_next_call_succeeds(
 def test_a_killed_conversion_leaves_nothing_that_counts(files: Path, cache: Path) -> None:
     code = (
         "import os, sys, facekit.convert.grig as grig\n"
-        "from facekit.hub import shelf\nfrom facekit.hub.published import published_named\n"
+        "from facekit.hub import shelf\nfrom facekit.hub.published import find_published, published_named\n"
         "real = grig.store\n"
         "def store(network, dtype, save):\n    real(network, dtype, save)\n    os.kill(os.getpid(), 9)\n"
         "grig.store = store\n"
@@ -150,7 +150,7 @@ def test_two_processes_convert_once(files: Path, cache: Path, tmp_path: Path) ->
     (cache / "grig" / "files" / FILE).symlink_to(files / FILE)
     (tmp_path / "table.toml").write_text(f'[grig]\nfiles = {{ "{FILE}" = "http://127.0.0.1:1/" }}')
     code = (
-        "from facekit.hub import shelf\nfrom facekit.hub.published import published_named\n"
+        "from facekit.hub import shelf\nfrom facekit.hub.published import find_published, published_named\n"
         "shelf.provide(published_named('grig'))"
     )
     environment = os.environ | {"FACEKIT_PUBLISHED": str(tmp_path / "table.toml")}
@@ -233,6 +233,21 @@ def test_what_is_not_there_says_the_way_out(tmp_path: Path, monkeypatch: pytest.
         write_table(tmp_path, monkeypatch, text)
         with pytest.raises(ValueError, match=message):
             FaceInpaintPipeline.from_pretrained("published")
+
+
+def test_a_method_with_two_published_models_has_both_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    names = ("published", "exegan", "exegan-512")
+    found = [find_published(name, "ExemplarInpaintPipeline") for name in names]
+    assert [entry and (entry.name, entry.options["size"]) for entry in found] == [
+        ("exegan", 256),
+        ("exegan", 256),
+        ("exegan-512", 512),
+    ]
+    (tmp_path / "psp_ffhq_encode.pt").touch()
+    assert main(["fetch", "exegan-512", "--from", str(tmp_path)]) == 1
+    assert "EXE_GAN_model_512.pt" in capsys.readouterr().err
 
 
 def test_a_model_larger_than_memory_is_refused_before_loading(tmp_path: Path) -> None:
