@@ -64,15 +64,15 @@ class Page:
         return self.client.predict(**with_files(given, handle_file), api_name=name)
 
     def press(self, part: str, *given: Any, event: str = "click", then: int = 0) -> Any:
-        """Trigger the event of a part, or what is to follow it; inputs that are not given keep the value with which
-        the page opens.
+        """Trigger the event of a part, the first where it has several, or what is to follow it; inputs that are not
+        given keep the value with which the page opens.
 
         Args:
             then: so many steps later in the chain of what follows a success; steps of the browser alone do not count.
         """
         config = self.client.config
         known = {component["id"]: component for component in config["components"]}
-        (dependency,) = (
+        dependency = next(
             dependency
             for dependency in config["dependencies"]
             if any(
