@@ -10,7 +10,7 @@ def find_damage_classically(photo: np.ndarray) -> np.ndarray:
     """Mark scratches, specks and torn edges by morphology; the baseline that a network has to beat.
 
     A top-hat finds what is thinner than a small disc and lighter or darker than what is around it. Of these, long and
-    thin parts and small round ones stay. Flat near-white or near-black regions that touch the photo's edge are torn off.
+    thin parts and small round ones stay. Flat near-white or near-black regions at the photo's edge are torn off.
 
     Args:
         photo: uint8 [H, W, 3].

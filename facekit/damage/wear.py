@@ -336,8 +336,8 @@ def _cover_drop(
     )
     deep = cv2.GaussianBlur(inside, (0, 0), 2 * soft, borderType=cv2.BORDER_REPLICATE)
     edge = inside * (2 - 2 * deep).clip(0, 1)
-    cloud = cv2.resize(cloud, layer.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    sheet.cover((inside * wash * cloud + edge * rim).clip(0, 0.95), corner, colour)
+    uneven = cv2.resize(cloud, layer.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    sheet.cover((inside * wash * uneven + edge * rim).clip(0, 0.95), corner, colour)
 
 
 def _choose_cut(sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
