@@ -53,14 +53,14 @@ def compare(found: np.ndarray, truth: np.ndarray, tolerance: int = 2) -> Agreeme
     """
     if found.shape != truth.shape:
         raise ValueError(f"the masks must have one size, got {list(found.shape)} and {list(truth.shape)}")
-    near_truth, near_found = (_grow(mask, tolerance) for mask in (truth, found))
+    near_truth, near_found = grow(truth, tolerance), grow(found, tolerance)
     return Agreement(
         int(found.sum()), int((found & near_truth).sum()), int(truth.sum()), int((truth & near_found).sum())
     )
 
 
-def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """The mask and all that is at most so many pixels away."""
+def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask bool `[H, W]` and all that is at most so many pixels (Euclidean) away from it."""
     steps = np.arange(-pixels, pixels + 1)
     disc = (steps[:, None] ** 2 + steps[None] ** 2 <= pixels**2).astype(np.uint8)
     return cv2.dilate(mask.astype(np.uint8), disc) > 0

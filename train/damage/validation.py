@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from facekit.damage.ageing import age
-from facekit.damage.score import Agreement, compare
+from facekit.damage.score import Agreement, grow
 from facekit.damage.wear import KINDS, draw_wear
 from train.data.images import Picture, read_picture, to_tensor
 from train.engine.validation import pick_own_share
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SIDES = (256, 512, 1024)  # pixels of the shorter side: each photo in turn is scaled to one of them
 THRESHOLDS = np.concatenate((np.arange(0.1, 0.95, 0.05), (0.95, 0.97, 0.98, 0.99, 0.995)))
+TOLERANCE = 2  # pixels
 SHOWN = 256  # side of the pictures in the grid
 
 
@@ -32,6 +33,23 @@ def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     size = (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
     return cv2.resize(photo, size, interpolation=way)
+
+
+def count_agreement(found: np.ndarray, false: np.ndarray, labels: np.ndarray) -> Tensor:
+    """Counts of pixels that add up over photos, float64 `[4 + 2 * kinds]`.
+
+    Args:
+        found, false: what is marked on a damaged photo and on the same undamaged, bool `[H, W]`.
+        labels: the kinds of damage, uint8 `[H, W]`.
+
+    Returns:
+        Marked pixels and those of them with damage near; falsely marked pixels and all; then by kind the pixels that
+        are damaged, and by kind those of them with a mark near.
+    """
+    counts = [found.sum(), (found & grow(labels > 0, TOLERANCE)).sum(), false.sum(), false.size]
+    for part in (labels, labels[grow(found, TOLERANCE)]):
+        counts += np.bincount(part.ravel(), minlength=1 + len(KINDS))[1:].tolist()
+    return torch.tensor([float(count) for count in counts], dtype=torch.float64)
 
 
 class DamageValidation:
@@ -64,8 +82,7 @@ class DamageValidation:
         """
         trainer, accelerator = self.trainer, self.trainer.accelerator
         network = trainer.finish()
-        # By threshold: the counts of `Agreement`, falsely marked and all pixels, and by kind found and true pixels.
-        table = torch.zeros(len(THRESHOLDS), 6 + 2 * len(KINDS), dtype=torch.float64)
+        table = torch.zeros(len(THRESHOLDS), 4 + 2 * len(KINDS), dtype=torch.float64)
         rows: list[list[Tensor]] = [[], [], []]
         for number in pick_own_share(accelerator, len(self.pictures)):
             clean, worn, labels = self.prepare(number)
@@ -73,14 +90,7 @@ class DamageValidation:
             with accelerator.autocast():
                 chances, false = (network.find_chances(image)[0, 0].float().cpu().numpy() for image in images)
             for row, threshold in enumerate(THRESHOLDS):
-                found = chances > threshold
-                whole = compare(found, labels > 0)
-                counts = [whole.found, whole.found_right, whole.true, whole.true_found]
-                counts += [int((false > threshold).sum()), false.size]
-                for kind in range(1, 1 + len(KINDS)):
-                    part = compare(found, labels == kind)
-                    counts += [part.true_found, part.true]
-                table[row] += torch.tensor(counts, dtype=torch.float64)
+                table[row] += count_agreement(chances > threshold, false > threshold, labels)
             if len(rows[0]) < 6:
                 shown = (
                     images[0],
@@ -104,18 +114,17 @@ class DamageValidation:
         Where none marks little enough, the one that marks least; `f1` is then lowered by how much is too much.
 
         Args:
-            table: as `score` counts, [thresholds, columns].
+            table: for each of `THRESHOLDS` what `count_agreement` counts.
         """
         allowed = self.trainer.config.largest_false_share
         rows = []
         for threshold, counts in zip(THRESHOLDS.tolist(), table.tolist(), strict=True):
-            whole = Agreement(*map(int, counts[:4]))
-            share = counts[4] / counts[5]
+            true, true_found = counts[4 : 4 + len(KINDS)], counts[4 + len(KINDS) :]
+            whole = Agreement(*map(int, (*counts[:2], sum(true), sum(true_found))))
             scores = {"f1": whole.f1, "precision": whole.precision, "recall": whole.recall}
-            for i, kind in enumerate(KINDS):
-                found, true = counts[6 + 2 * i : 8 + 2 * i]
-                scores[f"recall_{kind}"] = found / true if true else 0.0
-            rows.append(scores | {"false_share": share, "threshold": threshold})
+            for kind, all_of_it, found in zip(KINDS, true, true_found, strict=True):
+                scores[f"recall_{kind}"] = found / all_of_it if all_of_it else 0.0
+            rows.append(scores | {"false_share": counts[2] / counts[3], "threshold": threshold})
         good = [scores for scores in rows if scores["false_share"] <= allowed]
         if good:
             return max(good, key=lambda scores: scores["f1"])
