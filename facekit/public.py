@@ -13,6 +13,7 @@ from facekit.hub.starters import starter
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.bisenet import BiSeNet
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.damage_finder import DamageFinder
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.latent_warper import LatentWarper
@@ -43,6 +44,7 @@ __all__ = [
     "BiSeNet",
     "CodeDiffuser",
     "CodeDiffusionScheduler",
+    "DamageFinder",
     "ExemplarInpaintPipeline",
     "FaceEditPipeline",
     "FaceInpaintPipeline",

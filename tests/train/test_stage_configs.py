@@ -14,6 +14,7 @@ from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from train.code_diffuser.config import CodeDiffuserConfig
+from train.damage.config import DamageConfig
 from train.engine.config import read_yaml
 from train.engine.groups import merge, nest
 from train.engine.stage import StageConfig
@@ -35,6 +36,7 @@ STAGES: dict[str, tuple[type[StageConfig], dict[str, str]]] = {
     "code_diffuser": (CodeDiffuserConfig, FROZEN),
     "restorer": (RestorerConfig, FROZEN | {"code_diffuser": "x"}),
     "parser": (ParserConfig, {}),
+    "damage": (DamageConfig, {}),
     "exemplar": (ExemplarConfig, {"style_encoder": "x"} | IDENTITY),
     "latent_warper": (LatentWarperConfig, FROZEN),
     "multimodal": (MultimodalConfig, FROZEN | PARSER),

@@ -1,6 +1,5 @@
 """The face parser's training."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,11 @@ from torch import Tensor
 
 from facekit.conditions.semantics import CLASS_NAMES
 from facekit.models.face_parser import FaceParser
+from train.engine.rates import find_rate_share
 from train.engine.stage import Stage, load_component
 from train.parser.config import ParserConfig
 from train.parser.data import PairPreparation, PairSource, weigh_classes
 from train.parser.validation import ParserValidation, paint_maps
-
-
-def find_rate_share(step: int, max_steps: int, warm_up: float) -> float:
-    """Share of the highest learning rate in a step (counted from 1): a line up from 0.04, half a cosine down to 0."""
-    top = max(warm_up * max_steps, 1.0)
-    if step <= top:
-        return 0.04 + 0.96 * step / top
-    return 0.5 + 0.5 * math.cos(math.pi * (step - top) / max(max_steps - top, 1.0))
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:

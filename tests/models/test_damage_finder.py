@@ -1,0 +1,90 @@
+"""The damage finder: shapes, sizes, and what it can learn."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from facekit.models.damage_finder import DamageFinder
+
+
+def tiny(**options: object) -> DamageFinder:
+    torch.manual_seed(0)
+    return DamageFinder(**({"channels": (8, 12, 16), "depths": (0, 1, 1), "working_side": 32} | options))
+
+
+def test_logits_have_the_photos_size() -> None:
+    finder = tiny().eval()
+    for height, width in ((32, 32), (40, 24), (33, 47), (8, 8), (1, 5)):
+        image = torch.rand(2, 3, height, width)
+        assert finder(image).shape == (2, 1, height, width)
+        chances = finder.find_chances(image)
+        assert chances.shape == (2, 1, height, width)
+        assert 0 <= chances.min() and chances.max() <= 1
+    image = torch.rand(1, 3, 32, 40)
+    assert torch.equal(finder.find_chances(image), finder(image).sigmoid())
+
+
+def test_whole_photos_are_looked_at_at_one_scale() -> None:
+    finder = tiny().eval()
+    small = torch.rand(1, 3, 32, 48)
+    large = F.interpolate(small, scale_factor=4, mode="nearest")
+    expected = F.interpolate(finder.find_chances(small), (128, 192), mode="bilinear")
+    assert torch.allclose(finder.find_chances(large), expected, atol=0.05)
+
+
+def test_half_precision() -> None:
+    finder = tiny().eval().to(torch.bfloat16)
+    chances = finder.find_chances(torch.rand(1, 3, 50, 41).to(torch.bfloat16))
+    assert chances.dtype == torch.bfloat16 and chances.isfinite().all()
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    finder = tiny()
+    finder(torch.rand(4, 3, 32, 32)).square().mean().backward()
+    for name, parameter in finder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_learns_bright_lines() -> None:
+    finder = tiny()
+    optimizer = torch.optim.Adam(finder.parameters(), 0.01)
+    for _ in range(60):
+        images, truth = 0.2 * torch.randn(4, 3, 32, 32), torch.zeros(4, 1, 32, 32)
+        for image, mask, row in zip(images, truth, torch.randint(0, 31, (4,)).tolist(), strict=True):
+            image[:, row : row + 2] += 1
+            mask[:, row : row + 2] = 1
+        loss = F.binary_cross_entropy_with_logits(finder(images), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = finder.eval()(images) > 0
+    assert (found == (truth > 0)).float().mean() > 0.98
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    finder = tiny(threshold=0.7).eval()
+    finder.save_pretrained(tmp_path)
+    again = DamageFinder.from_pretrained(tmp_path)
+    image = torch.rand(1, 3, 20, 20)
+    assert not again.training and torch.allclose(finder(image), again(image), atol=1e-6)
+    assert again.config.threshold == 0.7 and again.config.working_side == 32
+
+
+def test_the_usual_network_is_small() -> None:
+    with torch.device("meta"):
+        finder = DamageFinder()
+    assert 2 * sum(value.numel() for value in finder.state_dict().values()) < 5e6
+
+
+def test_wrong_options_are_refused() -> None:
+    wrong = {
+        "as many depths": {"depths": (1,)},
+        "one level or more": {"channels": (), "depths": ()},
+        "threshold must be between 0 and 1": {"threshold": 1.0},
+        "working_side must be 8 or more": {"working_side": 7},
+    }
+    for message, options in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            tiny(**options)
