@@ -38,7 +38,7 @@ def test_the_background_is_drawn_by_the_network(work: Path, model: str) -> None:
     photo, result, gray = load_image("a.png"), load_image("out/a.png"), load_image("out/gray.png")
     assert (result.size, gray.size, gray.mode) == ((600, 660), (384, 288), "L")
     large = BackgroundUpscaler.from_pretrained("x2.safetensors", tile=64)(photo.rgb, scale=3)
-    np.testing.assert_array_equal(result.rgb[:, :30], large[:, :30])
+    np.testing.assert_array_equal(result.rgb[:, :24], large[:, :24])  # left of the face
     assert (result.rgb != large).any(-1).mean() > 0.3
     # Also a photo without faces was drawn by a network.
     told = inspect("out/gray.png").metadata

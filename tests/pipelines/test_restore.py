@@ -435,7 +435,7 @@ def test_models_that_say_nothing_of_fidelity_give_the_networks_picture(
         p(portrait, aligned=True, generator=seed(), output_type="np", **o).images
         for p, o in ((silent, {}), (pipe, {"fidelity": 0}))
     )
-    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_allclose(got, wanted, atol=1.5 / 255)  # not every processor adds up the same way twice
     with pytest.raises(ValueError, match="fidelity is 2"):
         tiny_restore_pipeline(fidelity=2)
 
@@ -467,7 +467,7 @@ def test_without_code_diffuser_the_encoders_codes_are_the_prompts(
         callback_on_step_end_tensor_inputs=names,
         **options,
     )
-    np.testing.assert_array_equal(output.style_prompts[0][0], same.style_prompts[0][0])
+    np.testing.assert_allclose(output.style_prompts[0][0], same.style_prompts[0][0], atol=1e-6)
     # The scheduler's own noise is drawn from the same generators before that of the networks.
     np.testing.assert_allclose(output.images, same.images, atol=0.1)
     assert not np.array_equal(output.images, pipe(portrait, z=z, generator=seed(), **options).images)
