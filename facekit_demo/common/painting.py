@@ -14,6 +14,8 @@ from facekit_demo.common.limits import Limits
 
 BRUSH = "#ff5a3c99"  # see-through, so that what is to be filled is seen
 PENCIL = "#1d1d1f"
+MASK_BRUSH = 0.04  # of a photo's shorter side, the diameter of a brush for masks at first
+USUAL_SIDE = 960  # pixels, the shorter side of a canvas for which the radii of other brushes are meant
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
 
@@ -24,10 +26,14 @@ def brush_editor(
     palette: bool = False,
     visible: bool = True,
 ) -> gr.ImageEditor:
-    """A canvas with a brush, on which a photo is shown; the photo itself stays as it is.
+    """A canvas with a brush, on which a photo is shown, and a slider for the size of the brush above it.
 
-    With a `palette` the colour of the brush can be chosen.
+    The photo itself stays as it is. With a `palette` the colour of the brush can be chosen.
     """
+    brush = brush or gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed")
+    share = MASK_BRUSH if brush.default_size == "auto" else 2 * brush.default_size / USUAL_SIDE
+    # Above the canvas, which may reach below the screen.
+    gr.HTML(brush_size(f"{task}-{name}", share), elem_classes="brush-above", padding=False)
     return gr.ImageEditor(
         show_label=False,
         type="pil",
@@ -36,11 +42,26 @@ def brush_editor(
         sources=[],
         transforms=None,
         layers=False,
-        brush=brush or gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
+        brush=brush,
         buttons=[],
         visible=visible,
         elem_id=f"{task}-{name}",
         elem_classes=["brush"] if palette else ["brush", "one-brush"],
+    )
+
+
+def brush_size(canvas: str, share: float) -> str:
+    """The slider for the size of a canvas's brush; `canvas.js` moves the brush by it.
+
+    Args:
+        canvas: id of the editor.
+        share: the diameter at first, as a share of the photo's shorter side.
+    """
+    name = f"{canvas}-size"
+    return (
+        f'<div class="brush-size"><label for="{name}" title="Keys: [ and ]">Brush size</label>'
+        f'<input id="{name}" type="range" min="0" data-canvas="{canvas}" data-share="{share:.4f}">'
+        f'<output for="{name}"></output></div>'
     )
 
 

@@ -1,5 +1,7 @@
 """What a visitor does on any tab, and what tests need to look at results."""
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,23 @@ class Visitor:
         self.page.mouse.move(x + end[0], y + end[1], steps=8)
         self.page.mouse.up()
         self.part(name).locator("button[aria-label=Undo]:not([disabled])").wait_for()
+
+    def strokes(self, name: str = "editor") -> np.ndarray:
+        """bool [H, W]: what is painted on the canvas that was made last, in pixels of its photo."""
+        encoded = self.page.evaluate(
+            """async name => {
+                 if (!document.querySelector(name).contains(window.editor.target_element)) throw Error(name);
+                 const [layer] = (await window.editor.get_blobs()).layers;
+                 return new Promise(done => {
+                   const reader = new FileReader();
+                   reader.onload = () => done(reader.result.split(",")[1]);
+                   reader.readAsDataURL(layer);
+                 });
+               }""",
+            f"#{self.task}-{name}",
+        )
+        layer = Image.open(io.BytesIO(base64.b64decode(encoded)))
+        return np.asarray(layer.convert("RGBA"))[..., 3] > 0
 
     def pick(self, number: int) -> None:
         """Pick a candidate that is not shown and wait until it is."""
