@@ -141,28 +141,27 @@
 
   // --- The size of the brush ---
 
-  const chosen = new Map(); // id of a canvas -> what its slider began with, and where it stands
+  const moved = new Map(); // id of a canvas -> where the visitor left its slider
 
   const sliderOf = block => block && document.querySelector(`.brush-size input[data-canvas="${block.id}"]`);
   const placeOf = share => Math.round((PLACES * Math.log(share / THIN)) / Math.log(THICK / THIN));
   const shareAt = place => THIN * (THICK / THIN) ** (place / PLACES);
 
-  // A slider that Gradio has just put there stands where the visitor left it, unless the photo asks for another size.
+  // A slider stands at what suits the photo, unless the visitor has moved it.
   function setUp(slider) {
     const {canvas, share} = slider.dataset;
-    if (chosen.get(canvas)?.share !== share) chosen.set(canvas, {share, place: placeOf(Number(share))});
+    if (slider.dataset.standsFor === share) return;
+    slider.dataset.standsFor = share;
     slider.max = PLACES;
-    slider.dataset.ready = "yes";
-    slider.value = chosen.get(canvas).place;
+    slider.value = moved.get(canvas) ?? placeOf(Number(share));
     sizeBrush(document.getElementById(canvas));
   }
 
   // Give the brush and the eraser the size that the slider says; the diameter in pixels of the screen comes back.
   function sizeBrush(block) {
     const slider = sliderOf(block), canvas = canvasIn(block);
-    if (!slider?.dataset.ready) return 0;
-    const place = Number(slider.value), share = shareAt(place), percent = `${(100 * share).toPrecision(2)} %`;
-    chosen.get(block.id).place = place;
+    if (!slider?.dataset.standsFor) return 0;
+    const share = shareAt(Number(slider.value)), percent = `${(100 * share).toPrecision(2)} %`;
     slider.setAttribute("aria-valuetext", `${percent} of the photo`);
     slider.parentElement.querySelector("output").textContent = percent;
     if (!canvas) return 0;
@@ -191,6 +190,7 @@
 
   function resize(slider) {
     const block = document.getElementById(slider.dataset.canvas);
+    moved.set(block.id, slider.value);
     showSize(block, sizeBrush(block));
   }
 
@@ -199,8 +199,8 @@
   });
 
   new MutationObserver(() => {
-    document.querySelectorAll(".brush-size input:not([data-ready])").forEach(setUp);
-  }).observe(document, {subtree: true, childList: true});
+    document.querySelectorAll(".brush-size input").forEach(setUp);
+  }).observe(document, {subtree: true, childList: true, attributes: true, attributeFilter: ["data-share"]});
 
   // --- Keys, for the canvas under the pointer or the one that has the focus ---
 
@@ -214,7 +214,7 @@
   }
 
   const takesText = element =>
-    element?.isContentEditable || element?.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio])");
+    element.isContentEditable || element.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio])");
 
   window.addEventListener("keydown", event => {
     if (takesText(event.target)) return;

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 import numpy as np
@@ -10,12 +11,12 @@ from PIL import Image
 
 from facekit.conditions.sketch import read_sketch
 from facekit.images.masks import load_mask
+from facekit_demo.common.brush_size import size_slider
 from facekit_demo.common.limits import Limits
 
 BRUSH = "#ff5a3c99"  # see-through, so that what is to be filled is seen
 PENCIL = "#1d1d1f"
-MASK_BRUSH = 0.04  # of a photo's shorter side, the diameter of a brush for masks at first
-USUAL_SIDE = 960  # pixels, the shorter side of a canvas for which the radii of other brushes are meant
+_sliders: WeakKeyDictionary[gr.ImageEditor, gr.HTML] = WeakKeyDictionary()
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
 
@@ -31,10 +32,9 @@ def brush_editor(
     The photo itself stays as it is. With a `palette` the colour of the brush can be chosen.
     """
     brush = brush or gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed")
-    share = MASK_BRUSH if brush.default_size == "auto" else 2 * brush.default_size / USUAL_SIDE
     # Above the canvas, which may reach below the screen.
-    gr.HTML(brush_size(f"{task}-{name}", share), elem_classes="brush-above", padding=False)
-    return gr.ImageEditor(
+    slider = size_slider(f"{task}-{name}", brush)
+    editor = gr.ImageEditor(
         show_label=False,
         type="pil",
         format="png",
@@ -48,21 +48,13 @@ def brush_editor(
         elem_id=f"{task}-{name}",
         elem_classes=["brush"] if palette else ["brush", "one-brush"],
     )
+    _sliders[editor] = slider
+    return editor
 
 
-def brush_size(canvas: str, share: float) -> str:
-    """The slider for the size of a canvas's brush; `canvas.js` moves the brush by it.
-
-    Args:
-        canvas: id of the editor.
-        share: the diameter at first, as a share of the photo's shorter side.
-    """
-    name = f"{canvas}-size"
-    return (
-        f'<div class="brush-size"><label for="{name}" title="Keys: [ and ]">Brush size</label>'
-        f'<input id="{name}" type="range" min="0" data-canvas="{canvas}" data-share="{share:.4f}">'
-        f'<output for="{name}"></output></div>'
-    )
+def slider_of(editor: gr.ImageEditor) -> gr.HTML:
+    """The slider for the size of the brush of an editor that `brush_editor` made."""
+    return _sliders[editor]
 
 
 def pencil_brush() -> gr.Brush:

@@ -1,14 +1,17 @@
 """The canvases: wheel and fingers, the size of the brush, keys, a ready mask's place."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
+from facekit.faces import Face
+from facekit_demo.common.brush_size import FACE_BRUSH, MASK_BRUSH, share_of
 from facekit_demo.common.gallery import inpaint_examples
-from facekit_demo.common.painting import MASK_BRUSH
 from tests.app.inpaint_page import InpaintPage
 from tests.app.visitor import PHONE, photo_file
 
@@ -72,6 +75,23 @@ def test_the_brush_has_its_share_of_any_photo(visit, tmp_path, size) -> None:
     dot = visitor.strokes()
     wide = dot.any(axis=0).sum() / min(dot.shape)
     assert abs(wide - MASK_BRUSH) < 0.006
+
+
+def test_where_faces_are_small_the_brush_is(visit, tmp_path) -> None:
+    small = Face(0, (0.0, 0.0, 60.0, 80.0), 1.0, np.zeros((5, 2)))
+    large = replace(small, box=(0.0, 0.0, 400.0, 500.0))
+    assert share_of([], 600) == MASK_BRUSH == share_of([large], 600)
+    assert share_of([small, small, large], 600) == FACE_BRUSH * 60 / 600
+
+    group = Image.new("RGB", (1600, 1200), (90, 110, 120))
+    face = Image.fromarray(data.astronaut()[:200, 130:330]).resize((240, 240))
+    for place in range(3):
+        group.paste(face, (200 + 450 * place, 480))
+    group.save(tmp_path / "group.png")
+    visitor = with_photo(visit, tmp_path / "group.png")
+    said = visitor.page.locator("output[for=inpaint-editor-size]")
+    said.filter(has_not_text=f"{100 * MASK_BRUSH:.1f}").wait_for()
+    assert 0.5 < float(said.inner_text().split()[0]) < 60 * MASK_BRUSH
 
 
 def test_brush_and_strokes_obey_slider_and_keys(visit, tmp_path) -> None:
@@ -172,7 +192,6 @@ def test_two_fingers_zoom_and_paint_nothing_one_paints(visit, tmp_path) -> None:
 
 def test_a_ready_mask_lies_in_its_place_after_a_larger_photo(visit, tmp_path) -> None:
     visitor = with_photo(visit, photo_file(tmp_path, 1500, 2000))
-    visitor.page.mouse.click(*middle(visitor))
     visitor.choose_example()
     visitor.page.wait_for_function("window.editor.width === 640 && window.editor.layer_manager.layers.length")
     (example,) = inpaint_examples()

@@ -1,7 +1,5 @@
 """What a visitor does on any tab, and what tests need to look at results."""
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +80,20 @@ class Visitor:
         self.part(name).locator("button[aria-label=Undo]:not([disabled])").wait_for()
 
     def strokes(self, name: str = "editor") -> np.ndarray:
-        """bool [H, W]: what is painted on the canvas that was made last, in pixels of its photo."""
-        encoded = self.page.evaluate(
-            """async name => {
-                 if (!document.querySelector(name).contains(window.editor.target_element)) throw Error(name);
-                 const [layer] = (await window.editor.get_blobs()).layers;
-                 return new Promise(done => {
-                   const reader = new FileReader();
-                   reader.onload = () => done(reader.result.split(",")[1]);
-                   reader.readAsDataURL(layer);
-                 });
+        """bool [H, W]: what is painted on the canvas, the one that was made last, in its own pixels."""
+        width, height, painted = self.page.evaluate(
+            """name => {
+                 const {target_element, app, layer_manager} = window.editor;
+                 if (!document.querySelector(name).contains(target_element)) throw Error(name);
+                 const target = layer_manager.draw_textures.get(layer_manager.layers[0].container);
+                 const {pixels, width, height} = app.renderer.extract.pixels({target});
+                 let painted = "";
+                 for (let at = 3; at < pixels.length; at += 4) painted += pixels[at] ? "1" : "0";
+                 return [width, height, painted];
                }""",
             f"#{self.task}-{name}",
         )
-        layer = Image.open(io.BytesIO(base64.b64decode(encoded)))
-        return np.asarray(layer.convert("RGBA"))[..., 3] > 0
+        return np.array([*painted]).reshape(height, width) == "1"
 
     def pick(self, number: int) -> None:
         """Pick a candidate that is not shown and wait until it is."""
