@@ -3,8 +3,9 @@
     python benchmarks/damage_finding.py FOLDER_OF_PHOTOS --json damage.json --sheet masks.png
 
 Each photo is scaled to each of the sides, every second one is aged (faded, grain, JPEG), then damage is drawn on it,
-all kinds together and each alone, and what is found is compared with the truth at 2 pixels tolerance. Pixels of all
-photos are counted together. `--sheet` writes a picture of the photos' damage beside what both found.
+all kinds together and each alone, and what is found is compared with the truth at 2 pixels tolerance. Pixels that the
+damage changed less than can be seen count neither way; pixels of all photos are counted together. `--sheet` writes a
+picture of the photos' damage beside what both found.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import facekit
 from facekit.damage.ageing import age
 from facekit.damage.classical import find_damage_classically
 from facekit.damage.score import Agreement, compare
-from facekit.damage.wear import KINDS, wear
+from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen, wear
 from facekit.images.photo import as_uint8, load_image
 from facekit.models.damage_finder import DamageFinder
 
@@ -59,9 +60,10 @@ def measure(photos: list[np.ndarray], finders: dict[str, Find], side: int) -> di
         if number % 2:
             clean = age(clean, number)
         for kind in (ALL, *KINDS):
-            worn, truth = wear(clean, 1000 + number, KINDS if kind == ALL else (kind,))
+            rng = np.random.default_rng(1000 + number)
+            worn, labels = draw_wear(clean, rng, KINDS if kind == ALL else (kind,))
             for name, find in finders.items():
-                counts[name][kind] += compare(find(worn), truth)
+                counts[name][kind] += compare(find(worn), is_seen(labels), ignored=labels == HIDDEN)
         for name, find in finders.items():
             false[name][0] += int(find(clean).sum())
             false[name][1] += clean[..., 0].size

@@ -24,6 +24,7 @@ from facekit_demo.common.temporary import (
 log = logging.getLogger("facekit.demo")
 
 CSS = Path(__file__).with_name("style.css")
+CANVAS = Path(__file__).with_name("canvas.js")
 # Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
 READABLE = {
     "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back
@@ -153,6 +154,8 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options:
         server_port=port,
         theme=theme,
         css_paths=CSS,
+        # In the head, so that it is there before the first canvas.
+        head=f"<script>\n{CANVAS.read_text(encoding='utf-8')}</script>",
         allowed_paths=[str(EXAMPLES)],
         max_file_size=limits.upload_mb * 2**20,
         app_kwargs={"dependencies": [Depends(only_own_files)]},

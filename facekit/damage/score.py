@@ -45,8 +45,12 @@ class Agreement:
         return 2 * self.precision * self.recall / total if total else 0.0
 
 
-def compare(found: np.ndarray, truth: np.ndarray, tolerance: int = 2) -> Agreement:
+def compare(
+    found: np.ndarray, truth: np.ndarray, tolerance: int = 2, ignored: np.ndarray | None = None
+) -> Agreement:
     """Compare masks bool `[H, W]`; what lies at most `tolerance` pixels apart (Euclidean) agrees.
+
+    Marks on `ignored` pixels, bool `[H, W]`, are neither right nor wrong.
 
     Raises:
         ValueError: the masks have different sizes.
@@ -54,6 +58,8 @@ def compare(found: np.ndarray, truth: np.ndarray, tolerance: int = 2) -> Agreeme
     if found.shape != truth.shape:
         raise ValueError(f"the masks must have one size, got {list(found.shape)} and {list(truth.shape)}")
     near_truth, near_found = grow(truth, tolerance), grow(found, tolerance)
+    if ignored is not None:
+        found = found & ~(ignored & ~truth)
     return Agreement(
         int(found.sum()), int((found & near_truth).sum()), int(truth.sum()), int((truth & near_found).sum())
     )

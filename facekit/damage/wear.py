@@ -13,6 +13,7 @@ import numpy as np
 
 KINDS = ("scratch", "crease", "dust", "tear", "stain")
 VISIBLE = 12  # gray levels of 255: a smaller change of brightness is not counted as damage
+HIDDEN = 255  # label of pixels that changed less
 FRACTION = 4  # bits of OpenCV's coordinates below the pixel
 
 
@@ -222,8 +223,8 @@ def draw_wear(
         side: pixels that count as the photo's shorter side, for a part of a larger photo; None: its own.
 
     Returns:
-        The worn photo, uint8 [H, W, 3], and labels, uint8 [H, W]: 0 undamaged, else 1 + the place in `KINDS` of the
-        kind that changed the pixel most.
+        The worn photo, uint8 [H, W, 3], and labels, uint8 [H, W]: 0 undamaged, `HIDDEN` changed less than can be seen,
+        else 1 + the place in `KINDS` of the kind that changed the pixel most.
 
     Raises:
         ValueError: see `wear`.
@@ -240,7 +241,9 @@ def draw_wear(
         labels[change > strongest] = 1 + KINDS.index(kind)
         strongest, before = np.maximum(strongest, change), after
     worn = np.rint(sheet.pixels).astype(np.uint8)
-    labels[np.abs(_find_brightness(worn.astype(np.float32)) - original) < VISIBLE] = 0
+    seen = np.abs(_find_brightness(worn.astype(np.float32)) - original) >= VISIBLE
+    labels[~seen] = 0
+    labels[~seen & (worn != photo).any(2)] = HIDDEN
     return worn, labels
 
 
@@ -266,7 +269,12 @@ def wear(
         _check(photo, kinds, amount)
         return photo.copy(), np.zeros(photo.shape[:2], bool)
     worn, labels = draw_wear(photo, np.random.default_rng(seed), kinds, amount)
-    return worn, labels > 0
+    return worn, is_seen(labels)
+
+
+def is_seen(labels: np.ndarray) -> np.ndarray:
+    """Where damage can be seen, bool [H, W], by labels of `draw_wear`."""
+    return (labels > 0) & (labels != HIDDEN)
 
 
 def _check(photo: np.ndarray, kinds: Sequence[str], amount: float) -> None:

@@ -10,9 +10,10 @@ from gradio.components.base import Component
 from PIL import Image
 
 from facekit.images.photo import Photo
+from facekit_demo.common.brush_size import fit_to_faces
 from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.gallery import Example
-from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted
+from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
 from facekit_demo.common.widgets import QUIET
 
@@ -70,7 +71,7 @@ class MaskedPhoto:
         kept: Component | None = None,
         **options: Any,
     ) -> None:
-        """Let a photo be chosen, tried and taken away, and come from another tab.
+        """Let a photo be chosen, tried and taken away, and come from another tab; its faces then size the brush.
 
         Args:
             begin: path of a photo, a mask or None -> updates of `shown`.
@@ -108,6 +109,11 @@ class MaskedPhoto:
         if arrived is not None:
             coming = arrived.change(show_carried, arrived, [photo, *shown], **QUIET, **options)
             openings.append((coming, False))
+        fit = functools.partial(fit_to_faces, self.editor.elem_id)
+        for opened, _ in openings:
+            opened.success(
+                fit, photo, slider_of(self.editor), **QUIET | {"show_progress": "hidden"}, **ON_DEVICE
+            )
         if offer is not None:
             for opened, is_example in openings:
                 opened.success(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 
 from facekit.conditions.sketch import read_sketch
 from facekit.images.masks import load_mask
+from facekit_demo.common.brush_size import size_slider
 from facekit_demo.common.limits import Limits
 
 BRUSH = "#ff5a3c99"  # see-through, so that what is to be filled is seen
 PENCIL = "#1d1d1f"
+_sliders: WeakKeyDictionary[gr.ImageEditor, gr.HTML] = WeakKeyDictionary()
 EMPTY_EDITOR = {"background": None, "layers": [], "composite": None}
 
 
@@ -24,11 +27,14 @@ def brush_editor(
     palette: bool = False,
     visible: bool = True,
 ) -> gr.ImageEditor:
-    """A canvas with a brush, on which a photo is shown; the photo itself stays as it is.
+    """A canvas with a brush, on which a photo is shown, and a slider for the size of the brush above it.
 
-    With a `palette` the colour of the brush can be chosen.
+    The photo itself stays as it is. With a `palette` the colour of the brush can be chosen.
     """
-    return gr.ImageEditor(
+    brush = brush or gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed")
+    # Above the canvas, which may reach below the screen.
+    slider = size_slider(f"{task}-{name}", brush)
+    editor = gr.ImageEditor(
         show_label=False,
         type="pil",
         format="png",
@@ -36,12 +42,19 @@ def brush_editor(
         sources=[],
         transforms=None,
         layers=False,
-        brush=brush or gr.Brush(colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
+        brush=brush,
         buttons=[],
         visible=visible,
         elem_id=f"{task}-{name}",
         elem_classes=["brush"] if palette else ["brush", "one-brush"],
     )
+    _sliders[editor] = slider
+    return editor
+
+
+def slider_of(editor: gr.ImageEditor) -> gr.HTML:
+    """The slider for the size of the brush of an editor that `brush_editor` made."""
+    return _sliders[editor]
 
 
 def pencil_brush() -> gr.Brush:

@@ -79,6 +79,22 @@ class Visitor:
         self.page.mouse.up()
         self.part(name).locator("button[aria-label=Undo]:not([disabled])").wait_for()
 
+    def strokes(self, name: str = "editor") -> np.ndarray:
+        """bool [H, W]: what is painted on the canvas, the one that was made last, in its own pixels."""
+        width, height, painted = self.page.evaluate(
+            """name => {
+                 const {target_element, app, layer_manager} = window.editor;
+                 if (!document.querySelector(name).contains(target_element)) throw Error(name);
+                 const target = layer_manager.draw_textures.get(layer_manager.layers[0].container);
+                 const {pixels, width, height} = app.renderer.extract.pixels({target});
+                 let painted = "";
+                 for (let at = 3; at < pixels.length; at += 4) painted += pixels[at] ? "1" : "0";
+                 return [width, height, painted];
+               }""",
+            f"#{self.task}-{name}",
+        )
+        return np.array([*painted]).reshape(height, width) == "1"
+
     def pick(self, number: int) -> None:
         """Pick a candidate that is not shown and wait until it is."""
         sources = f"[...document.querySelectorAll('#{self.task}-result img')].map(image => image.src).join()"

@@ -27,6 +27,12 @@ def test_precision_and_recall() -> None:
     assert total == Agreement(60, 40, 60, 40) and total.f1 == pytest.approx(2 / 3)
 
 
+def test_what_is_ignored_is_not_wrong() -> None:
+    found, ignored = line(10) | line(30), line(28, 5)
+    assert compare(found, line(10), ignored=ignored) == compare(line(10), line(10))
+    assert compare(found, line(10), ignored=line(10)).precision == 0.5  # the truth counts all the same
+
+
 def test_nothing_is_no_error() -> None:
     nothing = np.zeros((5, 5), bool)
     assert compare(nothing, nothing) == Agreement() and Agreement().f1 == 0

@@ -5,7 +5,7 @@ import pytest
 from skimage.data import astronaut
 
 from facekit.damage.ageing import age
-from facekit.damage.wear import KINDS, VISIBLE, draw_wear, wear
+from facekit.damage.wear import HIDDEN, KINDS, VISIBLE, draw_wear, is_seen, wear
 
 PHOTO = np.ascontiguousarray(astronaut()[::2, ::2][:, :200])
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
@@ -68,16 +68,17 @@ def test_more_is_more() -> None:
 def test_labels_name_the_kind() -> None:
     for i, kind in enumerate(KINDS):
         labels = draw_wear(PHOTO, np.random.default_rng(4), (kind,))[1]
-        assert set(np.unique(labels)) == {0, i + 1}
+        assert set(np.unique(labels)) - {HIDDEN} == {0, i + 1}
     labels = draw_wear(PHOTO, np.random.default_rng(4))[1]
-    assert set(np.unique(labels)) == {0, 1, 2, 3, 4, 5}
-    mask = wear(PHOTO, 4)[1]
-    assert np.array_equal(mask, labels > 0)
+    assert set(np.unique(labels)) == {0, 1, 2, 3, 4, 5, HIDDEN}
+    worn, mask = wear(PHOTO, 4)
+    assert np.array_equal(mask, is_seen(labels))
+    assert np.array_equal(labels > 0, (worn != PHOTO).any(2))
 
 
 def test_a_piece_of_a_large_photo_has_its_strokes() -> None:
     thin, thick = (draw_wear(PHOTO, np.random.default_rng(1), ("crease",), 1, side)[1] for side in (100, 800))
-    assert (thick > 0).mean() > 2 * (thin > 0).mean()
+    assert is_seen(thick).mean() > 2 * is_seen(thin).mean()
 
 
 def test_tiny_photos_are_worn_too() -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from facekit.damage.wear import KINDS
+from facekit.damage.wear import HIDDEN, KINDS
 from facekit.models.damage_finder import DamageFinder
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, make_trainer, same, write_config
@@ -104,7 +104,7 @@ def test_samples_are_pieces_with_their_damage(photos: Path) -> None:
         assert sample["labels"].shape == (48, 48) and sample["labels"].dtype == torch.int64
         assert torch.equal(sample["image"], prepare(pictures[i % 3], i)["image"])
     seen = torch.cat([sample["labels"].unique() for sample in samples]).unique().tolist()
-    assert seen == list(range(1 + len(KINDS)))
+    assert seen == list(range(-1, 1 + len(KINDS)))
     undamaged = sum(not sample["labels"].any() for sample in samples)
     assert 5 < undamaged < 25
 
@@ -127,6 +127,9 @@ def test_thin_lines_stay_in_smaller_labels() -> None:
     assert small.shape == (48, 48) and (small == 3).any(0).all()
     assert fit_labels(labels, 96) is labels
     assert set(np.unique(fit_labels(labels, 192))) == {0, 3}
+    labels[42] = HIDDEN  # does not hide what can be seen beside it
+    small = fit_labels(labels, 48)
+    assert (small == 3).any(0).all() and set(np.unique(small)) <= {0, 3, HIDDEN}
 
 
 def test_decoys_change_the_picture_alone() -> None:
@@ -149,6 +152,7 @@ def test_agreement_is_counted_by_kind() -> None:
     labels, found = np.zeros((12, 30), np.uint8), np.zeros((12, 30), bool)
     labels[:, 5], labels[:, 20] = 1, 5
     found[:, 6] = found[:, 12] = True
+    found[:, 25], labels[:, 25] = True, HIDDEN
     counts = count_agreement(found, found[:, :10], labels).tolist()
     assert counts == [24, 12, 12, 120, 12, 0, 0, 0, 12, 12, 0, 0, 0, 0]
 

@@ -53,8 +53,8 @@ class DamageConfig(StageConfig):
             "scratch": 3.0,
             "crease": 2.0,
             "dust": 4.0,
-            "tear": 1.0,
-            "stain": 2.0,
+            "tear": 2.0,
+            "stain": 3.0,
         }
     )
     dice_weight: float = 0.5

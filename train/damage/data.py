@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from facekit.damage.ageing import fade, scan
-from facekit.damage.wear import KINDS, draw_wear
+from facekit.damage.wear import HIDDEN, KINDS, draw_wear
 from train.damage.config import DamageConfig
 from train.data.images import Picture, read_picture, to_tensor
 
@@ -19,7 +19,8 @@ DRAWN_AT = (0.5, 0.75, 1.0, 1.0, 1.0, 1.5, 2.0)
 class DamagePreparation:
     """Makes a sample of a photo: a piece of it, at random zoom, faded, damaged, scanned.
 
-    Its parts: `image` [3, S, S] in [-1, 1], `labels` int64 [S, S] as of `facekit.damage.wear.draw_wear`, `position`.
+    Its parts: `image` [3, S, S] in [-1, 1], `labels` int64 [S, S] as of `facekit.damage.wear.draw_wear` but -1
+    for `HIDDEN`, `position`.
 
     Args:
         working_side: pixels of the shorter side at which the network looks at whole photos.
@@ -45,9 +46,11 @@ class DamagePreparation:
             pixels, labels = draw_wear(pixels, rng, kinds, rng.uniform(*config.amount), side)
         if rng.random() < config.aged:
             pixels = scan(pixels, rng)
+        fitted = fit_labels(labels, config.size).astype(np.int64)
+        fitted[fitted == HIDDEN] = -1
         return {
             "image": to_tensor(fit(pixels, config.size)),
-            "labels": torch.from_numpy(fit_labels(labels, config.size).astype(np.int64)),
+            "labels": torch.from_numpy(fitted),
             "position": position,
         }
 
@@ -81,7 +84,8 @@ def fit(pixels: np.ndarray, side: int, enlarge: int = cv2.INTER_LINEAR) -> np.nd
 def fit_labels(labels: np.ndarray, side: int) -> np.ndarray:
     """Labels uint8 `[S, S]` at another side; a thin line stays where the picture is made smaller."""
     if labels.shape[0] > side:
-        labels = cv2.dilate(labels, np.ones((2, 2), np.uint8))
+        seen = cv2.dilate(np.where(labels == HIDDEN, 0, labels).astype(np.uint8), np.ones((2, 2), np.uint8))
+        labels = np.where(seen > 0, seen, labels)
     if labels.shape[0] != side:
         labels = cv2.resize(labels, (side, side), interpolation=cv2.INTER_NEAREST)
     return labels

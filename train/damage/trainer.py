@@ -66,9 +66,10 @@ class DamageTrainer(Stage):
                 logits = self.finder.network(batch["image"])
             logits, labels = logits.float()[:, 0], batch["labels"]
             truth = (labels > 0).float()
-            # A pixel beside damage may be called either.
-            counted = 1 - (F.max_pool2d(truth, 3, 1, 1) - truth)
-            each = F.binary_cross_entropy_with_logits(logits, truth, self.weights[labels], reduction="none")
+            # A pixel beside damage may be called either, and so may one whose damage cannot be seen.
+            counted = (1 - (F.max_pool2d(truth, 3, 1, 1) - truth)) * (labels >= 0)
+            weights = self.weights[labels.clamp_min(0)]
+            each = F.binary_cross_entropy_with_logits(logits, truth, weights, reduction="none")
             entropy = (each * counted).sum() / counted.sum()
             dice = dice_loss(logits.sigmoid(), truth, counted)
             loss = entropy + self.config.dice_weight * dice

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from facekit.damage.ageing import age
-from facekit.damage.score import Agreement, grow
-from facekit.damage.wear import KINDS, draw_wear
+from facekit.damage.score import Agreement, compare, grow
+from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen
 from train.data.images import Picture, read_picture, to_tensor
 from train.engine.validation import pick_own_share
 
@@ -40,16 +40,17 @@ def count_agreement(found: np.ndarray, false: np.ndarray, labels: np.ndarray) ->
 
     Args:
         found, false: what is marked on a damaged photo and on the same undamaged, bool `[H, W]`.
-        labels: the kinds of damage, uint8 `[H, W]`.
+        labels: the kinds of damage, uint8 `[H, W]`, as of `facekit.damage.wear.draw_wear`.
 
     Returns:
         Marked pixels and those of them with damage near; falsely marked pixels and all; then by kind the pixels that
         are damaged, and by kind those of them with a mark near.
     """
-    counts = [found.sum(), (found & grow(labels > 0, TOLERANCE)).sum(), false.sum(), false.size]
+    whole = compare(found, is_seen(labels), TOLERANCE, labels == HIDDEN)
+    counts = [whole.found, whole.found_right, int(false.sum()), false.size]
     for part in (labels, labels[grow(found, TOLERANCE)]):
-        counts += np.bincount(part.ravel(), minlength=1 + len(KINDS))[1:].tolist()
-    return torch.tensor([float(count) for count in counts], dtype=torch.float64)
+        counts += np.bincount(part.ravel(), minlength=256)[1 : 1 + len(KINDS)].tolist()
+    return torch.tensor(counts, dtype=torch.float64)
 
 
 class DamageValidation:
@@ -94,7 +95,7 @@ class DamageValidation:
             if len(rows[0]) < 6:
                 shown = (
                     images[0],
-                    torch.from_numpy(labels > 0)[None, None],
+                    torch.from_numpy(is_seen(labels))[None, None],
                     torch.from_numpy(chances)[None, None],
                 )
                 pictures = (shown[0].cpu(), paint_mask(shown[1]), paint_mask(shown[2]))
