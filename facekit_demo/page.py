@@ -9,6 +9,7 @@ import gradio as gr
 from fastapi import Depends
 
 from facekit.methods import Method, MethodError, methods, refusals
+from facekit_demo.common.canvas_traffic import SCRIPT
 from facekit_demo.common.first_look import about, ways_in
 from facekit_demo.common.limits import Limits
 from facekit_demo.common.models import check_models
@@ -153,6 +154,7 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options:
         server_port=port,
         theme=theme,
         css_paths=CSS,
+        head=f"<script>{SCRIPT.read_text()}</script>",
         allowed_paths=[str(EXAMPLES)],
         max_file_size=limits.upload_mb * 2**20,
         app_kwargs={"dependencies": [Depends(only_own_files)]},
