@@ -13,7 +13,7 @@ from facekit import PhotoMendPipeline, starter
 from facekit.images.photo import load_image
 from facekit.images.tint import find_tint
 from facekit.pipelines.mend.contrast import measure_range, stretch_contrast
-from facekit.pipelines.mend.fill import MOST_TILES, fill_tiles, plan_tiles
+from facekit.pipelines.mend.fill import MOST_TILES, fill_damage, fill_tiles, find_thin, plan_tiles
 from facekit.pipelines.mend.find import PART, find_damage
 from tests.helpers.masks import box_mask
 from tests.tiny.networks import tiny_damage_finder
@@ -58,12 +58,10 @@ def test_one_call_does_all_and_shows_every_step(
     filled, restored, stretched = (step.rgb for step in steps.values())
     assert ((filled != scratched).any(-1) <= mask).all()
     assert (filled != restored).any() and np.array_equal(stretched, output.images[0].rgb)
-    low, high = measure_range(stretched)
-    assert low < 0.02 and high > 0.98
+    before, after = measure_range(restored), measure_range(stretched)
+    assert np.ptp(after) > np.ptp(before) + 0.1
     names = [step for step, *_ in told]
     assert list(dict.fromkeys(names)) == ["find", "fill", "faces", "contrast"]
-    done = [(done, total) for step, done, total in told if step == "fill"]
-    assert done[-1][0] == done[-1][1]
 
 
 def test_outside_damage_and_faces_every_pixel_stays(
@@ -202,6 +200,22 @@ def test_tiles_change_their_own_part_alone(scratched: np.ndarray, scratches: np.
     filled = fill_tiles(tiny_inpaint_pipeline(), load_image(scratched), scratches, own, seed()).rgb
     changed = (filled != scratched).any(-1)
     assert not changed[~own].any() and changed[own].mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_thin_damage_needs_no_network(scratched: np.ndarray, scratches: np.ndarray, dtype: type) -> None:
+    white = 1.0 if dtype is np.float32 else np.iinfo(dtype).max
+    photo = load_image((scratched / 255 * white).astype(dtype))
+    wide = box_mask(scratched.shape, (180, 180, 230, 230))
+    assert np.array_equal(find_thin(scratches | wide), scratches)
+    later = wide.copy()
+    later[:205] = False
+    hole = scratches | wide
+    filled = fill_damage(tiny_inpaint_pipeline(), photo, hole, hole & ~later, seed())
+    changed = (filled.rgb != photo.rgb).any(-1)
+    assert not changed[later | ~hole].any() and changed[hole & ~later].mean() > 0.9
+    # The line is gone: what flowed in is as dark as what is around.
+    assert filled.rgb[scratches].mean() < 0.6 * white
 
 
 def test_contrast_stretches_every_channel_alike_and_bounds_the_gain() -> None:

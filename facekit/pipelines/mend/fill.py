@@ -1,13 +1,15 @@
-"""Fill damage anywhere in a photo: in tiles that the inpainting network sees at a scale that suits the damage.
+"""Fill damage anywhere in a photo: thin damage from its rim, wide damage by the inpainting network, in tiles.
 
-A network of scratches over a large scan is one hole as wide as the photo; in a single square its lines would be
-thinner than a pixel. So the hole is taken apart: every connected piece gets the finest scale at which it is thin enough
-to be seen through, and at each scale a grid of cells; a tile is a cell with what is around it. Cells that touch are
-filled one after the other, so that each sees what was filled beside it.
+Of scratches and dust nothing is missing that their rims do not tell: there Navier-Stokes flow (Bertalmio et al., 2001)
+is as good as the network, and takes no time (`benchmarks/mend_quality.py`). What is wider is taken apart: every
+connected piece gets the finest scale at which it is thin enough to be seen through, and at each scale a grid of cells;
+a tile is a cell with what is around it. Cells that touch are filled one after the other, so that each sees what was
+filled beside it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +22,9 @@ from facekit.images.photo import Photo
 from facekit.images.tint import apply_tint, find_tint, suits
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 
+# Up to this many pixels, or this share of the photo's shorter side, a piece of damage is thin.
+THIN, THIN_SHARE = 12, 1 / 64
+FLOW_RADIUS = 3  # pixels
 # How thick a hole may be in a tile, in sides of the tile. In thicker ones a network that learnt from faces alone draws
 # features of faces (eyes in the round stains of a wall, at 0.25 and more).
 THICKEST = 0.1
@@ -70,6 +75,45 @@ def plan_tiles(hole: np.ndarray, sample_size: int, most: int = MOST_TILES) -> li
         if sum(map(len, groups)) <= most or sample_size << finest > max(hole.shape):
             return groups
         finest += 1
+
+
+def fill_damage(
+    inpaint: FaceInpaintPipeline,
+    photo: Photo,
+    hole: np.ndarray,
+    own: np.ndarray,
+    generator: torch.Generator,
+    **options: Any,
+) -> Photo:
+    """Fill a part of a hole from what is around it; all else keeps its numbers.
+
+    Args:
+        inpaint, photo, hole, own, generator, options: as in `fill_tiles`, which fills what is wide.
+    """
+    thin = find_thin(own)
+    filled = fill_tiles(inpaint, photo, hole, own & ~thin, generator, **options)
+    if not thin.any():
+        return filled
+    # What others fill afterwards tells nothing about the photo.
+    return filled.recolor(flow_in(filled.rgb, thin | (hole & ~own)), thin)
+
+
+def find_thin(hole: np.ndarray) -> np.ndarray:
+    """The connected pieces of a hole bool `[H, W]` that are thin everywhere."""
+    if not hole.any():
+        return hole
+    _, labels = cv2.connectedComponents(hole.astype(np.uint8), connectivity=8)
+    limit = max(THIN, THIN_SHARE * min(hole.shape))
+    return hole & (measure_thickness(hole, labels) <= limit)[labels]
+
+
+def flow_in(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Let the colours `[H, W, 3]` of any depth flow into a hole bool `[H, W]`."""
+    mask = hole.astype(np.uint8)
+    if rgb.dtype == np.uint8:
+        return cv2.inpaint(np.ascontiguousarray(rgb), mask, FLOW_RADIUS, cv2.INPAINT_NS)
+    channels = [np.ascontiguousarray(rgb[..., channel]) for channel in range(3)]
+    return np.dstack([cv2.inpaint(channel, mask, FLOW_RADIUS, cv2.INPAINT_NS) for channel in channels])
 
 
 def fill_tiles(

@@ -26,7 +26,7 @@ from facekit.pipelines.base import (
 )
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 from facekit.pipelines.mend.contrast import stretch_contrast
-from facekit.pipelines.mend.fill import fill_tiles
+from facekit.pipelines.mend.fill import fill_damage
 from facekit.pipelines.mend.find import find_damage, widen
 from facekit.pipelines.mend.in_faces import damage_in_faces, find_faces
 from facekit.pipelines.mend.parts import load_part, name_of
@@ -85,7 +85,8 @@ class _Work:
 class PhotoMendPipeline(FacekitPipeline):
     """Mends old photos: finds scratches, folds, dust, torn edges and stains, fills them, and restores the faces.
 
-    Faces are filled and restored by the pipelines `inpaint` and `restore`, the rest of the photo by `inpaint` in tiles.
+    Faces are filled and restored by the pipelines `inpaint` and `restore`, wide damage in the rest of the photo by
+    `inpaint` in tiles, thin damage there without a network.
     Where these are names, they are saved with the model as names, and loaded when a call first needs them.
 
     Args:
@@ -366,7 +367,8 @@ class PhotoMendPipeline(FacekitPipeline):
         network = inpaint.residual_inpainter.config.sample_size
         in_faces = damage_in_faces(work.photo, hole, work.faces, network)
         options.pop("output_type")
-        filled = fill_tiles(
+        _tell(tell, "fill", 0, 1)
+        filled = fill_damage(
             inpaint,
             work.photo,
             hole,
