@@ -232,6 +232,18 @@ OWN = (
         paper="W. Lu et al., FACEMUG: a multimodal generative and fusion framework for local facial editing, IEEE "
         "Transactions on Visualization and Computer Graphics (2024).",
     ),
+    Method(
+        name="mend",
+        title="Old photo",
+        model="photo-mend",
+        starter="photo-mend-starter-256",
+        pipeline="facekit.pipelines.mend.pipeline.PhotoMendPipeline",
+        command="facekit_cli.commands.mend",
+        tab="facekit_demo.mend.tab",
+        needs=("face-inpaint", "face-restore"),
+        summary="Finds scratches, folds, dust and stains of an old photo, fills them and makes the faces sharp.",
+        paper="Damage is found by a small network of facekit's own, and filled by those of the other tabs.",
+    ),
 )
 # Starters of networks that belong to no method alone.
 SHARED_STARTERS = {"face-parser": "face-parser-starter-256", "face-prior": "face-prior-starter-256"}

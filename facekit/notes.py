@@ -28,6 +28,9 @@ Kind = Literal[
     "mask-under-transparency",
     "mask-beside-faces",
     "mask-beyond-faces",
+    # damage
+    "damage-none",
+    "damage-too-large",
     # faces
     "no-face",
     "no-face-in-reference",

@@ -33,6 +33,7 @@ from facekit.pipelines.downstream import restored_emotions, restored_landmarks
 from facekit.pipelines.edit.pipeline import FaceEditPipeline
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 from facekit.pipelines.inpaint import FaceInpaintPipeline
+from facekit.pipelines.mend.pipeline import PhotoMendPipeline
 from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.pipelines.sample import sample_faces
 from facekit.schedulers import CodeDiffusionScheduler
@@ -57,6 +58,7 @@ __all__ = [
     "ModelMixin",
     "MultiStyleGenerator",
     "MultimodalAggregation",
+    "PhotoMendPipeline",
     "ProjectedDiscriminator",
     "RefinementAutoEncoder",
     "ResidualInpainter",

@@ -18,7 +18,7 @@ from facekit_demo.common.words import page_words
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = set(get_args(Kind))
 SAYERS = {"Note", "Refusal", "MissingPackage", "MissingFile"}
-TABS = ("restore.result", "inpaint.tab", "exemplar.result", "edit.result")
+TABS = ("restore.result", "inpaint.tab", "exemplar.result", "edit.result", "mend.tab")
 TABLES = {name: import_module(f"facekit_demo.{name}").WORDS for name in TABS}
 
 

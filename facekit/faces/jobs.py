@@ -311,7 +311,7 @@ def _touched_faces(
         if not found or not are_sure:
             continue
         chosen = select_faces(found, faces)
-        inside = [face for face in chosen if _is_centred_inside(face, hole.shape)]
+        inside = [face for face in chosen if is_centred_inside(face, hole.shape)]
         aligned = [align_face(rgb, face, size) for face in inside]
         owners, rest = _assign(aligned, hole)
         if owners:
@@ -339,7 +339,7 @@ def _search(
     Both are searched upright at first. In the end whatever there is must do, that of turned copies before.
     """
     searched = []
-    for prepare in (lambda: picture, lambda: _paint_over(picture, hole)):
+    for prepare in (lambda: picture, lambda: paint_over(picture, hole)):
         copy = prepare()
         found = detect_faces(copy, detector=detector, turned=False)
         are_sure = any(face.score >= MIN_SURE_SCORE for face in found)
@@ -350,7 +350,7 @@ def _search(
             yield detect_faces(copy, detector=detector, turned="only") or found, True
 
 
-def _paint_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def paint_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Copy the uint8 picture and paint its hole in its surroundings' colours, computed on a bounded size."""
     height, width = hole.shape
     shrink = min(1.0, SEARCH_SIDE / max(height, width))
@@ -361,7 +361,8 @@ def _paint_over(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return np.where(hole[..., None], large, picture)
 
 
-def _is_centred_inside(face: Face, shape: tuple[int, ...]) -> bool:
+def is_centred_inside(face: Face, shape: tuple[int, ...]) -> bool:
+    """Whether the middle of a face's square lies in a photo of (height, width): others are not filled."""
     centre = ffhq_quad(face.landmarks).mean(axis=0)
     return bool((centre > 0).all() and centre[0] < shape[1] - 1 and centre[1] < shape[0] - 1)
 

@@ -94,13 +94,18 @@ def find_tints(
     tint = find_tint(photo, hole) if squares else None
     if tint is None:
         return [None] * len(squares)
-    kept = []
-    for image, own in squares:
-        visible = np.ones(image.shape[:2], dtype=bool) if own is None else ~own
-        # Of a wide gray scene a small face in colour is next to nothing, of its own square it is not.
-        colors, seen = _shrink(image, visible, SQUARE_SIDE)
-        kept.append(tint if tint.fits(colors[seen]) else None)
-    return kept
+    return [tint if suits(tint, image, own) else None for image, own in squares]
+
+
+def suits(tint: Tint, image: np.ndarray, hole: np.ndarray | None) -> bool:
+    """Whether a square float32 `[S, S, 3]` in [0, 1] cut from a photo of that tone shows no other colours.
+
+    Of a wide gray scene a small face in colour is next to nothing, of its own square it is not. `hole` bool `[S, S]`:
+    what does not count.
+    """
+    visible = np.ones(image.shape[:2], dtype=bool) if hole is None else ~hole
+    colors, seen = _shrink(image, visible, SQUARE_SIDE)
+    return tint.fits(colors[seen])
 
 
 def apply_tint(picture: np.ndarray, tint: Tint | None, painted: np.ndarray | None = None) -> np.ndarray:

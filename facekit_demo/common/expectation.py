@@ -15,7 +15,13 @@ from facekit_demo.common.running import default_device, model_source
 
 # Of starters, of the whole call with its settings as they come: seconds, and more for each megapixel, on two
 # processor cores. Of a published model the first guess is too low.
-ROUGH = {"restore": (2.0, 0.5), "inpaint": (1.5, 0.4), "exemplar": (3.0, 0.6), "edit": (2.0, 0.6)}
+ROUGH = {
+    "restore": (2.0, 0.5),
+    "inpaint": (1.5, 0.4),
+    "exemplar": (3.0, 0.6),
+    "edit": (2.0, 0.6),
+    "mend": (15.0, 5.0),
+}
 OTHERWISE = (3.0, 0.6)
 ON_GPU = 0.3  # of those seconds
 KEPT_RUNS = 5  # of each size; one slow run among them says nothing

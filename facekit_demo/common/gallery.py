@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from facekit.damage.wear import wear
+from facekit.images.modes import LUMA
 from facekit.images.photo import load_image
 from facekit_demo.common.damage import damage_photo
 from facekit_demo.common.running import EXAMPLES, SCRATCH
@@ -23,15 +25,18 @@ SCRATCHES = (
     ((0, 612), (300, 588), (639, 622)),
 )
 SCRATCH_WIDTH, SCRATCH_SEED = 3, 3
+# The old print: darkest and lightest gray that fading left, its tone, and the damage.
+FADED, SEPIA = (50, 205), np.array([1.0, 0.88, 0.7])
+WEAR_SEED, WEAR_KINDS, WEAR_AMOUNT = 7, ("scratch", "crease", "dust"), 0.6
 PHOTO_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A photo and its mask (white = fill), as files."""
+    """A photo and its mask (white = fill), as files; without one the mask is found."""
 
     photo: Path
-    mask: Path
+    mask: Path | None
 
 
 @cache
@@ -66,6 +71,19 @@ def restore_examples() -> tuple[Path, ...]:
     path = SCRATCH / "damaged-portrait.png"
     damaged.to_pil().save(path)
     return (path,)
+
+
+@cache
+def mend_examples() -> tuple[Example, ...]:
+    """A print as it comes from a shoebox: the astronaut's portrait in sepia, faded, scratched and stained."""
+    photo = np.asarray(_portrait())
+    level = (photo @ LUMA)[..., None] * (FADED[1] - FADED[0]) / 255 + FADED[0]
+    faded = np.clip(level * SEPIA, 0, 255).astype(np.uint8)
+    worn, _ = wear(faded, WEAR_SEED, WEAR_KINDS, WEAR_AMOUNT)
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    path = SCRATCH / "old-portrait.png"
+    Image.fromarray(worn).save(path)
+    return (Example(path, None),)
 
 
 def _collins() -> np.ndarray:

@@ -93,7 +93,7 @@ class MaskedPhoto:
         def show_example(index: int) -> list[Any]:
             example = self.examples[index]
             path = str(example.photo)
-            return [path, *begin(path, Image.open(example.mask))]
+            return [path, *begin(path, None if example.mask is None else Image.open(example.mask))]
 
         @friendly
         def show_carried(path: str) -> list[Any]:

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facekit.images.photo import Photo
+from facekit.images.photo import Photo, load_image
 from facekit.notes import Kind, Refusal
 from facekit.pipelines.inpaint import FaceInpaintOutput
+from facekit_demo.common.candidates import Captioned
 from facekit_demo.common.comparison import compare, face_places, mask_place
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
@@ -18,8 +19,10 @@ from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.model_chooser import ModelChooser, model_parameter
 from facekit_demo.common.painting import brush_editor, mask_chooser, open_mask, painted_mask
+from facekit_demo.common.result_side import ResultSide
 from facekit_demo.common.running import (
     ON_DEVICE,
+    STEP_SIDE,
     friendly,
     load_pipeline,
     made_by,
@@ -33,7 +36,6 @@ from facekit_demo.common.running import (
 )
 from facekit_demo.common.widgets import example_row, photo_chooser, picture_file, seed_number
 from facekit_demo.common.words import in_page_words, page_words
-from facekit_demo.inpaint.result import ResultSide, step_pictures
 
 TASK = "inpaint"
 REGIONS = ["auto", "face", "image"]
@@ -70,7 +72,13 @@ def build_tab() -> None:
                     )
             samples = example_row(TASK, [example.photo for example in examples])
         with gr.Column(elem_classes=["work", "results"]):
-            result = ResultSide(TASK)
+            result = ResultSide(
+                TASK,
+                "Edit this result",
+                "How it was filled, step by step",
+                "The model fills the holes in several passes, and each corrects the one before. Beside every pass: "
+                "where it changed something, bright for much.",
+            )
 
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
     settings = [steps, seed]
@@ -202,3 +210,14 @@ def _infer(
             if region != "auto" or refusal.message.kind not in BESIDE_FACES:
                 raise
         return run("image"), [BESIDE]
+
+
+def step_pictures(output: FaceInpaintOutput) -> Captioned:
+    """What each step filled in, and what it changed; nothing where the steps were not kept."""
+    if output.steps is None:
+        return []
+    pictures = []
+    for number, (picture, change) in enumerate(zip(output.steps[0], output.heat_maps()[0], strict=True), 1):
+        pictures.append((preview(picture, STEP_SIDE), f"Step {number}"))
+        pictures.append((preview(load_image(change), STEP_SIDE), f"Change {number}"))
+    return pictures

@@ -18,6 +18,7 @@ from tests.tiny.pipelines import (
     tiny_edit_pipeline,
     tiny_exemplar_pipeline,
     tiny_inpaint_pipeline,
+    tiny_mend_pipeline,
     tiny_restore_pipeline,
 )
 
@@ -73,11 +74,20 @@ def tiny_editor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_mender(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved mending pipeline whose finder marks bright lines."""
+    folder = tmp_path_factory.mktemp("mender")
+    tiny_mend_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo(
     tiny_model: Path,
     tiny_restorer: Path,
     tiny_exemplar: Path,
     tiny_editor: Path,
+    tiny_mender: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Demo]:
     """`python app.py` on a free loopback port."""
@@ -92,6 +102,7 @@ def demo(
             "FACEKIT_RESTORE_MODEL": str(tiny_restorer),
             "FACEKIT_EXEMPLAR_MODEL": str(tiny_exemplar),
             "FACEKIT_EDIT_MODEL": str(tiny_editor),
+            "FACEKIT_MEND_MODEL": str(tiny_mender),
             "FACEKIT_CLIP_MODEL": str(folder / "no-clip"),
             "GRADIO_TEMP_DIR": str(folder / "cache"),
         }

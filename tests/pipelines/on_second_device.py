@@ -8,7 +8,7 @@ import torch
 
 from facekit import ExemplarInpaintPipeline, FaceEditPipeline
 from facekit.pipelines.base import FacekitPipeline
-from tests.helpers.four_pipelines import HOLE, NAMES, call, faces, tiny_pipeline
+from tests.helpers.all_pipelines import HOLE, NAMES, call, faces, tiny_pipeline
 from tests.helpers.second_device import DEVICE, second_device
 from tests.tiny.networks import tiny_text_guide
 

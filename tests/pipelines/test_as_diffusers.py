@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline
-from tests.helpers.four_pipelines import NAMES, call, faces, tiny_pipeline
+from tests.helpers.all_pipelines import NAMES, call, faces, tiny_pipeline
 from tests.tiny.networks import tiny_text_guide
 
 WORDS = ("interrupt", "_interrupt")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
-from tests.helpers.four_pipelines import NAMES, call, tiny_pipeline
+from tests.helpers.all_pipelines import NAMES, call, tiny_pipeline
 
 CHECKS = Path(__file__).with_name("on_second_device.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ def test_groups_of_the_inpainting_network_lie_on_the_disk(tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("kind", ["leaf_level", "block_level"])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "inpaint"])
+@pytest.mark.parametrize("name", ["restore", "exemplar", "edit"])
 def test_groups_are_refused_where_layers_need_their_parts_weights(name: str, kind: str) -> None:
     pipeline = tiny_pipeline(name)
     with pytest.raises(ValueError, match=r"style_encoder.* Call enable_model_cpu_offload\(\) instead"):

@@ -10,6 +10,7 @@ from facekit.conditions.text import TextGuide
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.bisenet import BiSeNet
 from facekit.models.code_diffuser import CodeDiffuser
+from facekit.models.damage_finder import DamageFinder
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import IdentityEncoder
 from facekit.models.latent_warper import LatentWarper
@@ -111,6 +112,28 @@ def tiny_face_parser() -> FaceParser:
 def tiny_bisenet() -> BiSeNet:
     """Faces of 64 pixels, 19 classes."""
     return BiSeNet(64, 4)
+
+
+def tiny_damage_finder() -> DamageFinder:
+    """Photos at 64 pixels of the shorter side. Marks what is much lighter than its surroundings, without training.
+
+    The centre of the first convolution takes a pixel's lightness, its rim what is around it; all that follows leads the
+    difference through.
+    """
+    network = DamageFinder(channels=(4,), depths=(0,), working_side=64)
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    convolution, norm = network.stem[1][0], network.stem[1][1]
+    # Channel k is the pixel k of each block of 2 x 2, in red, green and blue.
+    for pixel in range(4):
+        for color in range(3):
+            convolution.weight.data[pixel, 4 * color : 4 * color + 4] = -1 / (3 * 36)
+            convolution.weight.data[pixel, 4 * color + pixel, 1, 1] += 1 / 3
+    norm.weight.data.fill_(1)
+    for pixel in range(4):
+        network.head[0].weight.data[pixel, pixel] = 20
+    network.head[0].bias.data.fill_(-8)
+    return network.eval()
 
 
 def tiny_directions() -> StyleDirections:

@@ -1,4 +1,4 @@
-"""The four pipelines with the networks of `tests.tiny.networks`; each call gives the same weights."""
+"""The five pipelines with the networks of `tests.tiny.networks`; each call gives the same weights."""
 
 import torch
 from diffusers import DiffusionPipeline
@@ -9,6 +9,7 @@ from facekit import (
     FaceEditPipeline,
     FaceInpaintPipeline,
     FaceRestorePipeline,
+    PhotoMendPipeline,
 )
 from tests.tiny import networks
 from tests.tiny.networks import wake
@@ -69,6 +70,15 @@ def tiny_edit_pipeline(parser: bool = False, directions: bool = True) -> FaceEdi
     )
     wake(pipeline.prior, heads=0.1)
     wake(pipeline.refiner, heads=0.1)
+    prepare(pipeline)
+    return pipeline
+
+
+def tiny_mend_pipeline() -> PhotoMendPipeline:
+    """A finder of bright lines; faces of 64 pixels."""
+    pipeline = PhotoMendPipeline(
+        networks.tiny_damage_finder(), tiny_inpaint_pipeline(), tiny_restore_pipeline(identity=False)
+    )
     prepare(pipeline)
     return pipeline
 

@@ -1,17 +1,14 @@
-"""The result side of the Inpaint tab: before and after, a download, and how it was filled."""
+"""The result side of a tab with one result: before and after, a download, and how it came about."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from facekit.images.photo import load_image
-from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.candidates import KEPT, Captioned
 from facekit_demo.common.comparison import Compared, Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
-from facekit_demo.common.running import STEP_SIDE, preview
 from facekit_demo.common.widgets import (
     download_button,
     notes_box,
@@ -25,6 +22,9 @@ class ResultSide:
 
     Args:
         task: what the parts' ids start with.
+        again: what the button says that goes on with the result.
+        steps: title of the fold with the pictures of the steps.
+        hint: what these are.
 
     Attributes:
         components: what `updates` updates.
@@ -35,7 +35,7 @@ class ResultSide:
         path: state with the result's file.
     """
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, again: str, steps: str, hint: str) -> None:
         gr.Markdown("## Result")
         notes = notes_box(task)
         sample_result(task)
@@ -44,15 +44,9 @@ class ResultSide:
         self.slider = self.comparison.slider
         with gr.Row():
             self.download = download_button(task)
-            self.again = gr.Button("Edit this result", visible=False, elem_id=f"{task}-again")
-        with gr.Accordion(
-            "How it was filled, step by step", open=False, visible=False, elem_id=f"{task}-steps"
-        ) as how:
-            gr.Markdown(
-                "The model fills the holes in several passes, and each corrects the one before. Beside every pass: "
-                "where it changed something, bright for much.",
-                elem_classes="hint",
-            )
+            self.again = gr.Button(again, visible=False, elem_id=f"{task}-again")
+        with gr.Accordion(steps, open=False, visible=False, elem_id=f"{task}-steps") as how:
+            gr.Markdown(hint, elem_classes="hint")
             gallery = step_gallery(columns=2)
         self.path = gr.State(None, time_to_live=KEPT)
         self.components = [
@@ -82,14 +76,3 @@ class ResultSide:
             pictures or [],
             path,
         ]
-
-
-def step_pictures(output: FaceInpaintOutput) -> Captioned:
-    """What each step filled in, and what it changed; nothing where the steps were not kept."""
-    if output.steps is None:
-        return []
-    pictures = []
-    for number, (picture, change) in enumerate(zip(output.steps[0], output.heat_maps()[0], strict=True), 1):
-        pictures.append((preview(picture, STEP_SIDE), f"Step {number}"))
-        pictures.append((preview(load_image(change), STEP_SIDE), f"Change {number}"))
-    return pictures

@@ -1,4 +1,4 @@
-"""The four pipelines at a small width, each with a call that needs all of its networks."""
+"""The pipelines at a small width, each with a call that needs all of its networks."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from tests.tiny.pipelines import (
     tiny_edit_pipeline,
     tiny_exemplar_pipeline,
     tiny_inpaint_pipeline,
+    tiny_mend_pipeline,
     tiny_restore_pipeline,
 )
 
@@ -27,6 +28,7 @@ def tiny_pipeline(name: str) -> FacekitPipeline:
         "inpaint": tiny_inpaint_pipeline,
         "exemplar": lambda: tiny_exemplar_pipeline(identity=True),
         "edit": lambda: tiny_edit_pipeline(parser=True),
+        "mend": tiny_mend_pipeline,
     }
     pipeline = pipelines[name]()
     pipeline.set_progress_bar_config(disable=True)
@@ -48,6 +50,8 @@ def call(pipeline: FacekitPipeline, name: str, image: Any = None, **options: Any
     }
     if name == "restore":
         given |= {"return_aligned": True}
+    elif name == "mend":
+        given |= {"damage": HOLE, "contrast": 0.5}
     else:
         given |= {"mask": HOLE}
     if name == "exemplar":

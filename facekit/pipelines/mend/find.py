@@ -1,0 +1,79 @@
+"""Where a photo is damaged: the finder looks at a small copy, in parts, and the mask comes back at the photo's size."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+
+from facekit.images.photo import as_float, resize
+from facekit.images.tensors import to_batch
+from facekit.models.damage_finder import DamageFinder
+
+PART, OVERLAP = (
+    1024,
+    128,
+)  # pixels of the small copy that the network sees at once, and how many of them twice
+# A mask ends where damage is no longer plain; its faint rim would be taken for the photo by what fills the rest.
+MARGIN = 1.5 / 512  # of the photo's shorter side
+
+
+@torch.inference_mode()
+def find_damage(
+    finder: DamageFinder, photo: np.ndarray, device: torch.device | str | None = None
+) -> np.ndarray:
+    """Mark what is damaged in a whole photo.
+
+    The finder sees a copy whose shorter side has the `working_side` of its configuration, at most `PART` pixels of the
+    longer side at once, so that time and memory are bounded but for the length of a panorama.
+
+    Args:
+        finder: the network.
+        photo: uint8 `[H, W, 3]` of any size.
+        device: where the network computes; None: where its weights are.
+
+    Returns:
+        bool `[H, W]`.
+    """
+    height, width = photo.shape[:2]
+    scale = finder.config.working_side / min(height, width)
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # OpenCV shrinks bytes faster than floats; averages of bytes are exact enough for the network.
+    shrunk = cv2.resize(photo, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    upright = shrunk if height >= width else shrunk.transpose(1, 0, 2)
+    logits = np.zeros(upright.shape[:2], dtype=np.float32)
+    weight = np.zeros((len(upright), 1), dtype=np.float32)
+    place = finder.device if device is None else torch.device(device)
+    for rows in _parts(len(upright)):
+        seen = upright[rows] if height >= width else upright[rows].transpose(1, 0, 2)
+        batch = to_batch([as_float(seen)], place).to(finder.dtype)
+        found = finder(batch)[0, 0].float().cpu().numpy()
+        share = _ramp(rows, len(upright))
+        logits[rows] += (found if height >= width else found.T) * share
+        weight[rows] += share
+    logits /= weight
+    logits = logits if height >= width else logits.T
+    threshold = finder.config.threshold
+    return resize(np.ascontiguousarray(logits), (width, height)) > np.log(threshold / (1 - threshold))
+
+
+def widen(damage: np.ndarray) -> np.ndarray:
+    """The damage bool `[H, W]` with a margin, so that nothing of its rim stays."""
+    reach = max(1, round(MARGIN * min(damage.shape)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return cv2.dilate(damage.astype(np.uint8), disc) > 0
+
+
+def _parts(length: int) -> Iterator[slice]:
+    """Slices of at most `PART` rows that cover `length` rows and overlap by `OVERLAP` or more."""
+    count = 1 if length <= PART else -(-(length - OVERLAP) // (PART - OVERLAP))
+    for start in np.linspace(0, max(0, length - PART), count).round().astype(int):
+        yield slice(int(start), min(int(start) + PART, length))
+
+
+def _ramp(rows: slice, length: int) -> np.ndarray:
+    """How much each row of a part counts, float32 `[rows, 1]`: less towards ends that another part covers too."""
+    place = np.arange(rows.start, rows.stop)
+    before = np.full(len(place), np.inf) if rows.start == 0 else place - rows.start + 1
+    after = np.full(len(place), np.inf) if rows.stop == length else rows.stop - place
+    return (np.minimum(np.minimum(before, after), OVERLAP) / OVERLAP).astype(np.float32)[:, None]
