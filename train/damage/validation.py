@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from train.damage.trainer import DamageTrainer
 
 SIDES = (256, 512, 1024)  # pixels of the shorter side: each photo in turn is scaled to one of them
-THRESHOLDS = np.concatenate((np.arange(0.1, 0.95, 0.05), (0.95, 0.97, 0.98, 0.99, 0.995)))
+# Evenly spaced logits: with few false marks allowed, the last hundredths matter.
+THRESHOLDS = (1 / (1 + np.exp(-np.arange(-2.0, 9.0, 0.25)))).round(5)
 TOLERANCE = 2  # pixels
 SHOWN = 256  # side of the pictures in the grid
 
