@@ -139,7 +139,7 @@ def _wire_finding(button: gr.Button, photo: MaskedPhoto, model: ModelChooser, re
 def _wire_mending(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:
     """Let the button do all that is ticked; what was found is on the canvas then."""
 
-    def mend(
+    def mend_photo(  # not `mend`: Gradio would take that name from the endpoint
         path: str | None,
         painting: dict[str, Any] | None,
         steps: list[str],
@@ -167,7 +167,7 @@ def _wire_mending(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
 
     inputs = [photo.chooser, photo.editor, *settings]
     outputs = [photo.editor, *result.components]
-    run.wire(mend, inputs, outputs, photo.chooser, result, settings[-1])
+    run.wire(mend_photo, inputs, outputs, photo.chooser, result, settings[-1])
 
 
 def _offer_to_programs(photo: gr.File, contrast: gr.Slider, seed: gr.Number, result: ResultSide) -> None:

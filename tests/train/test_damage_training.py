@@ -176,7 +176,9 @@ def test_the_threshold_marks_little_that_is_undamaged(tmp_path: Path, photos: Pa
     scores = validation.choose(table)
     first = int((table[:, 2] <= 20).nonzero()[0])
     assert scores["threshold"] == THRESHOLDS[first] and scores["false_share"] <= 0.002
-    assert scores["recall_scratch"] == pytest.approx(scores["recall"]) and scores["recall_dust"] == 0
+    assert (
+        scores["recall_scratch"] == pytest.approx(scores["recall"], rel=0.01) and scores["recall_dust"] == 0
+    )
     table[:, 2] += 100
     assert validation.choose(table)["threshold"] == THRESHOLDS[-1]
 
