@@ -110,24 +110,35 @@ def build_tab() -> None:
 
 def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, saved: gr.UploadButton) -> None:
     """Let a photo, an example or a saved session be worked on, and the mask be read from a file."""
-    shown = [*photo.components, *guides.opening, *result.components]
+    shown, worked = [*photo.components, *result.components], [*guides.opening, *result.components]
 
-    def begin_work(done: Work, mask: Image.Image | None = None) -> list[Any]:
-        return [*photo.opened(preview(done.photo), mask), *guides.opened(), *result.updates(done)]
-
+    # Finding faces takes seconds on a large photo, and the canvas needs none.
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
-        return begin_work(open_work(path), mask)
+        return [*photo.opened(preview(open_photo(path)), mask), *result.updates(None)]
+
+    @friendly
+    def find_faces(_is_example: bool, path: str | None) -> list[Any]:
+        return [*guides.opened(), *result.updates(open_work(path))]
 
     def end() -> list[Any]:
-        kept = [gr.skip()] * len(guides.opening)
-        return [*photo.closed(), *kept, *result.updates(None)]
+        return [*photo.closed(), *result.updates(None)]
 
     @friendly
     def show_session(path: str | None) -> list[Any]:
-        return [None, *begin_work(open_saved(path))]
+        done = open_saved(path)
+        return [None, *photo.opened(preview(done.photo)), *guides.opened(), *result.updates(done)]
 
-    photo.wire_photo(begin, end, shown, kept=result.work, **ON_DEVICE)
-    saved.upload(show_session, saved, [photo.chooser, *shown], **QUIET, **ON_DEVICE)
+    photo.wire_photo(
+        begin,
+        end,
+        shown,
+        given=[photo.chooser],
+        offered=worked,
+        offer=find_faces,
+        kept=result.work,
+        needed=True,
+    )
+    saved.upload(show_session, saved, [photo.chooser, *photo.components, *worked], **QUIET, **ON_DEVICE)
     photo.wire_mask_file(result.work, lambda done: done and done.photo)
 
 
