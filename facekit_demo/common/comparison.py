@@ -104,11 +104,14 @@ def face_box(face: Face, size: tuple[int, int]) -> Box:
 
 def mask_place(mask: Image.Image) -> Place:
     """All that is white in a mask of the photo's size, with something around it."""
-    left, top, right, bottom = mask.getbbox() or (0, 0, *mask.size)
+    return Place("What was filled", with_room(mask.getbbox() or (0, 0, *mask.size), mask.size))
+
+
+def with_room(box: Box, size: tuple[int, int]) -> Box:
+    """A box with something around it, inside a photo of `size` (width, height)."""
+    left, top, right, bottom = box
     room = max(64, (right - left) // 4, (bottom - top) // 4)
-    return Place(
-        "What was filled", _inside((left - room, top - room), (right + room, bottom + room), mask.size)
-    )
+    return _inside((left - room, top - room), (right + room, bottom + room), size)
 
 
 class Comparison:

@@ -46,6 +46,7 @@ def sample_result(task: str) -> None:
     """Lay out what comes of the tab, before and after, which stands there until there is a result."""
     picture = EXAMPLES / f"{task}-before-after.jpg"
     if not picture.is_file():
+        gr.Markdown("Your result comes here.", elem_classes=["hint", "first-words"])
         return
     code = base64.b64encode(picture.read_bytes()).decode()
     gr.HTML(

@@ -69,6 +69,7 @@ class MaskedPhoto:
         offered: Sequence[Component] = (),
         offer: Callable[..., list[Any]] | None = None,
         kept: Component | None = None,
+        needed: bool = False,
         **options: Any,
     ) -> None:
         """Let a photo be chosen, tried and taken away, and come from another tab; its faces then size the brush.
@@ -82,6 +83,7 @@ class MaskedPhoto:
             offer: whether the photo is an example, values of `given` -> updates of `offered`. It may run networks:
                 the canvas is there before.
             kept: see `carry_photo`.
+            needed: a photo for which `offer` fails is taken away again.
             options: of the events that open a photo.
         """
 
@@ -116,9 +118,11 @@ class MaskedPhoto:
             )
         if offer is not None:
             for opened, is_example in openings:
-                opened.success(
+                offering = opened.success(
                     functools.partial(offer, is_example), list(given), list(offered), **QUIET, **ON_DEVICE
                 )
+                if needed:
+                    offering.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
 
     def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
         """Let a button put a result, whose path is the value of a component, in the photo's place."""

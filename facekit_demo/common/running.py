@@ -20,6 +20,7 @@ from PIL import Image
 from facekit.hub.classes import pipeline_class
 from facekit.hub.fetching import Tell
 from facekit.hub.memory import format_bytes
+from facekit.images.formats import FORMATS, FileFormat
 from facekit.images.photo import PNG_MODES, Photo, as_uint8, load_image, write_picture
 from facekit.methods import method_named
 from facekit.notes import MissingPackage, message_of
@@ -202,17 +203,24 @@ def made_by(name: str, model: str | None = None) -> Provenance:
 
 
 def save_for_download(
-    photo: Photo, name: str, component: Component, provenance: Provenance | None = None
+    photo: Photo,
+    name: str,
+    component: Component,
+    provenance: Provenance | None = None,
+    kind: FileFormat = FORMATS["png"],
 ) -> str:
-    """Write a lossless PNG called `name`, of the photo's depth, into the cache of `component`, which Gradio clears
-    by age.
+    """Write a file called `name`, with the ending of its format, into the cache of `component`, which Gradio clears
+    by age. A PNG is lossless and of the photo's depth; other formats get what they hold of the photo.
 
     `provenance`: what the file says of its origin, from `made_by`; None for a picture that no model changed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        photo = photo if photo.mode in PNG_MODES else photo.to_rgb_mode()
-        write_picture(photo, path, "PNG", provenance, compress_level=3)
+        path = (Path(folder) / name).with_suffix(kind.suffix)
+        if kind is FORMATS["png"]:
+            photo = photo if photo.mode in PNG_MODES else photo.to_rgb_mode()
+            write_picture(photo, path, kind.name, provenance, compress_level=3)
+        else:
+            write_picture(photo.fit(kind), path, kind.name, provenance)
         cached = component.move_resource_to_block_cache(path)
     if cached is None:
         raise OSError(f"{name} could not be stored for download")

@@ -89,7 +89,7 @@ class GuidePanels:
 
     def __init__(self, task: str) -> None:
         row = gr.State(None, time_to_live=KEPT)
-        with gr.Accordion("Follow a face", open=False, elem_id=f"{task}-example") as example_panel:
+        with gr.Accordion("Example face", open=False, elem_id=f"{task}-example") as example_panel:
             _hint("The new part takes its style from:")
             style = gr.Radio(STYLES, value="none", show_label=False, elem_id=f"{task}-style")
             _hint("These people do not exist. Tap one, or use a picture.")
@@ -97,11 +97,9 @@ class GuidePanels:
             with gr.Row():
                 upload = upload_button(task, "own")
                 others = gr.Button("Other people", size="md", elem_id=f"{task}-others")
-        with gr.Accordion(
-            "Move sliders: age, smile and more", open=False, elem_id=f"{task}-attributes"
-        ) as attributes_panel:
+        with gr.Accordion("Sliders", open=False, elem_id=f"{task}-attributes") as attributes_panel:
             _hint(
-                "0 changes nothing. They work best if “Follow a face” takes the style from the face in the photo."
+                "0 changes nothing. They work best if “Example face” takes the style from the face in the photo."
             )
             names = gr.State([])
             which = gr.Dropdown(
@@ -117,7 +115,7 @@ class GuidePanels:
                 gr.Slider(-REACH, REACH, value=0, step=0.1, visible=False, elem_id=f"{task}-slider-{place}")
                 for place in range(MAX_SLIDERS)
             ]
-        with gr.Accordion("Turn the head", open=False, elem_id=f"{task}-turning"):
+        with gr.Accordion("Pose", open=False, elem_id=f"{task}-turning"):
             pose = gr.Radio(POSES, value="keep", show_label=False, elem_id=f"{task}-pose")
             pose_file = gr.File(
                 label="A picture of a face in that pose",
@@ -126,14 +124,14 @@ class GuidePanels:
                 visible=False,
                 elem_id=f"{task}-pose-picture",
             )
-        with gr.Accordion("Say it in words", open=False, elem_id=f"{task}-words") as words_panel:
+        with gr.Accordion("Words", open=False, elem_id=f"{task}-words") as words_panel:
             prompt = gr.Textbox(
                 show_label=False, placeholder="a face with blue eyes", lines=1, elem_id=f"{task}-prompt"
             )
             _hint("In English and short, such as: a face with blue eyes. This takes a minute or more.")
             steps = gr.Slider(STEPS, MAX_STEPS, value=STEPS, step=10, label="Steps", info="More take longer.")
             self.stop = gr.Button("Stop searching", size="md", elem_id=f"{task}-stop")
-        with gr.Accordion("Leave it to chance", open=False, elem_id=f"{task}-chance"):
+        with gr.Accordion("Chance", open=False, elem_id=f"{task}-chance"):
             count = count_slider(task, 1)
             variety = gr.Slider(
                 0,
@@ -145,7 +143,7 @@ class GuidePanels:
                 elem_id=f"{task}-variety",
             )
             psi = variety_slider()
-        with gr.Accordion("How much each counts", open=False, elem_id=f"{task}-strengths"):
+        with gr.Accordion("Strengths", open=False, elem_id=f"{task}-strengths"):
             _hint("0 is ignored, 1 is in full.")
             strengths = [
                 gr.Slider(0, 1, value=1, step=0.05, label=label, elem_id=f"{task}-strength-{name}")

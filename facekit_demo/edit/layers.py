@@ -63,8 +63,10 @@ class Canvas:
 
 def pencil_canvas(task: str) -> Canvas:
     """Lines that lead the shapes."""
-    with gr.Accordion("Draw lines: hair, glasses, a smile", open=False, elem_id=f"{task}-drawing") as panel:
-        _hint("Thin lines show where edges are. What you painted as the mask is pale here.")
+    with gr.Accordion("Lines", open=False, elem_id=f"{task}-drawing") as panel:
+        _hint(
+            "Thin lines show where edges are: hair, glasses, a smile. What you painted as the mask is pale here."
+        )
         editor = brush_editor(task, "sketch", pencil_brush(), visible=False)
         refresh = _refresh(task, "sketch")
     return Canvas(panel, editor, refresh)
@@ -73,10 +75,11 @@ def pencil_canvas(task: str) -> Canvas:
 def parts_canvas(task: str) -> tuple[Canvas, gr.Button]:
     """Which part of a face is where; also gives the button that starts from what is there."""
     colors = [_hex(color) for color in PALETTE]
-    with gr.Accordion(
-        "Paint parts: where hair, skin, lips are", open=False, elem_id=f"{task}-parts"
-    ) as panel:
-        _hint("Each colour is a part of the face: tap the colour of the brush beside the photo to change it.")
+    with gr.Accordion("Parts", open=False, elem_id=f"{task}-parts") as panel:
+        _hint(
+            "Where hair, skin, lips are. Each colour is a part of the face: tap the colour of the brush beside "
+            "the photo to change it."
+        )
         start = gr.Button("Start from the parts of the photo", size="md", elem_id=f"{task}-start")
         usual = colors[CLASS_NAMES.index("hair")]
         brush = gr.Brush(12, colors=colors, default_color=usual, color_mode="fixed")
@@ -88,7 +91,7 @@ def parts_canvas(task: str) -> tuple[Canvas, gr.Button]:
 
 def colors_canvas(task: str) -> Canvas:
     """Strokes of colour."""
-    with gr.Accordion("Paint colours", open=False, elem_id=f"{task}-coloring") as panel:
+    with gr.Accordion("Colours", open=False, elem_id=f"{task}-coloring") as panel:
         _hint("A few strokes are enough. Tap the colour of the brush beside the photo to change it.")
         brush = gr.Brush(14, colors=list(PAINTS), default_color=PAINTS[0], color_mode="defaults")
         editor = brush_editor(task, "color", brush, palette=True, visible=False)

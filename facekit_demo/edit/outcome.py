@@ -10,6 +10,7 @@ from facekit_demo.common.comparison import Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import friendly, made_by, save_for_download
+from facekit_demo.common.saved_format import format_choice, wanted_format
 from facekit_demo.common.widgets import (
     QUIET,
     notes_box,
@@ -35,6 +36,7 @@ class ResultSide:
 
     Attributes:
         work: state with the `Work`.
+        format: of the file.
         components: what `updates` updates; `work` is one of them.
         failure: says why the last run gave nothing.
         slider: before and after.
@@ -63,11 +65,11 @@ class ResultSide:
                 self.redo = gr.Button("Redo", elem_id=f"{task}-redo")
             gr.Markdown("Tap a step to go back to it, or forth:", elem_classes="hint")
             self.history = pick_gallery(task, "history", COLUMNS)
-        self.download = gr.Button(
-            "Download PNG", variant="primary", visible=False, elem_id=f"{task}-download"
-        )
+        self.download = gr.Button("Download", variant="primary", visible=False, elem_id=f"{task}-download")
+        self.format = format_choice(task)
         self.file = gr.File(visible=False)
-        making = self.download.click(friendly(self._make_file), self.work, self.file, **QUIET)
+        inputs = [self.work, self.format]
+        making = self.download.click(friendly(self._make_file), inputs, self.file, **QUIET)
         making.success(None, self.file, None, js=SAVE, api_visibility="private")
         with gr.Accordion("Save the session", open=False, visible=False, elem_id=f"{task}-session") as saving:
             gr.Markdown("Photo, edits and drawings in one file, to go on later.", elem_classes="hint")
@@ -86,6 +88,7 @@ class ResultSide:
             self.undo,
             self.redo,
             self.download,
+            self.format,
             saving,
             self.archive,
         ]
@@ -96,7 +99,7 @@ class ResultSide:
         if done is None or len(done.pictures) < 2:
             hidden = gr.update(visible=False)
             cleared = self.comparison.updates(None)
-            return [done, shown_notes(()), *cleared, hidden, [], hidden, [], *[hidden] * 4, unpacked]
+            return [done, shown_notes(()), *cleared, hidden, [], hidden, [], *[hidden] * 5, unpacked]
         session = done.session
         captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
         steps = list(zip(done.pictures, captions, strict=True))
@@ -111,13 +114,16 @@ class ResultSide:
             gr.update(visible=True, interactive=session.can_undo),
             gr.update(visible=True, interactive=session.can_redo),
             gr.update(visible=session.position > 0),
+            gr.update(visible=session.position > 0),
             gr.update(visible=True),
             unpacked,
         ]
 
-    def _make_file(self, done: Work | None) -> str:
-        """The result as a PNG of the photo's own size, made when it is asked for: that takes seconds."""
+    def _make_file(self, done: Work | None, wanted: str) -> str:
+        """The result as a file of the photo's own size, made when it is asked for: that takes seconds."""
         if done is None or not done.session.position:
             raise ValueError("there is no edit to download yet")
         name, origin = f"{done.stem}-edited.png", made_by(self.task)
-        return save_for_download(done.session.photo, name, self.file, origin)
+        return save_for_download(
+            done.session.photo, name, self.file, origin, wanted_format(wanted, done.format)
+        )

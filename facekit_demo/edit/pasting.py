@@ -61,11 +61,10 @@ class PastePanel:
     """
 
     def __init__(self, task: str) -> None:
-        with gr.Accordion(
-            "Put something in first: a hat, glasses", open=False, elem_id=f"{task}-pasting"
-        ) as panel:
+        with gr.Accordion("Put in", open=False, elem_id=f"{task}-pasting") as panel:
             gr.Markdown(
-                "Choose a picture of it. A cut-out (a PNG with a transparent background) is taken as it is; on any "
+                "Put in a hat, glasses or another object first. Choose a picture of it. "
+                "A cut-out (a PNG with a transparent background) is taken as it is; on any "
                 "other picture paint over the object.",
                 elem_classes="hint",
             )

@@ -19,6 +19,7 @@ from facekit.conditions.text import DEFAULT_CLIP, TextGuide
 from facekit.faces import Face
 from facekit.faces.references import ReferenceFace, find_references
 from facekit.hub.errors import explain_errors
+from facekit.images.formats import FORMATS, FileFormat
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.models.style_directions import StyleDirections
 from facekit.notes import Kind
@@ -27,9 +28,10 @@ from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
 from facekit_demo.common.candidates import around_faces, as_many_as_fit
-from facekit_demo.common.comparison import Compared, compare, face_places
+from facekit_demo.common.comparison import Compared, compare, cut, face_places, with_room
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, log, model_source, on_gpu, open_photo, preview
+from facekit_demo.common.saved_format import own_format
 from facekit_demo.common.temporary import own_folder
 from facekit_demo.common.words import NO_FACE, in_page_words, page_words
 from facekit_demo.edit.pasting import Placing
@@ -62,6 +64,7 @@ class Work:
         stem: what files of it are called.
         pictures: small copies, of the photo as it came and after each edit; those that were undone too.
         variants: small copies of the last edit's candidates; empty where there was one.
+        format: what files of it are, unless another format is asked for.
         stop: a file that is there to have the words' search, in whatever process it runs, end with the best that
             it found.
     """
@@ -70,6 +73,7 @@ class Work:
     stem: str
     pictures: list[Image.Image] = field(default_factory=list)
     variants: list[Image.Image] = field(default_factory=list)
+    format: FileFormat = FORMATS["png"]
     stop: Path = field(default_factory=lambda: own_folder() / f"stop-{secrets.token_hex(8)}")
 
     @property
@@ -78,11 +82,23 @@ class Work:
         return self.session.photo
 
     def take_picture(self) -> None:
-        """Keep a small copy of the photo as it is now; those of edits that are no more go."""
+        """Keep a small copy of the photo as it is now, of an edit the place that it changed; those of edits that are
+        no more go."""
+        self.pictures[self.session.position :] = [self._picture()]
+
+    def _picture(self) -> Image.Image:
+        if self.session.can_undo:
+            patch = self.session.history[-1].patch
+            height, width = patch.after.shape[:2]
+            if height and width:
+                box = with_room(
+                    (patch.left, patch.top, patch.left + width, patch.top + height), self.photo.size
+                )
+                return cut(self.photo, box, THUMBNAIL).convert("RGB")
         shown = preview(self.photo).convert("RGB")
         face = around_faces(shown, self.session.faces, shown.width / self.photo.size[0])
         face.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-        self.pictures[self.session.position :] = [face]
+        return face
 
     @property
     def chosen(self) -> int | None:
@@ -179,7 +195,7 @@ def open_work(path: str | None) -> Work:
     """A photo that is to be edited. Raises ValueError or OSError with advice, for one without a face too."""
     photo = open_photo(path)
     with in_page_words(WORDS):
-        work = Work(EditSession(None, photo), Path(path).stem)
+        work = Work(EditSession(None, photo), Path(path).stem, format=own_format(path))
     work.take_picture()
     return work
 

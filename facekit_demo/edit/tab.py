@@ -32,6 +32,7 @@ from facekit_demo.common.running import (
     save_for_download,
 )
 from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, picture_file, sampled, seed_number
+from facekit_demo.edit.board import one_at_a_time
 from facekit_demo.edit.guides import GuidePanels, Guides
 from facekit_demo.edit.layers import (
     Canvas,
@@ -70,17 +71,21 @@ def build_tab() -> None:
             gr.Markdown("### 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
-                pasting = PastePanel(TASK)
-                gr.Markdown("### 2. Paint over what may change")
-                gr.Markdown("This is the mask. All else stays as it is, to the pixel.", elem_classes="hint")
-                editor = brush_editor(TASK)
-                clear = gr.Button("Clear mask and drawings", size="md", elem_id=f"{TASK}-clear")
-                gr.Markdown("### 3. Say what should be there")
-                gr.Markdown("Use one of these, several, or none.", elem_classes="hint")
-                pencil = pencil_canvas(TASK)
-                parts, start = parts_canvas(TASK)
-                colors = colors_canvas(TASK)
-                guides = GuidePanels(TASK)
+                gr.Markdown("### 2. Paint the mask, then say what should be there")
+                with gr.Column(elem_id=f"{TASK}-board", elem_classes="board") as board:
+                    with gr.Accordion("Mask", open=True, elem_id=f"{TASK}-masking") as masking:
+                        gr.Markdown(
+                            "Paint over what may change. All else stays as it is, to the pixel.",
+                            elem_classes="hint",
+                        )
+                        editor = brush_editor(TASK)
+                        clear = gr.Button("Clear mask and drawings", size="md", elem_id=f"{TASK}-clear")
+                    pencil = pencil_canvas(TASK)
+                    parts, start = parts_canvas(TASK)
+                    colors = colors_canvas(TASK)
+                    guides = GuidePanels(TASK)
+                    pasting = PastePanel(TASK)
+                one_at_a_time(board, masking)
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
                     mask_file = mask_chooser(TASK)
@@ -94,7 +99,7 @@ def build_tab() -> None:
 
     canvases = (pencil, parts, colors)
     drawings = pencil.closed | parts.closed | colors.closed
-    begun = drawings | pasting.closed
+    begun = drawings | pasting.closed | {masking: {"open": True}}
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, begun)
     _wire_photo(photo, guides, result, saved)
     _wire_drawing(photo, canvases, drawings, result.work, clear)
@@ -110,24 +115,35 @@ def build_tab() -> None:
 
 def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, saved: gr.UploadButton) -> None:
     """Let a photo, an example or a saved session be worked on, and the mask be read from a file."""
-    shown = [*photo.components, *guides.opening, *result.components]
+    shown, worked = [*photo.components, *result.components], [*guides.opening, *result.components]
 
-    def begin_work(done: Work, mask: Image.Image | None = None) -> list[Any]:
-        return [*photo.opened(preview(done.photo), mask), *guides.opened(), *result.updates(done)]
-
+    # Finding faces takes seconds on a large photo, and the canvas needs none.
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
-        return begin_work(open_work(path), mask)
+        return [*photo.opened(preview(open_photo(path)), mask), *result.updates(None)]
+
+    @friendly
+    def find_faces(_is_example: bool, path: str | None) -> list[Any]:
+        return [*guides.opened(), *result.updates(open_work(path))]
 
     def end() -> list[Any]:
-        kept = [gr.skip()] * len(guides.opening)
-        return [*photo.closed(), *kept, *result.updates(None)]
+        return [*photo.closed(), *result.updates(None)]
 
     @friendly
     def show_session(path: str | None) -> list[Any]:
-        return [None, *begin_work(open_saved(path))]
+        done = open_saved(path)
+        return [None, *photo.opened(preview(done.photo)), *guides.opened(), *result.updates(done)]
 
-    photo.wire_photo(begin, end, shown, kept=result.work, **ON_DEVICE)
-    saved.upload(show_session, saved, [photo.chooser, *shown], **QUIET, **ON_DEVICE)
+    photo.wire_photo(
+        begin,
+        end,
+        shown,
+        given=[photo.chooser],
+        offered=worked,
+        offer=find_faces,
+        kept=result.work,
+        needed=True,
+    )
+    saved.upload(show_session, saved, [photo.chooser, *photo.components, *worked], **QUIET, **ON_DEVICE)
     photo.wire_mask_file(result.work, lambda done: done and done.photo)
 
 

@@ -17,6 +17,18 @@ class EditPage(Visitor):
         self.part("examples").locator("button").first.click()
         self.wait_for_editor(512, 512)
 
+    def wait_for_editor(self, width: int, height: int, name: str = "editor") -> float:
+        """As on other tabs; the mask's panel is opened first."""
+        if name == "editor" and self.part("masking").is_visible():
+            self.open("masking", name)
+        return super().wait_for_editor(width, height, name)
+
+    def paint(self, start: tuple[float, float], end: tuple[float, float], name: str = "editor") -> None:
+        """As on other tabs; the mask's panel is opened first."""
+        if name == "editor":
+            self.open("masking", name)
+        super().paint(start, end, name)
+
     def open_canvas(self, panel: str, name: str) -> None:
         """Open a panel with a canvas and wait until the photo is on it."""
         self.open(panel, name)

@@ -56,6 +56,20 @@ def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_p
     assert difference.any() and not difference[260:].any()
 
 
+def test_one_panel_of_the_board_is_open_and_the_button_in_reach(visit) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_example_photo()
+    assert visitor.is_on_screen("run")
+    visitor.open_canvas("drawing", "sketch")
+    visitor.part("editor").wait_for(state="hidden")
+    assert visitor.is_on_screen("run")
+    assert visitor.page.evaluate("document.documentElement.scrollHeight") < 1800
+    # The mask is read while its canvas is out of sight.
+    assert visitor.page.evaluate("facekitCanvas.strokesOn('edit-editor').strokes")
+    visitor.part("drawing").locator("> button").click()
+    visitor.part("editor").wait_for()
+
+
 @pytest.mark.slow
 def test_a_candidate_is_picked(visit, tmp_path) -> None:
     visitor = visit(EditPage)

@@ -14,14 +14,18 @@ from PIL import Image
 from skimage import data
 
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
+from facekit.images.formats import FORMATS
 from facekit.notes import Note
 from facekit.provenance import inspect
 from facekit_demo import build_app
+from facekit_demo.common.comparison import with_room
 from facekit_demo.common.painting import painted, strokes_of
+from facekit_demo.common.saved_format import own_format
 from facekit_demo.common.words import page_words
 from facekit_demo.edit import result as edit_result
 from facekit_demo.edit.guides import MAX_SLIDERS, Guides, change_sliders
 from facekit_demo.edit.layers import fogged, layer_of, painted_colors, painted_parts, part_name, parts_layer
+from facekit_demo.edit.outcome import ResultSide
 from facekit_demo.edit.pasting import Placing
 from facekit_demo.edit.result import (
     STRENGTHS,
@@ -214,6 +218,38 @@ def test_history_goes_to_a_file_and_back(editor, files, tmp_path, monkeypatch) -
     (tmp_path / "no.zip").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"no\.zip"):
         open_saved(str(tmp_path / "no.zip"))
+
+
+def test_history_shows_the_place_that_changed(editor, files) -> None:
+    work = open_work(str(files / "photo.png"))
+    run_edit(work, Wishes(Image.open(files / "mask.png"), attributes={"smile": 2}, seed=1))
+    whole, edited = work.pictures
+    patch = work.session.steps[0].patch
+    height, width = patch.after.shape[:2]
+    box = with_room((patch.left, patch.top, patch.left + width, patch.top + height), work.photo.size)
+    part = work.session.image.convert("RGB").crop(box)
+    assert part.width < work.photo.size[0] / 2 and max(edited.size) == min(max(part.size), 192)
+    assert abs(edited.width / edited.height - part.width / part.height) < 0.02
+    shrunk = part.resize(edited.size, Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(edited, float) - np.asarray(shrunk)).mean() < 2
+    assert np.asarray(whole).mean() != np.asarray(edited).mean()
+
+
+def test_a_result_is_saved_in_the_format_of_its_photo_or_another(editor, files, tmp_path) -> None:
+    Image.open(files / "photo.png").convert("RGB").save(tmp_path / "photo.jpg", quality=95)
+    with gr.Blocks():
+        side = ResultSide("edit")
+    side.file.GRADIO_CACHE = str(tmp_path / "cache")
+    work = open_work(str(tmp_path / "photo.jpg"))
+    run_edit(work, Wishes(Image.open(files / "mask.png"), attributes={"smile": 2}))
+    for wanted, name, kind in (("same", "photo-edited.jpg", "JPEG"), ("png", "photo-edited.png", "PNG")):
+        path = Path(side._make_file(work, wanted))
+        with Image.open(path) as saved:
+            assert (path.name, saved.format, saved.size) == (name, kind, work.photo.size)
+        assert inspect(path).metadata.kind == "edited"
+    with pytest.raises(ValueError, match="not written as gif"):
+        side._make_file(work, "gif")
+    assert own_format(str(files / "photo.png")) is FORMATS["png"]
 
 
 def test_candidates_of_the_last_edit_can_be_chosen(editor, files) -> None:
