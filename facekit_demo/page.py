@@ -9,6 +9,7 @@ import gradio as gr
 from fastapi import Depends
 
 from facekit.methods import Method, MethodError, methods, refusals
+from facekit_demo.common import canvas_traffic
 from facekit_demo.common.first_look import about, ways_in
 from facekit_demo.common.limits import Limits
 from facekit_demo.common.models import check_models
@@ -24,7 +25,7 @@ from facekit_demo.common.temporary import (
 log = logging.getLogger("facekit.demo")
 
 CSS = Path(__file__).with_name("style.css")
-CANVAS = Path(__file__).with_name("canvas.js")
+SCRIPTS = (canvas_traffic.SCRIPT, Path(__file__).with_name("canvas.js"))
 # Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
 READABLE = {
     "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back
@@ -154,8 +155,8 @@ def launch(app: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, **options:
         server_port=port,
         theme=theme,
         css_paths=CSS,
-        # In the head, so that it is there before the first canvas.
-        head=f"<script>\n{CANVAS.read_text(encoding='utf-8')}</script>",
+        # In the head, so that they are there before the first canvas.
+        head="".join(f"<script>\n{script.read_text(encoding='utf-8')}</script>" for script in SCRIPTS),
         allowed_paths=[str(EXAMPLES)],
         max_file_size=limits.upload_mb * 2**20,
         app_kwargs={"dependencies": [Depends(only_own_files)]},

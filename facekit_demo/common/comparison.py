@@ -12,6 +12,7 @@ from facekit.faces import Face, ffhq_quad
 from facekit.images.photo import Photo
 from facekit_demo.common.face_view import face_number
 from facekit_demo.common.running import friendly, open_photo, preview
+from facekit_demo.common.screen import screen_file, screen_files
 from facekit_demo.common.widgets import KEPT, QUIET, pick_gallery, result_slider
 
 Box = tuple[int, int, int, int]
@@ -142,22 +143,27 @@ class Comparison:
         row = compared.row if compared else []
         return [
             compared,
-            compared and compared.shown,
+            shown_pair(compared and compared.shown),
             gr.update(visible=bool(row)),
-            gr.update(value=row, selected_index=None),
+            gr.update(value=screen_files(row), selected_index=None),
             gr.update(visible=False),
         ]
+
+
+def shown_pair(pair: tuple[Image.Image, Image.Image] | None) -> tuple[str, str] | None:
+    """Before and after as the slider takes them."""
+    return pair and (screen_file(pair[0]), screen_file(pair[1]))
 
 
 @friendly
 def _look_closely(compared: Compared | None, event: gr.SelectData) -> list[Any]:
     if compared is None:
         return [gr.skip()] * 2
-    return [compared.close_up(event.index), gr.update(visible=True)]
+    return [shown_pair(compared.close_up(event.index)), gr.update(visible=True)]
 
 
 def _step_back(compared: Compared | None) -> list[Any]:
-    return [compared and compared.shown, gr.update(selected_index=None), gr.update(visible=False)]
+    return [shown_pair(compared and compared.shown), gr.update(selected_index=None), gr.update(visible=False)]
 
 
 def _inside(low: Sequence[float], high: Sequence[float], size: tuple[int, int]) -> Box:

@@ -13,6 +13,7 @@ from facekit.conditions.sketch import read_sketch
 from facekit.images.masks import load_mask
 from facekit_demo.common.brush_size import size_slider
 from facekit_demo.common.limits import Limits
+from facekit_demo.common.screen import screen_file
 
 BRUSH = "#ff5a3c99"  # see-through, so that what is to be filled is seen
 PENCIL = "#1d1d1f"
@@ -44,6 +45,7 @@ def brush_editor(
         layers=False,
         brush=brush,
         buttons=[],
+        interactive=True,  # Gradio would not know: its strokes are read by `with_strokes`
         visible=visible,
         elem_id=f"{task}-{name}",
         elem_classes=["brush"] if palette else ["brush", "one-brush"],
@@ -82,12 +84,13 @@ def editor_with(shown: Image.Image, mask: Image.Image | None = None, color: str 
 
 def painted(shown: Image.Image, mask: Image.Image | None, color: str = BRUSH) -> dict[str, Any]:
     """Editor value: the photo, with the mask as a stroke of the brush's colour on top."""
+    background = screen_file(shown)
     if mask is None:
-        return {"background": shown, "layers": [], "composite": None}
+        return {"background": background, "layers": [], "composite": None}
     layer = Image.new("RGBA", shown.size, color)
     clear = Image.new("RGBA", shown.size)
     layer = Image.composite(layer, clear, mask.convert("L").resize(shown.size, Image.Resampling.NEAREST))
-    return {"background": shown, "layers": [layer], "composite": None}
+    return {"background": background, "layers": [layer], "composite": None}
 
 
 def strokes_of(painting: dict[str, Any] | None, size: tuple[int, int]) -> Image.Image | None:

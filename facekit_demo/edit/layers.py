@@ -132,7 +132,7 @@ def canvas_with(shown: Image.Image, layer: Image.Image | None) -> Any:
     update = editor_with(shown) | {"visible": True}
     if layer is not None:
         layer = layer.resize(shown.size, Image.Resampling.NEAREST)
-        update["value"] = {"background": shown, "layers": [layer], "composite": None}
+        update["value"] = update["value"] | {"layers": [layer]}
     return update
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from facekit_demo.common.canvas_traffic import with_strokes
 from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -97,7 +98,7 @@ def build_tab() -> None:
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, begun)
     _wire_photo(photo, guides, result, saved)
     _wire_drawing(photo, canvases, drawings, result.work, clear)
-    start.click(_start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
+    with_strokes(start.click, _start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
     drawn = [editor, *(canvas.editor for canvas in canvases)]
     _wire_editing(run, photo, [*drawn, seed, *guides.components], result)
     # Past the queue, in which the edit itself is running.
@@ -154,8 +155,8 @@ def _wire_drawing(
 
     clear.click(clear_drawings, work, [photo.editor, *drawings], **QUIET)
     for canvas in canvases:
-        gr.on(
-            [canvas.panel.expand, canvas.refresh.click],
+        with_strokes(
+            functools.partial(gr.on, [canvas.panel.expand, canvas.refresh.click]),
             show_canvas,
             [work, photo.editor, canvas.editor],
             canvas.editor,
@@ -216,9 +217,8 @@ def _wire_pasting(panel: PastePanel, editor: gr.ImageEditor, result: ResultSide)
         rim, remarks = paste_in(current, Placing(*values))
         return [*result.updates(current, remarks), editor_with(preview(current.photo), rim)]
 
-    panel.run.click(
-        paste, [result.work, *panel.components], [*result.components, editor], **QUIET, **ON_DEVICE
-    )
+    inputs = [result.work, *panel.components]
+    with_strokes(panel.run.click, paste, inputs, [*result.components, editor], **QUIET, **ON_DEVICE)
 
 
 def _wire_history(editor: gr.ImageEditor, result: ResultSide) -> None:
@@ -247,9 +247,9 @@ def _wire_history(editor: gr.ImageEditor, result: ResultSide) -> None:
     # In the queue of the work itself, so that no step is taken back while another one is made.
     for button, by in ((result.undo, -1), (result.redo, 1)):
         step = functools.partial(move, lambda position, by=by: position + by)
-        button.click(step, inputs, outputs, **QUIET, **ON_DEVICE)
-    result.history.select(pick, inputs, outputs, **QUIET, **ON_DEVICE)
-    result.variants.select(choose, inputs, outputs, **QUIET, **ON_DEVICE)
+        with_strokes(button.click, step, inputs, outputs, **QUIET, **ON_DEVICE)
+    with_strokes(result.history.select, pick, inputs, outputs, **QUIET, **ON_DEVICE)
+    with_strokes(result.variants.select, choose, inputs, outputs, **QUIET, **ON_DEVICE)
     result.pack.click(pack_session, result.work, result.archive, **QUIET)
 
 

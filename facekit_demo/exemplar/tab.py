@@ -1,5 +1,6 @@
 """The Exemplar tab: a painted hole in a face is filled in the manner of another face."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from facekit_demo.common.candidates import (
     count_slider,
     save_candidates,
 )
+from facekit_demo.common.canvas_traffic import with_strokes
 from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -102,7 +104,8 @@ def build_tab() -> None:
     photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, drawings)
     _wire_photo(photo, faces, result)
     _wire_recovery(photo, recover)
-    gr.on([drawing.expand, refresh.click], _show_hole, [chooser, editor, pencil], pencil, **QUIET)
+    showing = functools.partial(gr.on, [drawing.expand, refresh.click])
+    with_strokes(showing, _show_hole, [chooser, editor, pencil], pencil, **QUIET)
     model.wire(result.failure)
     inputs = [chooser, editor, pencil, faces.row, *settings, model.active]
     _wire_filling(run, inputs, result)
@@ -191,8 +194,9 @@ def _wire_recovery(photo: MaskedPhoto, recover: Sequence[gr.Button]) -> None:
         return painted(preview(image), Image.fromarray(mask.astype(np.uint8) * 255))
 
     for button, (_, kind) in zip(recover, HIDING, strict=True):
-        button.click(
-            lambda path, painting, kind=kind: propose(kind, path, painting),
+        with_strokes(
+            button.click,
+            functools.partial(propose, kind),
             [photo.chooser, photo.editor],
             photo.editor,
             **QUIET,
@@ -268,8 +272,13 @@ def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
         make_ready(TASK, settings.model, progress)
         return faces.compared(draw_mixes(unnamed(image), mask, first, second, sketch, settings, progress))
 
-    faces.compare.click(
-        compare, list(inputs), [faces.comparison, faces.mixes], show_progress_on=faces.compare, **AT_WORK
+    with_strokes(
+        faces.compare.click,
+        compare,
+        inputs,
+        [faces.comparison, faces.mixes],
+        show_progress_on=faces.compare,
+        **AT_WORK,
     )
 
 

@@ -6,6 +6,7 @@ import gradio as gr
 from gradio.components.base import Component
 
 from facekit_demo.common.face_view import WorkingPhoto, face_at, face_number, found_text, numbered
+from facekit_demo.common.screen import screen_file
 from facekit_demo.common.widgets import QUIET
 
 
@@ -27,7 +28,6 @@ class FaceChooser:
         view = gr.Image(
             show_label=False,
             interactive=False,
-            format="png",
             buttons=[],
             alt_text="The photo, with a frame and number on every face",
             elem_id=f"{task}-faces",
@@ -51,14 +51,14 @@ class FaceChooser:
         faces = [(f"Face {face_number(index)}", index) for index in able]
         return [
             found_text(state),
-            numbered(state, able),
+            screen_file(numbered(state, able)),
             gr.update(choices=faces, value=able, visible=len(able) > 1),
             gr.update(value=False, visible=not state.faces),
         ]
 
 
 def _show_chosen(state: WorkingPhoto | None, numbers: list[int]) -> Any:
-    return numbered(state, numbers) if state else gr.skip()
+    return screen_file(numbered(state, numbers)) if state else gr.skip()
 
 
 def _point_at(state: WorkingPhoto | None, numbers: list[int], event: gr.SelectData) -> Any:

@@ -57,6 +57,8 @@ class Visitor:
     def wait_for_editor(self, width: int, height: int, name: str = "editor") -> float:
         """Wait until the photo is on the canvas; gives its zoom."""
         self.part(name).locator("canvas").first.wait_for(state="visible")
+        editor = f"{self.task}-{name}"
+        self.page.wait_for_function("id => facekitCanvas.isReady(id)", arg=editor, polling=700)
         zoom = f"#{self.task}-{name} .zoom-number span"
         self.page.wait_for_function(
             """selector => { const zoom = document.querySelector(selector);
@@ -74,10 +76,14 @@ class Visitor:
         box = canvas.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x + start[0], y + start[1])
+        strokes = "id => facekitCanvas.strokesOn(id).strokes"
+        before = self.page.evaluate(strokes, f"{self.task}-{name}")
         self.page.mouse.down()
         self.page.mouse.move(x + end[0], y + end[1], steps=8)
         self.page.mouse.up()
-        self.part(name).locator("button[aria-label=Undo]:not([disabled])").wait_for()
+        self.page.wait_for_function(
+            f"([id, before]) => ({strokes})(id) !== before", arg=[f"{self.task}-{name}", before], polling=500
+        )
 
     def strokes(self, name: str = "editor") -> np.ndarray:
         """bool [H, W]: what is painted on the canvas, the one that was made last, in its own pixels."""
