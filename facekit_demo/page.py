@@ -26,7 +26,7 @@ log = logging.getLogger("facekit.demo")
 
 CSS = Path(__file__).with_name("style.css")
 # In the head of the page, so that they are there before the first canvas.
-SCRIPTS = (Path(__file__).with_name("canvas.js"), canvas_traffic.SCRIPT)
+SCRIPTS = (canvas_traffic.SCRIPT, Path(__file__).with_name("canvas.js"))
 # Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
 READABLE = {
     "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back

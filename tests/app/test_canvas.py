@@ -115,7 +115,10 @@ def test_brush_and_strokes_obey_slider_and_keys(visit, tmp_path) -> None:
     # A see-through stroke over another one: the mask is what either covers, no more.
     visitor.paint((-60, -60), (60, -60))
     once = visitor.strokes()
-    visitor.paint((-60, -60), (60, -60))
+    page.mouse.move(x - 60, y - 60)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 60, steps=8)
+    page.mouse.up()
     assert (visitor.strokes() == once).all()
     page.evaluate("document.activeElement.blur()")  # the pointer is over the canvas
     page.keyboard.press("Control+z")
