@@ -65,7 +65,7 @@ def test_one_panel_of_the_board_is_open_and_the_button_in_reach(visit) -> None:
     assert visitor.is_on_screen("run")
     assert visitor.page.evaluate("document.documentElement.scrollHeight") < 1800
     # The mask is read while its canvas is out of sight.
-    assert visitor.page.evaluate("facekitCanvas.strokesOn('edit-editor').strokes")
+    visitor.page.wait_for_function("facekitCanvas.strokesOn('edit-editor').strokes !== ''", polling=500)
     visitor.part("drawing").locator("> button").click()
     visitor.part("editor").wait_for()
 
