@@ -35,7 +35,8 @@
     const editor = document.getElementById(id);
     for (const app of canvases) {
       if (!app.renderer) canvases.delete(app);  // it was destroyed
-      else if (editor && editor.contains(app.canvas)) return app;
+      // Beside it lies the canvas of the editor that crops.
+      else if (editor && app.canvas.parentElement === editor.querySelector(".pixi-target")) return app;
     }
     return null;
   };
