@@ -54,7 +54,7 @@ def test_named_endpoint(client, files, region) -> None:
 
 def test_named_endpoints_are_the_only_public_ones(client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/restore", "/inpaint", "/exemplar", "/edit"}
+    assert set(endpoints) == {"/restore", "/inpaint", "/exemplar", "/edit", "/mend"}
 
 
 def test_a_mask_on_no_face_is_filled_from_what_is_around_it(client, files, tmp_path) -> None:
@@ -77,6 +77,7 @@ def test_endpoints_name_their_parameters_and_what_may_be_left_out(client) -> Non
         "/inpaint": {"photo", "mask"},
         "/exemplar": {"photo"},
         "/edit": {"photo", "mask"},
+        "/mend": {"photo"},
     }
     for name, expected in needed.items():
         parameters = endpoints[name]["parameters"]
