@@ -175,7 +175,11 @@ EDIT = Kind(
 KINDS = (PRIOR, RESTORE, INPAINT, EXEMPLAR, EDIT)
 
 
+# Methods of facekit's own that learn from whole photos, not from the family's faces: `train.damage`.
+APART = {"mend"}
+
+
 def find_untrained() -> list[str]:
     """Names of the methods that facekit knows and no stage trains: those from outside, and own ones without a kind."""
-    trained = {kind.method for kind in KINDS}
+    trained = {kind.method for kind in KINDS} | APART
     return [method.name for method in methods() if method.name not in trained]
