@@ -7,6 +7,7 @@ from facekit.methods import methods
 from tests.app.edit_page import EditPage
 from tests.app.exemplar_page import ExemplarPage
 from tests.app.inpaint_page import InpaintPage
+from tests.app.mend_page import MendPage
 from tests.app.restore_page import RestorePage
 from tests.app.visitor import Visitor
 
@@ -34,7 +35,7 @@ def test_an_example_is_one_click_away_and_makes_room_for_the_work(visit) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [RestorePage, InpaintPage, ExemplarPage, EditPage])
+@pytest.mark.parametrize("kind", [RestorePage, InpaintPage, ExemplarPage, EditPage, MendPage])
 def test_axe_finds_nothing_serious(visit, kind) -> None:
     visitor: Visitor = visit(kind)
     page, found = visitor.page, []
