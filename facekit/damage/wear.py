@@ -230,6 +230,8 @@ def draw_wear(
         ValueError: see `wear`.
     """
     _check(photo, kinds, amount)
+    if amount == 0:
+        return photo.copy(), np.zeros(photo.shape[:2], np.uint8)
     sheet = Sheet(photo.astype(np.float32), float(side or min(photo.shape[:2])), rng)
     before = original = _find_brightness(sheet.pixels)
     labels = np.zeros(photo.shape[:2], np.uint8)
@@ -265,9 +267,6 @@ def wear(
     Raises:
         ValueError: the photo is no uint8 [H, W, 3], a kind is unknown, or `amount` is negative.
     """
-    if amount == 0:
-        _check(photo, kinds, amount)
-        return photo.copy(), np.zeros(photo.shape[:2], bool)
     worn, labels = draw_wear(photo, np.random.default_rng(seed), kinds, amount)
     return worn, is_seen(labels)
 

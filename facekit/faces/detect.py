@@ -221,7 +221,8 @@ def _search(
         target = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
         working = cv2.resize(working, target, interpolation=cv2.INTER_AREA)
     gain, lift = _strengthen(working)
-    working = cv2.convertScaleAbs(working, alpha=gain, beta=lift) if gain != 1 else working
+    if gain != 1:
+        working = cv2.LUT(working, np.clip(np.rint(np.arange(256) * gain + lift), 0, 255).astype(np.uint8))
     ratio = np.array([(right - left) / working.shape[1], (bottom - top) / working.shape[0]])
     border = min(MAX_BORDER, math.ceil(BORDER_FRACTION * min(working.shape[:2])))
     at_frame = (top == 0, bottom == height, left == 0, right == width)

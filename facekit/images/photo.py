@@ -164,6 +164,12 @@ class Photo:
         mode = "L" if self.mode == "LA" else "RGB"
         return replace(self, pixels=pixels[..., 0] if mode == "L" else pixels, mode=mode)
 
+    def find_visible(self) -> np.ndarray:
+        """bool `[H, W]`, where something can be seen: neither wholly see-through nor of the see-through colour."""
+        alpha = self.alpha
+        seen = np.ones(self.pixels.shape[:2], dtype=bool) if alpha is None else alpha > 0
+        return seen & ~self._key() if "transparency" in self.info else seen
+
     def _key(self) -> np.ndarray:
         """bool `[H, W]`, where the pixels have the one colour that is see-through."""
         same = self.pixels == np.asarray(self.info["transparency"], dtype=np.int64)

@@ -15,7 +15,8 @@ import functools
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -31,7 +32,16 @@ from facekit.version import __version__
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-__all__ = ["Inspection", "Provenance", "add_watermark", "describe", "inspect", "save", "watermark_picture"]
+__all__ = [
+    "Inspection",
+    "Provenance",
+    "add_watermark",
+    "describe",
+    "inspect",
+    "merge",
+    "save",
+    "watermark_picture",
+]
 
 # Where huggingface_hub keeps a downloaded revision.
 SNAPSHOT = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{7,64})$")
@@ -106,6 +116,19 @@ def describe(pipeline: "DiffusionPipeline | str | os.PathLike | None", kind: Kin
         return Provenance(kind, software)
     model, revision, terms = _identity(os.fspath(source))
     return Provenance(kind, software, model, revision, terms)
+
+
+def merge(origins: Sequence[Provenance]) -> Provenance:
+    """The record of origin for a picture on which several models worked, one after the other.
+
+    Their names stand side by side, and the terms of each; the revision is that of the first one. Raises ValueError
+    for none.
+    """
+    if not origins:
+        raise ValueError("merge takes at least one record")
+    names = dict.fromkeys(origin.model for origin in origins if origin.model)
+    terms = dict.fromkeys(origin.terms for origin in origins if origin.terms)
+    return replace(origins[0], model=" and ".join(names) or None, terms="; ".join(terms) or None)
 
 
 def save(

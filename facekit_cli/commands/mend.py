@@ -1,6 +1,7 @@
 """`facekit mend`: find and fill the damage of old photos, restore their faces, bring back contrast."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,8 @@ from facekit_cli.results import provenance_of, save_picture
 if TYPE_CHECKING:
     import torch
 
-    from facekit.pipelines.mend.pipeline import PhotoMendPipeline
+    from facekit.pipelines.mend.pipeline import PhotoMendOutput, PhotoMendPipeline
+    from facekit.provenance import Provenance
 
 HELP = "mend old photos: find and fill damage, restore faces"
 DESCRIPTION = (
@@ -120,8 +122,8 @@ def run(args: argparse.Namespace) -> int:
     masks: dict[Path, Path] = {}
     if args.mask is not None and str(args.mask) != "none":
         masks = match_files(found.photos, args.mask, "mask")
-    mask_files = _plan_masks(found, args)
     plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
+    mask_files = _plan_masks(found, plan, args)
     model = args.model or starter("photo-mend")
     work = None
     if plan.outputs:
@@ -150,8 +152,11 @@ def _check_options(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} is {value}; it must lie between 0 and 1")
 
 
-def _plan_masks(found: Found, args: argparse.Namespace) -> dict[Path, Path]:
-    """Where `--save-mask` puts each photo's mask. Raises UsageError where it cannot be written."""
+def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path, Path]:
+    """Where `--save-mask` puts each photo's mask.
+
+    Raises UsageError where it cannot be written, or would replace a photo, a result, or unasked what is there.
+    """
     target = args.save_mask
     if target is None:
         return {}
@@ -165,9 +170,14 @@ def _plan_masks(found: Found, args: argparse.Namespace) -> dict[Path, Path]:
         if target.suffix.lower() != ".png":
             raise UsageError(f"--save-mask {target} must be called .png")
         files = dict.fromkeys(found.photos, target)
-    existing = [file for file in files.values() if file.exists()]
-    if existing and not args.overwrite and not args.skip_existing:
-        raise UsageError(f"{existing[0]} exists already; say --overwrite")
+    taken = {os.path.realpath(path) for path in (*found.photos, *plan.results)}
+    for file in files.values():
+        if os.path.realpath(file) in taken:
+            raise UsageError(f"--save-mask {file} is one of the photos or their results; name another place")
+    # A mask may have been corrected by hand; those of photos that are left out stay as they are.
+    existing = [files[photo] for photo in plan.outputs if files[photo].exists()]
+    if existing and not args.overwrite:
+        raise UsageError(f"{existing[0]} exists already; say --overwrite, or name another --save-mask")
     check_writable({file.parent for file in files.values()}, "--save-mask")
     return files
 
@@ -220,7 +230,7 @@ def _mend(
     )
     (mended,) = expect_kind(result.images, Photo)
     # What was left as it was is not labelled as edited.
-    provenance = None if same_pixels(mended, given) else provenance_of(args, pipeline)
+    provenance = None if same_pixels(mended, given) else _origin_of(result, pipeline, args)
     (path,) = plan.outputs[photo]
     # Before the result: where a result exists, everything does.
     if photo in mask_files:
@@ -237,6 +247,21 @@ def _mend(
         "faces": len(result.faces[0]),
         "notes": result.notes,
     }
+
+
+def _origin_of(
+    result: "PhotoMendOutput", pipeline: "PhotoMendPipeline", args: argparse.Namespace
+) -> "Provenance | None":
+    """What files say of their origin: the models that worked on the photo, and the terms of each."""
+    from facekit.provenance import merge
+
+    worked: list[Any] = [pipeline]
+    if result.masks[0].any():
+        worked.append(pipeline.inpaint_pipeline)
+    if not args.keep_faces and (result.faces[0] or args.aligned):
+        worked.append(pipeline.restore_pipeline)
+    origins = [origin for part in worked if (origin := provenance_of(args, part)) is not None]
+    return merge(origins) if origins else None
 
 
 def _save_mask(mask: Any, path: Path) -> None:

@@ -58,9 +58,13 @@
     const frame = photos[0].getLocalBounds().rectangle.clone();
     photos.forEach(photo => { photo.visible = false; });
     reading = true;
-    const taken = app.renderer.extract.pixels({target: painting, resolution: 1, frame});
-    reading = false;
-    photos.forEach(photo => { photo.visible = true; });
+    let taken;
+    try {
+      taken = app.renderer.extract.pixels({target: painting, resolution: 1, frame});
+    } finally {
+      reading = false;
+      photos.forEach(photo => { photo.visible = true; });
+    }
     if (!new Uint32Array(taken.pixels.slice().buffer).some(pixel => pixel)) return {strokes: ""};
     divideByAlpha(taken.pixels);
     const copy = document.createElement("canvas");

@@ -69,6 +69,13 @@ def read_strokes(sent: dict[str, Any]) -> dict[str, Any]:
                 if max(layer.size) > PREVIEW_SIDE:
                     raise ValueError("it is larger than a canvas")
                 layers.append(layer.convert("RGBA"))
-        except (AttributeError, TypeError, ValueError, OSError, SyntaxError) as error:
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            OSError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
             raise ValueError("what was painted did not arrive whole. Choose the photo again") from error
     return {"background": None, "layers": layers, "composite": None}

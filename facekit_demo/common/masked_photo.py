@@ -1,4 +1,4 @@
-"""A photo with a mask, the left side of three tabs: chosen, tried, painted on, or its mask read from a file."""
+"""A photo with a mask, the left side of tabs: chosen, tried, painted on, or its mask read from a file."""
 
 import functools
 from collections.abc import Callable, Sequence

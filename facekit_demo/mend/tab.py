@@ -8,9 +8,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from facekit.images.photo import Photo
+from facekit.images.photo import Photo, same_pixels
 from facekit.notes import Kind
 from facekit.pipelines.mend.pipeline import PhotoMendOutput, PhotoMendPipeline
+from facekit.provenance import Provenance, merge
 from facekit_demo.common.candidates import Captioned
 from facekit_demo.common.comparison import Place, compare, face_places, mask_place
 from facekit_demo.common.expectation import timed_run
@@ -157,7 +158,7 @@ def _wire_mending(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         with timed_run(TASK, image.size, model):
             output = _infer(unnamed(image), damage, FACES in steps, contrast, seed, model, progress)
             mended, mask = output.images[0], output.masks[0]
-            name = save_for_download(mended, _file_name(path), result.download, made_by(TASK, model))
+            name = save_for_download(mended, _file_name(path), result.download, _origin(image, mended, model))
             places = [*face_places(output.faces[0], image.size), *_damage_places(mask)]
             compared = compare(image, mended, places, (path, name))
         notes = [page_words(note, WORDS) for note in output.notes]
@@ -187,7 +188,10 @@ def _offer_to_programs(photo: gr.File, contrast: gr.Slider, seed: gr.Number, res
         damage = (open_mask(mask, image.size) if mask else "find") if fill else None
         _make_all_ready(model)
         output = _infer(unnamed(image), damage, restore_faces, contrast, seed, model)
-        mended = save_for_download(output.images[0], _file_name(photo), result.download, made_by(TASK, model))
+        picture = output.images[0]
+        mended = save_for_download(
+            picture, _file_name(photo), result.download, _origin(image, picture, model)
+        )
         found = Photo(output.masks[0].astype(np.uint8) * 255, "L", name="damage")
         filled = save_for_download(found, f"{Path(photo).stem}-damage.png", result.download)
         return mended, filled, "\n".join(page_words(note, WORDS) for note in output.notes)
@@ -286,6 +290,13 @@ def _damage_places(mask: np.ndarray) -> list[Place]:
 
 def _as_picture(mask: np.ndarray) -> Image.Image:
     return Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def _origin(photo: Photo, mended: Photo, model: str | None) -> Provenance | None:
+    """What a file says of its origin; None where nothing was changed."""
+    if same_pixels(photo, mended):
+        return None
+    return merge([made_by(TASK, model), made_by("inpaint"), made_by("restore")])
 
 
 def _file_name(path: str) -> str:

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -21,6 +23,18 @@ def sent(layer: Image.Image, kind: str = "PNG") -> dict[str, str]:
     file = io.BytesIO()
     layer.save(file, kind)
     return {"strokes": MARK + base64.b64encode(file.getvalue()).decode()}
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+# A file of some bytes that says of itself that it has 10,000 megapixels.
+HUGE = (
+    b"\x89PNG\r\n\x1a\n"
+    + _chunk(b"IHDR", struct.pack(">IIBBBBB", 10**5, 10**5, 8, 6, 0, 0, 0))
+    + _chunk(b"IEND", b"")
+)
 
 
 def test_pictures_for_the_screen_are_bounded_jpegs() -> None:
@@ -55,6 +69,7 @@ def test_strokes_come_as_a_layer_and_are_scaled_to_the_photo() -> None:
         {"strokes": MARK + "not base64"},
         {"strokes": MARK + base64.b64encode(b"\x89PNG\r\n\x1a\n cut off").decode()},
         sent(Image.new("RGB", (8, 8)), "JPEG"),
+        {"strokes": MARK + base64.b64encode(HUGE).decode()},
         sent(Image.new("RGBA", (PREVIEW_SIDE + 1, 8))),
     ],
 )

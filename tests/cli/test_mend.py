@@ -10,6 +10,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit import PhotoMendPipeline
+from facekit.provenance import inspect
 from facekit_cli.main import main
 from tests.tiny.networks import tiny_damage_finder
 from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_restore_pipeline
@@ -80,7 +81,9 @@ def test_a_mask_is_given_or_left_out(work: Path, model: str, capsys: pytest.Capt
         (("--contrast", "2"), "--contrast is 2.0; it must lie between 0 and 1"),
         (("--fidelity", "-1"), "--fidelity is -1.0; it must lie between 0 and 1"),
         (("--save-mask", "mask.jpg"), "--save-mask mask.jpg must be called .png"),
-        (("--save-mask", "photo.png"), "photo.png exists already"),
+        (("--save-mask", "photo.png", "--overwrite"), "photo.png is one of the photos or their results"),
+        (("--save-mask", "out/photo.png"), "photo.png is one of the photos or their results"),
+        (("--save-mask", ".", "--overwrite"), "photo.png is one of the photos or their results"),
         (("--mask", "nowhere.png"), "the mask nowhere.png does not exist"),
         (("--inpaint", "nowhere/at-all"), "the model nowhere/at-all cannot be loaded"),
     ],
@@ -90,6 +93,30 @@ def test_what_cannot_work_is_refused_first(
 ) -> None:
     assert mend("photo.png", "--output", "out", "--model", model, *options) == 2
     assert message in capsys.readouterr().err and not (work / "out").exists()
+
+
+def test_a_corrected_mask_is_not_overwritten_unasked(
+    work: Path, model: str, capsys: pytest.CaptureFixture
+) -> None:
+    Image.new("L", (256, 256)).save("damage.png")
+    before = Path("damage.png").read_bytes()
+    options = ("photo.png", "--output", "out", "--model", model, "--keep-faces", "--save-mask", "damage.png")
+    assert mend(*options, "--skip-existing") == 2
+    assert "damage.png exists already" in capsys.readouterr().err
+    (work / "out").mkdir()
+    Image.open("photo.png").save("out/photo.png")
+    assert mend(*options, "--skip-existing") == 0, "the photo is left out, and so is its mask"
+    assert Path("damage.png").read_bytes() == before
+
+
+def test_files_name_all_models_that_worked(work: Path, model: str) -> None:
+    mask = np.zeros((256, 256), np.uint8)
+    mask[100:104, 20:200] = 255
+    Image.fromarray(mask).save("own.png")
+    assert mend("photo.png", "--output", "out", "--mask", "own.png", "--model", model, "--keep-faces") == 0
+    told = inspect("out/photo.png").metadata
+    assert told is not None and told.model is not None
+    assert told.model.startswith(Path(model).name + " and ")
 
 
 def test_several_photos_get_their_masks_in_a_folder(work: Path, model: str) -> None:

@@ -13,8 +13,8 @@ from facekit import PhotoMendPipeline, starter
 from facekit.images.photo import load_image
 from facekit.images.tint import find_tint
 from facekit.pipelines.mend.contrast import measure_range, stretch_contrast
-from facekit.pipelines.mend.fill import MOST_TILES, fill_damage, fill_tiles, find_thin, plan_tiles
-from facekit.pipelines.mend.find import PART, find_damage
+from facekit.pipelines.mend.fill import MOST_TILES, fill_damage, fill_tiles, find_thin, flow_in, plan_tiles
+from facekit.pipelines.mend.find import LONGEST, PART, find_damage, size_of_copy
 from tests.helpers.masks import box_mask
 from tests.tiny.networks import tiny_damage_finder
 from tests.tiny.pipelines import tiny_inpaint_pipeline, tiny_mend_pipeline, tiny_restore_pipeline
@@ -170,6 +170,55 @@ def test_the_finder_sees_a_panorama_in_parts() -> None:
         found = find_damage(tiny_damage_finder(), turned)
         found = found if found.shape[0] == 64 else found.T
         assert found[25:35, list(places)].all() and found.mean() < 0.01
+
+
+def test_a_strip_of_any_length_is_seen_in_a_bounded_copy() -> None:
+    assert size_of_copy(4000, 3000, 512) == (683, 512) and size_of_copy(300, 400, 512) == (512, 683)
+    assert size_of_copy(16, 200_000, 512) == (1, LONGEST)
+    width, height = size_of_copy(200_000, 500, 512)
+    assert width == LONGEST and 40 <= height <= 42
+    assert find_damage(tiny_damage_finder(), np.full((16, 100_000, 3), 90, np.uint8)).shape == (16, 100_000)
+
+
+def test_damage_at_the_frame_is_filled(scratched: np.ndarray) -> None:
+    """OpenCV leaves the first row and column of a picture alone."""
+    hole = np.zeros(scratched.shape[:2], bool)
+    hole[:, 100:104] = hole[60:63] = True
+    photo = scratched.copy()
+    photo[hole] = 255
+    for kind in (np.uint8, np.uint16, np.float32):
+        white = 1.0 if kind is np.float32 else np.iinfo(kind).max
+        filled = flow_in((photo / 255 * white).astype(kind), hole)
+        assert filled.dtype == kind and filled[hole].max() < 0.95 * white
+        assert np.array_equal(filled[~hole], (photo / 255 * white).astype(kind)[~hole]) or kind is np.float32
+
+
+def test_contrast_leaves_other_colours_and_what_is_not_seen() -> None:
+    gray = np.linspace(90, 160, 128 * 128).reshape(128, 128, 1).repeat(3, 2).round().astype(np.uint8)
+    stamped = gray.copy()
+    stamped[:10, :10] = (200, 40, 40)
+    tint = find_tint(load_image(stamped))
+    assert tint is not None
+    stretched = stretch_contrast(stamped, 1.0, tint)
+    red, green, blue = stretched[5, 5].astype(int)
+    assert red > 200 and green < 60 and blue < 60
+    picture = Image.fromarray(gray[..., 0])
+    picture.info["transparency"] = 120
+    photo = load_image(picture)
+    key = gray[..., 0] == 120
+    assert np.array_equal(photo.find_visible(), ~key)
+    result = call(tiny_mend_pipeline(), photo, damage=None, restore_faces=False, contrast=1.0).images[0]
+    assert (result.pixels[key] == 120).all() and (result.pixels[~key] != 120).all()
+
+
+def test_every_step_carries_the_mark(
+    mend: PhotoMendPipeline, scratched: np.ndarray, scratches: np.ndarray
+) -> None:
+    options = {"damage": scratches, "restore_faces": False, "return_steps": True, "contrast": 0.5}
+    plain, marked = (call(mend, scratched, watermark=w, **options).steps[0] for w in (False, True))
+    assert list(plain) == list(marked) == ["fill", "contrast"]
+    for name in plain:
+        assert not np.array_equal(plain[name].pixels, marked[name].pixels)
 
 
 def test_many_thin_scratches_over_a_large_scan_are_few_tiles() -> None:

@@ -60,6 +60,9 @@ def stretch_contrast(
         if tint is None:
             colors = colors * np.float32(gain) + np.float32(shift)
         else:
-            colors = tint.colorize(np.clip((colors @ LUMA) * np.float32(gain) + np.float32(shift), 0, 1))
+            # A stamp in red on a gray photo, lips that were coloured by hand, keep their colours.
+            foreign = tint.find_strangers(colors)[..., None]
+            toned = tint.colorize(np.clip((colors @ LUMA) * np.float32(gain) + np.float32(shift), 0, 1))
+            colors = np.where(foreign, colors * np.float32(gain) + np.float32(shift), toned)
         stretched[rows] = from_float(np.clip(colors, 0, 1), rgb.dtype)
     return stretched

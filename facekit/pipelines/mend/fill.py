@@ -109,11 +109,17 @@ def find_thin(hole: np.ndarray) -> np.ndarray:
 
 def flow_in(rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Let the colours `[H, W, 3]` of any depth flow into a hole bool `[H, W]`."""
-    mask = hole.astype(np.uint8)
-    if rgb.dtype == np.uint8:
-        return cv2.inpaint(np.ascontiguousarray(rgb), mask, FLOW_RADIUS, cv2.INPAINT_NS)
-    channels = [np.ascontiguousarray(rgb[..., channel]) for channel in range(3)]
-    return np.dstack([cv2.inpaint(channel, mask, FLOW_RADIUS, cv2.INPAINT_NS) for channel in channels])
+    # OpenCV leaves the picture's first row and column alone, and measures floats in gray levels of 255.
+    edges, frame = (1, 1, 1, 1), cv2.BORDER_REPLICATE
+    mask = cv2.copyMakeBorder(hole.astype(np.uint8), *edges, frame)
+    unit = 255 if rgb.dtype.kind == "f" else 1
+    picture = cv2.copyMakeBorder(rgb * rgb.dtype.type(unit), *edges, frame)
+    # Of more than 8 bits it takes one channel at a time.
+    parts = (
+        [picture] if rgb.dtype == np.uint8 else [np.ascontiguousarray(part) for part in cv2.split(picture)]
+    )
+    flowed = np.dstack([cv2.inpaint(part, mask, FLOW_RADIUS, cv2.INPAINT_NS) for part in parts])
+    return flowed[1:-1, 1:-1] / rgb.dtype.type(unit) if unit != 1 else flowed[1:-1, 1:-1]
 
 
 def fill_tiles(

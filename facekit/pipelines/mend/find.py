@@ -10,10 +10,8 @@ from facekit.images.photo import as_float, resize
 from facekit.images.tensors import to_batch
 from facekit.models.damage_finder import DamageFinder
 
-PART, OVERLAP = (
-    1024,
-    128,
-)  # pixels of the small copy that the network sees at once, and how many of them twice
+# Pixels of the small copy's longer side that the network sees at once, how many of them twice, and how many in all.
+PART, OVERLAP, LONGEST = 1024, 128, 16 * 1024
 # A mask ends where damage is no longer plain; its faint rim would be taken for the photo by what fills the rest.
 MARGIN = 1.5 / 512  # of the photo's shorter side
 
@@ -25,7 +23,8 @@ def find_damage(
     """Mark what is damaged in a whole photo.
 
     The finder sees a copy whose shorter side has the `working_side` of its configuration, at most `PART` pixels of the
-    longer side at once, so that time and memory are bounded but for the length of a panorama.
+    longer side at once. Where the longer side would have more than `LONGEST`, the copy is smaller: time and memory are
+    bounded.
 
     Args:
         finder: the network.
@@ -36,10 +35,10 @@ def find_damage(
         bool `[H, W]`.
     """
     height, width = photo.shape[:2]
-    scale = finder.config.working_side / min(height, width)
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = size_of_copy(width, height, finder.config.working_side)
     # OpenCV shrinks bytes faster than floats; averages of bytes are exact enough for the network.
-    shrunk = cv2.resize(photo, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    method = cv2.INTER_AREA if small[0] < width else cv2.INTER_CUBIC
+    shrunk = cv2.resize(photo, small, interpolation=method)
     upright = shrunk if height >= width else shrunk.transpose(1, 0, 2)
     logits = np.zeros(upright.shape[:2], dtype=np.float32)
     weight = np.zeros((len(upright), 1), dtype=np.float32)
@@ -55,6 +54,12 @@ def find_damage(
     logits = logits if height >= width else logits.T
     threshold = finder.config.threshold
     return resize(np.ascontiguousarray(logits), (width, height)) > np.log(threshold / (1 - threshold))
+
+
+def size_of_copy(width: int, height: int, working_side: int) -> tuple[int, int]:
+    """Width and height of the copy in which a finder looks for damage."""
+    scale = min(working_side / min(width, height), LONGEST / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def widen(damage: np.ndarray) -> np.ndarray:

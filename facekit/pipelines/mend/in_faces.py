@@ -34,7 +34,10 @@ def damage_in_faces(photo: Photo, hole: np.ndarray, faces: Sequence[Face], sampl
     for face in faces:
         if not is_centred_inside(face, hole.shape):
             continue
-        aligned = align_face(rgb, face, sample_size)
+        try:
+            aligned = align_face(rgb, face, sample_size)
+        except ValueError:  # its landmarks coincide: filled as the rest of the photo
+            continue
         box = aligned.box
         x, y = target_coordinates(aligned.matrix, box)
         middle = (sample_size - 1) / 2

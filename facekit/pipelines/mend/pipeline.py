@@ -31,7 +31,7 @@ from facekit.pipelines.mend.find import find_damage, widen
 from facekit.pipelines.mend.in_faces import damage_in_faces, find_faces
 from facekit.pipelines.mend.parts import load_part, name_of
 from facekit.pipelines.restore import FaceRestorePipeline, check_fidelity
-from facekit.provenance.watermark import mark
+from facekit.provenance import add_watermark
 
 MOST_DAMAGE = 0.5  # of the photo
 Damage = Literal["find"] | MaskInput | None
@@ -281,8 +281,7 @@ class PhotoMendPipeline(FacekitPipeline):
 
         # 3. Mend one after the other, so that the memory is that of one photo
         for work, source, known in zip(works, sources, found_before, strict=True):
-            self._find(work, tell)
-            hole = work.hole if work.hole is not None else np.zeros(work.photo.pixels.shape[:2], dtype=bool)
+            hole = self._find(work, tell)
             if not aligned and (hole.any() or restore_faces):
                 everyone = find_faces(work.photo, hole, detector) if known is None else list(known)
                 work.faces = sorted(select_faces(everyone, faces), key=lambda face: face.index)
@@ -296,18 +295,15 @@ class PhotoMendPipeline(FacekitPipeline):
             if contrast > 0:
                 _tell(tell, "contrast", 0, 1)
                 work.steps["contrast"] = _stretch(work.latest, contrast, hole)
-            if watermark and work.steps:
-                _watermark(work)
+            if watermark:
+                work.steps = {name: add_watermark(step, work.photo) for name, step in work.steps.items()}
             if not return_steps:
                 work.steps = {"": work.latest}
 
         # 4. Deliver
         output = PhotoMendOutput(
             images=deliver([work.latest for work in works], output_type),
-            masks=[
-                np.zeros(work.photo.pixels.shape[:2], dtype=bool) if work.hole is None else work.hole
-                for work in works
-            ],
+            masks=[work.hole for work in works if work.hole is not None],
             faces=[work.faces for work in works],
             steps=[_deliver_steps(work.steps, output_type) for work in works] if return_steps else None,
             notes=_collect_notes(works, output_type),
@@ -327,10 +323,10 @@ class PhotoMendPipeline(FacekitPipeline):
         self.maybe_free_model_hooks()
         return widen(found) if found.any() else found
 
-    def _find(self, work: _Work, tell: Tell | None) -> None:
-        """Find the damage of a photo of which it is not known."""
+    def _find(self, work: _Work, tell: Tell | None) -> np.ndarray:
+        """What is to be filled in a photo, bool `[H, W]`, looked for where it is not known."""
         if work.hole is not None:
-            return
+            return work.hole
         _tell(tell, "find", 0, 1)
         work.hole = self.find_damage(work.photo, max_pixels=None)
         if not work.hole.any():
@@ -347,6 +343,7 @@ class PhotoMendPipeline(FacekitPipeline):
                 )
             )
             work.hole[:] = False
+        return work.hole
 
     def _fill(
         self,
@@ -362,7 +359,8 @@ class PhotoMendPipeline(FacekitPipeline):
         inpaint = self.inpaint_pipeline
         options["num_inference_steps"] = num_inference_steps
         if aligned:
-            (filled,) = expect_kind(inpaint(work.photo, hole, aligned=True, **options).images, Photo)
+            output = inpaint(work.photo, hole, aligned=True, max_pixels=None, **options)
+            (filled,) = expect_kind(output.images, Photo)
             return filled
         network = inpaint.residual_inpainter.config.sample_size
         in_faces = damage_in_faces(work.photo, hole, work.faces, network)
@@ -429,20 +427,8 @@ def _read_damage(photo: Photo, name: str, given: Damage, max_pixels: int | None)
 
 def _stretch(photo: Photo, contrast: float, hole: np.ndarray) -> Photo:
     """The photo with its luminances stretched; what was filled does not judge the range."""
-    visible = ~hole
-    alpha = photo.alpha
-    if alpha is not None:
-        visible &= alpha > 0
-    stretched = stretch_contrast(photo.rgb, contrast, find_tint(photo), visible)
-    return photo.recolor(stretched, np.ones(visible.shape, dtype=bool))
-
-
-def _watermark(work: _Work) -> None:
-    """Mark what the last step's picture has that the photo has not."""
-    last, rgb = list(work.steps)[-1], work.latest.rgb
-    changed = (rgb != work.photo.rgb).any(-1)
-    if changed.any():
-        work.steps[last] = work.latest.recolor(mark(rgb, changed), changed)
+    seen = photo.find_visible()
+    return photo.recolor(stretch_contrast(photo.rgb, contrast, find_tint(photo), seen & ~hole), seen)
 
 
 def _deliver_steps(steps: dict[str, Photo], output_type: str) -> dict[str, Any]:
