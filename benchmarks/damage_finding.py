@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -26,6 +25,7 @@ from facekit.damage.score import Agreement, compare
 from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen, wear
 from facekit.images.photo import as_uint8, load_image
 from facekit.models.damage_finder import DamageFinder
+from facekit.pipelines.mend.find import find_chances
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 ALL = "all"
@@ -36,10 +36,8 @@ Find = Callable[[np.ndarray], np.ndarray]
 def build_network(finder: DamageFinder, threshold: float) -> Find:
     """What marks a photo uint8 `[H, W, 3]` by the network, bool `[H, W]`."""
 
-    @torch.no_grad()
     def find(photo: np.ndarray) -> np.ndarray:
-        image = torch.from_numpy(photo).permute(2, 0, 1).float()[None] / 127.5 - 1
-        return finder.find_chances(image)[0, 0].numpy() > threshold
+        return find_chances(finder, photo) > threshold
 
     return find
 

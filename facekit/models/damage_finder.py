@@ -38,7 +38,7 @@ class DamageFinder(VerifiedModelMixin):
 
     Blocks of 2x2 pixels enter as channels and their logits leave as channels, so that no layer works at the full size;
     damage is found to a pixel or two, which is what a mask that is grown before filling needs. It has seen photos whose
-    shorter side is `working_side`: scale a photo to that before, and the mask back.
+    shorter side is `working_side`: `facekit.pipelines.mend.find` scales a photo to that before, and the mask back.
 
     Args:
         channels: width of each level, that of half the size first; each level halves the size again.
@@ -101,20 +101,3 @@ class DamageFinder(VerifiedModelMixin):
         for skip, narrow, up in zip(reversed(levels), reversed(self.narrow), reversed(self.up), strict=True):
             x = up(F.interpolate(narrow(x), scale_factor=2, mode="nearest") + skip)
         return self.head(x)[..., :height, :width]
-
-    def find_chances(self, images: Tensor) -> Tensor:
-        """Look at whole photos at the scale that training had.
-
-        Photos `[B, 3, H, W]` in [-1, 1] -> how probably each pixel is damaged, `[B, 1, H, W]` in [0, 1].
-        """
-        height, width = images.shape[-2:]
-        factor = self.config.working_side / min(height, width)
-        scaled = images
-        if factor != 1:
-            size = (max(round(height * factor), 1), max(round(width * factor), 1))
-            # On a CPU the antialiasing filter knows no bfloat16.
-            scaled = F.interpolate(images.float(), size, mode="bilinear", antialias=True).to(images.dtype)
-        chances = self(scaled).sigmoid()
-        if factor != 1:
-            chances = F.interpolate(chances.float(), (height, width), mode="bilinear").to(images.dtype)
-        return chances

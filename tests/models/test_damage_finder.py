@@ -12,6 +12,7 @@ from facekit.damage.classical import find_damage_classically
 from facekit.damage.score import Agreement, compare
 from facekit.damage.wear import wear
 from facekit.models.damage_finder import DamageFinder
+from facekit.pipelines.mend.find import find_chances, find_damage
 
 
 def tiny(**options: object) -> DamageFinder:
@@ -24,25 +25,23 @@ def test_logits_have_the_photos_size() -> None:
     for height, width in ((32, 32), (40, 24), (33, 47), (8, 8), (1, 5)):
         image = torch.rand(2, 3, height, width)
         assert finder(image).shape == (2, 1, height, width)
-        chances = finder.find_chances(image)
-        assert chances.shape == (2, 1, height, width)
-        assert 0 <= chances.min() and chances.max() <= 1
-    image = torch.rand(1, 3, 32, 40)
-    assert torch.equal(finder.find_chances(image), finder(image).sigmoid())
 
 
 def test_whole_photos_are_looked_at_at_one_scale() -> None:
     finder = tiny().eval()
-    small = torch.rand(1, 3, 32, 48)
-    large = F.interpolate(small, scale_factor=4, mode="nearest")
-    expected = F.interpolate(finder.find_chances(small), (128, 192), mode="bilinear")
-    assert torch.allclose(finder.find_chances(large), expected, atol=0.05)
+    small = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    as_it_is = find_chances(finder, small)
+    expected = finder(torch.from_numpy(small).permute(2, 0, 1)[None] / 127.5 - 1).sigmoid()[0, 0]
+    np.testing.assert_allclose(as_it_is, expected.detach().numpy(), atol=1e-4)
+    large = find_chances(finder, small.repeat(4, axis=0).repeat(4, axis=1))
+    np.testing.assert_allclose(large[2::4, 2::4], as_it_is, atol=0.05)
 
 
 def test_half_precision() -> None:
     finder = tiny().eval().to(torch.bfloat16)
-    chances = finder.find_chances(torch.rand(1, 3, 50, 41).to(torch.bfloat16))
-    assert chances.dtype == torch.bfloat16 and chances.isfinite().all()
+    chances = find_chances(finder, np.full((50, 41, 3), 90, np.uint8))
+    assert chances.dtype == np.float32 and np.isfinite(chances).all()
+    assert 0 <= chances.min() and chances.max() <= 1
 
 
 def test_every_weight_gets_a_gradient() -> None:
@@ -103,14 +102,7 @@ def test_bundled_weights_find_drawn_damage() -> None:
     ours, classical = Agreement(), Agreement()
     for seed in (1, 2):
         worn, truth = wear(astronaut(), seed)
-        ours += compare(mark(finder, worn), truth)
+        ours += compare(find_damage(finder, worn), truth)
         classical += compare(find_damage_classically(worn), truth)
     assert ours.f1 > 0.6 and ours.f1 > 1.2 * classical.f1
-    assert mark(finder, astronaut()).mean() < 0.01
-
-
-@torch.no_grad()
-def mark(finder: DamageFinder, photo: np.ndarray) -> np.ndarray:
-    """What the finder marks on a photo uint8 [H, W, 3], bool [H, W]."""
-    image = torch.from_numpy(photo).permute(2, 0, 1).float()[None] / 127.5 - 1
-    return (finder.find_chances(image)[0, 0] > finder.config.threshold).numpy()
+    assert find_damage(finder, astronaut()).mean() < 0.01

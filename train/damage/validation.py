@@ -10,6 +10,7 @@ from torch import Tensor
 from facekit.damage.ageing import age
 from facekit.damage.score import Agreement, compare, grow
 from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen
+from facekit.pipelines.mend.find import find_chances
 from train.data.images import Picture, read_picture, to_tensor
 from train.engine.validation import pick_own_share
 
@@ -88,18 +89,17 @@ class DamageValidation:
         rows: list[list[Tensor]] = [[], [], []]
         for number in pick_own_share(accelerator, len(self.pictures)):
             clean, worn, labels = self.prepare(number)
-            images = [to_tensor(photo)[None].to(trainer.device) for photo in (worn, clean)]
             with accelerator.autocast():
-                chances, false = (network.find_chances(image)[0, 0].float().cpu().numpy() for image in images)
+                chances, false = (find_chances(network, photo, trainer.device) for photo in (worn, clean))
             for row, threshold in enumerate(THRESHOLDS):
                 table[row] += count_agreement(chances > threshold, false > threshold, labels)
             if len(rows[0]) < 6:
                 shown = (
-                    images[0],
+                    to_tensor(worn)[None],
                     torch.from_numpy(is_seen(labels))[None, None],
                     torch.from_numpy(chances)[None, None],
                 )
-                pictures = (shown[0].cpu(), paint_mask(shown[1]), paint_mask(shown[2]))
+                pictures = (shown[0], paint_mask(shown[1]), paint_mask(shown[2]))
                 for kept, picture in zip(rows, pictures, strict=True):
                     kept.append(torch.nn.functional.interpolate(picture, (SHOWN, SHOWN), mode="area")[0])
         total = accelerator.reduce(table.to(trainer.device, torch.float32), "sum").cpu()

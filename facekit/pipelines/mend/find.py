@@ -16,11 +16,18 @@ PART, OVERLAP, LONGEST = 1024, 128, 16 * 1024
 MARGIN = 1.5 / 512  # of the photo's shorter side
 
 
-@torch.inference_mode()
 def find_damage(
     finder: DamageFinder, photo: np.ndarray, device: torch.device | str | None = None
 ) -> np.ndarray:
-    """Mark what is damaged in a whole photo.
+    """Mark what is damaged in a photo, bool `[H, W]`: where `find_chances` is above the finder's threshold."""
+    return find_chances(finder, photo, device) > finder.config.threshold
+
+
+@torch.inference_mode()
+def find_chances(
+    finder: DamageFinder, photo: np.ndarray, device: torch.device | str | None = None
+) -> np.ndarray:
+    """How probably each pixel of a whole photo is damaged.
 
     The finder sees a copy whose shorter side has the `working_side` of its configuration, at most `PART` pixels of the
     longer side at once. Where the longer side would have more than `LONGEST`, the copy is smaller: time and memory are
@@ -32,7 +39,7 @@ def find_damage(
         device: where the network computes; None: where its weights are.
 
     Returns:
-        bool `[H, W]`.
+        float32 `[H, W]`, 0..1.
     """
     height, width = photo.shape[:2]
     small = size_of_copy(width, height, finder.config.working_side)
@@ -52,8 +59,12 @@ def find_damage(
         weight[rows] += share
     logits /= weight
     logits = logits if height >= width else logits.T
-    threshold = finder.config.threshold
-    return resize(np.ascontiguousarray(logits), (width, height)) > np.log(threshold / (1 - threshold))
+    return expit(resize(np.ascontiguousarray(logits), (width, height)))
+
+
+def expit(logits: np.ndarray) -> np.ndarray:
+    """The probabilities of logits, of the same shape and type."""
+    return 1 / (1 + np.exp(-np.clip(logits, -40, 40)))
 
 
 def size_of_copy(width: int, height: int, working_side: int) -> tuple[int, int]:
