@@ -1,5 +1,6 @@
 """`PhotoMendPipeline`: each step can be seen and switched off, and all else of a photo stays as it was."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facekit import PhotoMendPipeline, starter
+from facekit import FaceInpaintPipeline, PhotoMendPipeline, starter
 from facekit.images.photo import load_image
 from facekit.images.tint import find_tint
 from facekit.pipelines.mend.contrast import measure_range, stretch_contrast
@@ -297,6 +298,12 @@ def test_the_saved_model_names_its_parts(tmp_path: Path, scratched: np.ndarray) 
     missing = PhotoMendPipeline(tiny_damage_finder(), inpaint=str(tmp_path / "nothing"))
     with pytest.raises((OSError, ValueError), match="nothing"):
         missing(scratched, restore_faces=False)
+
+
+def test_a_saved_model_calls_starters_by_their_names(tmp_path: Path) -> None:
+    inpaint = FaceInpaintPipeline.from_pretrained(starter("face-inpaint"))
+    PhotoMendPipeline(tiny_damage_finder(), inpaint=inpaint).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text())["inpaint"] == "face-inpaint"
 
 
 def test_the_command_s_default_parts_are_the_starters() -> None:

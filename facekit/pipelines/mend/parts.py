@@ -1,5 +1,6 @@
 """The pipelines that mending calls: given, or loaded by their names when they are first needed."""
 
+import os
 from typing import Any, TypeVar
 
 import torch
@@ -11,10 +12,16 @@ Part = TypeVar("Part", bound=FacekitPipeline)
 
 
 def name_of(part: "FacekitPipeline | str", default: str) -> str:
-    """What a saved model calls a part: the name that was given, or the one that the pipeline was loaded by."""
+    """What a saved model calls a part: the name that was given, or the one that the pipeline was loaded by.
+
+    A starter goes by its name, not by where it lies on this computer.
+    """
     if isinstance(part, str):
         return part
-    return str(part.config.get("_name_or_path") or default)
+    loaded = str(part.config.get("_name_or_path") or default)
+    return next(
+        (name for name in starters() if os.path.realpath(starter(name)) == os.path.realpath(loaded)), loaded
+    )
 
 
 def load_part(kind: type[Part], name: str, dtype: torch.dtype, device: torch.device) -> Part:

@@ -11,7 +11,7 @@ from diffusers.utils import BaseOutput
 from facekit.faces.detect import Detector, Face
 from facekit.faces.selection import check_selection, select_faces
 from facekit.images.masks import MaskInput, assign_to_photos, format_share, load_mask
-from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, as_uint8, load_images
+from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, as_uint8, load_images, same_pixels
 from facekit.images.tensors import OutputType, Pictures, check_output_type, deliver, expect_kind
 from facekit.images.tint import find_tint
 from facekit.models.damage_finder import DamageFinder
@@ -400,7 +400,9 @@ class PhotoMendPipeline(FacekitPipeline):
         output = self.restore_pipeline(
             work.latest, aligned=aligned, known_faces=found, fidelity=fidelity, max_pixels=None, **options
         )
-        (work.steps["faces"],) = expect_kind(output.images, Photo)
+        (restored,) = expect_kind(output.images, Photo)
+        if not same_pixels(restored, work.latest):
+            work.steps["faces"] = restored
         work.notes += [note for note in output.notes if note not in work.photo.notes]
 
 
