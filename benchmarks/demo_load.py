@@ -41,6 +41,7 @@ TASKS = {method.name: method for method in methods() if method.tab}
 WISHES: dict[str, dict[str, Any]] = {
     "restore": {"faces": "all", "fidelity": 0.5, "candidates": 1},
     "inpaint": {"region": "image", "steps": 2},
+    "mend": {"fill": False},  # what the finder takes for damage is not known beforehand
     "exemplar": {"second_exemplar": None, "sketch": None, "candidates": 1},
     "edit": dict.fromkeys(("sketch", "semantics", "color", "pose_from", "strengths"))
     | {"attributes": {"smile": 1.5}, "pose": "keep", "prompt": ""},

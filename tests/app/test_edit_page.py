@@ -111,6 +111,7 @@ def test_an_object_is_put_in_and_its_rim_edited(visit, tmp_path) -> None:
     visitor.part("download").wait_for(state="hidden")
     # A photo that is no cut-out must be painted on.
     photo.crop((0, 0, 200, 200)).save(tmp_path / "photo-of-a-hat.png")
+    visitor.open("pasting", "object")
     visitor.part("object").locator(
         "button[aria-label='Clear'], button[title='Clear'], button.label-clear-button"
     ).first.click()

@@ -1,5 +1,6 @@
 """Every tab as a ZeroGPU Space serves it: networks run in forked workers, the page's process must not touch them."""
 
+import base64
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
+from facekit_demo.common.canvas_traffic import MARK
 from tests.app.conftest import (  # noqa: F401 (fixtures)
     free_port,
     guarded,
@@ -82,11 +84,13 @@ class Page:
         )
         while then or not dependency["backend_fn"]:
             then -= dependency["backend_fn"]
-            dependency = next(
+            following = [
                 later
                 for later in config["dependencies"]
                 if later["trigger_after"] == dependency["id"] and not later["trigger_only_on_failure"]
-            )
+            ]
+            # Beside what matters a brush may be sized.
+            dependency = max(following, key=lambda later: len(later["outputs"]))
         inputs = [known[number] for number in dependency["inputs"]]
         values = [None if c["type"] == "state" else c["props"].get("value") for c in inputs]
         shown = [place for place, component in enumerate(inputs) if component["type"] != "state"]
@@ -191,7 +195,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     given: dict[str, Any] = {name: folder / f"{name}.png" for name in pictures}
     for name, picture in pictures.items():
         picture.save(given[name])
-    given["strokes"] = {"background": given["photo"], "layers": [given["layer"]], "composite": None}
+    # As the page's script sends what was painted.
+    given["strokes"] = {"strokes": MARK + base64.b64encode(given["layer"].read_bytes()).decode()}
     return given
 
 
@@ -266,6 +271,7 @@ def test_edit(page: Page, files: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_an_edited_photo_survives_from_worker_to_worker(page: Page, files: dict[str, Any]) -> None:
     page.press("edit-photo", files["photo"], event="upload")
+    page.press("edit-photo", files["photo"], event="upload", then=1)  # its faces are found
     page.press("edit-example", event="expand")
     assert page.press("edit-start", files["strokes"])
 
