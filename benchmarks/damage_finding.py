@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -21,7 +20,7 @@ from tqdm import tqdm
 import facekit
 from facekit.damage.ageing import age
 from facekit.damage.classical import find_damage_classically
-from facekit.damage.score import Agreement, compare
+from facekit.damage.score import Agreement, compare, scale_photo
 from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen, wear
 from facekit.images.photo import as_uint8, load_image
 from facekit.models.damage_finder import DamageFinder
@@ -40,13 +39,6 @@ def build_network(finder: DamageFinder, threshold: float) -> Find:
         return find_chances(finder, photo) > threshold
 
     return find
-
-
-def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
-    """A photo uint8 `[H, W, 3]` whose shorter side is `side`."""
-    factor = side / min(photo.shape[:2])
-    size = (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
-    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def measure(photos: list[np.ndarray], finders: dict[str, Find], side: int) -> dict[str, dict[str, float]]:

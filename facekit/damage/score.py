@@ -70,3 +70,11 @@ def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
     steps = np.arange(-pixels, pixels + 1)
     disc = (steps[:, None] ** 2 + steps[None] ** 2 <= pixels**2).astype(np.uint8)
     return cv2.dilate(mask.astype(np.uint8), disc) > 0
+
+
+def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
+    """A photo uint8 `[H, W, 3]` scaled so that its shorter side is `side`, at which damage is scored."""
+    factor = side / min(photo.shape[:2])
+    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    size = (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
+    return cv2.resize(photo, size, interpolation=way)

@@ -314,7 +314,7 @@ def drop_foreign_profile(info: dict[str, Any], mode: str) -> dict[str, Any]:
 
 
 def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """float32 `[H, W]` or `[H, W, C]` to (width, height): area means when shrinking, cubic when enlarging."""
+    """uint8 or float32 `[H, W]` or `[H, W, C]` to (width, height): area means when shrinking, cubic when enlarging."""
     height, width = values.shape[:2]
     if (width, height) == tuple(size):
         return values

@@ -9,28 +9,7 @@ from torch import Tensor, nn
 
 from facekit.models.base import VerifiedModelMixin
 from facekit.models.layers.containers import ModuleList
-
-
-def _build_convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity, [B, C, H, W] -> [B, C, H, W]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.inner = _build_convolution(channels, channels)
-        self.outer = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.outer(self.inner(x)), inplace=True)
+from facekit.models.layers.normed import Residual, build_convolution
 
 
 class DamageFinder(VerifiedModelMixin):
@@ -71,16 +50,16 @@ class DamageFinder(VerifiedModelMixin):
                 f"working_side must be {2 ** len(channels)} or more, so that the deepest level has a pixel; "
                 f"got {working_side}"
             )
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), _build_convolution(4 * 3, channels[0]))
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), build_convolution(4 * 3, channels[0]))
         pairs = list(pairwise(channels))
-        self.down = ModuleList(_build_convolution(a, b, 2) for a, b in pairs)
+        self.down = ModuleList(build_convolution(a, b, 2) for a, b in pairs)
         self.blocks = ModuleList(
             nn.Sequential(*(Residual(width) for _ in range(depth)))
             for width, depth in zip(channels, depths, strict=True)
         )
         self.context = nn.Linear(channels[-1], channels[-1])
         self.narrow = ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.up = ModuleList(_build_convolution(a, a) for a, _ in pairs)
+        self.up = ModuleList(build_convolution(a, a) for a, _ in pairs)
         self.head = nn.Sequential(nn.Conv2d(channels[0], 4, 1), nn.PixelShuffle(2))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from facekit.damage.ageing import age
-from facekit.damage.score import Agreement, compare, grow
+from facekit.damage.score import Agreement, compare, grow, scale_photo
 from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen
 from facekit.pipelines.mend.find import find_chances
 from train.data.images import Picture, read_picture, to_tensor
@@ -27,14 +26,6 @@ SHOWN = 256  # side of the pictures in the grid
 def paint_mask(mask: Tensor) -> Tensor:
     """A mask or chances `[B, 1, H, W]` as gray pictures `[B, 3, H, W]` in [-1, 1]."""
     return (mask.float() * 2 - 1).expand(-1, 3, -1, -1)
-
-
-def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
-    """A photo uint8 `[H, W, 3]` whose shorter side is `side`."""
-    factor = side / min(photo.shape[:2])
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    size = (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
-    return cv2.resize(photo, size, interpolation=way)
 
 
 def count_agreement(found: np.ndarray, false: np.ndarray, labels: np.ndarray) -> Tensor:
