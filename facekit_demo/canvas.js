@@ -17,6 +17,7 @@
     get: () => latest,
     set(editor) {
       latest = editor;
+      window.facekitCanvas.watch(editor);
       editor.ready.then(() => takeOver(editor));
     },
   });

@@ -80,5 +80,43 @@
       part => part.children.some(layer => layer.zIndex === -1 && layer.children.length > 1));
   };
 
-  window.facekitCanvas = {canvasOf, strokesOn, isReady};
+  // What was painted can be read only while the canvas shows what it should. A photo takes a while to come from the
+  // server and another to be drawn, and a ready mask comes after it: who presses the button before would send nothing, or
+  // what was painted on the photo before.
+  const LONGEST = 20000, PAUSE = 50; // milliseconds
+  const awaited = new Set(); // ids of canvases to which the server is about to send a photo
+  let drawn = 0; // how many photos and masks are being drawn now
+
+  const awaitPhoto = id => awaited.add(id);
+  // The server has answered; if it sent no photo, none is awaited for long.
+  const stopAwaiting = id => setTimeout(() => awaited.delete(id), 3000);
+
+  // Count what an editor draws.
+  const watch = editor => {
+    for (const name of ["add_image_from_url", "add_layers_from_url"]) {
+      const draw = editor[name].bind(editor);
+      editor[name] = async (...sources) => {
+        drawn += 1;
+        const block = editor.target_element.closest(".brush");
+        if (block) awaited.delete(block.id);
+        try {
+          return await draw(...sources);
+        } finally {
+          drawn -= 1;
+        }
+      };
+    }
+  };
+
+  // As `strokesOn`, once what is on its way to the canvas is there.
+  const readStrokes = async id => {
+    const pause = () => new Promise(resume => setTimeout(resume, PAUSE));
+    const last = performance.now() + LONGEST;
+    // Twice, as a mask begins to be drawn a moment after its photo.
+    for (let quiet = 0; quiet < 2 && performance.now() < last; await pause())
+      quiet = drawn || awaited.has(id) ? 0 : quiet + 1;
+    return strokesOn(id);
+  };
+
+  window.facekitCanvas = {canvasOf, strokesOn, readStrokes, isReady, watch, awaitPhoto, stopAwaiting};
 })();

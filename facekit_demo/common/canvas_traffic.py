@@ -22,10 +22,35 @@ from facekit_demo.common.running import PREVIEW_SIDE, friendly
 SCRIPT = Path(__file__).with_suffix(".js")
 MARK = "data:image/png;base64,"
 # In the browser: values of inputs, with what was painted in the place of each canvas.
-READ = """(...values) => {
-  for (const [place, id] of %s) values[place] = facekitCanvas.strokesOn(id);
+READ = """async (...values) => {
+  for (const [place, id] of %s) values[place] = await facekitCanvas.readStrokes(id);
   return values.length === 1 ? values[0] : values;
 }"""
+# In the browser: strokes on this canvas are not read before the photo is there for which the server is asked now.
+AWAIT = """(...values) => {
+  facekitCanvas.awaitPhoto(%(canvas)s);
+  return values.length === 1 ? values[0] : values;
+}"""
+ANSWERED = "() => facekitCanvas.stopAwaiting(%(canvas)s)"
+
+
+def with_photo(
+    event: Callable[..., Any],
+    editor: gr.ImageEditor,
+    function: Callable[..., Any],
+    inputs: Component | Sequence[Component],
+    outputs: Any,
+    **options: Any,
+) -> Any:
+    """Register a function that puts another photo, or a mask, on an editor, like `event(function, inputs, ...)`.
+
+    Who presses a button before the photo is drawn sends what is painted on that photo, not on the one before: events of
+    `with_strokes` wait for it. Called while the page is laid out.
+    """
+    canvas = {"canvas": json.dumps(editor.elem_id)}
+    asked = event(function, inputs, outputs, js=AWAIT % canvas, **options)
+    asked.then(None, None, None, js=ANSWERED % canvas, api_visibility="private")
+    return asked
 
 
 def with_strokes(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from facekit.images.photo import Photo
 from facekit_demo.common.brush_size import fit_to_faces
+from facekit_demo.common.canvas_traffic import with_photo
 from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
@@ -102,14 +103,18 @@ class MaskedPhoto:
             return [path, *begin(path, None)]
 
         photo = self.chooser
-        opening = photo.upload(show_photo, photo, list(shown), **QUIET, **options)
+        opening = with_photo(photo.upload, self.editor, show_photo, photo, list(shown), **QUIET, **options)
         opening.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
         photo.clear(end, None, list(shown), **QUIET)
-        trying = self.samples.click(show_example, self.samples, [photo, *shown], **QUIET, **options)
+        trying = with_photo(
+            self.samples.click, self.editor, show_example, self.samples, [photo, *shown], **QUIET, **options
+        )
         openings = [(opening, False), (trying, True)]
         arrived = carry_photo(photo, kept)
         if arrived is not None:
-            coming = arrived.change(show_carried, arrived, [photo, *shown], **QUIET, **options)
+            coming = with_photo(
+                arrived.change, self.editor, show_carried, arrived, [photo, *shown], **QUIET, **options
+            )
             openings.append((coming, False))
         fit = functools.partial(fit_to_faces, self.editor.elem_id)
         for opened, _ in openings:
@@ -131,7 +136,7 @@ class MaskedPhoto:
         def show_result(path: str | None) -> list[Any]:
             return [path, *begin(path, None)]
 
-        button.click(show_result, result, [self.chooser, *shown], **QUIET)
+        with_photo(button.click, self.editor, show_result, result, [self.chooser, *shown], **QUIET)
 
     def wire_mask_file(
         self, source: Component | None = None, photo_of: Callable[[Any], Photo | None] = open_photo
@@ -151,5 +156,5 @@ class MaskedPhoto:
             return painted(preview(photo), open_mask(path, photo.size))
 
         inputs = [self.mask_file, self.chooser if source is None else source]
-        reading = self.mask_file.upload(show_mask, inputs, self.editor, **QUIET)
+        reading = with_photo(self.mask_file.upload, self.editor, show_mask, inputs, self.editor, **QUIET)
         reading.failure(lambda: None, None, self.mask_file, **QUIET)
