@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from facekit.pipelines.mend.pipeline import PhotoMendOutput, PhotoMendPipeline
     from facekit.provenance import Provenance
 
+STEPS = ("damage", "fill", "faces", "contrast")
 HELP = "mend old photos: find and fill damage, restore faces"
 DESCRIPTION = (
     "Find scratches, folds, dust, torn edges and stains in each photo and fill them, make its faces sharp."
@@ -237,6 +238,9 @@ def _mend(
         _save_mask(result.masks[0], mask_files[photo])
     if args.save_steps:
         folder = steps_folder(path)
+        # Of an earlier call, which may have had other steps or another format.
+        for stale in [old for step in STEPS for old in folder.glob(f"[0-9]-{step}.*")]:
+            stale.unlink()
         _save_mask(result.masks[0], folder / "0-damage.png")
         for number, (step, picture) in enumerate((result.steps or [{}])[0].items(), start=1):
             save_picture(picture, folder / f"{number}-{step}{path.suffix}", provenance, args.quality)
@@ -255,11 +259,7 @@ def _origin_of(
     """What files say of their origin: the models that worked on the photo, and the terms of each."""
     from facekit.provenance import merge
 
-    worked: list[Any] = [pipeline]
-    if result.masks[0].any():
-        worked.append(pipeline.inpaint_pipeline)
-    if not args.keep_faces and (result.faces[0] or args.aligned):
-        worked.append(pipeline.restore_pipeline)
+    worked: list[Any] = [pipeline, *(pipeline.components[name] for name in result.parts[0])]
     origins = [origin for part in worked if (origin := provenance_of(args, part)) is not None]
     return merge(origins) if origins else None
 

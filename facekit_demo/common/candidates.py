@@ -16,10 +16,10 @@ from facekit_demo.common.comparison import Compared, Comparison, compare, cut, f
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
 from facekit_demo.common.running import save_for_download
+from facekit_demo.common.saved_format import Download, Saved
 from facekit_demo.common.widgets import (
     KEPT,
     QUIET,
-    download_button,
     notes_box,
     pick_gallery,
     shown_notes,
@@ -37,13 +37,13 @@ class Candidate:
     """One result.
 
     Attributes:
-        path: PNG of the photo's own size, for download.
+        saved: the file of the photo's own size.
         compared: the photo before and after.
         thumbnail: the largest of the faces that were worked on.
         steps: how it was done, in pictures.
     """
 
-    path: str
+    saved: Saved
     compared: Compared
     thumbnail: Image.Image
     steps: Captioned = field(default_factory=list)
@@ -62,7 +62,7 @@ class CandidatePanel:
         components: all that an update of the result side goes to, see `updates`.
         failure: says why the last run gave nothing.
         slider: before and after.
-        download: the button, which also says in whose cache results are.
+        download: the button and its file, in whose cache results are.
         again: the button, or None.
         picked: state with the path of the candidate that is shown.
     """
@@ -77,28 +77,29 @@ class CandidatePanel:
         with gr.Column(visible=False) as picking:
             gr.Markdown("Pick the one you like:", elem_classes="hint")
             variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
-        with gr.Row():
-            self.download = download_button(task)
-            self.again = gr.Button(again, visible=False, elem_id=f"{task}-again") if again else None
+        self.download = Download(task)
+        self.again = gr.Button(again, visible=False, elem_id=f"{task}-again") if again else None
         with gr.Accordion("How it was done", open=False, visible=False, elem_id=f"{task}-steps") as how:
             gr.Markdown(explanation, elem_classes="hint")
             gallery = step_gallery(columns=columns)
         results = gr.State(None, time_to_live=KEPT)
-        self.picked = gr.State(None, time_to_live=KEPT)
+        self.picked, saved = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
+        self.download.wire_saved(saved)
         self.components = [
             notes,
             *self.comparison.components,
             picking,
             variants,
-            self.download,
+            *self.download.components,
             how,
             gallery,
             results,
             self.picked,
+            saved,
         ]
         if self.again is not None:
             self.components.append(self.again)
-        shown = [*self.comparison.components, self.download, gallery, self.picked]
+        shown = [*self.comparison.components, gallery, self.picked, saved]
         variants.select(self._pick, results, shown, **QUIET)
 
     def updates(self, candidates: Sequence[Candidate] = (), notes: Sequence[str] = ()) -> list[Any]:
@@ -111,11 +112,12 @@ class CandidatePanel:
             *self.comparison.updates(first and first.compared),
             gr.update(visible=several),
             gr.update(value=pictures if several else [], selected_index=0 if several else None),
-            gr.update(value=first and first.path, visible=first is not None),
+            *self.download.updates(first is not None),
             gr.update(visible=bool(first and first.steps)),
             first.steps if first else [],
             list(candidates) or None,
-            first and first.path,
+            first and first.saved.path,
+            first and first.saved,
         ]
         return updates if self.again is None else [*updates, gr.update(visible=first is not None)]
 
@@ -124,7 +126,12 @@ class CandidatePanel:
         if not state:
             return [gr.skip()] * (len(self.comparison.components) + 3)
         picked = state[event.index]
-        return [*self.comparison.updates(picked.compared), picked.path, picked.steps, picked.path]
+        return [
+            *self.comparison.updates(picked.compared),
+            picked.steps,
+            picked.saved.path,
+            picked.saved,
+        ]
 
 
 def count_slider(
@@ -140,11 +147,11 @@ def candidates_of(
     source: str,
     faces: list[Face],
     name: str,
-    component: Component,
+    download: Download,
     provenance: Provenance | None,
     steps: Sequence[Captioned],
 ) -> list[Candidate]:
-    """The candidates among which visitors pick: files in the cache of `component`, and pictures for the screen.
+    """The candidates among which visitors pick: files for `download`, and pictures for the screen.
 
     Args:
         images: results for `photo`.
@@ -157,9 +164,9 @@ def candidates_of(
     candidates = []
     for number, (image, how) in enumerate(zip(images, steps, strict=True), 1):
         suffix = f"-{number}" if len(images) > 1 else ""
-        path = save_for_download(image, f"{name}{suffix}.png", component, provenance)
-        compared = compare(photo, image, face_places(faces, photo.size), (source, path))
-        candidates.append(Candidate(path, compared, _thumbnail(image, faces), how))
+        saved = download.save(image, f"{name}{suffix}.png", source, provenance)
+        compared = compare(photo, image, face_places(faces, photo.size), (source, saved.path))
+        candidates.append(Candidate(saved, compared, _thumbnail(image, faces), how))
     return candidates
 
 

@@ -9,8 +9,8 @@ from facekit_demo.common.candidates import KEPT, Captioned
 from facekit_demo.common.comparison import Compared, Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
+from facekit_demo.common.saved_format import Download, Saved
 from facekit_demo.common.widgets import (
-    download_button,
     notes_box,
     shown_notes,
     step_gallery,
@@ -30,9 +30,9 @@ class ResultSide:
         components: what `updates` updates.
         failure: says why the last run gave nothing.
         slider: before and after.
-        download: the button, which also says in whose cache results are.
+        download: the button and its file, in whose cache results are.
         again: the button that goes on with the result.
-        path: state with the result's file.
+        path: state with the result's file, a PNG.
     """
 
     def __init__(self, task: str, again: str, steps: str, hint: str) -> None:
@@ -42,37 +42,39 @@ class ResultSide:
         self.failure = failure_box(task)
         self.comparison = Comparison(task)
         self.slider = self.comparison.slider
-        with gr.Row():
-            self.download = download_button(task)
-            self.again = gr.Button(again, visible=False, elem_id=f"{task}-again")
+        self.download = Download(task)
+        self.again = gr.Button(again, visible=False, elem_id=f"{task}-again")
         with gr.Accordion(steps, open=False, visible=False, elem_id=f"{task}-steps") as how:
             gr.Markdown(hint, elem_classes="hint")
             gallery = step_gallery(columns=2)
-        self.path = gr.State(None, time_to_live=KEPT)
+        self.path, saved = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
+        self.download.wire_saved(saved)
         self.components = [
             notes,
             *self.comparison.components,
-            self.download,
+            *self.download.components,
             self.again,
             how,
             gallery,
             self.path,
+            saved,
         ]
 
     def updates(
         self,
         notes: Sequence[str] = (),
         compared: Compared | None = None,
-        path: str | None = None,
+        saved: Saved | None = None,
         pictures: Captioned | None = None,
     ) -> list[Any]:
         """Updates of `components`; called with nothing, the side is cleared."""
         return [
             shown_notes(notes),
             *self.comparison.updates(compared),
-            gr.update(value=path, visible=path is not None),
-            gr.update(visible=path is not None),
+            *self.download.updates(saved is not None),
+            gr.update(visible=saved is not None),
             gr.update(visible=bool(pictures)),
             pictures or [],
-            path,
+            saved and saved.path,
+            saved,
         ]

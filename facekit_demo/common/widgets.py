@@ -85,11 +85,6 @@ def result_slider(task: str) -> gr.ImageSlider:
     )
 
 
-def download_button(task: str) -> gr.DownloadButton:
-    """Hidden until there is a result."""
-    return gr.DownloadButton("Download PNG", variant="primary", visible=False, elem_id=f"{task}-download")
-
-
 def step_gallery(columns: int) -> gr.Gallery:
     """Pictures of the steps that led to a result."""
     return gr.Gallery(

@@ -9,10 +9,9 @@ from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
 from facekit_demo.common.comparison import Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
-from facekit_demo.common.running import friendly, made_by, save_for_download
-from facekit_demo.common.saved_format import format_choice, wanted_format
+from facekit_demo.common.running import made_by, save_for_download
+from facekit_demo.common.saved_format import Download, wanted_format
 from facekit_demo.common.widgets import (
-    QUIET,
     notes_box,
     pick_gallery,
     shown_notes,
@@ -20,12 +19,6 @@ from facekit_demo.common.widgets import (
 from facekit_demo.edit.result import Work, compared
 
 COLUMNS = 6  # of the history
-# In the browser: save a file that the server has just made.
-SAVE = """file => {
-  const link = document.createElement("a");
-  [link.href, link.download] = [file.url, file.orig_name];
-  link.click();
-}"""
 
 
 class ResultSide:
@@ -36,14 +29,12 @@ class ResultSide:
 
     Attributes:
         work: state with the `Work`.
-        format: of the file.
         components: what `updates` updates; `work` is one of them.
         failure: says why the last run gave nothing.
         slider: before and after.
         variants: candidates of the last edit, to pick from.
         undo, redo, history: go to another edit.
-        download: the button that has the file made and saved.
-        file: the file, made when it is asked for; it also says in whose cache results are.
+        download: has the file made, when it is asked for, and saved.
         pack, archive: make a file of the session, and where it is then.
     """
 
@@ -65,12 +56,8 @@ class ResultSide:
                 self.redo = gr.Button("Redo", elem_id=f"{task}-redo")
             gr.Markdown("Tap a step to go back to it, or forth:", elem_classes="hint")
             self.history = pick_gallery(task, "history", COLUMNS)
-        self.download = gr.Button("Download", variant="primary", visible=False, elem_id=f"{task}-download")
-        self.format = format_choice(task)
-        self.file = gr.File(visible=False)
-        inputs = [self.work, self.format]
-        making = self.download.click(friendly(self._make_file), inputs, self.file, **QUIET)
-        making.success(None, self.file, None, js=SAVE, api_visibility="private")
+        self.download = Download(task)
+        self.download.wire(self._make_file, [self.work])
         with gr.Accordion("Save the session", open=False, visible=False, elem_id=f"{task}-session") as saving:
             gr.Markdown("Photo, edits and drawings in one file, to go on later.", elem_classes="hint")
             self.pack = gr.Button("Make the file", size="md", elem_id=f"{task}-pack")
@@ -87,8 +74,7 @@ class ResultSide:
             self.history,
             self.undo,
             self.redo,
-            self.download,
-            self.format,
+            *self.download.components,
             saving,
             self.archive,
         ]
@@ -113,8 +99,7 @@ class ResultSide:
             gr.update(value=steps, selected_index=session.position),
             gr.update(visible=True, interactive=session.can_undo),
             gr.update(visible=True, interactive=session.can_redo),
-            gr.update(visible=session.position > 0),
-            gr.update(visible=session.position > 0),
+            *self.download.updates(session.position > 0),
             gr.update(visible=True),
             unpacked,
         ]
@@ -124,6 +109,5 @@ class ResultSide:
         if done is None or not done.session.position:
             raise ValueError("there is no edit to download yet")
         name, origin = f"{done.stem}-edited.png", made_by(self.task)
-        return save_for_download(
-            done.session.photo, name, self.file, origin, wanted_format(wanted, done.format)
-        )
+        kind = wanted_format(wanted, done.format)
+        return save_for_download(done.session.photo, name, self.download.file, origin, kind)

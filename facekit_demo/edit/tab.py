@@ -308,7 +308,7 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
         done = open_work(photo)
         remarks = run_edit(done, wishes)
         name, origin = f"{Path(photo).stem}-edited.png", made_by(TASK)
-        path = save_for_download(done.session.photo, name, result.file, origin)
+        path = save_for_download(done.session.photo, name, result.download.file, origin)
         return path, "\n".join(remarks)
 
     with gr.Group(visible=False):

@@ -316,7 +316,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             Settings(share, candidates, strength, psi, taken, grain, seed, model),
         )
         name = f"{Path(photo).stem}-filled"
-        paths = save_candidates(output.images, name, result.download, made_by(TASK, model))
+        paths = save_candidates(output.images, name, result.download.file, made_by(TASK, model))
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     with gr.Group(visible=False):

@@ -117,11 +117,11 @@ def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         with timed_run(TASK, image.size, model):
             output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, model, progress)
             filled = output.images[0]
-            path = _save(filled, photo_path, result, model)
+            saved = result.download.save(filled, _file_name(photo_path), photo_path, made_by(TASK, model))
             places = face_places((output.faces or [[]])[0], image.size) or [mask_place(mask)]
-            compared = compare(image, filled, places, (photo_path, path))
+            compared = compare(image, filled, places, (photo_path, saved.path))
         notes = [page_words(note, WORDS) for note in output.notes]
-        return result.updates([*remarks, *notes], compared, path, step_pictures(output))
+        return result.updates([*remarks, *notes], compared, saved, step_pictures(output))
 
     inputs = [photo.chooser, photo.editor, *settings]
     run.wire(fill, inputs, result.components, photo.chooser, result, settings[-1])
@@ -143,7 +143,10 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         make_ready(TASK, model)
         output, remarks = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed, model)
         notes = [*remarks, *(page_words(note, WORDS) for note in output.notes)]
-        return _save(output.images[0], photo, result, model), "\n".join(notes)
+        path = save_for_download(
+            output.images[0], _file_name(photo), result.download.file, made_by(TASK, model)
+        )
+        return path, "\n".join(notes)
 
     with gr.Group(visible=False):
         mask = picture_file("mask")
@@ -162,10 +165,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         )
 
 
-def _save(filled: Photo, photo_path: str, result: ResultSide, model: str | None) -> str:
-    """The file of a filled photo, for download."""
-    name = f"{Path(photo_path).stem}-filled.png"
-    return save_for_download(filled, name, result.download, made_by(TASK, model))
+def _file_name(path: str) -> str:
+    return f"{Path(path).stem}-filled.png"
 
 
 @on_gpu

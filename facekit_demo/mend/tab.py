@@ -158,13 +158,13 @@ def _wire_mending(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         with timed_run(TASK, image.size, model):
             output = _infer(unnamed(image), damage, FACES in steps, contrast, seed, model, progress)
             mended, mask = output.images[0], output.masks[0]
-            name = save_for_download(mended, _file_name(path), result.download, _origin(image, mended, model))
+            saved = result.download.save(mended, _file_name(path), path, _origin(image, output, model))
             places = [*face_places(output.faces[0], image.size), *_damage_places(mask)]
-            compared = compare(image, mended, places, (path, name))
+            compared = compare(image, mended, places, (path, saved.path))
         notes = [page_words(note, WORDS) for note in output.notes]
         found = drawn is None and mask.any()
         canvas = painted(preview(image), _as_picture(mask)) if found else gr.skip()
-        return [canvas, *result.updates(notes, compared, name, _step_pictures(output, image))]
+        return [canvas, *result.updates(notes, compared, saved, _step_pictures(output, image))]
 
     inputs = [photo.chooser, photo.editor, *settings]
     outputs = [photo.editor, *result.components]
@@ -190,10 +190,10 @@ def _offer_to_programs(photo: gr.File, contrast: gr.Slider, seed: gr.Number, res
         output = _infer(unnamed(image), damage, restore_faces, contrast, seed, model)
         picture = output.images[0]
         mended = save_for_download(
-            picture, _file_name(photo), result.download, _origin(image, picture, model)
+            picture, _file_name(photo), result.download.file, _origin(image, output, model)
         )
         found = Photo(output.masks[0].astype(np.uint8) * 255, "L", name="damage")
-        filled = save_for_download(found, f"{Path(photo).stem}-damage.png", result.download)
+        filled = save_for_download(found, f"{Path(photo).stem}-damage.png", result.download.file)
         return mended, filled, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     with gr.Group(visible=False):
@@ -292,11 +292,11 @@ def _as_picture(mask: np.ndarray) -> Image.Image:
     return Image.fromarray(mask.astype(np.uint8) * 255)
 
 
-def _origin(photo: Photo, mended: Photo, model: str | None) -> Provenance | None:
+def _origin(photo: Photo, output: PhotoMendOutput, model: str | None) -> Provenance | None:
     """What a file says of its origin; None where nothing was changed."""
-    if same_pixels(photo, mended):
+    if same_pixels(photo, output.images[0]):
         return None
-    return merge([made_by(TASK, model), made_by("inpaint"), made_by("restore")])
+    return merge([made_by(TASK, model), *(made_by(name) for name in output.parts[0])])
 
 
 def _file_name(path: str) -> str:

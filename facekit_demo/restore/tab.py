@@ -99,7 +99,7 @@ def build_tab() -> None:
         image, original = open_photo(path), look_at(path)
         side = face_side(image, original.faces)
         copy = damage_photo(image, side, severity, preset, int(seed or 0))
-        saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", result.download)
+        saved = save_for_download(copy, f"{Path(path).stem}-damaged.png", result.download.file)
         return looking(look_at(saved, original=path))
 
     opening = photo.upload(show_photo, photo, shown, **QUIET, **ON_DEVICE)
@@ -221,7 +221,7 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
             unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed, model
         )
         origin = made_by(TASK, model) if output.faces[0] else None
-        paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download, origin)
+        paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download.file, origin)
         return paths, "\n".join(page_words(note, WORDS, first_face=0) for note in output.notes)
 
     with gr.Group(visible=False):

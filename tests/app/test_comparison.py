@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from facekit.faces import Face
+from facekit.images.formats import FORMATS
 from facekit.images.photo import Photo, load_image
 from facekit_demo.common.candidates import THUMBNAIL, candidates_of
 from facekit_demo.common.comparison import CLOSE_SIDE, compare, cut, face_box, face_places, mask_place
 from facekit_demo.common.running import PREVIEW_SIDE
+from facekit_demo.common.saved_format import Download
 
 SIZE = (4000, 3000)
 # Eyes, nose and corners of the mouth of an upright face, centred between them, one pixel from eye to eye.
@@ -72,8 +74,13 @@ def test_a_part_lies_inside_the_photo_is_square_and_bounded(group) -> None:
 def test_a_version_is_shown_by_its_largest_face(group, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     after = retouched(group, FACES)
-    (one,) = candidates_of([after], group, "group.png", FACES, "group-restored", gr.File(), None, [[]])
+    source = tmp_path / "group.jpg"
+    Image.new("RGB", (8, 8)).save(source)  # only its format is asked for
+    with gr.Blocks():
+        download = Download("restore")
+    (one,) = candidates_of([after], group, str(source), FACES, "group-restored", download, None, [[]])
     assert max(one.thumbnail.size) == THUMBNAIL and one.thumbnail.width == one.thumbnail.height
     expected = cut(after, face_box(FACES[1], SIZE), THUMBNAIL)
     assert np.array_equal(np.asarray(one.thumbnail), np.asarray(expected))
-    assert one.compared.after == one.path and Path(one.path).name == "group-restored.png"
+    assert one.compared.after == one.saved.path and Path(one.saved.path).name == "group-restored.png"
+    assert one.saved.own is FORMATS["jpeg"]

@@ -239,7 +239,7 @@ def test_a_result_is_saved_in_the_format_of_its_photo_or_another(editor, files, 
     Image.open(files / "photo.png").convert("RGB").save(tmp_path / "photo.jpg", quality=95)
     with gr.Blocks():
         side = ResultSide("edit")
-    side.file.GRADIO_CACHE = str(tmp_path / "cache")
+    side.download.file.GRADIO_CACHE = str(tmp_path / "cache")
     work = open_work(str(tmp_path / "photo.jpg"))
     run_edit(work, Wishes(Image.open(files / "mask.png"), attributes={"smile": 2}))
     for wanted, name, kind in (("same", "photo-edited.jpg", "JPEG"), ("png", "photo-edited.png", "PNG")):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facekit.provenance import inspect
 from facekit_demo.common.gallery import inpaint_examples
 from tests.app.inpaint_page import InpaintPage
 from tests.app.visitor import PHONE, changed, photo_file
@@ -13,12 +14,19 @@ from tests.app.visitor import PHONE, changed, photo_file
 
 def test_painted_hole_is_filled_and_nothing_else(visit, tmp_path) -> None:
     visitor = visit(InpaintPage)
-    photo = photo_file(tmp_path, 400, 300)
+    photo = tmp_path / "photo.jpg"
+    Image.open(photo_file(tmp_path, 400, 300)).save(photo, quality=95)
     visitor.choose_photo(photo)
     zoom = visitor.wait_for_editor(400, 300)
     visitor.paint((-60, 0), (60, 0))
     visitor.fill()
-    difference = changed(Image.open(photo), visitor.result(tmp_path))
+    same = visitor.result(tmp_path)
+    assert Path(same.filename).name == "photo-filled.jpg" and same.format == "JPEG"
+    assert inspect(same.filename).metadata is not None, "another format says as well that a model worked"
+    visitor.part("format").get_by_label("PNG").check()
+    filled = visitor.result(tmp_path)
+    assert Path(filled.filename).name == "photo-filled.png"
+    difference = changed(Image.open(photo), filled)
     assert "not on a face" in visitor.part("notes").inner_text()
 
     rows, columns = np.nonzero(difference)

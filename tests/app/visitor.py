@@ -125,7 +125,9 @@ class Visitor:
         raise AssertionError(f"{slider} does not take {value}, it shows {number.input_value()}")
 
     def result(self, folder: Path) -> Image.Image:
-        """Wait for the result and download it."""
+        """Wait for the result and download it, once its pictures no longer push the button down."""
+        self.part("download").wait_for()
+        self.page.locator(f"#{self.task}-run:enabled").wait_for()
         with self.page.expect_download() as download:
             self.part("download").click()
         path = folder / download.value.suggested_filename

@@ -53,6 +53,10 @@ def test_one_command_finds_fills_and_restores(work: Path, model: str) -> None:
     assert np.array_equal(np.asarray(Image.open("out/photo-steps/0-damage.png")) > 0, mask)
     (entry,) = json.loads(Path("report.json").read_text())["photos"]
     assert entry["status"] == "done" and entry["faces"] == 1 and entry["damaged"] > 0
+    (work / "out/photo-steps/3-own.png").touch()
+    assert mend("photo.png", "--output", "out", *options, "--keep-faces", "--overwrite") == 0
+    kept = ["0-damage.png", "1-fill.png", "3-own.png"]
+    assert sorted(p.name for p in (work / "out/photo-steps").iterdir()) == kept, "none of the call before"
 
 
 def test_a_mask_is_given_or_left_out(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:

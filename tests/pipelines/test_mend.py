@@ -80,11 +80,12 @@ def test_outside_damage_and_faces_every_pixel_stays(
 
 def test_every_step_can_be_left_out(mend: PhotoMendPipeline, scratched: np.ndarray) -> None:
     kept = call(mend, scratched, damage=None, restore_faces=False, return_steps=True)
-    assert kept.steps == [{}] and np.array_equal(kept.images[0].rgb, scratched) and not kept.masks[0].any()
+    assert np.array_equal(kept.images[0].rgb, scratched) and not kept.masks[0].any()
+    assert kept.parts == [[]] and kept.steps == [{}]
     faces = call(mend, scratched, damage=None, return_steps=True)
-    assert list(faces.steps[0]) == ["faces"]
+    assert list(faces.steps[0]) == ["faces"] and faces.parts == [["restore"]]
     contrast = call(mend, scratched, damage=None, restore_faces=False, contrast=0.5, return_steps=True)
-    assert list(contrast.steps[0]) == ["contrast"]
+    assert list(contrast.steps[0]) == ["contrast"] and contrast.parts == [[]]
 
 
 def test_a_photo_without_damage_goes_on_with_a_note(mend: PhotoMendPipeline) -> None:
@@ -261,11 +262,13 @@ def test_thin_damage_needs_no_network(scratched: np.ndarray, scratches: np.ndarr
     later = wide.copy()
     later[:205] = False
     hole = scratches | wide
-    filled = fill_damage(tiny_inpaint_pipeline(), photo, hole, hole & ~later, seed())
+    filled, by_network = fill_damage(tiny_inpaint_pipeline(), photo, hole, hole & ~later, seed())
+    assert by_network
     changed = (filled.rgb != photo.rgb).any(-1)
     assert not changed[later | ~hole].any() and changed[hole & ~later].mean() > 0.9
     # The line is gone: what flowed in is as dark as what is around.
     assert filled.rgb[scratches].mean() < 0.6 * white
+    assert not fill_damage(tiny_inpaint_pipeline(), photo, scratches, scratches, seed())[1]
 
 
 def test_contrast_stretches_every_channel_alike_and_bounds_the_gain() -> None:

@@ -84,18 +84,19 @@ def fill_damage(
     own: np.ndarray,
     generator: torch.Generator,
     **options: Any,
-) -> Photo:
-    """Fill a part of a hole from what is around it; all else keeps its numbers.
+) -> tuple[Photo, bool]:
+    """Fill a part of a hole from what is around it; all else keeps its numbers. Also says whether a network worked.
 
     Args:
         inpaint, photo, hole, own, generator, options: as in `fill_tiles`, which fills what is wide.
     """
     thin = find_thin(own)
-    filled = fill_tiles(inpaint, photo, hole, own & ~thin, generator, **options)
-    if not thin.any():
-        return filled
-    # What others fill afterwards tells nothing about the photo.
-    return filled.recolor(flow_in(filled.rgb, thin | (hole & ~own)), thin)
+    wide = own & ~thin
+    filled = fill_tiles(inpaint, photo, hole, wide, generator, **options)
+    if thin.any():
+        # What others fill afterwards tells nothing about the photo.
+        filled = filled.recolor(flow_in(filled.rgb, thin | (hole & ~own)), thin)
+    return filled, bool(wide.any())
 
 
 def find_thin(hole: np.ndarray) -> np.ndarray:

@@ -47,6 +47,7 @@ class PhotoMendOutput(BaseOutput):
         images: the mended photos, in the form of `FaceInpaintOutput.images`.
         masks: for each photo what was filled, bool `[H, W]`; nothing is True where no damage was found or looked for.
         faces: for each photo the faces that were worked on, left to right.
+        parts: for each photo the pipelines whose networks changed it, "inpaint" and "restore" or one or none of them.
         steps: with `return_steps`, for each photo its picture after each step that changed it, by the name of the step:
             "fill", "faces", "contrast". Else None.
         notes: remarks for the user, for example that no damage was found.
@@ -55,6 +56,7 @@ class PhotoMendOutput(BaseOutput):
     images: Pictures
     masks: list[np.ndarray] = field(default_factory=list)
     faces: list[list[Face]] = field(default_factory=list)
+    parts: list[list[str]] = field(default_factory=list)
     steps: list[dict[str, Any]] | None = None
     notes: list[Note] = field(default_factory=list)
 
@@ -67,6 +69,8 @@ class _Work:
         photo: as it came.
         hole: what is to be filled, bool `[H, W]`; None: it is still to be found.
         notes: remarks for the user.
+        faces: those that are worked on.
+        parts: the pipelines whose networks changed it.
         steps: its picture after each step that changed it.
     """
 
@@ -74,6 +78,7 @@ class _Work:
     hole: np.ndarray | None
     notes: list[Note]
     faces: list[Face] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
     steps: dict[str, Photo] = field(default_factory=dict)
 
     @property
@@ -305,6 +310,7 @@ class PhotoMendPipeline(FacekitPipeline):
             images=deliver([work.latest for work in works], output_type),
             masks=[work.hole for work in works if work.hole is not None],
             faces=[work.faces for work in works],
+            parts=[work.parts for work in works],
             steps=[_deliver_steps(work.steps, output_type) for work in works] if return_steps else None,
             notes=_collect_notes(works, output_type),
         )
@@ -359,6 +365,7 @@ class PhotoMendPipeline(FacekitPipeline):
         inpaint = self.inpaint_pipeline
         options["num_inference_steps"] = num_inference_steps
         if aligned:
+            work.parts.append("inpaint")
             output = inpaint(work.photo, hole, aligned=True, max_pixels=None, **options)
             (filled,) = expect_kind(output.images, Photo)
             return filled
@@ -366,7 +373,7 @@ class PhotoMendPipeline(FacekitPipeline):
         in_faces = damage_in_faces(work.photo, hole, work.faces, network)
         options.pop("output_type")
         _tell(tell, "fill", 0, 1)
-        filled = fill_damage(
+        filled, by_network = fill_damage(
             inpaint,
             work.photo,
             hole,
@@ -374,6 +381,8 @@ class PhotoMendPipeline(FacekitPipeline):
             **options,
             tell=lambda done, total: _tell(tell, "fill", done, total),
         )
+        if by_network or in_faces.any():
+            work.parts.append("inpaint")
         if in_faces.any():
             output = inpaint(
                 filled, in_faces, known_faces=[work.faces], output_type="photo", max_pixels=None, **options
@@ -403,6 +412,7 @@ class PhotoMendPipeline(FacekitPipeline):
         (restored,) = expect_kind(output.images, Photo)
         if not same_pixels(restored, work.latest):
             work.steps["faces"] = restored
+            work.parts.append("restore")
         work.notes += [note for note in output.notes if note not in work.photo.notes]
 
 
