@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,10 +17,27 @@ from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
-from facekit_demo.common.widgets import QUIET
+from facekit_demo.common.widgets import KEPT, QUIET
 
 # From a photo's path and a mask for it to updates of all that shows them.
 Begin = Callable[..., list[Any]]
+
+
+@dataclass(eq=False)
+class Latest:
+    """Which photo a visitor chose last; what is still under way for an earlier one is of no use.
+
+    Attributes:
+        name: of its file, which Gradio may have copied to another folder; None where there is none.
+        number: how many were chosen or taken away so far.
+    """
+
+    name: str | None = None
+    number: int = 0
+
+    def choose(self, path: str | None) -> None:
+        """Another photo is there, or, with None, no file of one."""
+        self.name, self.number = path and Path(path).name, self.number + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +51,7 @@ class MaskedPhoto:
         mask_file: takes a mask that was made elsewhere.
         examples, samples: photos to try with their masks, and the row that shows them.
         drawings: what else begins anew with each photo, and how: the arguments of its `gr.update`.
+        latest: state with a `Latest`, always the same one of a visitor.
     """
 
     chooser: gr.File
@@ -42,6 +61,7 @@ class MaskedPhoto:
     examples: Sequence[Example]
     samples: gr.Dataset
     drawings: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    latest: gr.State = field(default_factory=lambda: gr.State(Latest(), time_to_live=KEPT))
 
     @property
     def components(self) -> list[Any]:
@@ -89,31 +109,52 @@ class MaskedPhoto:
         """
 
         @friendly
-        def show_photo(path: str | None) -> list[Any]:
+        def show_photo(path: str | None, latest: Latest) -> list[Any]:
+            latest.choose(path)
             return begin(path, None)
 
         @friendly
-        def show_example(index: int) -> list[Any]:
+        def show_example(index: int, latest: Latest) -> list[Any]:
             example = self.examples[index]
             path = str(example.photo)
+            latest.choose(path)
             return [path, *begin(path, None if example.mask is None else Image.open(example.mask))]
 
         @friendly
-        def show_carried(path: str) -> list[Any]:
+        def show_carried(path: str, latest: Latest) -> list[Any]:
+            latest.choose(path)
             return [path, *begin(path, None)]
 
+        def close(latest: Latest) -> list[Any]:
+            latest.choose(None)
+            return end()
+
         photo = self.chooser
-        opening = with_photo(photo.upload, self.editor, show_photo, photo, list(shown), **QUIET, **options)
+        opening = with_photo(
+            photo.upload, self.editor, show_photo, [photo, self.latest], list(shown), **QUIET, **options
+        )
         opening.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
-        photo.clear(end, None, list(shown), **QUIET)
+        photo.clear(close, self.latest, list(shown), **QUIET)
         trying = with_photo(
-            self.samples.click, self.editor, show_example, self.samples, [photo, *shown], **QUIET, **options
+            self.samples.click,
+            self.editor,
+            show_example,
+            [self.samples, self.latest],
+            [photo, *shown],
+            **QUIET,
+            **options,
         )
         openings = [(opening, False), (trying, True)]
         arrived = carry_photo(photo, kept)
         if arrived is not None:
             coming = with_photo(
-                arrived.change, self.editor, show_carried, arrived, [photo, *shown], **QUIET, **options
+                arrived.change,
+                self.editor,
+                show_carried,
+                [arrived, self.latest],
+                [photo, *shown],
+                **QUIET,
+                **options,
             )
             openings.append((coming, False))
         fit = functools.partial(fit_to_faces, self.editor.elem_id)
@@ -121,13 +162,31 @@ class MaskedPhoto:
             opened.success(
                 fit, photo, slider_of(self.editor), **QUIET | {"show_progress": "hidden"}, **ON_DEVICE
             )
-        if offer is not None:
-            for opened, is_example in openings:
-                offering = opened.success(
-                    functools.partial(offer, is_example), list(given), list(offered), **QUIET, **ON_DEVICE
-                )
-                if needed:
-                    offering.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
+        if offer is None:
+            return
+
+        def offer_to_latest(is_example: bool, latest: Latest, path: str | None, *values: Any) -> list[Any]:
+            number, skipped = latest.number, [gr.skip()] * len(offered)
+            if path is None or Path(path).name != latest.name:
+                return skipped
+            try:
+                updates = offer(is_example, *values)
+            except gr.Error:
+                if latest.number == number:
+                    raise
+                return skipped
+            return updates if latest.number == number else skipped
+
+        for opened, is_example in openings:
+            offering = opened.success(
+                functools.partial(offer_to_latest, is_example),
+                [self.latest, photo, *given],
+                list(offered),
+                **QUIET,
+                **ON_DEVICE,
+            )
+            if needed:
+                offering.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
 
     def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
         """Let a button put a result, whose path is the value of a component, in the photo's place."""

@@ -13,7 +13,7 @@ from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
 from facekit_demo.common.main_button import MainButton
-from facekit_demo.common.masked_photo import MaskedPhoto
+from facekit_demo.common.masked_photo import Latest, MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
     brush_editor,
@@ -129,8 +129,9 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
         return [*photo.closed(), *result.updates(None)]
 
     @friendly
-    def show_session(path: str | None) -> list[Any]:
+    def show_session(path: str | None, latest: Latest) -> list[Any]:
         done = open_saved(path)
+        latest.choose(None)
         return [None, *photo.opened(preview(done.photo)), *guides.opened(), *result.updates(done)]
 
     photo.wire_photo(
@@ -143,7 +144,8 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
         kept=result.work,
         needed=True,
     )
-    saved.upload(show_session, saved, [photo.chooser, *photo.components, *worked], **QUIET, **ON_DEVICE)
+    opened = [photo.chooser, *photo.components, *worked]
+    saved.upload(show_session, [saved, photo.latest], opened, **QUIET, **ON_DEVICE)
     photo.wire_mask_file(result.work, lambda done: done and done.photo)
 
 

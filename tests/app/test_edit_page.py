@@ -71,6 +71,24 @@ def test_one_panel_of_the_board_is_open_and_the_button_in_reach(visit) -> None:
 
 
 @pytest.mark.slow
+def test_a_photo_is_not_taken_away_because_the_one_before_has_no_face(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((4000, 3000)).save(tmp_path / "noise.jpg", quality=60)
+    Image.fromarray(data.astronaut()).save(tmp_path / "portrait.png")
+    visitor.choose_photo(tmp_path / "noise.jpg")
+    visitor.part("masking").wait_for()  # the canvas is there, faces are still sought
+    visitor.part("photo").locator("button[aria-label=Clear]").click()
+    visitor.choose_photo(tmp_path / "portrait.png")
+    visitor.part("photo").get_by_text("portrait").wait_for()
+    visitor.wait_for_editor(512, 512)
+    visitor.page.wait_for_timeout(6000)
+    assert visitor.part("photo").get_by_text("portrait").is_visible()
+    visitor.paint((-20, -100), (20, -100))
+    assert visitor.edited(tmp_path).size == (512, 512)
+
+
+@pytest.mark.slow
 def test_a_candidate_is_picked(visit, tmp_path) -> None:
     visitor = visit(EditPage)
     visitor.choose_example_photo()
