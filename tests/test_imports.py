@@ -30,6 +30,7 @@ sys.exit(", ".join(failed) or None)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_every_module_can_be_imported_first() -> None:
     found = pkgutil.walk_packages(facekit.__path__, "facekit.")

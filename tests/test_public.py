@@ -111,6 +111,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imports", ORDERS.values(), ids=ORDERS.keys())
 def test_diffusers_knows_facekit_in_every_order_of_imports(imports: str, folder: Path) -> None:
     result = run_python(
@@ -127,6 +128,7 @@ assert hasattr(diffusers, "StableDiffusionPipeline") and not hasattr(diffusers, 
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_public_names_come_at_the_first_request() -> None:
     result = run_python(
         "-c",

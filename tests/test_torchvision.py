@@ -25,6 +25,7 @@ def alone() -> subprocess.CompletedProcess[str]:
     return run_python("import torchvision")
 
 
+@pytest.mark.slow
 def test_torchvision_and_its_users_import_after_facekit(alone: subprocess.CompletedProcess[str]) -> None:
     code = """
 import facekit

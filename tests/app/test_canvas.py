@@ -35,6 +35,7 @@ def with_photo(visit, photo: Path, **screen: Any) -> InpaintPage:
     return visitor
 
 
+@pytest.mark.slow
 def test_the_wheel_scrolls_the_page_and_with_ctrl_zooms_at_the_pointer(visit, tmp_path) -> None:
     visitor = with_photo(visit, photo_file(tmp_path, 600, 800))
     page = visitor.page
@@ -68,6 +69,7 @@ def test_the_wheel_scrolls_the_page_and_with_ctrl_zooms_at_the_pointer(visit, tm
     assert not visitor.strokes().any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(476, 476), (4000, 3000)], ids=str)
 def test_the_brush_has_its_share_of_any_photo(visit, tmp_path, size) -> None:
     visitor = with_photo(visit, photo_file(tmp_path, *size))
@@ -77,6 +79,7 @@ def test_the_brush_has_its_share_of_any_photo(visit, tmp_path, size) -> None:
     assert abs(wide - MASK_BRUSH) < 0.006
 
 
+@pytest.mark.slow
 def test_where_faces_are_small_the_brush_is(visit, tmp_path) -> None:
     small = Face(0, (0.0, 0.0, 60.0, 80.0), 1.0, np.zeros((5, 2)))
     large = replace(small, box=(0.0, 0.0, 400.0, 500.0))
@@ -94,6 +97,7 @@ def test_where_faces_are_small_the_brush_is(visit, tmp_path) -> None:
     assert 0.5 < float(said.inner_text().split()[0]) < 60 * MASK_BRUSH
 
 
+@pytest.mark.slow
 def test_brush_and_strokes_obey_slider_and_keys(visit, tmp_path) -> None:
     visitor = with_photo(visit, photo_file(tmp_path, 480, 480))
     page, slider = visitor.page, visitor.part("editor-size")
@@ -135,6 +139,7 @@ def test_brush_and_strokes_obey_slider_and_keys(visit, tmp_path) -> None:
     assert not visitor.strokes().any()
 
 
+@pytest.mark.slow
 def test_two_fingers_zoom_and_paint_nothing_one_paints(visit, tmp_path) -> None:
     visitor = with_photo(visit, photo_file(tmp_path, 400, 500), **PHONE)
     page = visitor.page

@@ -83,6 +83,7 @@ def test_a_canvas_gets_a_preview_of_its_photo() -> None:
     assert value["background"].endswith(".jpg") and value["layers"][0].size == (64, 48)
 
 
+@pytest.mark.slow
 def test_the_photo_is_never_sent_back(visit, tmp_path) -> None:
     visitor, photo = visit(InpaintPage), photo_file(tmp_path, 2000, 1500)
     visitor.choose_photo(photo)
@@ -97,6 +98,7 @@ def test_the_photo_is_never_sent_back(visit, tmp_path) -> None:
     assert sum(len(body) for _, body in bodies) < 200_000
 
 
+@pytest.mark.slow
 def test_painted_colours_arrive_as_they_were_painted(visit) -> None:
     """Read from the canvas in the browser, without the photo that lies below."""
     visitor = visit(EditPage)

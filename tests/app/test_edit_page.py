@@ -38,6 +38,7 @@ def test_edits_after_edits_change_their_masks_alone(visit, tmp_path) -> None:
     assert all("127.0.0.1" in url or url.startswith(("data:", "blob:")) for url in visitor.requests)
 
 
+@pytest.mark.slow
 def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_path) -> None:
     visitor = visit(EditPage)
     visitor.choose_photo(photo_file(tmp_path, 200, 200))

@@ -54,6 +54,7 @@ def test_hole_is_filled_after_the_chosen_face_and_nothing_else(visit, tmp_path) 
     assert all("127.0.0.1" in url or url.startswith(("data:", "blob:")) for url in visitor.requests)
 
 
+@pytest.mark.slow
 def test_what_glasses_hide_is_recovered_after_an_own_picture(visit, tmp_path) -> None:
     visitor, photo = visit(ExemplarPage), portrait(tmp_path)
     own = tmp_path / "other-day.png"
@@ -79,6 +80,7 @@ def test_what_glasses_hide_is_recovered_after_an_own_picture(visit, tmp_path) ->
     assert "of the lines lie outside" in visitor.part("notes").inner_text()
 
 
+@pytest.mark.slow
 def test_wrong_input_gets_a_message_and_the_page_goes_on(visit, tmp_path) -> None:
     visitor, photo = visit(ExemplarPage), portrait(tmp_path)
     visitor.choose_photo(photo)
@@ -123,6 +125,7 @@ def test_a_photo_without_a_face(visit, tmp_path) -> None:
     assert "No face was found" in visitor.message()
 
 
+@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(visit) -> None:
     visitor = visit(ExemplarPage, **PHONE)
     visitor.choose_example_photo()

@@ -68,6 +68,7 @@ def test_mask_file_then_a_second_photo(visit, tmp_path) -> None:
     assert 0 < changed(Image.open(second), result).mean() < 0.4
 
 
+@pytest.mark.slow
 def test_example_face_and_its_steps(visit, tmp_path) -> None:
     visitor = visit(InpaintPage)
     visitor.choose_example()
@@ -84,6 +85,7 @@ def test_example_face_and_its_steps(visit, tmp_path) -> None:
     visitor.page.locator("#inpaint-result img").first.wait_for()
 
 
+@pytest.mark.slow
 def test_bad_files_get_a_message_and_the_page_goes_on(visit, tmp_path) -> None:
     visitor = visit(InpaintPage)
     visitor.choose_bad_files(tmp_path)
@@ -125,6 +127,7 @@ def test_two_visitors_get_their_own_results(visit, tmp_path) -> None:
         assert 0 < changed(Image.open(photo), result).mean() < 0.4
 
 
+@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(visit, tmp_path) -> None:
     visitor = visit(InpaintPage, **PHONE)
     visitor.choose_example()

@@ -19,6 +19,7 @@ def tall(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("screen", [{}, PHONE], ids=["wide", "phone"])
 def test_the_button_is_in_reach_tells_that_it_works_and_leads_to_the_result(visit, tall, screen) -> None:
     visitor = visit(RestorePage, **screen)
@@ -46,6 +47,7 @@ def test_the_button_is_in_reach_tells_that_it_works_and_leads_to_the_result(visi
     assert visitor.part("run").inner_text() == "2. Restore"
 
 
+@pytest.mark.slow
 def test_why_a_run_failed_stands_there_until_the_next_run(visit, tall, tmp_path) -> None:
     visitor = visit(RestorePage)
     visitor.choose_photo(photo_file(tmp_path, 300, 200))

@@ -47,14 +47,13 @@ def test_one_button_does_all_and_each_step_can_be_undone(visit, tmp_path: Path, 
     assert filled[line].mean() > 0.8 and filled.mean() < whole.mean()
 
 
+@pytest.mark.slow
 def test_damage_is_shown_before_and_painted_on(visit, tmp_path: Path, scratched: Path) -> None:
     visitor = visit(MendPage)
     visitor.choose_photo(scratched)
     visitor.wait_for_editor(256, 256)
     visitor.part("find").click()
-    layers = visitor.part("editor").locator("button[aria-label=Undo], canvas").first
-    layers.wait_for()
-    visitor.page.wait_for_timeout(3000)
+    visitor.page.wait_for_function("facekitCanvas.strokesOn('mend-editor').strokes !== ''", polling=500)
     visitor.tick(FACES, False)
     visitor.paint((60, 60), (100, 60))
     visitor.mend()
@@ -65,6 +64,7 @@ def test_damage_is_shown_before_and_painted_on(visit, tmp_path: Path, scratched:
     assert len(columns) > 10  # what was painted beside it
 
 
+@pytest.mark.slow
 def test_a_photo_in_order_comes_back_with_remarks(visit, tmp_path: Path) -> None:
     visitor, photo = visit(MendPage), photo_file(tmp_path, 300, 200, 6)
     visitor.choose_photo(photo)
@@ -79,6 +79,7 @@ def test_a_photo_in_order_comes_back_with_remarks(visit, tmp_path: Path) -> None
     assert "Tick what is to be done" in visitor.message()
 
 
+@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(visit, tmp_path: Path) -> None:
     visitor = visit(MendPage, **PHONE)
     visitor.choose_example()

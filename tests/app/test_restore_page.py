@@ -75,6 +75,7 @@ def test_one_of_several_faces_is_restored_and_nothing_else(visit, group, tmp_pat
     assert all("127.0.0.1" in url or url.startswith(("data:", "blob:")) for url in visitor.requests)
 
 
+@pytest.mark.slow
 def test_bad_files_and_a_photo_without_faces_get_a_message_and_the_page_goes_on(
     visit, portrait, tmp_path
 ) -> None:
@@ -94,6 +95,7 @@ def test_bad_files_and_a_photo_without_faces_get_a_message_and_the_page_goes_on(
     assert_restored_only(portrait, visitor.result(tmp_path), 0)
 
 
+@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling_and_candidates_can_be_picked(visit, tmp_path) -> None:
     visitor = visit(RestorePage, **PHONE)
     visitor.choose_example()

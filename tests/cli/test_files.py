@@ -414,6 +414,7 @@ def test_web_addresses(line: list[str], picture: Image.Image, capsys: pytest.Cap
     assert f"{address} is a web address; " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_float16_on_a_processor_works_without_a_warning(picture: Image.Image, inpainter: str) -> None:
     picture.save("a.png")
     line = ["facekit", "inpaint", "a.png", "--mask", "mask.png", "--region", "image", "-o", "out"]
@@ -465,6 +466,7 @@ def test_names_that_no_terminal_can_show(picture: Image.Image) -> None:
         assert "no-utf8-" in process.communicate(timeout=300)[0] and process.returncode == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_batch_ends_quietly(picture: Image.Image, restorer: str) -> None:
     Path("photos").mkdir()
     for number in range(40):

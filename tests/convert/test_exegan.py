@@ -136,6 +136,7 @@ def test_the_command_refuses_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_downloaded_as_far_as_needed(tmp_path: Path) -> None:
     """Over HTTP, with the real huggingface_hub in a process of its own."""
     with HubStandIn() as hub:

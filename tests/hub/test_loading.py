@@ -106,6 +106,7 @@ def partial_files(cache: Path) -> list[Path]:
     return list(cache.rglob("*.incomplete"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", ["bare", "pipeline"])
 def test_pipeline_by_repo_id(hub: HubStandIn, client: Client, tmp_path: Path, loader: str) -> None:
     loaded = client.load(loader, REPO, tmp_path)
@@ -244,6 +245,7 @@ def test_private_with_a_token(hub: HubStandIn, client: Client, tmp_path: Path) -
         client.load("pipeline", PRIVATE, tmp_path / "other", token="hf_wrong")
 
 
+@pytest.mark.slow
 def test_offline_from_the_cache(hub: HubStandIn, client: Client, tmp_path: Path) -> None:
     client.load("bare", REPO, tmp_path / "cache")
     with HubStandIn() as gone:

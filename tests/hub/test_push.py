@@ -205,6 +205,7 @@ def test_push_and_load_back(hub: HubStandIn, folder: Path, tmp_path: Path) -> No
     assert repository.commits[repository.names["main"]]["README.md"].endswith(b"More.\n")
 
 
+@pytest.mark.slow
 def test_files_that_arrived_are_not_removed_for_an_answer_that_was_lost(
     hub: HubStandIn, folder: Path
 ) -> None:
@@ -218,6 +219,7 @@ def test_files_that_arrived_are_not_removed_for_an_answer_that_was_lost(
         assert WEIGHTS in repository.commits[repository.names["dev" if revision else "main"]]
 
 
+@pytest.mark.slow
 def test_a_branch_is_made_or_nothing_is(hub: HubStandIn, folder: Path) -> None:
     hub.repositories.pop(REPO, None)
     # 1. A name that the Hub refuses, or a card: no empty repository stays behind

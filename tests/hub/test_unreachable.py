@@ -56,6 +56,7 @@ def ways(closed: int) -> dict[str, tuple[dict[str, str], str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["dead proxy", "no such host", "refused", "offline"])
 def test_why_the_hub_cannot_be_reached(hub: HubStandIn, closed: int, tmp_path: Path, way: str) -> None:
     environment, reason = ways(closed)[way]
@@ -88,6 +89,7 @@ def test_a_host_that_takes_connections_and_never_answers(seconds: dict[str, floa
     assert "broke off" in explain(REPO, None, met.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusal", "reason"),
     [
@@ -115,6 +117,7 @@ def reached(hub: HubStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     client.close()
 
 
+@pytest.mark.slow
 def test_commands_say_it_in_one_line(closed: int, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.new("RGB", (64, 64)).save(photo)

@@ -35,6 +35,7 @@ def nothing_compiled() -> None:
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "folded_inpainter"])
 def test_a_network_is_one_graph(name: str) -> None:
     network, call = NETWORKS[name]()
@@ -71,6 +72,7 @@ def in_part(pipe: Any, counter: Counter) -> None:
     pipe.residual_inpainter.encoder.compile(backend=counter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_network", [by_replacing, in_place, in_part])
 def test_the_inpainting_pipeline_runs_the_compiled_network(
     compile_network: Callable[[Any, Counter], None],

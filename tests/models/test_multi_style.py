@@ -64,6 +64,7 @@ def published() -> MultiStyleGenerator:
     return load(256)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_published_generator(published: MultiStyleGenerator, stored: dict[str, torch.Tensor]) -> None:
     assert sum(p.numel() for p in published.parameters()) == 79_177_378

@@ -40,6 +40,7 @@ def assert_blurred(photo: Path, result: str | Path) -> None:
     assert inspect(result).metadata.model == "face-blur-starter"
 
 
+@pytest.mark.slow
 def test_on_the_command_line(blur: Path, photo: Path) -> None:
     command = ("-m", "facekit", "blur", photo, "--output", photo.parent / "out")
     done = run(*command, places=str(blur), cwd=photo.parent)
@@ -217,6 +218,7 @@ def test_on_the_page(blur: Path, photo: Path, browser) -> None:
     assert_page_blurs(photo, ROOT, {"FACEKIT_METHODS": str(blur), "PYTHONPATH": str(ROOT)}, browser)
 
 
+@pytest.mark.slow
 def test_loaded_by_diffusers_and_from_the_hub(blur: Path, photo: Path) -> None:
     folder = blur / "face-blur-starter"
     words = f"import facekit, diffusers; print(type(diffusers.DiffusionPipeline.from_pretrained({str(folder)!r})))"

@@ -88,6 +88,7 @@ def test_untouched_photos_are_not_taken_for_marked(face: np.ndarray) -> None:
         assert not found.found, found
 
 
+@pytest.mark.slow
 def test_a_part_of_a_wide_photo_keeps_the_rest(face: np.ndarray) -> None:
     photo = np.tile(face, (3, 5, 1))
     where = np.zeros(photo.shape[:2], bool)

@@ -61,6 +61,7 @@ def curves(output: Path) -> dict[str, list[float]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["thesis", "published"])
 def test_the_distance_falls_while_the_critics_learn(tmp_path: Path, sharp_config: Path, order: str) -> None:
     options = {"max_steps": 30, "shots": 1, "flip": "false", "augment": "''", "reasoning_steps": 1}

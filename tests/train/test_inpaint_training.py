@@ -58,6 +58,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_training_learns_and_writes_a_pipeline(tmp_path: Path, tiny_config: Path) -> None:
     output = tmp_path / "run"
     options = {"max_steps": 30, "shots": 2, "flip": "false", "augment": "''", "reasoning_steps": 1}
@@ -73,6 +74,7 @@ def test_training_learns_and_writes_a_pipeline(tmp_path: Path, tiny_config: Path
     assert (filled[mask == 0] == 90).all()
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, tiny_config: Path) -> None:
     whole = train(tiny_config, tmp_path / "whole", "--max_steps", "4")
     other = train(tiny_config, tmp_path / "other", "--max_steps", "4", "--seed", "1")
@@ -139,6 +141,7 @@ def test_killed_in_the_middle_of_a_save(tmp_path: Path, tiny_config: Path) -> No
     assert same(resumed, train(tiny_config, tmp_path / "whole", *options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -172,6 +175,7 @@ def test_variants_of_the_thesis(tmp_path: Path, tiny_config: Path, options: list
     assert (filled[~hole] == 90).all() and (filled[hole] != 90).any()
 
 
+@pytest.mark.slow
 def test_thesis_forms_train_and_load(tmp_path: Path, tiny_config: Path) -> None:
     options = ["--form", "thesis"]
     before = train(tiny_config, tmp_path / "start", "--max_steps", "1", "--learning_rate", "0", *options)
@@ -220,6 +224,7 @@ def test_thesis_presets_have_the_constants_of_the_thesis(preset: str, batches: i
         assert ResidualInpainter(**config.inpainter).config.sample_size == 256
 
 
+@pytest.mark.slow
 def test_best_weights_and_samples(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
     output = tmp_path / "run"
     options = ["--validation.data", str(pictures), "--validation.split", "train", "--validation.images", "3"]
@@ -381,6 +386,7 @@ def test_diversity_by_hand() -> None:
     assert diversity_loss(image, other, mask, 0.1).item() == pytest.approx((0.1 - 0.6 / 24 + 0) / 2)
 
 
+@pytest.mark.slow
 def test_diversity_keeps_codes_from_being_ignored(tmp_path: Path, tiny_config: Path, pictures: Path) -> None:
     """Seeds then fill differently, as validation says and the pipeline shows; without the term they hardly do."""
     inpainter = json.dumps(TINY["inpainter"] | {"style_dim": 8, "num_mapping_layers": 2})

@@ -79,6 +79,7 @@ def batch_of(trainer: Any, same: bool) -> dict[str, Any]:
     return trainer.prepare(trainer.to_device(next(trainer.batches(0))), same)
 
 
+@pytest.mark.slow
 def test_learns_resumes_and_keeps_the_best(tmp_path: Path, tiny: Tiny, pictures: Path) -> None:
     scoring = {"validation.data": str(pictures), "validation.split": "train", "validation.images": 3}
     options = scoring | {

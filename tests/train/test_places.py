@@ -47,6 +47,7 @@ def test_the_first_pictures_of_shards_are_those_of_their_folder(
         np.testing.assert_array_equal(read_picture(one), read_picture(other))
 
 
+@pytest.mark.slow
 def test_validation_on_shards(tiny_config: Path, pictures: Path, shards: str, tmp_path: Path) -> None:
     scores = []
     for data in (shards, str(pictures)):
@@ -119,6 +120,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(tiny_config: Path, tm
     assert done.stderr.startswith("train.starters: --output ") and "lies below the file" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 def test_ctrl_c_ends_quietly_and_keeps_checkpoints(tiny_config: Path, tmp_path: Path, kept: bool) -> None:
     folder = tmp_path / "run"

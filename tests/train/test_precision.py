@@ -57,6 +57,7 @@ def precision_of(output: Path) -> str:
     return json.loads(state.read_text())["config"]["mixed_precision"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "breaks", "choice", "said"),
     [
@@ -156,6 +157,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_a_measured_run_is_the_run_of_its_choice(tmp_path: Path, pictures: Path, stage: str) -> None:
     module, config_class = STAGES[stage]
@@ -170,6 +172,7 @@ def test_a_measured_run_is_the_run_of_its_choice(tmp_path: Path, pictures: Path,
     assert read_config(config_class, [*argv, "unused", "--mixed_precision", "no"]).mixed_precision == "no"
 
 
+@pytest.mark.slow
 def test_inpainting_too(tmp_path: Path, tiny_config: Path) -> None:
     argv = ["--config", str(tiny_config), "--max_steps", "2", "--output_dir"]
     inpaint.main([*argv, str(tmp_path / "auto"), "--mixed_precision", "auto"])

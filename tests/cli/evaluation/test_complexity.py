@@ -29,6 +29,7 @@ def check_counts(rows: list[dict], expected: list[tuple[float, float]]) -> None:
         assert row["values"][2] == 2 * row["values"][1]
 
 
+@pytest.mark.slow
 def test_the_published_inpainter(models: dict[str, str], tmp_path: Path) -> None:
     """Table 4.4, T:1139."""
     assert evaluate("4.4", "-m", models["restore"], "--output", tmp_path) == 2
@@ -38,6 +39,7 @@ def test_the_published_inpainter(models: dict[str, str], tmp_path: Path) -> None
     assert [row["cells"][3:] for row in rows] == [["31.76", "20.47"], ["31.76", "61.41"]]
 
 
+@pytest.mark.slow
 def test_the_published_exemplar_inpainter_and_a_model_beside_it(
     models: dict[str, str], tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_fid_of_denoised_codes(
         assert report["rows"][row]["values"][1] == pytest.approx(value, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_figure_goes_on(
     data: Path, models: dict[str, str], tmp_path: Path, no_downloads: None, capsys: pytest.CaptureFixture
 ) -> None:
@@ -186,6 +187,7 @@ def test_results_and_residuals_by_step(
         assert sheet.size[0] == 4 * 160 and sheet.size[1] == 8 * 178
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_inversions_of_exemplar_and_warped_codes(
     data: Path, models: dict[str, str], tmp_path: Path, no_downloads: None
@@ -282,6 +284,7 @@ def test_all_subsets_of_modalities(
         assert sheet.size == (8 * 160, 5 * 178)
 
 
+@pytest.mark.slow
 def test_subsets_without_clip_are_sixteen(
     data: Path,
     models: dict[str, str],

@@ -50,6 +50,7 @@ def test_what_another_command_makes_says_which(capsys: pytest.CaptureFixture[str
     assert "facekit study" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILLED)
 def test_a_table_runs_and_is_written(
     name: str, data: Path, models: dict[str, str], tmp_path: Path, no_downloads: None
