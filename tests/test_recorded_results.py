@@ -1,4 +1,4 @@
-"""What the four pipelines make of fixed inputs with the bundled models, held against what they made when recorded.
+"""What the five pipelines make of fixed inputs with the bundled models, held against what they made when recorded.
 
 `pytest tests/test_recorded_results.py --record` records anew, after a change that is meant to change results; with
 `-k inpaint` only those. `git diff tests/data/recorded` then shows what changed besides the pixels.
@@ -31,6 +31,7 @@ from facekit import (
     FaceEditPipeline,
     FaceInpaintPipeline,
     FaceRestorePipeline,
+    PhotoMendPipeline,
     starter,
 )
 from facekit.conditions.semantics import CLASS_NAMES, PALETTE
@@ -53,6 +54,7 @@ PIPELINES = {
     "restore": (FaceRestorePipeline, "face-restore"),
     "exemplar": (ExemplarInpaintPipeline, "exemplar-inpaint"),
     "edit": (FaceEditPipeline, "face-edit"),
+    "mend": (PhotoMendPipeline, "photo-mend"),
 }
 
 
@@ -103,6 +105,16 @@ def couple() -> np.ndarray:
 def blurred() -> np.ndarray:
     """The portrait with a damaged face."""
     return cv2.resize(cv2.resize(portrait(), (64, 64), interpolation=cv2.INTER_AREA), (256, 256))
+
+
+@lru_cache
+def scratched() -> np.ndarray:
+    """The portrait with two scratches and a hole in a corner."""
+    photo = portrait().copy()
+    cv2.line(photo, (20, 240), (200, 20), (255, 255, 255), 2)
+    cv2.line(photo, (0, 90), (255, 150), (250, 250, 245), 3)
+    photo[216:, 206:] = 255
+    return photo
 
 
 @lru_cache
@@ -181,7 +193,7 @@ SLOW = set(
     inpaint/resized_mask inpaint/translucent inpaint/two_faces_largest inpaint/two_faces_second
     inpaint/batch_one_mask inpaint/other_seed inpaint/full_mask
     restore/fidelity_1 restore/steps_2 restore/other_seed restore/translucent restore/two_faces_largest
-    exemplar/match_tones exemplar/other_seed exemplar/layers exemplar/truncation exemplar/fixed_noise
+    mend/other_seed exemplar/match_tones exemplar/other_seed exemplar/layers exemplar/truncation exemplar/fixed_noise
     exemplar/second exemplar/second_layers exemplar/second_of_two exemplar/whole_photo exemplar/given_z
     edit/sketch_on_paper edit/palette edit/own_exemplar edit/exemplar_is_photo edit/unturned_exemplar
     edit/pose_of_exemplar edit/truncation edit/fixed_noise edit/no_noise edit/match_tones edit/other_seed
@@ -301,6 +313,15 @@ def _() -> Result:
     images = [*output.steps[0], *output.heat_maps()[0]]
     return Result(images, [portrait()] * 3 + images[3:], output.notes, {"largest_change": change})
 
+
+# Mending
+
+for _name, _options in {
+    "found": {},
+    "mask": {"damage": MOUTH | box(0, 200, 60, 256), "restore_faces": False, "contrast": 0.5},
+    "other_seed": {"generator": lambda: seeded(7)},
+}.items():
+    add("mend", _name, scratched, **_options)
 
 # Restoration
 

@@ -50,7 +50,8 @@ def compare(
 ) -> Agreement:
     """Compare masks bool `[H, W]`; what lies at most `tolerance` pixels apart (Euclidean) agrees.
 
-    Marks on `ignored` pixels, bool `[H, W]`, are neither right nor wrong.
+    Marks on `ignored` pixels, bool `[H, W]`, that are not true are neither right nor wrong themselves; what is true
+    near them is found.
 
     Raises:
         ValueError: the masks have different sizes.

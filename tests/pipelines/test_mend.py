@@ -253,6 +253,20 @@ def test_tiles_change_their_own_part_alone(scratched: np.ndarray, scratches: np.
     assert not changed[~own].any() and changed[own].mean() > 0.9
 
 
+def test_tiles_do_not_depend_on_batches(scratched: np.ndarray) -> None:
+    hole = np.zeros(scratched.shape[:2], bool)
+    for top, left in ((22, 22), (22, 214), (214, 22)):
+        hole[top : top + 5, left : left + 5] = True
+    assert max(map(len, plan_tiles(hole, 64))) > 1, "some are filled at once"
+    alone, together = (
+        fill_tiles(
+            tiny_inpaint_pipeline(), load_image(scratched), hole, hole, seed(), max_batch_size=most
+        ).rgb
+        for most in (1, 8)
+    )
+    assert np.abs(alone.astype(int) - together).max() <= 1
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_thin_damage_needs_no_network(scratched: np.ndarray, scratches: np.ndarray, dtype: type) -> None:
     white = 1.0 if dtype is np.float32 else np.iinfo(dtype).max

@@ -20,6 +20,7 @@ from facekit.faces.squares import CropSquare
 from facekit.images.modes import LUMA
 from facekit.images.photo import Photo
 from facekit.images.tint import apply_tint, find_tint, suits
+from facekit.pipelines.base import split_generators
 from facekit.pipelines.inpaint import FaceInpaintPipeline
 
 # Up to this many pixels, or this share of the photo's shorter side, a piece of damage is thin.
@@ -147,6 +148,8 @@ def fill_tiles(
     network = inpaint.residual_inpainter.config.sample_size
     groups = plan_tiles(own, network)
     total, done = sum(map(len, groups)), 0
+    # One for each tile, so that batches do not change what is drawn.
+    sources = split_generators(generator, [0] * total)
     canvas, unknown = np.array(photo.rgb), hole.copy()
     tint = find_tint(photo, hole)
     for group in groups:
@@ -157,7 +160,7 @@ def fill_tiles(
                 [square.hole for square in squares],
                 aligned=True,
                 num_inference_steps=num_inference_steps,
-                generator=generator,
+                generator=sources[done : done + len(tiles)],
                 max_batch_size=max_batch_size,
                 output_type="np",
             ).images
