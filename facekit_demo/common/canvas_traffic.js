@@ -84,39 +84,51 @@
   // server and another to be drawn, and a ready mask comes after it: who presses the button before would send nothing, or
   // what was painted on the photo before.
   const LONGEST = 20000, PAUSE = 50; // milliseconds
-  const awaited = new Set(); // ids of canvases to which the server is about to send a photo
-  let drawn = 0; // how many photos and masks are being drawn now
+  const awaited = new Map(); // id of a canvas to which the server is about to send a photo -> number of the request
+  const drawn = new Map(); // id of a canvas -> how many photos and masks are being drawn on it
+  let requests = 0;
 
-  const awaitPhoto = id => awaited.add(id);
-  // The server has answered; if it sent no photo, none is awaited for long.
-  const stopAwaiting = id => setTimeout(() => awaited.delete(id), 3000);
+  const awaitPhoto = id => awaited.set(id, ++requests);
+  // The server has answered. If it sent no photo, none is awaited for long; after an error none at all.
+  const stopAwaiting = (id, failed) => {
+    const asked = awaited.get(id);
+    setTimeout(() => { if (awaited.get(id) === asked) awaited.delete(id); }, failed ? 0 : 3000);
+  };
 
   // Count what an editor draws.
   const watch = editor => {
     for (const name of ["add_image_from_url", "add_layers_from_url"]) {
       const draw = editor[name].bind(editor);
       editor[name] = async (...sources) => {
-        drawn += 1;
-        const block = editor.target_element.closest(".brush");
-        if (block) awaited.delete(block.id);
+        const id = editor.target_element.closest(".brush")?.id;
+        const count = change => drawn.set(id, (drawn.get(id) || 0) + change);
+        awaited.delete(id);
+        count(1);
         try {
           return await draw(...sources);
         } finally {
-          drawn -= 1;
+          count(-1);
         }
       };
     }
   };
 
-  // As `strokesOn`, once what is on its way to the canvas is there.
-  const readStrokes = async id => {
-    const pause = () => new Promise(resume => setTimeout(resume, PAUSE));
+  // Wait until what is on its way to these canvases is there.
+  const settle = async ids => {
     const last = performance.now() + LONGEST;
     // Twice, as a mask begins to be drawn a moment after its photo.
-    for (let quiet = 0; quiet < 2 && performance.now() < last; await pause())
-      quiet = drawn || awaited.has(id) ? 0 : quiet + 1;
+    for (let quiet = 0; quiet < 2 && performance.now() < last; ) {
+      quiet = ids.some(id => drawn.get(id) || awaited.has(id)) ? 0 : quiet + 1;
+      await new Promise(resume => setTimeout(resume, PAUSE));
+    }
+    ids.forEach(id => awaited.delete(id));
+  };
+
+  // As `strokesOn`, once the canvas shows what it should.
+  const readStrokes = async id => {
+    await settle([id]);
     return strokesOn(id);
   };
 
-  window.facekitCanvas = {canvasOf, strokesOn, readStrokes, isReady, watch, awaitPhoto, stopAwaiting};
+  window.facekitCanvas = {canvasOf, strokesOn, readStrokes, settle, isReady, watch, awaitPhoto, stopAwaiting};
 })();

@@ -31,7 +31,8 @@ AWAIT = """(...values) => {
   facekitCanvas.awaitPhoto(%(canvas)s);
   return values.length === 1 ? values[0] : values;
 }"""
-ANSWERED = "() => facekitCanvas.stopAwaiting(%(canvas)s)"
+ANSWERED = "() => facekitCanvas.stopAwaiting(%(canvas)s, %(failed)s)"
+SETTLED = "() => facekitCanvas.settle(%s)"
 
 
 def with_photo(
@@ -49,8 +50,20 @@ def with_photo(
     """
     canvas = {"canvas": json.dumps(editor.elem_id)}
     asked = event(function, inputs, outputs, js=AWAIT % canvas, **options)
-    asked.then(None, None, None, js=ANSWERED % canvas, api_visibility="private")
+    # Not `then`: after an error Gradio does not get to it.
+    for answered, failed in ((asked.success, "false"), (asked.failure, "true")):
+        answered(None, None, None, js=ANSWERED % (canvas | {"failed": failed}), api_visibility="private")
     return asked
+
+
+def once_drawn(event: Callable[..., Any], inputs: Sequence[Component]) -> Any:
+    """An event that comes after `event`, when what is on its way to the editors among `inputs` is there.
+
+    What `with_strokes` registers on it gets all inputs as they are then, so that photo and strokes belong together:
+    alone it waits too, but only when the other inputs were taken already.
+    """
+    ids = [given.elem_id for given in inputs if isinstance(given, gr.ImageEditor)]
+    return event(None, None, None, js=SETTLED % json.dumps(ids), api_visibility="private")
 
 
 def with_strokes(

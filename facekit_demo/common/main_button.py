@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import gradio as gr
 from gradio.components.base import Component
 
-from facekit_demo.common.canvas_traffic import with_strokes
+from facekit_demo.common.canvas_traffic import once_drawn, with_strokes
 from facekit_demo.common.expectation import expectation
 from facekit_demo.common.running import AT_WORK, friendly
 from facekit_demo.common.widgets import QUIET
@@ -88,8 +88,9 @@ class MainButton:
 
         private: dict[str, Any] = {"api_visibility": "private"}
         begun = self.button.click(None, None, [self.button, failure], js=BUSY % self.words, **private)
+        ready = once_drawn(begun.then, inputs)
         done = with_strokes(
-            begun.then, run, inputs, [*outputs, failure], show_progress_on=result.slider, **AT_WORK
+            ready.then, run, inputs, [*outputs, failure], show_progress_on=result.slider, **AT_WORK
         )
         done.then(None, None, self.button, js=READY % self.words, **private)
         known = [photo] if model is None else [photo, model]

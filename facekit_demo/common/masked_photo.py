@@ -17,7 +17,7 @@ from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
-from facekit_demo.common.widgets import KEPT, QUIET
+from facekit_demo.common.widgets import QUIET
 
 # From a photo's path and a mask for it to updates of all that shows them.
 Begin = Callable[..., list[Any]]
@@ -30,10 +30,12 @@ class Latest:
     Attributes:
         name: of its file, which Gradio may have copied to another folder; None where there is none.
         number: how many were chosen or taken away so far.
+        refused: the number of one that is to be taken away again; 0 for none.
     """
 
     name: str | None = None
     number: int = 0
+    refused: int = 0
 
     def choose(self, path: str | None) -> None:
         """Another photo is there, or, with None, no file of one."""
@@ -61,7 +63,7 @@ class MaskedPhoto:
     examples: Sequence[Example]
     samples: gr.Dataset
     drawings: dict[Any, dict[str, Any]] = field(default_factory=dict)
-    latest: gr.State = field(default_factory=lambda: gr.State(Latest(), time_to_live=KEPT))
+    latest: gr.State = field(default_factory=lambda: gr.State(Latest()))
 
     @property
     def components(self) -> list[Any]:
@@ -101,8 +103,8 @@ class MaskedPhoto:
             shown: all that shows the photo or what was made of it, `components` among them.
             given: inputs of `offer`.
             offered: what a photo changes, but its absence does not.
-            offer: whether the photo is an example, values of `given` -> updates of `offered`. It may run networks:
-                the canvas is there before.
+            offer: whether the photo is an example, its path, values of `given` -> updates of `offered`. It may run
+                networks: the canvas is there before.
             kept: see `carry_photo`.
             needed: a photo for which `offer` fails is taken away again.
             options: of the events that open a photo.
@@ -111,7 +113,8 @@ class MaskedPhoto:
         @friendly
         def show_photo(path: str | None, latest: Latest) -> list[Any]:
             latest.choose(path)
-            return begin(path, None)
+            number, updates = latest.number, begin(path, None)
+            return updates if latest.number == number else [gr.skip()] * len(shown)
 
         @friendly
         def show_example(index: int, latest: Latest) -> list[Any]:
@@ -130,6 +133,8 @@ class MaskedPhoto:
             return end()
 
         photo = self.chooser
+        # "multiple": Gradio would otherwise drop a photo that comes while another is opened.
+        options = {"trigger_mode": "multiple"} | options
         opening = with_photo(
             photo.upload, self.editor, show_photo, [photo, self.latest], list(shown), **QUIET, **options
         )
@@ -170,32 +175,40 @@ class MaskedPhoto:
             if path is None or Path(path).name != latest.name:
                 return skipped
             try:
-                updates = offer(is_example, *values)
+                updates = offer(is_example, path, *values)
             except gr.Error:
                 if latest.number == number:
+                    latest.refused = number
                     raise
                 return skipped
             return updates if latest.number == number else skipped
+
+        def take_away(latest: Latest) -> list[Any]:
+            refused = latest.refused == latest.number
+            return [None, *end()] if refused else [gr.skip()] * (1 + len(shown))
 
         for opened, is_example in openings:
             offering = opened.success(
                 functools.partial(offer_to_latest, is_example),
                 [self.latest, photo, *given],
                 list(offered),
+                trigger_mode="multiple",
                 **QUIET,
                 **ON_DEVICE,
             )
             if needed:
-                offering.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
+                offering.failure(take_away, self.latest, [photo, *shown], **QUIET)
 
     def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
         """Let a button put a result, whose path is the value of a component, in the photo's place."""
 
         @friendly
-        def show_result(path: str | None) -> list[Any]:
+        def show_result(path: str | None, latest: Latest) -> list[Any]:
+            latest.choose(path)
             return [path, *begin(path, None)]
 
-        with_photo(button.click, self.editor, show_result, result, [self.chooser, *shown], **QUIET)
+        inputs = [result, self.latest]
+        with_photo(button.click, self.editor, show_result, inputs, [self.chooser, *shown], **QUIET)
 
     def wire_mask_file(
         self, source: Component | None = None, photo_of: Callable[[Any], Photo | None] = open_photo

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facekit_demo.common.canvas_traffic import with_strokes
+from facekit_demo.common.canvas_traffic import with_photo, with_strokes
 from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -138,14 +138,14 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
         begin,
         end,
         shown,
-        given=[photo.chooser],
         offered=worked,
         offer=find_faces,
         kept=result.work,
         needed=True,
     )
     opened = [photo.chooser, *photo.components, *worked]
-    saved.upload(show_session, [saved, photo.latest], opened, **QUIET, **ON_DEVICE)
+    inputs = [saved, photo.latest]
+    with_photo(saved.upload, photo.editor, show_session, inputs, opened, **QUIET, **ON_DEVICE)
     photo.wire_mask_file(result.work, lambda done: done and done.photo)
 
 

@@ -166,7 +166,7 @@ def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -
         return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
 
     @friendly
-    def offer(is_example: bool, row: FaceRow | None) -> list[Any]:
+    def offer(is_example: bool, _path: str | None, row: FaceRow | None) -> list[Any]:
         return faces.offered(row, choose_one=is_example)
 
     photo.wire_photo(

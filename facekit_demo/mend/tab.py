@@ -13,6 +13,7 @@ from facekit.notes import Kind
 from facekit.pipelines.mend.pipeline import PhotoMendOutput, PhotoMendPipeline
 from facekit.provenance import Provenance, merge
 from facekit_demo.common.candidates import Captioned
+from facekit_demo.common.canvas_traffic import with_photo
 from facekit_demo.common.comparison import Place, compare, face_places, mask_place
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import mend_examples
@@ -132,8 +133,9 @@ def _wire_finding(button: gr.Button, photo: MaskedPhoto, model: ModelChooser, re
             return gr.skip()
         return painted(preview(image), _as_picture(mask))
 
-    button.click(
-        show_damage, [photo.chooser, model.active], photo.editor, api_visibility="private", **ON_DEVICE
+    inputs = [photo.chooser, model.active]
+    with_photo(
+        button.click, photo.editor, show_damage, inputs, photo.editor, api_visibility="private", **ON_DEVICE
     )
 
 

@@ -69,6 +69,35 @@ def test_mask_file_then_a_second_photo(visit, tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_a_button_pressed_early_waits_for_the_photo(visit, tmp_path) -> None:
+    visitor = visit(InpaintPage)
+    visitor.choose_photo(photo_file(tmp_path, 320, 240, 1))
+    visitor.wait_for_editor(320, 240)
+    visitor.page.evaluate(
+        """() => { document.querySelector("#inpaint-examples button").click();
+                   document.querySelector("#inpaint-run").click(); }"""
+    )
+    (example,) = inpaint_examples()
+    hole, result = np.asarray(Image.open(example.mask)) > 0, visitor.result(tmp_path)
+    difference = changed(Image.open(example.photo), result)
+    assert Path(result.filename).stem == f"{example.photo.stem}-filled"
+    assert difference[hole].mean() > 0.9 and not difference[~hole].any()
+
+
+@pytest.mark.slow
+def test_after_a_wrong_mask_file_no_photo_is_waited_for(visit, tmp_path) -> None:
+    visitor = visit(InpaintPage)
+    visitor.choose_photo(photo_file(tmp_path, 320, 240, 1))
+    visitor.wait_for_editor(320, 240)
+    Image.new("L", (100, 300), 255).save(tmp_path / "other-shape.png")
+    visitor.choose_mask(tmp_path / "other-shape.png")
+    assert "100x300" in visitor.message()
+    settled = "facekitCanvas.settle(['inpaint-editor']).then(() => performance.now())"
+    before = visitor.page.evaluate("performance.now()")
+    assert visitor.page.evaluate(settled) - before < 10_000, "half of what it waits at most"
+
+
+@pytest.mark.slow
 def test_example_face_and_its_steps(visit, tmp_path) -> None:
     visitor = visit(InpaintPage)
     visitor.choose_example()

@@ -222,7 +222,8 @@ def test_restore(page: Page, files: dict[str, Any]) -> None:
         with pytest.raises(AppError, match=message):
             page.call("/restore", **given | wrong)
     page.press("restore-photo", files["photo"], event="upload")
-    assert len(files_in(page.press("restore-run", [0]), "-restored.png")) == 1
+    page.press("restore-run", [0])
+    assert len(files_in(page.press("restore-download"), "-restored.png")) == 1
 
 
 @pytest.mark.slow
@@ -232,7 +233,8 @@ def test_inpaint(page: Page, files: dict[str, Any]) -> None:
     with pytest.raises(AppError, match="No face was found"):
         page.call("/inpaint", **given | {"photo": files["nobody"], "mask": files["hole"]})
     page.press("inpaint-photo", files["photo"], event="upload")
-    (path,) = files_in(page.press("inpaint-run", files["photo"], files["strokes"]), "-filled.png")
+    page.press("inpaint-run", files["photo"], files["strokes"])
+    (path,) = files_in(page.press("inpaint-download"), "-filled.png")
     assert_only_eyes_changed(path)
 
 
@@ -244,10 +246,11 @@ def test_exemplar(page: Page, files: dict[str, Any]) -> None:
         page.call("/exemplar", **given | {"photo": files["nobody"], "mask": files["hole"]})
     # The row of generated faces is drawn by a network too.
     page.press("exemplar-photo", files["photo"], event="upload")
-    offered = page.press("exemplar-photo", event="upload", then=1)
+    offered = page.press("exemplar-photo", files["photo"], event="upload", then=1)
     assert any(isinstance(update, dict) and len(update.get("value") or ()) == 12 for update in offered)
     page.press("exemplar-own", files["face"], event="upload")
-    (path,) = files_in(page.press("exemplar-run", files["photo"], files["strokes"]), "-filled-1.png")
+    page.press("exemplar-run", files["photo"], files["strokes"])
+    (path,) = files_in(page.press("exemplar-download"), "-filled-1.png")
     assert_only_eyes_changed(path)
 
 
