@@ -73,10 +73,9 @@ def test_a_button_pressed_early_waits_for_the_photo(visit, tmp_path) -> None:
     visitor = visit(InpaintPage)
     visitor.choose_photo(photo_file(tmp_path, 320, 240, 1))
     visitor.wait_for_editor(320, 240)
-    visitor.page.evaluate(
-        """() => { document.querySelector("#inpaint-examples button").click();
-                   document.querySelector("#inpaint-run").click(); }"""
-    )
+    visitor.part("examples").locator("button").first.click()
+    visitor.page.wait_for_timeout(500)  # as quick as people are
+    visitor.page.evaluate("document.querySelector('#inpaint-run').click()")
     (example,) = inpaint_examples()
     hole, result = np.asarray(Image.open(example.mask)) > 0, visitor.result(tmp_path)
     difference = changed(Image.open(example.photo), result)
