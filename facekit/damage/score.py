@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facekit.images.photo import resize
+
 
 @dataclass
 class Agreement:
@@ -76,6 +78,6 @@ def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
 def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
     """A photo uint8 `[H, W, 3]` scaled so that its shorter side is `side`, at which damage is scored."""
     factor = side / min(photo.shape[:2])
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    size = (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
-    return cv2.resize(photo, size, interpolation=way)
+    return resize(
+        photo, (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
+    )

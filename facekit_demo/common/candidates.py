@@ -64,7 +64,7 @@ class CandidatePanel:
         slider: before and after.
         download: the button and its file, in whose cache results are.
         again: the button, or None.
-        picked: state with the path of the candidate that is shown.
+        picked: state with the file of the candidate that is shown, a `Saved`, or None.
     """
 
     def __init__(self, task: str, explanation: str, columns: int, again: str | None = None) -> None:
@@ -83,8 +83,8 @@ class CandidatePanel:
             gr.Markdown(explanation, elem_classes="hint")
             gallery = step_gallery(columns=columns)
         results = gr.State(None, time_to_live=KEPT)
-        self.picked, saved = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
-        self.download.wire_saved(saved)
+        self.picked = gr.State(None, time_to_live=KEPT)
+        self.download.wire_saved(self.picked)
         self.components = [
             notes,
             *self.comparison.components,
@@ -95,11 +95,10 @@ class CandidatePanel:
             gallery,
             results,
             self.picked,
-            saved,
         ]
         if self.again is not None:
             self.components.append(self.again)
-        shown = [*self.comparison.components, gallery, self.picked, saved]
+        shown = [*self.comparison.components, gallery, self.picked]
         variants.select(self._pick, results, shown, **QUIET)
 
     def updates(self, candidates: Sequence[Candidate] = (), notes: Sequence[str] = ()) -> list[Any]:
@@ -116,7 +115,6 @@ class CandidatePanel:
             gr.update(visible=bool(first and first.steps)),
             first.steps if first else [],
             list(candidates) or None,
-            first and first.saved.path,
             first and first.saved,
         ]
         return updates if self.again is None else [*updates, gr.update(visible=first is not None)]
@@ -124,14 +122,9 @@ class CandidatePanel:
     def _pick(self, state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
         """Show the candidate that was tapped."""
         if not state:
-            return [gr.skip()] * (len(self.comparison.components) + 3)
+            return [gr.skip()] * (len(self.comparison.components) + 2)
         picked = state[event.index]
-        return [
-            *self.comparison.updates(picked.compared),
-            picked.steps,
-            picked.saved.path,
-            picked.saved,
-        ]
+        return [*self.comparison.updates(picked.compared), picked.steps, picked.saved]
 
 
 def count_slider(

@@ -17,6 +17,7 @@ from facekit.pipelines.downstream import Recogniser, draw_points, name_emotions
 from facekit_demo.common.candidates import Captioned, around_faces
 from facekit_demo.common.face_view import WorkingPhoto, face_number, look_at
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo
+from facekit_demo.common.saved_format import Saved
 from facekit_demo.common.widgets import QUIET, step_gallery
 
 FRAME = 480  # pixels; smaller crops are enlarged, so that points stay apart
@@ -27,7 +28,7 @@ def build_section(working: Component, picked: Component) -> None:
 
     Args:
         working: state with the `WorkingPhoto`.
-        picked: state with the path of the shown candidate or None; the section is there while it has one.
+        picked: state with the file of the shown candidate, a `Saved`, or None; the section is there while it has one.
     """
     with gr.Accordion(
         "For researchers: what a detector sees before and after",
@@ -45,10 +46,10 @@ def build_section(working: Component, picked: Component) -> None:
         gallery = step_gallery(columns=3)
 
     @friendly
-    def compare(state: WorkingPhoto | None, path: str | None) -> list[Any]:
-        if state is None or path is None:
+    def compare(state: WorkingPhoto | None, saved: Saved | None) -> list[Any]:
+        if state is None or saved is None:
             raise ValueError("restore a photo first")
-        seen = {"Before": state, "After": look_at(path)}
+        seen = {"Before": state, "After": look_at(saved.path)}
         if state.original is not None:
             seen["Original"] = look_at(state.original)
         words = seen_text(seen["Before"].faces, seen["After"].faces)
@@ -57,7 +58,10 @@ def build_section(working: Component, picked: Component) -> None:
 
     look.click(compare, [working, picked], [words, gallery], **QUIET, **ON_DEVICE)
     picked.change(
-        lambda path: [gr.update(visible=path is not None), "", []], picked, [section, words, gallery], **QUIET
+        lambda saved: [gr.update(visible=saved is not None), "", []],
+        picked,
+        [section, words, gallery],
+        **QUIET,
     )
 
 

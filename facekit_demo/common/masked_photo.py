@@ -17,6 +17,7 @@ from facekit_demo.common.carrying import carry_photo
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
+from facekit_demo.common.saved_format import Saved
 from facekit_demo.common.widgets import QUIET
 
 # From a photo's path and a mask for it to updates of all that shows them.
@@ -40,6 +41,21 @@ class Latest:
     def choose(self, path: str | None) -> None:
         """Another photo is there, or, with None, no file of one."""
         self.name, self.number = path and Path(path).name, self.number + 1
+
+    def unless_late(self, work: Callable[[], list[Any]]) -> list[Any] | None:
+        """What `work` gives for the photo; None where another one was chosen meanwhile, also if the work failed.
+
+        Raises what `work` raises; the photo is to be taken away again then.
+        """
+        number = self.number
+        try:
+            updates = work()
+        except Exception:
+            if self.number != number:
+                return None
+            self.refused = number
+            raise
+        return updates if self.number == number else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,42 +126,49 @@ class MaskedPhoto:
             options: of the events that open a photo.
         """
 
+        photo = self.chooser
+        everything = [photo, *shown]
+
+        def show(latest: Latest, path: str | None, mask: Image.Image | None = None) -> list[Any]:
+            latest.choose(path)
+            updates = latest.unless_late(lambda: begin(path, mask))
+            return [gr.skip()] * len(everything) if updates is None else [path, *updates]
+
         @friendly
         def show_photo(path: str | None, latest: Latest) -> list[Any]:
-            latest.choose(path)
-            number, updates = latest.number, begin(path, None)
-            return updates if latest.number == number else [gr.skip()] * len(shown)
+            return show(latest, path)[1:]
 
         @friendly
         def show_example(index: int, latest: Latest) -> list[Any]:
             example = self.examples[index]
-            path = str(example.photo)
-            latest.choose(path)
-            return [path, *begin(path, None if example.mask is None else Image.open(example.mask))]
+            mask = None if example.mask is None else Image.open(example.mask)
+            return show(latest, str(example.photo), mask)
 
         @friendly
         def show_carried(path: str, latest: Latest) -> list[Any]:
-            latest.choose(path)
-            return [path, *begin(path, None)]
+            return show(latest, path)
 
         def close(latest: Latest) -> list[Any]:
             latest.choose(None)
             return end()
 
-        photo = self.chooser
+        def take_away(latest: Latest) -> list[Any]:
+            refused = latest.refused == latest.number
+            return [None, *end()] if refused else [gr.skip()] * len(everything)
+
         # "multiple": Gradio would otherwise drop a photo that comes while another is opened.
         options = {"trigger_mode": "multiple"} | options
         opening = with_photo(
             photo.upload, self.editor, show_photo, [photo, self.latest], list(shown), **QUIET, **options
         )
-        opening.failure(lambda: [None, *end()], None, [photo, *shown], **QUIET)
+        opening.failure(take_away, self.latest, everything, **QUIET)
         photo.clear(close, self.latest, list(shown), **QUIET)
         trying = with_photo(
             self.samples.click,
             self.editor,
             show_example,
             [self.samples, self.latest],
-            [photo, *shown],
+            everything,
             **QUIET,
             **options,
         )
@@ -157,7 +180,7 @@ class MaskedPhoto:
                 self.editor,
                 show_carried,
                 [arrived, self.latest],
-                [photo, *shown],
+                everything,
                 **QUIET,
                 **options,
             )
@@ -171,21 +194,9 @@ class MaskedPhoto:
             return
 
         def offer_to_latest(is_example: bool, latest: Latest, path: str | None, *values: Any) -> list[Any]:
-            number, skipped = latest.number, [gr.skip()] * len(offered)
-            if path is None or Path(path).name != latest.name:
-                return skipped
-            try:
-                updates = offer(is_example, path, *values)
-            except gr.Error:
-                if latest.number == number:
-                    latest.refused = number
-                    raise
-                return skipped
-            return updates if latest.number == number else skipped
-
-        def take_away(latest: Latest) -> list[Any]:
-            refused = latest.refused == latest.number
-            return [None, *end()] if refused else [gr.skip()] * (1 + len(shown))
+            is_latest = path is not None and Path(path).name == latest.name
+            updates = latest.unless_late(lambda: offer(is_example, path, *values)) if is_latest else None
+            return [gr.skip()] * len(offered) if updates is None else updates
 
         for opened, is_example in openings:
             offering = opened.success(
@@ -197,13 +208,14 @@ class MaskedPhoto:
                 **ON_DEVICE,
             )
             if needed:
-                offering.failure(take_away, self.latest, [photo, *shown], **QUIET)
+                offering.failure(take_away, self.latest, everything, **QUIET)
 
     def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
-        """Let a button put a result, whose path is the value of a component, in the photo's place."""
+        """Let a button put a result, a `Saved` that is the value of a component, in the photo's place."""
 
         @friendly
-        def show_result(path: str | None, latest: Latest) -> list[Any]:
+        def show_result(saved: Saved | None, latest: Latest) -> list[Any]:
+            path = saved and saved.path
             latest.choose(path)
             return [path, *begin(path, None)]
 

@@ -32,7 +32,7 @@ class ResultSide:
         slider: before and after.
         download: the button and its file, in whose cache results are.
         again: the button that goes on with the result.
-        path: state with the result's file, a PNG.
+        saved: state with the result's file, a `Saved`, or None.
     """
 
     def __init__(self, task: str, again: str, steps: str, hint: str) -> None:
@@ -47,8 +47,8 @@ class ResultSide:
         with gr.Accordion(steps, open=False, visible=False, elem_id=f"{task}-steps") as how:
             gr.Markdown(hint, elem_classes="hint")
             gallery = step_gallery(columns=2)
-        self.path, saved = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
-        self.download.wire_saved(saved)
+        self.saved = gr.State(None, time_to_live=KEPT)
+        self.download.wire_saved(self.saved)
         self.components = [
             notes,
             *self.comparison.components,
@@ -56,8 +56,7 @@ class ResultSide:
             self.again,
             how,
             gallery,
-            self.path,
-            saved,
+            self.saved,
         ]
 
     def updates(
@@ -75,6 +74,5 @@ class ResultSide:
             gr.update(visible=saved is not None),
             gr.update(visible=bool(pictures)),
             pictures or [],
-            saved and saved.path,
             saved,
         ]

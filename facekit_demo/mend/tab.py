@@ -117,7 +117,7 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
 
     photo.wire_photo(begin, lambda: [*photo.closed(), *result.updates()], shown)
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.path, begin, shown)
+    photo.wire_result(result.again, result.saved, begin, shown)
 
 
 def _wire_finding(button: gr.Button, photo: MaskedPhoto, model: ModelChooser, result: ResultSide) -> None:
