@@ -20,9 +20,9 @@ from tqdm import tqdm
 import facekit
 from facekit.damage.ageing import age
 from facekit.damage.classical import find_damage_classically
-from facekit.damage.score import Agreement, compare, scale_photo
+from facekit.damage.score import Agreement, compare
 from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen, wear
-from facekit.images.photo import as_uint8, load_image
+from facekit.images.photo import as_uint8, load_image, scale_photo
 from facekit.models.damage_finder import DamageFinder
 from facekit.pipelines.mend.find import find_chances
 

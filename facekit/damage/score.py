@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facekit.images.photo import resize
-
 
 @dataclass
 class Agreement:
@@ -73,11 +71,3 @@ def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
     steps = np.arange(-pixels, pixels + 1)
     disc = (steps[:, None] ** 2 + steps[None] ** 2 <= pixels**2).astype(np.uint8)
     return cv2.dilate(mask.astype(np.uint8), disc) > 0
-
-
-def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
-    """A photo uint8 `[H, W, 3]` scaled so that its shorter side is `side`, at which damage is scored."""
-    factor = side / min(photo.shape[:2])
-    return resize(
-        photo, (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
-    )

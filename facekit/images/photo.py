@@ -322,6 +322,14 @@ def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
+def scale_photo(photo: np.ndarray, side: int) -> np.ndarray:
+    """A photo `[H, W, C]`, uint8 or float32, scaled so that its shorter side is `side`."""
+    factor = side / min(photo.shape[:2])
+    return resize(
+        photo, (max(side, round(photo.shape[1] * factor)), max(side, round(photo.shape[0] * factor)))
+    )
+
+
 def as_uint8(pixels: np.ndarray) -> np.ndarray:
     """uint8, uint16 or float [0, 1] numbers as uint8, rounded."""
     if pixels.dtype == np.uint8:

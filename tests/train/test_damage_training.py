@@ -11,13 +11,14 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit.damage.wear import HIDDEN, KINDS
+from facekit.images.photo import scale_photo
 from facekit.models.damage_finder import DamageFinder
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, make_trainer, same, write_config
 from train.damage.config import DamageConfig
 from train.damage.data import DamagePreparation, draw_decoy, fit_labels
 from train.damage.trainer import DamageTrainer, dice_loss
-from train.damage.validation import THRESHOLDS, count_agreement, scale_photo
+from train.damage.validation import THRESHOLDS, count_agreement
 
 train = partial(tiny_stages.run, DamageTrainer, DamageConfig)
 FINDER = {"channels": [8, 12, 16], "depths": [0, 1, 1], "working_side": 96}

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from facekit.damage.ageing import age
-from facekit.damage.score import Agreement, compare, grow, scale_photo
+from facekit.damage.score import Agreement, compare, grow
 from facekit.damage.wear import HIDDEN, KINDS, draw_wear, is_seen
+from facekit.images.photo import scale_photo
 from facekit.pipelines.mend.find import find_chances
 from train.data.images import Picture, read_picture, to_tensor
 from train.engine.validation import pick_own_share
