@@ -3,6 +3,7 @@
 import itertools
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,16 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
-from tests.train.tiny_stages import DISCRIMINATOR, ENCODER, PRIOR, curve, same, tiny_prior, write_config
+from tests.train.tiny_stages import (
+    DISCRIMINATOR,
+    ENCODER,
+    PRIOR,
+    curve,
+    same,
+    tiny_prior,
+    weights,
+    write_config,
+)
 from train.engine.config import read_config
 from train.engine.streams import StyleEncoder as Stream
 from train.style_encoder.config import StyleEncoderConfig
@@ -153,6 +163,34 @@ def test_joint_training_on_imagenet_features(tmp_path: Path, joint: Path, pictur
     assert not (tmp_path / "whole" / "pipeline" / "discriminator").exists()
     assert len(curve(tmp_path / "whole", "validation_imagenet")) == 2
     assert (tmp_path / "whole" / "best" / "prior").is_dir()
+
+
+def test_a_kept_encoder_stays_as_it_is_and_the_generator_learns(tmp_path: Path, joint: Path) -> None:
+    train(joint, tmp_path / "first", max_steps=1, **NATURAL)
+    begun = tmp_path / "first" / "pipeline"
+    options = NATURAL | {"keep_encoder": True, "init_from": str(begun)}
+    whole = train(joint, tmp_path / "whole", max_steps=4, **options)
+    train(joint, tmp_path / "parts", max_steps=2, **options)
+    assert same(whole, train(joint, tmp_path / "parts", max_steps=4, **options))
+    for name, value in weights(begun).items():
+        if name.startswith("style_encoder."):
+            assert torch.equal(value, whole[name])
+    assert not torch.equal(weights(begun)["prior.constant"], whole["prior.constant"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep_encoder": True},
+        {"keep_encoder": True, "joint": False, "prior": "FOLDER", "init_from": "FOLDER"},
+        {"keep_encoder": True, "init_from": "FOLDER", "teacher": "FOLDER"},
+    ],
+)
+def test_an_encoder_is_kept_only_where_there_is_one(
+    tmp_path: Path, joint: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="keep"):
+        train(joint, tmp_path / "run", **options)
 
 
 def test_features_of_truth_and_result_are_computed_once(tmp_path: Path, joint: Path) -> None:

@@ -56,6 +56,8 @@ class StyleEncoderConfig(StageConfig):
         prior: folder or Hub id of the frozen generator (and its discriminator, where feature matching needs it);
             with `joint`, options of the generator that is trained.
         joint: train generator and encoder together from scratch, by reconstruction and an adversarial loss on pictures.
+        keep_encoder: with `joint` and `init_from`: the encoder stays as it is, so that whatever was trained on its
+            codes goes on, and the generator alone learns to draw them better.
         encoder, discriminator: options of the networks; the number of codes is the generator's.
         modalities: the encoder reads 26 channels, parts of which are hidden: see `guidance`.
         teacher, teacher_weight: folder or Hub id of a finished RGB encoder, and the weight of the mean square of the
@@ -85,6 +87,7 @@ class StyleEncoderConfig(StageConfig):
 
     prior: Any
     joint: bool = False
+    keep_encoder: bool = False
     encoder: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
     modalities: bool = False
@@ -128,6 +131,12 @@ class StyleEncoderConfig(StageConfig):
         ):
             raise ValueError(
                 "projected critics judge both kinds of pictures alike: mixing_weight must be adversarial.weight"
+            )
+        if self.keep_encoder and not (self.joint and self.init_from):
+            raise ValueError("keep_encoder needs joint training and, as init_from, the encoder that is kept")
+        if self.keep_encoder and self.teacher is not None:
+            raise ValueError(
+                "an encoder that is kept learns from no teacher: leave out teacher or keep_encoder"
             )
         if self.joint and self.latent.weight > 0:
             raise ValueError(

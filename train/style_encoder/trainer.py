@@ -21,7 +21,7 @@ from train.data.samples import Preparation
 from train.engine.critic import Critic, collect_r1
 from train.engine.optimizers import OPTIMIZERS
 from train.engine.picture_losses import PictureLosses
-from train.engine.stage import Stage, load_component, scale_rates
+from train.engine.stage import Learner, Stage, load_component, scale_rates
 from train.engine.streams import POOL_STEP
 from train.engine.streams import StyleEncoder as Stream
 from train.starts.critic import build_critic, grow_to
@@ -31,7 +31,11 @@ from train.style_encoder.validation import EncoderValidation
 
 
 class StyleEncoderTrainer(Stage):
-    """Trains the encoder on a finished generator, or with `joint` both together."""
+    """Trains the encoder on a finished generator, or with `joint` both together, or the generator alone.
+
+    Attributes:
+        reader: the encoder, which learns as `encoder` unless it is kept as it is.
+    """
 
     config: StyleEncoderConfig
 
@@ -55,7 +59,12 @@ class StyleEncoderTrainer(Stage):
         kind = torch.optim.Adam if config.joint else OPTIMIZERS[config.optimizer]
         if self.teacher is not None:
             self._check_teacher(encoder)
-        self.encoder = self.learn(encoder, config.learning_rate, config.betas, average, kind)
+        self.encoder: Learner | None = None
+        if config.keep_encoder:
+            self.reader = self.use(encoder)
+        else:
+            self.encoder = self.learn(encoder, config.learning_rate, config.betas, average, kind)
+            self.reader = self.encoder.network
         made = self.generator.config.sample_size
         self.size = config.size or (made if config.joint else min(made, encoder.config.sample_size))
         self.compare_size = config.compare_size or self.size
@@ -154,7 +163,7 @@ class StyleEncoderTrainer(Stage):
 
     def encode(self, batch: dict[str, Any]) -> Tensor:
         """Codes [B, n, D] of what the encoder reads of a batch."""
-        return self.encoder.network(batch["damaged"], stage=self.stage)
+        return self.reader(batch["damaged"], stage=self.stage)
 
     def paint(self, codes: Tensor, positions: Tensor, stream: int) -> Tensor:
         """The generator's pictures of codes [B, n, D], averaged down to the size of the losses, [B, 3, S, S]."""
@@ -193,8 +202,8 @@ class StyleEncoderTrainer(Stage):
                 self.run.curves.record(
                     loss_encoder=loss, **{f"encoder_{name}": value for name, value in terms.items()}
                 )
-        learners = [self.encoder, *([self.prior] if self.config.joint else [])]
-        self.update(*learners, clip=self.config.gradient_clip)
+        learners = [self.encoder, self.prior if self.config.joint else None]
+        self.update(*filter(None, learners), clip=self.config.gradient_clip)
         self.losses.update_critic(self, self.feature_critic)
 
     def _fake(self, batch: dict[str, Any]) -> list[Tensor]:
@@ -236,8 +245,8 @@ class StyleEncoderTrainer(Stage):
             if weight > 0:
                 terms[name] = distance(output, image)
                 total = total + weight * terms[name]
-        if config.delta_weight > 0:
-            offsets = codes - self.encoder.network.latent_avg
+        if self.encoder is not None and config.delta_weight > 0:
+            offsets = codes - self.reader.latent_avg
             terms["delta"] = delta_loss(offsets, self.stage)
             total = total + config.delta_weight * terms["delta"]
         if self.latent_critic is not None:
@@ -296,9 +305,10 @@ class StyleEncoderTrainer(Stage):
         With modalities the input is two rows.
         """
         positions = batch["position"][:8]
-        self.encoder.network.eval()
-        codes = self.encoder.network(batch["damaged"][:8], stage=self.stage)
-        self.encoder.network.train()
+        learns = self.reader.training
+        self.reader.eval()
+        codes = self.reader(batch["damaged"][:8], stage=self.stage)
+        self.reader.train(learns)
         rows = [
             batch["damaged"][:8],
             self.paint(codes, positions, Stream.PICTURE),
@@ -323,7 +333,12 @@ class StyleEncoderTrainer(Stage):
 
     @torch.no_grad()
     def measure_encoder(self) -> StyleEncoder:
-        """The averaged encoder with batch statistics measured anew, since the trained ones belong to other weights."""
+        """The averaged encoder with batch statistics measured anew, since the trained ones belong to other weights.
+
+        One that is kept is given as it is.
+        """
+        if self.encoder is None:
+            return self.reader
         encoder = self.copy_average(self.encoder)
         if self.encoder.average is None or self.config.statistics_batches == 0:
             return encoder
