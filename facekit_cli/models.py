@@ -1,5 +1,6 @@
 """The device and the pipeline of a command."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -25,6 +26,22 @@ def pick_device(name: str) -> "torch.device":
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"the device {name!r} cannot be used here: {reason}") from error
+    return device
+
+
+def settle_device(args: argparse.Namespace) -> "torch.device":
+    """The torch device of `--device`; `--dtype auto` becomes the fastest number type on it, for the report, too.
+
+    Raises UsageError where the device is not there, or a variable names a number type that there is not.
+    """
+    device = pick_device(args.device)
+    if args.dtype == "auto":
+        from facekit.hub.number_type import fastest_dtype
+
+        try:
+            args.dtype = str(fastest_dtype(device)).removeprefix("torch.")
+        except ValueError as error:
+            raise UsageError(error) from error
     return device
 
 

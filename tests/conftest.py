@@ -1,5 +1,6 @@
 """Fixtures that every test folder shares."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import facekit  # noqa: F401  mends torchvision, before a test module imports diffusers in front of facekit
+
+# Results are recorded and compared in float32, whatever is fastest on the machine that runs the tests.
+os.environ["FACEKIT_DTYPE"] = "float32"
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

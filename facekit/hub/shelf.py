@@ -5,6 +5,7 @@ FACEKIT_CACHE, or `facekit` beside the Hub's cache
         model/              what the converter made, with RECORD in it; complete, or not there at all
         files/              what was fetched from elsewhere than the Hub, which has a cache of its own
         lock                held by the process that fetches or converts
+    number-types.json       how fast number types are here, see `facekit.hub.number_type`
     digests.json            SHA-256 of every file as it was first fetched; clearing keeps it
 """
 

@@ -25,10 +25,11 @@ from facekit.faces.detect import Face
 from facekit.faces.jobs import PhotoJob
 from facekit.hub.errors import explain_errors
 from facekit.hub.memory import check_memory
+from facekit.hub.number_type import AUTO, fastest_dtype
 from facekit.hub.shelf import find_model
 from facekit.images.photo import Photo
 from facekit.images.tensors import masks_to_batch, to_batch, to_pictures
-from facekit.models.base import VerifiedModelMixin
+from facekit.models.base import SPREADING, VerifiedModelMixin
 from facekit.models.precision import check_fits
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.notes import Argument, Note, Refusal
@@ -184,6 +185,12 @@ def draw_inversions(prior: StyleGAN2Generator, codes: torch.Tensor, size: int, m
     return to_pictures(run_in_parts(draw, len(codes), most))
 
 
+def _device_of(device_map: Any) -> torch.device | None:
+    """The one device that a `device_map` names, None where it names none or several."""
+    one = isinstance(device_map, str | torch.device) and device_map not in SPREADING
+    return torch.device(device_map) if one else None
+
+
 class FacekitPipeline(DiffusionPipeline):
     """What all pipelines of facekit share: the steps of a call, and errors that say what to do."""
 
@@ -218,6 +225,8 @@ class FacekitPipeline(DiffusionPipeline):
 
         "published", a name such as "exegan" and the authors' Hub id stand for the weights that the method's authors
         published: they are fetched and converted once, see `facekit.hub.shelf`.
+        `dtype="auto"` is the number type in which networks are fastest on the processor, or on the device that
+        `device_map` names (see `fastest_dtype`).
 
         Raises:
             OSError: there is no such model or file, or the download broke off.
@@ -225,6 +234,11 @@ class FacekitPipeline(DiffusionPipeline):
                 memory.
         """
         given = os.fspath(pretrained_model_name_or_path)
+        kwargs |= {
+            name: fastest_dtype(_device_of(kwargs.get("device_map")))
+            for name in ("dtype", "torch_dtype")
+            if kwargs.get(name) == AUTO
+        }
         place = find_model(given, cls.__name__, **kwargs)
         if Path(place).is_dir():
             dtype = kwargs.get("dtype") or kwargs.get("torch_dtype")

@@ -100,7 +100,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_restore_options(command, batch_size=8)
     add_format_options(command)
     add_provenance_option(command)
-    command.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+    command.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="number type of the networks; one for all processes and for the runs that go on (default: float32)",
+    )
     return parser
 
 

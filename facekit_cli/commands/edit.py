@@ -12,7 +12,7 @@ from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, pick_device
+from facekit_cli.models import load_pipeline, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -232,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
     if outputs:
         from facekit.pipelines.edit.pipeline import FaceEditPipeline
 
-        pipeline = load_pipeline(FaceEditPipeline, args.model, pick_device(args.device), args.dtype)
+        pipeline = load_pipeline(FaceEditPipeline, args.model, settle_device(args), args.dtype)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(faces_folder(path))

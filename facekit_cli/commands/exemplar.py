@@ -10,7 +10,7 @@ from facekit.hub.starters import starter
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, pick_device
+from facekit_cli.models import load_pipeline, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
     if outputs:
         from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 
-        pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, pick_device(args.device), args.dtype)
+        pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, settle_device(args), args.dtype)
         plan.remove_parts(args.output)
         encode = _make_encoder(pipeline, args)
         second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)

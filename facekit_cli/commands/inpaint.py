@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, pick_device
+from facekit_cli.models import load_pipeline, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_face_options,
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if plan.outputs:
         from facekit.pipelines.inpaint import FaceInpaintPipeline
 
-        pipeline = load_pipeline(FaceInpaintPipeline, model, pick_device(args.device), args.dtype)
+        pipeline = load_pipeline(FaceInpaintPipeline, model, settle_device(args), args.dtype)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(steps_folder(path))

@@ -12,7 +12,7 @@ from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_path, hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, pick_device
+from facekit_cli.models import load_pipeline, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_mask_option,
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     model = args.model or starter("photo-mend")
     work = None
     if plan.outputs:
-        pipeline = _load(model, pick_device(args.device), args)
+        pipeline = _load(model, settle_device(args), args)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(steps_folder(path))

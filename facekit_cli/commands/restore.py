@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from facekit.images.files import remove_parts
 from facekit_cli.looking import Look, add_look_options, check_look_options, load_look, notes_of, save_points
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import pick_device
+from facekit_cli.models import settle_device
 from facekit_cli.options import add_device_options, add_output_options, add_photos
 from facekit_cli.photos import find_photos, match_files, pick_file, plan_outputs
 from facekit_cli.restoring import (
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     pipeline, work = None, None
     if plan.outputs:
         look = load_look(args)
-        device = pick_device(args.device)
+        device = settle_device(args)
         background = load_background(args, device)
         pipeline = load_restorer(args, device)
         plan.remove_parts(args.output)

@@ -20,6 +20,7 @@ from PIL import Image
 from facekit.hub.classes import pipeline_class
 from facekit.hub.fetching import Tell
 from facekit.hub.memory import format_bytes
+from facekit.hub.number_type import fastest_dtype
 from facekit.images.formats import FORMATS, FileFormat
 from facekit.images.photo import PNG_MODES, Photo, as_uint8, load_image, write_picture
 from facekit.methods import method_named
@@ -119,7 +120,8 @@ def load_pipeline(name: str, model: str | None = None) -> "DiffusionPipeline":
                 del kept[next(iter(kept))]
             known = pipeline_class(method_named(name).class_name)
             log.info("loading %s from %s", known.__name__, source)
-            pipeline = known.from_pretrained(source).to(default_device())
+            device = default_device()
+            pipeline = known.from_pretrained(source, dtype=fastest_dtype(device)).to(device)
             pipeline.set_progress_bar_config(disable=True)
         kept[source] = pipeline
         return pipeline

@@ -1,0 +1,130 @@
+"""The number type in which networks are fastest on a device, by the clock: what `dtype="auto"` means.
+
+Which one that is no data sheet says: processors that have to emulate bfloat16 take half as long again with it as with
+float32, those with units for it a quarter of the time. float16 is left out: numbers of some networks exceed it.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from facekit.hub.shelf import cache_folder
+from facekit.images.files import write_atomically
+
+AUTO = "auto"
+# Names the type that "auto" is to mean, without a measurement.
+VARIABLE = "FACEKIT_DTYPE"
+NAMES = ("float32", "bfloat16", "float16")
+_KNOWN = "number-types.json"  # in the cache: device -> seconds of `_step` by number type
+# bfloat16 must be this much faster in convolutions: what is not a convolution gains nothing, and it costs precision.
+_WORTH = 1.25
+_CHANNELS, _SIDES = 64, {"cpu": 64, "cuda": 512}  # of the maps that are timed
+_ROUNDS = 4
+
+
+def fastest_dtype(device: torch.device | str | None = None) -> torch.dtype:
+    """float32, or bfloat16 where networks are faster in it on this device; never slower than float32.
+
+    It is measured once for each device, in less than a second, and kept in facekit's cache. The environment variable
+    FACEKIT_DTYPE (float32, bfloat16, float16) decides in its place.
+
+    Args:
+        device: None: the processor.
+
+    Raises:
+        ValueError: FACEKIT_DTYPE is something else.
+    """
+    wanted = os.environ.get(VARIABLE, "").strip()
+    if wanted:
+        if wanted not in NAMES:
+            raise ValueError(f"{VARIABLE} is {wanted!r}; choose one of {', '.join(NAMES)}")
+        return getattr(torch, wanted)
+    seconds = _seconds(torch.device(device or "cpu"))
+    return torch.bfloat16 if seconds["bfloat16"] * _WORTH <= seconds["float32"] else torch.float32
+
+
+@cache
+def _seconds(device: torch.device) -> dict[str, float]:
+    """Seconds of `_step` in float32 and bfloat16, from the cache or by the clock."""
+    place, name = cache_folder() / _KNOWN, _describe(device)
+    known = _read(place)
+    if name not in known:
+        known[name] = _measure(device)
+        with contextlib.suppress(OSError):  # a cache that cannot be written: measured again next time
+            text = json.dumps(known, indent=1).encode()
+            write_atomically(place, lambda file: file.write(text))
+    return known[name]
+
+
+def _read(place: Path) -> dict[str, dict[str, float]]:
+    """What is known; of a damaged file nothing."""
+    try:
+        known = json.loads(place.read_text())
+        return {
+            name: {kind: float(seconds[kind]) for kind in ("float32", "bfloat16")}
+            for name, seconds in known.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _describe(device: torch.device) -> str:
+    """All that the measurement depends on: the device's model, the threads, the version of PyTorch."""
+    if device.type == "cuda":
+        model = torch.cuda.get_device_name(device)
+    else:
+        model = f"{device.type} {_processor()} {torch.get_num_threads()} threads"
+    return f"{model}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+def _measure(device: torch.device) -> dict[str, float]:
+    """The best of a few rounds, which take turns, so that a passing load meets both; inf where a type does not work."""
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    seconds = dict.fromkeys(kinds, float("inf"))
+    seconds["float32"] = _time(device, torch.float32)  # the first round, which chooses kernels
+    for number in range(_ROUNDS):
+        for name, kind in kinds.items():
+            with contextlib.suppress(RuntimeError, TypeError):
+                took = _time(device, kind)
+                seconds[name] = took if number == 0 else min(seconds[name], took)
+    return seconds
+
+
+@torch.inference_mode()
+def _time(device: torch.device, kind: torch.dtype) -> float:
+    side = _SIDES.get(device.type, 256)
+    maps = torch.zeros(1, _CHANNELS, side, side, device=device, dtype=kind).to(
+        memory_format=torch.channels_last
+    )
+    weight = torch.zeros(_CHANNELS, _CHANNELS, 3, 3, device=device, dtype=kind)
+    _synchronize(device)
+    started = time.perf_counter()
+    _step(maps, weight)
+    _synchronize(device)
+    return time.perf_counter() - started
+
+
+def _step(maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """What networks spend most of their time with: convolutions, and a pass over the maps after each."""
+    for _ in range(2):
+        maps = F.leaky_relu(F.conv2d(maps, weight, padding=1), 0.2)
+    return maps
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
