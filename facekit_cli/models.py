@@ -29,19 +29,30 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
-def settle_device(args: argparse.Namespace) -> "torch.device":
-    """The torch device of `--device`; `--dtype auto` becomes the fastest number type on it, for the report, too.
+def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
+    """The number type of `--dtype`: "auto" is the fastest on the device.
 
-    Raises UsageError where the device is not there, or a variable names a number type that there is not.
+    Raises UsageError where the variable that decides in its place names none.
+    """
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    from facekit.hub.number_type import fastest_dtype
+
+    try:
+        return fastest_dtype(device)
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
+def settle_device(args: argparse.Namespace) -> "torch.device":
+    """The torch device of `--device`; `args.dtype` becomes what "auto" stands for on it, so that reports say it.
+
+    Raises UsageError as `pick_device` and `pick_dtype` do.
     """
     device = pick_device(args.device)
-    if args.dtype == "auto":
-        from facekit.hub.number_type import fastest_dtype
-
-        try:
-            args.dtype = str(fastest_dtype(device)).removeprefix("torch.")
-        except ValueError as error:
-            raise UsageError(error) from error
+    args.dtype = str(pick_dtype(args.dtype, device)).removeprefix("torch.")
     return device
 
 
@@ -60,19 +71,17 @@ def load_pipeline(
 
     Raises UsageError where the model cannot be loaded or is another pipeline's.
     """
-    import torch
-
     from facekit.hub.classes import pipeline_class
     from facekit.methods import MethodError
     from facekit.notes import MissingPackage
 
-    name = kind if isinstance(kind, str) else kind.__name__
+    name, number_type = kind if isinstance(kind, str) else kind.__name__, pick_dtype(dtype, device)
     try:
         index = Path(model, "model_index.json")
         found = json.loads(index.read_text())["_class_name"] if index.is_file() else name
         if found != name:
             raise ValueError(f"it is a {found}, and a {name} is needed")
-        pipeline = pipeline_class(name).from_pretrained(model, dtype=getattr(torch, dtype), **components)
+        pipeline = pipeline_class(name).from_pretrained(model, dtype=number_type, **components)
     except (OSError, ValueError, KeyError, MethodError, MissingPackage) as error:
         raise UsageError(f"the model {model} cannot be loaded: ", error) from error
     pipeline.set_progress_bar_config(disable=True)

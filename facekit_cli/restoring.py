@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
 from facekit_cli.errors import UsageError
-from facekit_cli.models import load_pipeline
+from facekit_cli.models import load_pipeline, pick_dtype
 from facekit_cli.options import check_counts, parse_faces
 from facekit_cli.results import provenance_of, save_picture
 from facekit_cli.words import reword
@@ -148,7 +148,7 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     from facekit.faces import detect_faces
     from facekit.pipelines.restore import FaceRestorePipeline
 
-    components = {} if args.identity is None else {"identity_encoder": _load_identity(args)}
+    components = {} if args.identity is None else {"identity_encoder": _load_identity(args, device)}
     model = args.model or starter("face-restore")
     pipeline = load_pipeline(FaceRestorePipeline, model, device, args.dtype, **components)
     try:
@@ -167,25 +167,21 @@ def load_background(args: argparse.Namespace, device: "torch.device") -> "Backgr
     """Load the network of `--background`, None without it. Raises UsageError where it cannot be loaded."""
     if args.background is None:
         return None
-    import torch
-
     from facekit.pipelines.background import BackgroundUpscaler
 
     try:
         return BackgroundUpscaler.from_pretrained(
-            args.background, dtype=getattr(torch, args.dtype), device=device, tile=args.background_tile
+            args.background, dtype=pick_dtype(args.dtype, device), device=device, tile=args.background_tile
         )
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"the background {args.background} cannot be used: ", error) from error
 
 
-def _load_identity(args: argparse.Namespace) -> "FaceIdentity":
-    import torch
-
+def _load_identity(args: argparse.Namespace, device: "torch.device") -> "FaceIdentity":
     from facekit.models.identity_networks import load_face_identity
 
     try:
-        return load_face_identity(args.identity, getattr(torch, args.dtype))
+        return load_face_identity(args.identity, pick_dtype(args.dtype, device))
     except (OSError, ValueError) as error:
         raise UsageError(f"the identity encoder {args.identity} cannot be loaded: ", error) from error
 
