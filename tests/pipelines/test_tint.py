@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -133,6 +134,33 @@ def test_noise_and_compression_do_not_make_a_photo_colourful() -> None:
     small = np.asarray(Image.fromarray(sepia(picture)).resize((200, 200)))
     for toned in (sepia(picture), jpeg(sepia(picture), 30), noisy(sepia(picture)), jpeg(small, 75)):
         assert tone(toned) == "toned"
+
+
+def scratched(picture: np.ndarray) -> np.ndarray:
+    """With white scratches all over it, which touch a twentieth of it."""
+    damaged = picture.copy()
+    for start in range(10, 512, 140):
+        cv2.line(damaged, (start, 0), (start - 60, 511), (244, 240, 230), 3)
+    return damaged
+
+
+def test_scratches_do_not_make_a_photo_colourful(portrait: np.ndarray) -> None:
+    faded = (50 + astronaut() * 0.6).astype(np.uint8)
+    assert tone(scratched(sepia(faded))) == "toned"
+    assert (
+        tone(scratched(np.asarray(ImageEnhance.Color(Image.fromarray(astronaut())).enhance(0.2)))) == "colour"
+    )
+
+
+def test_a_face_with_a_scratch_across_keeps_the_tone() -> None:
+    damaged = sepia(astronaut())
+    cv2.line(damaged, (150, 190), (300, 40), (244, 240, 230), 6)
+    assert tone(damaged) == "toned"
+    result = np.asarray(tiny_restore_pipeline(identity=False)(damaged, generator=seed()).images[0])
+    changed = (result != damaged).any(axis=-1)
+    own = find_tint(load_image(damaged))
+    assert changed.any() and own is not None
+    assert own.find_hues(result[changed] / np.float32(255)).mean() < 0.02
 
 
 def test_colours_however_faint_are_colours() -> None:
