@@ -1,15 +1,30 @@
-"""Types of command line arguments: names of files and models, seeds.
+"""The parser of command lines, and types of their arguments: names of files and models, seeds.
 
 `~` is the home folder wherever a place is named, also behind the `=` of `--output=` and `NAME=`: shells leave it there.
 """
 
 import os
 import re
-from argparse import ArgumentTypeError
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
+from typing import NoReturn
 
 LONGEST_NAME = 255  # bytes, in nearly all file systems
 WEB_ADDRESS = r"(?i)[a-z][a-z0-9+.-]*://"
+
+
+class Parser(ArgumentParser):
+    """argparse's, whose errors are two lines: what is wrong, and where to read on."""
+
+    def say(self, error: object) -> None:
+        """Print an error."""
+        print(f"{self.prog}: error: {error}\nSee: {self.prog} --help", file=sys.stderr)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; argparse calls it."""
+        self.say(message)
+        sys.exit(2)
 
 
 def file_path(text: str) -> Path:

@@ -95,7 +95,10 @@ def finish(
             print(f"note: {entry['photo']}: {note}", file=sys.stderr)
     for entry in entries:
         if entry["status"] == "failed":
-            print(f"failed: {entry['photo']}: {entry['error']}", file=sys.stderr)
+            # Some errors name the photo themselves.
+            said = entry["error"].removeprefix(f"{Path(entry['photo']).name}: ").removeprefix(entry["photo"])
+            between = " " if said.startswith(" ") else ": "
+            print(f"failed: {entry['photo']}{between}{said.lstrip()}", file=sys.stderr)
     return 1 if counts["failed"] or problem else 0
 
 

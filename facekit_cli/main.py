@@ -8,6 +8,7 @@ from types import ModuleType
 
 from facekit.methods import MethodError, methods, refusals
 from facekit.version import __version__
+from facekit_cli.arguments import Parser
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
 from facekit_cli.words import reword
@@ -42,9 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands, left_out = find_commands()
     for reason in left_out:
         print(f"facekit: {reason}", file=sys.stderr)
-    parser = argparse.ArgumentParser(
-        prog="facekit", description="Edit face photos: one command for each task."
-    )
+    parser = Parser(prog="facekit", description="Edit face photos: one command for each task.")
     parser.add_argument("--version", action="version", version=f"facekit {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, module in commands.items():
@@ -63,17 +62,20 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: all done. 1: something failed, the rest is done. 2: wrong usage, nothing done. 130: interrupted.
+    0: all done. 1: something failed, the rest is done. 2: wrong usage, or none, nothing done. 130: interrupted.
     141: nobody reads what is printed.
     """
     return run_to_end(lambda: _run(argv), "interrupted; finished files are complete")
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+    parser, given = build_parser(), sys.argv[1:] if argv is None else argv
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(given)
     try:
         return args.run(args)
     except UsageError as error:
-        args.command_parser.print_usage(sys.stderr)
-        print(f"{args.command_parser.prog}: error: {reword(error, args)}", file=sys.stderr)
+        args.command_parser.say(reword(error, args))
         return 2

@@ -54,6 +54,8 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
             f"for a private model {LOG_IN}."
         )
     message = explain_unreachable(error)
+    if message is not None and "/" not in repo_id:  # a folder was meant, whatever the network is like
+        return f"There is no folder {repo_id}, and models on the Hub are called ORG/NAME. Check the name."
     if message is not None:
         return f"{message} Or name a folder in which the model lies."
     status = next((c.response.status_code for c in causes if isinstance(c, HfHubHTTPError)), None)

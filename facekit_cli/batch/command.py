@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facekit.version import __version__
-from facekit_cli.arguments import file_path, hub_name
+from facekit_cli.arguments import Parser, file_path, hub_name
 from facekit_cli.batch.journal import Group, Journal
 from facekit_cli.batch.sources import Item, Source, open_source, seed_of
 from facekit_cli.endings import run_to_end
@@ -74,7 +74,7 @@ class Task(NamedTuple):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with its one subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="facekit_cli.batch", description="Large folders and data sets on one device or many."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -89,7 +89,7 @@ def build_tab() -> None:
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
                     mask_file = mask_chooser(TASK)
-                run = MainButton(TASK, "4. Edit", "Editing…")
+                run = MainButton(TASK, "3. Edit", "Editing…")
             samples = example_row(TASK, [example.photo for example in examples])
             saved = gr.UploadButton(
                 "Go on with a saved session", file_types=[".zip"], size="md", elem_id=f"{TASK}-open"

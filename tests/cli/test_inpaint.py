@@ -109,7 +109,7 @@ def test_the_rest_is_done_when_some_fail(work: Path, model: str, capsys: pytest.
     assert code == 1 and settled(work / "out") == ["a.png", "b.png"]
     printed = capsys.readouterr()
     assert "2 done, 1 failed, 1 skipped" in printed.out
-    assert "failed: photos/c.png: photos/c.png is no image that can be read" in printed.err
+    assert "failed: photos/c.png is no image that can be read" in printed.err
     report = json.loads(Path("reports/run.json").read_text())
     assert (report["done"], report["failed"], report["steps"], report["seed"]) == (2, 1, 2, 7)
     assert report["facekit"] == __version__
@@ -229,12 +229,35 @@ def test_wrong_usage_does_nothing_and_returns_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["paint"], ["inpaint"], ["inpaint", "x.png", "--overwrite"], ["restore", "x.png"]]
+    "arguments", [["paint"], ["inpaint"], ["inpaint", "x.png", "--overwrite"], ["restore", "x.png"]]
 )
-def test_the_parser_refuses_incomplete_lines(arguments: list[str]) -> None:
+def test_the_parser_refuses_incomplete_lines(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert ": error: " in error and hint.startswith("See: facekit") and hint.endswith(" --help")
+
+
+def test_the_bare_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "mend old photos" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_not_the_network(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["photos/a.png", "--mask", "mask.png", "--output", "out", "--model", "runs"]
+    assert facekit(*line) == 2
+    assert "There is no folder runs, and models on the Hub are called ORG/NAME" in capsys.readouterr().err
+
+
+def test_a_failed_photo_is_named_once(model: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facekit("photos", "--mask", "mask.png", "--output", "out", "--model", model)
+    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
+    assert failed and all(line.count("c.png") == 1 for line in failed if "c.png" in line)
 
 
 def test_a_full_disk_leaves_nothing_half_written_and_stops(

@@ -88,7 +88,7 @@ def test_the_rest_is_done_when_some_fail(
     printed = capsys.readouterr()
     assert "3 done, 1 failed, 1 skipped" in printed.out
     assert "skipped: photos/notes.txt: not named like a picture" in printed.err
-    assert "failed: photos/c.png: photos/c.png is no image that can be read" in printed.err
+    assert "failed: photos/c.png is no image that can be read" in printed.err
     assert "note: photos/d.png: no face was found: the photo comes back as it was" in printed.err
     report = json.loads(Path("reports/run.json").read_text())
     assert (report["command"], report["facekit"], report["model"]) == ("restore", __version__, model)
