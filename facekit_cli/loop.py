@@ -95,11 +95,17 @@ def finish(
             print(f"note: {entry['photo']}: {note}", file=sys.stderr)
     for entry in entries:
         if entry["status"] == "failed":
-            # Some errors name the photo themselves.
-            said = entry["error"].removeprefix(f"{Path(entry['photo']).name}: ").removeprefix(entry["photo"])
-            between = " " if said.startswith(" ") else ": "
-            print(f"failed: {entry['photo']}{between}{said.lstrip()}", file=sys.stderr)
+            print(f"failed: {_name_once(entry['photo'], entry['error'])}", file=sys.stderr)
     return 1 if counts["failed"] or problem else 0
+
+
+def _name_once(photo: str, error: str) -> str:
+    """The photo and what is wrong with it; some errors begin with the photo's path or name themselves."""
+    for name in (photo, Path(photo).name):
+        for between in (": ", " "):
+            if error.startswith(name + between):
+                return photo + error.removeprefix(name)
+    return f"{photo}: {error}"
 
 
 def say_skipped(reasons: Mapping[Any, str]) -> None:

@@ -48,14 +48,18 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
             f"The model {repo_id} is gated: its owners let in those who ask. Ask for access at "
             f"{constants.ENDPOINT}/{repo_id}, then {LOG_IN}."
         )
-    if any(issubclass(kind, RepositoryNotFoundError) for kind in kinds):
+    message = explain_unreachable(error)
+    missing = any(issubclass(kind, RepositoryNotFoundError) for kind in kinds)
+    if "/" not in repo_id and (missing or message is not None):  # a folder or a word was meant
+        return (
+            f"There is no folder {repo_id}. Check the name; models on the Hub are called ORG/NAME, the authors' "
+            '"published".'
+        )
+    if missing:
         return (
             f"There is no folder and no model {repo_id}, or it is private and you have no access. Check the name; "
             f"for a private model {LOG_IN}."
         )
-    message = explain_unreachable(error)
-    if message is not None and "/" not in repo_id:  # a folder was meant, whatever the network is like
-        return f"There is no folder {repo_id}, and models on the Hub are called ORG/NAME. Check the name."
     if message is not None:
         return f"{message} Or name a folder in which the model lies."
     status = next((c.response.status_code for c in causes if isinstance(c, HfHubHTTPError)), None)

@@ -1,10 +1,11 @@
 """The number type in which networks are fastest on a device, by the clock: what `dtype="auto"` means.
 
-Which one that is no data sheet says: processors that have to emulate bfloat16 take half as long again with it as with
-float32, those with units for it a quarter of the time. float16 is left out: numbers of some networks exceed it.
+Which one that is no data sheet says: processors that have to emulate bfloat16 take up to ten times as long with it as
+with float32, those with units for it a fraction. float16 is left out: numbers of some networks exceed it.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -30,10 +31,10 @@ _ROUNDS = 4
 
 
 def fastest_dtype(device: torch.device | str | None = None) -> torch.dtype:
-    """float32, or bfloat16 where networks are faster in it on this device; never slower than float32.
+    """float32, or bfloat16 where convolutions are plainly faster in it on this device.
 
-    It is measured once for each device, in less than a second, and kept in facekit's cache. The environment variable
-    FACEKIT_DTYPE (float32, bfloat16, float16) decides in its place.
+    It is measured once for each device, in less than a second, and kept in facekit's cache; on a device that cannot be
+    used it is float32. The environment variable FACEKIT_DTYPE (float32, bfloat16, float16) decides in its place.
 
     Args:
         device: None: the processor.
@@ -42,11 +43,14 @@ def fastest_dtype(device: torch.device | str | None = None) -> torch.dtype:
         ValueError: FACEKIT_DTYPE is something else.
     """
     wanted = os.environ.get(VARIABLE, "").strip()
-    if wanted:
+    if wanted not in ("", AUTO):
         if wanted not in NAMES:
             raise ValueError(f"{VARIABLE} is {wanted!r}; choose one of {', '.join(NAMES)}")
         return getattr(torch, wanted)
-    seconds = _seconds(torch.device(device or "cpu"))
+    try:
+        seconds = _seconds(torch.device(device or "cpu"))
+    except (RuntimeError, AssertionError):  # whoever computes on the device will say what is wrong with it
+        return torch.float32
     return torch.bfloat16 if seconds["bfloat16"] * _WORTH <= seconds["float32"] else torch.float32
 
 
@@ -56,7 +60,8 @@ def _seconds(device: torch.device) -> dict[str, float]:
     place, name = cache_folder() / _KNOWN, _describe(device)
     known = _read(place)
     if name not in known:
-        known[name] = _measure(device)
+        measured = _measure(device)
+        known = _read(place) | {name: measured}  # what another process wrote meanwhile stays
         with contextlib.suppress(OSError):  # a cache that cannot be written: measured again next time
             text = json.dumps(known, indent=1).encode()
             write_atomically(place, lambda file: file.write(text))
@@ -79,16 +84,23 @@ def _describe(device: torch.device) -> str:
     """All that the measurement depends on: the device's model, the threads, the version of PyTorch."""
     if device.type == "cuda":
         model = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        model = f"cpu {_processor()}, {torch.get_num_threads()} threads"
     else:
-        model = f"{device.type} {_processor()} {torch.get_num_threads()} threads"
+        model = f"{device.type} {_processor()}"
     return f"{model}, torch {torch.__version__}"
 
 
 def _processor() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
+    """Its name, and a digest of what it can do where the system tells: names of virtual machines are vague."""
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            known.setdefault(key.strip(), value.strip())
+    facts = " ".join(known.get(key, "") for key in ("flags", "Features", "CPU part"))
+    name = known.get("model name") or platform.processor() or platform.machine()
+    return f"{name} {hashlib.sha256(facts.encode()).hexdigest()[:8]}" if facts.strip() else name
 
 
 def _measure(device: torch.device) -> dict[str, float]:

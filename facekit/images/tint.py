@@ -154,6 +154,7 @@ def _measure(colors: np.ndarray, luminance: np.ndarray) -> Tint:
     near = [np.abs(places - level) <= 1 for level in range(LEVELS)]
     known = [level for level in range(LEVELS) if near[level].any()]
     medians = np.array([np.median(own[near[level]], axis=0) for level in known])
+    medians -= (medians @ LUMA)[:, None]  # of each channel alone, they could change the luminance together
     channels = [np.interp(np.arange(LEVELS), known, medians[:, channel]) for channel in range(3)]
     offsets = np.stack(channels, axis=-1).astype(np.float32)
     return Tint(np.zeros_like(offsets) if np.abs(offsets).max() < GRAY else offsets)

@@ -187,8 +187,12 @@ def draw_inversions(prior: StyleGAN2Generator, codes: torch.Tensor, size: int, m
 
 def _device_of(device_map: Any) -> torch.device | None:
     """The one device that a `device_map` names, None where it names none or several."""
-    one = isinstance(device_map, str | torch.device) and device_map not in SPREADING
-    return torch.device(device_map) if one else None
+    if not isinstance(device_map, str | torch.device) or device_map in SPREADING:
+        return None
+    try:
+        return torch.device(device_map)
+    except RuntimeError:  # diffusers says what it takes
+        return None
 
 
 class FacekitPipeline(DiffusionPipeline):

@@ -106,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="float32",
         help="number type of the networks; one for all processes and for the runs that go on (default: float32)",
     )
+    command.set_defaults(command_parser=command)
     return parser
 
 
@@ -130,7 +131,7 @@ def _run(argv: Sequence[str] | None) -> int:
             with suppress(Exception):  # the others may be gone
                 state.destroy_process_group()
     except UsageError as error:
-        print(f"facekit_cli.batch restore: error: {reword(error, args)}", file=sys.stderr)
+        args.command_parser.say(reword(error, args))
         return 2
     except BrokenPipeError:
         raise

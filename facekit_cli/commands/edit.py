@@ -232,7 +232,8 @@ def run(args: argparse.Namespace) -> int:
     if outputs:
         from facekit.pipelines.edit.pipeline import FaceEditPipeline
 
-        pipeline = load_pipeline(FaceEditPipeline, args.model, settle_device(args), args.dtype)
+        device = settle_device(args)
+        pipeline = load_pipeline(FaceEditPipeline, args.model, device, args.dtype)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(faces_folder(path))

@@ -172,7 +172,8 @@ def run(args: argparse.Namespace) -> int:
     if outputs:
         from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 
-        pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, settle_device(args), args.dtype)
+        device = settle_device(args)
+        pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, device, args.dtype)
         plan.remove_parts(args.output)
         encode = _make_encoder(pipeline, args)
         second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)

@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if plan.outputs:
         from facekit.pipelines.inpaint import FaceInpaintPipeline
 
-        pipeline = load_pipeline(FaceInpaintPipeline, model, settle_device(args), args.dtype)
+        device = settle_device(args)
+        pipeline = load_pipeline(FaceInpaintPipeline, model, device, args.dtype)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(steps_folder(path))

@@ -128,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
     model = args.model or starter("photo-mend")
     work = None
     if plan.outputs:
-        pipeline = _load(model, settle_device(args), args)
+        device = settle_device(args)
+        pipeline = _load(model, device, args)
         plan.remove_parts(args.output)
         for path in plan.results:
             remove_parts(steps_folder(path))

@@ -15,6 +15,7 @@ from skimage.data import astronaut
 from facekit import FaceInpaintPipeline, __version__
 from facekit.hub.starters import starter, starters
 from facekit.images import files as disk
+from facekit_cli.loop import _name_once
 from facekit_cli.main import main
 from tests.tiny.pipelines import tiny_inpaint_pipeline
 
@@ -247,17 +248,35 @@ def test_the_bare_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_folder_that_is_not_there_is_not_the_network(
-    work: Path, capsys: pytest.CaptureFixture[str]
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     line = ["photos/a.png", "--mask", "mask.png", "--output", "out", "--model", "runs"]
     assert facekit(*line) == 2
-    assert "There is no folder runs, and models on the Hub are called ORG/NAME" in capsys.readouterr().err
+    assert (
+        "There is no folder runs. Check the name; models on the Hub are called ORG/NAME"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_failed_photo_is_named_once(model: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facekit("photos", "--mask", "mask.png", "--output", "out", "--model", model)
-    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
-    assert failed and all(line.count("c.png") == 1 for line in failed if "c.png" in line)
+    said = capsys.readouterr().err.splitlines()
+    assert "failed: photos/c.png is no image that can be read. Use JPEG, PNG, WebP or TIFF." in said
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("photos/a.png: no face was found", "photos/a.png: no face was found"),
+        ("a.png: no face was found", "photos/a.png: no face was found"),
+        ("photos/a.png is no image", "photos/a.png is no image"),
+        ("a.png.json is missing", "photos/a.png: a.png.json is missing"),
+        ("no mask", "photos/a.png: no mask"),
+    ],
+)
+def test_errors_that_name_the_photo_are_not_named_again(error: str, line: str) -> None:
+    assert _name_once("photos/a.png", error) == line
 
 
 def test_a_full_disk_leaves_nothing_half_written_and_stops(

@@ -137,14 +137,14 @@ def test_noise_and_compression_do_not_make_a_photo_colourful() -> None:
 
 
 def scratched(picture: np.ndarray) -> np.ndarray:
-    """With white scratches all over it, which touch a twentieth of it."""
+    """With white scratches from top to bottom."""
     damaged = picture.copy()
     for start in range(10, 512, 140):
         cv2.line(damaged, (start, 0), (start - 60, 511), (244, 240, 230), 3)
     return damaged
 
 
-def test_scratches_do_not_make_a_photo_colourful(portrait: np.ndarray) -> None:
+def test_scratches_do_not_make_a_photo_colourful() -> None:
     faded = (50 + astronaut() * 0.6).astype(np.uint8)
     assert tone(scratched(sepia(faded))) == "toned"
     assert (

@@ -1,6 +1,7 @@
 """Style encoder training on tiny networks: on a frozen prior as in e4e, and together with its generator."""
 
 import itertools
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,18 @@ def test_a_kept_encoder_stays_as_it_is_and_the_generator_learns(tmp_path: Path, 
         if name.startswith("style_encoder."):
             assert torch.equal(value, whole[name])
     assert not torch.equal(weights(begun)["prior.constant"], whole["prior.constant"])
+    config = json.loads((tmp_path / "whole" / "pipeline" / "style_encoder" / "config.json").read_text())
+    assert "_name_or_path" not in config, "a folder of this machine"
+
+
+def test_what_is_written_of_a_kept_encoder_is_a_copy(tmp_path: Path, joint: Path) -> None:
+    """Writing moves what is written off the device."""
+    train(joint, tmp_path / "first", max_steps=1, **NATURAL)
+    options = NATURAL | {"keep_encoder": True, "init_from": str(tmp_path / "first" / "pipeline")}
+    trainer = tiny_stages.make_trainer(
+        StyleEncoderTrainer, StyleEncoderConfig, joint, tmp_path / "next", **options
+    )
+    assert trainer.measure_encoder() is not trainer.reader
 
 
 @pytest.mark.parametrize(

@@ -207,13 +207,19 @@ class Stage:
 
     def copy_average(self, learner: Learner) -> Any:
         """A copy with averaged parameters, or as trained where none are kept; buffers are the trained ones."""
-        # The folder that `init_from` named would be published with the network.
-        config = {key: value for key, value in learner.network.config.items() if key != "_name_or_path"}
-        network = type(learner.network).from_config(config)
-        network.load_state_dict(learner.network.state_dict())
+        network = self.copy_network(learner.network)
         if learner.average is not None:
             learner.average.copy_to(network.parameters())
-        return network.to(self.device).requires_grad_(False).eval()
+        return network
+
+    def copy_network(self, network: Network) -> Network:
+        """A copy to look with and to save, frozen, in evaluation mode."""
+        known: Any = network
+        # The folder that `init_from` named would be published with the network.
+        config = {key: value for key, value in known.config.items() if key != "_name_or_path"}
+        copied = type(known).from_config(config)
+        copied.load_state_dict(known.state_dict())
+        return self.use(copied)
 
     @contextlib.contextmanager
     def freeze(self, *networks: nn.Module) -> Iterator[None]:

@@ -57,7 +57,8 @@ class StyleEncoderConfig(StageConfig):
             with `joint`, options of the generator that is trained.
         joint: train generator and encoder together from scratch, by reconstruction and an adversarial loss on pictures.
         keep_encoder: with `joint` and `init_from`: the encoder stays as it is, so that whatever was trained on its
-            codes goes on, and the generator alone learns to draw them better.
+            codes goes on, and the generator alone learns to draw them better. It is in no checkpoint: `init_from` is
+            needed to go on, too. `encoder`, `delta_weight` and `statistics_batches` do nothing then.
         encoder, discriminator: options of the networks; the number of codes is the generator's.
         modalities: the encoder reads 26 channels, parts of which are hidden: see `guidance`.
         teacher, teacher_weight: folder or Hub id of a finished RGB encoder, and the weight of the mean square of the

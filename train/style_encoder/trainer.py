@@ -335,10 +335,10 @@ class StyleEncoderTrainer(Stage):
     def measure_encoder(self) -> StyleEncoder:
         """The averaged encoder with batch statistics measured anew, since the trained ones belong to other weights.
 
-        One that is kept is given as it is.
+        Of one that is kept a copy as it is.
         """
         if self.encoder is None:
-            return self.reader
+            return self.copy_network(self.reader)
         encoder = self.copy_average(self.encoder)
         if self.encoder.average is None or self.config.statistics_batches == 0:
             return encoder
