@@ -107,12 +107,11 @@ def _measure(device: torch.device) -> dict[str, float]:
     """The best of a few rounds, which take turns, so that a passing load meets both; inf where a type does not work."""
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     seconds = dict.fromkeys(kinds, float("inf"))
-    seconds["float32"] = _time(device, torch.float32)  # the first round, which chooses kernels
-    for number in range(_ROUNDS):
+    _time(device, torch.float32)  # so that a device that cannot be used shows
+    for _ in range(_ROUNDS):
         for name, kind in kinds.items():
             with contextlib.suppress(RuntimeError, TypeError):
-                took = _time(device, kind)
-                seconds[name] = took if number == 0 else min(seconds[name], took)
+                seconds[name] = min(seconds[name], _time(device, kind))
     return seconds
 
 
