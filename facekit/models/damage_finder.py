@@ -17,16 +17,19 @@ class DamageFinder(VerifiedModelMixin):
 
     Blocks of 2x2 pixels enter as channels and their logits leave as channels, so that no layer works at the full size;
     damage is found to a pixel or two, which is what a mask that is grown before filling needs. It has seen photos whose
-    shorter side is `working_side`: `facekit.pipelines.mend.find` scales a photo to that before, and the mask back.
+    shorter side is `working_side`: `facekit.pipelines.mend.find` scales a photo to that before, and the mask back. What
+    is too thin for that it finds in a second, finer copy.
 
     Args:
         channels: width of each level, that of half the size first; each level halves the size again.
         depths: residual blocks of each level on the way down.
         threshold: 0..1, probability above which a pixel counts as damaged; training chooses it.
         working_side: pixels of the shorter side at which a whole photo is looked at.
+        fine_side: pixels of the shorter side of a second copy, of photos that have more than `working_side`; None: no
+            second look.
 
     Raises:
-        ValueError: there is no level, `depths` has another length, or `threshold` or `working_side` is out of range.
+        ValueError: there is no level, `depths` has another length, or `threshold` or a side is out of range.
     """
 
     @register_to_config
@@ -36,6 +39,7 @@ class DamageFinder(VerifiedModelMixin):
         depths: tuple[int, ...] = (0, 1, 2, 2, 1),
         threshold: float = 0.5,
         working_side: int = 512,
+        fine_side: int | None = None,
     ) -> None:
         super().__init__()
         if len(channels) < 1 or len(depths) != len(channels):
@@ -50,6 +54,8 @@ class DamageFinder(VerifiedModelMixin):
                 f"working_side must be {2 ** len(channels)} or more, so that the deepest level has a pixel; "
                 f"got {working_side}"
             )
+        if fine_side is not None and fine_side <= working_side:
+            raise ValueError(f"fine_side must be more than working_side, {working_side}; got {fine_side}")
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), build_convolution(4 * 3, channels[0]))
         pairs = list(pairwise(channels))
         self.down = ModuleList(build_convolution(a, b, 2) for a, b in pairs)

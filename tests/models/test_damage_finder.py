@@ -12,7 +12,7 @@ from facekit.damage.classical import find_damage_classically
 from facekit.damage.score import Agreement, compare
 from facekit.damage.wear import wear
 from facekit.models.damage_finder import DamageFinder
-from facekit.pipelines.mend.find import find_chances, find_damage
+from facekit.pipelines.mend.find import find_chances, find_damage, list_sides
 
 
 def tiny(**options: object) -> DamageFinder:
@@ -35,6 +35,24 @@ def test_whole_photos_are_looked_at_at_one_scale() -> None:
     np.testing.assert_allclose(as_it_is, expected.detach().numpy(), atol=1e-4)
     large = find_chances(finder, small.repeat(4, axis=0).repeat(4, axis=1))
     np.testing.assert_allclose(large[2::4, 2::4], as_it_is, atol=0.05)
+
+
+def test_large_photos_are_looked_at_twice() -> None:
+    """What either copy shows counts; a photo that is smaller than the finer copy is not enlarged for it."""
+    photo = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
+    both = find_chances(tiny(fine_side=64).eval(), photo)
+    coarse, fine = (find_chances(tiny(working_side=side).eval(), photo) for side in (32, 64))
+    np.testing.assert_allclose(both, np.maximum(coarse, fine), atol=1e-5)
+    assert (coarse > fine).any() and (fine > coarse).any()
+    finder = tiny(fine_side=64)
+    assert [list_sides(finder, side) for side in (16, 32, 33, 64, 3000)] == [
+        [32],
+        [32],
+        [32, 33],
+        [32, 64],
+        [32, 64],
+    ]
+    assert list_sides(tiny(), 3000) == [32]
 
 
 def test_half_precision() -> None:
@@ -88,6 +106,7 @@ def test_wrong_options_are_refused() -> None:
         "one level or more": {"channels": (), "depths": ()},
         "threshold must be between 0 and 1": {"threshold": 1.0},
         "working_side must be 8 or more": {"working_side": 7},
+        "fine_side must be more than working_side, 32": {"fine_side": 32},
     }
     for message, options in wrong.items():
         with pytest.raises(ValueError, match=message):

@@ -24,7 +24,7 @@ class DamageConfig(StageConfig):
         kind_probability: how often each kind is drawn on a piece that is damaged at all.
         undamaged: share of the pieces that nothing is drawn on.
         aged: share of the pieces that are faded before, and as often scanned after, the damage is drawn.
-        decoys: share of the pieces with letters, frames and shapes that are no damage.
+        decoys: share of the pieces with frames, letters, shapes, lights, rims or wires, which are no damage.
         kind_weights: weight of a pixel in cross entropy by the kind of its damage, "none" for undamaged ones: thin
             kinds have few pixels.
         dice_weight: weight of the Dice loss beside cross entropy.

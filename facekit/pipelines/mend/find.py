@@ -1,4 +1,4 @@
-"""Where a photo is damaged: the finder looks at a small copy, in parts, and the mask comes back at the photo's size."""
+"""Where a photo is damaged: the finder looks at small copies, in parts, and the mask comes back at the photo's size."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from facekit.images.photo import as_float, resize
 from facekit.images.tensors import to_batch
 from facekit.models.damage_finder import DamageFinder
 
-# Pixels of the small copy's longer side that the network sees at once, how many of them twice, and how many in all.
+# Pixels of a copy's longer side that the network sees at once, how many of them twice, and how many in all.
 PART, OVERLAP, LONGEST = 1024, 128, 16 * 1024
 # A mask ends where damage is no longer plain; its faint rim would be taken for the photo by what fills the rest.
 MARGIN = 1.5 / 512  # of the photo's shorter side
@@ -29,9 +29,9 @@ def find_chances(
 ) -> np.ndarray:
     """How probably each pixel of a whole photo is damaged.
 
-    The finder sees a copy whose shorter side has the `working_side` of its configuration, at most `PART` pixels of the
-    longer side at once. Where the longer side would have more than `LONGEST`, the copy is smaller: time and memory are
-    bounded.
+    The finder sees a copy whose shorter side has the `working_side` of its configuration and, of a larger photo, one
+    with its `fine_side` (or the photo itself where that is smaller): torn corners and stains are seen in the first,
+    thin scratches of a large scan in the second. What either finds counts.
 
     Args:
         finder: the network.
@@ -42,23 +42,36 @@ def find_chances(
         float32 `[H, W]`, 0..1.
     """
     height, width = photo.shape[:2]
-    small = size_of_copy(width, height, finder.config.working_side)
-    # OpenCV scales bytes faster than floats, and they are exact enough for the network.
-    shrunk = resize(photo, small)
-    upright = shrunk if height >= width else shrunk.transpose(1, 0, 2)
+    place = finder.device if device is None else torch.device(device)
+    copies = sorted({size_of_copy(width, height, side) for side in list_sides(finder, min(height, width))})
+    logits: np.ndarray = _find_logits(finder, resize(photo, copies[0]), place)
+    for size in copies[1:]:
+        # OpenCV scales bytes faster than floats, and they are exact enough for the network.
+        logits = np.maximum(resize(logits, size), _find_logits(finder, resize(photo, size), place))
+    return torch.from_numpy(resize(logits, (width, height))).sigmoid().numpy()
+
+
+def list_sides(finder: DamageFinder, shorter_side: int) -> list[int]:
+    """The shorter sides, in pixels, of the copies that the finder looks at, of a photo with this shorter side."""
+    coarse, fine = finder.config.working_side, finder.config.fine_side
+    return [coarse] if fine is None or shorter_side <= coarse else [coarse, min(fine, shorter_side)]
+
+
+def _find_logits(finder: DamageFinder, photo: np.ndarray, device: torch.device) -> np.ndarray:
+    """The network's logits float32 `[H, W]` of a copy uint8 `[H, W, 3]`; it sees `PART` of the longer side at once."""
+    lying = photo.shape[1] > photo.shape[0]
+    upright = photo.transpose(1, 0, 2) if lying else photo
     logits = np.zeros(upright.shape[:2], dtype=np.float32)
     weight = np.zeros((len(upright), 1), dtype=np.float32)
-    place = finder.device if device is None else torch.device(device)
     for rows in _parts(len(upright)):
-        seen = upright[rows] if height >= width else upright[rows].transpose(1, 0, 2)
-        batch = to_batch([as_float(seen)], place).to(finder.dtype)
+        seen = upright[rows].transpose(1, 0, 2) if lying else upright[rows]
+        batch = to_batch([as_float(seen)], device).to(finder.dtype)
         found = finder(batch)[0, 0].float().cpu().numpy()
         share = _ramp(rows, len(upright))
-        logits[rows] += (found if height >= width else found.T) * share
+        logits[rows] += (found.T if lying else found) * share
         weight[rows] += share
     logits /= weight
-    logits = logits if height >= width else logits.T
-    return torch.from_numpy(resize(np.ascontiguousarray(logits), (width, height))).sigmoid().numpy()
+    return np.ascontiguousarray(logits.T if lying else logits)
 
 
 def size_of_copy(width: int, height: int, working_side: int) -> tuple[int, int]:
