@@ -30,7 +30,12 @@ def add_mask_option(parser: argparse.ArgumentParser, required: bool = False) -> 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add `--output`, `--overwrite`, `--skip-existing`, `--json`, `--format`, `--quality`, `--provenance`."""
     parser.add_argument(
-        "--output", "-o", type=file_path, required=True, metavar="DIR", help="folder for the results"
+        "--output",
+        "-o",
+        type=file_path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results; of one photo with one result also the file, .png, .jpg, .webp or .tif",
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from facekit.images.files import nearest, remove_parts, why_not_writable
 from facekit.images.formats import (
+    BY_SUFFIX,
     FORMATS,
     FileFormat,
     lossless_format,
@@ -253,9 +254,10 @@ class Plan:
         """All results of all photos to work on."""
         return [path for paths in self.outputs.values() for path in paths]
 
-    def remove_parts(self, folder: Path) -> None:
-        """Remove what a killed run left of these results in their folder."""
-        remove_parts(folder, {path.name for path in self.results})
+    def remove_parts(self) -> None:
+        """Remove what a killed run left of these results in their folders."""
+        for folder in {path.parent for path in self.results}:
+            remove_parts(folder, {path.name for path in self.results})
 
 
 def plan_outputs(
@@ -268,18 +270,19 @@ def plan_outputs(
 
     Args:
         found: the photos.
-        args: with the options of `add_output_options`.
+        args: with the options of `add_output_options`. Where `output` names a file, `format` is set by its ending.
         candidates: results of each photo.
         beside: a folder that is written beside a result.
 
     Raises:
-        UsageError: two photos would share a result, a result would replace a photo that was given, a result exists
+        UsageError: two photos would share a result, a result would replace a file that was given, a result exists
             and neither `--overwrite` nor `--skip-existing` was said, a folder cannot be written, or a quality was
             said for files without.
     """
+    one_file = _names_file(args, len(found.photos) * candidates)
     check_format_options(args)
     folder = args.output
-    if folder.exists() and not folder.is_dir():
+    if folder.exists() and not folder.is_dir() and not one_file:
         raise UsageError(f"--output {folder} is a file; name a folder")
     stems = result_stems(found.photos)
     targets = {photo: choose_target(photo, args) for photo in found.photos}
@@ -287,11 +290,16 @@ def plan_outputs(
         photo: number_paths(folder / stems[photo], target.kind.suffix, candidates)
         for photo, target in targets.items()
     }
+    if one_file:
+        outputs = {photo: [args.output] for photo in outputs}
     everything = [path for paths in outputs.values() for path in paths]
     given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
     replaced = [path for path in everything if os.path.realpath(path) in given]
     if replaced:
-        raise UsageError(f"{replaced[0]} is one of the photos; choose another --output folder")
+        raise UsageError(f"{replaced[0]} is one of the photos; choose another --output")
+    for option, file in _other_files(args):
+        if any(os.path.realpath(path) == os.path.realpath(file) for path in everything):
+            raise UsageError(f"{file} is what --{option} names; choose another --output")
     failed = {
         photo: reason
         for photo, paths in outputs.items()
@@ -322,6 +330,44 @@ def plan_outputs(
         check_writable(sorted(places), "--output")
     check_report(args.json)
     return plan
+
+
+def _names_file(args: argparse.Namespace, results: int) -> bool:
+    """Whether `--output` names the one result itself, by its ending; then sets `--format` to that of the ending.
+
+    Raises:
+        UsageError: there are several results, the ending is that of pictures that are not written, or another format
+            was said.
+    """
+    path, suffix = args.output, args.output.suffix.lower()
+    if path.is_dir() or suffix not in picture_suffixes():
+        return False
+    if suffix not in BY_SUFFIX:
+        raise UsageError(
+            f"--output {path}: results are .png, .jpg, .webp or .tif; name it so, or name a folder"
+        )
+    if results > 1:
+        raise UsageError(f"--output {path} is one file, and there would be {results} results; name a folder")
+    (name,) = (name for name, kind in FORMATS.items() if kind is BY_SUFFIX[suffix])
+    if args.format not in (None, name):
+        raise UsageError(f"--output {path} and --format {args.format} do not fit; leave one of them out")
+    args.format = name
+    return True
+
+
+def _other_files(args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Files that other options name, each after its option: a mask, an exemplar, a report."""
+    named = {
+        name.replace("_", "-"): value
+        for name, value in vars(args).items()
+        if name not in ("photos", "output")
+    }
+    return [
+        (option, file)
+        for option, value in named.items()
+        for file in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(file, Path)
+    ]
 
 
 def _places(path: Path, beside: Callable[[Path], Path] | None) -> list[Path]:

@@ -32,7 +32,7 @@ def save_picture(
     """
     from facekit.images.photo import Photo, load_image, write_picture
 
-    kind = BY_SUFFIX.get(path.suffix, FORMATS["png"])
+    kind = BY_SUFFIX.get(path.suffix.lower(), FORMATS["png"])
     if isinstance(picture, Photo) or kind is not FORMATS["png"]:
         picture = load_image(picture, max_pixels=None, name=path.name).fit(kind)
     options = encoding(kind, quality)

@@ -42,6 +42,7 @@ FORMATS = {
 }
 BY_NAME = {kind.name: kind for kind in FORMATS.values()}
 BY_SUFFIX = {kind.suffix: kind for kind in FORMATS.values()}
+BY_SUFFIX |= {".jpeg": FORMATS["jpeg"], ".tiff": FORMATS["tiff"]}
 # Photos of phones, compressed with loss, and no result can be written as one.
 _OF_PHONES = ("HEIF", "AVIF")
 QUALITY = 95  # of lossy formats: damage that is seen beside the photo at 400% alone

@@ -234,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(FaceEditPipeline, args.model, device, args.dtype)
-        plan.remove_parts(args.output)
+        plan.remove_parts()
         for path in plan.results:
             remove_parts(faces_folder(path))
         guide = _prepare(pipeline, args, settings, script)

@@ -174,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, device, args.dtype)
-        plan.remove_parts(args.output)
+        plan.remove_parts()
         encode = _make_encoder(pipeline, args)
         second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)
         work = partial(fill, pipeline, encode, second)

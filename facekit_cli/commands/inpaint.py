@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(FaceInpaintPipeline, model, device, args.dtype)
-        plan.remove_parts(args.output)
+        plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
         work = partial(_fill, pipeline, plan, masks, faces, args)

@@ -45,7 +45,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """\
 examples:
-  facekit mend photo.jpg --output mended
+  facekit mend photo.jpg --output mended.jpg
   facekit mend photo.jpg --output mended --contrast 0.8 --save-steps
   facekit mend photo.jpg --output mended --save-mask damage.png
   facekit mend photo.jpg --output mended --overwrite --mask damage-corrected.png
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if plan.outputs:
         device = settle_device(args)
         pipeline = _load(model, device, args)
-        plan.remove_parts(args.output)
+        plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
         work = partial(_mend, pipeline, plan, masks, mask_files, faces, args)

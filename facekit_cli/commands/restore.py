@@ -29,7 +29,7 @@ HELP = "make damaged faces sharp"
 DESCRIPTION = "Restore the faces of each photo."
 EXAMPLES = """\
 examples:
-  facekit restore photo.jpg --output sharp
+  facekit restore photo.jpg --output sharp.jpg
   facekit restore photos/ --output sharp --skip-existing --json report.json
   facekit restore family.jpg --output sharp --faces 0,2 --candidates 3 --fidelity 0.7
   facekit restore photo.jpg --output sharp --scale 2 --background RealESRGAN_x2.safetensors
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         device = settle_device(args)
         background = load_background(args, device)
         pipeline = load_restorer(args, device)
-        plan.remove_parts(args.output)
+        plan.remove_parts()
         for path in plan.results:
             remove_parts(faces_folder(path))
         work = partial(restore_one, pipeline, background, look)

@@ -267,3 +267,63 @@ def test_a_killed_batch_leaves_whole_files_and_goes_on(face: Image.Image, models
     assert written("out") == {"a.jpg", "b.webp", "c.jpg"}
     for name in ("a.jpg", "b.webp", "c.jpg"):
         assert inspect(f"out/{name}").metadata is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("b.png", "PNG"), ("new/b.jpg", "JPEG"), ("b.JPEG", "JPEG"), ("b.webp", "WEBP"), ("b.tiff", "TIFF")],
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_with_an_ending_is_the_file(
+    command: str, name: str, kind: str, face: Image.Image, models: Path
+) -> None:
+    line = [command, "a.jpg", "-o", name, "--model", str(models / command), *COMMANDS[command]]
+    assert main(line) == 0
+    with Image.open(name) as result:
+        assert result.format == kind and result.size == face.size
+    assert sorted(path.name for path in Path(name).parent.iterdir() if path.name[0] == "b") == [
+        Path(name).name
+    ]
+    assert main(line) == 2  # it exists
+    assert main([*line, "--skip-existing"]) == 0
+    assert main([*line, "--overwrite"]) == 0
+
+
+def test_quality_of_an_output_file(face: Image.Image, models: Path) -> None:
+    sizes = []
+    for quality in ("30", "95"):
+        line = ["restore", "a.jpg", "-o", f"{quality}.jpg", "--quality", quality, "--aligned"]
+        assert main([*line, "--model", str(models / "restore")]) == 0
+        sizes.append(Path(f"{quality}.jpg").stat().st_size)
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["a.jpg", "mask.png", "-o", "b.png"],
+            "b.png is one file, and there would be 2 results; name a folder",
+        ),
+        (["a.jpg", "-o", "b.png", "--candidates", "3"], "there would be 3 results; name a folder"),
+        (["a.jpg", "-o", "b.heic"], "results are .png, .jpg, .webp or .tif"),
+        (["a.jpg", "-o", "b.jpg", "--format", "png"], "b.jpg and --format png do not fit"),
+        (["a.jpg", "-o", "b.png", "--quality", "90"], "--quality is for JPEG and WebP"),
+        (["a.jpg", "-o", "a.jpg", "--overwrite"], "a.jpg is one of the photos"),
+        (["a.jpg", "-o", "b.jpg", "--truth", "b.jpg", "--strip", "--overwrite"], "b.jpg is what --truth names"),
+        (["a.jpg", "-o", "notes.txt"], "notes.txt is a file; name a folder"),
+    ],
+)
+def test_output_files_that_cannot_be(
+    arguments: list[str], message: str, face: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("notes.txt").touch()
+    assert main(["restore", *arguments, "--model", "missing"]) == 2
+    assert message in capsys.readouterr().err
+    assert not any(path.suffix in (".heic", ".webp") for path in Path().iterdir())
+
+
+def test_a_folder_may_be_called_like_a_picture(face: Image.Image, models: Path) -> None:
+    Path("b.png").mkdir()
+    assert main(["restore", "a.jpg", "-o", "b.png", "--aligned", "--model", str(models / "restore")]) == 0
+    assert Path("b.png/a.png").is_file()

@@ -200,7 +200,7 @@ def test_cmyk_photos_become_tiff(work: Path, model: str) -> None:
         (["photos/a.png", "--mask", "nomask.png", "--output", "out"], "the mask nomask.png does not exist"),
         (["photos/a.png", "--mask", "empty", "--output", "out"], "no mask in empty"),
         (["empty", "--mask", "mask.png", "--output", "out"], "holds no pictures"),
-        (["photos/a.png", "--mask", "mask.png", "--output", "mask.png"], "is a file; name a folder"),
+        (["photos/a.png", "--mask", "mask.png", "--output", "mask.png"], "is what --mask names"),
         (["photos/a.png", "--mask", "mask.png", "--output", "photos", "--overwrite"], "is one of the photos"),
         (
             ["photos/a.png", "twin/a.png", "--mask", "mask.png", "--output", "out"],

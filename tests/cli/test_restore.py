@@ -346,7 +346,7 @@ def test_killed_in_a_write_and_started_again(work: Path, model: str) -> None:
     [
         (["missing.png"], "missing.png does not exist"),
         (["empty"], "holds no pictures"),
-        (["photos/a.png", "-o", "photos/a.png"], "is a file; name a folder"),
+        (["photos/a.png", "-o", "photos/a.png"], "is one of the photos"),
         (["photos/a.png", "-o", "photos", "--overwrite"], "is one of the photos"),
         (["photos/a.png", "twin/a.png"], "would have the same name; run them apart"),
         (["photos/a.png", "twin/a-1.png", "-o", "twin", "--candidates", 2], "is one of the photos"),
