@@ -27,6 +27,11 @@ class Parser(ArgumentParser):
         sys.exit(2)
 
 
+def is_web_address(text: str) -> bool:
+    """Whether a text is a URL: of the web, or of a store such as s3://BUCKET/FOLDER."""
+    return re.match(WEB_ADDRESS, text) is not None
+
+
 def file_path(text: str) -> Path:
     """A file or folder. Raises ArgumentTypeError for a web address."""
     return Path(file_name(text))
@@ -34,7 +39,7 @@ def file_path(text: str) -> Path:
 
 def file_name(text: str) -> str:
     """The same for arguments that may also be a word."""
-    if re.match(WEB_ADDRESS, text):
+    if is_web_address(text):
         raise ArgumentTypeError(f"{text} is a web address; download it and name the file")
     longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
     if longest > LONGEST_NAME:
@@ -56,9 +61,19 @@ def quality_number(text: str) -> int:
     return int(text)
 
 
+def store_path(text: str) -> Path | str:
+    """A folder, or the URL of one that `fsspec` opens."""
+    return text if is_web_address(text) else file_path(text)
+
+
+def source_name(text: str) -> str:
+    """A folder, a file, the URL of either, or the Hub id of a data set."""
+    return text if is_web_address(text) else os.path.expanduser(text)
+
+
 def hub_name(text: str) -> str:
     """A folder, or the Hub id of a model or data set. Raises ArgumentTypeError for a web address."""
-    if re.match(WEB_ADDRESS, text):
+    if is_web_address(text):
         raise ArgumentTypeError(f"{text} is a web address; say OWNER/NAME as on the Hub, or name a folder")
     return os.path.expanduser(text)
 

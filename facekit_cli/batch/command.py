@@ -1,24 +1,25 @@
-"""`python -m facekit_cli.batch restore`: the photos of a folder or data set, dealt out to the processes of a launch."""
+"""`python -m facekit_cli.batch restore`: photos of a folder, list or data set, dealt out to a launch's processes."""
 
 import argparse
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facekit.version import __version__
-from facekit_cli.arguments import Parser, file_path, hub_name
-from facekit_cli.batch.journal import Group, Journal
+from facekit_cli.arguments import Parser, source_name, store_path
+from facekit_cli.batch.journal import REPORT, Group, Journal
 from facekit_cli.batch.sources import Item, Source, open_source, seed_of
+from facekit_cli.batch.stores import Store, open_store
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import FATAL, describe_failure, say_skipped
 from facekit_cli.options import DTYPES, add_format_options, add_provenance_option, check_format_options
-from facekit_cli.photos import Target, check_writable, choose_target, number_paths, why_too_long
+from facekit_cli.photos import Target, choose_target, number_paths
 from facekit_cli.restoring import (
     Restored,
     add_restore_options,
@@ -43,12 +44,15 @@ examples:
   python -m facekit_cli.batch restore photos/ --output sharp
   accelerate launch --num_processes 8 -m facekit_cli.batch restore photos/ --output sharp
   accelerate launch -m facekit_cli.batch restore OWNER/DATASET --split test --output sharp
+  accelerate launch -m facekit_cli.batch restore s3://BUCKET/photos --output s3://BUCKET/sharp
+  accelerate launch -m facekit_cli.batch restore photos.txt --output s3://BUCKET/sharp
 
 Sub-folders keep their places. The same command goes on where a killed run stopped, with any number of processes;
 photos that failed are tried again. OUT/report.jsonl has one line for every photo; while a run is at work, the new
 lines are in OUT/.facekit-batch/part-*.jsonl. A photo's result does not depend on the process that handles it nor
 on restarts (to the last bit on the same kind of device with the same OMP_NUM_THREADS, else up to rounding).
-Several processes may share a GPU, so that one finds faces while another restores. All must see SOURCE and OUT.
+Several processes may share a GPU, so that one finds faces while another restores. All must see SOURCE and OUT; what
+fsspec opens (s3://, gs://, hf://) they see with the keys of their environment. Several machines: docs/scale.md.
 Without GPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m facekit_cli.batch ...
 Exit code 0: all done. 1: photos failed, see the report; the rest is done. 2: wrong usage, nothing done.
 """
@@ -81,13 +85,23 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "restore",
         help="make damaged faces sharp",
-        description="Restore the faces of all photos of a folder or data set.",
+        description="Restore the faces of all photos of a folder, a list or a data set.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("source", type=hub_name, metavar="SOURCE", help="folder, or Hub id of a data set")
     command.add_argument(
-        "--output", "-o", type=file_path, required=True, metavar="OUT", help="folder for the results"
+        "source",
+        type=source_name,
+        metavar="SOURCE",
+        help="folder, list of photos (.txt, a path or URL a line), URL of either (s3://...), or Hub id of a data set",
+    )
+    command.add_argument(
+        "--output",
+        "-o",
+        type=store_path,
+        required=True,
+        metavar="OUT",
+        help="folder for the results, or URL of one",
     )
     command.add_argument(
         "--split", help="split of a data set, `train` by default; with it a folder is read as imagefolder"
@@ -123,7 +137,7 @@ def _run(argv: Sequence[str] | None) -> int:
         check_restore_options(args)
         check_format_options(args)
         state = start_process(args.cpu)
-        journal = Journal(args.output)
+        journal = Journal(open_store(args.output))
         try:
             return run(args, state, journal)
         finally:
@@ -165,11 +179,10 @@ def start_process(cpu: bool) -> "PartialState":
 
 def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> int:
     """Plan, work, merge."""
-    from accelerate.utils import broadcast_object_list
-
     settings: dict[str, Any] = {}
     groups: list[Group] = []
-    message: list[Any] = [None]  # what the main process tells the others: all tasks, or why there are none
+    # What the main process tells each: its tasks, or why there are none.
+    shares: list[Any] = []
     source: Source | None = None
     if state.is_main_process:
         # 1. One process looks, so that all have the same list
@@ -177,46 +190,78 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
             source = open_source(args.source, args.split, args.image_column, args.output)
             settings = {"command": "restore", "source": source.name} | _comparable(settings_of(args))
             journal.check(settings, args.overwrite)
-            check_writable([args.output], "--output")
             journal.lock(exclusive=True)
-            groups, tasks = plan(source, journal, args.batch_size, args.overwrite)
-            places = {(args.output / item.stem).parent for task in tasks for item in task.group}
-            check_writable(sorted(places), "--output")
-            message = [tasks]
+            groups, todo = plan(source, journal, args.batch_size, args.overwrite)
+            journal.store.check({str(Path(item.stem).parent) for task in todo for item in task.group})
+            shares = [todo[process :: state.num_processes] for process in range(state.num_processes)]
         except (UsageError, OSError) as error:
-            message = [UsageError(error)]
-    broadcast_object_list(message)
-    if isinstance(message[0], UsageError):
+            shares = [UsageError(error)] * state.num_processes
+    own = hand_out(shares, state)
+    if isinstance(own, UsageError):
         if state.is_main_process:
-            raise message[0]
+            raise own
         return 2
 
     # 2. Load before anything is written
-    tasks = message[0][state.process_index :: state.num_processes]
+    tasks: list[Task] = own
     source = source or open_source(args.source, args.split, args.image_column, args.output)
     background = load_background(args, state.device) if tasks else None
     pipeline = load_restorer(args, state.device) if tasks else None
-    state.wait_for_everyone()
+    meet(state)
     if state.is_main_process:
         journal.begin(settings | {"facekit": __version__}, groups, args.overwrite)
         journal.lock(exclusive=False)
-    state.wait_for_everyone()
+    meet(state)
 
     # 3. Each its share
     journal.open_part(state.process_index)
     journal.lock(exclusive=False)
     with _progress(tasks, state) as progress:
         for task in tasks:
-            for entry in work(task, source, pipeline, background, args):  # type: ignore[arg-type]  # loaded where there are tasks
+            # Both are loaded where there are tasks.
+            for entry in work(task, source, journal.store, pipeline, background, args):  # type: ignore[arg-type]
                 journal.write(entry | {"process": state.process_index})
             progress.update(len(task.todo))
 
     # 4. One report
-    state.wait_for_everyone()
+    journal.close_part()
+    meet(state)
     if not state.is_main_process:
         return 0
     keys = [item.key for group in groups for item in group]
-    return _summary(journal, keys, sum(len(task.todo) for task in message[0]), source.left_out, args)
+    tried = sum(len(task.todo) for share in shares for task in share)
+    return _summary(journal, keys, tried, source.left_out, args)
+
+
+def hand_out(shares: list[Any], state: "PartialState") -> Any:
+    """Give each process its share of the main process's list, which has one for each; the others pass an empty list.
+
+    Of a million photos each process gets its own, not the whole list.
+    """
+    if state.num_processes == 1:
+        return shares[0]
+    from torch.distributed import scatter_object_list
+
+    own: list[Any] = [None]
+    with _named_loss():
+        scatter_object_list(own, shares or None)
+    return own[0]
+
+
+def meet(state: "PartialState") -> None:
+    """Wait for all processes. Raises ConnectionError where one is gone."""
+    with _named_loss():
+        state.wait_for_everyone()
+
+
+@contextmanager
+def _named_loss() -> Iterator[None]:
+    """Say of PyTorch's error that another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConnectionError(f"another process of the launch is gone ({reason})") from error
 
 
 def plan(
@@ -242,6 +287,7 @@ def plan(
 def work(
     task: Task,
     source: Source,
+    store: Store,
     pipeline: "FaceRestorePipeline",
     background: "BackgroundUpscaler | None",
     args: argparse.Namespace,
@@ -251,15 +297,14 @@ def work(
     Raises OSError where no file can be written any more.
     """
     start = time.perf_counter()
-    for key, outcome in _restore_group(task, source, pipeline, background, args):
+    for key, outcome in _restore_group(task, source, store, pipeline, background, args):
         entry: dict[str, Any] = {"photo": key}
         try:
             if isinstance(outcome, Exception):
                 raise outcome
             opened, restored = outcome
-            paths = number_paths(args.output / opened.item.stem, opened.target.kind.suffix, args.candidates)
-            restored.save(paths)
-            names = [path.relative_to(args.output).as_posix() for path in paths]
+            names = name_files(opened.item, opened.target, args.candidates)
+            store.save(names, restored.save)
             entry |= {"outputs": names} | restored.entry()
             entry["notes"] = [*(reword(note, args) for note in opened.target.notes), *entry["notes"]]
         except Exception as error:  # whatever is wrong with one photo, the others go on
@@ -274,6 +319,7 @@ def work(
 def _restore_group(
     task: Task,
     source: Source,
+    store: Store,
     pipeline: "FaceRestorePipeline",
     background: "BackgroundUpscaler | None",
     args: argparse.Namespace,
@@ -286,7 +332,7 @@ def _restore_group(
     if len(task.group) > 1:
         outcomes = []
         with suppress(Exception):  # which photo it was, and why, shows below
-            opened = [_open(source, item, args) for item in task.group]
+            opened = [_open(source, store, item, args) for item in task.group]
             results = restore(pipeline, [each.photo for each in opened], seeds, args, background=background)
             outcomes = list(zip(opened, results, strict=True))
         if outcomes:
@@ -296,7 +342,7 @@ def _restore_group(
         if item.key not in task.todo:
             continue
         try:
-            one = _open(source, item, args)
+            one = _open(source, store, item, args)
             (result,) = restore(pipeline, [one.photo], [seed], args, background=background)
         except Exception as error:
             yield item.key, error
@@ -304,12 +350,17 @@ def _restore_group(
             yield item.key, (one, result)
 
 
-def _open(source: Source, item: Item, args: argparse.Namespace) -> Opened:
+def name_files(item: Item, target: Target, candidates: int) -> list[str]:
+    """The names of a photo's results in OUT."""
+    return [path.as_posix() for path in number_paths(Path(item.stem), target.kind.suffix, candidates)]
+
+
+def _open(source: Source, store: Store, item: Item, args: argparse.Namespace) -> Opened:
     """What `source.open` gives. Raises ValueError as well where the results cannot be written."""
     photo, named = source.open(item)
     target = choose_target(photo, args)
-    paths = number_paths(args.output / named.stem, target.kind.suffix, args.candidates)
-    reason = target.refusal or why_too_long(paths, faces_folder if args.save_faces else None)
+    names = name_files(named, target, args.candidates)
+    reason = target.refusal or store.why_too_long(names, faces_folder if args.save_faces else None)
     if reason:
         raise ValueError(reason)
     return Opened(photo, named, target)
@@ -355,7 +406,7 @@ def _summary(
     for key, error in list(failed.items())[:SHOWN_FAILURES]:
         print(f"failed: {key}: {error}", file=sys.stderr)
     if len(failed) > SHOWN_FAILURES:
-        print(f"and {len(failed) - SHOWN_FAILURES} more, see {journal.report}", file=sys.stderr)
+        print(f"and {len(failed) - SHOWN_FAILURES} more, see {journal.store.name}/{REPORT}", file=sys.stderr)
     for key in sorted(missing):
         print(f"lost: {key}: no process reported it; run the same command again", file=sys.stderr)
     return 1 if failed or missing else 0

@@ -1,17 +1,24 @@
-"""Where the photos of a batch come from: a folder with its sub-folders, or a data set read by `datasets`."""
+"""Where the photos of a batch come from: a folder with its sub-folders, here or in a store; a list; or a data set."""
 
 import hashlib
 import io
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from PIL import Image
 
 from facekit.hub.cache import folder_cache
+from facekit_cli.arguments import WEB_ADDRESS, is_web_address
+from facekit_cli.batch.stores import open_remote
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import name_results, why_no_picture
+from facekit_cli.photos import name_results, picture_suffixes, why_no_picture
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+LIST = ".txt"
 
 
 class Item(NamedTuple):
@@ -46,8 +53,9 @@ class FolderSource:
     Links to folders are not followed.
     """
 
-    def __init__(self, folder: Path, output: Path) -> None:
-        self.folder, self.output = folder, output.resolve()
+    def __init__(self, folder: Path, output: Path | str) -> None:
+        self.folder = folder
+        self.output = output.resolve() if isinstance(output, Path) else None  # a URL lies nowhere here
         self.left_out: dict[str, str] = {}
         self.name = str(folder.resolve())
         if self.folder.resolve() == self.output:
@@ -86,6 +94,121 @@ class FolderSource:
     def open(self, item: Item) -> tuple[Path, Item]:
         """The photo's path."""
         return self.folder / item.key, item
+
+
+class RemoteSource:
+    """The pictures below a URL that `fsspec` opens, without hidden ones and without OUT; key: relative path.
+
+    Raises UsageError where nothing here opens the URL.
+    """
+
+    def __init__(self, url: str, output: Path | str) -> None:
+        self.files, self._root = open_remote(url)
+        self.name = url.rstrip("/")
+        self.left_out: dict[str, str] = {}
+        here, results = f"{self.name}/", f"{str(output).rstrip('/')}/"
+        if results == here:
+            raise UsageError(f"the results would lie among the photos of {url}; name another --output")
+        self._results = results.removeprefix(here) if results.startswith(here) else None
+
+    def items(self, taken: dict[str, str]) -> list[Item]:
+        """By path, as of `FolderSource`. Raises UsageError where there are none, or the place cannot be read."""
+        try:
+            found = self.files.find(self._root)
+        except Exception as error:  # each package has errors of its own
+            raise UsageError(f"{self.name} cannot be read: ", error) from error
+        names = [path.removeprefix(self._root).lstrip("/") for path in found]
+        keys = []
+        for name in names:
+            if self._results is not None and name.startswith(self._results):
+                continue
+            reason = self._why_no_picture(PurePosixPath(name))
+            if reason is None:
+                keys.append(name)
+            else:
+                self.left_out[name] = reason
+        if not keys:
+            raise UsageError(f"there are no pictures below {self.name}")
+        stems = name_results(keys, taken)
+        return [Item(key, stems[key]) for key in sorted(keys)]
+
+    def open(self, item: Item) -> tuple[Image.Image, Item]:
+        """The picture, read."""
+        return _open_remote_picture(self.files, f"{self._root}/{item.key}", item.key), item
+
+    @staticmethod
+    def _why_no_picture(path: PurePosixPath) -> str | None:
+        if any(part.startswith(".") for part in path.parts):
+            return "hidden"
+        known = path.suffix.lower() in picture_suffixes()
+        return None if known else "not named like a picture that can be read"
+
+
+class ListSource:
+    """The pictures that a text file names, one a line: paths, relative to the file's folder or whole, and URLs.
+
+    Keys are the lines. What is millions of files in a store need not be listed there then, and is divided by dividing
+    the file.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.name = file if is_web_address(file) else str(Path(file).resolve())
+        self.left_out: dict[str, str] = {}
+        self._folder = self.name.rpartition("/")[0] if is_web_address(file) else str(Path(self.name).parent)
+        try:
+            if is_web_address(file):
+                files, path = open_remote(file)
+                content = files.cat_file(path)
+            else:
+                content = Path(file).read_bytes()
+        except UsageError:
+            raise
+        except Exception as error:  # each package has errors of its own
+            raise UsageError(f"the list {file} cannot be read: ", error) from error
+        self._lines = [line.strip() for line in content.decode(errors="surrogateescape").splitlines()]
+
+    def items(self, taken: dict[str, str]) -> list[Item]:
+        """In the order of the list, each once.
+
+        Results lie below OUT as the photos lie below the list's folder; those of whole paths and of URLs by all of the
+        path. A line that leads out of the folder (`..`) is left out.
+        """
+        keys = []
+        for key in dict.fromkeys(filter(None, self._lines)):
+            if ".." in PurePosixPath(key).parts:
+                self.left_out[key] = "a path with .. has no place among the results; name it whole"
+            else:
+                keys.append(key)
+        if not keys:
+            raise UsageError(f"the list {self.name} names no pictures")
+        owners: dict[str, str] = {}
+        for key in keys:
+            place = re.sub(WEB_ADDRESS, "", key).lstrip("/")
+            if owners.setdefault(place, key) != key:
+                self.left_out[key] = f"its results would lie where those of {owners[place]} do"
+        before = {place: taken[key] for place, key in owners.items() if key in taken}
+        stems = name_results(owners, before)
+        return [Item(key, stems[place]) for place, key in owners.items()]
+
+    def open(self, item: Item) -> tuple[Path | Image.Image, Item]:
+        """The photo's path, or the picture where it lies in a store."""
+        name = item.key
+        if not is_web_address(name) and not name.startswith("/"):
+            name = f"{self._folder}/{name}"
+        if not is_web_address(name):
+            return Path(name), item
+        files, path = open_remote(name)
+        return _open_remote_picture(files, path, item.key), item
+
+
+def _open_remote_picture(files: "AbstractFileSystem", path: str, name: str) -> Image.Image:
+    """A picture of a store, not decoded yet. Raises ValueError or OSError."""
+    from facekit.images.opening import open_picture
+
+    return open_picture(io.BytesIO(files.cat_file(path)), name)
 
 
 class DatasetSource:
@@ -153,12 +276,22 @@ class DatasetSource:
         return self._feature.decode_example(value), item
 
 
-def open_source(name: str, split: str | None, column: str | None, output: Path) -> Source:
-    """A folder unless `split` or `column` say that it is to be read as a data set. Raises UsageError."""
+def open_source(name: str, split: str | None, column: str | None, output: Path | str) -> Source:
+    """A folder or a list, here or in a store, or a data set; `split` or `column` say that it is one.
+
+    Raises UsageError.
+    """
+    if is_web_address(name):
+        if split is not None or column is not None:
+            raise UsageError(f"{name} is no data set: leave out --split and --image-column")
+        return ListSource(name) if name.lower().endswith(LIST) else RemoteSource(name, output)
     folder = Path(name).expanduser()
     if folder.is_file():
+        if folder.suffix.lower() == LIST:
+            return ListSource(str(folder))
         raise UsageError(
-            f"{name} is a file; facekit restore takes files, a batch takes a folder or a data set"
+            f"{name} is a file; facekit restore takes files, a batch takes a folder, a list of photos (.txt), "
+            "or a data set"
         )
     if folder.is_dir() and split is None and column is None:
         return FolderSource(folder, output)

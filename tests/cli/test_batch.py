@@ -20,6 +20,7 @@ from facekit.images import files as disk
 from facekit_cli.batch.command import main
 from facekit_cli.batch.journal import Journal
 from facekit_cli.batch.sources import seed_of
+from facekit_cli.batch.stores import open_store
 
 KILLED = Path(__file__).parents[1] / "helpers" / "killed_in_a_write.py"
 RECORDS = {".facekit-batch/lock", ".facekit-batch/plan.jsonl", ".facekit-batch/run.json", "report.jsonl"}
@@ -137,7 +138,7 @@ def test_what_a_kill_leaves_is_put_right(photos: Path, model: str) -> None:
     Path("out/trip/b.png").unlink()
     Path("out/trip/.b.png.0123abcd.part").write_bytes(whole["trip/b.png"][:100])
     Path("out/.report.jsonl.0123abcd.part").write_bytes(b"{")
-    assert Journal(Path("out")).find_finished() == {"a.jpg", "trip/day 1/c.tif", "trip/sky.png"}
+    assert Journal(open_store(Path("out"))).find_finished() == {"a.jpg", "trip/day 1/c.tif", "trip/sky.png"}
     assert batch(*line) == 0
     assert results("out") == whole
     assert report().keys() == {"a.jpg", "a.png", "trip/b.png", "trip/day 1/c.tif", "trip/sky.png"}
@@ -345,9 +346,11 @@ def test_two_processes_one_killed_give_what_one_gives(photos: Path, model: str) 
     left = files("two")
     assert any(name.endswith(".part") for name in left)
     assert ".facekit-batch/part-00001.jsonl" in left
-    complete = Journal(Path("two")).find_finished()
+    complete = Journal(open_store(Path("two"))).find_finished()
     assert 2 <= len(complete) < 12
-    entries = [entry for entry in Journal(Path("two")).read_entries() if entry["photo"] in complete]
+    entries = [
+        entry for entry in Journal(open_store(Path("two"))).read_entries() if entry["photo"] in complete
+    ]
     kept = {name for entry in entries for name in entry["outputs"]}
     before = {name: Path("two", name).stat().st_mtime_ns for name in kept}
     assert all(when > start for when in before.values())

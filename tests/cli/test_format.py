@@ -310,7 +310,10 @@ def test_quality_of_an_output_file(face: Image.Image, models: Path) -> None:
         (["a.jpg", "-o", "b.jpg", "--format", "png"], "b.jpg and --format png do not fit"),
         (["a.jpg", "-o", "b.png", "--quality", "90"], "--quality is for JPEG and WebP"),
         (["a.jpg", "-o", "a.jpg", "--overwrite"], "a.jpg is one of the photos"),
-        (["a.jpg", "-o", "b.jpg", "--truth", "b.jpg", "--strip", "--overwrite"], "b.jpg is what --truth names"),
+        (
+            ["a.jpg", "-o", "b.jpg", "--truth", "b.jpg", "--strip", "--overwrite"],
+            "b.jpg is what --truth names",
+        ),
         (["a.jpg", "-o", "notes.txt"], "notes.txt is a file; name a folder"),
     ],
 )
