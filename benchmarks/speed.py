@@ -51,14 +51,14 @@ from facekit.metrics.speed import Clock, describe_device
 PEAK_SHAPES = ((128, 64), (128, 128), (256, 64), (512, 32))
 
 
-def peak_calls(device: torch.device, dtype: torch.dtype) -> list[tuple[float, Call]]:
-    """(floating-point operations, plain convolution) for every shape."""
+def peak_calls(device: torch.device, dtype: torch.dtype, batch: int = 1) -> list[tuple[float, Call]]:
+    """(floating-point operations, plain convolution) for every shape, on so many pictures."""
     calls = []
     for channels, side in PEAK_SHAPES:
-        x = torch.randn(1, channels, side, side, device=device, dtype=dtype)
+        x = torch.randn(batch, channels, side, side, device=device, dtype=dtype)
         weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
         x, weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
-        work = 2.0 * channels * channels * 9 * side * side
+        work = 2.0 * batch * channels * channels * 9 * side * side
         calls.append((work, lambda x=x, weight=weight: F.conv2d(x, weight, padding=1)))
     return calls
 
