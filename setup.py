@@ -1,5 +1,6 @@
 """Copies the starter models, which lie beside the package in a clone, into what is built of it."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
@@ -18,7 +19,8 @@ class BuildWithStarters(build_py):
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            self.copy_tree(CARDS, str(Path(self.build_lib, "facekit", CARDS)))
+            target = Path(self.build_lib, "facekit", CARDS)
+            shutil.copytree(CARDS, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
 
 
 setup(cmdclass={"build_py": BuildWithStarters})

@@ -89,6 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--groups", type=int, default=8, help="groups of photos that each process works on")
     parser.add_argument("--json", type=Path, help="also write the rates there")
     args = parser.parse_args(argv)
+    if args.groups < 2:
+        parser.error("--groups must be 2 or more: the first one marks the start")
     rates = {}
     for processes in args.processes:
         with tempfile.TemporaryDirectory() as folder:

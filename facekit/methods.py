@@ -167,6 +167,7 @@ class Method:
         return module
 
 
+# In the order of the page's tabs: first what somebody with an old photo looks for.
 OWN = (
     Method(
         name="restore",
@@ -182,6 +183,18 @@ OWN = (
         summary="Makes blurred, noisy or badly printed faces sharp again; all around them stays as it is.",
         paper="W. Lu et al., Visual style prompt learning using diffusion models for blind face restoration, "
         "Pattern Recognition 161 (2025).",
+    ),
+    Method(
+        name="mend",
+        title="Old photo",
+        model="photo-mend",
+        starter="photo-mend-starter-256",
+        pipeline="facekit.pipelines.mend.pipeline.PhotoMendPipeline",
+        command="facekit_cli.commands.mend",
+        tab="facekit_demo.mend.tab",
+        needs=("face-inpaint", "face-restore"),
+        summary="Finds scratches, folds, dust and stains of an old photo, fills them and makes the faces sharp.",
+        paper="Damage is found by a small network of facekit's own, and filled by those of the other tabs.",
     ),
     Method(
         name="inpaint",
@@ -231,18 +244,6 @@ OWN = (
         summary="Changes the part of a face that you paint over: by lines, colours, sliders or another face.",
         paper="W. Lu et al., FACEMUG: a multimodal generative and fusion framework for local facial editing, IEEE "
         "Transactions on Visualization and Computer Graphics (2024).",
-    ),
-    Method(
-        name="mend",
-        title="Old photo",
-        model="photo-mend",
-        starter="photo-mend-starter-256",
-        pipeline="facekit.pipelines.mend.pipeline.PhotoMendPipeline",
-        command="facekit_cli.commands.mend",
-        tab="facekit_demo.mend.tab",
-        needs=("face-inpaint", "face-restore"),
-        summary="Finds scratches, folds, dust and stains of an old photo, fills them and makes the faces sharp.",
-        paper="Damage is found by a small network of facekit's own, and filled by those of the other tabs.",
     ),
 )
 # Starters of networks that belong to no method alone.

@@ -63,12 +63,19 @@ def quality_number(text: str) -> int:
 
 def store_path(text: str) -> Path | str:
     """A folder, or the URL of one that `fsspec` opens."""
+    text = drop_file_scheme(text)
     return text if is_web_address(text) else file_path(text)
 
 
 def source_name(text: str) -> str:
     """A folder, a file, the URL of either, or the Hub id of a data set."""
+    text = drop_file_scheme(text)
     return text if is_web_address(text) else os.path.expanduser(text)
+
+
+def drop_file_scheme(text: str) -> str:
+    """The path of a URL such as file:///home/me/photos; anything else as it is."""
+    return re.sub(r"(?i)^(file|local)://", "", text)
 
 
 def hub_name(text: str) -> str:

@@ -34,7 +34,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "-o",
         type=file_path,
         required=True,
-        metavar="DIR",
+        metavar="OUT",
         help="folder for the results; of one photo with one result also the file, .png, .jpg, .webp or .tif",
     )
     existing = parser.add_mutually_exclusive_group()

@@ -28,10 +28,13 @@ from facekit_cli.errors import UsageError
 from facekit_cli.options import check_format_options
 
 File = TypeVar("File")
+WRITTEN = ("json", "save_mask")  # options that name results, which may lie beside those of --output
 # Pillow knows these by name only, or hands them to another program.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Photos of phones. Without pillow-heif each fails and says what to do, so that none is left out in silence.
 HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
+# Endings that mean a picture and no folder, and that no result can have.
+NOT_WRITTEN = {*HEIF_SUFFIXES, ".avif", ".bmp", ".gif"}
 
 
 @cache
@@ -297,9 +300,11 @@ def plan_outputs(
     replaced = [path for path in everything if os.path.realpath(path) in given]
     if replaced:
         raise UsageError(f"{replaced[0]} is one of the photos; choose another --output")
-    for option, file in _other_files(args):
-        if any(os.path.realpath(path) == os.path.realpath(file) for path in everything):
-            raise UsageError(f"{file} is what --{option} names; choose another --output")
+    for option, place in _other_places(args):
+        if replaced := [path for path in everything if path.exists() and _is_at(path, place)]:
+            raise UsageError(
+                f"{replaced[0]} is what --{option} names, or lies in it; choose another --output"
+            )
     failed = {
         photo: reason
         for photo, paths in outputs.items()
@@ -340,7 +345,7 @@ def _names_file(args: argparse.Namespace, results: int) -> bool:
             was said.
     """
     path, suffix = args.output, args.output.suffix.lower()
-    if path.is_dir() or suffix not in picture_suffixes():
+    if path.is_dir() or suffix not in (*BY_SUFFIX, *NOT_WRITTEN):
         return False
     if suffix not in BY_SUFFIX:
         raise UsageError(
@@ -355,19 +360,27 @@ def _names_file(args: argparse.Namespace, results: int) -> bool:
     return True
 
 
-def _other_files(args: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Files that other options name, each after its option: a mask, an exemplar, a report."""
-    named = {
-        name.replace("_", "-"): value
-        for name, value in vars(args).items()
-        if name not in ("photos", "output")
-    }
-    return [
-        (option, file)
-        for option, value in named.items()
-        for file in (value if isinstance(value, list | tuple) else [value])
-        if isinstance(file, Path)
+def _other_places(args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Files and folders that are there and that other options name, each after its option: a mask, an exemplar."""
+    given = [(name, value) for name, value in vars(args).items() if name not in ("photos", "output")]
+    each = [
+        (name, one)
+        for name, value in given
+        for one in (value if isinstance(value, list | tuple) else [value])
     ]
+    return [
+        (name.replace("_", "-"), Path(place))
+        for name, place in each
+        if isinstance(place, str | Path)
+        and place
+        and os.path.exists(place)
+        and not (name in WRITTEN and os.path.isdir(place))
+    ]
+
+
+def _is_at(path: Path, place: Path) -> bool:
+    """Whether a path is a file, or lies directly in a folder; links are followed."""
+    return os.path.realpath(place) in (os.path.realpath(path), os.path.realpath(path.parent))
 
 
 def _places(path: Path, beside: Callable[[Path], Path] | None) -> list[Path]:

@@ -1,1 +1,1 @@
-"""Model folders, one a Hub repository, as they are pushed; installed as `facekit.hub_cards`."""
+"""Model folders, one a Hub repository, as they are pushed; copied into the package where it is built (`setup.py`)."""

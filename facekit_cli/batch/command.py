@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,8 +52,8 @@ Sub-folders keep their places. The same command goes on where a killed run stopp
 photos that failed are tried again. OUT/report.jsonl has one line for every photo; while a run is at work, the new
 lines are in OUT/.facekit-batch/part-*.jsonl. A photo's result does not depend on the process that handles it nor
 on restarts (to the last bit on the same kind of device with the same OMP_NUM_THREADS, else up to rounding).
-Several processes may share a GPU, so that one finds faces while another restores. All must see SOURCE and OUT; what
-fsspec opens (s3://, gs://, hf://) they see with the keys of their environment. Several machines: docs/scale.md.
+Several processes may share a GPU, so that one finds faces while another restores. All must see SOURCE and OUT; stores
+(s3://, gs://) they see with the keys of their environment. Several machines: docs/scale.md.
 Without GPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m facekit_cli.batch ...
 Exit code 0: all done. 1: photos failed, see the report; the rest is done. 2: wrong usage, nothing done.
 """
@@ -133,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
+    # A launcher ends the processes that are left so when one is lost, and a scheduler that wants the machine back.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_restore_options(args)
         check_format_options(args)
@@ -152,6 +155,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as error:
         print(f"stopped: {error}. The same command goes on from here.", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def start_process(cpu: bool) -> "PartialState":
@@ -180,7 +185,7 @@ def start_process(cpu: bool) -> "PartialState":
 def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> int:
     """Plan, work, merge."""
     settings: dict[str, Any] = {}
-    groups: list[Group] = []
+    planned = Plan([], [], [])
     # What the main process tells each: its tasks, or why there are none.
     shares: list[Any] = []
     source: Source | None = None
@@ -191,11 +196,13 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
             settings = {"command": "restore", "source": source.name} | _comparable(settings_of(args))
             journal.check(settings, args.overwrite)
             journal.lock(exclusive=True)
-            groups, todo = plan(source, journal, args.batch_size, args.overwrite)
+            planned = plan(source, journal, args.batch_size, args.overwrite)
+            todo = planned.tasks
             journal.store.check({str(Path(item.stem).parent) for task in todo for item in task.group})
             shares = [todo[process :: state.num_processes] for process in range(state.num_processes)]
         except (UsageError, OSError) as error:
-            shares = [UsageError(error)] * state.num_processes
+            # In words: an error of a package may hold what cannot be sent.
+            shares = [UsageError(reword(UsageError(error), args))] * state.num_processes
     own = hand_out(shares, state)
     if isinstance(own, UsageError):
         if state.is_main_process:
@@ -207,9 +214,10 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     source = source or open_source(args.source, args.split, args.image_column, args.output)
     background = load_background(args, state.device) if tasks else None
     pipeline = load_restorer(args, state.device) if tasks else None
+    journal.store.clear_temporary()
     meet(state)
     if state.is_main_process:
-        journal.begin(settings | {"facekit": __version__}, groups, args.overwrite)
+        journal.begin(settings | {"facekit": __version__}, planned.groups, args.overwrite)
         journal.lock(exclusive=False)
     meet(state)
 
@@ -228,9 +236,8 @@ def run(args: argparse.Namespace, state: "PartialState", journal: Journal) -> in
     meet(state)
     if not state.is_main_process:
         return 0
-    keys = [item.key for group in groups for item in group]
     tried = sum(len(task.todo) for share in shares for task in share)
-    return _summary(journal, keys, tried, source.left_out, args)
+    return _summary(journal, planned.keys, tried, source.left_out, args)
 
 
 def hand_out(shares: list[Any], state: "PartialState") -> Any:
@@ -264,24 +271,37 @@ def _named_loss() -> Iterator[None]:
         raise ConnectionError(f"another process of the launch is gone ({reason})") from error
 
 
-def plan(
-    source: Source, journal: Journal, batch_size: int, overwrite: bool = False
-) -> tuple[list[Group], list[Task]]:
-    """All groups of photos, and those with photos still to do.
+class Plan(NamedTuple):
+    """What is to be done.
+
+    Attributes:
+        groups: all photos that were ever planned, those too that are no longer in the source: their results keep their
+            names.
+        tasks: groups with photos still to do.
+        keys: of the photos that are in the source now.
+    """
+
+    groups: list[Group]
+    tasks: list[Task]
+    keys: list[str]
+
+
+def plan(source: Source, journal: Journal, batch_size: int, overwrite: bool = False) -> Plan:
+    """Put photos into groups, and find out what is still to do.
 
     Rounding depends on what is computed together. So groups stay as they were first planned, whatever was
     killed since or lies in the source in addition, and a group is computed whole even for one missing result.
     """
     before = [] if overwrite else journal.read_groups()
-    items = source.items({item.key: item.stem for group in before for item in group})
+    planned = {item.key: item.stem for group in before for item in group}
+    items = source.items(planned)
     there = {item.key for item in items}
-    groups = [[item for item in group if item.key in there] for group in before]
-    planned = {item.key for group in groups for item in group}
     new = [item for item in items if item.key not in planned]
-    groups += [new[start : start + batch_size] for start in range(0, len(new), batch_size)]
+    groups = before + [new[start : start + batch_size] for start in range(0, len(new), batch_size)]
     finished = set() if overwrite else journal.find_finished()
-    tasks = [Task(group, {item.key for item in group} - finished) for group in groups]
-    return groups, [task for task in tasks if task.todo]
+    present = ([item for item in group if item.key in there] for group in groups)
+    tasks = [Task(group, {item.key for item in group} - finished) for group in present]
+    return Plan(groups, [task for task in tasks if task.todo], [item.key for item in items])
 
 
 def work(

@@ -86,7 +86,7 @@ class Journal:
 
         Any process may call it, also while the run is at work.
         """
-        files = (self.store.read(name) or b"" for name in (REPORT, *self._parts()))
+        files = self.store.read_all([REPORT, *self._parts()])
         return {key: line for content in files for key, line in _read(content)}
 
     def read_entries(self) -> Iterator[Entry]:

@@ -1,5 +1,6 @@
 """Where the photos of a batch come from: a folder with its sub-folders, here or in a store; a list; or a data set."""
 
+import codecs
 import hashlib
 import io
 import os
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from PIL import Image
 
 from facekit.hub.cache import folder_cache
-from facekit_cli.arguments import WEB_ADDRESS, is_web_address
+from facekit_cli.arguments import WEB_ADDRESS, drop_file_scheme, is_web_address
 from facekit_cli.batch.stores import open_remote
 from facekit_cli.errors import UsageError
 from facekit_cli.photos import name_results, picture_suffixes, why_no_picture
@@ -106,10 +107,13 @@ class RemoteSource:
         self.files, self._root = open_remote(url)
         self.name = url.rstrip("/")
         self.left_out: dict[str, str] = {}
-        here, results = f"{self.name}/", f"{str(output).rstrip('/')}/"
-        if results == here:
+        self._results = None  # the beginning of the keys of results that lie here
+        if isinstance(output, str):
+            files, root = open_remote(output)
+            if type(files) is type(self.files) and f"{root}/".startswith(f"{self._root}/"):
+                self._results = f"{root}/".removeprefix(f"{self._root}/")
+        if self._results == "":
             raise UsageError(f"the results would lie among the photos of {url}; name another --output")
-        self._results = results.removeprefix(here) if results.startswith(here) else None
 
     def items(self, taken: dict[str, str]) -> list[Item]:
         """By path, as of `FolderSource`. Raises UsageError where there are none, or the place cannot be read."""
@@ -117,12 +121,16 @@ class RemoteSource:
             found = self.files.find(self._root)
         except Exception as error:  # each package has errors of its own
             raise UsageError(f"{self.name} cannot be read: ", error) from error
-        names = [path.removeprefix(self._root).lstrip("/") for path in found]
         keys = []
-        for name in names:
-            if self._results is not None and name.startswith(self._results):
+        for name in (path.removeprefix(self._root).removeprefix("/") for path in found):
+            # An empty file with such a name stands for a folder in some stores.
+            if (
+                not name
+                or name.endswith("/")
+                or (self._results is not None and name.startswith(self._results))
+            ):
                 continue
-            reason = self._why_no_picture(PurePosixPath(name))
+            reason = self._why_no_picture(name)
             if reason is None:
                 keys.append(name)
             else:
@@ -137,10 +145,13 @@ class RemoteSource:
         return _open_remote_picture(self.files, f"{self._root}/{item.key}", item.key), item
 
     @staticmethod
-    def _why_no_picture(path: PurePosixPath) -> str | None:
-        if any(part.startswith(".") for part in path.parts):
+    def _why_no_picture(name: str) -> str | None:
+        parts = name.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            return "a folder of its path has no name that a result could have"
+        if any(part.startswith(".") for part in parts):
             return "hidden"
-        known = path.suffix.lower() in picture_suffixes()
+        known = PurePosixPath(name).suffix.lower() in picture_suffixes()
         return None if known else "not named like a picture that can be read"
 
 
@@ -148,60 +159,77 @@ class ListSource:
     """The pictures that a text file names, one a line: paths, relative to the file's folder or whole, and URLs.
 
     Keys are the lines. What is millions of files in a store need not be listed there then, and is divided by dividing
-    the file.
+    the file, which the main process alone reads.
 
-    Raises:
-        UsageError: the file cannot be read.
+    Args:
+        file: its path, or its URL.
     """
 
     def __init__(self, file: str) -> None:
         self.name = file if is_web_address(file) else str(Path(file).resolve())
         self.left_out: dict[str, str] = {}
         self._folder = self.name.rpartition("/")[0] if is_web_address(file) else str(Path(self.name).parent)
-        try:
-            if is_web_address(file):
-                files, path = open_remote(file)
-                content = files.cat_file(path)
-            else:
-                content = Path(file).read_bytes()
-        except UsageError:
-            raise
-        except Exception as error:  # each package has errors of its own
-            raise UsageError(f"the list {file} cannot be read: ", error) from error
-        self._lines = [line.strip() for line in content.decode(errors="surrogateescape").splitlines()]
 
     def items(self, taken: dict[str, str]) -> list[Item]:
         """In the order of the list, each once.
 
         Results lie below OUT as the photos lie below the list's folder; those of whole paths and of URLs by all of the
-        path. A line that leads out of the folder (`..`) is left out.
+        path.
+
+        Raises:
+            UsageError: the file cannot be read, names nothing, or has a line whose results would have no place of their
+                own below OUT.
         """
-        keys = []
-        for key in dict.fromkeys(filter(None, self._lines)):
-            if ".." in PurePosixPath(key).parts:
-                self.left_out[key] = "a path with .. has no place among the results; name it whole"
-            else:
-                keys.append(key)
-        if not keys:
-            raise UsageError(f"the list {self.name} names no pictures")
+        keys = list(dict.fromkeys(filter(None, map(str.strip, self._read().splitlines()))))
         owners: dict[str, str] = {}
+        wrong: dict[str, str] = {}
         for key in keys:
-            place = re.sub(WEB_ADDRESS, "", key).lstrip("/")
-            if owners.setdefault(place, key) != key:
-                self.left_out[key] = f"its results would lie where those of {owners[place]} do"
-        before = {place: taken[key] for place, key in owners.items() if key in taken}
-        stems = name_results(owners, before)
+            place = self._place(key)
+            if ".." in PurePosixPath(key).parts or not PurePosixPath(place).name:
+                wrong[key] = "it leads to no place below --output; name the photo by its whole path"
+            elif owners.setdefault(place, key) != key:
+                wrong[key] = (
+                    f"its results would lie where those of {owners[place]} do; name it in a list of its own"
+                )
+        if wrong:
+            line, reason = next(iter(wrong.items()))
+            more = f" ({len(wrong)} such lines)" if len(wrong) > 1 else ""
+            raise UsageError(f"the list {self.name}, line {line!r}{more}: {reason}")
+        if not owners:
+            raise UsageError(f"the list {self.name} names no pictures")
+        stems = name_results(owners, {self._place(key): stem for key, stem in taken.items()})
         return [Item(key, stems[place]) for place, key in owners.items()]
 
     def open(self, item: Item) -> tuple[Path | Image.Image, Item]:
         """The photo's path, or the picture where it lies in a store."""
-        name = item.key
-        if not is_web_address(name) and not name.startswith("/"):
+        name = drop_file_scheme(item.key)
+        if not is_web_address(name) and not os.path.expanduser(name).startswith("/"):
             name = f"{self._folder}/{name}"
         if not is_web_address(name):
-            return Path(name), item
+            return Path(name).expanduser(), item
         files, path = open_remote(name)
         return _open_remote_picture(files, path, item.key), item
+
+    def _read(self) -> str:
+        try:
+            if is_web_address(self.name):
+                files, path = open_remote(self.name)
+                content = files.cat_file(path)
+            else:
+                content = Path(self.name).read_bytes()
+        except UsageError:
+            raise
+        except Exception as error:  # each package has errors of its own
+            raise UsageError(f"the list {self.name} cannot be read: ", error) from error
+        # Editors of Windows mark their files.
+        kind = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        return content.decode(kind, errors="surrogateescape" if kind == "utf-8-sig" else "replace")
+
+    @staticmethod
+    def _place(key: str) -> str:
+        """Where the results of a line lie below OUT, but for their ending."""
+        path = re.sub(WEB_ADDRESS, "", os.path.expanduser(drop_file_scheme(key)))
+        return PurePosixPath(path).as_posix().lstrip("/")
 
 
 def _open_remote_picture(files: "AbstractFileSystem", path: str, name: str) -> Image.Image:
@@ -281,13 +309,17 @@ def open_source(name: str, split: str | None, column: str | None, output: Path |
 
     Raises UsageError.
     """
+    folder, is_list = Path(name).expanduser(), name.lower().endswith(LIST)
+    if (is_web_address(name) or (is_list and folder.is_file())) and (split is not None or column is not None):
+        raise UsageError(f"{name} is no data set: leave out --split and --image-column")
     if is_web_address(name):
-        if split is not None or column is not None:
-            raise UsageError(f"{name} is no data set: leave out --split and --image-column")
-        return ListSource(name) if name.lower().endswith(LIST) else RemoteSource(name, output)
-    folder = Path(name).expanduser()
+        if not is_list and name.lower().startswith(("http://", "https://")):
+            raise UsageError(
+                f"{name} is a web address; say OWNER/NAME for a data set of the Hub, or name a list of photos (.txt)"
+            )
+        return ListSource(name) if is_list else RemoteSource(name, output)
     if folder.is_file():
-        if folder.suffix.lower() == LIST:
+        if is_list:
             return ListSource(str(folder))
         raise UsageError(
             f"{name} is a file; facekit restore takes files, a batch takes a folder, a list of photos (.txt), "

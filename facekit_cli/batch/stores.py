@@ -3,12 +3,15 @@
 Names of files are relative to that place, with `/`.
 """
 
+import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 # Lines of a log that are uploaded together, and after how many seconds fewer are. What a kill loses is done again.
 LINES, SECONDS = 200, 60.0
-LONGEST_KEY = 1024  # bytes, of S3 and Google's store
+LONGEST_KEY = 1024  # bytes, of S3 and Google's store, without the bucket
+LONGEST_BESIDE = "100-truth-prompt.png"  # of what lies in a folder beside a result
+CONNECTIONS = 16  # to a store at once, for many small files
+PACKAGES = {"s3": " (pip install s3fs)", "gs": " (pip install gcsfs)"}
 
 
 class Log(Protocol):
@@ -52,6 +58,9 @@ class Store(Protocol):
     def read(self, name: str) -> bytes | None:
         """A file's content; None where there is no such file."""
 
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The content of many small files, in this order; empty where one is not there."""
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
 
@@ -69,6 +78,9 @@ class Store(Protocol):
 
     def remove_parts(self) -> None:
         """Remove what killed processes left half-written."""
+
+    def clear_temporary(self) -> None:
+        """Remove what killed processes left on this machine; before any process of the run saves."""
 
     def lock(self, name: str, exclusive: bool) -> None:
         """Hold the place until `unlock` or a kill, alone or with the others of a run, where it can be held.
@@ -112,6 +124,10 @@ class LocalStore:
         path = self.folder / name
         return path.read_bytes() if path.is_file() else None
 
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """As `Store.read_all`."""
+        return (self.read(name) or b"" for name in names)
+
     def write(self, name: str, content: bytes) -> None:
         """As `Store.write`."""
         write_atomically(self.folder / name, lambda file: file.write(content))
@@ -137,6 +153,9 @@ class LocalStore:
         """As `Store.remove_parts`."""
         for folder, _, _ in os.walk(self.folder):
             remove_parts(Path(folder))
+
+    def clear_temporary(self) -> None:
+        """As `Store.clear_temporary`: there is nothing elsewhere."""
 
     def lock(self, name: str, exclusive: bool) -> None:
         """As `Store.lock`. Without effect before its folder is there, and where the file system has no locks."""
@@ -182,6 +201,8 @@ class LocalLog:
 class RemoteStore:
     """A place that `fsspec` opens. Files become visible whole; there are no locks: see to it that one run writes there.
 
+    Made for object stores, which have no folders. Errors of a package that are none of Python's become OSError.
+
     Args:
         url: for example `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER`, `memory://FOLDER`. Keys and end points are those of
             the environment, as of the package that opens it.
@@ -193,60 +214,81 @@ class RemoteStore:
     def __init__(self, url: str) -> None:
         self.files, self._root = open_remote(url)
         self.name = url.rstrip("/")
+        mark = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        self._temporary = Path(tempfile.gettempdir(), f"facekit-batch-{mark}")
 
     def check(self, folders: Collection[str] = ()) -> None:
-        """As `Store.check`: a file of chance name is written and removed."""
-        name = self._path(f".facekit-check-{secrets.token_hex(8)}")
+        """As `Store.check`: a file of chance name is written among the records, and removed."""
+        name = self._path(f".facekit-batch/check-{secrets.token_hex(8)}")
         try:
             self.files.pipe_file(name, b"facekit")
-            self.files.rm_file(name)
         except Exception as error:  # each package has errors of its own
             raise UsageError(f"--output {self.name}: nothing can be written there: ", error) from error
+        try:
+            self.files.rm_file(name)
+        except Exception as error:
+            message = f"--output {self.name}: files can be written there and not removed, which merging records needs: "
+            raise UsageError(message, error) from error
 
     def prepare(self, folder: str) -> None:
         """As `Store.prepare`: there is nothing to do."""
 
     def list_names(self, folder: str = "") -> set[str]:
-        """As `Store.list_names`."""
+        """As `Store.list_names`; without the empty file that stands for the folder itself in some stores."""
         self.files.invalidate_cache()
-        try:
-            return {PurePosixPath(path).name for path in self.files.ls(self._path(folder), detail=False)}
-        except FileNotFoundError:
-            return set()
+        here = self._path(folder).rstrip("/")
+        with _as_os_error(self.name):
+            try:
+                found = self.files.ls(here, detail=False)
+            except FileNotFoundError:
+                return set()
+        return {PurePosixPath(path).name for path in found if path.strip("/") != here.strip("/")}
 
     def read(self, name: str) -> bytes | None:
         """As `Store.read`."""
-        try:
-            return self.files.cat_file(self._path(name))
-        except FileNotFoundError:
-            return None
+        with _as_os_error(self.name):
+            try:
+                return self.files.cat_file(self._path(name))
+            except FileNotFoundError:
+                return None
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """As `Store.read_all`, several at once."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            yield from (content or b"" for content in pool.map(self.read, names))
 
     def write(self, name: str, content: bytes) -> None:
         """As `Store.write`."""
-        self.files.pipe_file(self._path(name), content)
+        with _as_os_error(self.name):
+            self.files.pipe_file(self._path(name), content)
 
     def remove(self, names: Iterable[str]) -> None:
-        """As `Store.remove`."""
-        for name in names:
-            with suppress(FileNotFoundError):
-                self.files.rm_file(self._path(name))
+        """As `Store.remove`, several at once."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for _ in pool.map(self._remove, names):
+                pass
 
     def save(self, names: Sequence[str], write: Callable[[list[Path]], None]) -> None:
         """As `Store.save`: files of a temporary folder are uploaded, these last."""
-        with tempfile.TemporaryDirectory(prefix="facekit-") as folder:
+        self._temporary.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._temporary) as folder:
             paths = [Path(folder, name) for name in names]
             write(paths)
             files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
             for path in sorted(files, key=lambda path: path in paths):
-                self.files.put_file(str(path), self._path(path.relative_to(folder).as_posix()))
+                with _as_os_error(self.name):
+                    self.files.put_file(str(path), self._path(path.relative_to(folder).as_posix()))
 
     def why_too_long(self, names: Sequence[str], beside: Callable[[Path], Path] | None) -> str | None:
         """As `Store.why_too_long`, by the limit of object stores, and by that of the files before they are uploaded."""
         longest = max(names, key=lambda name: len(os.fsencode(name)))
-        size = len(os.fsencode(self._path(longest)))
+        last = longest if beside is None else f"{beside(Path(longest)).as_posix()}/{LONGEST_BESIDE}"
+        size = max(
+            len(os.fsencode(self._path(name).strip("/").partition("/")[2])) for name in (longest, last)
+        )
         if size > LONGEST_KEY:
             return f"its result {longest[:20]}... would have a key of {size} bytes, and {LONGEST_KEY} are possible"
-        return why_too_long([Path(tempfile.gettempdir(), name) for name in names], beside)
+        return why_too_long([self._temporary / name for name in names], beside)
 
     def open_log(self, name: str) -> Log:
         """Files `NAME-CHANCE-NUMBER.jsonl`, each written once: no process of any run writes another's."""
@@ -255,14 +297,35 @@ class RemoteStore:
     def remove_parts(self) -> None:
         """As `Store.remove_parts`: files are whole or not there."""
 
+    def clear_temporary(self) -> None:
+        """As `Store.clear_temporary`."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
     def lock(self, name: str, exclusive: bool) -> None:
         """As `Store.lock`: it cannot be held."""
 
     def unlock(self) -> None:
         """As `Store.unlock`."""
+        with suppress(OSError):  # where there is none, or another process is still at work in it
+            self._temporary.rmdir()
+
+    def _remove(self, name: str) -> None:
+        with _as_os_error(self.name), suppress(FileNotFoundError):
+            self.files.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
+
+
+@contextmanager
+def _as_os_error(place: str) -> Iterator[None]:
+    """Name the place in an error that is none of Python's, and make it one."""
+    try:
+        yield
+    except (OSError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise OSError(f"{place}: {error}") from error
 
 
 class RemoteLog:
@@ -298,9 +361,8 @@ def open_remote(url: str) -> "tuple[AbstractFileSystem, str]":
     try:
         files, path = fsspec.url_to_fs(url)
     except ImportError as error:
-        raise UsageError(
-            f"{url} cannot be opened: {error} (pip install s3fs for s3://, gcsfs for gs://)"
-        ) from error
+        advice = PACKAGES.get(url.partition("://")[0].lower(), "")
+        raise UsageError(f"{url} cannot be opened: {error}{advice}") from error
     except Exception as error:  # each package has errors of its own
         raise UsageError(f"{url} cannot be opened: ", error) from error
     return files, path.rstrip("/")

@@ -311,8 +311,8 @@ def test_quality_of_an_output_file(face: Image.Image, models: Path) -> None:
         (["a.jpg", "-o", "b.png", "--quality", "90"], "--quality is for JPEG and WebP"),
         (["a.jpg", "-o", "a.jpg", "--overwrite"], "a.jpg is one of the photos"),
         (
-            ["a.jpg", "-o", "b.jpg", "--truth", "b.jpg", "--strip", "--overwrite"],
-            "b.jpg is what --truth names",
+            ["a.jpg", "-o", "mask.png", "--truth", "mask.png", "--strip", "--overwrite"],
+            "mask.png is what --truth names",
         ),
         (["a.jpg", "-o", "notes.txt"], "notes.txt is a file; name a folder"),
     ],
@@ -324,6 +324,26 @@ def test_output_files_that_cannot_be(
     assert main(["restore", *arguments, "--model", "missing"]) == 2
     assert message in capsys.readouterr().err
     assert not any(path.suffix in (".heic", ".webp") for path in Path().iterdir())
+
+
+def test_an_exemplar_is_not_overwritten(face: Image.Image, capsys: pytest.CaptureFixture) -> None:
+    face.save("star.jpg")
+    before = Path("star.jpg").read_bytes()
+    for command in ("edit", "exemplar"):
+        line = [
+            command,
+            "a.jpg",
+            "-o",
+            "star.jpg",
+            "--mask",
+            "mask.png",
+            "--exemplar",
+            "star.jpg",
+            "--overwrite",
+        ]
+        assert main([*line, "--model", "missing"]) == 2
+        assert "star.jpg is what --exemplar names" in capsys.readouterr().err
+    assert Path("star.jpg").read_bytes() == before
 
 
 def test_a_folder_may_be_called_like_a_picture(face: Image.Image, models: Path) -> None:

@@ -200,8 +200,15 @@ def test_cmyk_photos_become_tiff(work: Path, model: str) -> None:
         (["photos/a.png", "--mask", "nomask.png", "--output", "out"], "the mask nomask.png does not exist"),
         (["photos/a.png", "--mask", "empty", "--output", "out"], "no mask in empty"),
         (["empty", "--mask", "mask.png", "--output", "out"], "holds no pictures"),
-        (["photos/a.png", "--mask", "mask.png", "--output", "mask.png"], "is what --mask names"),
+        (
+            ["photos/a.png", "--mask", "mask.png", "--output", "mask.png"],
+            "is what --mask names, or lies in it",
+        ),
         (["photos/a.png", "--mask", "mask.png", "--output", "photos", "--overwrite"], "is one of the photos"),
+        (
+            ["photos/a.png", "--mask", "masks", "--output", "masks", "--overwrite"],
+            "masks/a.png is what --mask names",
+        ),
         (
             ["photos/a.png", "twin/a.png", "--mask", "mask.png", "--output", "out"],
             "would have the same name; run them apart",

@@ -2,8 +2,10 @@
 
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 
 from facekit_cli.batch import stores
 from facekit_cli.batch.journal import Journal
+from facekit_cli.batch.sources import RemoteSource
 from facekit_cli.batch.stores import open_store
 from facekit_cli.errors import UsageError
 from tests.cli.test_batch import KILLED, RECORDS, RESULTS, batch, files, launch, photos, report
@@ -95,30 +98,63 @@ def test_a_list_names_photos_anywhere(
     photos: Path, memory: fsspec.AbstractFileSystem, model: str, capsys: pytest.CaptureFixture
 ) -> None:
     there = (photos / "trip" / "sky.png").resolve()
-    lines = [
-        "a.jpg",
-        "",
-        "trip/b.png",
-        "memory://photos/a.png",
-        str(there),
-        "a.jpg",
-        "../a.jpg",
-        "missing.png",
-    ]
-    (photos / "some.txt").write_text("\n".join(lines))
+    lines = ["a.jpg", "", "trip/b.png", "memory://photos/a.png", there.as_uri(), "a.jpg", "missing.png"]
+    (photos / "some.txt").write_text("\n".join(lines), encoding="utf-8-sig")
     assert batch(photos / "some.txt", "-o", "out", "--model", model) == 1
     entries = report()
-    assert entries.keys() == {"a.jpg", "trip/b.png", "memory://photos/a.png", str(there), "missing.png"}
+    assert entries.keys() == set(lines) - {""}
     assert entries["memory://photos/a.png"]["outputs"] == ["photos/a.png"]
-    assert entries[str(there)]["outputs"] == [f"{str(there).lstrip('/')}"]
+    assert entries[there.as_uri()]["outputs"] == [str(there).lstrip("/")]
     assert entries["missing.png"]["status"] == "failed"
-    assert "../a.jpg: a path with .. has no place among the results" in capsys.readouterr().err
 
-    memory.pipe_file("/photos/some.txt", b"trip/b.png\nmemory://photos/trip/b.png\nphotos/trip/b.png\n")
+    memory.pipe_file("/photos/some.txt", b"trip/b.png\nmemory://photos/trip/day 1/c.tif\n")
     assert batch("memory://photos/some.txt", "-o", "memory://out", "--model", model) == 0
-    said = capsys.readouterr().err
-    assert "photos/trip/b.png: its results would lie where those of memory://photos/trip/b.png do" in said
-    assert RESULTS & contents(memory, "/out").keys() == {"trip/b.png"}
+    assert contents(memory, "/out").keys() == {"trip/b.png", "photos/trip/day 1/c.tif"} | REMOTE_RECORDS
+
+
+def test_results_keep_their_names_when_a_list_is_changed(photos: Path, model: str) -> None:
+    for lines, stem in (("a.jpg", "a"), ("a.png", "a.png"), ("a.jpg\ntrip/b.png", "a")):
+        (photos / "some.txt").write_text(lines)
+        assert batch(photos / "some.txt", "-o", "out", "--model", model) == 0
+        assert report()[lines.split()[0]]["outputs"] == [f"{stem}.png"]
+    assert files("out").keys() == {"a.png", "a.png.png", "trip/b.png"} | RECORDS
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("../a.jpg\n../b.jpg", "line '../a.jpg' (2 such lines): it leads to no place below --output"),
+        (".\na.jpg", "line '.': it leads to no place below --output"),
+        ("a.jpg\n./a.jpg", "line './a.jpg': its results would lie where those of a.jpg do"),
+        (
+            "s3://b/a.jpg\ngs://b/a.jpg",
+            "line 'gs://b/a.jpg': its results would lie where those of s3://b/a.jpg do",
+        ),
+        ("", "names no pictures"),
+    ],
+)
+def test_lists_that_cannot_be(photos: Path, lines: str, message: str, capsys: pytest.CaptureFixture) -> None:
+    (photos / "some.txt").write_text(lines)
+    assert batch(photos / "some.txt", "-o", "out", "--model", "missing") == 2
+    assert message in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_odd_keys_of_a_store(memory: fsspec.AbstractFileSystem, photos: Path, model: str) -> None:
+    """Empty names between slashes, of which no result can be named, and files that stand for folders."""
+    picture = (photos / "a.jpg").read_bytes()
+    there = fsspec.filesystem("memory")
+    source = RemoteSource("memory://odd", "memory:///odd/sharp")
+    there.pipe_file("/odd/a [1].jpg", picture)
+    found = ["/odd/", "/odd/trip/", "/odd/a [1].jpg", "/odd//a.jpg", "/odd/t//c.jpg", "/odd/sharp/a [1].png"]
+    source.files = SimpleNamespace(
+        find=lambda root: found, cat_file=there.cat_file
+    )  # as a bucket would show it
+    (item,) = source.items({})
+    assert item == ("a [1].jpg", "a [1]") and source.left_out.keys() == {"/a.jpg", "t//c.jpg"}
+    assert source.open(item)[0].size == Image.open(io.BytesIO(picture)).size
+    assert batch("memory://odd", "-o", "memory:///odd/sharp", "--model", model) == 0
+    assert batch("memory://odd", "-o", "memory://odd/sharp/", "--model", model) == 0
+    assert "sharp/a [1].png" in contents(memory, "/odd")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +163,8 @@ def test_a_list_names_photos_anywhere(
         (["memory://nothing", "-o", "out"], "there are no pictures below memory://nothing"),
         (["memory://nothing.txt", "-o", "out"], "the list memory://nothing.txt cannot be read"),
         (["memory://photos", "-o", "out", "--split", "train"], "memory://photos is no data set"),
+        (["empty.txt", "-o", "out", "--split", "train"], "empty.txt is no data set"),
+        (["https://huggingface.co/datasets/a/b", "-o", "out"], "say OWNER/NAME for a data set of the Hub"),
         (["nowhere://photos", "-o", "out"], "nowhere://photos cannot be opened: Protocol not known: nowhere"),
         (["photos", "-o", "nowhere://out"], "nowhere://out cannot be opened"),
         (["empty.txt", "-o", "out"], "names no pictures"),
@@ -148,7 +186,9 @@ def test_what_cannot_work_is_refused_first(
     assert contents(memory, "/") == before and not Path("out").exists()
 
 
-def test_lines_of_a_log_are_uploaded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_a_log_are_uploaded_together(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stores, "LINES", 3)
     store = open_store("memory://records")
     log = store.open_log("part-00000")
@@ -168,7 +208,40 @@ def test_lines_of_a_log_are_uploaded_together(monkeypatch: pytest.MonkeyPatch) -
     assert len(store.list_names()) == 5
     store.remove(names | {"not-there"})
     assert len(store.list_names()) == 1
-    fsspec.filesystem("memory").rm("/records", recursive=True)
+
+
+def test_a_store_that_lets_nobody_remove(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(memory), "rm_file", staticmethod(refuse))
+    with pytest.raises(UsageError, match=r"can be written there and not removed.*Access Denied"):
+        open_store("memory://kept").check()
+    monkeypatch.undo()
+    Journal(open_store("memory://kept")).check({}, overwrite=False)  # what was left is in nobody's way
+
+
+def test_errors_of_a_package_become_those_of_a_disk(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LostError(Exception):
+        pass
+
+    def lose(*names: object) -> None:
+        raise LostError("the network is gone")
+
+    monkeypatch.setattr(type(memory), "pipe_file", lose)
+    with pytest.raises(OSError, match="memory://out: the network is gone"):
+        open_store("memory://out").write("a", b"")
+
+
+def test_keys_that_are_too_long_are_told_before_work() -> None:
+    store = open_store("memory://bucket/out")
+    fits, long = "a/" * 400 + "a.png", "a/" * 600 + "a.png"
+    assert store.why_too_long([fits], None) is None
+    assert "would have a key of" in (store.why_too_long([long], None) or "")
 
 
 @pytest.fixture
@@ -205,11 +278,21 @@ def test_two_processes_on_s3_one_killed(photos: Path, bucket: s3fs.S3FileSystem,
     there = ["restore", f"s3://{BUCKET}/photos", *line, f"s3://{BUCKET}/out"]
     killed = launch(2, [str(KILLED), "batch", *there], KILL_IN_WRITE="3")
     assert killed.returncode == 1 and "SIGKILL" in killed.stderr
-    left = contents(bucket, f"{BUCKET}/out").keys() & report("one").keys()
+    bucket.invalidate_cache()
+    left = {
+        name: bucket.info(name)["LastModified"]
+        for name in bucket.find(f"{BUCKET}/out")
+        if ".facekit" not in name
+    }
+    complete = Journal(open_store(f"s3://{BUCKET}/out")).find_finished()
     again = launch(2, there)
     assert again.returncode == 0, again.stderr[-3000:]
     found = contents(bucket, f"{BUCKET}/out")
-    assert found.keys() == (files("one").keys() - RECORDS) | REMOTE_RECORDS and left <= found.keys()
+    assert found.keys() == (files("one").keys() - RECORDS) | REMOTE_RECORDS
+    assert f"{12 - len(complete)} done, 0 failed, {len(complete) + 3} skipped" in again.stdout
+    kept = [name for name, when in left.items() if bucket.info(name)["LastModified"] == when]
+    assert len(kept) >= len(complete)
+    assert not list(Path(tempfile.gettempdir()).glob("facekit-batch-*"))
     entries = [json.loads(line) for line in found["report.jsonl"].decode().splitlines()]
     assert len(entries) == 12 and {entry["status"] for entry in entries} == {"done"}
     assert {entry["photo"] for entry in entries} == report("one").keys()

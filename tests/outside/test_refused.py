@@ -93,7 +93,7 @@ def test_it_is_said_what_is_wrong(name: str, offered: Callable[..., None], tmp_p
     package = write(tmp_path, name)
     offered(package)
     commands, left_out = find_commands()
-    assert [*commands][:5] == ["restore", "inpaint", "exemplar", "edit", "mend"] and "broken" not in commands
+    assert [*commands][:5] == ["restore", "mend", "inpaint", "exemplar", "edit"] and "broken" not in commands
     (reason,) = left_out
     assert BROKEN[name][2] in reason and f"Repair {package} or take it out of FACEKIT_METHODS." in reason
 
@@ -109,7 +109,7 @@ def test_whoever_presses_ctrl_c_is_obeyed(offered: Callable[..., None], tmp_path
 
 def test_what_is_not_there(offered: Callable[..., None], tmp_path: Path) -> None:
     offered(tmp_path / "gone", "gone.package", tmp_path / "gone.py")
-    assert [method.name for method in methods()] == ["restore", "inpaint", "exemplar", "edit", "mend"]
+    assert [method.name for method in methods()] == ["restore", "mend", "inpaint", "exemplar", "edit"]
     folder, module, file = refusals()
     assert f"there is no file {tmp_path}/gone/__init__.py" in folder and "No module named 'gone'" in module
     assert f"there is no file {tmp_path}/gone.py" in file
@@ -130,11 +130,11 @@ def test_the_page_goes_on_without_its_tab(
     offered: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     offered(write(tmp_path, "no_run"))
-    assert [method.name for method in find_tabs(None)] == ["restore", "inpaint", "exemplar", "edit", "mend"]
+    assert [method.name for method in find_tabs(None)] == ["restore", "mend", "inpaint", "exemplar", "edit"]
     assert "the tab of the method broken cannot be used" in caplog.text
     with pytest.raises(ValueError, match="the tab of the method broken cannot be used: No module named"):
         find_tabs(["broken"])
-    with pytest.raises(ValueError, match=r"no tabs \['blur'\]; choose some of restore, inpaint"):
+    with pytest.raises(ValueError, match=r"no tabs \['blur'\]; choose some of restore, mend"):
         find_tabs(["restore", "blur"])
     with pytest.raises(MethodError, match="the pipeline of the method broken cannot be used"):
         method_named("broken").import_pipeline()
@@ -149,7 +149,7 @@ def test_the_page_goes_on_without_a_tab_that_fails_while_it_is_laid_out(
     page = build_app()
     assert "the tab of the method broken cannot be used: ZeroDivisionError: division by zero" in caplog.text
     tabs = [block.id for block in page.blocks.values() if isinstance(block, gr.Tab)]
-    assert tabs == ["restore", "inpaint", "exemplar", "edit", "mend"]
+    assert tabs == ["restore", "mend", "inpaint", "exemplar", "edit"]
     with pytest.raises(ValueError, match="division by zero"):
         find_tabs(["broken"])
 
