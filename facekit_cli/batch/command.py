@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from facekit.version import __version__
 from facekit_cli.arguments import Parser, source_name, store_path
 from facekit_cli.batch.journal import REPORT, Group, Journal
+from facekit_cli.batch.launching import LAUNCHED, launch
 from facekit_cli.batch.sources import Item, Source, open_source, seed_of
 from facekit_cli.batch.stores import Store, open_store
 from facekit_cli.endings import run_to_end
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import FATAL, describe_failure, say_skipped
-from facekit_cli.options import DTYPES, add_format_options, add_provenance_option, check_format_options
+from facekit_cli.options import (
+    DTYPES,
+    add_format_options,
+    add_provenance_option,
+    check_counts,
+    check_format_options,
+)
 from facekit_cli.photos import Target, choose_target, number_paths
 from facekit_cli.restoring import (
     Restored,
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m facekit_cli.batch restore photos/ --output sharp
+  python -m facekit_cli.batch restore photos/ --output sharp --processes 4
   accelerate launch --num_processes 8 -m facekit_cli.batch restore photos/ --output sharp
   accelerate launch -m facekit_cli.batch restore OWNER/DATASET --split test --output sharp
   accelerate launch -m facekit_cli.batch restore s3://BUCKET/photos --output s3://BUCKET/sharp
@@ -54,7 +62,6 @@ lines are in OUT/.facekit-batch/part-*.jsonl. A photo's result does not depend o
 on restarts (to the last bit on the same kind of device with the same OMP_NUM_THREADS, else up to rounding).
 Several processes may share a GPU, so that one finds faces while another restores. All must see SOURCE and OUT; stores
 (s3://, gs://) they see with the keys of their environment. Several machines: docs/scale.md.
-Without GPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m facekit_cli.batch ...
 Exit code 0: all done. 1: photos failed, see the report; the rest is done. 2: wrong usage, nothing done.
 """
 # Processes wait for the slowest one at the end; nothing else is ever waited for this long.
@@ -112,6 +119,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="forget what was done in OUT and start over"
     )
     command.add_argument("--cpu", action="store_true", help="leave GPUs alone")
+    command.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="so many processes on this machine, each with its share of the cores; without GPU one for each core is "
+        "fastest, as long as each can load the model (default: 1)",
+    )
     add_restore_options(command, batch_size=8)
     add_format_options(command)
     add_provenance_option(command)
@@ -139,6 +154,9 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         check_restore_options(args)
         check_format_options(args)
+        check_counts(args, "processes")
+        if args.processes > 1 and LAUNCHED not in os.environ:
+            return launch(args.processes, sys.argv[1:] if argv is None else argv)
         state = start_process(args.cpu)
         journal = Journal(open_store(args.output))
         try:

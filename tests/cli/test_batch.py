@@ -329,6 +329,49 @@ def launch(processes: int, arguments: list[str], **environment: str) -> subproce
 
 
 @pytest.mark.slow
+def test_two_processes_without_a_launcher(photos: Path, model: str) -> None:
+    line = ["restore", "photos", "--model", model, "--batch-size", "1", "--cpu"]
+    done = launch(1, [*line, "-o", "two", "--processes", "2"])
+    assert done.returncode == 1 and "5 done, 1 failed, 3 skipped: two" in done.stdout
+    assert done.stderr.count("failed: trip/broken.jpg") == 1 and "Traceback" not in done.stderr
+    assert {entry["process"] for entry in report("two").values()} == {0, 1}
+    alone = launch(1, [*line, "-o", "one"])
+    assert (
+        alone.stdout.replace(": one", ": two") == done.stdout
+        and results("one").keys() == results("two").keys()
+    )
+
+    wrong = launch(1, [*line, "-o", "photos", "--processes", "2"])
+    assert wrong.returncode == 2 and wrong.stderr.count("the results would lie among the photos") == 1
+    under = launch(1, [*line, "-o", "three", "--processes", "2"], WORLD_SIZE="1")
+    assert under.returncode == 2 and "leave --processes out" in under.stderr and not Path("three").exists()
+    assert launch(1, [*line, "-o", "three", "--processes", "0"]).returncode == 2
+
+
+@pytest.mark.slow
+def test_a_process_that_is_lost_ends_the_others(photos: Path, model: str) -> None:
+    """The second process ends itself with SIGKILL in its first picture; the same command goes on."""
+    (photos / "trip" / "broken.jpg").unlink()
+    line = [
+        "restore",
+        "photos",
+        "--model",
+        model,
+        "--batch-size",
+        "1",
+        "--cpu",
+        "-o",
+        "out",
+        "--processes",
+        "2",
+    ]
+    lost = launch(1, [str(KILLED), "batch", *line], KILL_IN_WRITE="1")
+    assert lost.returncode == 1 and "Traceback" not in lost.stderr, lost.stderr[-3000:]
+    done = launch(1, line)
+    assert done.returncode == 0 and len(report()) == 5
+
+
+@pytest.mark.slow
 def test_two_processes_one_killed_give_what_one_gives(photos: Path, model: str) -> None:
     (photos / "trip" / "broken.jpg").unlink()
     for number in range(7):

@@ -1,7 +1,7 @@
 """A facekit command whose process ends itself with SIGKILL while a file is half-written.
 
-`KILL_IN_WRITE=2 python killed_in_a_write.py facekit|batch ARGUMENTS`: in the second write; under a launcher in
-the process of rank 1 only.
+`KILL_IN_WRITE=2 python killed_in_a_write.py facekit|batch ARGUMENTS`: in the second write; under a launcher,
+and with `--processes N`, in the process of rank 1 only.
 """
 
 import os
@@ -25,7 +25,10 @@ def fsync_or_die(descriptor: int) -> None:
 if __name__ == "__main__":
     os.fsync = fsync_or_die
     if sys.argv[1] == "batch":
+        from facekit_cli.batch import launching
         from facekit_cli.batch.command import main
+
+        launching.PROGRAM = (sys.executable, __file__, "batch")
     else:
         from facekit_cli.main import main
     sys.exit(main(sys.argv[2:]))
