@@ -192,3 +192,14 @@ def test_a_small_face_in_colour_before_a_gray_wall_keeps_its_colours(portrait: n
     result = np.asarray(tiny_restore_pipeline(identity=False)(scene, generator=seed()).images[0])
     changed = (result != scene).any(axis=-1)
     assert changed.any() and np.ptp(result[changed], axis=-1).mean() > 10
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.04])
+@pytest.mark.parametrize("other", [(0.85, 1.0, 1.2), (1.25, 0.92, 0.9)], ids=["blue", "red"])
+def test_a_photo_of_two_tones_is_one_in_colour(share: float, other: tuple[float, float, float]) -> None:
+    """Sepia above a strip of another tone, as of a blue sky or a postcard coloured in part by hand."""
+    photo = sepia(astronaut())
+    rows = round(share * len(photo))
+    photo[:rows] = np.clip(gray(astronaut())[:rows] * np.array(other), 0, 255)
+    assert find_tint(load_image(photo)) is None
+    assert find_tint(load_image(sepia(astronaut()))) is not None
