@@ -69,9 +69,8 @@ def measure(processes: int, photos: Path, output: Path, seconds: float) -> float
         str(BATCH),
     ]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, *launch, __file__, *line], env=environment, check=True, capture_output=True
-    )
+    command = [sys.executable, *launch, __file__, *line]
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     times = sorted(path.stat().st_mtime for path in output.glob("*.png"))
     # The first group of each process marks the start.
     first = processes * BATCH

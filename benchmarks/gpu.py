@@ -39,6 +39,7 @@ from speed import peak_calls, peak_memory
 from speed_cases import (
     STARTER_SIZE,
     bundled,
+    cast,
     drawn_inputs,
     published_edit_pipeline,
     published_exemplar_pipeline,
@@ -137,7 +138,7 @@ class Bench:
         """Build a row's pipeline on the device, compare it and time it."""
         dtype = getattr(torch, row.dtype)
         truth = self.find_truth(row.pipeline)
-        pipeline = self.move(self._build_plain(row.pipeline), row.pipeline, dtype)
+        pipeline = self.move(self._build_plain(row.pipeline), dtype)
         call = self.make_call(pipeline, row.pipeline, row.batch)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -198,7 +199,7 @@ class Bench:
             self._plain[name].set_progress_bar_config(disable=True)
         return self._plain[name]
 
-    def move(self, plain: Any, name: str, dtype: torch.dtype) -> Any:
+    def move(self, plain: Any, dtype: torch.dtype) -> Any:
         """A copy on the device, in a number type, as `from_pretrained(dtype=...)` would give it."""
         parts = {}
         for key, part in plain.components.items():
@@ -206,10 +207,7 @@ class Bench:
                 parts[key] = part
                 continue
             moved = copy.deepcopy(part)
-            kept = set(getattr(type(part), "_keep_in_fp32_modules", None) or ())
-            for path, value in (*moved.named_parameters(), *moved.named_buffers()):
-                if value.is_floating_point() and not kept & set(path.split(".")):
-                    value.data = value.data.to(dtype)
+            cast(moved, dtype)
             parts[key] = torch.nn.Module.to(moved, self.device)
         pipeline = type(plain)(**parts)
         pipeline.set_progress_bar_config(disable=True)

@@ -84,17 +84,19 @@ def parameters_of(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give a network's numbers a type, those that it lists as to be kept in float32 stay so."""
+    kept = set(getattr(type(network), "_keep_in_fp32_modules", None) or ())
+    for path, value in (*network.named_parameters(), *network.named_buffers()):
+        if value.is_floating_point():
+            value.data = value.data.to(torch.float32 if kept & set(path.split(".")) else dtype)
+
+
 def untrained(kind: type, device: torch.device, dtype: torch.dtype, **options: Any) -> torch.nn.Module:
     """A network as `from_pretrained(dtype=...)` would give it; every noise layer has an effect, as trained ones do."""
     with parameters_of(dtype):
         network = kind(**options).eval().requires_grad_(False)
-    kept = set(getattr(kind, "_keep_in_fp32_modules", None) or ())
-    for path, parameter in network.named_parameters():
-        if kept & set(path.split(".")):
-            parameter.data = parameter.data.float()
-    for path, buffer in list(network.named_buffers()):
-        if kept & set(path.split(".")):
-            buffer.data = buffer.data.float()
+    cast(network, dtype)
     for module in network.modules():
         if isinstance(module, NoiseInjection):
             module.strength.fill_(0.1)

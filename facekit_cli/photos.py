@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from PIL import Image
@@ -56,9 +56,13 @@ def why_no_picture(file: Path) -> str | None:
         mode = stat.S_IFREG
     if stat.S_ISDIR(mode):
         return "sub-folders are not entered"
-    if file.suffix.lower() not in picture_suffixes():
-        return "not named like a picture that can be read"
-    return None if stat.S_ISREG(mode) else "no regular file"
+    return why_no_picture_name(file) or (None if stat.S_ISREG(mode) else "no regular file")
+
+
+def why_no_picture_name(name: PurePath) -> str | None:
+    """Why something is left out for its ending; None for those of pictures."""
+    known = name.suffix.lower() in picture_suffixes()
+    return None if known else "not named like a picture that can be read"
 
 
 class Found(NamedTuple):

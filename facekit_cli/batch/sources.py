@@ -14,7 +14,7 @@ from facekit.hub.cache import folder_cache
 from facekit_cli.arguments import WEB_ADDRESS, drop_file_scheme, is_web_address
 from facekit_cli.batch.stores import open_remote
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import name_results, picture_suffixes, why_no_picture
+from facekit_cli.photos import name_results, why_no_picture, why_no_picture_name
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -151,8 +151,7 @@ class RemoteSource:
             return "a folder of its path has no name that a result could have"
         if any(part.startswith(".") for part in parts):
             return "hidden"
-        known = PurePosixPath(name).suffix.lower() in picture_suffixes()
-        return None if known else "not named like a picture that can be read"
+        return why_no_picture_name(PurePosixPath(name))
 
 
 class ListSource:

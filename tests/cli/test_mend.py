@@ -86,10 +86,7 @@ def test_a_mask_is_given_or_left_out(work: Path, model: str, capsys: pytest.Capt
         (("--fidelity", "-1"), "--fidelity is -1.0; it must lie between 0 and 1"),
         (("--save-mask", "mask.jpg"), "--save-mask mask.jpg must be called .png"),
         (("--save-mask", "photo.png", "--overwrite"), "photo.png is one of the photos or their results"),
-        (
-            ("--save-mask", "out/photo.png"),
-            "photo.png is one of the photos or their results",
-        ),
+        (("--save-mask", "out/photo.png"), "photo.png is one of the photos or their results"),
         (("--save-mask", ".", "--overwrite"), "photo.png is one of the photos or their results"),
         (("--mask", "nowhere.png"), "the mask nowhere.png does not exist"),
         (("--inpaint", "nowhere/at-all"), "the model nowhere/at-all cannot be loaded"),

@@ -52,14 +52,13 @@ def connect_two_hosts() -> Iterator[tuple[str, Host, Host]]:
     try:
         try:
             _ip("link", "add", bridge, "type", "bridge")
-            _ip("netns", "add", hosts[0].name)
+            for host in hosts:
+                _ip("netns", "add", host.name)
         except (OSError, subprocess.CalledProcessError) as error:
             raise NotAllowed(f"ip: {getattr(error, 'stderr', None) or error}") from error
         _ip("address", "add", f"{net}.254/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for number, host in enumerate(hosts):
-            if number:
-                _ip("netns", "add", host.name)
             end = f"v{number}{mark}"
             _ip("link", "add", end, "type", "veth", "peer", "name", INTERFACE, "netns", host.name)
             _ip("link", "set", end, "master", bridge, "up")
