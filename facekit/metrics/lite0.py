@@ -9,19 +9,21 @@ from functools import cache
 
 import numpy as np
 import torch
+from PIL import Image
 
 from facekit.metrics.distribution import kernel_distance
 from facekit.metrics.networks import Features, features_of, lite0_features
 
-Picture = np.ndarray | torch.Tensor
+Picture = Image.Image | np.ndarray | torch.Tensor
 
 
 def pooled_features(pictures: Iterable[Picture], device: str | torch.device = "cpu") -> np.ndarray:
     """Pooled features of EfficientNet-Lite0, [N, 1280], for `kernel_distance`, `frechet_distance` and the like.
 
     Args:
-        pictures: all of one size; each a uint8 array [H, W, 3] or a tensor of floats [3, H, W] in [-1, 1], which is
-            clipped and rounded as it would be for a file. An array or tensor [N, ...] is an iterable of such.
+        pictures: all of one size; each a PIL image, read as RGB, a uint8 array [H, W, 3] or a tensor of floats
+            [3, H, W] in [-1, 1], which is clipped and rounded as it would be for a file. An array or tensor [N, ...]
+            is an iterable of such.
         device: where the network runs; it is kept there for the next call.
 
     Raises:
@@ -51,6 +53,8 @@ def _network(device: str) -> Features:
 
 def as_uint8(picture: Picture) -> np.ndarray:
     """One picture, as `pooled_features` takes it, as uint8 [H, W, 3]. Raises ValueError as it does."""
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
     if isinstance(picture, torch.Tensor) and picture.ndim == 3 and len(picture) == 3:
         if picture.is_floating_point():
             if not picture.isfinite().all():  # rounding would make black pixels of them
@@ -60,6 +64,6 @@ def as_uint8(picture: Picture) -> np.ndarray:
     elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,):
         return picture
     raise ValueError(
-        "a picture is a uint8 array [H, W, 3] or a tensor of floats [3, H, W], not "
+        "a picture is a PIL image, a uint8 array [H, W, 3] or a tensor of floats [3, H, W], not "
         f"{type(picture).__name__} of {getattr(picture, 'dtype', 'unknown type')} {list(np.shape(picture))}"
     )

@@ -124,10 +124,12 @@ def test_a_blurred_set_is_farther_than_another_crop(distance, sets: dict[str, np
     assert distance(sets["real"], sets["blurred"]) > 1.2 * distance(sets["real"], sets["other"])
 
 
-def test_pictures_come_as_arrays_tensors_or_a_generator(sets: dict[str, np.ndarray]) -> None:
+def test_pictures_come_as_arrays_tensors_images_or_a_generator(sets: dict[str, np.ndarray]) -> None:
     real, fake = crops(0), blurred(crops(1))
     expected = kernel_distance(sets["real"], sets["blurred"])
     assert lite0_kernel_distance(real, iter(fake)) == pytest.approx(expected, rel=1e-6)
+    images = [Image.fromarray(each).convert("RGBA") for each in fake]
+    assert lite0_kernel_distance(real, images) == pytest.approx(expected, rel=1e-6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = lite0_kernel_distance(tensors(real), list(tensors(fake)))
     assert found == pytest.approx(expected, rel=1e-6)
