@@ -26,9 +26,11 @@ from facekit.notes import Note
 from facekit_cli.arguments import LONGEST_NAME
 from facekit_cli.errors import UsageError
 from facekit_cli.options import check_format_options
+from facekit_cli.results import is_report
 
 File = TypeVar("File")
-WRITTEN = ("json", "save_mask")  # options that name results, which may lie beside those of --output
+# Options that name what is written, in folders that they may share.
+WRITTEN = ("output", "json", "save_mask", "save_session")
 # Pillow knows these by name only, or hands them to another program.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Photos of phones. Without pillow-heif each fails and says what to do, so that none is left out in silence.
@@ -300,15 +302,7 @@ def plan_outputs(
     if one_file:
         outputs = {photo: [args.output] for photo in outputs}
     everything = [path for paths in outputs.values() for path in paths]
-    given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
-    replaced = [path for path in everything if os.path.realpath(path) in given]
-    if replaced:
-        raise UsageError(f"{replaced[0]} is one of the photos; choose another --output")
-    for option, place in _other_places(args):
-        if replaced := [path for path in everything if path.exists() and _is_at(path, place)]:
-            raise UsageError(
-                f"{replaced[0]} is what --{option} names, or lies in it; choose another --output"
-            )
+    check_kept(everything, found.photos, args, "output")
     failed = {
         photo: reason
         for photo, paths in outputs.items()
@@ -337,7 +331,7 @@ def plan_outputs(
             place for paths in plan.outputs.values() for path in paths for place in _places(path, beside)
         }
         check_writable(sorted(places), "--output")
-    check_report(args.json)
+    check_report(args)
     return plan
 
 
@@ -364,9 +358,23 @@ def _names_file(args: argparse.Namespace, results: int) -> bool:
     return True
 
 
-def _other_places(args: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Files and folders that are there and that other options name, each after its option: a mask, an exemplar."""
-    given = [(name, value) for name, value in vars(args).items() if name not in ("photos", "output")]
+def check_kept(files: Sequence[Path], photos: Sequence[Path], args: argparse.Namespace, option: str) -> None:
+    """Refuse files to write that would replace a photo, or what another option names: a mask, an exemplar, a script.
+
+    `option` is the one, without dashes, that names these files. Raises UsageError.
+    """
+    given = {os.path.realpath(photo) for photo in photos}  # it bears links that lead in a circle
+    said = f"--{option.replace('_', '-')}"
+    if replaced := [file for file in files if os.path.realpath(file) in given]:
+        raise UsageError(f"{replaced[0]} is one of the photos; choose another {said}")
+    for other, place in _other_places(args, option):
+        if replaced := [file for file in files if file.exists() and _is_at(file, place)]:
+            raise UsageError(f"{replaced[0]} is what --{other} names, or lies in it; choose another {said}")
+
+
+def _other_places(args: argparse.Namespace, option: str) -> list[tuple[str, Path]]:
+    """Files and folders that are there and that options beside this one name, each after its option."""
+    given = [(name, value) for name, value in vars(args).items() if name not in ("photos", option)]
     each = [
         (name, one)
         for name, value in given
@@ -418,10 +426,45 @@ def check_writable(folders: Iterable[Path], option: str) -> None:
             raise UsageError(f"{option} {reason}")
 
 
-def check_report(file: Path | None) -> None:
-    """Refuse a `--json` that cannot be written. Raises UsageError."""
+def check_new_folder(folder: Path, overwrite: bool, sources: Iterable[str | Path | None] = ()) -> None:
+    """Refuse a folder that is to be written whole, under another name first, in place of what is there.
+
+    `sources` are what it is made of, as named: places, Hub ids, None where there is none. Raises UsageError where the
+    folder is there unasked, would take a source along when it is replaced, or cannot be written.
+    """
+    occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if occupied and not (overwrite and folder.is_dir()):
+        raise UsageError(f"{folder} exists already; name another folder or say --overwrite")
+    inside = [
+        source
+        for source in sources
+        if source is not None and os.path.exists(source) and _is_below(Path(source), folder)
+    ]
+    if occupied and inside:
+        raise UsageError(f"{inside[0]} is in {folder}, which would be replaced; name another --output")
+    check_writable([folder.parent], "--output")
+
+
+def check_report(args: argparse.Namespace) -> None:
+    """Refuse a `--json` that cannot be written, or would replace anything but an earlier report. Raises UsageError."""
+    file = args.json
     if file is None:
         return
     if os.path.lexists(file) and not file.is_file():
         raise UsageError(f"--json {file} is there and no file; name another one")
+    if why_no_picture_name(file) is None:
+        raise UsageError(
+            f"--json {file} is named like a picture; name a file for the report, such as report.json"
+        )
+    for option in WRITTEN:
+        place = getattr(args, option, None)
+        if option != "json" and place is not None and _is_below(place, file):
+            raise UsageError(f"--json {file} is where --{option.replace('_', '-')} writes; name another one")
+    if file.exists() and not is_report(file):
+        raise UsageError(f"--json {file} is there and no report of an earlier run; name another one")
     check_writable([file.parent], "--json")
+
+
+def _is_below(path: Path, place: Path) -> bool:
+    """Whether a path is a place, or lies in it or deeper; links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(place))

@@ -26,6 +26,7 @@ from facekit_cli.options import (
     parse_faces,
 )
 from facekit_cli.photos import (
+    check_kept,
     check_writable,
     find_photos,
     match_files,
@@ -340,6 +341,9 @@ def _plan_sessions(
     check_writable([args.save_session], "--save-session")
     stems = result_stems(photos)
     files = {photo: args.save_session / f"{stems[photo]}.zip" for photo in outputs}
+    check_kept(list(files.values()), photos, args, "save_session")
+    if args.json is not None and any(file.resolve() == args.json.resolve() for file in files.values()):
+        raise UsageError(f"--json {args.json} is where a session goes; name another one")
     existing = [file for file in files.values() if file.exists()]
     if existing and not args.overwrite:
         raise UsageError(f"{existing[0]} exists already; say --overwrite or choose another --save-session")

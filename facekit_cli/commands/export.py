@@ -6,7 +6,7 @@ import sys
 from facekit_cli.arguments import file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.models import load_pipeline
-from facekit_cli.photos import check_writable
+from facekit_cli.photos import check_new_folder
 
 HELP = "write a model as ONNX graphs, which run without PyTorch"
 DESCRIPTION = (
@@ -52,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from facekit.notes import MissingPackage
     from facekit.onnx import EXPORT_PACKAGES, check_packages
 
-    occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
-    if occupied and not (args.overwrite and args.output.is_dir()):
-        raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
-    check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
+    check_new_folder(args.output, args.overwrite, [args.model])
     try:
         check_packages(EXPORT_PACKAGES, "export to ONNX")
     except MissingPackage as error:

@@ -24,6 +24,7 @@ from facekit_cli.options import (
 from facekit_cli.photos import (
     Found,
     Plan,
+    check_kept,
     check_writable,
     find_photos,
     match_files,
@@ -157,7 +158,8 @@ def _check_options(args: argparse.Namespace) -> None:
 def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path, Path]:
     """Where `--save-mask` puts each photo's mask.
 
-    Raises UsageError where it cannot be written, or would replace a photo, a result, or unasked what is there.
+    Raises UsageError where it cannot be written, or would replace a photo, a result, what another option names, or
+    unasked what is there.
     """
     target = args.save_mask
     if target is None:
@@ -172,10 +174,11 @@ def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path
         if target.suffix.lower() != ".png":
             raise UsageError(f"--save-mask {target} must be called .png")
         files = dict.fromkeys(found.photos, target)
-    taken = {os.path.realpath(path) for path in (*found.photos, *plan.results)}
+    results = {os.path.realpath(path) for path in plan.results}
     for file in files.values():
-        if os.path.realpath(file) in taken:
-            raise UsageError(f"--save-mask {file} is one of the photos or their results; name another place")
+        if os.path.realpath(file) in results:
+            raise UsageError(f"--save-mask {file} is one of the results; name another place")
+    check_kept(list(files.values()), found.photos, args, "save_mask")
     # A mask may have been corrected by hand; those of photos that are left out stay as they are.
     existing = [files[photo] for photo in plan.outputs if files[photo].exists()]
     if existing and not args.overwrite:

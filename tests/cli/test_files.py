@@ -16,6 +16,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit.images import files as disk
+from facekit.pipelines.edit.session.store import write_session
 from facekit_cli.batch import command as batch
 from facekit_cli.main import build_parser, find_commands, main
 from facekit_cli.photos import find_photos, name_results, picture_suffixes
@@ -368,6 +369,63 @@ def test_a_folder_or_file_in_the_way(
     assert "--output out/a-faces is a file; name a folder" in capsys.readouterr().err
     assert main([*line, "--json", "out"]) == 2
     assert "--json out is there and no file" in capsys.readouterr().err
+
+
+# What is there already
+
+REPORTS = [  # lines whose report would replace something, and what is said
+    ("restore p.jpg -o k.png --json p.jpg", "--json p.jpg is named like a picture"),
+    ("restore p.jpg -o k.png --json k.PNG", "--json k.PNG is named like a picture"),
+    ("restore photo -o k.png --json photo", "--json photo is there and no report"),
+    ("restore p.jpg -o k.png --json mine.json --overwrite", "--json mine.json is there and no report"),
+    ("restore p.jpg -o out --json out", "--json out is where --output writes"),
+    ("restore p.jpg -o out/in --json out", "--json out is where --output writes"),
+    ("edit p.jpg -o k.png --script mine.json --json mine.json", "--json mine.json is there and no report"),
+    ("edit p.jpg -o k.png -m mask.png --save-session s --json s/p.zip", "--json s/p.zip is where a session"),
+    ("mend p.jpg -o k.png --save-mask masks --json masks", "--json masks is where --save-mask writes"),
+    ("inspect p.jpg --json victim.jpg", "--json victim.jpg is named like a picture"),
+    ("inspect p.jpg --json mine.json", "--json mine.json is there and no report"),
+    ("mend p.jpg -o k.png -m mask.png --save-mask mask.png --overwrite", "mask.png is what --mask names"),
+    ("edit p.jpg -o k.png --script s/p.zip --save-session s --overwrite", "s/p.zip is what --script names"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), REPORTS, ids=[line for line, _ in REPORTS])
+def test_no_option_replaces_what_it_did_not_write(
+    line: str, message: str, picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("p.jpg", "victim.jpg"):
+        picture.save(name)
+    picture.save("photo", format="PNG")
+    Path("mine.json").write_text('{"edits": [{"mask": "mask.png", "attributes": {}}]}')
+    if "--script s" in line:
+        Path("s").mkdir()
+        write_session(Path("s/p.zip"), {"edits": [{"mask": "rim"}]}, {})
+    before = {name: Path(name).read_bytes() for name in names(".")}
+    command = line.split()
+    assert main(command if command[0] == "inspect" else [*command, "--model", "missing"]) == 2
+    assert message in capsys.readouterr().err
+    assert {name: Path(name).read_bytes() for name in names(".")} == before and not Path("out").exists()
+
+
+def test_a_report_replaces_an_earlier_one_and_an_empty_file(picture: Image.Image, inpainter: str) -> None:
+    picture.save("a.png")
+    Path("r.json").touch()
+    assert inpaint(inpainter, "a.png", "-o", "out", "--json", "r.json") == 0
+    assert main(["inspect", "a.png", "--json", "r.json"]) == 0
+    assert inpaint(inpainter, "a.png", "-o", "out", "--skip-existing", "--json", "r.json") == 0
+    assert json.loads(Path("r.json").read_text())["skipped"] == 1
+
+
+@pytest.mark.parametrize("line", ["convert grig model/net.pth", "fetch grig --from model", "export model"])
+def test_a_folder_is_not_replaced_with_what_it_is_made_of(
+    line: str, picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("model").mkdir()
+    Path("model/net.pth").write_bytes(b"weights")
+    assert main([*line.split(), "-o", "model", "--overwrite"]) == 2
+    assert "is in model, which would be replaced; name another --output" in capsys.readouterr().err
+    assert names("model") == {"net.pth"}
 
 
 # Words
