@@ -47,11 +47,12 @@ def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
 
 
 def settle_device(args: argparse.Namespace) -> "torch.device":
-    """The torch device of `--device`; `args.dtype` becomes what "auto" stands for on it, so that reports say it.
+    """The torch device of `--device`; it and `args.dtype` become what "auto" stands for, so that reports say it.
 
     Raises UsageError as `pick_device` and `pick_dtype` do.
     """
     device = pick_device(args.device)
+    args.device = str(device)
     args.dtype = str(pick_dtype(args.dtype, device)).removeprefix("torch.")
     return device
 
@@ -69,13 +70,18 @@ def load_pipeline(
 ) -> "DiffusionPipeline":
     """The pipeline of a class, or of a class's name, with its networks on the device; no progress bars of its own.
 
+    From then on diffusers shows none either while it loads: a pipeline may load others in the midst of its work.
+
     Raises UsageError where the model cannot be loaded or is another pipeline's.
     """
+    from diffusers.utils import logging
+
     from facekit.hub.classes import pipeline_class
     from facekit.methods import MethodError
     from facekit.notes import MissingPackage
 
     name, number_type = kind if isinstance(kind, str) else kind.__name__, pick_dtype(dtype, device)
+    logging.disable_progress_bar()
     try:
         index = Path(model, "model_index.json")
         found = json.loads(index.read_text())["_class_name"] if index.is_file() else name

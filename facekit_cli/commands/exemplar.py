@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         work = partial(fill, pipeline, encode, second)
     details = {
         photo: {
-            "mask": str(masks.get(photo) or ""),
+            "mask": str(masks[photo]) if photo in masks else None,
             "exemplars": [str(path) for path in exemplars.get(photo, ())],
             "outputs": [str(path) for path in paths],
         }

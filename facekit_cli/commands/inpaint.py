@@ -83,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
             remove_parts(steps_folder(path))
         work = partial(_fill, pipeline, plan, masks, faces, args)
 
-    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
+    details = {
+        photo: {"mask": str(masks[photo]) if photo in masks else None, "output": str(paths[0])}
+        for photo, paths in plan.outputs.items()
+    }
     entries = work_through("inpaint", plan, details, work)
     names = ("region", "steps", "save_steps", "seed", "device", "dtype", "format", "quality")
     settings = {key: getattr(args, key) for key in names}

@@ -136,7 +136,13 @@ def run(args: argparse.Namespace) -> int:
             remove_parts(steps_folder(path))
         work = partial(_mend, pipeline, plan, masks, mask_files, faces, args)
 
-    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
+    said = "found" if args.mask is None else None
+    if str(args.mask) == "none":
+        said = "none"
+    details = {
+        photo: {"mask": str(masks[photo]) if photo in masks else said, "output": str(paths[0])}
+        for photo, paths in plan.outputs.items()
+    }
     entries = work_through("mend", plan, details, work)
     names = (
         *("contrast", "fidelity", "keep_faces", "faces", "steps", "inpaint", "restore", "seed", "device"),
@@ -212,6 +218,7 @@ def _mend(
 ) -> dict[str, Any]:
     import torch
 
+    from facekit.images.masks import format_share
     from facekit.images.photo import Photo, load_image, same_pixels
     from facekit.images.tensors import expect_kind
 
@@ -249,11 +256,14 @@ def _mend(
         for number, (step, picture) in enumerate((result.steps or [{}])[0].items(), start=1):
             save_picture(picture, folder / f"{number}-{step}{path.suffix}", provenance, args.quality)
     save_picture(mended, path, provenance, args.quality)
+    share = float(result.masks[0].mean())
+    # Of nothing filled the pipeline's own notes say why, where it was not asked for.
+    filled = [f"{format_share(share)} of the photo is filled"] if share else []
     return {
         "status": "done",
-        "damaged": round(float(result.masks[0].mean()), 5),
+        "damaged": round(share, 5),
         "faces": len(result.faces[0]),
-        "notes": result.notes,
+        "notes": [*filled, *result.notes],
     }
 
 
