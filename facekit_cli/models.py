@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from facekit.hub.published import NAMES, PUBLISHED
+from facekit.hub.starters import STARTER, starter, starters
 from facekit_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -12,6 +15,33 @@ if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 Pipeline = TypeVar("Pipeline", bound="DiffusionPipeline")
+
+
+def place_model(given: str | None, task: str, option: str = "--model") -> str:
+    """Where the model lies that an option names: of a bundled one its folder, of all others what was said.
+
+    Args:
+        given: a folder, which wins over a word of that name; `starter` or its own name for the bundled model of the
+            task; a name of published weights; ORG/NAME on the Hub; None: `starter`.
+        task: what that bundled model is called, "face-restore".
+        option: that names it.
+
+    Raises:
+        UsageError: a name that is none of these, which is not asked for on the Hub, or a bundled model of another task.
+    """
+    if given is not None and (os.path.isdir(given) or "/" in given or given in (PUBLISHED, *NAMES)):
+        return given
+    if given in (None, STARTER, task):
+        return starter(task)
+    what = (
+        "is a bundled model for something else"
+        if given in starters()
+        else "is no folder, and no model's name"
+    )
+    raise UsageError(
+        f"{option} {given} {what}: say {STARTER} or {task} (the bundled model), {PUBLISHED} (the authors', where there "
+        "is one), a folder, or ORG/NAME on the Hub"
+    )
 
 
 def pick_device(name: str) -> "torch.device":

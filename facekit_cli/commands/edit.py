@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -168,7 +167,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
     settings = _gather_settings(args)
-    args.model = args.model or starter("face-edit")
+    args.model = place_model(args.model, "face-edit")
     found = find_photos(args.photos)
     photos = found.photos
     script = _read_script(args)

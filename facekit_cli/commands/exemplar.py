@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -104,7 +103,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     _check(args)
-    args.model = args.model or starter("exemplar-inpaint")
+    args.model = place_model(args.model, "exemplar-inpaint")
     settings = {
         "exemplar_layers": _parse_layers(args.exemplar_layers, "--exemplar-layers"),
         "exemplar_strength": args.strength,

@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_path, hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_mask_option,
@@ -103,14 +102,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=hub_name,
-        help="model that finds damage: folder or Hub id (default: the bundled starter)",
+        help="model that finds damage: starter (the bundled one, default), a folder, or ORG/NAME on the Hub",
     )
     for name, verb in (("inpaint", "fills"), ("restore", "restores faces")):
         parser.add_argument(
             f"--{name}",
             type=hub_name,
             metavar="MODEL",
-            help=f"model that {verb}: folder, Hub id, or published (default: as --model says, the bundled starter)",
+            help=f"model that {verb}: starter, published, a folder, or ORG/NAME on the Hub (default: as --model says)",
         )
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all randomness (default: 0)")
     add_device_options(parser)
@@ -119,6 +118,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Mend all photos; 0 when all went well, 1 when some failed."""
     _check_options(args)
+    args.model = place_model(args.model, "photo-mend")
+    for name in ("inpaint", "restore"):
+        if getattr(args, name) is not None:
+            setattr(args, name, place_model(getattr(args, name), f"face-{name}", f"--{name}"))
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks: dict[Path, Path] = {}
@@ -126,11 +129,10 @@ def run(args: argparse.Namespace) -> int:
         masks = match_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
     mask_files = _plan_masks(found, plan, args)
-    model = args.model or starter("photo-mend")
     work = None
     if plan.outputs:
         device = settle_device(args)
-        pipeline = _load(model, device, args)
+        pipeline = _load(device, args)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
@@ -145,11 +147,22 @@ def run(args: argparse.Namespace) -> int:
     }
     entries = work_through("mend", plan, details, work)
     names = (
-        *("contrast", "fidelity", "keep_faces", "faces", "steps", "inpaint", "restore", "seed", "device"),
+        *(
+            "model",
+            "contrast",
+            "fidelity",
+            "keep_faces",
+            "faces",
+            "steps",
+            "inpaint",
+            "restore",
+            "seed",
+            "device",
+        ),
         *("dtype", "save_steps", "format", "quality"),
     )
     settings = {key: getattr(args, key) for key in names}
-    return finish("mend", entries, {"model": model} | settings, args)
+    return finish("mend", entries, settings, args)
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -193,7 +206,7 @@ def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path
     return files
 
 
-def _load(model: str, device: "torch.device", args: argparse.Namespace) -> "PhotoMendPipeline":
+def _load(device: "torch.device", args: argparse.Namespace) -> "PhotoMendPipeline":
     """The pipeline with those that it calls. Raises UsageError where one cannot be loaded."""
     from facekit.pipelines.inpaint import FaceInpaintPipeline
     from facekit.pipelines.mend.pipeline import PhotoMendPipeline
@@ -204,7 +217,7 @@ def _load(model: str, device: "torch.device", args: argparse.Namespace) -> "Phot
         parts["inpaint"] = load_pipeline(FaceInpaintPipeline, args.inpaint, device, args.dtype)
     if args.restore is not None:
         parts["restore"] = load_pipeline(FaceRestorePipeline, args.restore, device, args.dtype)
-    return load_pipeline(PhotoMendPipeline, model, device, args.dtype, **parts)
+    return load_pipeline(PhotoMendPipeline, args.model, device, args.dtype, **parts)
 
 
 def _mend(

@@ -248,6 +248,6 @@ def test_results_are_labelled(work: Path, model: str) -> None:
 
 def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("facekit_cli.commands.edit.starter", lambda task: asked.append(task) or model)
+    monkeypatch.setattr("facekit_cli.models.starter", lambda task: asked.append(task) or model)
     assert facekit("photos/a.png", "--mask", "mask.png", "--output", "usual", "--json", "run.json") == 0
     assert asked == ["face-edit"] and json.loads(Path("run.json").read_text())["model"] == model

@@ -314,18 +314,18 @@ def unwritable(picture: Image.Image) -> Iterator[Path]:
 
 
 LINES = [
-    ["restore", "a.png", "-o", "HERE", "--model", "missing"],
-    ["restore", "a.png", "-o", "out", "--model", "missing", "--json", "HERE/r.json"],
-    ["inpaint", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "missing"],
-    ["exemplar", "a.png", "--mask", "mask.png", "-e", "a.png", "-o", "HERE", "--model", "missing"],
-    ["edit", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "missing"],
-    ["edit", "a.png", "--mask", "mask.png", "-o", "out", "--save-session", "HERE", "--model", "missing"],
+    ["restore", "a.png", "-o", "HERE", "--model", "not/there"],
+    ["restore", "a.png", "-o", "out", "--model", "not/there", "--json", "HERE/r.json"],
+    ["inpaint", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "not/there"],
+    ["exemplar", "a.png", "--mask", "mask.png", "-e", "a.png", "-o", "HERE", "--model", "not/there"],
+    ["edit", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "not/there"],
+    ["edit", "a.png", "--mask", "mask.png", "-o", "out", "--save-session", "HERE", "--model", "not/there"],
     ["inspect", "a.png", "--json", "HERE/r.json"],
     ["convert", "grig", "a.png", "-o", "HERE/model"],
     ["evaluate", "3.1", "--data", "photos", "--method", "input", "-o", "HERE"],
     ["evaluate", "3.1", "--data", "photos", "--export-inputs", "HERE"],
     ["study", "a=photos", "b=photos", "--answers", "HERE"],
-    ["batch", "restore", "photos", "-o", "HERE", "--model", "missing"],
+    ["batch", "restore", "photos", "-o", "HERE", "--model", "not/there"],
 ]
 
 
@@ -351,7 +351,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     assert (
         "lies below the file a.png" if place == "below a file" else "nothing can be written into"
     ) in error
-    assert "missing" not in error and "Traceback" not in error
+    assert "not/there" not in error and "Traceback" not in error
     assert names(".") == before and not Path("out").exists()
 
 
@@ -359,7 +359,7 @@ def test_a_folder_or_file_in_the_way(
     picture: Image.Image, restorer: str, capsys: pytest.CaptureFixture
 ) -> None:
     picture.save("a.png")
-    line = ["restore", "a.png", "-o", "out", "--model", "missing"]
+    line = ["restore", "a.png", "-o", "out", "--model", "not/there"]
     Path("out/a.png").mkdir(parents=True)
     assert main([*line, "--overwrite"]) == 2
     assert "out/a.png is a folder, and the result of a photo would have its name" in capsys.readouterr().err
@@ -403,7 +403,7 @@ def test_no_option_replaces_what_it_did_not_write(
         write_session(Path("s/p.zip"), {"edits": [{"mask": "rim"}]}, {})
     before = {name: Path(name).read_bytes() for name in names(".")}
     command = line.split()
-    assert main(command if command[0] == "inspect" else [*command, "--model", "missing"]) == 2
+    assert main(command if command[0] == "inspect" else [*command, "--model", "not/there"]) == 2
     assert message in capsys.readouterr().err
     assert {name: Path(name).read_bytes() for name in names(".")} == before and not Path("out").exists()
 

@@ -254,16 +254,29 @@ def test_the_bare_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]
     assert "mend old photos" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_there_is_not_the_network(
-    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["restore", "inpaint", "exemplar", "edit", "mend"])
+@pytest.mark.parametrize("word", ["runs", "face-parser"])
+def test_a_word_that_names_no_model_is_refused_at_once(
+    command: str, word: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    line = ["photos/a.png", "--mask", "mask.png", "--output", "out", "--model", "runs"]
-    assert facekit(*line) == 2
-    assert (
-        "There is no folder runs. Check the name; models on the Hub are called ORG/NAME"
-        in capsys.readouterr().err
-    )
+    given = {"inpaint": ["--mask", "mask.png"], "edit": ["--mask", "mask.png"]}
+    given["exemplar"] = ["--mask", "mask.png", "--exemplar", "photos/a.png"]
+    line = [command, "photos/a.png", *given.get(command, ()), "--output", "out", "--model", word]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    what = "is no folder, and no model's name" if word == "runs" else "is a bundled model for something else"
+    assert f"error: --model {word} {what}: say starter or " in said and said.count("\n") == 2
+
+
+@pytest.mark.parametrize("word", ["starter", "face-inpaint"])
+def test_the_bundled_model_has_a_word_and_a_name(word: str, model: str, work: Path) -> None:
+    """And a folder of that name wins."""
+    options = ["--mask", "mask.png", "--region", "image", "--steps", 1, "--model", word, "--json", "r.json"]
+    assert facekit("photos/a.png", "--output", "bundled", *options) == 0
+    assert json.loads(Path("r.json").read_text())["model"] == starter("face-inpaint")
+    Path(word).symlink_to(model)
+    assert facekit("photos/a.png", "--output", "own", *options) == 0
+    assert json.loads(Path("r.json").read_text())["model"] == word
 
 
 def test_a_failed_photo_is_named_once(model: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
