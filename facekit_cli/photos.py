@@ -284,7 +284,8 @@ def plan_outputs(
         beside: a folder that is written beside a result.
 
     Raises:
-        UsageError: two photos would share a result, a result would replace a file that was given, a result exists
+        UsageError: two photos would share a result, a result would replace a file that was given or lie in a folder of
+            photos that was, a result exists
             and neither `--overwrite` nor `--skip-existing` was said, a folder cannot be written, or a quality was
             said for files without.
     """
@@ -302,6 +303,7 @@ def plan_outputs(
     if one_file:
         outputs = {photo: [args.output] for photo in outputs}
     everything = [path for paths in outputs.values() for path in paths]
+    check_apart(args.photos, args.output.parent if one_file else args.output, "--output")
     check_kept(everything, found.photos, args, "output")
     failed = {
         photo: reason
@@ -310,8 +312,8 @@ def plan_outputs(
     }
     existing = [p for photo, paths in outputs.items() if photo not in failed for p in paths if p.exists()]
     if existing and not args.overwrite and not args.skip_existing:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UsageError(f"{existing[0]}{more} exists already; say --overwrite or --skip-existing")
+        several = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
+        raise UsageError(f"{existing[0]}{several} already; say --overwrite or --skip-existing")
     plan = Plan({}, dict(found.left_out), failed)
     for photo, paths in outputs.items():
         if photo in failed:
@@ -356,6 +358,16 @@ def _names_file(args: argparse.Namespace, results: int) -> bool:
         raise UsageError(f"--output {path} and --format {args.format} do not fit; leave one of them out")
     args.format = name
     return True
+
+
+def check_apart(given: Iterable[Path], folder: Path, option: str) -> None:
+    """Refuse results among the photos of a folder that was named: the next run would take them for photos.
+
+    Raises UsageError.
+    """
+    for place in given:
+        if os.path.isdir(place) and os.path.realpath(place) == os.path.realpath(folder):
+            raise UsageError(f"the results would lie among the photos of {place}; name another {option}")
 
 
 def check_kept(files: Sequence[Path], photos: Sequence[Path], args: argparse.Namespace, option: str) -> None:

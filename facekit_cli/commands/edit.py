@@ -273,8 +273,10 @@ def _save_inversions(
 def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `EditSession.edit` but for pictures; refuses what cannot work without importing torch."""
     check_counts(args, "candidates")
-    if (args.mask is None) == (args.script is None):
-        raise UsageError("say what may change with --mask, or name edits with --script; not both")
+    if args.mask is None and args.script is None:
+        raise UsageError("say what may change with --mask, or name edits with --script")
+    if args.mask is not None and args.script is not None:
+        raise UsageError("a script says itself how to edit; leave out --mask, or --script")
     settings = {
         "attributes": _parse_numbers(args.attribute, "--attribute"),
         "strengths": _parse_numbers(args.strength, "--strength"),

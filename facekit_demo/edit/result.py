@@ -185,10 +185,10 @@ def attribute_names() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _names_in(source: str) -> tuple[str, ...]:
     """Read from the model's files, because its networks are not for the page's own process."""
-    with explain_errors(source):
-        if FaceEditPipeline.load_config(source).get("directions", [None])[0] is None:
+    with explain_errors(source) as options:
+        if FaceEditPipeline.load_config(source, **options).get("directions", [None])[0] is None:
             return ()
-        return tuple(StyleDirections.load_config(source, subfolder="directions")["names"])
+        return tuple(StyleDirections.load_config(source, subfolder="directions", **options)["names"])
 
 
 def open_work(path: str | None) -> Work:

@@ -177,7 +177,9 @@ def test_maps_of_the_photos_names_and_words(work: Path, model: str, capsys: pyte
     ("arguments", "message"),
     [
         ([], "say what may change with --mask"),
-        (["--mask", "mask.png", "--script", "s.json"], "not both"),
+        (["--mask", "mask.png", "--script", "s.json"], "leave out --mask, or --script"),
+        (["--script", "photos/a.png"], "photos/a.png is no script: name a .json file, or a saved session"),
+        ([], "say what may change with --mask, or name edits with --script\n"),
         (["--mask", "no.png"], "the mask no.png does not exist"),
         (["--mask", "mask.png", "--exemplar", "no.png"], "the exemplar no.png does not exist"),
         (["--mask", "mask.png", "--candidates", 0], "--candidates is 0"),

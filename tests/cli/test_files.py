@@ -408,6 +408,44 @@ def test_no_option_replaces_what_it_did_not_write(
     assert {name: Path(name).read_bytes() for name in names(".")} == before and not Path("out").exists()
 
 
+@pytest.mark.parametrize("place", ["photos", "photos/new.png", "./photos/"])
+def test_results_do_not_come_among_the_photos_of_a_folder(
+    place: str, picture: Image.Image, inpainter: str, capsys: pytest.CaptureFixture
+) -> None:
+    Path("photos").mkdir()
+    picture.save("photos/a.jpg")
+    assert inpaint(inpainter, "photos", "-o", place) == 2
+    assert (
+        "the results would lie among the photos of photos; name another --output" in capsys.readouterr().err
+    )
+    line = ["mend", "photos", "-o", "out", "--save-mask", "photos"]
+    assert main(line) == 2 and "name another --save-mask" in capsys.readouterr().err
+    assert names("photos") == {"a.jpg"}
+    assert inpaint(inpainter, "photos", "-o", "photos/new") == 0
+    assert names("photos") == {"a.jpg", "new/a.png"}
+
+
+def test_several_results_that_exist_are_told_in_the_plural(
+    picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("out").mkdir()
+    for name in ("a.png", "b.png"):
+        picture.save(name)
+        picture.save(f"out/{name}")
+    assert main(["restore", "a.png", "b.png", "-o", "out"]) == 2
+    assert "out/a.png and 1 more exist already; say --overwrite" in capsys.readouterr().err
+
+
+def test_a_result_that_was_not_written_is_not_named(
+    inpainter: str, picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("a.png").touch()
+    assert inpaint(inpainter, "a.png", "-o", "x.png") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "0 done, 1 failed, 0 skipped\n"
+    assert "failed: a.png is empty (0 bytes). Copy or download it again." in printed.err
+
+
 def test_a_report_replaces_an_earlier_one_and_an_empty_file(picture: Image.Image, inpainter: str) -> None:
     picture.save("a.png")
     Path("r.json").touch()
