@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -27,6 +27,9 @@ from facekit_cli.arguments import LONGEST_NAME
 from facekit_cli.errors import UsageError
 from facekit_cli.options import check_format_options
 from facekit_cli.results import is_report
+
+if TYPE_CHECKING:
+    from facekit.images.photo import Photo
 
 File = TypeVar("File")
 # Options that name what is written, in folders that they may share.
@@ -249,13 +252,13 @@ class Plan:
     Attributes:
         outputs: photos to work on -> where their results go.
         skipped: others -> the reason.
-        failed: photos whose results cannot be written -> the reason.
+        failed: photos whose results cannot be written, or that cannot be worked on -> the reason.
         notes: photos to work on -> what the format of their results does not hold.
     """
 
     outputs: dict[Path, list[Path]]
     skipped: dict[Path, str]
-    failed: dict[Path, str]
+    failed: dict[Path, str | Exception]
     notes: dict[Path, list[Note]] = field(default_factory=dict)
 
     @property
@@ -305,7 +308,7 @@ def plan_outputs(
     everything = [path for paths in outputs.values() for path in paths]
     check_apart(args.photos, args.output.parent if one_file else args.output, "--output")
     check_kept(everything, found.photos, args, "output")
-    failed = {
+    failed: dict[Path, str | Exception] = {
         photo: reason
         for photo, paths in outputs.items()
         if (reason := targets[photo].refusal or why_too_long(paths, beside))
@@ -335,6 +338,38 @@ def plan_outputs(
         check_writable(sorted(places), "--output")
     check_report(args)
     return plan
+
+
+def fail_early(plan: Plan, check: Callable[[Path], object]) -> None:
+    """Let photos fail that `check` refuses, up to the first that it lets pass: only for that one a model is needed.
+
+    Those behind it are looked at when their turn comes, so that a large folder need not wait.
+    """
+    for photo in list(plan.outputs):
+        try:
+            check(photo)
+        except (OSError, ValueError) as error:
+            plan.failed[photo] = error
+            del plan.outputs[photo]
+        else:
+            return
+
+
+def open_inputs(
+    photo: Path, masks: Mapping[Path, Path], given: Path | None, max_pixels: int | None = None
+) -> "Photo":
+    """A photo, after a look at the mask that it has in what `given` names (None: it needs none).
+
+    `max_pixels` is the option's: None is the library's limit, 0 none. Raises OSError or ValueError where one of them
+    cannot be read, or they do not fit each other.
+    """
+    from facekit.images.masks import read_mask
+    from facekit.images.photo import MAX_PIXELS, load_image
+
+    opened = load_image(photo, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None)
+    if given is not None:
+        read_mask(pick_file(photo, masks, "mask", given), opened.size)
+    return opened
 
 
 def _names_file(args: argparse.Namespace, results: int) -> bool:

@@ -1,7 +1,9 @@
 """`facekit edit`: change a masked part of faces by drawings, exemplars, words and sliders."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +29,10 @@ from facekit_cli.options import (
 from facekit_cli.photos import (
     check_kept,
     check_writable,
+    fail_early,
     find_photos,
     match_files,
+    open_inputs,
     pick_file,
     plan_outputs,
     result_stems,
@@ -179,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_outputs(found, args, args.candidates, faces_folder if args.save_faces else None)
     outputs = plan.outputs
     sessions = _plan_sessions(args, photos, outputs)
+    fail_early(plan, lambda photo: open_inputs(photo, drawings.get("mask", {}), args.mask))
 
     def edit_one(pipeline: "FaceEditPipeline", guide: "TextGuide | None", photo: Path) -> dict[str, Any]:
         from facekit.images.photo import Photo
@@ -230,8 +235,11 @@ def run(args: argparse.Namespace) -> int:
 
     work = None
     if outputs:
-        from facekit.pipelines.edit.pipeline import FaceEditPipeline
+        from facekit.pipelines.edit.pipeline import FaceEditPipeline, read_attribute_names
 
+        with suppress(OSError, ValueError):  # of a folder without such a model, loading says more
+            if os.path.isdir(args.model):
+                _check_settings(settings, script, read_attribute_names(args.model))
         device = settle_device(args)
         pipeline = load_pipeline(FaceEditPipeline, args.model, device, args.dtype)
         plan.remove_parts()
@@ -358,20 +366,10 @@ def _prepare(
     script: list[dict[str, Any]] | None,
 ) -> "TextGuide | None":
     """Refuse what no photo could be edited with; returns the guide of a prompt."""
-    from facekit.pipelines.edit.settings import EditSettings
-
     guide = None
+    _check_settings(settings, script, pipeline.attribute_names)
     try:
         for edit in [settings] if script is None else script:
-            EditSettings.check(
-                edit.get("strengths"),
-                edit.get("attributes"),
-                pipeline.attribute_names,
-                edit.get("variety"),
-                edit.get("truncation_psi", 1.0),
-                edit.get("noise", "random"),
-                edit.get("align_pose", True),
-            )
             prompt = edit.get("prompt")
             pipeline.check_inputs(
                 edit.get("num_images", 1),
@@ -386,3 +384,24 @@ def _prepare(
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(error) from error
     return guide
+
+
+def _check_settings(
+    settings: Mapping[str, Any], script: list[dict[str, Any]] | None, attributes: Sequence[str]
+) -> None:
+    """Refuse settings that no photo could be edited with; `attributes` are those that the model knows. UsageError."""
+    from facekit.pipelines.edit.settings import EditSettings
+
+    try:
+        for edit in [settings] if script is None else script:
+            EditSettings.check(
+                edit.get("strengths"),
+                edit.get("attributes"),
+                attributes,
+                edit.get("variety"),
+                edit.get("truncation_psi", 1.0),
+                edit.get("noise", "random"),
+                edit.get("align_pose", True),
+            )
+    except ValueError as error:
+        raise UsageError(error) from error

@@ -22,7 +22,7 @@ from facekit_cli.options import (
     parse_exemplar_face,
     parse_faces,
 )
-from facekit_cli.photos import find_photos, match_files, pick_file, plan_outputs
+from facekit_cli.photos import fail_early, find_photos, match_files, open_inputs, pick_file, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
     exemplars = _match_exemplars(photos, args.exemplar)
     results = 1 if args.sweep else args.candidates * max(map(len, exemplars.values()))
     plan = plan_outputs(found, args, results)
+    fail_early(plan, lambda photo: open_inputs(photo, masks, args.mask))
     outputs = plan.outputs
 
     def fill(

@@ -18,7 +18,15 @@ from facekit_cli.options import (
     check_counts,
     parse_faces,
 )
-from facekit_cli.photos import Plan, find_photos, match_files, pick_file, plan_outputs
+from facekit_cli.photos import (
+    Plan,
+    fail_early,
+    find_photos,
+    match_files,
+    open_inputs,
+    pick_file,
+    plan_outputs,
+)
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -71,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     found = find_photos(args.photos)
     masks = match_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
+    fail_early(plan, lambda photo: open_inputs(photo, masks, args.mask))
     work = None
     if plan.outputs:
         from facekit.pipelines.inpaint import FaceInpaintPipeline

@@ -26,8 +26,10 @@ from facekit_cli.photos import (
     check_apart,
     check_kept,
     check_writable,
+    fail_early,
     find_photos,
     match_files,
+    open_inputs,
     pick_file,
     plan_outputs,
 )
@@ -130,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
         masks = match_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
     mask_files = _plan_masks(found, plan, args)
+    fail_early(plan, lambda photo: open_inputs(photo, masks, args.mask if masks else None))
     work = None
     if plan.outputs:
         device = settle_device(args)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 from skimage.data import astronaut
 
@@ -297,6 +298,37 @@ def test_a_failed_photo_is_named_once(model: str, work: Path, capsys: pytest.Cap
 )
 def test_errors_that_name_the_photo_are_not_named_again(error: str, line: str) -> None:
     assert _name_once("photos/a.png", error) == line
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("inpaint photos/c.png -m mask.png", "photos/c.png is no image that can be read"),
+        (
+            "inpaint photos/a.png -m narrow.png",
+            "mask narrow.png is 128x60 and the photo 128x128: the shapes differ",
+        ),
+        ("inpaint photos/a.png -m photos/b.jpg", "mask photos/b.jpg is a photo and no mask"),
+        ("exemplar photos/a.png -m narrow.png -e photos/b.jpg", "mask narrow.png is 128x60"),
+        ("edit photos/a.png -m narrow.png", "mask narrow.png is 128x60"),
+        ("edit photos/a.png -m mask.png -a smiel=2", "smiel"),
+        ("mend photos/a.png -m narrow.png", "mask narrow.png is 128x60"),
+        ("mend photos/c.png", "photos/c.png is no image that can be read"),
+        ("restore photos/c.png", "photos/c.png is no image that can be read"),
+        ("restore photos/a.png --scale 200", "a.png would be 25600x25600; the limit is 200,000,000 pixels"),
+    ],
+)
+def test_what_no_photo_can_be_worked_on_for_is_said_before_the_model_is_loaded(
+    command: str, message: str, work: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open("mask.png").crop((0, 0, 128, 60)).save("narrow.png")
+
+    def load(*_args: object, **_options: object) -> None:
+        pytest.fail("a model is loaded")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", load)
+    assert main([*command.split(), "--output", "out"]) in (1, 2)
+    assert message in capsys.readouterr().err and not Path("out").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written_and_stops(
