@@ -88,7 +88,9 @@ def finish(
         except OSError as error:
             problem = f"the report {args.json} could not be written: {error}"
             print(problem, file=sys.stderr)
-    print(f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped: {args.output}")
+    # Where everything failed it is not there, and of one photo it would seem to be the photo's name.
+    place = f": {args.output}" if counts["done"] or args.output.exists() else ""
+    print(f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped{place}")
     say_skipped({entry["photo"]: entry["reason"] for entry in entries if entry["status"] == "skipped"})
     for entry in entries:
         for note in entry.get("notes") or ():

@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from facekit.hub.published import NAMES, PUBLISHED
+from facekit.hub.starters import STARTER, starter, starters
 from facekit_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -12,6 +15,33 @@ if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 Pipeline = TypeVar("Pipeline", bound="DiffusionPipeline")
+
+
+def place_model(given: str | None, task: str, option: str = "--model") -> str:
+    """Where the model lies that an option names: of a bundled one its folder, of all others what was said.
+
+    Args:
+        given: a folder, which wins over a word of that name; `starter` or its own name for the bundled model of the
+            task; a name of published weights; ORG/NAME on the Hub; None: `starter`.
+        task: what that bundled model is called, "face-restore".
+        option: that names it.
+
+    Raises:
+        UsageError: a name that is none of these, which is not asked for on the Hub, or a bundled model of another task.
+    """
+    if given is not None and (os.path.isdir(given) or "/" in given or given in (PUBLISHED, *NAMES)):
+        return given
+    if given in (None, STARTER, task):
+        return starter(task)
+    what = (
+        "is a bundled model for something else"
+        if given in starters()
+        else "is no folder, and no model's name"
+    )
+    raise UsageError(
+        f"{option} {given} {what}: say {STARTER} or {task} (the bundled model), {PUBLISHED} (the authors', where there "
+        "is one), a folder, or ORG/NAME on the Hub"
+    )
 
 
 def pick_device(name: str) -> "torch.device":
@@ -47,11 +77,12 @@ def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
 
 
 def settle_device(args: argparse.Namespace) -> "torch.device":
-    """The torch device of `--device`; `args.dtype` becomes what "auto" stands for on it, so that reports say it.
+    """The torch device of `--device`; it and `args.dtype` become what "auto" stands for, so that reports say it.
 
     Raises UsageError as `pick_device` and `pick_dtype` do.
     """
     device = pick_device(args.device)
+    args.device = str(device)
     args.dtype = str(pick_dtype(args.dtype, device)).removeprefix("torch.")
     return device
 
@@ -69,13 +100,18 @@ def load_pipeline(
 ) -> "DiffusionPipeline":
     """The pipeline of a class, or of a class's name, with its networks on the device; no progress bars of its own.
 
+    From then on diffusers shows none either while it loads: a pipeline may load others in the midst of its work.
+
     Raises UsageError where the model cannot be loaded or is another pipeline's.
     """
+    from diffusers.utils import logging
+
     from facekit.hub.classes import pipeline_class
     from facekit.methods import MethodError
     from facekit.notes import MissingPackage
 
     name, number_type = kind if isinstance(kind, str) else kind.__name__, pick_dtype(dtype, device)
+    logging.disable_progress_bar()
     try:
         index = Path(model, "model_index.json")
         found = json.loads(index.read_text())["_class_name"] if index.is_file() else name

@@ -91,6 +91,16 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, which `place_model` reads."""
+    parser.add_argument(
+        "--model",
+        type=hub_name,
+        help="starter (the bundled model, default), published (the authors' weights), a model folder, or ORG/NAME on "
+        "the Hub",
+    )
+
+
 def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
     """Add `--aligned`, `--faces`, `--model`, `--seed`; `seeded` says what the seed is for."""
     parser.add_argument(
@@ -99,11 +109,7 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
     parser.add_argument(
         "--faces", default="all", help="all, largest, or numbers from the left, counted from 0: 0,2"
     )
-    parser.add_argument(
-        "--model",
-        type=hub_name,
-        help="model folder, Hub id, or published: the authors' weights (default: the bundled starter)",
-    )
+    add_model_option(parser)
     parser.add_argument(
         "--seed", type=seed_number, default=0, help=f"seed of {seeded}, the same for every photo"
     )

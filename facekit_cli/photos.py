@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -26,9 +26,14 @@ from facekit.notes import Note
 from facekit_cli.arguments import LONGEST_NAME
 from facekit_cli.errors import UsageError
 from facekit_cli.options import check_format_options
+from facekit_cli.results import is_report
+
+if TYPE_CHECKING:
+    from facekit.images.photo import Photo
 
 File = TypeVar("File")
-WRITTEN = ("json", "save_mask")  # options that name results, which may lie beside those of --output
+# Options that name what is written, in folders that they may share.
+WRITTEN = ("output", "json", "save_mask", "save_session")
 # Pillow knows these by name only, or hands them to another program.
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Photos of phones. Without pillow-heif each fails and says what to do, so that none is left out in silence.
@@ -247,13 +252,13 @@ class Plan:
     Attributes:
         outputs: photos to work on -> where their results go.
         skipped: others -> the reason.
-        failed: photos whose results cannot be written -> the reason.
+        failed: photos whose results cannot be written, or that cannot be worked on -> the reason.
         notes: photos to work on -> what the format of their results does not hold.
     """
 
     outputs: dict[Path, list[Path]]
     skipped: dict[Path, str]
-    failed: dict[Path, str]
+    failed: dict[Path, str | Exception]
     notes: dict[Path, list[Note]] = field(default_factory=dict)
 
     @property
@@ -282,7 +287,8 @@ def plan_outputs(
         beside: a folder that is written beside a result.
 
     Raises:
-        UsageError: two photos would share a result, a result would replace a file that was given, a result exists
+        UsageError: two photos would share a result, a result would replace a file that was given or lie in a folder of
+            photos that was, a result exists
             and neither `--overwrite` nor `--skip-existing` was said, a folder cannot be written, or a quality was
             said for files without.
     """
@@ -300,24 +306,17 @@ def plan_outputs(
     if one_file:
         outputs = {photo: [args.output] for photo in outputs}
     everything = [path for paths in outputs.values() for path in paths]
-    given = {os.path.realpath(photo) for photo in found.photos}  # it bears links that lead in a circle
-    replaced = [path for path in everything if os.path.realpath(path) in given]
-    if replaced:
-        raise UsageError(f"{replaced[0]} is one of the photos; choose another --output")
-    for option, place in _other_places(args):
-        if replaced := [path for path in everything if path.exists() and _is_at(path, place)]:
-            raise UsageError(
-                f"{replaced[0]} is what --{option} names, or lies in it; choose another --output"
-            )
-    failed = {
+    check_apart(args.photos, args.output.parent if one_file else args.output, "--output")
+    check_kept(everything, found.photos, args, "output")
+    failed: dict[Path, str | Exception] = {
         photo: reason
         for photo, paths in outputs.items()
         if (reason := targets[photo].refusal or why_too_long(paths, beside))
     }
     existing = [p for photo, paths in outputs.items() if photo not in failed for p in paths if p.exists()]
     if existing and not args.overwrite and not args.skip_existing:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UsageError(f"{existing[0]}{more} exists already; say --overwrite or --skip-existing")
+        several = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
+        raise UsageError(f"{existing[0]}{several} already; say --overwrite or --skip-existing")
     plan = Plan({}, dict(found.left_out), failed)
     for photo, paths in outputs.items():
         if photo in failed:
@@ -337,8 +336,40 @@ def plan_outputs(
             place for paths in plan.outputs.values() for path in paths for place in _places(path, beside)
         }
         check_writable(sorted(places), "--output")
-    check_report(args.json)
+    check_report(args)
     return plan
+
+
+def fail_early(plan: Plan, check: Callable[[Path], object]) -> None:
+    """Let photos fail that `check` refuses, up to the first that it lets pass: only for that one a model is needed.
+
+    Those behind it are looked at when their turn comes, so that a large folder need not wait.
+    """
+    for photo in list(plan.outputs):
+        try:
+            check(photo)
+        except (OSError, ValueError) as error:
+            plan.failed[photo] = error
+            del plan.outputs[photo]
+        else:
+            return
+
+
+def open_inputs(
+    photo: Path, masks: Mapping[Path, Path], given: Path | None, max_pixels: int | None = None
+) -> "Photo":
+    """A photo, after a look at the mask that it has in what `given` names (None: it needs none).
+
+    `max_pixels` is the option's: None is the library's limit, 0 none. Raises OSError or ValueError where one of them
+    cannot be read, or they do not fit each other.
+    """
+    from facekit.images.masks import read_mask
+    from facekit.images.photo import MAX_PIXELS, load_image
+
+    opened = load_image(photo, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None)
+    if given is not None:
+        read_mask(pick_file(photo, masks, "mask", given), opened.size)
+    return opened
 
 
 def _names_file(args: argparse.Namespace, results: int) -> bool:
@@ -364,9 +395,33 @@ def _names_file(args: argparse.Namespace, results: int) -> bool:
     return True
 
 
-def _other_places(args: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Files and folders that are there and that other options name, each after its option: a mask, an exemplar."""
-    given = [(name, value) for name, value in vars(args).items() if name not in ("photos", "output")]
+def check_apart(given: Iterable[Path], folder: Path, option: str) -> None:
+    """Refuse results among the photos of a folder that was named: the next run would take them for photos.
+
+    Raises UsageError.
+    """
+    for place in given:
+        if os.path.isdir(place) and os.path.realpath(place) == os.path.realpath(folder):
+            raise UsageError(f"the results would lie among the photos of {place}; name another {option}")
+
+
+def check_kept(files: Sequence[Path], photos: Sequence[Path], args: argparse.Namespace, option: str) -> None:
+    """Refuse files to write that would replace a photo, or what another option names: a mask, an exemplar, a script.
+
+    `option` is the one, without dashes, that names these files. Raises UsageError.
+    """
+    given = {os.path.realpath(photo) for photo in photos}  # it bears links that lead in a circle
+    said = f"--{option.replace('_', '-')}"
+    if replaced := [file for file in files if os.path.realpath(file) in given]:
+        raise UsageError(f"{replaced[0]} is one of the photos; choose another {said}")
+    for other, place in _other_places(args, option):
+        if replaced := [file for file in files if file.exists() and _is_at(file, place)]:
+            raise UsageError(f"{replaced[0]} is what --{other} names, or lies in it; choose another {said}")
+
+
+def _other_places(args: argparse.Namespace, option: str) -> list[tuple[str, Path]]:
+    """Files and folders that are there and that options beside this one name, each after its option."""
+    given = [(name, value) for name, value in vars(args).items() if name not in ("photos", option)]
     each = [
         (name, one)
         for name, value in given
@@ -418,10 +473,45 @@ def check_writable(folders: Iterable[Path], option: str) -> None:
             raise UsageError(f"{option} {reason}")
 
 
-def check_report(file: Path | None) -> None:
-    """Refuse a `--json` that cannot be written. Raises UsageError."""
+def check_new_folder(folder: Path, overwrite: bool, sources: Iterable[str | Path | None] = ()) -> None:
+    """Refuse a folder that is to be written whole, under another name first, in place of what is there.
+
+    `sources` are what it is made of, as named: places, Hub ids, None where there is none. Raises UsageError where the
+    folder is there unasked, would take a source along when it is replaced, or cannot be written.
+    """
+    occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if occupied and not (overwrite and folder.is_dir()):
+        raise UsageError(f"{folder} exists already; name another folder or say --overwrite")
+    inside = [
+        source
+        for source in sources
+        if source is not None and os.path.exists(source) and _is_below(Path(source), folder)
+    ]
+    if occupied and inside:
+        raise UsageError(f"{inside[0]} is in {folder}, which would be replaced; name another --output")
+    check_writable([folder.parent], "--output")
+
+
+def check_report(args: argparse.Namespace) -> None:
+    """Refuse a `--json` that cannot be written, or would replace anything but an earlier report. Raises UsageError."""
+    file = args.json
     if file is None:
         return
     if os.path.lexists(file) and not file.is_file():
         raise UsageError(f"--json {file} is there and no file; name another one")
+    if why_no_picture_name(file) is None:
+        raise UsageError(
+            f"--json {file} is named like a picture; name a file for the report, such as report.json"
+        )
+    for option in WRITTEN:
+        place = getattr(args, option, None)
+        if option != "json" and place is not None and _is_below(place, file):
+            raise UsageError(f"--json {file} is where --{option.replace('_', '-')} writes; name another one")
+    if file.exists() and not is_report(file):
+        raise UsageError(f"--json {file} is there and no report of an earlier run; name another one")
     check_writable([file.parent], "--json")
+
+
+def _is_below(path: Path, place: Path) -> bool:
+    """Whether a path is a place, or lies in it or deeper; links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(place))

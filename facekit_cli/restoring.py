@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from facekit.hub.starters import starter
 from facekit_cli.arguments import hub_name, seed_number
 from facekit_cli.errors import UsageError
-from facekit_cli.models import load_pipeline, pick_dtype
-from facekit_cli.options import check_counts, parse_faces
+from facekit_cli.models import load_pipeline, pick_dtype, place_model
+from facekit_cli.options import add_model_option, check_counts, parse_faces
 from facekit_cli.results import provenance_of, save_picture
 from facekit_cli.words import reword
 
@@ -93,11 +92,7 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         action="store_true",
         help="also write the aligned faces before and after, and the style prompt of every step, to NAME-faces/",
     )
-    parser.add_argument(
-        "--model",
-        type=hub_name,
-        help="model folder, Hub id, or published: the authors' weights (default: the bundled starter)",
-    )
+    add_model_option(parser)
     parser.add_argument(
         "--identity",
         type=hub_name,
@@ -118,7 +113,10 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
 
 
 def check_restore_options(args: argparse.Namespace) -> None:
-    """Refuse options that cannot work, without importing torch. Raises UsageError."""
+    """Refuse options that cannot work, without importing torch; `args.model` becomes the model's place.
+
+    Raises UsageError.
+    """
     check_counts(args, "candidates", "scale", "batch_size", "steps")
     if args.fidelity is not None and not 0 <= args.fidelity <= 1:
         raise UsageError(f"--fidelity is {args.fidelity:g}; it must lie between 0 and 1")
@@ -136,6 +134,7 @@ def check_restore_options(args: argparse.Namespace) -> None:
             "--background-tile is for the network that --background names; name it, or leave this out"
         )
     parse_faces(args.faces)
+    args.model = place_model(args.model, "face-restore")
 
 
 def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline":
@@ -149,8 +148,7 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     from facekit.pipelines.restore import FaceRestorePipeline
 
     components = {} if args.identity is None else {"identity_encoder": _load_identity(args, device)}
-    model = args.model or starter("face-restore")
-    pipeline = load_pipeline(FaceRestorePipeline, model, device, args.dtype, **components)
+    pipeline = load_pipeline(FaceRestorePipeline, args.model, device, args.dtype, **components)
     try:
         pipeline.plan_steps(args.steps)
     except ValueError as error:
@@ -203,7 +201,7 @@ def settings_of(args: argparse.Namespace, pipeline: "FaceRestorePipeline | None"
             settings["min_face_size"] = defaults["min_face_size"].default
         steps = pipeline.plan_steps(args.steps)
         settings["steps"] = 0 if steps is None else len(steps.timesteps)
-    return {"model": args.model or starter("face-restore")} | settings
+    return {"model": args.model} | settings
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,3 +52,13 @@ def provenance_of(
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a report, complete or not at all."""
     write_atomically(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
+
+
+def is_report(file: Path) -> bool:
+    """Whether a file that is there may be one that `write_json` wrote, by how it begins, or is empty."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(80)
+    except OSError:  # not to be read: not to be replaced
+        return False
+    return not start or re.match(rb'\{\s*"command": "', start) is not None

@@ -12,11 +12,8 @@ Maps are uint8 `[H, W]`: one class number for each pixel, 255 where there is no 
 
 import logging
 import os
-import socket
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -296,40 +293,23 @@ def load_parser(source: str | None = None) -> Any:
         ImportError: the model needs transformers, which is not installed.
         ValueError: a parser with labels of no known class.
     """
-    from facekit.hub.errors import explain_errors
+    from facekit.hub.errors import explain_errors, why_unreachable
     from facekit.hub.starters import starter
     from facekit.models.bisenet import BiSeNet
     from facekit.models.face_parser import FaceParser
 
     if source is None:
         try:
-            return _load_transformers_parser(NETWORKED_PARSER, local_files_only=not _hub_answers())
+            return _load_transformers_parser(NETWORKED_PARSER, local_files_only=why_unreachable() is not None)
         except (OSError, ImportError):
             logger.warning("%s cannot be loaded; parsing with the starter instead", NETWORKED_PARSER)
             return FaceParser.from_pretrained(starter("face-parser"))
-    with explain_errors(source):
-        config = FaceParser.load_config(source)
+    with explain_errors(source) as options:
+        config = FaceParser.load_config(source, **options)
         for known in (FaceParser, BiSeNet):
             if config.get("_class_name") == known.__name__:
-                return known.from_pretrained(source)
-        return _load_transformers_parser(source)
-
-
-def _hub_answers() -> bool:
-    """Whether a download is worth trying: without a network its attempts take half a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if getproxies():  # what is behind a proxy cannot be asked like this
-        return True
-    url = urlsplit(constants.ENDPOINT)
-    try:
-        address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        socket.create_connection(address, timeout=3).close()
-    except OSError:
-        return False
-    return True
+                return known.from_pretrained(source, **options)
+        return _load_transformers_parser(source, **options)
 
 
 def _load_transformers_parser(source: str, **options: Any) -> Any:

@@ -46,7 +46,7 @@ def read_sketch(
         notes = [Note("reading", "{name} is mostly white: its dark lines are the strokes", name=name)]
         # Lines of a pen in any colour are darker than paper, though one of their channels may be as bright.
         strokes = picture.luminance < picture.half if painted is None else ~painted
-    strokes, resized = fit(strokes, size, name)
+    strokes, resized = fit(strokes, size, name, picture.label)
     return strokes, notes + resized
 
 

@@ -111,14 +111,19 @@ class TextGuide:
             raise ImportError(
                 "editing by text needs transformers: pip install 'transformers>=5.0'"
             ) from error
-        from facekit.hub.errors import explain_unreachable
+        from facekit.hub.errors import explain_unreachable, why_unreachable
 
-        name = str(name_or_folder)
+        name, silence = str(name_or_folder), None
+        if not Path(name).is_dir() and not kwargs.get("local_files_only"):
+            silence = why_unreachable() if "/" in name else f"There is no folder {name}."
+            kwargs["local_files_only"] = silence is not None
         try:
             model = CLIPModel.from_pretrained(name, **kwargs)
             tokenizer = CLIPTokenizer.from_pretrained(name, **kwargs)
         except (OSError, ValueError) as error:
-            raise OSError(" ".join(filter(None, (_how_to_get(name), explain_unreachable(error))))) from error
+            raise OSError(
+                " ".join(filter(None, (_how_to_get(name), silence or explain_unreachable(error))))
+            ) from error
         # Without its files the tokenizer comes up with nothing but its special tokens, and reads every text alike.
         if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
             raise OSError(_how_to_get(name))

@@ -29,8 +29,8 @@ def find_model(model: str) -> tuple[str, str]:
             raise ValueError(f"it has no {INDEX}: name the folder of a pipeline, not of one network")
         name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     else:
-        with explain_errors(place, None):
-            name = DiffusionPipeline.load_config(place).get("_class_name")
+        with explain_errors(place) as options:
+            name = DiffusionPipeline.load_config(place, **options).get("_class_name")
     if not isinstance(name, str):
         raise ValueError(f"{INDEX} names no pipeline")
     return place, name
@@ -41,7 +41,8 @@ def read_card(place: str) -> tuple[str | None, str | None]:
     path = Path(place, CARD)
     if not Path(place).is_dir():
         try:
-            path = Path(hf_hub_download(place, CARD))
+            with explain_errors(place) as options:
+                path = Path(hf_hub_download(place, CARD, **options))
         except OSError:
             return None, None
     if not path.is_file():

@@ -55,6 +55,8 @@ def select_faces(found: "Sequence[Face]", faces: str | Sequence[int]) -> "list[F
     missing = [int(index) for index in faces if not 0 <= index < len(found)]
     if missing:
         count = "1 face" if len(found) == 1 else f"{len(found) or 'no'} faces"
-        way_out = f"choose from 0 to {len(found) - 1}" if found else "try a lower min_size or min_score"
+        way_out = "try a lower min_size or min_score"
+        if found:
+            way_out = "choose face 0" if len(found) == 1 else f"choose from 0 to {len(found) - 1}"
         raise ValueError(f"face {missing[0]} was asked for, but the photo has {count}; {way_out}")
     return [found[index] for index in dict.fromkeys(int(index) for index in faces)]

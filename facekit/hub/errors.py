@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+PATIENCE = 5  # seconds to wait for an answer of any kind
 # huggingface_hub lets errors of its HTTP library through; which library that is depends on its version.
 _HTTP_LIBRARIES = frozenset(("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"))
 _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ConnectionError", "NewConnectionError", "PoolTimeout"}
@@ -26,19 +28,42 @@ _NO_CONNECTION |= {"ProxyError", "SSLError", "UnsupportedProtocol"}
 
 
 @contextmanager
-def explain_errors(repo_id: str | os.PathLike, revision: str | None = None) -> Iterator[None]:
-    """Context in which errors of a download become an OSError that says what is wrong; other errors pass unchanged."""
+def explain_errors(
+    repo_id: str | os.PathLike, revision: str | None = None, *, ask: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Context in which errors of a download become an OSError that says what is wrong; other errors pass unchanged.
+
+    Args:
+        repo_id: a folder or Hub id. What is no folder and can be no Hub id is refused before any request.
+        revision: branch, tag or commit.
+        ask: look first whether the Hub answers.
+
+    Yields:
+        Further options for what downloads: the cache alone where the Hub does not answer.
+    """
+    name = str(repo_id)
+    if "/" not in name and not os.path.exists(name):  # a folder or a word was meant
+        raise OSError(
+            f"There is no folder {name}. Check the name; models on the Hub are called ORG/NAME, the authors' "
+            '"published".'
+        )
+    silence = why_unreachable() if ask and not os.path.exists(name) else None
     try:
-        yield
+        yield {} if silence is None else {"local_files_only": True}
     except Exception as error:
-        message = explain(str(repo_id), revision, error)
+        message = explain(name, revision, error, silence)
         if message is None:
             raise
         raise OSError(message) from error
 
 
-def explain(repo_id: str, revision: str | None, error: BaseException) -> str | None:
-    """The message for an error met while downloading: what is wrong and the way out; None for an unrelated error."""
+def explain(
+    repo_id: str, revision: str | None, error: BaseException, silence: str | None = None
+) -> str | None:
+    """The message for an error met while downloading: what is wrong and the way out; None for an unrelated error.
+
+    `silence` is what `why_unreachable` said before; what is not in the cache then is missing for that.
+    """
     causes = _causes(error)
     kinds = tuple(type(cause) for cause in causes)
     if any(issubclass(kind, RevisionNotFoundError) for kind in kinds):
@@ -49,12 +74,9 @@ def explain(repo_id: str, revision: str | None, error: BaseException) -> str | N
             f"{constants.ENDPOINT}/{repo_id}, then {LOG_IN}."
         )
     message = explain_unreachable(error)
+    if silence is not None and any(issubclass(kind, LocalEntryNotFoundError) for kind in kinds):
+        message = silence
     missing = any(issubclass(kind, RepositoryNotFoundError) for kind in kinds)
-    if "/" not in repo_id and (missing or message is not None):  # a folder or a word was meant
-        return (
-            f"There is no folder {repo_id}. Check the name; models on the Hub are called ORG/NAME, the authors' "
-            '"published".'
-        )
     if missing:
         return (
             f"There is no folder and no model {repo_id}, or it is private and you have no access. Check the name; "
@@ -106,6 +128,27 @@ def explain_unreachable(error: BaseException) -> str | None:
     unanswered = "ReadTimeout" in names and any(isinstance(c, LocalEntryNotFoundError) for c in causes)
     if not names & _NO_CONNECTION and not unanswered:
         return None
+    return _say_unreachable(http, causes, names)
+
+
+def why_unreachable() -> str | None:
+    """The message where the Hub does not answer; None where it does, or where that is not asked.
+
+    huggingface_hub tries a file six times over half a minute, and prints each. What is behind a proxy cannot be asked
+    like this, and in offline mode nothing is.
+    """
+    url = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or {url.scheme, "all"} & set(getproxies()):
+        return None
+    try:
+        address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        socket.create_connection(address, timeout=PATIENCE).close()
+    except OSError as error:
+        return _say_unreachable([], [error], {type(error).__name__})
+    return None
+
+
+def _say_unreachable(http: list[BaseException], causes: list[BaseException], names: set[str]) -> str:
     place, settings = _way(http)
     return f"The Hub cannot be reached: {place} {_trouble(causes, names)}. Check the network{settings}."
 

@@ -42,7 +42,8 @@ def download_files(
     if tell is not None:
         options["tqdm_class"] = _bar_that_tells(tell)
     try:
-        with explain_errors(repo_id, revision):
+        with explain_errors(repo_id, revision, ask=not options.get("local_files_only")) as further:
+            options |= further
             files = list(names)
             folder = snapshot_download(
                 repo_id, revision=revision, token=token, allow_patterns=files, **options

@@ -5,6 +5,7 @@ from pathlib import Path
 from facekit.methods import SHARED_STARTERS, methods
 
 ORGANISATION = "facekit"
+STARTER = "starter"  # what users call the starter of the method that they use
 
 
 def starters() -> dict[str, str]:

@@ -163,7 +163,7 @@ def read_mask(
         hole, rule, notes = _read_opaque(picture)
     else:
         hole, rule, notes = strokes, "what is painted on the transparent layer", []
-    hole, resized = fit(hole, size, name)
+    hole, resized = fit(hole, size, name, picture.label)
     return MaskReading(hole, rule, notes + resized)
 
 
@@ -326,13 +326,16 @@ def format_share(share: float) -> str:
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
-def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarray, list[Note]]:
+def fit(
+    values: np.ndarray, size: tuple[int, int], name: str, label: str = ""
+) -> tuple[np.ndarray, list[Note]]:
     """Bring a mask or map to the photo's size by nearest neighbour; a note says if it had another.
 
     Args:
         values: bool or uint8, `[H, W]` or `[H, W, 4]`.
         size: width and height of the photo.
-        name: how messages call it.
+        name: how notes call it.
+        label: how errors call it; empty: as notes do.
 
     Raises:
         ValueError: the aspect ratios differ by more than 1%.
@@ -348,7 +351,7 @@ def fit(values: np.ndarray, size: tuple[int, int], name: str) -> tuple[np.ndarra
             else ""
         )
         raise ValueError(
-            f"{name} is {own_width}x{own_height} and the photo {width}x{height}: the shapes differ. "
+            f"{label or name} is {own_width}x{own_height} and the photo {width}x{height}: the shapes differ. "
             f"Draw it on the photo, or crop one to the other.{hint}"
         )
     image = Image.fromarray(values.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)

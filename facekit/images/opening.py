@@ -192,7 +192,7 @@ def _open(path: str | os.PathLike, name: str) -> Image.Image:
     if file.is_dir():
         raise ValueError(f"{name} is a folder. Pass its files.")
     if file.stat().st_size == 0:
-        raise ValueError(f"{name} is empty (0 bytes).")
+        raise ValueError(f"{name} is empty (0 bytes). Copy or download it again.")
     image = open_picture(file, name)
     if image.format in _PROGRAMS:
         raise ValueError(f"{name} is a drawing ({image.format}) and no photo. Export it as PNG.")

@@ -69,8 +69,9 @@ class VerifiedModelMixin(ModelMixin, ConfigMixin):
             check_downloads(folder)
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         try:
-            with explain_errors(pretrained_model_name_or_path, kwargs.get("revision")):
-                return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            ask = not kwargs.get("local_files_only")
+            with explain_errors(pretrained_model_name_or_path, kwargs.get("revision"), ask=ask) as options:
+                return super().from_pretrained(pretrained_model_name_or_path, **kwargs | options)
         finally:
             # A damaged file may load, or fail with an error that does not tell why.
             config = try_to_load_from_cache(

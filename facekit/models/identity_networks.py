@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from facekit.hub.errors import explain_errors
 from facekit.models.arcface import ArcFaceEncoder
 from facekit.models.identity_encoder import FaceIdentity, IdentityEncoder
 
@@ -36,7 +37,8 @@ def load_face_identity(source: str | Path, dtype: torch.dtype = torch.float32) -
         place, subfolders = f"{owner}/{name}", [folder]
     for subfolder in subfolders:
         try:
-            config: Any = FaceIdentity.load_config(place, subfolder=subfolder)
+            with explain_errors(place) as options:
+                config: Any = FaceIdentity.load_config(place, subfolder=subfolder, **options)
         except OSError:
             continue
         kind = config.get("_class_name", IdentityEncoder.__name__)

@@ -269,9 +269,9 @@ def _find_file(source: str, revision: str | None) -> Path:
         raise ValueError(f"{source} does not exist, and of a Hub repository only a {SUFFIX} file is read.")
     repo_id = f"{owner}/{name}"
     try:
-        with explain_errors(repo_id, revision):
+        with explain_errors(repo_id, revision) as options:
             wanted = "/".join(rest) or _only_file(_list_repository(repo_id, revision), source)
-            file = Path(hf_hub_download(repo_id, wanted, revision=revision))
+            file = Path(hf_hub_download(repo_id, wanted, revision=revision, **options))
     except HFValidationError as error:
         raise FileNotFoundError(f"{source} does not exist, and is no Hub id: {error}") from error
     check_downloads(file.parent)

@@ -272,8 +272,9 @@ class FacekitPipeline(DiffusionPipeline):
             OSError: there is no such model or revision, no access to it, the Hub cannot be reached, or the
                 download broke off.
         """
-        with explain_errors(pretrained_model_name, kwargs.get("revision")):
-            return super().download(pretrained_model_name, **kwargs)
+        ask = not kwargs.get("local_files_only")
+        with explain_errors(pretrained_model_name, kwargs.get("revision"), ask=ask) as options:
+            return super().download(pretrained_model_name, **kwargs | options)
 
     def enable_sequential_cpu_offload(
         self, gpu_id: int | None = None, device: torch.device | str | None = None

@@ -7,6 +7,7 @@ from huggingface_hub import hf_hub_download
 from PIL import Image
 from safetensors.torch import load_file
 
+from facekit.hub.errors import explain_errors
 from facekit.hub.starters import starter
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.provenance import watermark_picture
@@ -46,7 +47,8 @@ def load_style_codes(source: str | Path) -> torch.Tensor | None:
     file = Path(source) / CODES_FILE
     if not Path(source).is_dir():
         try:
-            file = Path(hf_hub_download(str(source), CODES_FILE))
+            with explain_errors(source) as options:
+                file = Path(hf_hub_download(str(source), CODES_FILE, **options))
         except OSError:
             return None
     return load_file(file)["w_plus"] if file.is_file() else None

@@ -6,7 +6,7 @@ import sys
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.options import DTYPES
-from facekit_cli.photos import check_writable
+from facekit_cli.photos import check_new_folder
 
 HELP = "turn published checkpoints into model folders"
 DESCRIPTION = "Turn an authors' checkpoint into a folder that facekit loads."
@@ -130,10 +130,8 @@ def run(args: argparse.Namespace) -> int:
     """Convert a checkpoint; 0 when the folder is written, 1 when the files cannot be read or do not fit."""
     if "checkpoint" in args and not args.checkpoint.is_file():
         raise UsageError(f"the checkpoint {args.checkpoint} does not exist or is no file")
-    occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
-    if occupied and not (args.overwrite and args.output.is_dir()):
-        raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
-    check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
+    sources = [getattr(args, name, None) for name in ("checkpoint", "source", "place", "style_encoder")]
+    check_new_folder(args.output, args.overwrite, sources)
 
     try:
         _CONVERT[args.method](args)

@@ -1,18 +1,19 @@
 """`facekit edit`: change a masked part of faces by drawings, exemplars, words and sliders."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -26,9 +27,12 @@ from facekit_cli.options import (
     parse_faces,
 )
 from facekit_cli.photos import (
+    check_kept,
     check_writable,
+    fail_early,
     find_photos,
     match_files,
+    open_inputs,
     pick_file,
     plan_outputs,
     result_stems,
@@ -167,7 +171,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
     settings = _gather_settings(args)
-    args.model = args.model or starter("face-edit")
+    args.model = place_model(args.model, "face-edit")
     found = find_photos(args.photos)
     photos = found.photos
     script = _read_script(args)
@@ -179,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_outputs(found, args, args.candidates, faces_folder if args.save_faces else None)
     outputs = plan.outputs
     sessions = _plan_sessions(args, photos, outputs)
+    fail_early(plan, lambda photo: open_inputs(photo, drawings.get("mask", {}), args.mask))
 
     def edit_one(pipeline: "FaceEditPipeline", guide: "TextGuide | None", photo: Path) -> dict[str, Any]:
         from facekit.images.photo import Photo
@@ -230,8 +235,11 @@ def run(args: argparse.Namespace) -> int:
 
     work = None
     if outputs:
-        from facekit.pipelines.edit.pipeline import FaceEditPipeline
+        from facekit.pipelines.edit.pipeline import FaceEditPipeline, read_attribute_names
 
+        with suppress(OSError, ValueError):  # of a folder without such a model, loading says more
+            if os.path.isdir(args.model):
+                _check_settings(settings, script, read_attribute_names(args.model))
         device = settle_device(args)
         pipeline = load_pipeline(FaceEditPipeline, args.model, device, args.dtype)
         plan.remove_parts()
@@ -273,8 +281,10 @@ def _save_inversions(
 def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `EditSession.edit` but for pictures; refuses what cannot work without importing torch."""
     check_counts(args, "candidates")
-    if (args.mask is None) == (args.script is None):
-        raise UsageError("say what may change with --mask, or name edits with --script; not both")
+    if args.mask is None and args.script is None:
+        raise UsageError("say what may change with --mask, or name edits with --script")
+    if args.mask is not None and args.script is not None:
+        raise UsageError("a script says itself how to edit; leave out --mask, or --script")
     settings = {
         "attributes": _parse_numbers(args.attribute, "--attribute"),
         "strengths": _parse_numbers(args.strength, "--strength"),
@@ -340,6 +350,9 @@ def _plan_sessions(
     check_writable([args.save_session], "--save-session")
     stems = result_stems(photos)
     files = {photo: args.save_session / f"{stems[photo]}.zip" for photo in outputs}
+    check_kept(list(files.values()), photos, args, "save_session")
+    if args.json is not None and any(file.resolve() == args.json.resolve() for file in files.values()):
+        raise UsageError(f"--json {args.json} is where a session goes; name another one")
     existing = [file for file in files.values() if file.exists()]
     if existing and not args.overwrite:
         raise UsageError(f"{existing[0]} exists already; say --overwrite or choose another --save-session")
@@ -353,20 +366,10 @@ def _prepare(
     script: list[dict[str, Any]] | None,
 ) -> "TextGuide | None":
     """Refuse what no photo could be edited with; returns the guide of a prompt."""
-    from facekit.pipelines.edit.settings import EditSettings
-
     guide = None
+    _check_settings(settings, script, pipeline.attribute_names)
     try:
         for edit in [settings] if script is None else script:
-            EditSettings.check(
-                edit.get("strengths"),
-                edit.get("attributes"),
-                pipeline.attribute_names,
-                edit.get("variety"),
-                edit.get("truncation_psi", 1.0),
-                edit.get("noise", "random"),
-                edit.get("align_pose", True),
-            )
             prompt = edit.get("prompt")
             pipeline.check_inputs(
                 edit.get("num_images", 1),
@@ -381,3 +384,24 @@ def _prepare(
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(error) from error
     return guide
+
+
+def _check_settings(
+    settings: Mapping[str, Any], script: list[dict[str, Any]] | None, attributes: Sequence[str]
+) -> None:
+    """Refuse settings that no photo could be edited with; `attributes` are those that the model knows. UsageError."""
+    from facekit.pipelines.edit.settings import EditSettings
+
+    try:
+        for edit in [settings] if script is None else script:
+            EditSettings.check(
+                edit.get("strengths"),
+                edit.get("attributes"),
+                attributes,
+                edit.get("variety"),
+                edit.get("truncation_psi", 1.0),
+                edit.get("noise", "random"),
+                edit.get("align_pose", True),
+            )
+    except ValueError as error:
+        raise UsageError(error) from error

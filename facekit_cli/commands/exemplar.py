@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -23,7 +22,7 @@ from facekit_cli.options import (
     parse_exemplar_face,
     parse_faces,
 )
-from facekit_cli.photos import find_photos, match_files, pick_file, plan_outputs
+from facekit_cli.photos import fail_early, find_photos, match_files, open_inputs, pick_file, plan_outputs
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     _check(args)
-    args.model = args.model or starter("exemplar-inpaint")
+    args.model = place_model(args.model, "exemplar-inpaint")
     settings = {
         "exemplar_layers": _parse_layers(args.exemplar_layers, "--exemplar-layers"),
         "exemplar_strength": args.strength,
@@ -121,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
     exemplars = _match_exemplars(photos, args.exemplar)
     results = 1 if args.sweep else args.candidates * max(map(len, exemplars.values()))
     plan = plan_outputs(found, args, results)
+    fail_early(plan, lambda photo: open_inputs(photo, masks, args.mask))
     outputs = plan.outputs
 
     def fill(
@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         work = partial(fill, pipeline, encode, second)
     details = {
         photo: {
-            "mask": str(masks.get(photo) or ""),
+            "mask": str(masks[photo]) if photo in masks else None,
             "exemplars": [str(path) for path in exemplars.get(photo, ())],
             "outputs": [str(path) for path in paths],
         }

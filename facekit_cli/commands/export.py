@@ -1,12 +1,14 @@
 """`facekit export`: a model becomes ONNX graphs, which run without PyTorch."""
 
 import argparse
+import os
 import sys
 
+from facekit.methods import methods
 from facekit_cli.arguments import file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.models import load_pipeline
-from facekit_cli.photos import check_writable
+from facekit_cli.photos import check_new_folder
 
 HELP = "write a model as ONNX graphs, which run without PyTorch"
 DESCRIPTION = (
@@ -49,13 +51,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export a model; 0 when the folder is written, 1 when its graphs cannot be made or differ from PyTorch."""
+    bundled = [method.model for method in methods()]
+    if not (os.path.isdir(args.model) or "/" in args.model or args.model in bundled):
+        raise UsageError(
+            f"{args.model} is no folder, and no model's name: say {', '.join(bundled)} (bundled models), a folder, or "
+            "ORG/NAME on the Hub"
+        )
     from facekit.notes import MissingPackage
     from facekit.onnx import EXPORT_PACKAGES, check_packages
 
-    occupied = args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir()))
-    if occupied and not (args.overwrite and args.output.is_dir()):
-        raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
-    check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
+    check_new_folder(args.output, args.overwrite, [args.model])
     try:
         check_packages(EXPORT_PACKAGES, "export to ONNX")
     except MissingPackage as error:

@@ -6,7 +6,7 @@ import sys
 from facekit.hub.published import NAMES
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import check_writable
+from facekit_cli.photos import check_new_folder
 from facekit_cli.words import reword
 
 HELP = "fetch the authors' published weights"
@@ -62,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.files is not None and not args.files.exists():
         raise UsageError(f"--from {args.files} does not exist")
     if args.output is not None:
-        if args.output.exists() and not args.overwrite and not _is_empty(args):
-            raise UsageError(f"{args.output} exists already; name another folder or say --overwrite")
-        check_writable([args.output.parent], "--output")  # the folder is renamed when it is complete
+        check_new_folder(args.output, args.overwrite, [args.files])
     anew = args.overwrite or args.accept_changed or args.files or args.output
     here = None if anew else converted_folder(entry)
     if here is not None:
@@ -83,7 +81,3 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(f"wrote {folder}")
     return 0
-
-
-def _is_empty(args: argparse.Namespace) -> bool:
-    return args.output.is_dir() and not any(args.output.iterdir())

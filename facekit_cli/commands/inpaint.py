@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_face_options,
@@ -19,7 +18,15 @@ from facekit_cli.options import (
     check_counts,
     parse_faces,
 )
-from facekit_cli.photos import Plan, find_photos, match_files, pick_file, plan_outputs
+from facekit_cli.photos import (
+    Plan,
+    fail_early,
+    find_photos,
+    match_files,
+    open_inputs,
+    pick_file,
+    plan_outputs,
+)
 from facekit_cli.results import provenance_of, save_picture
 
 if TYPE_CHECKING:
@@ -67,27 +74,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     check_counts(args, "steps")
+    args.model = place_model(args.model, "face-inpaint")
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks = match_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
-    model = args.model or starter("face-inpaint")
+    fail_early(plan, lambda photo: open_inputs(photo, masks, args.mask))
     work = None
     if plan.outputs:
         from facekit.pipelines.inpaint import FaceInpaintPipeline
 
         device = settle_device(args)
-        pipeline = load_pipeline(FaceInpaintPipeline, model, device, args.dtype)
+        pipeline = load_pipeline(FaceInpaintPipeline, args.model, device, args.dtype)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
         work = partial(_fill, pipeline, plan, masks, faces, args)
 
-    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
+    details = {
+        photo: {"mask": str(masks[photo]) if photo in masks else None, "output": str(paths[0])}
+        for photo, paths in plan.outputs.items()
+    }
     entries = work_through("inpaint", plan, details, work)
-    names = ("region", "steps", "save_steps", "seed", "device", "dtype", "format", "quality")
+    names = ("model", "region", "steps", "save_steps", "seed", "device", "dtype", "format", "quality")
     settings = {key: getattr(args, key) for key in names}
-    return finish("inpaint", entries, {"model": model} | settings, args)
+    return finish("inpaint", entries, settings, args)
 
 
 def _fill(

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     entries: list[dict[str, Any]] = []
     failed = False
     paths, left_out = find_photos(args.photos)
-    check_report(args.json)
+    check_report(args)
     masks = {} if args.mask is None else match_files(paths, args.mask, "mask")
     for path in paths:
         try:

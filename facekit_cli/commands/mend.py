@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facekit.hub.starters import starter
 from facekit.images.files import remove_parts
 from facekit_cli.arguments import file_path, hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, settle_device
+from facekit_cli.models import load_pipeline, place_model, settle_device
 from facekit_cli.options import (
     add_device_options,
     add_mask_option,
@@ -24,9 +23,13 @@ from facekit_cli.options import (
 from facekit_cli.photos import (
     Found,
     Plan,
+    check_apart,
+    check_kept,
     check_writable,
+    fail_early,
     find_photos,
     match_files,
+    open_inputs,
     pick_file,
     plan_outputs,
 )
@@ -102,14 +105,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=hub_name,
-        help="model that finds damage: folder or Hub id (default: the bundled starter)",
+        help="model that finds damage: starter (the bundled one, default), a folder, or ORG/NAME on the Hub",
     )
     for name, verb in (("inpaint", "fills"), ("restore", "restores faces")):
         parser.add_argument(
             f"--{name}",
             type=hub_name,
             metavar="MODEL",
-            help=f"model that {verb}: folder, Hub id, or published (default: as --model says, the bundled starter)",
+            help=f"model that {verb}: starter, published, a folder, or ORG/NAME on the Hub (default: as --model says)",
         )
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all randomness (default: 0)")
     add_device_options(parser)
@@ -118,6 +121,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Mend all photos; 0 when all went well, 1 when some failed."""
     _check_options(args)
+    args.model = place_model(args.model, "photo-mend")
+    for name in ("inpaint", "restore"):
+        if getattr(args, name) is not None:
+            setattr(args, name, place_model(getattr(args, name), f"face-{name}", f"--{name}"))
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks: dict[Path, Path] = {}
@@ -125,24 +132,41 @@ def run(args: argparse.Namespace) -> int:
         masks = match_files(found.photos, args.mask, "mask")
     plan = plan_outputs(found, args, beside=steps_folder if args.save_steps else None)
     mask_files = _plan_masks(found, plan, args)
-    model = args.model or starter("photo-mend")
+    fail_early(plan, lambda photo: open_inputs(photo, masks, args.mask if masks else None))
     work = None
     if plan.outputs:
         device = settle_device(args)
-        pipeline = _load(model, device, args)
+        pipeline = _load(device, args)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
         work = partial(_mend, pipeline, plan, masks, mask_files, faces, args)
 
-    details = {p: {"mask": str(masks.get(p) or ""), "output": str(o[0])} for p, o in plan.outputs.items()}
+    said = "found" if args.mask is None else None
+    if str(args.mask) == "none":
+        said = "none"
+    details = {
+        photo: {"mask": str(masks[photo]) if photo in masks else said, "output": str(paths[0])}
+        for photo, paths in plan.outputs.items()
+    }
     entries = work_through("mend", plan, details, work)
     names = (
-        *("contrast", "fidelity", "keep_faces", "faces", "steps", "inpaint", "restore", "seed", "device"),
+        *(
+            "model",
+            "contrast",
+            "fidelity",
+            "keep_faces",
+            "faces",
+            "steps",
+            "inpaint",
+            "restore",
+            "seed",
+            "device",
+        ),
         *("dtype", "save_steps", "format", "quality"),
     )
     settings = {key: getattr(args, key) for key in names}
-    return finish("mend", entries, {"model": model} | settings, args)
+    return finish("mend", entries, settings, args)
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -157,7 +181,8 @@ def _check_options(args: argparse.Namespace) -> None:
 def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path, Path]:
     """Where `--save-mask` puts each photo's mask.
 
-    Raises UsageError where it cannot be written, or would replace a photo, a result, or unasked what is there.
+    Raises UsageError where it cannot be written, or would replace a photo, a result, what another option names, or
+    unasked what is there.
     """
     target = args.save_mask
     if target is None:
@@ -172,10 +197,13 @@ def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path
         if target.suffix.lower() != ".png":
             raise UsageError(f"--save-mask {target} must be called .png")
         files = dict.fromkeys(found.photos, target)
-    taken = {os.path.realpath(path) for path in (*found.photos, *plan.results)}
+    if target.is_dir() or len(files) > 1:
+        check_apart(args.photos, target, "--save-mask")
+    results = {os.path.realpath(path) for path in plan.results}
     for file in files.values():
-        if os.path.realpath(file) in taken:
-            raise UsageError(f"--save-mask {file} is one of the photos or their results; name another place")
+        if os.path.realpath(file) in results:
+            raise UsageError(f"--save-mask {file} is one of the results; name another place")
+    check_kept(list(files.values()), found.photos, args, "save_mask")
     # A mask may have been corrected by hand; those of photos that are left out stay as they are.
     existing = [files[photo] for photo in plan.outputs if files[photo].exists()]
     if existing and not args.overwrite:
@@ -184,7 +212,7 @@ def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path
     return files
 
 
-def _load(model: str, device: "torch.device", args: argparse.Namespace) -> "PhotoMendPipeline":
+def _load(device: "torch.device", args: argparse.Namespace) -> "PhotoMendPipeline":
     """The pipeline with those that it calls. Raises UsageError where one cannot be loaded."""
     from facekit.pipelines.inpaint import FaceInpaintPipeline
     from facekit.pipelines.mend.pipeline import PhotoMendPipeline
@@ -195,7 +223,7 @@ def _load(model: str, device: "torch.device", args: argparse.Namespace) -> "Phot
         parts["inpaint"] = load_pipeline(FaceInpaintPipeline, args.inpaint, device, args.dtype)
     if args.restore is not None:
         parts["restore"] = load_pipeline(FaceRestorePipeline, args.restore, device, args.dtype)
-    return load_pipeline(PhotoMendPipeline, model, device, args.dtype, **parts)
+    return load_pipeline(PhotoMendPipeline, args.model, device, args.dtype, **parts)
 
 
 def _mend(
@@ -209,6 +237,7 @@ def _mend(
 ) -> dict[str, Any]:
     import torch
 
+    from facekit.images.masks import format_share
     from facekit.images.photo import Photo, load_image, same_pixels
     from facekit.images.tensors import expect_kind
 
@@ -246,11 +275,14 @@ def _mend(
         for number, (step, picture) in enumerate((result.steps or [{}])[0].items(), start=1):
             save_picture(picture, folder / f"{number}-{step}{path.suffix}", provenance, args.quality)
     save_picture(mended, path, provenance, args.quality)
+    share = float(result.masks[0].mean())
+    # Of nothing filled the pipeline's own notes say why, where it was not asked for.
+    filled = [f"{format_share(share)} of the photo is filled"] if share else []
     return {
         "status": "done",
-        "damaged": round(float(result.masks[0].mean()), 5),
+        "damaged": round(share, 5),
         "faces": len(result.faces[0]),
-        "notes": result.notes,
+        "notes": [*filled, *result.notes],
     }
 
 

@@ -10,7 +10,7 @@ from facekit_cli.looking import Look, add_look_options, check_look_options, load
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import settle_device
 from facekit_cli.options import add_device_options, add_output_options, add_photos
-from facekit_cli.photos import find_photos, match_files, pick_file, plan_outputs
+from facekit_cli.photos import fail_early, find_photos, match_files, open_inputs, pick_file, plan_outputs
 from facekit_cli.restoring import (
     add_restore_options,
     check_restore_options,
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     check_look_options(args)
     beside = faces_folder if args.save_faces or args.strip or args.landmarks else None
     plan = plan_outputs(find_photos(args.photos), args, args.candidates, beside)
+    fail_early(plan, partial(_open_photo, args))
     truths = {}
     if args.truth is not None and plan.outputs:
         truths = match_files(list(plan.outputs), args.truth, "undamaged photo")
@@ -100,3 +101,14 @@ def run(args: argparse.Namespace) -> int:
     details = {photo: {"outputs": [str(path) for path in paths]} for photo, paths in plan.outputs.items()}
     entries = work_through("restore", plan, details, work)
     return finish("restore", entries, settings_of(args, pipeline) | {"device": args.device}, args)
+
+
+def _open_photo(args: argparse.Namespace, photo: Path) -> None:
+    """Look at a photo before the model is loaded. Raises OSError or ValueError for what cannot be restored."""
+    from facekit.images.photo import MAX_PIXELS
+
+    opened = open_inputs(photo, {}, None, args.max_pixels)
+    if args.scale is not None and args.max_pixels != 0:
+        from facekit.pipelines.restore import check_enlarged
+
+        check_enlarged([opened], args.scale, args.max_pixels or MAX_PIXELS)

@@ -51,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --summary: shares of the votes as bars, .png or .tif",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a chart that exists")
     parser.add_argument(
         "--kind",
         choices=("2afc", "ranking", "best"),
@@ -113,6 +114,8 @@ def _check_chart(args: argparse.Namespace) -> None:
         raise UsageError("--chart draws what --summary says; say both")
     if args.chart.suffix not in (".png", ".tif"):
         raise UsageError(f"--chart {args.chart} must end in .png or .tif")
+    if args.chart.exists() and not args.overwrite:
+        raise UsageError(f"{args.chart} exists already; say --overwrite, or name another --chart")
     check_writable([args.chart.parent], "--chart")
 
 

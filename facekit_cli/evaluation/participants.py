@@ -249,8 +249,10 @@ def side_of(participant: Participant) -> int | None:
     from facekit.models.base import VerifiedModelMixin
 
     try:
-        with explain_errors(participant.source):
-            config: Any = VerifiedModelMixin.load_config(participant.source, subfolder=method.drawn_by)
+        with explain_errors(participant.source) as options:
+            config: Any = VerifiedModelMixin.load_config(
+                participant.source, subfolder=method.drawn_by, **options
+            )
     except (OSError, ValueError) as error:
         raise UsageError(f"the model {participant.source} cannot be loaded: ", error) from error
     return config.get("sample_size")
@@ -301,8 +303,8 @@ def _class_on_hub(source: str) -> str:
     from facekit.hub.errors import explain_errors
 
     try:
-        with explain_errors(source):
-            return DiffusionPipeline.load_config(source)["_class_name"]
+        with explain_errors(source) as options:
+            return DiffusionPipeline.load_config(source, **options)["_class_name"]
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"the model {source} cannot be loaded: ", error) from error
 

@@ -18,10 +18,9 @@ from facekit.hub.memory import format_bytes
 from facekit.hub.published import PUBLISHED, Published, find_published
 from facekit.hub.record import read_record
 from facekit.hub.shelf import converted_folder, provide
-from facekit.hub.starters import starter
+from facekit.hub.starters import STARTER, starter
 from facekit.methods import Method, method_named
 
-STARTER = "starter"
 INDEX = "model_index.json"
 # Methods whose tab has no choice, and why.
 ONE_MODEL = {"edit": "its sliders belong to the model"}

@@ -18,12 +18,11 @@ from facekit import FaceEditPipeline
 from facekit.conditions.text import DEFAULT_CLIP, TextGuide
 from facekit.faces import Face
 from facekit.faces.references import ReferenceFace, find_references
-from facekit.hub.errors import explain_errors
 from facekit.images.formats import FORMATS, FileFormat
 from facekit.images.photo import MAX_PIXELS, Photo
-from facekit.models.style_directions import StyleDirections
 from facekit.notes import Kind
 from facekit.pipelines.edit.cache import EditCache
+from facekit.pipelines.edit.pipeline import read_attribute_names
 from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
@@ -185,10 +184,7 @@ def attribute_names() -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _names_in(source: str) -> tuple[str, ...]:
     """Read from the model's files, because its networks are not for the page's own process."""
-    with explain_errors(source):
-        if FaceEditPipeline.load_config(source).get("directions", [None])[0] is None:
-            return ()
-        return tuple(StyleDirections.load_config(source, subfolder="directions")["names"])
+    return read_attribute_names(source)
 
 
 def open_work(path: str | None) -> Work:

@@ -177,7 +177,9 @@ def test_maps_of_the_photos_names_and_words(work: Path, model: str, capsys: pyte
     ("arguments", "message"),
     [
         ([], "say what may change with --mask"),
-        (["--mask", "mask.png", "--script", "s.json"], "not both"),
+        (["--mask", "mask.png", "--script", "s.json"], "leave out --mask, or --script"),
+        (["--script", "photos/a.png"], "photos/a.png is no script: name a .json file, or a saved session"),
+        ([], "say what may change with --mask, or name edits with --script\n"),
         (["--mask", "no.png"], "the mask no.png does not exist"),
         (["--mask", "mask.png", "--exemplar", "no.png"], "the exemplar no.png does not exist"),
         (["--mask", "mask.png", "--candidates", 0], "--candidates is 0"),
@@ -248,6 +250,6 @@ def test_results_are_labelled(work: Path, model: str) -> None:
 
 def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("facekit_cli.commands.edit.starter", lambda task: asked.append(task) or model)
+    monkeypatch.setattr("facekit_cli.models.starter", lambda task: asked.append(task) or model)
     assert facekit("photos/a.png", "--mask", "mask.png", "--output", "usual", "--json", "run.json") == 0
     assert asked == ["face-edit"] and json.loads(Path("run.json").read_text())["model"] == model

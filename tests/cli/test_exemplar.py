@@ -141,7 +141,7 @@ def test_mixing_and_sweeping(work: Path, model: str) -> None:
         (["--mask", "mask.png", "--exemplar-face", 4], "face 4 was asked for"),
         (["--mask", "mask.png", "--exemplar", "photos/c.png"], "is no image that can be read"),
         (["--mask", "mask.png", "--exemplar", "star.png", "no.png"], "exemplar no.png does not exist"),
-        (["--mask", "mask.png", "--model", "nowhere"], "the model nowhere cannot be loaded"),
+        (["--mask", "mask.png", "--model", "nowhere"], "--model nowhere is no folder, and no model's name"),
     ],
 )
 def test_wrong_usage_does_nothing(
@@ -157,7 +157,7 @@ def test_wrong_usage_does_nothing(
 
 def test_the_starter_is_the_usual_model(work: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("facekit_cli.commands.exemplar.starter", lambda task: asked.append(task) or model)
+    monkeypatch.setattr("facekit_cli.models.starter", lambda task: asked.append(task) or model)
     line = ("photos/a.png", "--mask", "mask.png", "--exemplar", "star.png", "--output", "usual")
     assert facekit(*line, "--json", "run.json") == 0
     assert asked == ["exemplar-inpaint"] and json.loads(Path("run.json").read_text())["model"] == model

@@ -16,6 +16,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facekit.images import files as disk
+from facekit.pipelines.edit.session.store import write_session
 from facekit_cli.batch import command as batch
 from facekit_cli.main import build_parser, find_commands, main
 from facekit_cli.photos import find_photos, name_results, picture_suffixes
@@ -313,18 +314,18 @@ def unwritable(picture: Image.Image) -> Iterator[Path]:
 
 
 LINES = [
-    ["restore", "a.png", "-o", "HERE", "--model", "missing"],
-    ["restore", "a.png", "-o", "out", "--model", "missing", "--json", "HERE/r.json"],
-    ["inpaint", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "missing"],
-    ["exemplar", "a.png", "--mask", "mask.png", "-e", "a.png", "-o", "HERE", "--model", "missing"],
-    ["edit", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "missing"],
-    ["edit", "a.png", "--mask", "mask.png", "-o", "out", "--save-session", "HERE", "--model", "missing"],
+    ["restore", "a.png", "-o", "HERE", "--model", "not/there"],
+    ["restore", "a.png", "-o", "out", "--model", "not/there", "--json", "HERE/r.json"],
+    ["inpaint", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "not/there"],
+    ["exemplar", "a.png", "--mask", "mask.png", "-e", "a.png", "-o", "HERE", "--model", "not/there"],
+    ["edit", "a.png", "--mask", "mask.png", "-o", "HERE", "--model", "not/there"],
+    ["edit", "a.png", "--mask", "mask.png", "-o", "out", "--save-session", "HERE", "--model", "not/there"],
     ["inspect", "a.png", "--json", "HERE/r.json"],
     ["convert", "grig", "a.png", "-o", "HERE/model"],
     ["evaluate", "3.1", "--data", "photos", "--method", "input", "-o", "HERE"],
     ["evaluate", "3.1", "--data", "photos", "--export-inputs", "HERE"],
     ["study", "a=photos", "b=photos", "--answers", "HERE"],
-    ["batch", "restore", "photos", "-o", "HERE", "--model", "missing"],
+    ["batch", "restore", "photos", "-o", "HERE", "--model", "not/there"],
 ]
 
 
@@ -350,7 +351,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     assert (
         "lies below the file a.png" if place == "below a file" else "nothing can be written into"
     ) in error
-    assert "missing" not in error and "Traceback" not in error
+    assert "not/there" not in error and "Traceback" not in error
     assert names(".") == before and not Path("out").exists()
 
 
@@ -358,7 +359,7 @@ def test_a_folder_or_file_in_the_way(
     picture: Image.Image, restorer: str, capsys: pytest.CaptureFixture
 ) -> None:
     picture.save("a.png")
-    line = ["restore", "a.png", "-o", "out", "--model", "missing"]
+    line = ["restore", "a.png", "-o", "out", "--model", "not/there"]
     Path("out/a.png").mkdir(parents=True)
     assert main([*line, "--overwrite"]) == 2
     assert "out/a.png is a folder, and the result of a photo would have its name" in capsys.readouterr().err
@@ -368,6 +369,101 @@ def test_a_folder_or_file_in_the_way(
     assert "--output out/a-faces is a file; name a folder" in capsys.readouterr().err
     assert main([*line, "--json", "out"]) == 2
     assert "--json out is there and no file" in capsys.readouterr().err
+
+
+# What is there already
+
+REPORTS = [  # lines whose report would replace something, and what is said
+    ("restore p.jpg -o k.png --json p.jpg", "--json p.jpg is named like a picture"),
+    ("restore p.jpg -o k.png --json k.PNG", "--json k.PNG is named like a picture"),
+    ("restore photo -o k.png --json photo", "--json photo is there and no report"),
+    ("restore p.jpg -o k.png --json mine.json --overwrite", "--json mine.json is there and no report"),
+    ("restore p.jpg -o out --json out", "--json out is where --output writes"),
+    ("restore p.jpg -o out/in --json out", "--json out is where --output writes"),
+    ("edit p.jpg -o k.png --script mine.json --json mine.json", "--json mine.json is there and no report"),
+    ("edit p.jpg -o k.png -m mask.png --save-session s --json s/p.zip", "--json s/p.zip is where a session"),
+    ("mend p.jpg -o k.png --save-mask masks --json masks", "--json masks is where --save-mask writes"),
+    ("inspect p.jpg --json victim.jpg", "--json victim.jpg is named like a picture"),
+    ("inspect p.jpg --json mine.json", "--json mine.json is there and no report"),
+    ("mend p.jpg -o k.png -m mask.png --save-mask mask.png --overwrite", "mask.png is what --mask names"),
+    ("edit p.jpg -o k.png --script s/p.zip --save-session s --overwrite", "s/p.zip is what --script names"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), REPORTS, ids=[line for line, _ in REPORTS])
+def test_no_option_replaces_what_it_did_not_write(
+    line: str, message: str, picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("p.jpg", "victim.jpg"):
+        picture.save(name)
+    picture.save("photo", format="PNG")
+    Path("mine.json").write_text('{"edits": [{"mask": "mask.png", "attributes": {}}]}')
+    if "--script s" in line:
+        Path("s").mkdir()
+        write_session(Path("s/p.zip"), {"edits": [{"mask": "rim"}]}, {})
+    before = {name: Path(name).read_bytes() for name in names(".")}
+    command = line.split()
+    assert main(command if command[0] == "inspect" else [*command, "--model", "not/there"]) == 2
+    assert message in capsys.readouterr().err
+    assert {name: Path(name).read_bytes() for name in names(".")} == before and not Path("out").exists()
+
+
+@pytest.mark.parametrize("place", ["photos", "photos/new.png", "./photos/"])
+def test_results_do_not_come_among_the_photos_of_a_folder(
+    place: str, picture: Image.Image, inpainter: str, capsys: pytest.CaptureFixture
+) -> None:
+    Path("photos").mkdir()
+    picture.save("photos/a.jpg")
+    assert inpaint(inpainter, "photos", "-o", place) == 2
+    assert (
+        "the results would lie among the photos of photos; name another --output" in capsys.readouterr().err
+    )
+    line = ["mend", "photos", "-o", "out", "--save-mask", "photos"]
+    assert main(line) == 2 and "name another --save-mask" in capsys.readouterr().err
+    assert names("photos") == {"a.jpg"}
+    assert inpaint(inpainter, "photos", "-o", "photos/new") == 0
+    assert names("photos") == {"a.jpg", "new/a.png"}
+
+
+def test_several_results_that_exist_are_told_in_the_plural(
+    picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("out").mkdir()
+    for name in ("a.png", "b.png"):
+        picture.save(name)
+        picture.save(f"out/{name}")
+    assert main(["restore", "a.png", "b.png", "-o", "out"]) == 2
+    assert "out/a.png and 1 more exist already; say --overwrite" in capsys.readouterr().err
+
+
+def test_a_result_that_was_not_written_is_not_named(
+    inpainter: str, picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("a.png").touch()
+    assert inpaint(inpainter, "a.png", "-o", "x.png") == 1
+    printed = capsys.readouterr()
+    assert printed.out == "0 done, 1 failed, 0 skipped\n"
+    assert "failed: a.png is empty (0 bytes). Copy or download it again." in printed.err
+
+
+def test_a_report_replaces_an_earlier_one_and_an_empty_file(picture: Image.Image, inpainter: str) -> None:
+    picture.save("a.png")
+    Path("r.json").touch()
+    assert inpaint(inpainter, "a.png", "-o", "out", "--json", "r.json") == 0
+    assert main(["inspect", "a.png", "--json", "r.json"]) == 0
+    assert inpaint(inpainter, "a.png", "-o", "out", "--skip-existing", "--json", "r.json") == 0
+    assert json.loads(Path("r.json").read_text())["skipped"] == 1
+
+
+@pytest.mark.parametrize("line", ["convert grig model/net.pth", "fetch grig --from model", "export model"])
+def test_a_folder_is_not_replaced_with_what_it_is_made_of(
+    line: str, picture: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    Path("model").mkdir()
+    Path("model/net.pth").write_bytes(b"weights")
+    assert main([*line.split(), "-o", "model", "--overwrite"]) == 2
+    assert "is in model, which would be replaced; name another --output" in capsys.readouterr().err
+    assert names("model") == {"net.pth"}
 
 
 # Words

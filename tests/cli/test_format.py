@@ -321,7 +321,7 @@ def test_output_files_that_cannot_be(
     arguments: list[str], message: str, face: Image.Image, capsys: pytest.CaptureFixture
 ) -> None:
     Path("notes.txt").touch()
-    assert main(["restore", *arguments, "--model", "missing"]) == 2
+    assert main(["restore", *arguments, "--model", "not/there"]) == 2
     assert message in capsys.readouterr().err
     assert not any(path.suffix in (".heic", ".webp") for path in Path().iterdir())
 
@@ -341,7 +341,7 @@ def test_an_exemplar_is_not_overwritten(face: Image.Image, capsys: pytest.Captur
             "star.jpg",
             "--overwrite",
         ]
-        assert main([*line, "--model", "missing"]) == 2
+        assert main([*line, "--model", "not/there"]) == 2
         assert "star.jpg is what --exemplar names" in capsys.readouterr().err
     assert Path("star.jpg").read_bytes() == before
 

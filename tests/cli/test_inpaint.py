@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 from skimage.data import astronaut
 
@@ -254,16 +255,29 @@ def test_the_bare_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]
     assert "mend old photos" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_there_is_not_the_network(
-    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["restore", "inpaint", "exemplar", "edit", "mend"])
+@pytest.mark.parametrize("word", ["runs", "face-parser"])
+def test_a_word_that_names_no_model_is_refused_at_once(
+    command: str, word: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    line = ["photos/a.png", "--mask", "mask.png", "--output", "out", "--model", "runs"]
-    assert facekit(*line) == 2
-    assert (
-        "There is no folder runs. Check the name; models on the Hub are called ORG/NAME"
-        in capsys.readouterr().err
-    )
+    given = {"inpaint": ["--mask", "mask.png"], "edit": ["--mask", "mask.png"]}
+    given["exemplar"] = ["--mask", "mask.png", "--exemplar", "photos/a.png"]
+    line = [command, "photos/a.png", *given.get(command, ()), "--output", "out", "--model", word]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    what = "is no folder, and no model's name" if word == "runs" else "is a bundled model for something else"
+    assert f"error: --model {word} {what}: say starter or " in said and said.count("\n") == 2
+
+
+@pytest.mark.parametrize("word", ["starter", "face-inpaint"])
+def test_the_bundled_model_has_a_word_and_a_name(word: str, model: str, work: Path) -> None:
+    """And a folder of that name wins."""
+    options = ["--mask", "mask.png", "--region", "image", "--steps", 1, "--model", word, "--json", "r.json"]
+    assert facekit("photos/a.png", "--output", "bundled", *options) == 0
+    assert json.loads(Path("r.json").read_text())["model"] == starter("face-inpaint")
+    Path(word).symlink_to(model)
+    assert facekit("photos/a.png", "--output", "own", *options) == 0
+    assert json.loads(Path("r.json").read_text())["model"] == word
 
 
 def test_a_failed_photo_is_named_once(model: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,6 +298,37 @@ def test_a_failed_photo_is_named_once(model: str, work: Path, capsys: pytest.Cap
 )
 def test_errors_that_name_the_photo_are_not_named_again(error: str, line: str) -> None:
     assert _name_once("photos/a.png", error) == line
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("inpaint photos/c.png -m mask.png", "photos/c.png is no image that can be read"),
+        (
+            "inpaint photos/a.png -m narrow.png",
+            "mask narrow.png is 128x60 and the photo 128x128: the shapes differ",
+        ),
+        ("inpaint photos/a.png -m photos/b.jpg", "mask photos/b.jpg is a photo and no mask"),
+        ("exemplar photos/a.png -m narrow.png -e photos/b.jpg", "mask narrow.png is 128x60"),
+        ("edit photos/a.png -m narrow.png", "mask narrow.png is 128x60"),
+        ("edit photos/a.png -m mask.png -a smiel=2", "smiel"),
+        ("mend photos/a.png -m narrow.png", "mask narrow.png is 128x60"),
+        ("mend photos/c.png", "photos/c.png is no image that can be read"),
+        ("restore photos/c.png", "photos/c.png is no image that can be read"),
+        ("restore photos/a.png --scale 200", "a.png would be 25600x25600; the limit is 200,000,000 pixels"),
+    ],
+)
+def test_what_no_photo_can_be_worked_on_for_is_said_before_the_model_is_loaded(
+    command: str, message: str, work: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open("mask.png").crop((0, 0, 128, 60)).save("narrow.png")
+
+    def load(*_args: object, **_options: object) -> None:
+        pytest.fail("a model is loaded")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", load)
+    assert main([*command.split(), "--output", "out"]) in (1, 2)
+    assert message in capsys.readouterr().err and not Path("out").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written_and_stops(

@@ -75,7 +75,7 @@ def test_a_mask_that_does_not_fit_or_is_missing_fails_with_what_is_known_of_the_
     assert "failed: photos/b.png: no mask named b in masks" in printed.err
     assert "25% of the photo is hole" in printed.out and "mode I;16" in printed.out
     assert inspect("photos/b.png", "--mask", "masks/a.png") == 1
-    assert "mask is 200x256 and the photo 60x40: the shapes differ" in capsys.readouterr().err
+    assert "mask masks/a.png is 200x256 and the photo 60x40: the shapes differ" in capsys.readouterr().err
     assert inspect("photos/b.png", "--mask", "nothing.png") == 2
 
 

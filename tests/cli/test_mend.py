@@ -41,7 +41,7 @@ def mend(*arguments: object) -> int:
     return main(["mend", *(str(a) for a in arguments)])
 
 
-def test_one_command_finds_fills_and_restores(work: Path, model: str) -> None:
+def test_one_command_finds_fills_and_restores(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
     options = ("--model", model, "--save-mask", "damage.png", "--save-steps", "--json", "report.json")
     assert mend("photo.png", "--output", "out", "--contrast", 0.5, *options) == 0
     assert sorted(p.name for p in (work / "out").iterdir()) == ["photo-steps", "photo.png"]
@@ -51,8 +51,15 @@ def test_one_command_finds_fills_and_restores(work: Path, model: str) -> None:
     photo, filled = (np.asarray(Image.open(name)) for name in ("photo.png", "out/photo-steps/1-fill.png"))
     assert 0 < mask.mean() < 0.2 and not (photo != filled).any(-1)[~mask].any()
     assert np.array_equal(np.asarray(Image.open("out/photo-steps/0-damage.png")) > 0, mask)
-    (entry,) = json.loads(Path("report.json").read_text())["photos"]
+    report = json.loads(Path("report.json").read_text())
+    assert report["device"] != "auto" and report["dtype"] != "auto"
+    (entry,) = report["photos"]
     assert entry["status"] == "done" and entry["faces"] == 1 and entry["damaged"] > 0
+    assert entry["mask"] == "found"
+    said = capsys.readouterr().err
+    assert f"note: photo.png: {mask.mean():.1%} of the photo is filled\n" in said
+    bars = {line.split(":")[0] for line in said.replace("\r", "\n").splitlines() if "%|" in line}
+    assert bars == {"mend"}, "none of what is loaded"
     (work / "out/photo-steps/3-own.png").touch()
     assert mend("photo.png", "--output", "out", *options, "--keep-faces", "--overwrite") == 0
     kept = ["0-damage.png", "1-fill.png", "3-own.png"]
@@ -68,11 +75,16 @@ def test_a_mask_is_given_or_left_out(work: Path, model: str, capsys: pytest.Capt
     photo, result = (np.asarray(Image.open(name)) for name in ("photo.png", "out/photo.png"))
     assert np.array_equal((photo != result).any(-1) & ~(mask > 0), np.zeros((256, 256), bool))
     assert (photo != result).any()
-    assert mend("photo.png", "--output", "kept", "--mask", "none", *options) == 0
+    assert mend("photo.png", "--output", "kept", "--mask", "none", *options, "--json", "r.json") == 0
+    assert json.loads(Path("r.json").read_text())["photos"][0]["mask"] == "none"
+    assert capsys.readouterr().err.count("of the photo is filled") == 1, "with the mask of its own alone"
     assert np.array_equal(np.asarray(Image.open("kept/photo.png")), photo)
     capsys.readouterr()
 
     Image.fromarray(255 - mask).save("inverted.png")
+    Image.fromarray(mask[:200]).save("lower.png")
+    assert mend("photo.png", "--output", "bad", "--mask", "lower.png", *options) == 1
+    assert "mask lower.png is 256x200 and the photo 256x256: the shapes differ" in capsys.readouterr().err
     assert mend("photo.png", "--output", "bad", "--mask", "inverted.png", *options) == 1
     said = capsys.readouterr().err
     assert "the mask covers 99." in said and "invert the mask" in said
@@ -85,9 +97,9 @@ def test_a_mask_is_given_or_left_out(work: Path, model: str, capsys: pytest.Capt
         (("--contrast", "2"), "--contrast is 2.0; it must lie between 0 and 1"),
         (("--fidelity", "-1"), "--fidelity is -1.0; it must lie between 0 and 1"),
         (("--save-mask", "mask.jpg"), "--save-mask mask.jpg must be called .png"),
-        (("--save-mask", "photo.png", "--overwrite"), "photo.png is one of the photos or their results"),
-        (("--save-mask", "out/photo.png"), "photo.png is one of the photos or their results"),
-        (("--save-mask", ".", "--overwrite"), "photo.png is one of the photos or their results"),
+        (("--save-mask", "photo.png", "--overwrite"), "photo.png is one of the photos"),
+        (("--save-mask", "out/photo.png"), "photo.png is one of the results"),
+        (("--save-mask", ".", "--overwrite"), "photo.png is one of the photos"),
         (("--mask", "nowhere.png"), "the mask nowhere.png does not exist"),
         (("--inpaint", "nowhere/at-all"), "the model nowhere/at-all cannot be loaded"),
     ],

@@ -135,7 +135,7 @@ def test_results_keep_their_names_when_a_list_is_changed(photos: Path, model: st
 )
 def test_lists_that_cannot_be(photos: Path, lines: str, message: str, capsys: pytest.CaptureFixture) -> None:
     (photos / "some.txt").write_text(lines)
-    assert batch(photos / "some.txt", "-o", "out", "--model", "missing") == 2
+    assert batch(photos / "some.txt", "-o", "out", "--model", "not/there") == 2
     assert message in capsys.readouterr().err and not Path("out").exists()
 
 

@@ -220,6 +220,9 @@ def test_a_chart_has_bars_as_long_as_the_shares(tmp_path: Path, capsys: pytest.C
     assert main([*command, str(tmp_path / "bars.png")]) == 0
     assert Image.open(tmp_path / "bars.png").size == chart.size
     assert "written" in capsys.readouterr().out
+    assert main([*command, str(tmp_path / "bars.png")]) == 2
+    assert "bars.png exists already; say --overwrite" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "bars.png"), "--overwrite"]) == 0
     assert main([*command, str(tmp_path / "bars.jpg")]) == 2 and ".png or .tif" in capsys.readouterr().err
     assert main(["study", "--answers", str(answers), "--chart", str(tmp_path / "b.png")]) == 2
     with pytest.raises(ValueError, match="no answers yet"):

@@ -196,6 +196,12 @@ def test_steps_that_draw_noise_take_it_as_an_input() -> None:
     assert not torch.equal(denoise.module(latents, codes, noise + 1), expected)
 
 
+def test_a_word_that_names_no_model_is_refused_at_once(capsys: pytest.CaptureFixture) -> None:
+    assert main(["export", "nothing", "--output", "mo"]) == 2
+    said = capsys.readouterr().err
+    assert "nothing is no folder, and no model's name: say face-restore, " in said
+
+
 def test_missing_packages_are_named_with_what_to_install() -> None:
     what = r"needs the package nobody_has_it\. Install it with `pip install 'facekit\[export\]'`"
     with pytest.raises(MissingPackage, match=what):

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
 
+from facekit import FaceParser, FaceRestorePipeline
 from facekit.hub.errors import explain
 from tests.conftest import ROOT
 from tests.hub.stand_in import HubStandIn
@@ -62,8 +64,8 @@ def test_why_the_hub_cannot_be_reached(hub: HubStandIn, closed: int, tmp_path: P
     environment, reason = ways(closed)[way]
     client = Client(hub, tmp_path / "home", **NO_PROXIES | environment)
     try:
-        # A single file is tried six times over half a minute by huggingface_hub, so only where that ends soon.
-        single = ("network", "evaluate", "parser") if way == "offline" else ()
+        # Behind a proxy huggingface_hub tries a single file six times over half a minute.
+        single = () if way == "dead proxy" else ("network", "evaluate", "parser")
         for loader in ("pipeline", "convert", *single):
             with pytest.raises(LoadError, match=f"The Hub cannot be reached: .*{reason}") as error:
                 client.load(loader, REPO, tmp_path / "cache")
@@ -71,6 +73,17 @@ def test_why_the_hub_cannot_be_reached(hub: HubStandIn, closed: int, tmp_path: P
             assert "stacktrace" not in str(error.value) and "secret" not in str(error.value)
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("kind", [FaceRestorePipeline, FaceParser])
+def test_a_word_is_no_hub_id_and_is_not_asked_for(
+    kind: type, closed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed}")
+    with pytest.raises(
+        OSError, match=r"There is no folder runs\. Check the name; models on the Hub are called"
+    ):
+        kind.from_pretrained("runs")
 
 
 @pytest.mark.parametrize("seconds", [{"timeout": 0.2}, {"timeout": None, "read": 0.2}])

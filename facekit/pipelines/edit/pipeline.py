@@ -13,6 +13,7 @@ from facekit.faces.jobs import PhotoJob
 from facekit.faces.references import ReferenceFace, References, find_references, pair_up
 from facekit.faces.selection import select_faces
 from facekit.faces.squares import FaceSquare, Square, frame_whole
+from facekit.hub.errors import explain_errors
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, as_uint8, load_images
 from facekit.images.tensors import (
@@ -539,6 +540,26 @@ class FaceEditPipeline(FacekitPipeline):
                 what = "{name} is the photo itself: the edit is styled after what the mask hides"
                 notes.append(Note("reference-is-photo", what, name=exemplars[guide].photo.name))
         return notes
+
+
+def read_attribute_names(source: str) -> tuple[str, ...]:
+    """The attributes that an edit with a model can name, read from its files without its networks.
+
+    Args:
+        source: folder or Hub id of a `FaceEditPipeline`.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is another pipeline's.
+    """
+    with explain_errors(source) as options:
+        config: Any = FaceEditPipeline.load_config(source, **options)
+        if config.get("_class_name") != FaceEditPipeline.__name__:
+            raise ValueError(f"{source} is no model of FaceEditPipeline.")
+        if config.get("directions", [None])[0] is None:
+            return ()
+        directions: Any = StyleDirections.load_config(source, subfolder="directions", **options)
+    return tuple(directions["names"])
 
 
 def _lay_labels(labels: np.ndarray, parsed: np.ndarray, square: Square) -> None:

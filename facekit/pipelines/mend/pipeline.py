@@ -275,7 +275,7 @@ class PhotoMendPipeline(FacekitPipeline):
         works = [
             _read_damage(photo, name, given, max_pixels)
             for photo, (name, given) in zip(
-                photos, assign_to_photos(damage, len(photos), "damage", "masks of damage"), strict=True
+                photos, assign_to_photos(damage, len(photos), "mask", "masks of damage"), strict=True
             )
         ]
         if any(work.hole is None or work.hole.any() for work in works):

@@ -17,6 +17,7 @@ A saved session's `session.json` is such a script, and so are the session's fold
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -114,6 +115,10 @@ def read_script(path: str | Path, max_pixels: int | None = None) -> list[dict[st
         def picture(name: str) -> Path | np.ndarray:
             return _below(path.parent, name, str(path))
     else:
+        if path.is_file() and not is_zipfile(path):
+            raise ValueError(
+                f"{path} is no script: name a .json file, or a saved session, which is a folder or a .zip."
+            )
         manifest, files = read_session(path)
         edits = check_edits(manifest, str(path))
 
