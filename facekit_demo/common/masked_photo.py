@@ -13,7 +13,7 @@ from PIL import Image
 from facekit.images.photo import Photo
 from facekit_demo.common.brush_size import fit_to_faces
 from facekit_demo.common.canvas_traffic import with_photo
-from facekit_demo.common.carrying import carry_photo
+from facekit_demo.common.carrying import carry_photo, carry_result
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
@@ -108,10 +108,12 @@ class MaskedPhoto:
         offered: Sequence[Component] = (),
         offer: Callable[..., list[Any]] | None = None,
         kept: Component | None = None,
+        is_work: Callable[[Any], bool] = lambda value: value is not None,
         needed: bool = False,
+        going_on: tuple[Callable[..., Any], Component] | None = None,
         **options: Any,
     ) -> None:
-        """Let a photo be chosen, tried and taken away, and come from another tab; its faces then size the brush.
+        """Let a photo be chosen, tried and taken away, come from another tab or be a result; its faces size the brush.
 
         Args:
             begin: path of a photo, a mask or None -> updates of `shown`.
@@ -121,8 +123,9 @@ class MaskedPhoto:
             offered: what a photo changes, but its absence does not.
             offer: whether the photo is an example, its path, values of `given` -> updates of `offered`. It may run
                 networks: the canvas is there before.
-            kept: see `carry_photo`.
+            kept, is_work: see `carry_photo`.
             needed: a photo for which `offer` fails is taken away again.
+            going_on: event that puts the result in the photo's place, and the component with the result, a `Saved`.
             options: of the events that open a photo.
         """
 
@@ -145,8 +148,11 @@ class MaskedPhoto:
             return show(latest, str(example.photo), mask)
 
         @friendly
-        def show_carried(path: str, latest: Latest) -> list[Any]:
+        def show_carried(path: str | None, latest: Latest) -> list[Any]:
             return show(latest, path)
+
+        def show_result(saved: Saved | None, latest: Latest) -> list[Any]:
+            return show_carried(saved and saved.path, latest)
 
         def close(latest: Latest) -> list[Any]:
             latest.choose(None)
@@ -173,16 +179,17 @@ class MaskedPhoto:
             **options,
         )
         openings = [(opening, False), (trying, True)]
-        arrived = carry_photo(photo, kept)
+        further = []
+        arrived = carry_photo(photo, kept, is_work)
         if arrived is not None:
+            further.append((arrived.change, show_carried, arrived))
+        if going_on is not None:
+            event, result = going_on
+            carry_result(event, result, photo)
+            further.append((event, show_result, result))
+        for event, show_further, source in further:
             coming = with_photo(
-                arrived.change,
-                self.editor,
-                show_carried,
-                [arrived, self.latest],
-                everything,
-                **QUIET,
-                **options,
+                event, self.editor, show_further, [source, self.latest], everything, **QUIET, **options
             )
             openings.append((coming, False))
         fit = functools.partial(fit_to_faces, self.editor.elem_id)
@@ -209,18 +216,6 @@ class MaskedPhoto:
             )
             if needed:
                 offering.failure(take_away, self.latest, everything, **QUIET)
-
-    def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
-        """Let a button put a result, a `Saved` that is the value of a component, in the photo's place."""
-
-        @friendly
-        def show_result(saved: Saved | None, latest: Latest) -> list[Any]:
-            path = saved and saved.path
-            latest.choose(path)
-            return [path, *begin(path, None)]
-
-        inputs = [result, self.latest]
-        with_photo(button.click, self.editor, show_result, inputs, [self.chooser, *shown], **QUIET)
 
     def wire_mask_file(
         self, source: Component | None = None, photo_of: Callable[[Any], Photo | None] = open_photo

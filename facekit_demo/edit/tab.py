@@ -141,7 +141,9 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
         offered=worked,
         offer=find_faces,
         kept=result.work,
+        is_work=lambda done: done is not None and bool(done.session.steps),
         needed=True,
+        going_on=(result.going_on, result.saved),
     )
     opened = [photo.chooser, *photo.components, *worked]
     inputs = [saved, photo.latest]

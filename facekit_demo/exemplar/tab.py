@@ -97,7 +97,6 @@ def build_tab() -> None:
                 TASK,
                 "The example as the model sees it, and the part of it that lies under the hole.",
                 columns=3,
-                again="Edit this result",
             )
 
     drawings = {pencil: {"value": EMPTY_EDITOR}, drawing: {"open": False}} | faces.emptied
@@ -176,9 +175,9 @@ def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -
         given=[faces.row],
         offered=faces.components,
         offer=offer,
+        going_on=(result.download.again.click, result.picked),
     )
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.picked, begin, shown)
 
 
 def _wire_recovery(photo: MaskedPhoto, recover: Sequence[gr.Button]) -> None:

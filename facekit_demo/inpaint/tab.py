@@ -74,7 +74,6 @@ def build_tab() -> None:
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(
                 TASK,
-                "Edit this result",
                 "How it was filled, step by step",
                 "The model fills the holes in several passes, and each corrects the one before. Beside every pass: "
                 "where it changed something, bright for much.",
@@ -95,9 +94,13 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
         return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
 
-    photo.wire_photo(begin, lambda: [*photo.closed(), *result.updates()], shown)
+    photo.wire_photo(
+        begin,
+        lambda: [*photo.closed(), *result.updates()],
+        shown,
+        going_on=(result.download.again.click, result.saved),
+    )
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.saved, begin, shown)
 
 
 def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:

@@ -95,7 +95,6 @@ def build_tab() -> None:
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(
                 TASK,
-                "Go on with this result",
                 "Steps",
                 "What was found, and the photo after each step. To undo a step, take its tick away and mend again.",
             )
@@ -115,9 +114,13 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
         return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
 
-    photo.wire_photo(begin, lambda: [*photo.closed(), *result.updates()], shown)
+    photo.wire_photo(
+        begin,
+        lambda: [*photo.closed(), *result.updates()],
+        shown,
+        going_on=(result.download.again.click, result.saved),
+    )
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.saved, begin, shown)
 
 
 def _wire_finding(button: gr.Button, photo: MaskedPhoto, model: ModelChooser, result: ResultSide) -> None:
