@@ -10,7 +10,8 @@ import gradio as gr
 from gradio.components.base import Component
 from PIL import Image
 
-from facekit.images.photo import Photo
+from facekit.faces import detect_faces
+from facekit.images.photo import Photo, as_uint8
 from facekit_demo.common.brush_size import fit_to_faces
 from facekit_demo.common.canvas_traffic import with_photo
 from facekit_demo.common.carrying import carry_photo, carry_result
@@ -57,6 +58,10 @@ class Latest:
             raise
         return updates if self.number == number else None
 
+    def is_at(self, path: str | None) -> bool:
+        """Whether this is the photo that was chosen last."""
+        return path is not None and Path(path).name == self.name
+
 
 @dataclass(frozen=True, eq=False)
 class MaskedPhoto:
@@ -65,6 +70,8 @@ class MaskedPhoto:
     Attributes:
         chooser: takes the photo; its value is the path.
         panel: all that is there only while there is a photo.
+        found: says `no_face` where the photo has none.
+        no_face: what that means on the tab.
         editor: the canvas on which the mask is painted.
         mask_file: takes a mask that was made elsewhere.
         examples, samples: photos to try with their masks, and the row that shows them.
@@ -74,6 +81,8 @@ class MaskedPhoto:
 
     chooser: gr.File
     panel: gr.Column
+    found: gr.Markdown
+    no_face: str
     editor: gr.ImageEditor
     mask_file: gr.File
     examples: Sequence[Example]
@@ -84,15 +93,15 @@ class MaskedPhoto:
     @property
     def components(self) -> list[Any]:
         """What `opened` and `closed` update."""
-        return [self.editor, self.panel, self.mask_file, *self.drawings]
+        return [self.editor, self.panel, self.found, self.mask_file, *self.drawings]
 
     def opened(self, shown: Image.Image, mask: Image.Image | None = None) -> list[Any]:
         """Updates for a photo, given its copy for the screen: it is on the canvas, with the mask if there is one."""
-        return [editor_with(shown, mask), gr.update(visible=True), None, *self.emptied()]
+        return [editor_with(shown, mask), gr.update(visible=True), "", None, *self.emptied()]
 
     def closed(self) -> list[Any]:
         """Updates where there is no photo."""
-        return [EMPTY_EDITOR, gr.update(visible=False), None, *self.emptied()]
+        return [EMPTY_EDITOR, gr.update(visible=False), "", None, *self.emptied()]
 
     def emptied(self) -> list[Any]:
         """Updates of `drawings`."""
@@ -113,7 +122,8 @@ class MaskedPhoto:
         going_on: tuple[Callable[..., Any], Component] | None = None,
         **options: Any,
     ) -> None:
-        """Let a photo be chosen, tried and taken away, come from another tab or be a result; its faces size the brush.
+        """Let a photo be chosen, tried and taken away, come from another tab or be a result. Its faces size the brush;
+        where there are none, that is said.
 
         Args:
             begin: path of a photo, a mask or None -> updates of `shown`.
@@ -192,17 +202,22 @@ class MaskedPhoto:
                 event, self.editor, show_further, [source, self.latest], everything, **QUIET, **options
             )
             openings.append((coming, False))
-        fit = functools.partial(fit_to_faces, self.editor.elem_id)
+
+        @friendly
+        def look(latest: Latest, path: str | None) -> list[Any]:
+            updates = latest.unless_late(lambda: self._look_for_faces(path)) if latest.is_at(path) else None
+            return [gr.skip()] * 2 if updates is None else updates
+
         for opened, _ in openings:
-            opened.success(
-                fit, photo, slider_of(self.editor), **QUIET | {"show_progress": "hidden"}, **ON_DEVICE
-            )
+            seen = [slider_of(self.editor), self.found]
+            hidden = QUIET | {"show_progress": "hidden"}
+            opened.success(look, [self.latest, photo], seen, trigger_mode="multiple", **hidden, **ON_DEVICE)
         if offer is None:
             return
 
         def offer_to_latest(is_example: bool, latest: Latest, path: str | None, *values: Any) -> list[Any]:
-            is_latest = path is not None and Path(path).name == latest.name
-            updates = latest.unless_late(lambda: offer(is_example, path, *values)) if is_latest else None
+            work = functools.partial(offer, is_example, path, *values)
+            updates = latest.unless_late(work) if latest.is_at(path) else None
             return [gr.skip()] * len(offered) if updates is None else updates
 
         for opened, is_example in openings:
@@ -216,6 +231,12 @@ class MaskedPhoto:
             )
             if needed:
                 offering.failure(take_away, self.latest, everything, **QUIET)
+
+    def _look_for_faces(self, path: str | None) -> list[Any]:
+        """Updates of the brush's slider and of `found`."""
+        photo = open_photo(path)
+        slider, seen = fit_to_faces(self.editor.elem_id, photo)
+        return [slider, "" if seen or detect_faces(as_uint8(photo.rgb)) else self.no_face]
 
     def wire_mask_file(
         self, source: Component | None = None, photo_of: Callable[[Any], Photo | None] = open_photo

@@ -63,6 +63,11 @@ def variety_slider() -> gr.Slider:
     )
 
 
+def found_note(task: str) -> gr.Markdown:
+    """What is said of the faces of the photo, beside it."""
+    return gr.Markdown(elem_id=f"{task}-found")
+
+
 def notes_box(task: str) -> gr.Markdown:
     """Remarks about the result, hidden while there are none."""
     return gr.Markdown(visible=False, elem_id=f"{task}-notes")

@@ -22,7 +22,7 @@ from facekit.hub.errors import explain_errors
 from facekit.images.formats import FORMATS, FileFormat
 from facekit.images.photo import MAX_PIXELS, Photo
 from facekit.models.style_directions import StyleDirections
-from facekit.notes import Kind
+from facekit.notes import Kind, message_of
 from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.session.record import EditStep
 from facekit.pipelines.edit.session.session import EditSession
@@ -198,6 +198,17 @@ def open_work(path: str | None) -> Work:
         work = Work(EditSession(None, photo), Path(path).stem, format=own_format(path))
     work.take_picture()
     return work
+
+
+def find_work(path: str | None) -> Work | None:
+    """A photo that is to be edited; None where it has no face. Raises as `open_work` does otherwise."""
+    try:
+        return open_work(path)
+    except ValueError as error:
+        message = message_of(error.__cause__)
+        if message is not None and message.kind == "no-face":
+            return None
+        raise
 
 
 def open_saved(path: str | None) -> Work:

@@ -31,7 +31,16 @@ from facekit_demo.common.running import (
     preview,
     save_for_download,
 )
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, picture_file, sampled, seed_number
+from facekit_demo.common.widgets import (
+    QUIET,
+    example_row,
+    found_note,
+    photo_chooser,
+    picture_file,
+    sampled,
+    seed_number,
+)
+from facekit_demo.common.words import no_face_note, stopping
 from facekit_demo.edit.board import one_at_a_time
 from facekit_demo.edit.guides import GuidePanels, Guides
 from facekit_demo.edit.layers import (
@@ -51,6 +60,7 @@ from facekit_demo.edit.pasting import PastePanel, Placing
 from facekit_demo.edit.result import (
     Wishes,
     Work,
+    find_work,
     open_saved,
     open_work,
     packed,
@@ -60,6 +70,7 @@ from facekit_demo.edit.result import (
 )
 
 TASK = "edit"
+NO_FACE_NOTE = stopping(no_face_note("so there is nothing to edit"))
 Painting = dict[str, Any] | None
 
 
@@ -71,6 +82,7 @@ def build_tab() -> None:
             gr.Markdown("### 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                found = found_note(TASK)
                 gr.Markdown("### 2. Paint the mask, then say what should be there")
                 with gr.Column(elem_id=f"{TASK}-board", elem_classes="board") as board:
                     with gr.Accordion("Mask", open=True, elem_id=f"{TASK}-masking") as masking:
@@ -100,7 +112,7 @@ def build_tab() -> None:
     canvases = (pencil, parts, colors)
     drawings = pencil.closed | parts.closed | colors.closed
     begun = drawings | pasting.closed | {masking: {"open": True}}
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, begun)
+    photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples, begun)
     _wire_photo(photo, guides, result, saved)
     _wire_drawing(photo, canvases, drawings, result.work, clear)
     with_strokes(start.click, _start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
@@ -123,7 +135,7 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
 
     @friendly
     def find_faces(_is_example: bool, path: str | None) -> list[Any]:
-        return [*guides.opened(), *result.updates(open_work(path))]
+        return [*guides.opened(), *result.updates(find_work(path))]
 
     def end() -> list[Any]:
         return [*photo.closed(), *result.updates(None)]
@@ -225,7 +237,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
         return [*result.updates(current, remarks), _under_strokes(current, painting)]
 
     outputs = [*result.components, photo.editor]
-    run.wire(edit_photo, [result.work, *inputs], outputs, photo.chooser, result)
+    run.wire(edit_photo, [result.work, *inputs], outputs, photo.chooser, photo.found, result)
 
 
 def _wire_pasting(panel: PastePanel, editor: gr.ImageEditor, result: ResultSide) -> None:
@@ -346,7 +358,7 @@ def stop_words(done: Work | None) -> None:
 
 def _there(done: Work | None) -> Work:
     if done is None:
-        raise ValueError("choose a photo first")
+        raise ValueError("there is no face to edit in the photo, or it is still looked for")
     return done
 
 

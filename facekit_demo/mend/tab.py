@@ -36,10 +36,13 @@ from facekit_demo.common.running import (
     seeded,
     unnamed,
 )
-from facekit_demo.common.widgets import example_row, photo_chooser, picture_file, seed_number
-from facekit_demo.common.words import in_page_words, page_words
+from facekit_demo.common.widgets import example_row, found_note, photo_chooser, picture_file, seed_number
+from facekit_demo.common.words import in_page_words, no_face_note, page_words
 
 TASK = "mend"
+NO_FACE_NOTE = no_face_note(
+    "so none is made sharp, unless the damage hid it. Damage is filled all the same", ""
+)
 # The steps that a visitor switches, by what the page calls them.
 FILL, FACES = "Fill the damage", "Make the faces sharp"
 STEPS = {"fill": "Damage filled", "faces": "Faces made sharp", "contrast": "Contrast brought back"}
@@ -66,6 +69,7 @@ def build_tab() -> None:
             gr.Markdown("## 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                found = found_note(TASK)
                 editor = brush_editor(TASK)
                 find = gr.Button("Show the damage first, to correct it", size="md", elem_id=f"{TASK}-find")
                 steps = gr.CheckboxGroup(
@@ -99,7 +103,7 @@ def build_tab() -> None:
                 "What was found, and the photo after each step. To undo a step, take its tick away and mend again.",
             )
 
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
+    photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples)
     _wire_photo(photo, result)
     _wire_finding(find, photo, model, result)
     model.wire(result.failure)
@@ -173,7 +177,7 @@ def _wire_mending(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
 
     inputs = [photo.chooser, photo.editor, *settings]
     outputs = [photo.editor, *result.components]
-    run.wire(mend_photo, inputs, outputs, photo.chooser, result, settings[-1])
+    run.wire(mend_photo, inputs, outputs, photo.chooser, photo.found, result, settings[-1])
 
 
 def _offer_to_programs(photo: gr.File, contrast: gr.Slider, seed: gr.Number, result: ResultSide) -> None:

@@ -121,7 +121,7 @@ def build_tab() -> None:
     model.wire(result.failure)
     model.active.change(_own_fidelity, model.active, fidelity, **QUIET)
     settings = [working, faces.chosen, faces.whole, fidelity, count, seed]
-    _wire_restoring(run, photo, settings, result, model.active)
+    _wire_restoring(run, photo, faces.found, settings, result, model.active)
     _offer_to_programs([fidelity, count, seed], photo, result)
 
 
@@ -169,7 +169,12 @@ def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
 
 
 def _wire_restoring(
-    run: MainButton, photo: gr.File, settings: Sequence[Any], result: CandidatePanel, active: gr.State
+    run: MainButton,
+    photo: gr.File,
+    found: gr.Markdown,
+    settings: Sequence[Any],
+    result: CandidatePanel,
+    active: gr.State,
 ) -> None:
     """Let the button restore the chosen faces of the working photo."""
 
@@ -207,7 +212,7 @@ def _wire_restoring(
             )
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.wire(restore_faces, [*settings, active], result.components, photo, result, active)
+    run.wire(restore_faces, [*settings, active], result.components, photo, found, result, active)
 
 
 def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:
