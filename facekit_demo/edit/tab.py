@@ -58,6 +58,7 @@ from facekit_demo.edit.layers import (
 from facekit_demo.edit.outcome import ResultSide
 from facekit_demo.edit.pasting import PastePanel, Placing
 from facekit_demo.edit.result import (
+    UNGUIDED,
     Wishes,
     Work,
     find_work,
@@ -87,7 +88,9 @@ def build_tab() -> None:
                 with gr.Column(elem_id=f"{TASK}-board", elem_classes="board") as board:
                     with gr.Accordion("Mask", open=True, elem_id=f"{TASK}-masking") as masking:
                         gr.Markdown(
-                            "Paint over what may change. All else stays as it is, to the pixel.",
+                            "Paint over what may change. All else stays as it is, to the pixel. With the mask alone "
+                            "the result is a blurred draft: Lines, Colours, Example face or Sliders say what should "
+                            "be there.",
                             elem_classes="hint",
                         )
                         editor = brush_editor(TASK)
@@ -232,9 +235,10 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
             seed=seed,
             **Guides.of(values).wishes(),
         )
+        unguided = [] if wishes.is_guided or current.has_new_object else [UNGUIDED]
         with timed_run(TASK, size):
             remarks = run_edit(current, wishes, progress)
-        return [*result.updates(current, remarks), _under_strokes(current, painting)]
+        return [*result.updates(current, [*unguided, *remarks]), _under_strokes(current, painting)]
 
     outputs = [*result.components, photo.editor]
     run.wire(edit_photo, [result.work, *inputs], outputs, photo.chooser, photo.found, result)

@@ -29,6 +29,7 @@ def test_edits_after_edits_change_their_masks_alone(visit, tmp_path) -> None:
     visitor.wait_for_editor(512, 512)
     visitor.paint((-40, -70), (0, -70))
     second = visitor.edited(tmp_path)
+    assert not visitor.part("notes").get_by_text("Nothing says what should be there").count()
     difference = changed(photo, second)
     assert difference[eyes].mean() > 0.8 and changed(first, second)[eyes | difference].any()
     assert not difference[260:].any() and not difference[:, 330:].any()
@@ -85,6 +86,15 @@ def test_a_photo_is_not_taken_away_because_the_one_before_has_no_face(visit, tmp
     assert visitor.part("photo").get_by_text("portrait").is_visible()
     visitor.paint((-20, -100), (20, -100))
     assert visitor.edited(tmp_path).size == (512, 512)
+
+
+@pytest.mark.slow
+def test_a_mask_alone_is_said_to_give_a_draft(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_example_photo()
+    assert visitor.part("masking").get_by_text("With the mask alone").is_visible()
+    visitor.edited(tmp_path)
+    visitor.part("notes").get_by_text("Nothing says what should be there").wait_for()
 
 
 @pytest.mark.slow
