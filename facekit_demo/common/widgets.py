@@ -105,13 +105,13 @@ def step_gallery(columns: int) -> gr.Gallery:
 
 
 def pick_gallery(task: str, name: str, columns: int, faces: bool = True) -> gr.Gallery:
-    """A row of pictures, one of which can be tapped; `faces` are shown as squares."""
+    """A row of pictures, one of which can be tapped; `faces` are shown as squares, all else whole."""
     return gr.Gallery(
         show_label=False,
         columns=columns,
         height=None,
         allow_preview=False,
-        object_fit="cover",
+        object_fit="cover" if faces else "contain",
         format="webp",
         interactive=False,
         buttons=[],
