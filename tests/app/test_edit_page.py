@@ -60,7 +60,9 @@ def test_one_panel_of_the_board_is_open_and_the_button_in_reach(visit) -> None:
     visitor = visit(EditPage)
     visitor.choose_example_photo()
     assert visitor.is_on_screen("run")
+    before = visitor.places_of_heads()
     visitor.open_canvas("drawing", "sketch")
+    assert visitor.places_of_heads() == before and len(before) > 8
     visitor.part("editor").wait_for(state="hidden")
     assert visitor.is_on_screen("run")
     assert visitor.page.evaluate("document.documentElement.scrollHeight") < 1800
