@@ -59,7 +59,7 @@ class Latest:
         return updates if self.number == number else None
 
     def is_at(self, path: str | None) -> bool:
-        """Whether this is the photo that was chosen last."""
+        """Whether the photo at `path` is the one that was chosen last."""
         return path is not None and Path(path).name == self.name
 
 
