@@ -2,18 +2,23 @@
 
 import argparse
 import os
+import socket
 import sys
 
 from facekit.methods import Method, methods
 from facekit_demo import build_app, launch
 from facekit_demo.common.models import ONE_MODEL
 
+LAST_PORT = 65535
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command line; HOST and PORT in the environment give the defaults."""
     parser = argparse.ArgumentParser(description="Serve the facekit demo in a browser.")
     parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or 7860, help="port to listen on")
+    parser.add_argument(
+        "--port", type=read_port, default=os.environ.get("PORT") or 7860, help="port to listen on"
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     for method in _methods():
         several = "A" if method.name in ONE_MODEL else "A,B"
@@ -27,6 +32,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def read_port(text: str) -> int:
+    """The number of a port. Raises ArgumentTypeError for any that there is not."""
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port; ports are numbers from 0 to {LAST_PORT}")
+    return int(text)
+
+
+def check_address(host: str, port: int) -> None:
+    """Whether this program may listen there, known before the page is built. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
 def _methods() -> list[Method]:
     return [method for method in methods() if method.tab]
 
@@ -38,11 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
         if named and named.strip():
             os.environ[method.model_variable] = named
     try:
-        launch(build_app(), options.host, options.port, inbrowser=options.open)
+        check_address(options.host, options.port)
     except OSError as error:
-        print(f"Cannot listen on {options.host}:{options.port} ({error}). Try --port.", file=sys.stderr)
+        print(
+            f"Cannot listen on {options.host}:{options.port} ({error.strerror}). Try --port.", file=sys.stderr
+        )
         return 1
-    except ValueError as error:
+    try:
+        launch(build_app(), options.host, options.port, inbrowser=options.open)
+    except (OSError, ValueError) as error:
         print(f"The demo cannot start: {error}", file=sys.stderr)
         return 2
     return 0

@@ -1,14 +1,14 @@
 """The slider for the size of a canvas's brush, which at first suits photo and faces. `canvas.js` moves the brush."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from facekit.faces import Face, detect_faces
+from facekit.images.photo import Photo
 from facekit_demo.common.face_view import width_of
-from facekit_demo.common.running import friendly, open_photo, preview
+from facekit_demo.common.running import preview
 
 MASK_BRUSH = 0.04  # of a photo's shorter side, the diameter of a brush for masks at first
 FACE_BRUSH = 0.15  # of a face, at most
@@ -33,14 +33,11 @@ def _slider(canvas: str, share: float) -> str:
     )
 
 
-@friendly
-def fit_to_faces(canvas: str, path: str | None) -> Any:
-    """The update of a mask's slider for the faces of a photo; its path, None where it was taken away since."""
-    if path is None:
-        return gr.skip()
-    shown = preview(open_photo(path), LOOKED_AT).convert("RGB")
+def fit_to_faces(canvas: str, photo: Photo) -> tuple[str, bool]:
+    """A mask's slider for the faces of a photo; also whether some are seen at a glance."""
+    shown = preview(photo, LOOKED_AT).convert("RGB")
     faces = detect_faces(np.asarray(shown), min_size=SMALLEST, turned=False)
-    return _slider(canvas, share_of(faces, min(shown.size)))
+    return _slider(canvas, share_of(faces, min(shown.size))), bool(faces)
 
 
 def share_of(faces: Sequence[Face], side: int) -> float:

@@ -56,18 +56,16 @@ class CandidatePanel:
         task: what the parts' ids start with.
         explanation: what the pictures of `Candidate.steps` show.
         columns: of them in a row.
-        again: text of a button beside the download, shown when there is a result.
 
     Attributes:
         components: all that an update of the result side goes to, see `updates`.
         failure: says why the last run gave nothing.
         slider: before and after.
-        download: the button and its file, in whose cache results are.
-        again: the button, or None.
+        download: the buttons and the file, in whose cache results are.
         picked: state with the file of the candidate that is shown, a `Saved`, or None.
     """
 
-    def __init__(self, task: str, explanation: str, columns: int, again: str | None = None) -> None:
+    def __init__(self, task: str, explanation: str, columns: int) -> None:
         gr.Markdown("## Result")
         notes = notes_box(task)
         sample_result(task)
@@ -78,7 +76,6 @@ class CandidatePanel:
             gr.Markdown("Pick the one you like:", elem_classes="hint")
             variants = pick_gallery(task, "variants", MAX_CANDIDATES, faces=False)
         self.download = Download(task)
-        self.again = gr.Button(again, visible=False, elem_id=f"{task}-again") if again else None
         with gr.Accordion("How it was done", open=False, visible=False, elem_id=f"{task}-steps") as how:
             gr.Markdown(explanation, elem_classes="hint")
             gallery = step_gallery(columns=columns)
@@ -96,8 +93,6 @@ class CandidatePanel:
             results,
             self.picked,
         ]
-        if self.again is not None:
-            self.components.append(self.again)
         shown = [*self.comparison.components, gallery, self.picked]
         variants.select(self._pick, results, shown, **QUIET)
 
@@ -106,7 +101,7 @@ class CandidatePanel:
         first = candidates[0] if candidates else None
         several = len(candidates) > 1
         pictures = [(one.thumbnail, str(place)) for place, one in enumerate(candidates, 1)]
-        updates = [
+        return [
             shown_notes(notes),
             *self.comparison.updates(first and first.compared),
             gr.update(visible=several),
@@ -117,7 +112,6 @@ class CandidatePanel:
             list(candidates) or None,
             first and first.saved,
         ]
-        return updates if self.again is None else [*updates, gr.update(visible=first is not None)]
 
     def _pick(self, state: list[Candidate] | None, event: gr.SelectData) -> list[Any]:
         """Show the candidate that was tapped."""

@@ -1,5 +1,9 @@
-"""The photo that a visitor chose in one tab is there in another that is still empty."""
+"""The photo that a visitor chose in one tab, or the result that was gone on with, is there in the others."""
 
+import filecmp
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -7,38 +11,102 @@ import gradio as gr
 from gradio.components.base import Component
 from gradio.context import get_blocks_context
 
+from facekit_demo.common.saved_format import Saved
 from facekit_demo.common.widgets import KEPT, QUIET
 
-# Of each page the state with the path of the photo that was chosen last.
-_chosen: WeakKeyDictionary[Any, gr.State] = WeakKeyDictionary()
+
+@dataclass(frozen=True)
+class Carried:
+    """A photo for the tabs.
+
+    Attributes:
+        path: its file.
+        made_of: where it is a result, the photo that it was made of, and those that this one was made of.
+    """
+
+    path: str
+    made_of: tuple[str, ...] = ()
+
+    def is_wanted_for(self, own: str | None) -> bool:
+        """Whether a tab whose photo is `own` gets it: an empty one, or one with a photo that it was made of."""
+        return own is None or any(_are_same(own, photo) for photo in self.made_of)
 
 
-def carry_photo(chooser: gr.File, kept: Component | None = None) -> gr.State | None:
-    """Let a tab's photo be known to the others, and theirs come to it when it is opened.
+# Of each page the state with what was chosen or gone on with last, a `Carried` or None.
+_latest: WeakKeyDictionary[Any, gr.State] = WeakKeyDictionary()
+
+
+def carry_photo(
+    chooser: gr.File,
+    kept: Component | None = None,
+    is_work: Callable[[Any], bool] = lambda value: value is not None,
+) -> gr.State | None:
+    """Let a tab's photo be known to the others, and theirs come to it when it is opened, see `Carried.is_wanted_for`.
 
     Examples are not carried, nor what was taken away. Called while the tab is laid out.
 
     Args:
-        chooser: takes the photo; only an empty one is given another.
-        kept: a component whose value, where it has one, must not be replaced either.
+        chooser: takes the photo.
+        kept: a component whose value may be work that must not be replaced either.
+        is_work: whether its value is.
 
     Returns:
         State whose value becomes the path of a photo that comes from another tab; None where there are no tabs.
     """
-    page, tab = get_blocks_context(), _enclosing_tab(chooser)
-    if page is None or tab is None:
+    latest = _latest_in_tab(chooser)
+    if latest is None:
         return None
-    if page not in _chosen:
-        _chosen[page] = gr.State(None, time_to_live=KEPT)
-    chosen, arrived = _chosen[page], gr.State(None, time_to_live=KEPT)
+    arrived = gr.State(None, time_to_live=KEPT)
 
-    def look(path: str | None, own: str | None, *others: Any) -> Any:
-        return path if path and not own and not any(other is not None for other in others) else gr.skip()
+    def look(carried: Carried | None, own: str | None, *works: Any) -> Any:
+        wanted = carried is not None and carried.is_wanted_for(own) and not any(map(is_work, works))
+        return carried.path if carried is not None and wanted else gr.skip()
 
-    chooser.upload(lambda path: path, chooser, chosen, **QUIET)
-    chooser.clear(lambda: None, None, chosen, **QUIET)
-    tab.select(look, [chosen, chooser, *([] if kept is None else [kept])], arrived, **QUIET)
+    tab = _enclosing_tab(chooser)
+    chooser.upload(lambda path: path and Carried(path), chooser, latest, **QUIET)
+    chooser.clear(lambda: None, None, latest, **QUIET)
+    tab.select(look, [latest, chooser, *([] if kept is None else [kept])], arrived, **QUIET)
     return arrived
+
+
+def carry_result(event: Callable[..., Any], result: Component, chooser: gr.File) -> None:
+    """Let `event`, with which a visitor goes on with a tab's result, make it known to the other tabs.
+
+    Called while the tab is laid out, before what puts the result in the chooser is registered for the event.
+
+    Args:
+        result: its value is the result, a `Saved`, or None.
+        chooser: has the photo of which it was made.
+    """
+    latest = _latest_in_tab(chooser)
+    if latest is None:
+        return
+
+    def remember(saved: Saved | None, own: str | None, before: Carried | None) -> Any:
+        if saved is None or own is None:
+            return gr.skip()
+        further = before.made_of if before is not None and _are_same(before.path, own) else ()
+        return Carried(saved.path, (own, *further))
+
+    event(remember, [result, chooser, latest], latest, **QUIET)
+
+
+def _are_same(one: str, other: str) -> bool:
+    """Whether two files are the same photo: Gradio copies files between its folders, and keeps their names."""
+    try:
+        return Path(one).name == Path(other).name and filecmp.cmp(one, other, shallow=False)
+    except OSError:  # one of them was deleted since
+        return False
+
+
+def _latest_in_tab(chooser: gr.File) -> gr.State | None:
+    """The page's state for what its tabs share; None where there is no page, or the chooser is in no tab."""
+    page = get_blocks_context()
+    if page is None or _enclosing_tab(chooser) is None:
+        return None
+    if page not in _latest:
+        _latest[page] = gr.State(None, time_to_live=KEPT)
+    return _latest[page]
 
 
 def _enclosing_tab(component: Component) -> gr.Tab | None:

@@ -130,7 +130,8 @@ class Comparison:
         self._compared = gr.State(None, time_to_live=KEPT)
         with gr.Column(visible=False, elem_id=f"{task}-closer") as panel:
             gr.Markdown(
-                "Tap one to compare it at the photo's own resolution. The mouse wheel zooms into the comparison.",
+                "Tap a picture to compare that part at the photo's own resolution. "
+                '<span class="for-mouse">The mouse wheel zooms into the comparison.</span>',
                 elem_classes="hint",
             )
             row = pick_gallery(task, "close-ups", COLUMNS, faces=False)

@@ -20,7 +20,7 @@ ROUGH = {
     "inpaint": (1.5, 0.4),
     "exemplar": (3.0, 0.6),
     "edit": (2.0, 0.6),
-    "mend": (5.0, 4.0),
+    "mend": (6.0, 0.3),
 }
 OTHERWISE = (3.0, 0.6)
 ON_GPU = 0.3  # of those seconds

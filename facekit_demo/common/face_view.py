@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from facekit.faces import Face, detect_faces
 from facekit.images.photo import Photo, as_uint8
 from facekit_demo.common.running import open_photo, preview
+from facekit_demo.common.words import LARGER_FACE, no_face_note, stopping
 
 SMALLEST_FOUND, SMALLEST_RESTORED = 20.0, 32.0  # pixels, the limits of `FaceRestorePipeline`
 CHOSEN, LEFT, TINY = (13, 148, 136), (100, 116, 139), (148, 163, 184)
@@ -103,18 +104,16 @@ def face_at(working: WorkingPhoto, point: Sequence[float]) -> int | None:
     return min(hits, key=hits.get) if hits else None
 
 
-def found_text(working: WorkingPhoto) -> str:
-    """What was found, in words."""
+def found_text(working: WorkingPhoto, whole: bool = False) -> str:
+    """What was found, in words; `whole`: the picture is taken for one face."""
     count, able = len(working.faces), working.restorable
     tiny = [face_number(face.index) for face in working.faces if face.index not in able]
     words = ["This is a damaged copy."] if working.damaged else []
-    if not count:
-        way_out = (
-            "The damage was too strong: try less of it."
-            if working.damaged
-            else "Try a photo in which the face is larger and looks into the camera."
-        )
-        words.append(f"**No face was found**, so there is nothing to restore. {way_out}")
+    if whole:
+        words.append("The whole picture is taken for one face.")
+    elif not count:
+        way_out = "The damage was too strong: try less of it." if working.damaged else LARGER_FACE
+        words.append(no_face_note("so there is nothing to restore", way_out))
     elif count == 1:
         words.append("One face was found.")
     else:
@@ -127,4 +126,5 @@ def found_text(working: WorkingPhoto) -> str:
         words.append(
             f"{verb.format(names)} too small to restore (less than {SMALLEST_RESTORED:.0f} pixels wide)."
         )
-    return " ".join(words)
+    text = " ".join(words)
+    return text if able or whole else stopping(text)

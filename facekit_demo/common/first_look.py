@@ -13,7 +13,7 @@ from facekit_demo.common.running import EXAMPLES
 WAYS_IN = {
     "restore": ("A damaged portrait, made sharp", "restore-before-after.jpg"),
     "mend": ("An old print, mended", "mend-before-after.jpg"),
-    "inpaint": ("A scratched photo, mended", "inpaint-before-after.jpg"),
+    "inpaint": ("A scratched photo, painted and filled", "inpaint-before-after.jpg"),
     "edit": ("A part of a face to change", "edit-start.jpg"),
 }
 # In the browser: the tab comes to the front, and its first example is chosen as soon as it is there.

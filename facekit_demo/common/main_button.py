@@ -13,11 +13,17 @@ from facekit_demo.common.canvas_traffic import once_drawn, with_strokes
 from facekit_demo.common.expectation import expectation
 from facekit_demo.common.running import AT_WORK, friendly
 from facekit_demo.common.widgets import QUIET
+from facekit_demo.common.words import STOPS
 
+# In the browser: the button is off where what is said of the photo stops it, and stays as it is while it works.
+MAY = """found => {
+  const works = document.querySelector("#%(task)s-run")?.innerText.trim() === %(working)s;
+  return {__type__: "update", ...(works ? {} : {interactive: !found?.includes(%(stops)s)})};
+}"""
 # In the browser, so that a click is answered at once, also while others are served first.
 BUSY = """() => [{__type__: "update", value: %(working)s, interactive: false}, ""]"""
 # The result, or why there is none, comes into view where it is not: on a phone it lies below.
-READY = """async () => {
+READY = """async found => {
   const result = "#%(task)s-result", said = document.querySelector("#%(task)s-failure .failure");
   for (let tries = 0; !said && tries < 40; tries++) {  // its size is known once its pictures are there
     const pictures = [...document.querySelectorAll(result + " img")];
@@ -27,7 +33,7 @@ READY = """async () => {
   const side = said || document.querySelector(result), box = side.getBoundingClientRect();
   if (box.top < 0 || box.bottom > window.innerHeight)
     side.scrollIntoView({block: box.height < window.innerHeight ? "center" : "start"});
-  return {__type__: "update", value: %(label)s, interactive: true};
+  return {__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)};
 }"""
 
 
@@ -54,7 +60,9 @@ class MainButton:
 
     def __init__(self, task: str, label: str, working: str) -> None:
         self.task = task
-        self.words = {"task": task, "label": json.dumps(label), "working": json.dumps(working)}
+        stops = f'class="{STOPS}"'
+        words = {"label": label, "working": working, "stops": stops}
+        self.words = {"task": task} | {name: json.dumps(word) for name, word in words.items()}
         with gr.Column(elem_classes="main-action"):
             self.expected = gr.Markdown(elem_id=f"{task}-expected", elem_classes="hint")
             self.button = gr.Button(label, variant="primary", size="lg", elem_id=f"{task}-run")
@@ -65,6 +73,7 @@ class MainButton:
         inputs: Sequence[Component],
         outputs: Sequence[Any],
         photo: Component,
+        found: Component,
         result: ResultSide,
         model: gr.State | None = None,
     ) -> None:
@@ -74,6 +83,7 @@ class MainButton:
             work: values of `inputs` -> updates of `outputs`. What it raises is said in the result's failure box, in
                 words of `friendly`, and `outputs` stay as they are.
             photo: its value is the path of the photo on which the work is done, or None.
+            found: says what is found in the photo; while it is `stopping`, the button is off.
             result: where progress is shown, and failures.
             model: its value is the name of the model that works, where the tab has a choice.
         """
@@ -92,7 +102,9 @@ class MainButton:
         done = with_strokes(
             ready.then, run, inputs, [*outputs, failure], show_progress_on=result.slider, **AT_WORK
         )
-        done.then(None, None, self.button, js=READY % self.words, **private)
+        done.then(None, found, self.button, js=READY % self.words, **private)
+        for event in (photo.change, found.change):
+            event(None, found, self.button, js=MAY % self.words, **private)
         known = [photo] if model is None else [photo, model]
         for event in (photo.change, done.then, *([] if model is None else [model.change])):
             event(functools.partial(expectation, self.task), known, self.expected, **QUIET)

@@ -10,10 +10,11 @@ import gradio as gr
 from gradio.components.base import Component
 from PIL import Image
 
-from facekit.images.photo import Photo
+from facekit.faces import detect_faces
+from facekit.images.photo import Photo, as_uint8
 from facekit_demo.common.brush_size import fit_to_faces
 from facekit_demo.common.canvas_traffic import with_photo
-from facekit_demo.common.carrying import carry_photo
+from facekit_demo.common.carrying import carry_photo, carry_result
 from facekit_demo.common.gallery import Example
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
@@ -57,6 +58,10 @@ class Latest:
             raise
         return updates if self.number == number else None
 
+    def is_at(self, path: str | None) -> bool:
+        """Whether the photo at `path` is the one that was chosen last."""
+        return path is not None and Path(path).name == self.name
+
 
 @dataclass(frozen=True, eq=False)
 class MaskedPhoto:
@@ -65,6 +70,8 @@ class MaskedPhoto:
     Attributes:
         chooser: takes the photo; its value is the path.
         panel: all that is there only while there is a photo.
+        found: says `no_face` where the photo has none.
+        no_face: what that means on the tab.
         editor: the canvas on which the mask is painted.
         mask_file: takes a mask that was made elsewhere.
         examples, samples: photos to try with their masks, and the row that shows them.
@@ -74,6 +81,8 @@ class MaskedPhoto:
 
     chooser: gr.File
     panel: gr.Column
+    found: gr.Markdown
+    no_face: str
     editor: gr.ImageEditor
     mask_file: gr.File
     examples: Sequence[Example]
@@ -84,15 +93,15 @@ class MaskedPhoto:
     @property
     def components(self) -> list[Any]:
         """What `opened` and `closed` update."""
-        return [self.editor, self.panel, self.mask_file, *self.drawings]
+        return [self.editor, self.panel, self.found, self.mask_file, *self.drawings]
 
     def opened(self, shown: Image.Image, mask: Image.Image | None = None) -> list[Any]:
         """Updates for a photo, given its copy for the screen: it is on the canvas, with the mask if there is one."""
-        return [editor_with(shown, mask), gr.update(visible=True), None, *self.emptied()]
+        return [editor_with(shown, mask), gr.update(visible=True), "", None, *self.emptied()]
 
     def closed(self) -> list[Any]:
         """Updates where there is no photo."""
-        return [EMPTY_EDITOR, gr.update(visible=False), None, *self.emptied()]
+        return [EMPTY_EDITOR, gr.update(visible=False), "", None, *self.emptied()]
 
     def emptied(self) -> list[Any]:
         """Updates of `drawings`."""
@@ -108,10 +117,13 @@ class MaskedPhoto:
         offered: Sequence[Component] = (),
         offer: Callable[..., list[Any]] | None = None,
         kept: Component | None = None,
+        is_work: Callable[[Any], bool] = lambda value: value is not None,
         needed: bool = False,
+        going_on: tuple[Callable[..., Any], Component] | None = None,
         **options: Any,
     ) -> None:
-        """Let a photo be chosen, tried and taken away, and come from another tab; its faces then size the brush.
+        """Let a photo be chosen, tried and taken away, come from another tab or be a result. Its faces size the brush;
+        where there are none, that is said.
 
         Args:
             begin: path of a photo, a mask or None -> updates of `shown`.
@@ -121,8 +133,9 @@ class MaskedPhoto:
             offered: what a photo changes, but its absence does not.
             offer: whether the photo is an example, its path, values of `given` -> updates of `offered`. It may run
                 networks: the canvas is there before.
-            kept: see `carry_photo`.
+            kept, is_work: see `carry_photo`.
             needed: a photo for which `offer` fails is taken away again.
+            going_on: event that puts the result in the photo's place, and the component with the result, a `Saved`.
             options: of the events that open a photo.
         """
 
@@ -145,8 +158,11 @@ class MaskedPhoto:
             return show(latest, str(example.photo), mask)
 
         @friendly
-        def show_carried(path: str, latest: Latest) -> list[Any]:
+        def show_carried(path: str | None, latest: Latest) -> list[Any]:
             return show(latest, path)
+
+        def show_result(saved: Saved | None, latest: Latest) -> list[Any]:
+            return show_carried(saved and saved.path, latest)
 
         def close(latest: Latest) -> list[Any]:
             latest.choose(None)
@@ -173,29 +189,35 @@ class MaskedPhoto:
             **options,
         )
         openings = [(opening, False), (trying, True)]
-        arrived = carry_photo(photo, kept)
+        further = []
+        arrived = carry_photo(photo, kept, is_work)
         if arrived is not None:
+            further.append((arrived.change, show_carried, arrived))
+        if going_on is not None:
+            event, result = going_on
+            carry_result(event, result, photo)
+            further.append((event, show_result, result))
+        for event, show_further, source in further:
             coming = with_photo(
-                arrived.change,
-                self.editor,
-                show_carried,
-                [arrived, self.latest],
-                everything,
-                **QUIET,
-                **options,
+                event, self.editor, show_further, [source, self.latest], everything, **QUIET, **options
             )
             openings.append((coming, False))
-        fit = functools.partial(fit_to_faces, self.editor.elem_id)
+
+        @friendly
+        def look(latest: Latest, path: str | None) -> list[Any]:
+            updates = latest.unless_late(lambda: self._look_for_faces(path)) if latest.is_at(path) else None
+            return [gr.skip()] * 2 if updates is None else updates
+
         for opened, _ in openings:
-            opened.success(
-                fit, photo, slider_of(self.editor), **QUIET | {"show_progress": "hidden"}, **ON_DEVICE
-            )
+            seen = [slider_of(self.editor), self.found]
+            hidden = QUIET | {"show_progress": "hidden"}
+            opened.success(look, [self.latest, photo], seen, trigger_mode="multiple", **hidden, **ON_DEVICE)
         if offer is None:
             return
 
         def offer_to_latest(is_example: bool, latest: Latest, path: str | None, *values: Any) -> list[Any]:
-            is_latest = path is not None and Path(path).name == latest.name
-            updates = latest.unless_late(lambda: offer(is_example, path, *values)) if is_latest else None
+            work = functools.partial(offer, is_example, path, *values)
+            updates = latest.unless_late(work) if latest.is_at(path) else None
             return [gr.skip()] * len(offered) if updates is None else updates
 
         for opened, is_example in openings:
@@ -210,17 +232,11 @@ class MaskedPhoto:
             if needed:
                 offering.failure(take_away, self.latest, everything, **QUIET)
 
-    def wire_result(self, button: gr.Button, result: Component, begin: Begin, shown: Sequence[Any]) -> None:
-        """Let a button put a result, a `Saved` that is the value of a component, in the photo's place."""
-
-        @friendly
-        def show_result(saved: Saved | None, latest: Latest) -> list[Any]:
-            path = saved and saved.path
-            latest.choose(path)
-            return [path, *begin(path, None)]
-
-        inputs = [result, self.latest]
-        with_photo(button.click, self.editor, show_result, inputs, [self.chooser, *shown], **QUIET)
+    def _look_for_faces(self, path: str | None) -> list[Any]:
+        """Updates of the brush's slider and of `found`."""
+        photo = open_photo(path)
+        slider, seen = fit_to_faces(self.editor.elem_id, photo)
+        return [slider, "" if seen or detect_faces(as_uint8(photo.rgb)) else self.no_face]
 
     def wire_mask_file(
         self, source: Component | None = None, photo_of: Callable[[Any], Photo | None] = open_photo

@@ -22,7 +22,6 @@ class ResultSide:
 
     Args:
         task: what the parts' ids start with.
-        again: what the button says that goes on with the result.
         steps: title of the fold with the pictures of the steps.
         hint: what these are.
 
@@ -30,12 +29,11 @@ class ResultSide:
         components: what `updates` updates.
         failure: says why the last run gave nothing.
         slider: before and after.
-        download: the button and its file, in whose cache results are.
-        again: the button that goes on with the result.
+        download: the buttons and the file, in whose cache results are.
         saved: state with the result's file, a `Saved`, or None.
     """
 
-    def __init__(self, task: str, again: str, steps: str, hint: str) -> None:
+    def __init__(self, task: str, steps: str, hint: str) -> None:
         gr.Markdown("## Result")
         notes = notes_box(task)
         sample_result(task)
@@ -43,7 +41,6 @@ class ResultSide:
         self.comparison = Comparison(task)
         self.slider = self.comparison.slider
         self.download = Download(task)
-        self.again = gr.Button(again, visible=False, elem_id=f"{task}-again")
         with gr.Accordion(steps, open=False, visible=False, elem_id=f"{task}-steps") as how:
             gr.Markdown(hint, elem_classes="hint")
             gallery = step_gallery(columns=2)
@@ -53,7 +50,6 @@ class ResultSide:
             notes,
             *self.comparison.components,
             *self.download.components,
-            self.again,
             how,
             gallery,
             self.saved,
@@ -71,7 +67,6 @@ class ResultSide:
             shown_notes(notes),
             *self.comparison.updates(compared),
             *self.download.updates(saved is not None),
-            gr.update(visible=saved is not None),
             gr.update(visible=bool(pictures)),
             pictures or [],
             saved,

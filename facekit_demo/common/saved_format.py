@@ -15,8 +15,8 @@ from facekit.provenance import Provenance
 from facekit_demo.common.running import friendly, open_photo, save_for_download
 from facekit_demo.common.widgets import QUIET
 
-SAME = "same"
-CHOICES = [("As the photo", SAME), ("PNG, without loss", "png"), ("JPEG, small", "jpeg")]
+SAME, LOSSLESS = "same", "png"
+CHOICES = [("As the photo", SAME), ("PNG, without loss", LOSSLESS), ("JPEG, small", "jpeg")]
 # In the browser: save a file that the server has just made.
 SAVE = """file => {
   const link = document.createElement("a");
@@ -41,23 +41,27 @@ class Saved:
 
 
 class Download:
-    """Lays out, inside an open column, the button that has a file made and saved, and the choice of its format.
+    """Lays out, inside an open column, what can be done with a result: a button that has a file made and saved, the
+    choice of its format, and a button to go on with the result.
 
     Args:
         task: what the parts' ids start with.
 
     Attributes:
         file: the file; it also says in whose cache results are.
+        again: the button that goes on with the result.
         components: what `updates` updates.
     """
 
     def __init__(self, task: str) -> None:
-        self.button = gr.Button("Download", variant="primary", visible=False, elem_id=f"{task}-download")
+        with gr.Row():
+            self.button = gr.Button("Download", variant="primary", visible=False, elem_id=f"{task}-download")
+            self.again = gr.Button("Go on with this result", visible=False, elem_id=f"{task}-again")
         self.format = gr.Radio(
             CHOICES, value=SAME, label="File format", visible=False, elem_id=f"{task}-format"
         )
         self.file = gr.File(visible=False)
-        self.components = [self.button, self.format]
+        self.components = [self.button, self.again, self.format]
 
     def wire(self, make: Callable[..., str], inputs: Sequence[Component]) -> None:
         """Let the button save what `make` gives: values of `inputs`, a value of `CHOICES` -> path of a file."""
@@ -85,7 +89,7 @@ class Download:
 
     def updates(self, there: bool) -> list[Any]:
         """Updates of `components`: whether there is a result."""
-        return [gr.update(visible=there), gr.update(visible=there)]
+        return [gr.update(visible=there) for _ in self.components]
 
 
 def own_format(path: str) -> FileFormat:

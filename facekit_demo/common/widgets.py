@@ -63,6 +63,11 @@ def variety_slider() -> gr.Slider:
     )
 
 
+def found_note(task: str) -> gr.Markdown:
+    """What is said of the faces of the photo, beside it."""
+    return gr.Markdown(elem_id=f"{task}-found")
+
+
 def notes_box(task: str) -> gr.Markdown:
     """Remarks about the result, hidden while there are none."""
     return gr.Markdown(visible=False, elem_id=f"{task}-notes")
@@ -100,13 +105,13 @@ def step_gallery(columns: int) -> gr.Gallery:
 
 
 def pick_gallery(task: str, name: str, columns: int, faces: bool = True) -> gr.Gallery:
-    """A row of pictures, one of which can be tapped; `faces` are shown as squares."""
+    """A row of pictures, one of which can be tapped; `faces` are shown as squares, all else whole."""
     return gr.Gallery(
         show_label=False,
         columns=columns,
         height=None,
         allow_preview=False,
-        object_fit="cover",
+        object_fit="cover" if faces else "contain",
         format="webp",
         interactive=False,
         buttons=[],

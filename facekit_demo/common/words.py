@@ -7,7 +7,19 @@ from dataclasses import replace
 from facekit.notes import Kind, message_of
 from facekit_demo.common.running import sentence
 
-NO_FACE = "No face was found in the photo. Choose one in which a face is larger and looks into the camera."
+LARGER_FACE = "Try a photo in which the face is larger and looks into the camera."
+NO_FACE = f"No face was found in the photo. {LARGER_FACE}"
+STOPS = "stops"  # class of what says why a tab's main button has nothing to do, see `MainButton`
+
+
+def no_face_note(consequence: str, way_out: str = LARGER_FACE) -> str:
+    """What stands beside a photo without a face: what that means on the tab, and what to do."""
+    return f"**No face was found**, {consequence}. {way_out}".rstrip()
+
+
+def stopping(note: str) -> str:
+    """A note that says why nothing can be done: the main button is off while it stands there."""
+    return f'<span class="{STOPS}">{note}</span>'
 
 
 def page_words(said: str | Exception, words: Mapping[Kind, str], first_face: int = 1) -> str:

@@ -5,13 +5,15 @@ from typing import Any
 
 import gradio as gr
 
+from facekit.images.formats import FORMATS
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
 from facekit_demo.common.comparison import Comparison
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
-from facekit_demo.common.running import made_by, save_for_download
-from facekit_demo.common.saved_format import Download, wanted_format
+from facekit_demo.common.running import friendly, made_by, save_for_download
+from facekit_demo.common.saved_format import LOSSLESS, Download, Saved, wanted_format
 from facekit_demo.common.widgets import (
+    QUIET,
     notes_box,
     pick_gallery,
     shown_notes,
@@ -34,7 +36,9 @@ class ResultSide:
         slider: before and after.
         variants: candidates of the last edit, to pick from.
         undo, redo, history: go to another edit.
+        going_on: event after which `saved` is there, to be gone on with.
         download: has the file made, when it is asked for, and saved.
+        saved: state with the result as a file, a `Saved`, once `going_on` asked for it.
         pack, archive: make a file of the session, and where it is then.
     """
 
@@ -58,6 +62,9 @@ class ResultSide:
             self.history = pick_gallery(task, "history", COLUMNS)
         self.download = Download(task)
         self.download.wire(self._make_file, [self.work])
+        self.saved = gr.State(None, time_to_live=KEPT)
+        making = self.download.again.click(friendly(self._keep_file), self.work, self.saved, **QUIET)
+        self.going_on = making.success
         with gr.Accordion("Save the session", open=False, visible=False, elem_id=f"{task}-session") as saving:
             gr.Markdown("Photo, edits and drawings in one file, to go on later.", elem_classes="hint")
             self.pack = gr.Button("Make the file", size="md", elem_id=f"{task}-pack")
@@ -85,7 +92,8 @@ class ResultSide:
         if done is None or len(done.pictures) < 2:
             hidden = gr.update(visible=False)
             cleared = self.comparison.updates(None)
-            return [done, shown_notes(()), *cleared, hidden, [], hidden, [], *[hidden] * 5, unpacked]
+            moves = [hidden, hidden, *self.download.updates(False)]
+            return [done, shown_notes(()), *cleared, hidden, [], hidden, [], *moves, hidden, unpacked]
         session = done.session
         captions = ["Photo", *(f"Edit {number}" for number in range(1, len(done.pictures)))]
         steps = list(zip(done.pictures, captions, strict=True))
@@ -107,7 +115,11 @@ class ResultSide:
     def _make_file(self, done: Work | None, wanted: str) -> str:
         """The result as a file of the photo's own size, made when it is asked for: that takes seconds."""
         if done is None or not done.session.position:
-            raise ValueError("there is no edit to download yet")
+            raise ValueError("there is no edit yet")
         name, origin = f"{done.stem}-edited.png", made_by(self.task)
         kind = wanted_format(wanted, done.format)
         return save_for_download(done.session.photo, name, self.download.file, origin, kind)
+
+    def _keep_file(self, done: Work | None) -> Saved:
+        path = self._make_file(done, LOSSLESS)
+        return Saved(path, FORMATS[LOSSLESS], made_by(self.task))

@@ -20,7 +20,7 @@ from facekit.faces import Face
 from facekit.faces.references import ReferenceFace, find_references
 from facekit.images.formats import FORMATS, FileFormat
 from facekit.images.photo import MAX_PIXELS, Photo
-from facekit.notes import Kind
+from facekit.notes import Kind, message_of
 from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.pipeline import read_attribute_names
 from facekit.pipelines.edit.session.record import EditStep
@@ -42,6 +42,10 @@ SESSION_BYTES = 2**28
 STEPS, MAX_STEPS = 100, 300  # of the words' search, as in the thesis
 # What attributes are called on the page, where their own names are of the trade.
 SLIDER_NAMES = {"yaw": "Look to one side or the other", "pitch": "Look up or down"}
+UNGUIDED = (
+    "Nothing says what should be there, so this is a blurred draft: draw lines, put in colours, choose an example "
+    "face or move a slider."
+)
 # What strengths are called on the page.
 STRENGTHS = {
     "sketch": "Lines",
@@ -79,6 +83,11 @@ class Work:
     def photo(self) -> Photo:
         """The photo as it is now."""
         return self.session.photo
+
+    @property
+    def has_new_object(self) -> bool:
+        """Whether an object was put in last, whose rim is edited next: nothing else need be said of that."""
+        return self.session.can_undo and "object" in self.session.history[-1].pictures
 
     def take_picture(self) -> None:
         """Keep a small copy of the photo as it is now, of an edit the place that it changed; those of edits that are
@@ -164,6 +173,13 @@ class Wishes:
     psi: float = 1.0
     seed: int = 0
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether anything says what should be there."""
+        given = (self.sketch, self.semantics, self.color, self.example, self.pose)
+        said = self.prompt.strip() or self.variety or any(self.attributes.values())
+        return bool(said) or any(one is not None for one in given)
+
 
 def pipeline() -> FaceEditPipeline:
     """The model, loaded at its first use. For functions `on_gpu` alone."""
@@ -194,6 +210,17 @@ def open_work(path: str | None) -> Work:
         work = Work(EditSession(None, photo), Path(path).stem, format=own_format(path))
     work.take_picture()
     return work
+
+
+def find_work(path: str | None) -> Work | None:
+    """A photo that is to be edited; None where it has no face. Raises as `open_work` does otherwise."""
+    try:
+        return open_work(path)
+    except ValueError as error:
+        message = message_of(error.__cause__)
+        if message is not None and message.kind == "no-face":
+            return None
+        raise
 
 
 def open_saved(path: str | None) -> Work:

@@ -31,7 +31,16 @@ from facekit_demo.common.running import (
     preview,
     save_for_download,
 )
-from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, picture_file, sampled, seed_number
+from facekit_demo.common.widgets import (
+    QUIET,
+    example_row,
+    found_note,
+    photo_chooser,
+    picture_file,
+    sampled,
+    seed_number,
+)
+from facekit_demo.common.words import no_face_note, stopping
 from facekit_demo.edit.board import one_at_a_time
 from facekit_demo.edit.guides import GuidePanels, Guides
 from facekit_demo.edit.layers import (
@@ -49,8 +58,10 @@ from facekit_demo.edit.layers import (
 from facekit_demo.edit.outcome import ResultSide
 from facekit_demo.edit.pasting import PastePanel, Placing
 from facekit_demo.edit.result import (
+    UNGUIDED,
     Wishes,
     Work,
+    find_work,
     open_saved,
     open_work,
     packed,
@@ -60,6 +71,7 @@ from facekit_demo.edit.result import (
 )
 
 TASK = "edit"
+NO_FACE_NOTE = stopping(no_face_note("so there is nothing to edit"))
 Painting = dict[str, Any] | None
 
 
@@ -71,11 +83,14 @@ def build_tab() -> None:
             gr.Markdown("### 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                found = found_note(TASK)
                 gr.Markdown("### 2. Paint the mask, then say what should be there")
                 with gr.Column(elem_id=f"{TASK}-board", elem_classes="board") as board:
                     with gr.Accordion("Mask", open=True, elem_id=f"{TASK}-masking") as masking:
                         gr.Markdown(
-                            "Paint over what may change. All else stays as it is, to the pixel.",
+                            "Paint over what may change. All else stays as it is, to the pixel. With the mask alone "
+                            "the result is a blurred draft: Lines, Colours, Example face or Sliders say what should "
+                            "be there.",
                             elem_classes="hint",
                         )
                         editor = brush_editor(TASK)
@@ -100,7 +115,7 @@ def build_tab() -> None:
     canvases = (pencil, parts, colors)
     drawings = pencil.closed | parts.closed | colors.closed
     begun = drawings | pasting.closed | {masking: {"open": True}}
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, begun)
+    photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples, begun)
     _wire_photo(photo, guides, result, saved)
     _wire_drawing(photo, canvases, drawings, result.work, clear)
     with_strokes(start.click, _start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
@@ -123,7 +138,7 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
 
     @friendly
     def find_faces(_is_example: bool, path: str | None) -> list[Any]:
-        return [*guides.opened(), *result.updates(open_work(path))]
+        return [*guides.opened(), *result.updates(find_work(path))]
 
     def end() -> list[Any]:
         return [*photo.closed(), *result.updates(None)]
@@ -141,7 +156,9 @@ def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, sav
         offered=worked,
         offer=find_faces,
         kept=result.work,
+        is_work=lambda done: done is not None and bool(done.session.steps),
         needed=True,
+        going_on=(result.going_on, result.saved),
     )
     opened = [photo.chooser, *photo.components, *worked]
     inputs = [saved, photo.latest]
@@ -218,12 +235,13 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
             seed=seed,
             **Guides.of(values).wishes(),
         )
+        unguided = [] if wishes.is_guided or current.has_new_object else [UNGUIDED]
         with timed_run(TASK, size):
             remarks = run_edit(current, wishes, progress)
-        return [*result.updates(current, remarks), _under_strokes(current, painting)]
+        return [*result.updates(current, [*unguided, *remarks]), _under_strokes(current, painting)]
 
     outputs = [*result.components, photo.editor]
-    run.wire(edit_photo, [result.work, *inputs], outputs, photo.chooser, result)
+    run.wire(edit_photo, [result.work, *inputs], outputs, photo.chooser, photo.found, result)
 
 
 def _wire_pasting(panel: PastePanel, editor: gr.ImageEditor, result: ResultSide) -> None:
@@ -344,7 +362,7 @@ def stop_words(done: Work | None) -> None:
 
 def _there(done: Work | None) -> Work:
     if done is None:
-        raise ValueError("choose a photo first")
+        raise ValueError("there is no face to edit in the photo, or it is still looked for")
     return done
 
 

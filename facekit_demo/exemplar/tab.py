@@ -52,12 +52,13 @@ from facekit_demo.common.running import (
 from facekit_demo.common.widgets import (
     QUIET,
     example_row,
+    found_note,
     photo_chooser,
     picture_file,
     seed_number,
     variety_slider,
 )
-from facekit_demo.common.words import in_page_words, page_words
+from facekit_demo.common.words import in_page_words, no_face_note, page_words, stopping
 from facekit_demo.exemplar.faces import FacePanels
 from facekit_demo.exemplar.result import (
     TAKEN,
@@ -68,6 +69,7 @@ from facekit_demo.exemplar.result import (
 )
 
 TASK = "exemplar"
+NO_FACE_NOTE = stopping(no_face_note("so there is nothing to fill in"))
 HIDING: list[tuple[str, Occlusion]] = [("glasses hide", "glasses"), ("a face mask hides", "lower_face")]
 Painting = dict[str, Any] | None
 
@@ -80,6 +82,7 @@ def build_tab() -> None:
             gr.Markdown("### 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                found = found_note(TASK)
                 gr.Markdown("### 2. Paint over what should change")
                 editor = brush_editor(TASK)
                 recover = _recover_buttons()
@@ -97,18 +100,17 @@ def build_tab() -> None:
                 TASK,
                 "The example as the model sees it, and the part of it that lies under the hole.",
                 columns=3,
-                again="Edit this result",
             )
 
     drawings = {pencil: {"value": EMPTY_EDITOR}, drawing: {"open": False}} | faces.emptied
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples, drawings)
+    photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples, drawings)
     _wire_photo(photo, faces, result)
     _wire_recovery(photo, recover)
     showing = functools.partial(gr.on, [drawing.expand, refresh.click])
     with_strokes(showing, _show_hole, [chooser, editor, pencil], pencil, **QUIET)
     model.wire(result.failure)
     inputs = [chooser, editor, pencil, faces.row, *settings, model.active]
-    _wire_filling(run, inputs, result)
+    _wire_filling(run, inputs, found, result)
     _wire_comparing(inputs, faces)
     _offer_to_programs(chooser, settings, result)
 
@@ -176,9 +178,9 @@ def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -
         given=[faces.row],
         offered=faces.components,
         offer=offer,
+        going_on=(result.download.again.click, result.picked),
     )
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.picked, begin, shown)
 
 
 def _wire_recovery(photo: MaskedPhoto, recover: Sequence[gr.Button]) -> None:
@@ -216,7 +218,7 @@ def _show_hole(photo_path: str | None, painting: Painting, drawn: Painting) -> A
     return editor_with(shown, strokes_of(drawn, shown.size), PENCIL)
 
 
-def _wire_filling(run: MainButton, inputs: Sequence[Any], result: CandidatePanel) -> None:
+def _wire_filling(run: MainButton, inputs: Sequence[Any], found: gr.Markdown, result: CandidatePanel) -> None:
     """Let the button fill what is painted."""
 
     def fill(
@@ -248,7 +250,7 @@ def _wire_filling(run: MainButton, inputs: Sequence[Any], result: CandidatePanel
             )
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.wire(fill, inputs, result.components, inputs[0], result, inputs[-1])
+    run.wire(fill, inputs, result.components, inputs[0], found, result, inputs[-1])
 
 
 def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:

@@ -34,10 +34,11 @@ from facekit_demo.common.running import (
     seeded,
     unnamed,
 )
-from facekit_demo.common.widgets import example_row, photo_chooser, picture_file, seed_number
-from facekit_demo.common.words import in_page_words, page_words
+from facekit_demo.common.widgets import example_row, found_note, photo_chooser, picture_file, seed_number
+from facekit_demo.common.words import in_page_words, no_face_note, page_words
 
 TASK = "inpaint"
+NO_FACE_NOTE = no_face_note("so what you paint is filled from what is around it", "")
 REGIONS = ["auto", "face", "image"]
 # Refusals of a mask that lies on no face: then it is filled from what is around it.
 BESIDE_FACES = {"no-face", "mask-beside-faces"}
@@ -58,6 +59,7 @@ def build_tab() -> None:
             gr.Markdown("## 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                found = found_note(TASK)
                 gr.Markdown("## 2. Paint over what should be filled")
                 editor = brush_editor(TASK)
                 model = ModelChooser(TASK)
@@ -74,13 +76,12 @@ def build_tab() -> None:
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(
                 TASK,
-                "Edit this result",
                 "How it was filled, step by step",
                 "The model fills the holes in several passes, and each corrects the one before. Beside every pass: "
                 "where it changed something, bright for much.",
             )
 
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
+    photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples)
     settings = [steps, seed]
     _wire_photo(photo, result)
     model.wire(result.failure)
@@ -95,9 +96,13 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
         return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
 
-    photo.wire_photo(begin, lambda: [*photo.closed(), *result.updates()], shown)
+    photo.wire_photo(
+        begin,
+        lambda: [*photo.closed(), *result.updates()],
+        shown,
+        going_on=(result.download.again.click, result.saved),
+    )
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.saved, begin, shown)
 
 
 def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], result: ResultSide) -> None:
@@ -124,7 +129,7 @@ def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         return result.updates([*remarks, *notes], compared, saved, step_pictures(output))
 
     inputs = [photo.chooser, photo.editor, *settings]
-    run.wire(fill, inputs, result.components, photo.chooser, result, settings[-1])
+    run.wire(fill, inputs, result.components, photo.chooser, photo.found, result, settings[-1])
 
 
 def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSide) -> None:

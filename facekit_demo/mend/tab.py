@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from facekit.images.masks import format_share
 from facekit.images.photo import Photo, same_pixels
 from facekit.notes import Kind
 from facekit.pipelines.mend.pipeline import PhotoMendOutput, PhotoMendPipeline
@@ -36,10 +37,13 @@ from facekit_demo.common.running import (
     seeded,
     unnamed,
 )
-from facekit_demo.common.widgets import example_row, photo_chooser, picture_file, seed_number
-from facekit_demo.common.words import in_page_words, page_words
+from facekit_demo.common.widgets import example_row, found_note, photo_chooser, picture_file, seed_number
+from facekit_demo.common.words import in_page_words, no_face_note, page_words
 
 TASK = "mend"
+NO_FACE_NOTE = no_face_note(
+    "so none is made sharp, unless the damage hid it. Damage is filled all the same", ""
+)
 # The steps that a visitor switches, by what the page calls them.
 FILL, FACES = "Fill the damage", "Make the faces sharp"
 STEPS = {"fill": "Damage filled", "faces": "Faces made sharp", "contrast": "Contrast brought back"}
@@ -66,8 +70,16 @@ def build_tab() -> None:
             gr.Markdown("## 1. Choose a photo")
             chooser = photo_chooser(TASK)
             with gr.Column(visible=False) as panel:
+                found = found_note(TASK)
+                gr.Markdown("## 2. Paint over the damage, or let it be found")
+                gr.Markdown(
+                    "Paint nothing, and the damage is found and filled. Or have it shown first: then paint over "
+                    "what was missed, and rub out what is no damage.",
+                    elem_classes="hint",
+                )
                 editor = brush_editor(TASK)
                 find = gr.Button("Show the damage first, to correct it", size="md", elem_id=f"{TASK}-find")
+                looked = gr.Markdown(elem_id=f"{TASK}-looked", elem_classes="answer")
                 steps = gr.CheckboxGroup(
                     [FILL, FACES],
                     value=[FILL, FACES],
@@ -85,7 +97,7 @@ def build_tab() -> None:
                     elem_id=f"{TASK}-contrast",
                 )
                 model = ModelChooser(TASK)
-                run = MainButton(TASK, "2. Mend", "Mending…")
+                run = MainButton(TASK, "3. Mend", "Mending…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     mask_file = mask_chooser(TASK)
                     seed = seed_number(
@@ -95,14 +107,15 @@ def build_tab() -> None:
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(
                 TASK,
-                "Go on with this result",
                 "Steps",
                 "What was found, and the photo after each step. To undo a step, take its tick away and mend again.",
             )
 
-    photo = MaskedPhoto(chooser, panel, editor, mask_file, examples, samples)
+    photo = MaskedPhoto(
+        chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples, {looked: {"value": ""}}
+    )
     _wire_photo(photo, result)
-    _wire_finding(find, photo, model, result)
+    _wire_finding(find, looked, photo, model)
     model.wire(result.failure)
     _wire_mending(run, photo, [steps, contrast, seed, model.active], result)
     _offer_to_programs(chooser, contrast, seed, result)
@@ -115,27 +128,37 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
     def begin(path: str | None, mask: Image.Image | None) -> list[Any]:
         return [*photo.opened(preview(open_photo(path)), mask), *result.updates()]
 
-    photo.wire_photo(begin, lambda: [*photo.closed(), *result.updates()], shown)
+    photo.wire_photo(
+        begin,
+        lambda: [*photo.closed(), *result.updates()],
+        shown,
+        going_on=(result.download.again.click, result.saved),
+    )
     photo.wire_mask_file()
-    photo.wire_result(result.again, result.saved, begin, shown)
 
 
-def _wire_finding(button: gr.Button, photo: MaskedPhoto, model: ModelChooser, result: ResultSide) -> None:
-    """Let a button put what is damaged on the canvas, where it can be painted on and rubbed out."""
+def _wire_finding(button: gr.Button, looked: gr.Markdown, photo: MaskedPhoto, model: ModelChooser) -> None:
+    """Let a button put what is damaged on the canvas, where it can be painted on and rubbed out, and say how much."""
 
     @friendly
-    def show_damage(path: str | None, chosen: str | None) -> Any:
+    def show_damage(path: str | None, chosen: str | None) -> list[Any]:
         image = open_photo(path)
         make_ready(TASK, chosen)
         mask = _find(image, chosen)
         if not mask.any():
-            gr.Info(page_words(WORDS["damage-none"], {}))
-            return gr.skip()
-        return painted(preview(image), _as_picture(mask))
+            return [gr.skip(), page_words(WORDS["damage-none"], {})]
+        found = f"{format_share(mask.mean())} of the photo looks damaged: it is marked on the photo above."
+        return [painted(preview(image), _as_picture(mask)), found]
 
     inputs = [photo.chooser, model.active]
     with_photo(
-        button.click, photo.editor, show_damage, inputs, photo.editor, api_visibility="private", **ON_DEVICE
+        button.click,
+        photo.editor,
+        show_damage,
+        inputs,
+        [photo.editor, looked],
+        api_visibility="private",
+        **ON_DEVICE,
     )
 
 
@@ -163,14 +186,15 @@ def _wire_mending(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
             saved = result.download.save(mended, _file_name(path), path, _origin(image, output, model))
             places = [*face_places(output.faces[0], image.size), *_damage_places(mask)]
             compared = compare(image, mended, places, (path, saved.path))
-        notes = [page_words(note, WORDS) for note in output.notes]
+        filled = [f"{format_share(mask.mean())} of the photo was filled."] if mask.any() else []
+        notes = [*filled, *(page_words(note, WORDS) for note in output.notes)]
         found = drawn is None and mask.any()
         canvas = painted(preview(image), _as_picture(mask)) if found else gr.skip()
         return [canvas, *result.updates(notes, compared, saved, _step_pictures(output, image))]
 
     inputs = [photo.chooser, photo.editor, *settings]
     outputs = [photo.editor, *result.components]
-    run.wire(mend_photo, inputs, outputs, photo.chooser, result, settings[-1])
+    run.wire(mend_photo, inputs, outputs, photo.chooser, photo.found, result, settings[-1])
 
 
 def _offer_to_programs(photo: gr.File, contrast: gr.Slider, seed: gr.Number, result: ResultSide) -> None:

@@ -7,7 +7,7 @@ from gradio.components.base import Component
 
 from facekit_demo.common.face_view import WorkingPhoto, face_at, face_number, found_text, numbered
 from facekit_demo.common.screen import screen_file
-from facekit_demo.common.widgets import QUIET
+from facekit_demo.common.widgets import QUIET, found_note
 
 
 class FaceChooser:
@@ -19,12 +19,13 @@ class FaceChooser:
 
     Attributes:
         components: what `updates` updates.
+        found: what is said of the faces.
         chosen: indices of the ticked faces.
         whole: whether the picture is one face and nothing else.
     """
 
     def __init__(self, task: str, working: Component) -> None:
-        found = gr.Markdown(elem_id=f"{task}-found")
+        self.found = found_note(task)
         view = gr.Image(
             show_label=False,
             interactive=False,
@@ -38,8 +39,9 @@ class FaceChooser:
         self.whole = gr.Checkbox(
             False, label="The picture is one face and nothing else", visible=False, elem_id=f"{task}-whole"
         )
-        self.components = [found, view, self.chosen, self.whole]
+        self.components = [self.found, view, self.chosen, self.whole]
         self.chosen.change(_show_chosen, [working, self.chosen], view, **QUIET)
+        self.whole.change(_say_what_counts, [working, self.whole], self.found, **QUIET)
         view.select(_point_at, [working, self.chosen], self.chosen, **QUIET)
 
     def updates(self, state: WorkingPhoto | None) -> list[Any]:
@@ -59,6 +61,10 @@ class FaceChooser:
 
 def _show_chosen(state: WorkingPhoto | None, numbers: list[int]) -> Any:
     return screen_file(numbered(state, numbers)) if state else gr.skip()
+
+
+def _say_what_counts(state: WorkingPhoto | None, whole: bool) -> Any:
+    return found_text(state, whole) if state else gr.skip()
 
 
 def _point_at(state: WorkingPhoto | None, numbers: list[int], event: gr.SelectData) -> Any:

@@ -19,7 +19,7 @@ from facekit_demo.common.candidates import (
     count_slider,
     save_candidates,
 )
-from facekit_demo.common.carrying import carry_photo
+from facekit_demo.common.carrying import carry_photo, carry_result
 from facekit_demo.common.damage import PRESETS, damage_photo, face_side
 from facekit_demo.common.detector_view import build_section
 from facekit_demo.common.expectation import timed_run
@@ -40,6 +40,7 @@ from facekit_demo.common.running import (
     seeded,
     unnamed,
 )
+from facekit_demo.common.saved_format import Saved
 from facekit_demo.common.widgets import QUIET, example_row, photo_chooser, seed_number
 from facekit_demo.common.words import in_page_words, page_words
 from facekit_demo.restore.faces import FaceChooser
@@ -88,11 +89,14 @@ def build_tab() -> None:
         return looking(look_at(path))
 
     @friendly
-    def show_carried(path: str) -> list[Any]:
+    def show_carried(path: str | None) -> list[Any]:
         return [path, *looking(look_at(path))]
 
     def show_example(index: int) -> list[Any]:
         return show_carried(str(examples[index]))
+
+    def show_result(saved: Saved | None) -> list[Any]:
+        return show_carried(saved and saved.path)
 
     @friendly
     def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
@@ -108,13 +112,16 @@ def build_tab() -> None:
     arrived = carry_photo(photo)
     if arrived is not None:
         arrived.change(show_carried, arrived, [photo, *shown], **QUIET, **ON_DEVICE)
+    going_on = result.download.again.click
+    carry_result(going_on, result.picked, photo)
+    going_on(show_result, result.picked, [photo, *shown], **QUIET, **ON_DEVICE)
     samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
     back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
     model.wire(result.failure)
     model.active.change(_own_fidelity, model.active, fidelity, **QUIET)
     settings = [working, faces.chosen, faces.whole, fidelity, count, seed]
-    _wire_restoring(run, photo, settings, result, model.active)
+    _wire_restoring(run, photo, faces.found, settings, result, model.active)
     _offer_to_programs([fidelity, count, seed], photo, result)
 
 
@@ -162,7 +169,12 @@ def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
 
 
 def _wire_restoring(
-    run: MainButton, photo: gr.File, settings: Sequence[Any], result: CandidatePanel, active: gr.State
+    run: MainButton,
+    photo: gr.File,
+    found: gr.Markdown,
+    settings: Sequence[Any],
+    result: CandidatePanel,
+    active: gr.State,
 ) -> None:
     """Let the button restore the chosen faces of the working photo."""
 
@@ -200,7 +212,7 @@ def _wire_restoring(
             )
         return result.updates(candidates, [*remarks, *(page_words(note, WORDS) for note in output.notes)])
 
-    run.wire(restore_faces, [*settings, active], result.components, photo, result, active)
+    run.wire(restore_faces, [*settings, active], result.components, photo, found, result, active)
 
 
 def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:

@@ -34,6 +34,17 @@ class EditPage(Visitor):
         self.open(panel, name)
         self.wait_for_editor(512, 512, name)
 
+    def places_of_heads(self) -> dict[str, list[float]]:
+        """Of the heads of the board's panels, by what they say: where they are, seen from the first."""
+        return self.page.evaluate(
+            """() => {
+                 const heads = [...document.querySelectorAll('#edit-board > * > .label-wrap')];
+                 const boxes = heads.map(head => head.getBoundingClientRect());
+                 return Object.fromEntries(heads.map((head, place) => [
+                   head.innerText, [boxes[place].left - boxes[0].left, boxes[place].top - boxes[0].top]]));
+               }"""
+        )
+
     def start_parts(self) -> str:
         """Have the photo's parts put on the canvas; gives a picture of the canvas."""
         self.part("start").click()

@@ -7,7 +7,7 @@ from skimage import data
 
 from facekit_demo.common.gallery import EYES
 from tests.app.edit_page import EditPage
-from tests.app.visitor import PHONE, changed, photo_file
+from tests.app.visitor import PHONE, changed
 
 
 @pytest.mark.slow
@@ -29,6 +29,7 @@ def test_edits_after_edits_change_their_masks_alone(visit, tmp_path) -> None:
     visitor.wait_for_editor(512, 512)
     visitor.paint((-40, -70), (0, -70))
     second = visitor.edited(tmp_path)
+    assert not visitor.part("notes").get_by_text("Nothing says what should be there").count()
     difference = changed(photo, second)
     assert difference[eyes].mean() > 0.8 and changed(first, second)[eyes | difference].any()
     assert not difference[260:].any() and not difference[:, 330:].any()
@@ -41,8 +42,6 @@ def test_edits_after_edits_change_their_masks_alone(visit, tmp_path) -> None:
 @pytest.mark.slow
 def test_parts_start_from_the_parser_and_wrong_input_gets_a_message(visit, tmp_path) -> None:
     visitor = visit(EditPage)
-    visitor.choose_photo(photo_file(tmp_path, 200, 200))
-    assert "No face was found" in visitor.message()
     path = tmp_path / "photo.png"
     Image.fromarray(data.astronaut()).save(path)
     visitor.choose_photo(path)
@@ -61,7 +60,9 @@ def test_one_panel_of_the_board_is_open_and_the_button_in_reach(visit) -> None:
     visitor = visit(EditPage)
     visitor.choose_example_photo()
     assert visitor.is_on_screen("run")
+    before = visitor.places_of_heads()
     visitor.open_canvas("drawing", "sketch")
+    assert visitor.places_of_heads() == before and len(before) > 8
     visitor.part("editor").wait_for(state="hidden")
     assert visitor.is_on_screen("run")
     assert visitor.page.evaluate("document.documentElement.scrollHeight") < 1800
@@ -87,6 +88,15 @@ def test_a_photo_is_not_taken_away_because_the_one_before_has_no_face(visit, tmp
     assert visitor.part("photo").get_by_text("portrait").is_visible()
     visitor.paint((-20, -100), (20, -100))
     assert visitor.edited(tmp_path).size == (512, 512)
+
+
+@pytest.mark.slow
+def test_a_mask_alone_is_said_to_give_a_draft(visit, tmp_path) -> None:
+    visitor = visit(EditPage)
+    visitor.choose_example_photo()
+    assert visitor.part("masking").get_by_text("With the mask alone").is_visible()
+    visitor.edited(tmp_path)
+    visitor.part("notes").get_by_text("Nothing says what should be there").wait_for()
 
 
 @pytest.mark.slow

@@ -167,6 +167,20 @@ def test_guides_become_wishes() -> None:
         guides(pose="picture").wishes()
 
 
+def test_any_guide_says_what_should_be_there() -> None:
+    mask = Image.new("L", (8, 8), 255)
+    assert not Wishes(mask, prompt=" ", attributes={"smile": 0.0}, strengths={"sketch": 0.5}).is_guided
+    guides = [
+        {"sketch": mask},
+        {"color": mask},
+        {"semantics": "map.png"},
+        {"example": "self"},
+        {"pose": "front"},
+    ]
+    for guide in (*guides, {"prompt": "old"}, {"attributes": {"smile": -1}}, {"variety": 0.5}):
+        assert Wishes(mask, **guide).is_guided, guide
+
+
 def test_every_attribute_has_its_slider() -> None:
     names = [f"a{number}" for number in range(40)]
     values = [float(place) for place in range(MAX_SLIDERS)]

@@ -23,7 +23,7 @@ def test_an_example_is_one_click_away_and_makes_room_for_the_work(visit) -> None
         if method.name == visitor.task:
             visitor.part("about").locator("> button").click()
             visitor.part("about").get_by_text(method.paper).wait_for()
-    page.get_by_role("button", name="A scratched photo, mended").click()
+    page.get_by_role("button", name="A scratched photo, painted and filled").click()
     page.wait_for_selector(inpaint)
     assert page.get_by_role("tab", name="Inpaint").get_attribute("aria-selected") == "true"
     assert page.locator("#inpaint-photo").get_by_text("scratched-portrait").count()

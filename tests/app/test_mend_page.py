@@ -1,5 +1,6 @@
 """The Old photo tab in a real browser, against the real server."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,7 @@ def test_one_button_does_all_and_each_step_can_be_undone(visit, tmp_path: Path, 
     visitor.part("steps").get_by_text("Faces made sharp").first.wait_for()
     assert visitor.part("steps").get_by_text("Damage filled").count()
     assert not visitor.part("steps").get_by_text("Contrast brought back").count()
+    assert re.search(r"\d% of the photo was filled", visitor.part("notes").inner_text())
 
     visitor.tick(FACES, False)
     visitor.mend()
@@ -54,6 +56,7 @@ def test_damage_is_shown_before_and_painted_on(visit, tmp_path: Path, scratched:
     visitor.wait_for_editor(256, 256)
     visitor.part("find").click()
     visitor.page.wait_for_function("facekitCanvas.strokesOn('mend-editor').strokes !== ''", polling=500)
+    visitor.part("looked").get_by_text("of the photo looks damaged").wait_for()
     visitor.tick(FACES, False)
     visitor.paint((60, 60), (100, 60))
     visitor.mend()
@@ -69,6 +72,8 @@ def test_a_photo_in_order_comes_back_with_remarks(visit, tmp_path: Path) -> None
     visitor, photo = visit(MendPage), photo_file(tmp_path, 300, 200, 6)
     visitor.choose_photo(photo)
     visitor.wait_for_editor(300, 200)
+    visitor.part("find").click()
+    visitor.part("looked").get_by_text("No damage was found").wait_for()
     visitor.mend()
     visitor.part("notes").get_by_text("No damage was found").wait_for()
     assert "no face was found" in visitor.part("notes").inner_text().lower()
@@ -77,6 +82,22 @@ def test_a_photo_in_order_comes_back_with_remarks(visit, tmp_path: Path) -> None
     visitor.tick(FILL, False)
     visitor.mend()
     assert "Tick what is to be done" in visitor.message()
+
+
+@pytest.mark.slow
+def test_both_sides_of_a_wide_part_are_shown_whole(visit, tmp_path: Path) -> None:
+    photo = np.full((200, 600, 3), 90, np.uint8)
+    cv2.line(photo, (20, 100), (580, 110), (255, 255, 250), 4)
+    Image.fromarray(photo).save(tmp_path / "wide.png")
+    visitor = visit(MendPage)
+    visitor.choose_photo(tmp_path / "wide.png")
+    visitor.wait_for_editor(600, 200)
+    visitor.mend()
+    pair = visitor.part("close-ups").locator("img")
+    pair.wait_for()
+    assert pair.evaluate("pair => getComputedStyle(pair).objectFit") == "contain"
+    width, height = pair.evaluate("pair => [pair.naturalWidth, pair.naturalHeight]")
+    assert width > 4 * height
 
 
 @pytest.mark.slow
