@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from facekit.hub.starters import starters
 from facekit.methods import methods
 from facekit_cli.arguments import file_path, hub_name
 from facekit_cli.errors import UsageError
@@ -51,11 +52,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export a model; 0 when the folder is written, 1 when its graphs cannot be made or differ from PyTorch."""
-    bundled = [method.model for method in methods()]
-    if not (os.path.isdir(args.model) or "/" in args.model or args.model in bundled):
+    if not (os.path.isdir(args.model) or "/" in args.model or args.model in starters()):
+        bundled = ", ".join(method.model for method in methods())
         raise UsageError(
-            f"{args.model} is no folder, and no model's name: say {', '.join(bundled)} (bundled models), a folder, or "
-            "ORG/NAME on the Hub"
+            f"{args.model} is no folder, and no model's name: say {bundled} (bundled models), a folder, or ORG/NAME on "
+            "the Hub"
         )
     from facekit.notes import MissingPackage
     from facekit.onnx import EXPORT_PACKAGES, check_packages
