@@ -34,17 +34,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def read_port(text: str) -> int:
     """The number of a port. Raises ArgumentTypeError for any that there is not."""
-    if not text.isdecimal() or int(text) > LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is no port; ports are numbers from 0 to {LAST_PORT}")
+    if not text.isdecimal() or not 1 <= int(text) <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port; ports are numbers from 1 to {LAST_PORT}")
     return int(text)
 
 
 def check_address(host: str, port: int) -> None:
     """Whether this program may listen there, known before the page is built. Raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a part of the name is empty or too long
+        raise OSError(f"{host} is no name of a computer") from error
+    for family, kind, protocol, _, address in found:
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # elsewhere it lets a port be taken twice
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
 
 
 def _methods() -> list[Method]:
@@ -57,16 +62,20 @@ def main(arguments: list[str] | None = None) -> int:
         named = getattr(options, method.model_variable)
         if named and named.strip():
             os.environ[method.model_variable] = named
+    where = f"{options.host}:{options.port}"
     try:
         check_address(options.host, options.port)
     except OSError as error:
-        print(
-            f"Cannot listen on {options.host}:{options.port} ({error.strerror}). Try --port.", file=sys.stderr
-        )
+        print(f"Cannot listen on {where} ({error.strerror or error}). Try --port.", file=sys.stderr)
         return 1
     try:
         launch(build_app(), options.host, options.port, inbrowser=options.open)
-    except (OSError, ValueError) as error:
+    except (
+        OSError
+    ):  # Gradio, which then speaks of settings of its own; it wants the port on 127.0.0.1 as well
+        print(f"Cannot listen on {where}, or not on 127.0.0.1 as well. Try --port.", file=sys.stderr)
+        return 1
+    except ValueError as error:
         print(f"The demo cannot start: {error}", file=sys.stderr)
         return 2
     return 0

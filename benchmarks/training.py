@@ -228,8 +228,10 @@ def measure(name: str, processes: int, args: argparse.Namespace) -> dict[str, An
         environment = os.environ | {"PYTHONPATH": str(here.parents[1])}
         if args.device == "cpu":
             environment |= {"ACCELERATE_USE_CPU": "true"}
-        if args.threads:
-            environment |= {"OMP_NUM_THREADS": str(args.threads)}
+        threads = args.threads or max(1, (os.cpu_count() or 1) // processes)
+        environment |= {
+            "OMP_NUM_THREADS": str(threads)
+        }  # accelerate has other defaults for one process and several
         done = subprocess.run(
             [sys.executable, *launch, str(here), *line],
             env=environment,
@@ -246,6 +248,7 @@ def measure(name: str, processes: int, args: argparse.Namespace) -> dict[str, An
         "stage": name,
         "preset": stage.preset,
         "processes": processes,
+        "threads": threads,
         "batch_size": args.batch_size,
         "precision": args.precision,
         **slowest,
@@ -257,15 +260,15 @@ def measure(name: str, processes: int, args: argparse.Namespace) -> dict[str, An
 def print_table(rows: Iterable[dict[str, Any]]) -> None:
     """The rows, as Markdown; the share of linear is of the same stage's first row."""
     print(
-        "| stage | processes | pictures a step and process | seconds | with regularisers | pictures a second | "
-        "share of linear | GiB |\n|---|---|---|---|---|---|---|---|"
+        "| stage | processes x threads | pictures a step and process | seconds | with regularisers | "
+        "pictures a second | share of linear | GiB |\n|---|---|---|---|---|---|---|---|"
     )
     first: dict[str, float] = {}
     for row in rows:
         rate = row["pictures_per_second"] / row["processes"]
         share = rate / first.setdefault(row["stage"], rate)
         print(
-            f"| {row['stage']} | {row['processes']} | {row['batch_size']} | {row['seconds']:.3g} "
+            f"| {row['stage']} | {row['processes']} x {row['threads']} | {row['batch_size']} | {row['seconds']:.3g} "
             f"| {row['seconds_regularised']:.3g} | {row['pictures_per_second']:.3g} | {share:.3f} "
             f"| {row['memory_mib'] / 1024:.1f} |"
         )
@@ -280,10 +283,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=1, help="pictures of a step in each process")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
-    parser.add_argument("--threads", type=int, help="of each process (default: PyTorch's)")
+    parser.add_argument("--threads", type=int, help="of each process (default: the cores, shared)")
     parser.add_argument("--steps", type=int, default=2, help="that are timed")
     parser.add_argument("--json", type=Path, help="also write the rows there")
     args = parser.parse_args(argv)
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f"there is no folder {args.json.parent}")
     rows = []
     for name in tqdm(args.stage):
         for processes in args.processes:

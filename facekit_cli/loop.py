@@ -41,8 +41,11 @@ def work_through(
     """
     from tqdm import tqdm
 
-    entries = [{"photo": str(p), "status": "skipped", "reason": reason} for p, reason in plan.skipped.items()]
-    entries += [{"photo": str(photo), **describe_failure(error)} for photo, error in plan.failed.items()]
+    entries: list[dict[str, Any]] = [
+        {"photo": str(p), "status": "skipped", "reason": reason} for p, reason in plan.skipped.items()
+    ]
+    for photo, error in plan.failed.items():
+        entries.append({"photo": str(photo), **describe_failure(error), "seconds": 0.0})
     stopped = None
     with tqdm(details.items(), desc=command, unit="photo", file=sys.stderr) as progress:
         if work is None:

@@ -29,15 +29,16 @@ def place_model(given: str | None, task: str, option: str = "--model") -> str:
     Raises:
         UsageError: a name that is none of these, which is not asked for on the Hub, or a bundled model of another task.
     """
-    if given is not None and (os.path.isdir(given) or "/" in given or given in (PUBLISHED, *NAMES)):
+    if given is not None and (os.path.isdir(given) or given in (PUBLISHED, *NAMES)):
         return given
     if given in (None, STARTER, task):
         return starter(task)
-    what = (
-        "is a bundled model for something else"
-        if given in starters()
-        else "is no folder, and no model's name"
-    )
+    if given.count("/") == 1 and not given.startswith((".", "~", "/")) and not given.endswith("/"):
+        return given  # ORG/NAME
+    if given in starters():
+        what = "is a bundled model for something else"
+    else:
+        what = "is no folder, and no model's name"
     raise UsageError(
         f"{option} {given} {what}: say {STARTER} or {task} (the bundled model), {PUBLISHED} (the authors', where there "
         "is one), a folder, or ORG/NAME on the Hub"

@@ -288,9 +288,8 @@ def plan_outputs(
 
     Raises:
         UsageError: two photos would share a result, a result would replace a file that was given or lie in a folder of
-            photos that was, a result exists
-            and neither `--overwrite` nor `--skip-existing` was said, a folder cannot be written, or a quality was
-            said for files without.
+            photos that was, a result exists and neither `--overwrite` nor `--skip-existing` was said, a folder cannot
+            be written, or a quality was said for files without.
     """
     one_file = _names_file(args, len(found.photos) * candidates)
     check_format_options(args)
@@ -341,7 +340,7 @@ def plan_outputs(
 
 
 def fail_early(plan: Plan, check: Callable[[Path], object]) -> None:
-    """Let photos fail that `check` refuses, up to the first that it lets pass: only for that one a model is needed.
+    """Let photos fail that `check` refuses, up to the first that it lets pass: a model has to be loaded for that one.
 
     Those behind it are looked at when their turn comes, so that a large folder need not wait.
     """
@@ -480,7 +479,9 @@ def check_new_folder(folder: Path, overwrite: bool, sources: Iterable[str | Path
     folder is there unasked, would take a source along when it is replaced, or cannot be written.
     """
     occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-    if occupied and not (overwrite and folder.is_dir()):
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    if occupied and not overwrite:
         raise UsageError(f"{folder} exists already; name another folder or say --overwrite")
     inside = [
         source

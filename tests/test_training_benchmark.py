@@ -22,4 +22,4 @@ def test_a_stage_is_timed(tmp_path: Path) -> None:
     assert row["seconds"] > 0 and row["seconds_regularised"] > 0
     assert row["pictures_per_second"] == pytest.approx(1 / row["seconds"])
     assert 1024 < row["memory_mib"] < 8 * 1024  # encoder and warper alone are larger than a GiB
-    assert "| latent-warper | 1 | 1 |" in done.stdout
+    assert f"| latent-warper | 1 x {row['threads']} | 1 |" in done.stdout

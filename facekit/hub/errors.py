@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from huggingface_hub.errors import (
 )
 
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
-PATIENCE = 5  # seconds to wait for an answer of any kind
+PATIENCE = 10  # seconds to wait for an answer of any kind, of all addresses of the Hub together
 # huggingface_hub lets errors of its HTTP library through; which library that is depends on its version.
 _HTTP_LIBRARIES = frozenset(("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"))
 _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ConnectionError", "NewConnectionError", "PoolTimeout"}
@@ -138,14 +139,30 @@ def why_unreachable() -> str | None:
     like this, and in offline mode nothing is.
     """
     url = urlsplit(constants.ENDPOINT)
-    if constants.HF_HUB_OFFLINE or {url.scheme, "all"} & set(getproxies()):
+    if constants.HF_HUB_OFFLINE or not url.hostname or {url.scheme, "all"} & set(getproxies()):
         return None
     try:
-        address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        socket.create_connection(address, timeout=PATIENCE).close()
+        _connect(url.hostname, url.port or (443 if url.scheme == "https" else 80))
+    except ValueError:  # no port or host can be called so: huggingface_hub says it
+        return None
     except OSError as error:
         return _say_unreachable([], [error], {type(error).__name__})
     return None
+
+
+def _connect(host: str, port: int) -> None:
+    """Connect to a host and hang up. Raises OSError where none of its addresses answers within `PATIENCE`."""
+    last = time.monotonic() + PATIENCE
+    trouble = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.settimeout(max(last - time.monotonic(), 0.1))
+            try:
+                probe.connect(address)
+                return
+            except OSError as error:
+                trouble = error
+    raise trouble
 
 
 def _say_unreachable(http: list[BaseException], causes: list[BaseException], names: set[str]) -> str:

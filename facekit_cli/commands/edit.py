@@ -351,7 +351,7 @@ def _plan_sessions(
     stems = result_stems(photos)
     files = {photo: args.save_session / f"{stems[photo]}.zip" for photo in outputs}
     check_kept(list(files.values()), photos, args, "save_session")
-    if args.json is not None and any(file.resolve() == args.json.resolve() for file in files.values()):
+    if args.json is not None and os.path.realpath(args.json) in map(os.path.realpath, files.values()):
         raise UsageError(f"--json {args.json} is where a session goes; name another one")
     existing = [file for file in files.values() if file.exists()]
     if existing and not args.overwrite:

@@ -197,8 +197,8 @@ def _plan_masks(found: Found, plan: Plan, args: argparse.Namespace) -> dict[Path
         if target.suffix.lower() != ".png":
             raise UsageError(f"--save-mask {target} must be called .png")
         files = dict.fromkeys(found.photos, target)
-    if target.is_dir() or len(files) > 1:
-        check_apart(args.photos, target, "--save-mask")
+    several = target.is_dir() or len(files) > 1
+    check_apart(args.photos, target if several else target.parent, "--save-mask")
     results = {os.path.realpath(path) for path in plan.results}
     for file in files.values():
         if os.path.realpath(file) in results:

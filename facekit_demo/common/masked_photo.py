@@ -133,7 +133,7 @@ class MaskedPhoto:
             offered: what a photo changes, but its absence does not.
             offer: whether the photo is an example, its path, values of `given` -> updates of `offered`. It may run
                 networks: the canvas is there before.
-            kept, is_work: see `carry_photo`.
+            kept, is_work: see `carry_photo`; without them the result of `going_on` is kept.
             needed: a photo for which `offer` fails is taken away again.
             going_on: event that puts the result in the photo's place, and the component with the result, a `Saved`.
             options: of the events that open a photo.
@@ -162,7 +162,8 @@ class MaskedPhoto:
             return show(latest, path)
 
         def show_result(saved: Saved | None, latest: Latest) -> list[Any]:
-            return show_carried(saved and saved.path, latest)
+            # It is gone after a second press, or a long time.
+            return [gr.skip()] * len(everything) if saved is None else show_carried(saved.path, latest)
 
         def close(latest: Latest) -> list[Any]:
             latest.choose(None)
@@ -190,17 +191,19 @@ class MaskedPhoto:
         )
         openings = [(opening, False), (trying, True)]
         further = []
-        arrived = carry_photo(photo, kept, is_work)
+        if kept is None and going_on is not None:
+            kept = going_on[1]
+        canvases = [self.editor, *(part for part in self.drawings if isinstance(part, gr.ImageEditor))]
+        arrived = carry_photo(photo, kept, is_work, canvases)
         if arrived is not None:
-            further.append((arrived.change, show_carried, arrived))
+            further.append((arrived.change, show_carried, arrived, "multiple"))
         if going_on is not None:
             event, result = going_on
-            carry_result(event, result, photo)
-            further.append((event, show_result, result))
-        for event, show_further, source in further:
-            coming = with_photo(
-                event, self.editor, show_further, [source, self.latest], everything, **QUIET, **options
-            )
+            further.append((carry_result(event, result, photo), show_result, result, "once"))
+        for event, show_further, source, mode in further:
+            how = QUIET | options | {"trigger_mode": mode}
+            inputs = [source, self.latest]
+            coming = with_photo(event, self.editor, show_further, inputs, everything, **how)
             openings.append((coming, False))
 
         @friendly

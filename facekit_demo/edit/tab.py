@@ -362,7 +362,9 @@ def stop_words(done: Work | None) -> None:
 
 def _there(done: Work | None) -> Work:
     if done is None:
-        raise ValueError("there is no face to edit in the photo, or it is still looked for")
+        raise ValueError(
+            "there is no face to edit in the photo, or it is still looked for. Wait a moment, or choose the photo again"
+        )
     return done
 
 

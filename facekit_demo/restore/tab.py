@@ -96,7 +96,8 @@ def build_tab() -> None:
         return show_carried(str(examples[index]))
 
     def show_result(saved: Saved | None) -> list[Any]:
-        return show_carried(saved and saved.path)
+        # It is gone after a second press, or a long time.
+        return [gr.skip()] * (1 + len(shown)) if saved is None else show_carried(saved.path)
 
     @friendly
     def show_damaged(path: str | None, severity: float, preset: str, seed: int) -> list[Any]:
@@ -109,11 +110,10 @@ def build_tab() -> None:
     opening = photo.upload(show_photo, photo, shown, **QUIET, **ON_DEVICE)
     opening.failure(lambda: [None, *looking(None)], None, [photo, *shown], **QUIET)
     photo.clear(lambda: looking(None), None, shown, **QUIET)
-    arrived = carry_photo(photo)
+    arrived = carry_photo(photo, result.picked)
     if arrived is not None:
         arrived.change(show_carried, arrived, [photo, *shown], **QUIET, **ON_DEVICE)
-    going_on = result.download.again.click
-    carry_result(going_on, result.picked, photo)
+    going_on = carry_result(result.download.again.click, result.picked, photo)
     going_on(show_result, result.picked, [photo, *shown], **QUIET, **ON_DEVICE)
     samples.click(show_example, samples, [photo, *shown], **QUIET, **ON_DEVICE)
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)

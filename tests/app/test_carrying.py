@@ -88,6 +88,25 @@ def test_a_result_that_was_gone_on_with_takes_the_place_of_what_it_was_made_of(v
 
 
 @pytest.mark.slow
+def test_what_was_painted_in_another_tab_is_not_replaced_by_a_result(visit, tmp_path: Path) -> None:
+    visitor, portrait = visit(InpaintPage), tmp_path / "portrait.png"
+    Image.fromarray(data.astronaut()[:256, 100:356]).save(portrait)
+    visitor.choose_photo(portrait)
+    visitor.wait_for_editor(256, 256)
+    visitor.paint((0.3, 0.3), (0.6, 0.4))
+    painted = visitor.strokes()
+    page = visitor.page
+    page.get_by_role("tab", name="Restore").click()
+    page.locator("#restore-run:enabled").click()
+    page.locator("#restore-again").click()
+    page.locator("#restore-photo").get_by_text("portrait-restored").wait_for()
+    page.get_by_role("tab", name="Inpaint").click()
+    page.wait_for_timeout(2000)
+    assert page.locator("#inpaint-photo").get_by_text("portrait", exact=True).count()
+    assert painted.any() and (visitor.strokes() == painted).all()
+
+
+@pytest.mark.slow
 def test_an_edit_is_gone_on_with_in_the_other_tabs(visit, tmp_path: Path) -> None:
     visitor = visit(EditPage)
     visitor.choose_example_photo()

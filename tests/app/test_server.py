@@ -199,10 +199,10 @@ def test_host_and_port_come_from_options_or_environment(monkeypatch, capsys) -> 
     assert (app.parse_arguments([]).host, app.parse_arguments([]).port) == ("0.0.0.0", 8123)
     options = app.parse_arguments(["--host", "127.0.0.1", "--port", "9000"])
     assert (options.host, options.port) == ("127.0.0.1", 9000)
-    for wrong in ("99999", "-1", "http"):
+    for wrong in ("99999", "-1", "0", "http"):
         with pytest.raises(SystemExit):
             app.parse_arguments(["--port", wrong])
-        assert f"{wrong} is no port; ports are numbers from 0 to 65535" in capsys.readouterr().err
+        assert f"{wrong} is no port; ports are numbers from 1 to 65535" in capsys.readouterr().err
 
 
 @pytest.mark.slow

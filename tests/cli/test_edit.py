@@ -176,7 +176,6 @@ def test_maps_of_the_photos_names_and_words(work: Path, model: str, capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say what may change with --mask"),
         (["--mask", "mask.png", "--script", "s.json"], "leave out --mask, or --script"),
         (["--script", "photos/a.png"], "photos/a.png is no script: name a .json file, or a saved session"),
         ([], "say what may change with --mask, or name edits with --script\n"),

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
 
 from facekit import FaceParser, FaceRestorePipeline
-from facekit.hub.errors import explain
+from facekit.hub import errors
+from facekit.hub.errors import explain, why_unreachable
 from tests.conftest import ROOT
 from tests.hub.stand_in import HubStandIn
 from tests.hub.test_loading import Client, LoadError
@@ -153,3 +155,32 @@ def test_commands_say_it_in_one_line(closed: int, tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         assert f"The Hub cannot be reached: the proxy 127.0.0.1:{closed} refuses the connection" in last
         assert "Traceback" not in done.stderr and "secret" not in last
+
+
+@pytest.mark.parametrize("endpoint", ["hub.invalid", "http://hub.invalid:abc", "http://"])
+def test_an_address_that_is_none_is_left_to_huggingface_hub(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    assert why_unreachable() is None
+
+
+def test_a_host_that_is_silent_costs_one_wait_whatever_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as full:  # it takes no more connections, and answers none
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        known = socket.getaddrinfo(*full.getsockname(), type=socket.SOCK_STREAM)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: 3 * known)
+        monkeypatch.setattr(errors, "PATIENCE", 0.5)
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:{1}".format(*full.getsockname()))
+        began = time.monotonic()
+        said = why_unreachable()
+        took = time.monotonic() - began
+        for each in waiting:
+            each.close()
+    assert said is not None and "does not answer in time" in said
+    assert took < 1.4  # one patience, and a glance at the addresses that are left

@@ -394,8 +394,8 @@ def load_scheduler(source: str) -> CodeDiffusionScheduler:
         raise ValueError(
             f"{folder} has no sub-folder scheduler, which says how its code diffuser was trained"
         )
-    with explain_errors(source):
-        return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler")
+    with explain_errors(source) as options:
+        return CodeDiffusionScheduler.from_pretrained(source, subfolder="scheduler", **options)
 
 
 def scale_rates(learning_rate: float, betas: tuple[float, float], every: int) -> dict[str, Any]:
