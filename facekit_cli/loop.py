@@ -37,15 +37,16 @@ def work_through(
         work: what is done for each of these photos; None where there are none.
 
     Returns:
-        Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" or "seconds", and the rest.
+        Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" of what was skipped, "seconds"
+        of what was worked on, and the rest.
     """
     from tqdm import tqdm
 
     entries: list[dict[str, Any]] = [
         {"photo": str(p), "status": "skipped", "reason": reason} for p, reason in plan.skipped.items()
     ]
-    for photo, error in plan.failed.items():
-        entries.append({"photo": str(photo), **describe_failure(error), "seconds": 0.0})
+    # Without "seconds": these were not tried.
+    entries += [{"photo": str(photo), **describe_failure(error)} for photo, error in plan.failed.items()]
     stopped = None
     with tqdm(details.items(), desc=command, unit="photo", file=sys.stderr) as progress:
         if work is None:
