@@ -37,8 +37,8 @@ def work_through(
         work: what is done for each of these photos; None where there are none.
 
     Returns:
-        Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" of what was skipped, "seconds"
-        of what was worked on, and the rest.
+        Entries of the report: "photo", "status" ("done", "failed" or "skipped"), "reason" of what was skipped,
+        "seconds" of what was worked on, and the rest.
     """
     from tqdm import tqdm
 
