@@ -70,9 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         launch(build_app(), options.host, options.port, inbrowser=options.open)
-    except (
-        OSError
-    ):  # Gradio, which then speaks of settings of its own; it wants the port on 127.0.0.1 as well
+    except OSError:
+        # Gradio's words speak of settings of its own; it wants the port on 127.0.0.1 as well.
         print(f"Cannot listen on {where}, or not on 127.0.0.1 as well. Try --port.", file=sys.stderr)
         return 1
     except ValueError as error:

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,30 +76,13 @@ class Stage:
         return getattr(trainer, f"{name}Trainer"), getattr(config, f"{name}Config")
 
 
-def _prior_512() -> torch.nn.Module:
-    return StyleGAN2Generator(sample_size=512)
-
-
-def _prior_256() -> torch.nn.Module:
-    return StyleGAN2Generator(sample_size=256, channel_base=32768)
-
-
-def _encoder_512() -> torch.nn.Module:
-    return StyleEncoder(num_styles=16)
-
-
-def _encoder_exemplar() -> torch.nn.Module:
-    return StyleEncoder(reading="psp", first_style=4, num_styles=14)
-
-
-def _encoder_26() -> torch.nn.Module:
-    return StyleEncoder(in_channels=26, num_styles=14)
-
-
-def _diffuser() -> torch.nn.Module:
-    return CodeDiffuser(num_styles=16, form="thesis")
-
-
+_prior_512 = partial(StyleGAN2Generator, sample_size=512)
+_prior_256 = partial(StyleGAN2Generator, sample_size=256, channel_base=32768)
+_encoder_512 = partial(StyleEncoder, num_styles=16)
+_encoder_exemplar = partial(StyleEncoder, reading="psp", first_style=4, num_styles=14)
+_encoder_26 = partial(StyleEncoder, in_channels=26, num_styles=14)
+_diffuser = partial(CodeDiffuser, num_styles=16, form="thesis")
+_warper = partial(LatentWarper, num_styles=14)
 _IDENTITY: dict[str, Make] = {"pictures.identity_encoder": IdentityEncoder}
 _PARSER: dict[str, Make] = {"guidance.face_parser": BiSeNet}
 _OFFLINE = ("--pictures.perceptual", "efficientnet")
@@ -138,13 +122,7 @@ STAGES = {
     "multimodal": Stage(
         "multimodal",
         "multimodal/thesis",
-        {
-            "prior": _prior_256,
-            "style_encoder": _encoder_26,
-            "latent_warper": lambda: LatentWarper(num_styles=14),
-        }
-        | _IDENTITY
-        | _PARSER,
+        {"prior": _prior_256, "style_encoder": _encoder_26, "latent_warper": _warper} | _IDENTITY | _PARSER,
         _OFFLINE,
     ),
 }
