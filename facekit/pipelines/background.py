@@ -270,7 +270,7 @@ def _find_file(source: str, revision: str | None) -> Path:
     repo_id = f"{owner}/{name}"
     try:
         with explain_errors(repo_id, revision) as options:
-            wanted = "/".join(rest) or _only_file(_list_repository(repo_id, revision), source)
+            wanted = "/".join(rest) or _only_file(_list_repository(repo_id, revision, **options), source)
             file = Path(hf_hub_download(repo_id, wanted, revision=revision, **options))
     except HFValidationError as error:
         raise FileNotFoundError(f"{source} does not exist, and is no Hub id: {error}") from error
@@ -294,15 +294,18 @@ def _only_file(names: list[str], source: str) -> str:
     raise ValueError(f"{source} has no {SUFFIX} file, {why}. Name another model.")
 
 
-def _list_repository(repo_id: str, revision: str | None) -> list[str]:
-    """The files of a Hub repository; without connection those of its copy in the cache."""
-    try:
-        return [file.rfilename for file in model_info(repo_id, revision=revision).siblings or ()]
-    except Exception as error:
-        if explain_unreachable(error) is None:
-            raise
+def _list_repository(repo_id: str, revision: str | None, local_files_only: bool = False) -> list[str]:
+    """The files of a Hub repository; without connection, or by choice, those of its copy in the cache."""
+    trouble = None
+    if not local_files_only:
         try:
-            folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            raise error from None
-        return [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*"))]
+            return [file.rfilename for file in model_info(repo_id, revision=revision).siblings or ()]
+        except Exception as error:
+            if explain_unreachable(error) is None:
+                raise
+            trouble = error
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError as missing:
+        raise trouble or missing from None
+    return [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*"))]

@@ -14,7 +14,7 @@ from facekit.hub.cache import folder_cache
 from facekit_cli.arguments import WEB_ADDRESS, drop_file_scheme, is_web_address
 from facekit_cli.batch.stores import open_remote
 from facekit_cli.errors import UsageError
-from facekit_cli.photos import name_results, why_no_picture, why_no_picture_name
+from facekit_cli.photos import check_apart, name_results, why_no_picture, why_no_picture_name
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -59,8 +59,8 @@ class FolderSource:
         self.output = output.resolve() if isinstance(output, Path) else None  # a URL lies nowhere here
         self.left_out: dict[str, str] = {}
         self.name = str(folder.resolve())
-        if self.folder.resolve() == self.output:
-            raise UsageError(f"the results would lie among the photos of {folder}; name another --output")
+        if isinstance(output, Path):
+            check_apart([folder], output, "--output")
 
     def items(self, taken: dict[str, str]) -> list[Item]:
         """By path. `a.jpg` becomes `a`; where `a.png` lies beside it, they become `a.jpg` and `a.png`."""
