@@ -22,6 +22,8 @@ class InpaintPage(Visitor):
         more = self.page.locator("#inpaint-more > button")
         if not self.page.locator("#inpaint-mask").is_visible():
             more.click()
+        # As a visitor does: not before its place is seen.
+        self.page.locator("#inpaint-mask").wait_for()
         self.page.locator("#inpaint-mask input[type=file]").set_input_files(path)
 
     def fill(self) -> None:

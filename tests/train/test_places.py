@@ -2,12 +2,15 @@
 
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 from PIL import Image
 
 from train.data.images import ImageSource, read_picture
+from train.data.samples import forget_a_gone_trainer
 from train.engine.config import read_config
 from train.inpaint.__main__ import main
 from train.inpaint.config import InpaintConfig
@@ -147,3 +151,23 @@ def test_ctrl_c_ends_quietly_and_keeps_checkpoints(tiny_config: Path, tmp_path: 
         assert found and told == f"stopped; the same command goes on from {found[-1]}"
     else:
         assert not found and told == "stopped; the same command begins anew: there was no checkpoint yet"
+
+
+def _hand_out(descriptor_ids, prepare) -> None:
+    """What a loader process does with a batch in shared memory."""
+    prepare(0)
+    with open(os.devnull) as file:
+        descriptor_ids.put(resource_sharer.DupFd(file.fileno())._id)
+        time.sleep(1.5)
+
+
+@pytest.mark.parametrize("prepare, is_quiet", [(forget_a_gone_trainer, True), (abs, False)])
+def test_loaders_are_quiet_when_the_trainer_goes_while_it_takes_a_batch(prepare, is_quiet, capfd) -> None:
+    context = multiprocessing.get_context("fork")
+    descriptor_ids = context.Queue()
+    loader = context.Process(target=_hand_out, args=(descriptor_ids, prepare))
+    loader.start()
+    address, _ = descriptor_ids.get(timeout=60)
+    Client(address, authkey=multiprocessing.current_process().authkey).close()
+    loader.join(60)
+    assert loader.exitcode == 0 and ("Traceback" in capfd.readouterr().err) != is_quiet

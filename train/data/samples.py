@@ -8,6 +8,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import cv2
@@ -228,13 +229,29 @@ def read_batches(
     """
     rows = source.load()
     positions = Positions(start, batch_size, rank, world)
+    load = partial(DataLoader, batch_size=batch_size, drop_last=True, worker_init_fn=forget_a_gone_trainer)
     if hasattr(rows, "num_rows"):  # a table, not a stream
         samples: Dataset = IndexedSamples(source, rows, prepare)
-        loader = DataLoader(samples, batch_size, sampler=positions, num_workers=num_workers, drop_last=True)
+        loader = load(samples, sampler=positions, num_workers=num_workers)
     else:
         samples = StreamedSamples(source, rows, prepare, lambda: iter(positions))
-        loader = DataLoader(samples, batch_size, num_workers=min(num_workers, 1), drop_last=True)
+        loader = load(samples, num_workers=min(num_workers, 1))
     return _tell_skipped(loader)
+
+
+def forget_a_gone_trainer(worker: int) -> None:
+    """In a loader process: say nothing of a batch whose receiver is gone.
+
+    Ctrl-C may end the trainer while it takes a batch out of shared memory. The thread that hands the batches out,
+    Python's own, would report that with a traceback, as `sys.excepthook` does.
+    """
+    report = sys.excepthook
+
+    def report_all_but_a_gone_trainer(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not isinstance(error, (ConnectionError, EOFError)):
+            report(kind, error, trace)
+
+    sys.excepthook = report_all_but_a_gone_trainer
 
 
 def _tell_skipped(loader: DataLoader) -> Iterator[dict[str, Any]]:
