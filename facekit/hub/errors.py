@@ -139,7 +139,7 @@ def why_unreachable() -> str | None:
     like this, and in offline mode nothing is.
     """
     url = urlsplit(constants.ENDPOINT)
-    if constants.HF_HUB_OFFLINE or not url.hostname or {url.scheme, "all"} & set(getproxies()):
+    if constants.HF_HUB_OFFLINE or not url.hostname or _proxy_to(url.scheme, url.hostname):
         return None
     try:
         _connect(url.hostname, url.port or (443 if url.scheme == "https" else 80))
@@ -211,11 +211,17 @@ def _way(http: list[BaseException]) -> tuple[str, str]:
             continue
         break
     host = url.hostname or constants.ENDPOINT
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(host):
+    proxy = _proxy_to(url.scheme, host)
+    if proxy is None:
         return host, "" if constants.ENDPOINT == "https://huggingface.co" else " and HF_ENDPOINT"
     address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
     # Without the name and password that may stand in it.
     shown = f"{address.hostname}:{address.port}" if address.port else str(address.hostname)
     return f"the proxy {shown}", f" and {url.scheme.upper()}_PROXY"
+
+
+def _proxy_to(scheme: str, host: str) -> str | None:
+    """The proxy that stands before a host; None where there is none, or where NO_PROXY names the host."""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return None if not proxy or proxy_bypass(host) else proxy

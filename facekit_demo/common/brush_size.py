@@ -7,7 +7,7 @@ import numpy as np
 
 from facekit.faces import Face, detect_faces
 from facekit.images.photo import Photo
-from facekit_demo.common.face_view import width_of
+from facekit_demo.common.face_view import SMALLEST_RESTORED, width_of
 from facekit_demo.common.running import preview
 
 MASK_BRUSH = 0.04  # of a photo's shorter side, the diameter of a brush for masks at first
@@ -34,10 +34,12 @@ def _slider(canvas: str, share: float) -> str:
 
 
 def fit_to_faces(canvas: str, photo: Photo) -> tuple[str, bool]:
-    """A mask's slider for the faces of a photo; also whether some are seen at a glance."""
+    """A mask's slider for the faces of a photo; also whether one that is large enough is seen at a glance."""
     shown = preview(photo, LOOKED_AT).convert("RGB")
     faces = detect_faces(np.asarray(shown), min_size=SMALLEST, turned=False)
-    return _slider(canvas, share_of(faces, min(shown.size))), bool(faces)
+    enlarged = photo.size[0] / shown.width
+    large_enough = any(width_of(face) * enlarged >= SMALLEST_RESTORED for face in faces)
+    return _slider(canvas, share_of(faces, min(shown.size))), large_enough
 
 
 def share_of(faces: Sequence[Face], side: int) -> float:

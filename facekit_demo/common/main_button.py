@@ -2,8 +2,10 @@
 
 import functools
 import html
+import inspect
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
@@ -11,6 +13,7 @@ from gradio.components.base import Component
 
 from facekit_demo.common.canvas_traffic import once_drawn, with_strokes
 from facekit_demo.common.expectation import expectation
+from facekit_demo.common.latest import Latest
 from facekit_demo.common.running import AT_WORK, friendly
 from facekit_demo.common.widgets import QUIET
 from facekit_demo.common.words import STOPS
@@ -20,10 +23,17 @@ MAY = """found => {
   const works = document.querySelector("#%(task)s-run")?.innerText.trim() === %(working)s;
   return {__type__: "update", ...(works ? {} : {interactive: !found?.includes(%(stops)s)})};
 }"""
+# With another photo it is free again, whatever is still under way for the one before.
+ANOTHER = """found => ({__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)})"""
 # In the browser, so that a click is answered at once, also while others are served first.
-BUSY = """() => [{__type__: "update", value: %(working)s, interactive: false}, ""]"""
+BUSY = """() => {
+  window.facekitRuns ??= {};
+  window.facekitRuns.%(task)s = (window.facekitRuns.%(task)s ?? 0) + 1;
+  return [{__type__: "update", value: %(working)s, interactive: false}, ""];
+}"""
 # The result, or why there is none, comes into view where it is not: on a phone it lies below.
 READY = """async found => {
+  if (--window.facekitRuns.%(task)s) return {__type__: "update"};  // one that was begun later is under way
   const result = "#%(task)s-result", said = document.querySelector("#%(task)s-failure .failure");
   for (let tries = 0; !said && tries < 40; tries++) {  // its size is known once its pictures are there
     const pictures = [...document.querySelectorAll(result + " img")];
@@ -31,7 +41,8 @@ READY = """async found => {
     await new Promise(resume => setTimeout(resume, 50));
   }
   const side = said || document.querySelector(result), box = side.getBoundingClientRect();
-  if (box.top < 0 || box.bottom > window.innerHeight)
+  const shows = said || side.querySelector("img");  // nothing where another photo was chosen meanwhile
+  if (shows && (box.top < 0 || box.bottom > window.innerHeight))
     side.scrollIntoView({block: box.height < window.innerHeight ? "center" : "start"});
   return {__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)};
 }"""
@@ -81,34 +92,67 @@ class MainButton:
 
         Args:
             work: values of `inputs` -> updates of `outputs`. What it raises is said in the result's failure box, in
-                words of `friendly`, and `outputs` stay as they are.
+                words of `friendly`, and `outputs` stay as they are. Nothing is updated where another photo was
+                chosen meanwhile.
             photo: its value is the path of the photo on which the work is done, or None.
             found: says what is found in the photo; while it is `stopping`, the button is off.
             result: where progress is shown, and failures.
             model: its value is the name of the model that works, where the tab has a choice.
         """
         handle, failure = friendly(work), result.failure
+        latest = gr.State(Latest())
 
-        @functools.wraps(work)  # Gradio finds its progress by that
-        def run(*values: Any) -> list[Any]:
+        @_with_parameters_of(work)
+        def run(latest: Latest, photo_path: str | None, *values: Any) -> list[Any]:
+            unchanged = [gr.skip()] * len(outputs)
             try:
-                return [*handle(*values), ""]
+                updates = [*handle(*values), ""]
             except gr.Error as error:
-                return [gr.skip()] * len(outputs) + [failed(str(error.message))]
+                updates = [*unchanged, failed(str(error.message))]
+            # It may have waited for the device, so that the photo was changed before it even began.
+            gone = latest.number and latest.name != (photo_path and Path(photo_path).name)
+            return [*unchanged, gr.skip()] if gone else updates
 
         private: dict[str, Any] = {"api_visibility": "private"}
         begun = self.button.click(None, None, [self.button, failure], js=BUSY % self.words, **private)
         ready = once_drawn(begun.then, inputs)
+        given = [latest, photo, *inputs]
         done = with_strokes(
-            ready.then, run, inputs, [*outputs, failure], show_progress_on=result.slider, **AT_WORK
+            ready.then,
+            run,
+            given,
+            [*outputs, failure],
+            show_progress_on=result.slider,
+            trigger_mode="multiple",  # the button is off while it works for the photo
+            **AT_WORK,
         )
         done.then(None, found, self.button, js=READY % self.words, **private)
-        for event in (photo.change, found.change):
-            event(None, found, self.button, js=MAY % self.words, **private)
+        for event, script in ((photo.change, ANOTHER), (found.change, MAY)):
+            event(None, found, self.button, js=script % self.words, **private)
         known = [photo] if model is None else [photo, model]
         for event in (photo.change, done.then, *([] if model is None else [model.change])):
             event(functools.partial(expectation, self.task), known, self.expected, **QUIET)
+        photo.change(Latest.choose, [latest, photo], None, **QUIET)
         photo.change(lambda: "", None, failure, **QUIET)
+
+
+def _with_parameters_of(work: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a function that passes its `*values` to `work` have its parameters, by which Gradio finds the progress."""
+
+    def rename(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = [
+            name
+            for name, it in inspect.signature(function).parameters.items()
+            if it.kind is not it.VAR_POSITIONAL
+        ]
+        named = functools.wraps(work)(function)
+        # Only their order counts, and names that differ.
+        first = [inspect.Parameter(f"_{name}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in own]
+        parameters = [*first, *inspect.signature(work).parameters.values()]
+        named.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return named
+
+    return rename
 
 
 def failed(message: str) -> str:

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,6 +15,7 @@ from facekit_demo.common.brush_size import fit_to_faces
 from facekit_demo.common.canvas_traffic import with_photo
 from facekit_demo.common.carrying import carry_photo, carry_result
 from facekit_demo.common.gallery import Example
+from facekit_demo.common.latest import Latest
 from facekit_demo.common.painting import EMPTY_EDITOR, editor_with, open_mask, painted, slider_of
 from facekit_demo.common.running import ON_DEVICE, friendly, open_photo, preview
 from facekit_demo.common.saved_format import Saved
@@ -23,44 +23,6 @@ from facekit_demo.common.widgets import QUIET
 
 # From a photo's path and a mask for it to updates of all that shows them.
 Begin = Callable[..., list[Any]]
-
-
-@dataclass(eq=False)
-class Latest:
-    """Which photo a visitor chose last; what is still under way for an earlier one is of no use.
-
-    Attributes:
-        name: of its file, which Gradio may have copied to another folder; None where there is none.
-        number: how many were chosen or taken away so far.
-        refused: the number of one that is to be taken away again; 0 for none.
-    """
-
-    name: str | None = None
-    number: int = 0
-    refused: int = 0
-
-    def choose(self, path: str | None) -> None:
-        """Another photo is there, or, with None, no file of one."""
-        self.name, self.number = path and Path(path).name, self.number + 1
-
-    def unless_late(self, work: Callable[[], list[Any]]) -> list[Any] | None:
-        """What `work` gives for the photo; None where another one was chosen meanwhile, also if the work failed.
-
-        Raises what `work` raises; the photo is to be taken away again then.
-        """
-        number = self.number
-        try:
-            updates = work()
-        except Exception:
-            if self.number != number:
-                return None
-            self.refused = number
-            raise
-        return updates if self.number == number else None
-
-    def is_at(self, path: str | None) -> bool:
-        """Whether the photo at `path` is the one that was chosen last."""
-        return path is not None and Path(path).name == self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +170,7 @@ class MaskedPhoto:
 
         @friendly
         def look(latest: Latest, path: str | None) -> list[Any]:
-            updates = latest.unless_late(lambda: self._look_for_faces(path)) if latest.is_at(path) else None
+            updates = latest.only_at(path, lambda: self._look_for_faces(path))
             return [gr.skip()] * 2 if updates is None else updates
 
         for opened, _ in openings:
@@ -219,8 +181,7 @@ class MaskedPhoto:
             return
 
         def offer_to_latest(is_example: bool, latest: Latest, path: str | None, *values: Any) -> list[Any]:
-            work = functools.partial(offer, is_example, path, *values)
-            updates = latest.unless_late(work) if latest.is_at(path) else None
+            updates = latest.only_at(path, functools.partial(offer, is_example, path, *values))
             return [gr.skip()] * len(offered) if updates is None else updates
 
         for opened, is_example in openings:

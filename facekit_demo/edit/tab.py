@@ -12,8 +12,9 @@ from facekit_demo.common.canvas_traffic import with_photo, with_strokes
 from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
+from facekit_demo.common.latest import Latest
 from facekit_demo.common.main_button import MainButton
-from facekit_demo.common.masked_photo import Latest, MaskedPhoto
+from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.painting import (
     EMPTY_EDITOR,
     brush_editor,

@@ -18,6 +18,7 @@ from facekit_demo.common.canvas_traffic import with_photo
 from facekit_demo.common.comparison import Place, compare, face_places, mask_place
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import mend_examples
+from facekit_demo.common.latest import Latest
 from facekit_demo.common.main_button import MainButton
 from facekit_demo.common.masked_photo import MaskedPhoto
 from facekit_demo.common.model_chooser import ModelChooser, model_parameter
@@ -140,8 +141,7 @@ def _wire_photo(photo: MaskedPhoto, result: ResultSide) -> None:
 def _wire_finding(button: gr.Button, looked: gr.Markdown, photo: MaskedPhoto, model: ModelChooser) -> None:
     """Let a button put what is damaged on the canvas, where it can be painted on and rubbed out, and say how much."""
 
-    @friendly
-    def show_damage(path: str | None, chosen: str | None) -> list[Any]:
+    def look_at(path: str | None, chosen: str | None) -> list[Any]:
         image = open_photo(path)
         make_ready(TASK, chosen)
         mask = _find(image, chosen)
@@ -150,7 +150,12 @@ def _wire_finding(button: gr.Button, looked: gr.Markdown, photo: MaskedPhoto, mo
         found = f"{format_share(mask.mean())} of the photo looks damaged: it is marked on the photo above."
         return [painted(preview(image), _as_picture(mask)), found]
 
-    inputs = [photo.chooser, model.active]
+    @friendly
+    def show_damage(latest: Latest, path: str | None, chosen: str | None) -> list[Any]:
+        updates = latest.only_at(path, lambda: look_at(path, chosen))
+        return [gr.skip(), gr.skip()] if updates is None else updates
+
+    inputs = [photo.latest, photo.chooser, model.active]
     with_photo(
         button.click,
         photo.editor,

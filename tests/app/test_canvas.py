@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from facekit.faces import Face
-from facekit_demo.common.brush_size import FACE_BRUSH, MASK_BRUSH, share_of
+from facekit.faces import Face, detect_faces
+from facekit.images.photo import load_image
+from facekit_demo.common.brush_size import FACE_BRUSH, MASK_BRUSH, fit_to_faces, share_of
+from facekit_demo.common.face_view import width_of
 from facekit_demo.common.gallery import inpaint_examples
 from tests.app.inpaint_page import InpaintPage
 from tests.app.visitor import PHONE, photo_file
@@ -77,6 +79,16 @@ def test_the_brush_has_its_share_of_any_photo(visit, tmp_path, size) -> None:
     dot = visitor.strokes()
     wide = dot.any(axis=0).sum() / min(dot.shape)
     assert abs(wide - MASK_BRUSH) < 0.006
+
+
+@pytest.mark.parametrize(("side", "counts"), [(44, True), (34, False)])
+def test_a_face_seen_at_a_glance_counts_where_the_methods_take_it(side: int, counts: bool) -> None:
+    crowd = Image.new("RGB", (600, 400), (90, 110, 120))
+    crowd.paste(Image.fromarray(data.astronaut()[:200, 130:330]).resize((2 * side, 2 * side)), (200, 150))
+    photo = load_image(crowd)
+    faces = detect_faces(np.asarray(crowd), min_size=20.0)
+    assert len(faces) == 1 and (width_of(faces[0]) >= 32) == counts
+    assert fit_to_faces("canvas", photo)[1] == counts
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from gradio_client import Client, handle_file
 from PIL import Image
 from skimage import data
 
 from facekit_demo.common import expectation
+from tests.app.inpaint_page import InpaintPage
 from tests.app.restore_page import RestorePage
 from tests.app.visitor import PHONE, photo_file
 
@@ -67,6 +69,36 @@ def test_why_a_run_failed_stands_there_until_the_next_run(visit, tall, tmp_path)
     visitor.restore()
     visitor.part("download").wait_for()
     assert not failure.count()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 1.5], ids=["at once", "later"])
+def test_what_a_run_made_of_a_photo_that_was_changed_meanwhile_is_not_shown(
+    visit, client: Client, tmp_path, seconds: float
+) -> None:
+    visitor, large = visit(InpaintPage), photo_file(tmp_path, 4000, 3000, 1)
+    Image.new("L", (4000, 3000), 255).save(tmp_path / "mask.png")
+    visitor.choose_photo(photo_file(tmp_path, 390, 260, 3))
+    visitor.wait_for_editor(390, 260)
+    visitor.paint((0, -40), (0, 40))
+    others = [
+        client.submit(handle_file(large), handle_file(tmp_path / "mask.png"), api_name="/inpaint")
+        for _ in range(4)
+    ]
+    visitor.fill()
+    visitor.page.wait_for_timeout(1000 * seconds)
+    visitor.remove_photo()
+    visitor.choose_photo(photo_file(tmp_path, 260, 390, 2))
+    visitor.wait_for_editor(260, 390)
+    assert visitor.part("run").is_enabled() and visitor.part("run").inner_text() == "3. Fill in"
+    assert visitor.page.evaluate("window.facekitRuns.inpaint") == 1, "the run was too quick for this test"
+    visitor.page.wait_for_function("window.facekitRuns.inpaint === 0", timeout=120_000)
+    assert not visitor.part("download").is_visible()
+    assert not visitor.part("failure").get_by_role("alert").count()
+    visitor.paint((0, -40), (0, 40))
+    visitor.fill()
+    assert Path(visitor.result(tmp_path).filename).name == "photo-2-filled.png"
+    assert all(other.result(120) for other in others)
 
 
 def test_a_run_is_expected_to_take_as_long_as_the_last_ones(monkeypatch, tmp_path) -> None:
