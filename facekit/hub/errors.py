@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from huggingface_hub import constants
@@ -139,7 +139,7 @@ def why_unreachable() -> str | None:
     like this, and in offline mode nothing is.
     """
     url = urlsplit(constants.ENDPOINT)
-    if constants.HF_HUB_OFFLINE or not url.hostname or _proxy_to(url.scheme, url.hostname):
+    if constants.HF_HUB_OFFLINE or not url.hostname or _proxy_to(url):
         return None
     try:
         _connect(url.hostname, url.port or (443 if url.scheme == "https" else 80))
@@ -211,7 +211,7 @@ def _way(http: list[BaseException]) -> tuple[str, str]:
             continue
         break
     host = url.hostname or constants.ENDPOINT
-    proxy = _proxy_to(url.scheme, host)
+    proxy = _proxy_to(url)
     if proxy is None:
         return host, "" if constants.ENDPOINT == "https://huggingface.co" else " and HF_ENDPOINT"
     address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
@@ -220,8 +220,9 @@ def _way(http: list[BaseException]) -> tuple[str, str]:
     return f"the proxy {shown}", f" and {url.scheme.upper()}_PROXY"
 
 
-def _proxy_to(scheme: str, host: str) -> str | None:
+def _proxy_to(url: SplitResult) -> str | None:
     """The proxy that stands before a host; None where there is none, or where NO_PROXY names the host."""
     proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    return None if not proxy or proxy_bypass(host) else proxy
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    host_and_port = url.netloc.rpartition("@")[2]
+    return None if not proxy or proxy_bypass(host_and_port) else proxy

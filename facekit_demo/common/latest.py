@@ -1,4 +1,4 @@
-"""Which photo a visitor chose last: what is still under way for an earlier one is of no use."""
+"""What opens or looks at a photo of a visitor, and gives way to the photo that was chosen after it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ import html
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gradio as gr
@@ -13,7 +13,6 @@ from gradio.components.base import Component
 
 from facekit_demo.common.canvas_traffic import once_drawn, with_strokes
 from facekit_demo.common.expectation import expectation
-from facekit_demo.common.latest import Latest
 from facekit_demo.common.running import AT_WORK, friendly
 from facekit_demo.common.widgets import QUIET
 from facekit_demo.common.words import STOPS
@@ -31,9 +30,13 @@ BUSY = """() => {
   window.facekitRuns.%(task)s = (window.facekitRuns.%(task)s ?? 0) + 1;
   return [{__type__: "update", value: %(working)s, interactive: false}, ""];
 }"""
+# The same when a run ended, unless one that was begun later is under way.
+READY = """found => {
+  if (--window.facekitRuns.%(task)s) return {__type__: "update"};
+  return {__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)};
+}"""
 # The result, or why there is none, comes into view where it is not: on a phone it lies below.
-READY = """async found => {
-  if (--window.facekitRuns.%(task)s) return {__type__: "update"};  // one that was begun later is under way
+SHOW = """async () => {
   const result = "#%(task)s-result", said = document.querySelector("#%(task)s-failure .failure");
   for (let tries = 0; !said && tries < 40; tries++) {  // its size is known once its pictures are there
     const pictures = [...document.querySelectorAll(result + " img")];
@@ -42,9 +45,8 @@ READY = """async found => {
   }
   const side = said || document.querySelector(result), box = side.getBoundingClientRect();
   const shows = said || side.querySelector("img");  // nothing where another photo was chosen meanwhile
-  if (shows && (box.top < 0 || box.bottom > window.innerHeight))
+  if (shows && !window.facekitRuns.%(task)s && (box.top < 0 || box.bottom > window.innerHeight))
     side.scrollIntoView({block: box.height < window.innerHeight ? "center" : "start"});
-  return {__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)};
 }"""
 
 
@@ -58,6 +60,27 @@ class ResultSide(Protocol):
 
     slider: gr.ImageSlider
     failure: gr.HTML
+
+
+@dataclass(eq=False)
+class ChosenPhoto:
+    """The photo that a visitor has on the tab now.
+
+    Attributes:
+        path: of its file; None where there is none.
+        known: whether one was chosen or taken away already.
+    """
+
+    path: str | None = None
+    known: bool = False
+
+    def become(self, path: str | None) -> None:
+        """Another one is there."""
+        self.path, self.known = path, True
+
+    def is_another(self, path: str | None) -> bool:
+        """Whether it is known not to be the one at `path`."""
+        return self.known and self.path != path
 
 
 class MainButton:
@@ -100,23 +123,24 @@ class MainButton:
             model: its value is the name of the model that works, where the tab has a choice.
         """
         handle, failure = friendly(work), result.failure
-        latest = gr.State(Latest())
+        chosen = gr.State(ChosenPhoto())
+        unchanged = [gr.skip()] * (len(outputs) + 1)
 
-        @_with_parameters_of(work)
-        def run(latest: Latest, photo_path: str | None, *values: Any) -> list[Any]:
-            unchanged = [gr.skip()] * len(outputs)
+        @functools.wraps(work)
+        def run(chosen: ChosenPhoto, photo_path: str | None, *values: Any) -> list[Any]:
+            if chosen.is_another(photo_path):  # while this waited for the device
+                return unchanged
             try:
                 updates = [*handle(*values), ""]
             except gr.Error as error:
-                updates = [*unchanged, failed(str(error.message))]
-            # It may have waited for the device, so that the photo was changed before it even began.
-            gone = latest.number and latest.name != (photo_path and Path(photo_path).name)
-            return [*unchanged, gr.skip()] if gone else updates
+                updates = [*unchanged[:-1], failed(str(error.message))]
+            return unchanged if chosen.is_another(photo_path) else updates
 
+        run.__signature__ = _with_two_more(work)  # type: ignore[attr-defined]
         private: dict[str, Any] = {"api_visibility": "private"}
         begun = self.button.click(None, None, [self.button, failure], js=BUSY % self.words, **private)
         ready = once_drawn(begun.then, inputs)
-        given = [latest, photo, *inputs]
+        given = [chosen, photo, *inputs]
         done = with_strokes(
             ready.then,
             run,
@@ -126,33 +150,23 @@ class MainButton:
             trigger_mode="multiple",  # the button is off while it works for the photo
             **AT_WORK,
         )
-        done.then(None, found, self.button, js=READY % self.words, **private)
+        # After an error Gradio does not get to `then`.
+        for ended in (done.then, done.failure):
+            ready_again = ended(None, found, self.button, js=READY % self.words, **private)
+            ready_again.then(None, None, None, js=SHOW % self.words, **private)
         for event, script in ((photo.change, ANOTHER), (found.change, MAY)):
             event(None, found, self.button, js=script % self.words, **private)
         known = [photo] if model is None else [photo, model]
         for event in (photo.change, done.then, *([] if model is None else [model.change])):
             event(functools.partial(expectation, self.task), known, self.expected, **QUIET)
-        photo.change(Latest.choose, [latest, photo], None, **QUIET)
+        photo.change(ChosenPhoto.become, [chosen, photo], None, queue=False, **QUIET)
         photo.change(lambda: "", None, failure, **QUIET)
 
 
-def _with_parameters_of(work: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a function that passes its `*values` to `work` have its parameters, by which Gradio finds the progress."""
-
-    def rename(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = [
-            name
-            for name, it in inspect.signature(function).parameters.items()
-            if it.kind is not it.VAR_POSITIONAL
-        ]
-        named = functools.wraps(work)(function)
-        # Only their order counts, and names that differ.
-        first = [inspect.Parameter(f"_{name}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in own]
-        parameters = [*first, *inspect.signature(work).parameters.values()]
-        named.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return named
-
-    return rename
+def _with_two_more(work: Callable[..., Any]) -> inspect.Signature:
+    """The signature of `work` behind two more parameters: Gradio finds the place of the progress by it."""
+    first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("_chosen", "_photo")]
+    return inspect.Signature([*first, *inspect.signature(work).parameters.values()])
 
 
 def failed(message: str) -> str:

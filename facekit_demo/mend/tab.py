@@ -162,6 +162,7 @@ def _wire_finding(button: gr.Button, looked: gr.Markdown, photo: MaskedPhoto, mo
         show_damage,
         inputs,
         [photo.editor, looked],
+        trigger_mode="multiple",  # also while it looks at the photo before
         api_visibility="private",
         **ON_DEVICE,
     )

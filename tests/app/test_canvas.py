@@ -81,14 +81,15 @@ def test_the_brush_has_its_share_of_any_photo(visit, tmp_path, size) -> None:
     assert abs(wide - MASK_BRUSH) < 0.006
 
 
-@pytest.mark.parametrize(("side", "counts"), [(44, True), (34, False)])
-def test_a_face_seen_at_a_glance_counts_where_the_methods_take_it(side: int, counts: bool) -> None:
-    crowd = Image.new("RGB", (600, 400), (90, 110, 120))
+@pytest.mark.parametrize(("width", "side", "counts"), [(600, 44, True), (600, 34, False), (1280, 68, True)])
+def test_a_face_seen_at_a_glance_counts_where_the_methods_take_it(
+    width: int, side: int, counts: bool
+) -> None:
+    crowd = Image.new("RGB", (width, width * 2 // 3), (90, 110, 120))
     crowd.paste(Image.fromarray(data.astronaut()[:200, 130:330]).resize((2 * side, 2 * side)), (200, 150))
-    photo = load_image(crowd)
     faces = detect_faces(np.asarray(crowd), min_size=20.0)
     assert len(faces) == 1 and (width_of(faces[0]) >= 32) == counts
-    assert fit_to_faces("canvas", photo)[1] == counts
+    assert fit_to_faces("canvas", load_image(crowd))[1] == counts
 
 
 @pytest.mark.slow

@@ -95,10 +95,30 @@ def test_what_a_run_made_of_a_photo_that_was_changed_meanwhile_is_not_shown(
     visitor.page.wait_for_function("window.facekitRuns.inpaint === 0", timeout=120_000)
     assert not visitor.part("download").is_visible()
     assert not visitor.part("failure").get_by_role("alert").count()
+    assert visitor.part("run").is_enabled() and visitor.part("run").inner_text() == "3. Fill in"
     visitor.paint((0, -40), (0, 40))
     visitor.fill()
     assert Path(visitor.result(tmp_path).filename).name == "photo-2-filled.png"
     assert all(other.result(120) for other in others)
+
+
+@pytest.mark.slow
+def test_after_an_error_on_the_way_to_the_run_the_button_is_ready_again(visit, tmp_path) -> None:
+    visitor = visit(InpaintPage)
+    visitor.choose_photo(photo_file(tmp_path, 390, 260, 3))
+    visitor.wait_for_editor(390, 260)
+    visitor.paint((0, -40), (0, 40))
+    visitor.page.evaluate(
+        """() => { window.read = facekitCanvas.readStrokes;
+                   facekitCanvas.readStrokes = async () => ({strokes: 'no picture'}); }"""
+    )
+    visitor.fill()
+    assert "did not arrive whole" in visitor.message()
+    visitor.page.locator("#inpaint-run:enabled", has_text="3. Fill in").wait_for()
+    visitor.page.evaluate("() => { facekitCanvas.readStrokes = window.read; }")
+    visitor.fill()
+    visitor.result(tmp_path)
+    visitor.page.locator("#inpaint-run:enabled", has_text="3. Fill in").wait_for()
 
 
 def test_a_run_is_expected_to_take_as_long_as_the_last_ones(monkeypatch, tmp_path) -> None:

@@ -165,13 +165,16 @@ def test_an_address_that_is_none_is_left_to_huggingface_hub(
     assert why_unreachable() is None
 
 
-@pytest.mark.parametrize(("kept_apart", "asked"), [("127.0.0.1", True), ("elsewhere.invalid", False)])
+@pytest.mark.parametrize(
+    ("kept_apart", "asked"),
+    [("127.0.0.1", True), ("127.0.0.1:{port}", True), ("127.0.0.1:1", False), ("elsewhere.invalid", False)],
+)
 def test_a_hub_that_is_kept_apart_from_the_proxy_is_asked(
     kept_apart: str, asked: bool, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed}")
     monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
-    monkeypatch.setenv("no_proxy", kept_apart)
+    monkeypatch.setenv("no_proxy", kept_apart.format(port=closed))
     assert (why_unreachable() is not None) == asked
 
 
