@@ -43,7 +43,7 @@ STEPS, MAX_STEPS = 100, 300  # of the words' search, as in the thesis
 # What attributes are called on the page, where their own names are of the trade.
 SLIDER_NAMES = {"yaw": "Look to one side or the other", "pitch": "Look up or down"}
 UNGUIDED = (
-    "Nothing says what should be there, so this is a blurred draft: draw lines, put in colours, choose an example "
+    "Nothing says what should be there, so this is a rough draft: draw lines, put in colours, choose an example "
     "face or move a slider."
 )
 # What strengths are called on the page.

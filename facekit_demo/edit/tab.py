@@ -90,7 +90,7 @@ def build_tab() -> None:
                     with gr.Accordion("Mask", open=True, elem_id=f"{TASK}-masking") as masking:
                         gr.Markdown(
                             "Paint over what may change. All else stays as it is, to the pixel. With the mask alone "
-                            "the result is a blurred draft: Lines, Colours, Example face or Sliders say what should "
+                            "the result is a rough draft: Lines, Colours, Example face or Sliders say what should "
                             "be there.",
                             elem_classes="hint",
                         )
