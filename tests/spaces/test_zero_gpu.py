@@ -67,7 +67,7 @@ class Page:
 
     def press(self, part: str, *given: Any, event: str = "click", then: int = 0) -> Any:
         """Trigger the event of a part, the first where it has several, or what is to follow it; inputs that are not
-        given keep the value with which the page opens.
+        given keep the value with which the page opens. Main buttons first take the photo that is chosen.
 
         Args:
             then: so many steps later in the chain of what follows a success; steps of the browser alone do not count.
@@ -222,7 +222,7 @@ def test_restore(page: Page, files: dict[str, Any]) -> None:
         with pytest.raises(AppError, match=message):
             page.call("/restore", **given | wrong)
     page.press("restore-photo", files["photo"], event="upload")
-    page.press("restore-run", [0])
+    page.press("restore-run", files["photo"], [0])
     assert len(files_in(page.press("restore-download"), "-restored.png")) == 1
 
 
@@ -233,7 +233,7 @@ def test_inpaint(page: Page, files: dict[str, Any]) -> None:
     with pytest.raises(AppError, match="No face was found"):
         page.call("/inpaint", **given | {"photo": files["nobody"], "mask": files["hole"]})
     page.press("inpaint-photo", files["photo"], event="upload")
-    page.press("inpaint-run", files["photo"], files["strokes"])
+    page.press("inpaint-run", files["photo"], files["photo"], files["strokes"])
     (path,) = files_in(page.press("inpaint-download"), "-filled.png")
     assert_only_eyes_changed(path)
 
@@ -249,7 +249,7 @@ def test_exemplar(page: Page, files: dict[str, Any]) -> None:
     offered = page.press("exemplar-photo", files["photo"], event="upload", then=1)
     assert any(isinstance(update, dict) and len(update.get("value") or ()) == 12 for update in offered)
     page.press("exemplar-own", files["face"], event="upload")
-    page.press("exemplar-run", files["photo"], files["strokes"])
+    page.press("exemplar-run", files["photo"], files["photo"], files["strokes"])
     (path,) = files_in(page.press("exemplar-download"), "-filled-1.png")
     assert_only_eyes_changed(path)
 
@@ -285,8 +285,8 @@ def test_an_edited_photo_survives_from_worker_to_worker(page: Page, files: dict[
         return Image.open(path)
 
     strokes = files["strokes"]
-    first = result("edit-run", strokes)
-    second = result("edit-run", strokes, None, None, None, 8)
+    first = result("edit-run", files["photo"], strokes)
+    second = result("edit-run", files["photo"], strokes, None, None, None, 8)
     assert changed(first, second).any()
     assert not changed(result("edit-undo", strokes), first).any()
     assert not changed(result("edit-redo", strokes), second).any()
