@@ -224,5 +224,6 @@ def _proxy_to(url: SplitResult) -> str | None:
     """The proxy that stands before a host; None where there is none, or where NO_PROXY names the host."""
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    host_and_port = url.netloc.rpartition("@")[2]
-    return None if not proxy or proxy_bypass(host_and_port) else proxy
+    # With the port, and alone: an IPv6 address stands in brackets beside a port only.
+    names = (url.netloc.rpartition("@")[2], url.hostname or "")
+    return None if not proxy or any(proxy_bypass(name) for name in names) else proxy

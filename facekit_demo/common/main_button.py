@@ -22,19 +22,17 @@ MAY = """found => {
   const works = document.querySelector("#%(task)s-run")?.innerText.trim() === %(working)s;
   return {__type__: "update", ...(works ? {} : {interactive: !found?.includes(%(stops)s)})};
 }"""
-# With another photo it is free again, whatever is still under way for the one before.
-ANOTHER = """found => ({__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)})"""
 # In the browser, so that a click is answered at once, also while others are served first.
 BUSY = """() => {
   window.facekitRuns ??= {};
   window.facekitRuns.%(task)s = (window.facekitRuns.%(task)s ?? 0) + 1;
   return [{__type__: "update", value: %(working)s, interactive: false}, ""];
 }"""
-# The same when a run ended, unless one that was begun later is under way.
-READY = """found => {
-  if (--window.facekitRuns.%(task)s) return {__type__: "update"};
-  return {__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)};
-}"""
+FREE = """{__type__: "update", value: %(label)s, interactive: !found?.includes(%(stops)s)}"""
+# With another photo the button is free again, whatever is still under way for the one before.
+ANOTHER = f"found => ({FREE})"
+# When a run ended it is, too, unless one that was begun later is under way.
+READY = f"""found => --window.facekitRuns.%(task)s ? {{__type__: "update"}} : {FREE}"""
 # The result, or why there is none, comes into view where it is not: on a phone it lies below.
 SHOW = """async () => {
   const result = "#%(task)s-result", said = document.querySelector("#%(task)s-failure .failure");
@@ -64,7 +62,7 @@ class ResultSide(Protocol):
 
 @dataclass(eq=False)
 class ChosenPhoto:
-    """The photo that a visitor has on the tab now.
+    """The photo that a visitor has on the tab now, as the browser tells; `Latest` is about what the server opens.
 
     Attributes:
         path: of its file; None where there is none.
@@ -147,7 +145,7 @@ class MainButton:
             given,
             [*outputs, failure],
             show_progress_on=result.slider,
-            trigger_mode="multiple",  # the button is off while it works for the photo
+            trigger_mode="multiple",  # the next photo's run need not wait for this one's end
             **AT_WORK,
         )
         # After an error Gradio does not get to `then`.
