@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+    from facekit.pipelines.restore import FaceRestorePipeline
+
 Pipeline = TypeVar("Pipeline", bound="DiffusionPipeline")
 
 
@@ -124,3 +126,18 @@ def load_pipeline(
     pipeline.set_progress_bar_config(disable=True)
     # diffusers warns that float16 fails on processors; facekit's networks work there.
     return pipeline.to(device, silence_dtype_warnings=True)
+
+
+def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline | None":
+    """The restorer of `--restore-with`; None where none is asked for. Raises UsageError as `load_pipeline` does."""
+    if args.restore_with is None:
+        return None
+    from facekit.pipelines.restore import FaceRestorePipeline
+
+    return load_pipeline(FaceRestorePipeline, args.restore_with, device, args.dtype)
+
+
+def place_restorer(args: argparse.Namespace) -> None:
+    """Let `args.restore_with`, if given, become where that model lies. Raises UsageError as `place_model` does."""
+    if args.restore_with is not None:
+        args.restore_with = place_model(args.restore_with, "face-restore", "--restore-with")

@@ -115,6 +115,17 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
     )
 
 
+def add_restorer_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--restore-with`, which `load_restorer` reads."""
+    parser.add_argument(
+        "--restore-with",
+        type=hub_name,
+        metavar="MODEL",
+        help="let a restorer draw the detail of the filled faces: starter (the bundled one, good behind other bundled "
+        "models), published, a model folder, or ORG/NAME on the Hub",
+    )
+
+
 def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:
     """Add `--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` says which pictures the first is about."""
     parser.add_argument(

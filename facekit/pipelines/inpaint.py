@@ -12,6 +12,7 @@ from PIL import Image
 
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import PhotoJob, plan_fill
+from facekit.faces.squares import FaceSquare
 from facekit.images.masks import MaskInput, load_masks
 from facekit.images.photo import MAX_PIXELS, ImageInput, Photo, load_images
 from facekit.images.tensors import (
@@ -34,7 +35,10 @@ from facekit.pipelines.base import (
     StepCallback,
     check_generators,
     check_known_faces,
+    split_generators,
 )
+from facekit.pipelines.restore import FaceRestorePipeline
+from facekit.pipelines.restored_fill import check_restorer, restore_fill
 
 
 @dataclass
@@ -129,6 +133,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         known_faces: Sequence[Sequence[Face]] | None = None,
         num_inference_steps: int = 3,
         match_tones: bool | None = None,
+        restore_with: FaceRestorePipeline | None = None,
         return_steps: bool = False,
         generator: Generators = None,
         watermark: bool = False,
@@ -159,6 +164,9 @@ class FaceInpaintPipeline(FacekitPipeline):
             num_inference_steps: reasoning steps T; the published model was trained with 3.
             match_tones: remove steps in tone along the rim of the hole from the result and from every returned step,
                 see `facekit.pipelines.tones`; None: as the model's configuration says.
+            restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
+                detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
+                Of the steps the last one's picture alone is restored.
             return_steps: also return every step's picture and residual map.
             watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
             generator: source of the noise maps; a list has one for each photo. A model with random codes (`style_dim`
@@ -190,6 +198,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             output_type,
             callback_on_step_end_tensor_inputs,
         )
+        check_restorer(restore_with)
 
         self.interrupt = False
 
@@ -253,7 +262,17 @@ class FaceInpaintPipeline(FacekitPipeline):
             if not return_steps:
                 history = [(tones.match_tones(fill, known, holes) if matched else fill).cpu()]
 
-        # 6. Put the squares back into the photos
+            # 6. Let a restorer go over the faces
+            if restore_with is not None:
+                faces_only = [
+                    aligned or isinstance(square, FaceSquare) for job in jobs for square in job.squares
+                ]
+                sources = split_generators(generator, owners)
+                history[-1] = restore_fill(
+                    restore_with, history[-1], holes.cpu(), sources, max_batch_size, faces_only
+                )
+
+        # 7. Put the squares back into the photos
         # Where nothing is filled there is no history, and every step shows the photos as they came.
         count = len(history) or (num_inference_steps if return_steps else 1)
         finished = self._paint(jobs, history, count, watermark)
@@ -268,7 +287,7 @@ class FaceInpaintPipeline(FacekitPipeline):
             notes=self.collect_notes(jobs, output_type),
         )
 
-        # 7. Let go of the device
+        # 8. Let go of the device
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 

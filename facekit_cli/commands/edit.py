@@ -13,7 +13,13 @@ from facekit.notes import Note
 from facekit_cli.arguments import file_name, file_path, hub_name
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, place_model, settle_device
+from facekit_cli.models import (
+    load_pipeline,
+    load_restorer,
+    place_model,
+    place_restorer,
+    settle_device,
+)
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -21,6 +27,7 @@ from facekit_cli.options import (
     add_mask_option,
     add_output_options,
     add_photos,
+    add_restorer_option,
     add_sketch_filter,
     check_counts,
     parse_exemplar_face,
@@ -44,6 +51,7 @@ if TYPE_CHECKING:
     from facekit.conditions.text import TextGuide
     from facekit.pipelines.edit.pipeline import FaceEditPipeline
     from facekit.pipelines.edit.settings import FaceEditOutput
+    from facekit.pipelines.restore import FaceRestorePipeline
 
 HELP = "edit a part of faces by drawings, exemplars, words and sliders"
 DESCRIPTION = "Edit the part of each face that a mask marks, guided by any mix of what follows."
@@ -163,6 +171,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also write what the model sees in each face's codes to NAME-faces/: of the masked face (projected), of "
         "the exemplar, turned to the pose (warped), and as edited; of a script those of its last edit",
     )
+    add_restorer_option(parser)
     add_exemplar_options(parser, "exemplars and pose references")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
@@ -172,6 +181,7 @@ def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
     settings = _gather_settings(args)
     args.model = place_model(args.model, "face-edit")
+    place_restorer(args)
     found = find_photos(args.photos)
     photos = found.photos
     script = _read_script(args)
@@ -185,7 +195,12 @@ def run(args: argparse.Namespace) -> int:
     sessions = _plan_sessions(args, photos, outputs)
     fail_early(plan, lambda photo: open_inputs(photo, drawings.get("mask", {}), args.mask))
 
-    def edit_one(pipeline: "FaceEditPipeline", guide: "TextGuide | None", photo: Path) -> dict[str, Any]:
+    def edit_one(
+        pipeline: "FaceEditPipeline",
+        guide: "TextGuide | None",
+        restorer: "FaceRestorePipeline | None",
+        photo: Path,
+    ) -> dict[str, Any]:
         from facekit.images.photo import Photo
         from facekit.images.tensors import expect_kind
 
@@ -219,6 +234,7 @@ def run(args: argparse.Namespace) -> int:
                 watermark=args.provenance == "both",
                 output_type="photo",
                 text_guide=guide,
+                restore_with=restorer,
                 return_inversions=args.save_faces and edit is edits[-1],
             )
             notes += [note for note in output.notes if note not in notes]
@@ -242,18 +258,21 @@ def run(args: argparse.Namespace) -> int:
                 _check_settings(settings, script, read_attribute_names(args.model))
         device = settle_device(args)
         pipeline = load_pipeline(FaceEditPipeline, args.model, device, args.dtype)
+        restorer = load_restorer(args, device)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(faces_folder(path))
         guide = _prepare(pipeline, args, settings, script)
-        work = partial(edit_one, pipeline, guide)
+        work = partial(edit_one, pipeline, guide, restorer)
     details = {
         photo: {name: str(files[photo]) for name, files in drawings.items() if photo in files}
         | {"outputs": [str(path) for path in paths]}
         for photo, paths in outputs.items()
     }
     entries = work_through("edit", plan, details, work)
-    reported = {key: getattr(args, key) for key in ("model", "device", "dtype", "format", "quality")}
+    reported = {
+        key: getattr(args, key) for key in ("model", "restore_with", "device", "dtype", "format", "quality")
+    }
     reported |= {"script": str(args.script)} if script is not None else settings
     return finish("edit", entries, reported, args)
 

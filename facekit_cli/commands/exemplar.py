@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from facekit_cli.arguments import file_path
 from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, place_model, settle_device
+from facekit_cli.models import (
+    load_pipeline,
+    load_restorer,
+    place_model,
+    place_restorer,
+    settle_device,
+)
 from facekit_cli.options import (
     add_device_options,
     add_exemplar_options,
@@ -17,6 +23,7 @@ from facekit_cli.options import (
     add_mask_option,
     add_output_options,
     add_photos,
+    add_restorer_option,
     add_sketch_filter,
     check_counts,
     parse_exemplar_face,
@@ -95,6 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truncation", type=float, default=1.0, metavar="PSI", help="below 1: less variety, fewer failures"
     )
+    add_restorer_option(parser)
     add_exemplar_options(parser, "the exemplars")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
@@ -104,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     _check(args)
     args.model = place_model(args.model, "exemplar-inpaint")
+    place_restorer(args)
     settings = {
         "exemplar_layers": _parse_layers(args.exemplar_layers, "--exemplar-layers"),
         "exemplar_strength": args.strength,
@@ -174,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, device, args.dtype)
+        photo_settings["restore_with"] = load_restorer(args, device)
         plan.remove_parts()
         encode = _make_encoder(pipeline, args)
         second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)
@@ -189,7 +199,7 @@ def run(args: argparse.Namespace) -> int:
     entries = work_through("exemplar", plan, details, work)
     reported = {
         key: getattr(args, key)
-        for key in ("model", "recover", "seed", "device", "dtype", "format", "quality")
+        for key in ("model", "restore_with", "recover", "seed", "device", "dtype", "format", "quality")
     }
     return finish("exemplar", entries, reported | settings | {"style_layers": style_layers}, args)
 

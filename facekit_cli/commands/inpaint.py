@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from facekit.images.files import remove_parts
 from facekit_cli.loop import finish, work_through
-from facekit_cli.models import load_pipeline, place_model, settle_device
+from facekit_cli.models import (
+    load_pipeline,
+    load_restorer,
+    place_model,
+    place_restorer,
+    settle_device,
+)
 from facekit_cli.options import (
     add_device_options,
     add_face_options,
     add_mask_option,
     add_output_options,
     add_photos,
+    add_restorer_option,
     check_counts,
     parse_faces,
 )
@@ -32,6 +39,7 @@ from facekit_cli.results import provenance_of, save_picture
 if TYPE_CHECKING:
     from facekit.images.origin import Provenance
     from facekit.pipelines.inpaint import FaceInpaintOutput, FaceInpaintPipeline
+    from facekit.pipelines.restore import FaceRestorePipeline
 
 HELP = "fill holes in photos"
 DESCRIPTION = "Fill the part of each photo that a mask marks."
@@ -40,6 +48,7 @@ examples:
   facekit inpaint photo.jpg --mask mask.png --output filled
   facekit inpaint photos/ --mask masks/ --output filled --skip-existing --json report.json
   facekit inpaint wall.jpg --mask scratch.png --region image --output filled
+  facekit inpaint photo.jpg --mask mask.png --restore-with starter --output filled
   facekit inpaint photo.jpg --mask mask.png --steps 5 --save-steps --output filled
 
 The mask is white (128 or more of 255; a bright colour will do) where the photo is to be filled, or painted on a
@@ -67,6 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also write the photo after every step, and how much the step changed (red: much, blue: little), to "
         "NAME-steps/",
     )
+    add_restorer_option(parser)
     add_face_options(parser, "the noise")
     add_device_options(parser)
 
@@ -75,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     check_counts(args, "steps")
     args.model = place_model(args.model, "face-inpaint")
+    place_restorer(args)
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks = match_files(found.photos, args.mask, "mask")
@@ -86,23 +97,36 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(FaceInpaintPipeline, args.model, device, args.dtype)
+        restorer = load_restorer(args, device)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
-        work = partial(_fill, pipeline, plan, masks, faces, args)
+        work = partial(_fill, pipeline, restorer, plan, masks, faces, args)
 
     details = {
         photo: {"mask": str(masks[photo]) if photo in masks else None, "output": str(paths[0])}
         for photo, paths in plan.outputs.items()
     }
     entries = work_through("inpaint", plan, details, work)
-    names = ("model", "region", "steps", "save_steps", "seed", "device", "dtype", "format", "quality")
+    names = (
+        "model",
+        "restore_with",
+        "region",
+        "steps",
+        "save_steps",
+        "seed",
+        "device",
+        "dtype",
+        "format",
+        "quality",
+    )
     settings = {key: getattr(args, key) for key in names}
     return finish("inpaint", entries, settings, args)
 
 
 def _fill(
     pipeline: "FaceInpaintPipeline",
+    restorer: "FaceRestorePipeline | None",
     plan: Plan,
     masks: Mapping[Path, Path],
     faces: str | list[int],
@@ -124,6 +148,7 @@ def _fill(
         aligned=args.aligned,
         faces=faces,
         num_inference_steps=args.steps,
+        restore_with=restorer,
         return_steps=args.save_steps,
         watermark=args.provenance == "both",
         generator=torch.Generator("cpu").manual_seed(args.seed),

@@ -53,6 +53,8 @@ from facekit.pipelines.edit.encoding import Encoder
 from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, plan_edit, same_face
 from facekit.pipelines.edit.render import Renderer, check_fit
 from facekit.pipelines.edit.settings import FRONT, SELF, EditSettings, FaceEditOutput
+from facekit.pipelines.restore import FaceRestorePipeline
+from facekit.pipelines.restored_fill import check_restorer, restore_fill
 
 if TYPE_CHECKING:
     from facekit.conditions.text import TextGuide, TextStep
@@ -193,6 +195,7 @@ class FaceEditPipeline(FacekitPipeline):
         truncation_psi: float = 1.0,
         noise: Literal["random", "fixed", "none"] = "random",
         match_tones: bool | None = None,
+        restore_with: FaceRestorePipeline | None = None,
         text_guide: "TextGuide | str | None" = None,
         num_inference_steps: int = 200,
         text_options: Mapping[str, Any] | None = None,
@@ -244,6 +247,8 @@ class FaceEditPipeline(FacekitPipeline):
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
             match_tones: remove steps in tone along the rim of the hole, see `facekit.pipelines.tones`; None: as the
                 model's configuration says.
+            restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
+                detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
                 calls.
             num_inference_steps: steps of the text's optimisation (thesis: 100 to 300).
@@ -280,6 +285,7 @@ class FaceEditPipeline(FacekitPipeline):
             callback_on_step_end_tensor_inputs,
             text_options,
         )
+        check_restorer(restore_with)
         settings = EditSettings.check(
             strengths, attributes, self.attribute_names, variety, truncation_psi, noise, align_pose
         )
@@ -387,6 +393,8 @@ class FaceEditPipeline(FacekitPipeline):
             result = predicted * holes + known * (1 - holes)
             if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
+            if restore_with is not None:
+                result = restore_fill(restore_with, result, holes, generators, max_batch_size)
             tints = [tint for job in jobs for tint in job.tints]
             painted = [
                 paint if wanted["color"] else None for job in jobs for paint in find_strange_paint(job)

@@ -45,6 +45,8 @@ from facekit.pipelines.exemplar.encoding import EncodedPhotos, Encoder, Exemplar
 from facekit.pipelines.exemplar.layers import check_layers, choose_second_layers
 from facekit.pipelines.exemplar.occlusion import OCCLUSIONS, Occlusion, propose_mask
 from facekit.pipelines.exemplar.outputs import ExemplarInpaintOutput, ExemplarSweepOutput, cut_under_holes
+from facekit.pipelines.restore import FaceRestorePipeline
+from facekit.pipelines.restored_fill import check_restorer, restore_fill
 
 Images = ImageInput | Sequence[ImageInput]
 Masks = MaskInput | Sequence[MaskInput]
@@ -155,6 +157,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
         truncation_psi: float = 1.0,
         noise: Literal["random", "fixed", "none"] = "random",
         match_tones: bool | None = None,
+        restore_with: FaceRestorePipeline | None = None,
         return_exemplars: bool = False,
         generator: Generators = None,
         z: torch.Tensor | None = None,
@@ -197,6 +200,8 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             noise: per-pixel noise after each convolution: "random", "fixed" (the model's stored maps) or "none".
             match_tones: remove steps in tone along the rim of the hole, see `facekit.pipelines.tones`; None: as the
                 model's configuration says.
+            restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
+                detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             return_exemplars: also return the exemplars as they were cut, and their parts under the holes.
             generator: source of all randomness; a list has one for each pair. Results for a seed depend neither
                 on the batch nor on the device.
@@ -224,6 +229,7 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             max_batch_size,
             output_type,
         )
+        check_restorer(restore_with)
         if second_exemplar is None and style_layers is not None:
             raise ValueError(
                 "style_layers says which codes a second exemplar gives: pass second_exemplar. "
@@ -301,6 +307,8 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             result = predicted * holes + known * (1 - holes)
             if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
+            if restore_with is not None:
+                result = restore_fill(restore_with, result, holes, generators, max_batch_size)
 
             # 6. Measure how similar the faces are to their exemplars
             if self.identity_encoder is not None:

@@ -121,6 +121,7 @@ class EditSession:
         seed: int | None = None,
         choice: int = 0,
         text_guide: Any = None,
+        restore_with: Any = None,
         return_inversions: bool = False,
         callback_on_step_end: Callable[..., Any] | None = None,
         output_type: OutputType = "pil",
@@ -133,7 +134,8 @@ class EditSession:
                 is the rim of what was pasted last, see `rim`.
             seed: of all randomness; None draws one, which the history keeps.
             choice: which of `num_images` candidates to take; `choose` takes another one later.
-            text_guide, return_inversions, callback_on_step_end, output_type: as in the pipeline's call; not kept.
+            text_guide, restore_with, return_inversions, callback_on_step_end, output_type: as in the pipeline's call;
+                not kept, so that a replay is given them anew.
             settings: further arguments of the pipeline's call, those of
                 `facekit.pipelines.edit.session.script.SETTINGS`.
 
@@ -178,6 +180,7 @@ class EditSession:
             known_faces=None if self.aligned else [self.faces],
             generator=torch.Generator().manual_seed(settings["seed"]),
             text_guide=text_guide,
+            restore_with=restore_with,
             return_inversions=return_inversions,
             callback_on_step_end=callback_on_step_end,
             cache=self.cache,

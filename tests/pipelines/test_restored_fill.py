@@ -1,0 +1,128 @@
+"""Fills that a restorer goes over: where it may paint, what it starts from, and what it draws from."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline, starter
+from facekit.pipelines.restored_fill import FEATHER, restore_fill
+from tests.helpers.all_pipelines import HOLE, SIDE, call, faces, tiny_pipeline
+from tests.helpers.masks import box_mask
+from tests.tiny.pipelines import tiny_restore_pipeline
+
+FILLING = ("inpaint", "exemplar", "edit")
+
+
+@pytest.fixture(scope="module")
+def restorer() -> FaceRestorePipeline:
+    pipeline = tiny_restore_pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sources(count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_every_filling_pipeline_restores_inside_the_hole_alone(
+    name: str, restorer: FaceRestorePipeline
+) -> None:
+    pipeline = tiny_pipeline(name)
+    plain = call(pipeline, name).images
+    restored = call(pipeline, name, restore_with=restorer).images
+    again = call(pipeline, name, restore_with=restorer).images
+    hole = torch.from_numpy(HOLE)
+    assert torch.equal(restored, again)
+    assert torch.equal(restored[..., ~hole], faces()[..., ~hole])
+    assert (restored - plain)[..., hole].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_a_photo_is_restored_alike_alone_and_among_others(name: str, restorer: FaceRestorePipeline) -> None:
+    pipeline, photos = tiny_pipeline(name), faces(2)
+    both = call(pipeline, name, photos, generator=sources(2), restore_with=restorer, max_batch_size=1).images
+    second = call(pipeline, name, photos[1:], generator=sources(2)[1:], restore_with=restorer).images
+    torch.testing.assert_close(both[1], second[0], atol=1e-4, rtol=0)
+
+
+def test_the_restored_face_fades_in_from_the_rim(restorer: FaceRestorePipeline) -> None:
+    fill, holes = faces() * 2 - 1, torch.zeros(1, 1, SIDE, SIDE)
+    holes[..., 20:44, 20:44] = 1
+    restored = restore_fill(restorer, fill, holes, sources(1), 1)
+    whole = restore_fill(restorer, fill, torch.ones_like(holes), sources(1), 1)
+    share = (restored - fill)[0, :, 32, 20:32] / (whole - fill)[0, :, 32, 20:32]
+    wanted = torch.tensor([min((place + 1) / FEATHER, 1.0) for place in range(12)])
+    torch.testing.assert_close(share.median(0).values, wanted, atol=1e-3, rtol=0)
+    assert torch.equal(restored * (1 - holes), fill * (1 - holes))
+
+
+def test_squares_without_a_face_stay_as_they_were_filled(restorer: FaceRestorePipeline) -> None:
+    fill, holes = faces(3) * 2 - 1, torch.ones(3, 1, SIDE, SIDE)
+    restored = restore_fill(restorer, fill, holes, sources(3), 4, [False, True, False])
+    assert torch.equal(restored[::2], fill[::2]) and not torch.equal(restored[1], fill[1])
+    alone = restore_fill(restorer, fill[1:2], holes[1:2], sources(3)[1:2], 4)
+    torch.testing.assert_close(restored[1:2], alone, atol=1e-4, rtol=0)
+    assert restore_fill(restorer, fill, holes, sources(3), 4, [False] * 3) is fill
+
+
+def test_holes_anywhere_are_not_taken_for_faces(
+    pipe: FaceInpaintPipeline, portrait: np.ndarray, restorer: FaceRestorePipeline
+) -> None:
+    corner = box_mask(portrait.shape, (2, 2, 30, 30))
+    options: dict[str, Any] = {"region": "image", "output_type": "np"}
+    plain, restored = (
+        pipe(
+            portrait, corner, restore_with=given, generator=torch.Generator().manual_seed(0), **options
+        ).images[0]
+        for given in (None, restorer)
+    )
+    assert (plain == restored).all()
+
+
+def test_of_the_steps_the_last_picture_is_restored(restorer: FaceRestorePipeline) -> None:
+    pipeline = tiny_pipeline("inpaint")
+    plain = call(pipeline, "inpaint", return_steps=True)
+    restored = call(pipeline, "inpaint", return_steps=True, restore_with=restorer)
+    for before, after in zip(plain.steps[0][:-1], restored.steps[0][:-1], strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(plain.steps[0][-1], restored.steps[0][-1])
+    assert torch.equal(restored.steps[0][-1], restored.images[0])
+
+
+def test_a_session_restores_and_forgets_the_restorer(restorer: FaceRestorePipeline) -> None:
+    pipeline = tiny_pipeline("edit")
+    assert isinstance(pipeline, FaceEditPipeline)
+    photo = (faces()[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    session = pipeline.edit_session(photo, aligned=True)
+    plain = np.asarray(session.edit(HOLE, seed=1).images[0])
+    session.undo()
+    restored = np.asarray(session.edit(HOLE, seed=1, restore_with=restorer).images[0])
+    assert (plain != restored)[HOLE].any() and (plain == restored)[~HOLE].all()
+    assert "restore_with" not in session.steps[-1].settings
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_what_cannot_restore_is_refused_before_any_work(name: str) -> None:
+    pipeline = tiny_pipeline(name)
+    with pytest.raises(ValueError, match="restore_with is a str; it must be a FaceRestorePipeline"):
+        call(pipeline, name, image="no-such-file.png", restore_with="starter")
+
+
+@pytest.mark.slow
+def test_the_bundled_restorer_gives_fills_of_the_bundled_inpainter_detail(portrait: np.ndarray) -> None:
+    inpaint = FaceInpaintPipeline.from_pretrained(starter("face-inpaint"))
+    restore = FaceRestorePipeline.from_pretrained(starter("face-restore"))
+    hole = box_mask(portrait.shape, (80, 75, 170, 175))
+
+    def detail(**options: Any) -> float:
+        filled = inpaint(
+            portrait, hole, generator=torch.Generator().manual_seed(0), output_type="np", **options
+        ).images[0]
+        gray = filled.mean(-1)
+        laplacian = 4 * gray[1:-1, 1:-1] - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
+        return float(np.square(laplacian)[hole[1:-1, 1:-1]].mean())
+
+    assert detail(restore_with=restore) > 1.3 * detail()
