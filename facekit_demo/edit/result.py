@@ -28,6 +28,7 @@ from facekit.pipelines.edit.session.session import EditSession
 from facekit.pipelines.edit.settings import FRONT, SELF
 from facekit_demo.common.candidates import around_faces, as_many_as_fit
 from facekit_demo.common.comparison import Compared, compare, cut, face_places, with_room
+from facekit_demo.common.detail import load_detail, make_detail_ready
 from facekit_demo.common.exemplar_faces import THUMBNAIL, ExampleFace
 from facekit_demo.common.running import load_pipeline, log, model_source, on_gpu, open_photo, preview
 from facekit_demo.common.saved_format import own_format
@@ -156,6 +157,7 @@ class Wishes:
         variety: 0 to 1, how much of each is random codes; with 0 the first one has none, and others are half random.
         psi: truncation of random codes.
         seed: of all randomness.
+        detail: whether a restorer goes over the edited faces.
     """
 
     mask: Image.Image
@@ -172,6 +174,7 @@ class Wishes:
     variety: float = 0.0
     psi: float = 1.0
     seed: int = 0
+    detail: bool = True
 
     @property
     def is_guided(self) -> bool:
@@ -261,6 +264,7 @@ def run_edit(work: Work, wishes: Wishes, progress: gr.Progress | None = None) ->
     session = work.session
     _check_count(work)
     work.stop.unlink(missing_ok=True)
+    make_detail_ready(wishes.detail, progress)
     count, remarks = as_many_as_fit(int(wishes.count), session.photo.size)
     wishes = replace(wishes, count=count)
     step = _edited(session.photo, session.faces, wishes, work.stop, progress)
@@ -335,6 +339,7 @@ def _edited(
             num_inference_steps=int(wishes.steps),
             seed=int(wishes.seed or 0),
             text_guide=guide,
+            restore_with=load_detail(wishes.detail),
             callback_on_step_end=report,
             watermark=True,
             output_type="photo",

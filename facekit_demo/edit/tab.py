@@ -9,6 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from facekit_demo.common.canvas_traffic import with_photo, with_strokes
+from facekit_demo.common.detail import detail_box
 from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -104,6 +105,7 @@ def build_tab() -> None:
                 one_at_a_time(board, masking)
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
+                    detail = detail_box(TASK)
                     mask_file = mask_chooser(TASK)
                 run = MainButton(TASK, "3. Edit", "Editing…")
             samples = example_row(TASK, [example.photo for example in examples])
@@ -121,12 +123,12 @@ def build_tab() -> None:
     _wire_drawing(photo, canvases, drawings, result.work, clear)
     with_strokes(start.click, _start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
     drawn = [editor, *(canvas.editor for canvas in canvases)]
-    _wire_editing(run, photo, [*drawn, seed, *guides.components], result)
+    _wire_editing(run, photo, [*drawn, seed, detail, *guides.components], result)
     # Past the queue, in which the edit itself is running.
     guides.stop.click(stop_words, result.work, None, queue=False, **QUIET)
     _wire_pasting(pasting, editor, result)
     _wire_history(editor, result)
-    _offer_to_programs(chooser, seed, result)
+    _offer_to_programs(chooser, [seed, detail], result)
 
 
 def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, saved: gr.UploadButton) -> None:
@@ -220,6 +222,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
         map_: Painting,
         paint: Painting,
         seed: int,
+        detail: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
         *values: Any,
     ) -> list[Any]:
@@ -234,6 +237,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
             painted_parts(map_, size),
             painted_colors(paint, size),
             seed=seed,
+            detail=detail,
             **Guides.of(values).wishes(),
         )
         unguided = [] if wishes.is_guided or current.has_new_object else [UNGUIDED]
@@ -290,7 +294,7 @@ def _wire_history(editor: gr.ImageEditor, result: ResultSide) -> None:
     result.pack.click(pack_session, result.work, result.archive, **QUIET)
 
 
-def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> None:
+def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSide) -> None:
     """The named endpoint for programs: files in, a file out, no state of the page."""
 
     @friendly
@@ -307,6 +311,7 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
         prompt: str = "",
         strengths: dict[str, float] | None = None,
         seed: int = 0,
+        detail: bool = True,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         if pose == "picture" and not pose_from:
@@ -325,6 +330,7 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
             prompt=prompt,
             strengths=strengths or {},
             seed=seed,
+            detail=detail,
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
@@ -342,14 +348,15 @@ def _offer_to_programs(photo: gr.File, seed: gr.Number, result: ResultSide) -> N
         edited, notes = gr.File(label="edited photo"), gr.Textbox(label="notes")
         gr.Button().click(
             edit_files,
-            [photo, *files, attributes, pose, pose_from, prompt, strengths, seed],
+            [photo, *files, attributes, pose, pose_from, prompt, strengths, *settings],
             [edited, notes],
             api_name=TASK,
             api_description=(
                 "Edit the white part of the mask in the photo. What guides it may be null: sketch (lines), semantics "
                 "(labels 0 to 18 or the palette's colours), color (strokes on a transparent layer), exemplar (a "
                 'picture with one face), attributes such as {"smile": 2}, prompt. pose: "keep", "front", or "picture" '
-                'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}.'
+                'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}. detail: '
+                "whether a restorer goes over the edited faces."
             ),
             **ON_DEVICE,
         )

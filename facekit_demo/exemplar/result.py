@@ -13,6 +13,7 @@ from facekit.notes import Kind
 from facekit.pipelines.exemplar.occlusion import Occlusion
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintOutput
 from facekit_demo.common.candidates import MAX_CANDIDATES, Captioned, around_faces
+from facekit_demo.common.detail import load_detail
 from facekit_demo.common.exemplar_faces import ExampleFace
 from facekit_demo.common.running import (
     STEP_SIDE,
@@ -42,6 +43,7 @@ class Settings:
         taken: what comes from the examples, a value of `TAKEN`.
         grain: noise in each pixel.
         seed: of all randomness.
+        detail: whether a restorer goes over the filled faces.
         model: which draws, see `model_source`.
     """
 
@@ -52,6 +54,7 @@ class Settings:
     taken: str = "all"
     grain: bool = True
     seed: int = 0
+    detail: bool = True
     model: str | None = None
 
 
@@ -171,7 +174,8 @@ def _read(settings: Settings, pipe: ExemplarInpaintPipeline) -> tuple[dict[str, 
     }
     usual = pipe.check_inputs(None, **options, num_images=1, max_batch_size=1, output_type="pil")
     layers = taken_layers(usual, settings.taken)
-    return options | {"exemplar_layers": layers}, layers
+    more = {"exemplar_layers": layers, "restore_with": load_detail(settings.detail)}
+    return options | more, layers
 
 
 def _encoded(pipe: ExemplarInpaintPipeline, face: ExampleFace) -> Any:

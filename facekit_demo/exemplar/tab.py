@@ -20,6 +20,7 @@ from facekit_demo.common.candidates import (
     save_candidates,
 )
 from facekit_demo.common.canvas_traffic import with_strokes
+from facekit_demo.common.detail import detail_box, make_detail_ready
 from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -157,7 +158,7 @@ def _further_settings() -> list[Any]:
     psi = variety_slider()
     grain = gr.Checkbox(True, label="Fine random detail, such as pores and single hairs")
     seed = seed_number("The same number gives the same variations.")
-    return [count, strength, psi, taken, grain, seed]
+    return [count, strength, psi, taken, grain, seed, detail_box(TASK)]
 
 
 def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -> None:
@@ -238,6 +239,7 @@ def _wire_filling(run: MainButton, inputs: Sequence[Any], found: gr.Markdown, re
         settings = replace(settings, count=count)
         sketch = strokes_of(drawn, image.size)
         make_ready(TASK, settings.model, progress)
+        make_detail_ready(settings.detail, progress)
         with timed_run(TASK, image.size, settings.model):
             output, steps = infer(
                 unnamed(image), mask, row.face(0), row.face(1), sketch, None, settings, progress
@@ -272,6 +274,7 @@ def _wire_comparing(inputs: Sequence[Any], faces: FacePanels) -> None:
             raise ValueError("a mix needs two faces: tap one in the upper row and one in the lower")
         sketch, settings = strokes_of(drawn, image.size), Settings(*values)
         make_ready(TASK, settings.model, progress)
+        make_detail_ready(settings.detail, progress)
         return faces.compared(draw_mixes(unnamed(image), mask, first, second, sketch, settings, progress))
 
     with_strokes(
@@ -302,12 +305,14 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         taken: str = "all",
         grain: bool = True,
         seed: int = 0,
+        detail: bool = True,
         model: str | None = None,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         if not exemplar:
             raise ValueError("exemplar is missing: pass a picture with one face")
         make_ready(TASK, model)
+        make_detail_ready(detail)
         output, _ = infer(
             unnamed(image),
             open_mask(mask, image.size) if mask else None,
@@ -315,7 +320,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             only_face_in(second_exemplar) if second_exemplar else None,
             open_sketch(sketch, image.size),
             None if recover == "nothing" else recover,
-            Settings(share, candidates, strength, psi, taken, grain, seed, model),
+            Settings(share, candidates, strength, psi, taken, grain, seed, detail, model),
         )
         name = f"{Path(photo).stem}-filled"
         paths = save_candidates(output.images, name, result.download.file, made_by(TASK, model))
@@ -334,7 +339,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             api_description=(
                 "Fill the white part of the mask in the photo after the exemplar, a picture of one face. recover: "
                 "'glasses' or 'lower_face' fill what hides them; mask may be null then. second_exemplar (mixed in by "
-                "share) and sketch (lines in the hole) may be null. Gives one PNG for each candidate, and remarks."
+                "share) and sketch (lines in the hole) may be null. detail: whether a restorer goes over filled faces. "
+                "Gives one PNG for each candidate, and remarks."
             ),
             **ON_DEVICE,
         )

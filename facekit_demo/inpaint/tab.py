@@ -13,6 +13,7 @@ from facekit.notes import Kind, Refusal
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.candidates import Captioned
 from facekit_demo.common.comparison import compare, face_places, mask_place
+from facekit_demo.common.detail import detail_box, load_detail, make_detail_ready
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
 from facekit_demo.common.main_button import MainButton
@@ -72,6 +73,7 @@ def build_tab() -> None:
                     seed = seed_number(
                         "The number that chance starts from: the same one gives the same filling again."
                     )
+                    detail = detail_box(TASK)
             samples = example_row(TASK, [example.photo for example in examples])
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(
@@ -82,7 +84,7 @@ def build_tab() -> None:
             )
 
     photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples)
-    settings = [steps, seed]
+    settings = [steps, seed, detail]
     _wire_photo(photo, result)
     model.wire(result.failure)
     _wire_filling(run, photo, [*settings, model.active], result)
@@ -113,14 +115,16 @@ def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         painting: dict[str, Any] | None,
         steps: int,
         seed: int,
+        detail: bool,
         model: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> list[Any]:
         image = open_photo(photo_path)
         mask = painted_mask(painting, image.size)
         make_ready(TASK, model, progress)
+        make_detail_ready(detail, progress)
         with timed_run(TASK, image.size, model):
-            output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, model, progress)
+            output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, detail, model, progress)
             filled = output.images[0]
             saved = result.download.save(filled, _file_name(photo_path), photo_path, made_by(TASK, model))
             places = face_places((output.faces or [[]])[0], image.size) or [mask_place(mask)]
@@ -142,11 +146,14 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         region: str = "auto",
         steps: int = 3,
         seed: int = 0,
+        detail: bool = True,
         model: str | None = None,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         make_ready(TASK, model)
-        output, remarks = _infer(unnamed(image), open_mask(mask, image.size), region, steps, seed, model)
+        make_detail_ready(detail)
+        hole = open_mask(mask, image.size)
+        output, remarks = _infer(unnamed(image), hole, region, steps, seed, detail, model)
         notes = [*remarks, *(page_words(note, WORDS) for note in output.notes)]
         path = save_for_download(
             output.images[0], _file_name(photo), result.download.file, made_by(TASK, model)
@@ -164,7 +171,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
             api_name=TASK,
             api_description=(
                 "Fill the white part of the mask in the photo. region: 'face', 'image' for all else, or 'auto', which "
-                "sees what the mask lies on. Gives a PNG, and remarks."
+                "sees what the mask lies on. detail: whether a restorer goes over filled faces. Gives a PNG, and "
+                "remarks."
             ),
             **ON_DEVICE,
         )
@@ -181,6 +189,7 @@ def _infer(
     region: str,
     steps: int,
     seed: int,
+    detail: bool,
     model: str | None = None,
     progress: gr.Progress | None = None,
 ) -> tuple[FaceInpaintOutput, list[str]]:
@@ -189,7 +198,7 @@ def _infer(
         raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
     if progress:
         progress(0, desc="Getting ready")
-    pipe = load_pipeline(TASK, model)
+    pipe, restorer = load_pipeline(TASK, model), load_detail(detail)
 
     def report(_pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:
@@ -202,6 +211,7 @@ def _infer(
             mask,
             region=region,
             num_inference_steps=int(steps),
+            restore_with=restorer,
             watermark=True,
             output_type="photo",
             generator=seeded(seed),
