@@ -1,18 +1,30 @@
-"""Faces of people who do not exist: pictures that a StyleGAN2 prior makes of random or mixed style codes."""
+"""Faces of people who do not exist: pictures that a StyleGAN2 prior makes of random or mixed style codes.
 
+The bundled prior is soft: it knows where a face has its eyes, not what they look like. `finish_faces` lets the models
+that fill and restore paint its faces over.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from facekit.hub.errors import explain_errors
 from facekit.hub.starters import starter
+from facekit.images.tensors import expect_kind
 from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
+from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.provenance import watermark_picture
 
 CODES_FILE = "style_codes.safetensors"
+# Ellipses in an aligned face (left, top, right, bottom; shares of the side): the head with its hair, and the features.
+HEAD = (0.12, 0.05, 0.88, 0.95)
+FEATURES = (0.25, 0.31, 0.75, 0.88)
 
 
 def mix_style_codes(
@@ -62,6 +74,7 @@ def sample_faces(
     generator: torch.Generator | None = None,
     device: str | torch.device = "cpu",
     watermark: bool = False,
+    finish: bool | None = None,
 ) -> list[Image.Image]:
     """Make pictures of people who do not exist.
 
@@ -73,19 +86,22 @@ def sample_faces(
         generator: CPU generator; the same state gives the same pictures.
         device: where the prior runs.
         watermark: mark the pictures invisibly, see `facekit.provenance.watermark`.
+        finish: paint the faces over with the bundled models, see `finish_faces`; None: those of the bundled prior.
 
     Returns:
         RGB images of the prior's size.
 
     Raises:
-        OSError: there is no such model.
+        OSError: there is no such model, or none of those that finish.
         ValueError: a count below 1, or `truncation_psi` outside 0 to 1.
     """
     if count < 1 or not 0 <= truncation_psi <= 1:
         raise ValueError(
             f"count must be 1 or more and truncation_psi between 0 and 1, not {count} and {truncation_psi}"
         )
-    source = source or starter("face-prior")
+    bundled = starter("face-prior")
+    source = source or bundled
+    finish = str(source) == str(bundled) if finish is None else finish
     prior = StyleGAN2Generator.from_pretrained(source).eval().to(device)
     codes = load_style_codes(source)
     pictures = []
@@ -96,6 +112,52 @@ def sample_faces(
             given = {"w_plus": mix_style_codes(codes, 1, generator).to(device)}
         image = prior(**given, truncation_psi=truncation_psi, noise="fixed").image[0]
         pixels = image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
-        picture = Image.fromarray(pixels.cpu().numpy())
-        pictures.append(watermark_picture(picture) if watermark else picture)
-    return pictures
+        pictures.append(Image.fromarray(pixels.cpu().numpy()))
+    if finish:
+        exemplar = ExemplarInpaintPipeline.from_pretrained(starter("exemplar-inpaint")).to(device)
+        restorer = FaceRestorePipeline.from_pretrained(starter("face-restore")).to(device)
+        for pipeline in (exemplar, restorer):
+            pipeline.set_progress_bar_config(disable=True)
+        pictures = finish_faces(pictures, exemplar, restorer, generator)
+    return [watermark_picture(picture) for picture in pictures] if watermark else pictures
+
+
+def finish_faces(
+    faces: Sequence[Image.Image],
+    exemplar: ExemplarInpaintPipeline,
+    restorer: FaceRestorePipeline,
+    generator: torch.Generator | None = None,
+) -> list[Image.Image]:
+    """Paint soft aligned faces over: each is restored, its head and then its features are filled after itself.
+
+    What the fills cannot know, since nothing but the soft face says it, comes from the models: other eyes, another
+    mouth. So this is for faces of nobody, and no restoration of a person.
+
+    Args:
+        faces: aligned, RGB.
+        exemplar: fills; the restorer draws the detail of what it filled last.
+        generator: source of all randomness.
+
+    Returns:
+        Pictures of the sizes of `faces`.
+    """
+
+    def restore(pictures: list[Image.Image]) -> list[Image.Image]:
+        return expect_kind(restorer(pictures, aligned=True, generator=generator).images, Image.Image)
+
+    first = restore(list(faces))
+    filled = first
+    for place in (HEAD, FEATURES):
+        masks = [_draw_ellipse(place, face.size) for face in filled]
+        output = exemplar(filled, masks, first, aligned=True, generator=generator)
+        filled = expect_kind(output.images, Image.Image)
+    return restore(filled)
+
+
+def _draw_ellipse(place: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+    """A mask bool `[H, W]` of an ellipse whose box is given in shares of the (width, height)."""
+    mask = Image.new("1", size)
+    width, height = size
+    left, top, right, bottom = place
+    ImageDraw.Draw(mask).ellipse((left * width, top * height, right * width, bottom * height), fill=1)
+    return np.asarray(mask)

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from facekit import StyleGAN2Generator, sample_faces, starter
+from facekit.faces import detect_faces
 from facekit.pipelines.sample import CODES_FILE, load_style_codes, mix_style_codes
 
 
@@ -47,8 +49,34 @@ def test_faces_come_from_the_codes_beside_the_prior_or_from_its_mapping_network(
 
 
 def test_the_bundled_prior_makes_faces() -> None:
-    faces = sample_faces(2, starter("face-prior"), generator=seeded())
+    faces = sample_faces(2, starter("face-prior"), generator=seeded(), finish=False)
     assert all(face.size == (256, 256) and np.asarray(face).std() > 20 for face in faces)
+
+
+def test_faces_of_the_bundled_prior_are_finished() -> None:
+    plain = sample_faces(2, generator=seeded(), finish=False)
+    finished = sample_faces(2, generator=seeded())
+    again = sample_faces(2, starter("face-prior"), generator=seeded())
+    for soft, sharp, same in zip(
+        *(map(np.asarray, faces) for faces in (plain, finished, again)), strict=True
+    ):
+        assert sharp.shape == soft.shape and (sharp == same).all()
+        # What lies around the head is the sampled face's, the features are not.
+        change = np.abs(sharp.astype(int) - soft).mean(-1)
+        assert change[:, :8].mean() < change[90:200, 80:176].mean()
+        assert _detail(sharp) > 4 * _detail(soft)
+    assert all(detect_faces(np.asarray(face)) for face in finished)
+
+
+def test_a_given_prior_is_finished_on_demand(prior: Path) -> None:
+    plain, asked = (sample_faces(1, prior, generator=seeded(), finish=finish)[0] for finish in (None, True))
+    assert plain.size == asked.size == (16, 16)
+    assert (np.asarray(plain) != np.asarray(asked)).any()
+
+
+def _detail(picture: np.ndarray) -> float:
+    """Mean square of the Laplacian inside the face."""
+    return float(np.square(cv2.Laplacian(picture.mean(-1), cv2.CV_64F))[60:220, 60:196].mean())
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"truncation_psi": 1.5}])
