@@ -128,14 +128,14 @@ def finish_faces(
     restorer: FaceRestorePipeline,
     generator: torch.Generator | None = None,
 ) -> list[Image.Image]:
-    """Paint soft aligned faces over: each is restored, its head and then its features are filled after itself.
+    """Paint soft aligned faces over: the head and then the features are filled after the restored face itself.
 
     What the fills cannot know, since nothing but the soft face says it, comes from the models: other eyes, another
     mouth. So this is for faces of nobody, and no restoration of a person.
 
     Args:
         faces: aligned, RGB.
-        exemplar: fills; the restorer draws the detail of what it filled last.
+        exemplar, restorer: fill, and draw the detail of the soft face and of each fill.
         generator: source of all randomness.
 
     Returns:
@@ -150,8 +150,8 @@ def finish_faces(
     for place in (HEAD, FEATURES):
         masks = [_draw_ellipse(place, face.size) for face in filled]
         output = exemplar(filled, masks, first, aligned=True, generator=generator)
-        filled = expect_kind(output.images, Image.Image)
-    return restore(filled)
+        filled = restore(expect_kind(output.images, Image.Image))
+    return filled
 
 
 def _draw_ellipse(place: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
