@@ -49,12 +49,14 @@ from edit_measures import (
 )
 from PIL import Image
 from quality import (
+    add_restorer_option,
     base_parser,
     finish,
     found_summary,
     hole_psnr,
     labelled,
     landmark_error,
+    load_restorer,
     markdown_table,
     read_entries,
     read_picture,
@@ -81,12 +83,13 @@ Edit = tuple[dict[str, np.ndarray], Face | None]
 class Editor:
     """The pipeline on aligned faces, with the same noise for all fills of a photo."""
 
-    def __init__(self, model: str, parser: str | None) -> None:
+    def __init__(self, model: str, parser: str | None, restorer: str | None) -> None:
         self.pipe = FaceEditPipeline.from_pretrained(model)
         self.pipe.set_progress_bar_config(disable=True)
         self.parser = FaceParser.from_pretrained(parser) if parser else self.pipe.face_parser
         if self.parser is None:
             self.parser = FaceParser.from_pretrained(starter("face-parser"))
+        self.restorer = load_restorer(restorer)
         self.cache, self.seconds, self.fills = EditCache(), 0.0, 0
 
     def fill(self, face: Face, mask: np.ndarray, seed: int, edits: Sequence[Edit]) -> list[np.ndarray]:
@@ -107,6 +110,7 @@ class Editor:
                 exemplar=[edits[k][1].image for k in chosen] if guided else None,
                 aligned=True,
                 generator=[torch.Generator().manual_seed(seed) for _ in chosen],
+                restore_with=self.restorer,
                 cache=self.cache,
             )
             made |= dict(zip(chosen, map(np.asarray, output.images), strict=True))
@@ -291,6 +295,7 @@ def main() -> None:
     parser = base_parser(__doc__, None)
     parser.set_defaults(count=18)
     parser.add_argument("--output", type=Path, default=Path("outputs/edit-quality"))
+    add_restorer_option(parser)
     parser.add_argument("--semantics", type=Path, help="folder of the label maps")
     parser.add_argument(
         "--parser", help="folder or Hub id of a FaceParser (default: the model's, or the starter)"
@@ -304,7 +309,7 @@ def main() -> None:
     if min(args.count, len(entries)) <= EXEMPLARS:
         parser.error(f"more than {EXEMPLARS} pictures are needed, for as many exemplars")
     places = np.linspace(0, len(entries) - 1, min(args.count, len(entries))).round().astype(int)
-    editor = Editor(args.model, args.parser)
+    editor = Editor(args.model, args.parser, args.restore_with)
     faces = read_faces(args.folder, semantics, [entries[place] for place in places], editor)
     step = (len(faces) - 1) // EXEMPLARS
 

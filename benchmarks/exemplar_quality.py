@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from quality import (
+    add_restorer_option,
     base_parser,
     finish,
     found_summary,
@@ -41,6 +42,7 @@ from quality import (
     holes,
     labelled,
     landmark_error,
+    load_restorer,
     markdown_table,
     read_entries,
     read_picture,
@@ -128,10 +130,10 @@ class Tally:
 class Fills:
     """The pipeline's fills and codes of aligned faces; the same random codes and noise for every exemplar."""
 
-    def __init__(self, model: str, match_tones: bool | None) -> None:
+    def __init__(self, model: str, match_tones: bool | None, restorer: str | None) -> None:
         self.pipe = ExemplarInpaintPipeline.from_pretrained(model)
         self.pipe.set_progress_bar_config(disable=True)
-        self.match_tones = match_tones
+        self.match_tones, self.restorer = match_tones, load_restorer(restorer)
         first, count = self.pipe.code_range
         self.skipped = max(self.pipe.multi_style_generator.config.first_exemplar_style - first, 0)
         self.layers = (first + self.skipped, count - 1)
@@ -149,6 +151,7 @@ class Fills:
             exemplar=exemplars,
             exemplar_aligned=True,
             match_tones=self.match_tones,
+            restore_with=self.restorer,
             generator=[torch.Generator().manual_seed(seed) for _ in exemplars],
         )
         return [np.asarray(image) for image in output.images]
@@ -235,12 +238,13 @@ def main() -> None:
         default="model",
         help="default: as the model says",
     )
+    add_restorer_option(parser)
     args = parser.parse_args()
     entries = read_entries(args.folder, args.count)
     count = len(entries) // GROUP
     if count < 2:
         parser.error(f"{2 * GROUP} pictures are needed at least, there are {len(entries)}")
-    fills = Fills(args.model, {"model": None, "on": True, "off": False}[args.match_tones])
+    fills = Fills(args.model, {"model": None, "on": True, "off": False}[args.match_tones], args.restore_with)
     pictures = [read_picture(args.folder, entry) for entry in entries[: count * GROUP]]
     groups = [pictures[start : start + GROUP] for start in range(0, len(pictures), GROUP)]
     codes = [fills.codes(group) for group in groups]

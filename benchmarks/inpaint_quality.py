@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from quality import (
     ImageNetScore,
+    add_restorer_option,
     base_parser,
     finish,
     found_summary,
     hole_psnr,
     holes,
     landmark_error,
+    load_restorer,
     read_entries,
     read_picture,
     sharpness,
@@ -44,10 +46,11 @@ def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return filled
 
 
-def pipeline_fill(model: str, steps: int) -> Fill:
-    """The pipeline's fill of an aligned face; every call draws the same noise."""
+def pipeline_fill(model: str, steps: int, restorer: str | None) -> Fill:
+    """The pipeline's fill of an aligned face, with a restorer behind it or without; every call draws the same noise."""
     pipe = FaceInpaintPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
+    restore_with = load_restorer(restorer)
 
     def fill(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         result = pipe(
@@ -55,6 +58,7 @@ def pipeline_fill(model: str, steps: int) -> Fill:
             mask * 255,
             aligned=True,
             num_inference_steps=steps,
+            restore_with=restore_with,
             generator=torch.Generator().manual_seed(0),
         )
         return np.asarray(result.images[0])
@@ -88,6 +92,7 @@ def written(methods: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     parser = base_parser(__doc__, "hub_cards/face-inpaint-starter-256")
     parser.add_argument("--steps", type=int, default=3)
+    add_restorer_option(parser)
     parser.add_argument(
         "--sheet", type=Path, default=None, help="picture with the first fills of each method"
     )
@@ -95,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
 
     fills: dict[str, Fill] = {
-        "facekit": pipeline_fill(args.model, args.steps),
+        "facekit": pipeline_fill(args.model, args.steps, args.restore_with),
         "telea": lambda image, mask: cv2.inpaint(image, mask, 5, cv2.INPAINT_TELEA),
         "navier-stokes": lambda image, mask: cv2.inpaint(image, mask, 5, cv2.INPAINT_NS),
         "mean colour": mean_colour,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from facekit import FaceRestorePipeline
 from facekit.damage.holes import centre_mask, ratio_mask
 from facekit.faces import detect_faces
 from facekit.losses.imagenet import ImageNetDistance
@@ -30,6 +31,22 @@ def base_parser(description: str, model: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=None, help="only the first so many pictures")
     parser.add_argument("--json", type=Path, default=None)
     return parser
+
+
+def add_restorer_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--restore-with`, which `load_restorer` reads."""
+    parser.add_argument(
+        "--restore-with", metavar="MODEL", help="folder or Hub id of a restorer behind the fills"
+    )
+
+
+def load_restorer(source: str | None) -> FaceRestorePipeline | None:
+    """The restorer that goes over the fills, without a progress bar; None where none is named."""
+    if source is None:
+        return None
+    restorer = FaceRestorePipeline.from_pretrained(source)
+    restorer.set_progress_bar_config(disable=True)
+    return restorer
 
 
 def read_entries(folder: Path, count: int | None = None) -> list[dict[str, Any]]:
