@@ -338,6 +338,7 @@ def main() -> None:
     text = fact + "".join(f"\n\n## Mask: {name}\n\n{written(table)}" for name, table in tables.items())
     content = {
         "model": args.model,
+        "restore_with": args.restore_with,
         "photos": len(faces),
         "regions": regions,
         "seconds_per_fill": seconds,

@@ -272,7 +272,13 @@ def main() -> None:
     fact = (
         f"{len(pictures)} photos, each after {GROUP} exemplars; codes {low} to {high} come from the exemplar."
     )
-    content = {"model": args.model, "photos": len(pictures), "layers": fills.layers, "holes": results}
+    content = {
+        "model": args.model,
+        "restore_with": args.restore_with,
+        "photos": len(pictures),
+        "layers": fills.layers,
+        "holes": results,
+    }
     files = {}
     for name, rows in sheets.items():
         blank = np.full_like(pictures[0], 255)

@@ -208,6 +208,7 @@ OWN = (
         reads=("mask",),
         drawn_by="residual_inpainter",
         additions=("match_tones",),
+        needs=("face-restore",),
         summary="Paint over a scratch, a stain or whatever disturbs: it is filled from what is around it.",
         paper="W. Lu et al., GRIG: few-shot generative residual image inpainting, Computational Visual Media (2025).",
     ),
@@ -223,7 +224,7 @@ OWN = (
         reads=("mask", "exemplar"),
         drawn_by="multi_style_generator",
         additions=("match_tones",),
-        needs=("face-prior",),
+        needs=("face-prior", "face-restore"),
         summary="Fills what you paint over after the manner of another face, the example (exemplar).",
         paper="W. Lu et al., Do inpainting yourself: generative facial inpainting guided by exemplars, "
         "Neurocomputing 617 (2025).",
@@ -240,7 +241,7 @@ OWN = (
         reads=("mask", "exemplar", "sketch", "semantics", "color", "prompt"),
         drawn_by="refiner",
         additions=("match_tones",),
-        needs=("face-prior",),
+        needs=("face-prior", "exemplar-inpaint", "face-restore"),
         summary="Changes the part of a face that you paint over: by lines, colours, sliders or another face.",
         paper="W. Lu et al., FACEMUG: a multimodal generative and fusion framework for local facial editing, IEEE "
         "Transactions on Visualization and Computer Graphics (2024).",

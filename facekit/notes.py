@@ -51,6 +51,7 @@ Kind = Literal[
     # the model
     "detector-missing",
     "background-missing",
+    "restorer-missing",
     "no-sketch-channel",
     "no-face-parser",
     "no-directions",

@@ -128,7 +128,7 @@ def load_pipeline(
     return pipeline.to(device, silence_dtype_warnings=True)
 
 
-def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline | None":
+def load_restore_with(args: argparse.Namespace, device: "torch.device") -> "FaceRestorePipeline | None":
     """The restorer of `--restore-with`; None where none is asked for. Raises UsageError as `load_pipeline` does."""
     if args.restore_with is None:
         return None
@@ -137,7 +137,7 @@ def load_restorer(args: argparse.Namespace, device: "torch.device") -> "FaceRest
     return load_pipeline(FaceRestorePipeline, args.restore_with, device, args.dtype)
 
 
-def place_restorer(args: argparse.Namespace) -> None:
+def place_restore_with(args: argparse.Namespace) -> None:
     """Let `args.restore_with`, if given, become where that model lies. Raises UsageError as `place_model` does."""
     if args.restore_with is not None:
         args.restore_with = place_model(args.restore_with, "face-restore", "--restore-with")

@@ -116,7 +116,7 @@ def add_face_options(parser: argparse.ArgumentParser, seeded: str) -> None:
 
 
 def add_restorer_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--restore-with`, which `load_restorer` reads."""
+    """Add `--restore-with`, which `load_restore_with` reads."""
     parser.add_argument(
         "--restore-with",
         type=hub_name,

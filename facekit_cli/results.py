@@ -41,12 +41,18 @@ def save_picture(
 
 
 def provenance_of(
-    args: argparse.Namespace, pipeline: "DiffusionPipeline | None", kind: "Kind" = "edited"
+    args: argparse.Namespace,
+    pipeline: "DiffusionPipeline | None",
+    kind: "Kind" = "edited",
+    restorer: "DiffusionPipeline | None" = None,
 ) -> "Provenance | None":
-    """The record that `save_picture` writes, None with `--provenance none`."""
-    from facekit.provenance import describe
+    """The record that `save_picture` writes, None with `--provenance none`; `restorer` went over the result."""
+    from facekit.provenance import describe, merge
 
-    return None if args.provenance == "none" else describe(pipeline, kind)
+    if args.provenance == "none":
+        return None
+    origin = describe(pipeline, kind)
+    return origin if restorer is None else merge([origin, describe(restorer, kind)])
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

@@ -328,27 +328,19 @@ class FaceRestorePipeline(FacekitPipeline):
             damaged, _ = self.make_batch(jobs)
             codes = self._encode(damaged, max_batch_size)[sources]
 
-            # 6. Denoise codes under them; without a code diffuser they are the style prompts themselves
-            history = [codes]
-            if self.code_diffuser is not None and scheduler is not None:
-                history = self._denoise(
-                    self.code_diffuser,
-                    scheduler,
-                    latents * scheduler.init_noise_sigma,
-                    codes,
-                    generators,
-                    callback_on_step_end,
-                    callback_on_step_end_tensor_inputs,
-                )
+            # 6. Denoise codes under them
+            history = self._denoise(
+                scheduler,
+                latents,
+                codes,
+                generators,
+                callback_on_step_end,
+                callback_on_step_end_tensor_inputs,
+            )
 
             # 7. Restore under the clean codes and the prior's features
             samples = damaged[sources]
-            predicted = run_in_parts(
-                lambda part: self._restore(samples[part], history[-1][part], z[part], generators[part]),
-                len(order),
-                max_batch_size,
-            )
-            self.check_finite(predicted, self.restorer.dtype)
+            predicted = self._restore_all(samples, history[-1], z, generators, max_batch_size)
             share = self.config["fidelity"] if fidelity is None else fidelity
             result = keep_coarse_structure(predicted, samples, share).clamp(-1, 1)
 
@@ -462,18 +454,59 @@ class FaceRestorePipeline(FacekitPipeline):
         """Faces `[N, 3, S, S]` -> codes `[N, n, D]` float32."""
         return run_in_parts(lambda part: self.style_encoder(faces[part]).float(), len(faces), max_batch_size)
 
+    @torch.inference_mode()
+    def restore_batch(
+        self,
+        damaged: torch.Tensor,
+        generators: list[torch.Generator],
+        fidelity: float | None = None,
+        max_batch_size: int = 4,
+    ) -> torch.Tensor:
+        """Restore a batch of aligned faces, with no photo around them: the networks' part of a call.
+
+        Args:
+            damaged: `[N, 3, S, S]` in [-1, 1], of any size S.
+            generators: sources of randomness, one for each face.
+            fidelity, max_batch_size: as in the call.
+
+        Returns:
+            `[N, 3, S, S]` in [-1, 1]; gray faces may have got colours.
+
+        Raises:
+            ValueError: as the call does for these arguments.
+        """
+        share = self.config["fidelity"] if fidelity is None else fidelity
+        check_fidelity(share)
+        self.check_counts(max_batch_size=max_batch_size)
+        device, side, size = self._execution_device, damaged.shape[-1], self.restorer.config.sample_size
+        samples = _scale(damaged.to(device, torch.float32), size)
+        config = self.style_encoder.config
+        shapes = (
+            (len(samples), config.num_styles, config.style_dim),
+            (len(samples), self.restorer.config.style_dim),
+        )
+        latents, z = (self.draw_noise(shape, generators) for shape in shapes)
+        codes = self._encode(samples, max_batch_size)
+        history = self._denoise(self.plan_steps(None, device), latents, codes, generators, None, ())
+        restored = self._restore_all(samples, history[-1], z, generators, max_batch_size)
+        restored = keep_coarse_structure(restored, samples, share).clamp(-1, 1)
+        self.maybe_free_model_hooks()
+        return _scale(restored, side).to(damaged.device)
+
     def _denoise(
         self,
-        code_diffuser: CodeDiffuser,
-        scheduler: CodeDiffusionScheduler,
-        latents: torch.Tensor,
+        scheduler: CodeDiffusionScheduler | None,
+        noise: torch.Tensor,
         codes: torch.Tensor,
         generators: list[torch.Generator],
         callback: StepCallback | None,
         callback_inputs: Sequence[str],
     ) -> list[torch.Tensor]:
-        """Codes `[N, n, D]` after every denoising step."""
-        history = []
+        """Codes `[N, n, D]` after every denoising step; without a code diffuser those of the faces themselves."""
+        code_diffuser, history = self.code_diffuser, []
+        if code_diffuser is None or scheduler is None:
+            return [codes]
+        latents = noise * scheduler.init_noise_sigma
         with self.progress_bar(total=len(scheduler.timesteps)) as progress_bar:
             for step, timestep in enumerate(scheduler.timesteps):
                 predicted = code_diffuser(latents, timestep, codes).float()
@@ -486,6 +519,23 @@ class FaceRestorePipeline(FacekitPipeline):
                 if self.interrupt:
                     break
         return history
+
+    def _restore_all(
+        self,
+        damaged: torch.Tensor,
+        codes: torch.Tensor,
+        z: torch.Tensor,
+        generators: list[torch.Generator],
+        max_batch_size: int,
+    ) -> torch.Tensor:
+        """What the restorer makes of all faces `[N, 3, S, S]`, in parts; not clamped, but finite."""
+        predicted = run_in_parts(
+            lambda part: self._restore(damaged[part], codes[part], z[part], generators[part]),
+            len(damaged),
+            max_batch_size,
+        )
+        self.check_finite(predicted, self.restorer.dtype)
+        return predicted
 
     def _restore(
         self, damaged: torch.Tensor, codes: torch.Tensor, z: torch.Tensor, generators: list[torch.Generator]
@@ -548,6 +598,13 @@ def check_enlarged(photos: Sequence[Photo], scale: int, max_pixels: int) -> None
 def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelity: float) -> torch.Tensor:
     """Add `fidelity` (0 to 1) times the difference damaged - restored `[B, 3, S, S]`, averaged over 16 x 16 cells."""
     return restored if fidelity == 0 else restored + fidelity * coarse_difference(restored, damaged)
+
+
+def _scale(faces: torch.Tensor, side: int) -> torch.Tensor:
+    """Faces `[N, 3, S, S]` at another side, smoothly."""
+    if faces.shape[-1] == side:
+        return faces
+    return F.interpolate(faces, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def coarse_difference(restored: torch.Tensor, damaged: torch.Tensor) -> torch.Tensor:

@@ -7,12 +7,10 @@ thesis do without.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facekit.images.tensors import to_batch, to_pictures
 from facekit.notes import Argument, Refusal
 from facekit.pipelines.restore import FaceRestorePipeline
 
@@ -56,17 +54,11 @@ def restore_fill(
     chosen = [index for index in range(len(fill)) if are_faces is None or are_faces[index]]
     if not chosen:
         return fill
-    restored = restorer(
-        to_pictures(fill[chosen]),
-        aligned=True,
-        fidelity=FIDELITY,
-        generator=[generators[index] for index in chosen],
-        max_batch_size=max_batch_size,
-        output_type="np",
-    ).images
+    squares = fill[chosen]
+    sources = [generators[index] for index in chosen]
+    restored = restorer.restore_batch(squares, sources, FIDELITY, max_batch_size)
     result = fill.clone()
-    detailed = to_batch(list(np.asarray(restored)), fill.device)
-    result[chosen] = torch.lerp(fill[chosen], detailed, _fade_in(holes[chosen]))
+    result[chosen] = torch.lerp(squares, restored, _fade_in(holes[chosen]))
     return result
 
 

@@ -17,6 +17,7 @@ from facekit.hub.errors import explain_errors
 from facekit.hub.starters import starter
 from facekit.images.tensors import expect_kind
 from facekit.models.stylegan2 import StyleGAN2Generator
+from facekit.pipelines.base import Generators
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 from facekit.pipelines.restore import FaceRestorePipeline
 from facekit.provenance import watermark_picture
@@ -25,6 +26,7 @@ CODES_FILE = "style_codes.safetensors"
 # Ellipses in an aligned face (left, top, right, bottom; shares of the side): the head with its hair, and the features.
 HEAD = (0.12, 0.05, 0.88, 0.95)
 FEATURES = (0.25, 0.31, 0.75, 0.88)
+FINISHED_AT_ONCE = 4
 
 
 def mix_style_codes(
@@ -84,7 +86,7 @@ def sample_faces(
             training faces, those are mixed; otherwise its mapping network makes the codes.
         truncation_psi: 0 to 1. 1 is the full variety; the nearer to 0, the nearer the pictures are to the mean face.
         generator: CPU generator; the same state gives the same pictures.
-        device: where the prior runs.
+        device: where the networks run.
         watermark: mark the pictures invisibly, see `facekit.provenance.watermark`.
         finish: paint the faces over with the bundled models, see `finish_faces`; None: those of the bundled prior.
 
@@ -101,7 +103,8 @@ def sample_faces(
         )
     bundled = starter("face-prior")
     source = source or bundled
-    finish = str(source) == str(bundled) if finish is None else finish
+    if finish is None:
+        finish = Path(source).resolve() == Path(bundled).resolve()
     prior = StyleGAN2Generator.from_pretrained(source).eval().to(device)
     codes = load_style_codes(source)
     pictures = []
@@ -118,7 +121,15 @@ def sample_faces(
         restorer = FaceRestorePipeline.from_pretrained(starter("face-restore")).to(device)
         for pipeline in (exemplar, restorer):
             pipeline.set_progress_bar_config(disable=True)
-        pictures = finish_faces(pictures, exemplar, restorer, generator)
+        # Each face has a seed of its own, so that it is the same among few and many.
+        first = int(torch.randint(2**62, ())) if generator is None else generator.initial_seed()
+        seeds = [torch.Generator().manual_seed((first + place) % 2**63) for place in range(count)]
+        groups = [slice(start, start + FINISHED_AT_ONCE) for start in range(0, count, FINISHED_AT_ONCE)]
+        pictures = [
+            face
+            for group in groups
+            for face in finish_faces(pictures[group], exemplar, restorer, seeds[group])
+        ]
     return [watermark_picture(picture) for picture in pictures] if watermark else pictures
 
 
@@ -126,7 +137,7 @@ def finish_faces(
     faces: Sequence[Image.Image],
     exemplar: ExemplarInpaintPipeline,
     restorer: FaceRestorePipeline,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
 ) -> list[Image.Image]:
     """Paint soft aligned faces over: the head and then the features are filled after the restored face itself.
 
@@ -136,7 +147,7 @@ def finish_faces(
     Args:
         faces: aligned, RGB.
         exemplar, restorer: fill, and draw the detail of the soft face and of each fill.
-        generator: source of all randomness.
+        generator: source of all randomness; a list has one for each face.
 
     Returns:
         Pictures of the sizes of `faces`.

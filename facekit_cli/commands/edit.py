@@ -15,9 +15,9 @@ from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import (
     load_pipeline,
-    load_restorer,
+    load_restore_with,
     place_model,
-    place_restorer,
+    place_restore_with,
     settle_device,
 )
 from facekit_cli.options import (
@@ -181,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     """Edit all photos; 0 when all went well, 1 when some failed."""
     settings = _gather_settings(args)
     args.model = place_model(args.model, "face-edit")
-    place_restorer(args)
+    place_restore_with(args)
     found = find_photos(args.photos)
     photos = found.photos
     script = _read_script(args)
@@ -246,7 +246,7 @@ def run(args: argparse.Namespace) -> int:
         if photo in sessions:
             session.save(sessions[photo])
         for image, path in zip(images, outputs[photo], strict=True):
-            save_picture(image, path, provenance_of(args, pipeline), args.quality)
+            save_picture(image, path, provenance_of(args, pipeline, restorer=restorer), args.quality)
         return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
 
     work = None
@@ -258,7 +258,7 @@ def run(args: argparse.Namespace) -> int:
                 _check_settings(settings, script, read_attribute_names(args.model))
         device = settle_device(args)
         pipeline = load_pipeline(FaceEditPipeline, args.model, device, args.dtype)
-        restorer = load_restorer(args, device)
+        restorer = load_restore_with(args, device)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(faces_folder(path))

@@ -11,9 +11,9 @@ from facekit_cli.errors import UsageError
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import (
     load_pipeline,
-    load_restorer,
+    load_restore_with,
     place_model,
-    place_restorer,
+    place_restore_with,
     settle_device,
 )
 from facekit_cli.options import (
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     _check(args)
     args.model = place_model(args.model, "exemplar-inpaint")
-    place_restorer(args)
+    place_restore_with(args)
     settings = {
         "exemplar_layers": _parse_layers(args.exemplar_layers, "--exemplar-layers"),
         "exemplar_strength": args.strength,
@@ -162,7 +162,12 @@ def run(args: argparse.Namespace) -> int:
             sheet = swept.grid()
             if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
                 sheet = watermark_picture(sheet)
-            save_picture(sheet, outputs[photo][0], provenance_of(args, pipeline), args.quality)
+            save_picture(
+                sheet,
+                outputs[photo][0],
+                provenance_of(args, pipeline, restorer=photo_settings["restore_with"]),
+                args.quality,
+            )
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
             **call,
@@ -173,7 +178,12 @@ def run(args: argparse.Namespace) -> int:
             output_type="photo",
         )
         for image, path in zip(expect_kind(output.images, Photo), outputs[photo], strict=True):
-            save_picture(image, path, provenance_of(args, pipeline), args.quality)
+            save_picture(
+                image,
+                path,
+                provenance_of(args, pipeline, restorer=photo_settings["restore_with"]),
+                args.quality,
+            )
         entry = {"status": "done", "faces": len(output.faces[0]), "notes": output.notes}
         return entry | ({"similarities": output.similarities} if output.similarities else {})
 
@@ -183,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(ExemplarInpaintPipeline, args.model, device, args.dtype)
-        photo_settings["restore_with"] = load_restorer(args, device)
+        photo_settings["restore_with"] = load_restore_with(args, device)
         plan.remove_parts()
         encode = _make_encoder(pipeline, args)
         second = _prepare(pipeline, args, settings, style_layers, exemplars, encode)

@@ -10,9 +10,9 @@ from facekit.images.files import remove_parts
 from facekit_cli.loop import finish, work_through
 from facekit_cli.models import (
     load_pipeline,
-    load_restorer,
+    load_restore_with,
     place_model,
-    place_restorer,
+    place_restore_with,
     settle_device,
 )
 from facekit_cli.options import (
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     """Fill all photos; 0 when all went well, 1 when some failed."""
     check_counts(args, "steps")
     args.model = place_model(args.model, "face-inpaint")
-    place_restorer(args)
+    place_restore_with(args)
     faces = parse_faces(args.faces)
     found = find_photos(args.photos)
     masks = match_files(found.photos, args.mask, "mask")
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(FaceInpaintPipeline, args.model, device, args.dtype)
-        restorer = load_restorer(args, device)
+        restorer = load_restore_with(args, device)
         plan.remove_parts()
         for path in plan.results:
             remove_parts(steps_folder(path))
@@ -156,7 +156,7 @@ def _fill(
     )
     (filled,) = expect_kind(result.images, Photo)
     # An empty mask leaves a photo as it was, and then it is not labelled as edited.
-    provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline)
+    provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline, restorer=restorer)
     (path,) = plan.outputs[photo]
     if args.save_steps:  # before the result: where a result exists, everything does
         _save_steps(result, steps_folder(path), path.suffix, provenance, args.quality)

@@ -88,20 +88,24 @@ def new_row() -> FaceRow:
     return FaceRow(generated_faces(0))
 
 
-@lru_cache(maxsize=8)
 def generated_faces(batch: int) -> tuple[ExampleFace, ...]:
-    """People who do not exist; none where the bundled prior is missing."""
+    """People who do not exist; none where the bundled models that draw them are missing."""
+    try:
+        return _kept_faces(batch)
+    except OSError as error:
+        log.warning("no faces to choose from: %s", error)
+        return ()
+
+
+@lru_cache(maxsize=8)
+def _kept_faces(batch: int) -> tuple[ExampleFace, ...]:
     return tuple(ExampleFace(picture, None, picture) for picture in _drawn(batch))
 
 
 @on_gpu
 def _drawn(batch: int) -> list[Image.Image]:
-    try:
-        generator = torch.Generator("cpu").manual_seed(batch)
-        return sample_faces(GENERATED, truncation_psi=VARIETY, generator=generator, device=default_device())
-    except OSError as error:
-        log.warning("no faces to choose from: %s", error)
-        return []
+    generator = torch.Generator("cpu").manual_seed(batch)
+    return sample_faces(GENERATED, truncation_psi=VARIETY, generator=generator, device=default_device())
 
 
 def faces_in(path: str | None) -> list[ExampleFace]:

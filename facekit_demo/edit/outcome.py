@@ -8,9 +8,10 @@ import gradio as gr
 from facekit.images.formats import FORMATS
 from facekit_demo.common.candidates import KEPT, MAX_CANDIDATES
 from facekit_demo.common.comparison import Comparison
+from facekit_demo.common.detail import made_with_detail
 from facekit_demo.common.first_look import sample_result
 from facekit_demo.common.main_button import failure_box
-from facekit_demo.common.running import friendly, made_by, save_for_download
+from facekit_demo.common.running import friendly, save_for_download
 from facekit_demo.common.saved_format import LOSSLESS, Download, Saved, wanted_format
 from facekit_demo.common.widgets import (
     QUIET,
@@ -116,10 +117,12 @@ class ResultSide:
         """The result as a file of the photo's own size, made when it is asked for: that takes seconds."""
         if done is None or not done.session.position:
             raise ValueError("there is no edit yet")
-        name, origin = f"{done.stem}-edited.png", made_by(self.task)
+        name, origin = f"{done.stem}-edited.png", made_with_detail(self.task, None, done.is_restored)
         kind = wanted_format(wanted, done.format)
         return save_for_download(done.session.photo, name, self.download.file, origin, kind)
 
     def _keep_file(self, done: Work | None) -> Saved:
         path = self._make_file(done, LOSSLESS)
-        return Saved(path, FORMATS[LOSSLESS], made_by(self.task))
+        return Saved(
+            path, FORMATS[LOSSLESS], made_with_detail(self.task, None, done is not None and done.is_restored)
+        )

@@ -86,6 +86,11 @@ class Work:
         return self.session.photo
 
     @property
+    def is_restored(self) -> bool:
+        """Whether a restorer went over one of the edits that are in effect."""
+        return any(step.settings.get("restored") for step in self.session.history)
+
+    @property
     def has_new_object(self) -> bool:
         """Whether an object was put in last, whose rim is edited next: nothing else need be said of that."""
         return self.session.can_undo and "object" in self.session.history[-1].pictures

@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from facekit_demo.common.canvas_traffic import with_photo, with_strokes
-from facekit_demo.common.detail import detail_box
+from facekit_demo.common.detail import detail_box, made_with_detail
 from facekit_demo.common.exemplar_faces import only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -28,7 +28,6 @@ from facekit_demo.common.painting import (
 from facekit_demo.common.running import (
     ON_DEVICE,
     friendly,
-    made_by,
     open_photo,
     preview,
     save_for_download,
@@ -334,7 +333,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
-        name, origin = f"{Path(photo).stem}-edited.png", made_by(TASK)
+        name, origin = f"{Path(photo).stem}-edited.png", made_with_detail(TASK, None, done.is_restored)
         path = save_for_download(done.session.photo, name, result.download.file, origin)
         return path, "\n".join(remarks)
 

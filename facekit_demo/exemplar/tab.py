@@ -20,7 +20,7 @@ from facekit_demo.common.candidates import (
     save_candidates,
 )
 from facekit_demo.common.canvas_traffic import with_strokes
-from facekit_demo.common.detail import detail_box, make_detail_ready
+from facekit_demo.common.detail import detail_box, made_with_detail, make_detail_ready
 from facekit_demo.common.exemplar_faces import FaceRow, only_face_in
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import exemplar_examples
@@ -44,7 +44,6 @@ from facekit_demo.common.running import (
     AT_WORK,
     ON_DEVICE,
     friendly,
-    made_by,
     make_ready,
     open_photo,
     preview,
@@ -93,7 +92,7 @@ def build_tab() -> None:
                 model = ModelChooser(TASK)
                 run = MainButton(TASK, "4. Fill in", "Filling in…")
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
-                    settings = [faces.share, *_further_settings()]
+                    settings = [faces.share, *_further_settings(model)]
                     mask_file = mask_chooser(TASK)
             samples = example_row(TASK, [example.photo for example in examples])
         with gr.Column(elem_classes=["work", "results"]):
@@ -142,7 +141,7 @@ def _drawing_panel() -> tuple[gr.Accordion, gr.ImageEditor, gr.Button]:
     return drawing, pencil, refresh
 
 
-def _further_settings() -> list[Any]:
+def _further_settings(model: ModelChooser) -> list[Any]:
     """The components of `Settings` from `count` on, in its order."""
     count = count_slider(TASK, MAX_CANDIDATES)
     strength = gr.Slider(
@@ -158,7 +157,7 @@ def _further_settings() -> list[Any]:
     psi = variety_slider()
     grain = gr.Checkbox(True, label="Fine random detail, such as pores and single hairs")
     seed = seed_number("The same number gives the same variations.")
-    return [count, strength, psi, taken, grain, seed, detail_box(TASK)]
+    return [count, strength, psi, taken, grain, seed, detail_box(TASK, model)]
 
 
 def _wire_photo(photo: MaskedPhoto, faces: FacePanels, result: CandidatePanel) -> None:
@@ -246,7 +245,7 @@ def _wire_filling(run: MainButton, inputs: Sequence[Any], found: gr.Markdown, re
             )
             faces = (output.faces or [[]])[0]
             name, how = f"{Path(photo_path).stem}-filled", [steps] * len(output.images)
-            origin = made_by(TASK, settings.model)
+            origin = made_with_detail(TASK, settings.model, settings.detail)
             candidates = candidates_of(
                 output.images, image, photo_path, faces, name, result.download, origin, how
             )
@@ -305,8 +304,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         taken: str = "all",
         grain: bool = True,
         seed: int = 0,
-        detail: bool = True,
         model: str | None = None,
+        detail: bool = True,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         if not exemplar:
@@ -323,7 +322,9 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
             Settings(share, candidates, strength, psi, taken, grain, seed, detail, model),
         )
         name = f"{Path(photo).stem}-filled"
-        paths = save_candidates(output.images, name, result.download.file, made_by(TASK, model))
+        paths = save_candidates(
+            output.images, name, result.download.file, made_with_detail(TASK, model, detail)
+        )
         return paths, "\n".join(page_words(note, WORDS) for note in output.notes)
 
     with gr.Group(visible=False):
@@ -333,7 +334,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: Candidat
         notes = gr.Textbox(label="notes")
         gr.Button().click(
             fill_files,
-            [photo, *files, recover, *settings, model_parameter(TASK)],
+            [photo, *files, recover, *settings[:-1], model_parameter(TASK), settings[-1]],
             [filled, notes],
             api_name=TASK,
             api_description=(

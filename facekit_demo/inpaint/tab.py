@@ -13,7 +13,7 @@ from facekit.notes import Kind, Refusal
 from facekit.pipelines.inpaint import FaceInpaintOutput
 from facekit_demo.common.candidates import Captioned
 from facekit_demo.common.comparison import compare, face_places, mask_place
-from facekit_demo.common.detail import detail_box, load_detail, make_detail_ready
+from facekit_demo.common.detail import detail_box, load_detail, made_with_detail, make_detail_ready
 from facekit_demo.common.expectation import timed_run
 from facekit_demo.common.gallery import inpaint_examples
 from facekit_demo.common.main_button import MainButton
@@ -26,7 +26,6 @@ from facekit_demo.common.running import (
     STEP_SIDE,
     friendly,
     load_pipeline,
-    made_by,
     make_ready,
     on_gpu,
     open_photo,
@@ -73,7 +72,7 @@ def build_tab() -> None:
                     seed = seed_number(
                         "The number that chance starts from: the same one gives the same filling again."
                     )
-                    detail = detail_box(TASK)
+                    detail = detail_box(TASK, model)
             samples = example_row(TASK, [example.photo for example in examples])
         with gr.Column(elem_classes=["work", "results"]):
             result = ResultSide(
@@ -126,7 +125,8 @@ def _wire_filling(run: MainButton, photo: MaskedPhoto, settings: Sequence[Any], 
         with timed_run(TASK, image.size, model):
             output, remarks = _infer(unnamed(image), mask, "auto", steps, seed, detail, model, progress)
             filled = output.images[0]
-            saved = result.download.save(filled, _file_name(photo_path), photo_path, made_by(TASK, model))
+            origin = made_with_detail(TASK, model, detail)
+            saved = result.download.save(filled, _file_name(photo_path), photo_path, origin)
             places = face_places((output.faces or [[]])[0], image.size) or [mask_place(mask)]
             compared = compare(image, filled, places, (photo_path, saved.path))
         notes = [page_words(note, WORDS) for note in output.notes]
@@ -146,8 +146,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         region: str = "auto",
         steps: int = 3,
         seed: int = 0,
-        detail: bool = True,
         model: str | None = None,
+        detail: bool = True,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         make_ready(TASK, model)
@@ -156,7 +156,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         output, remarks = _infer(unnamed(image), hole, region, steps, seed, detail, model)
         notes = [*remarks, *(page_words(note, WORDS) for note in output.notes)]
         path = save_for_download(
-            output.images[0], _file_name(photo), result.download.file, made_by(TASK, model)
+            output.images[0], _file_name(photo), result.download.file, made_with_detail(TASK, model, detail)
         )
         return path, "\n".join(notes)
 
@@ -166,7 +166,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         filled, notes = gr.File(label="filled photo"), gr.Textbox(label="notes")
         gr.Button().click(
             fill_files,
-            [photo, mask, region, *settings, model_parameter(TASK)],
+            [photo, mask, region, *settings[:-1], model_parameter(TASK), settings[-1]],
             [filled, notes],
             api_name=TASK,
             api_description=(

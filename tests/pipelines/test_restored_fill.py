@@ -1,5 +1,6 @@
 """Fills that a restorer goes over: where it may paint, what it starts from, and what it draws from."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline, starter
+from facekit.notes import Note
+from facekit.pipelines.edit.session.script import read_script
 from facekit.pipelines.restored_fill import FEATHER, restore_fill
 from tests.helpers.all_pipelines import HOLE, SIDE, call, faces, tiny_pipeline
 from tests.helpers.masks import box_mask
@@ -102,6 +105,45 @@ def test_a_session_restores_and_forgets_the_restorer(restorer: FaceRestorePipeli
     restored = np.asarray(session.edit(HOLE, seed=1, restore_with=restorer).images[0])
     assert (plain != restored)[HOLE].any() and (plain == restored)[~HOLE].all()
     assert "restore_with" not in session.steps[-1].settings
+    assert session.steps[-1].settings["restored"] is True
+
+
+def test_a_replay_without_the_restorer_says_so(restorer: FaceRestorePipeline, tmp_path: Path) -> None:
+    pipeline = tiny_pipeline("edit")
+    assert isinstance(pipeline, FaceEditPipeline)
+    photo = (faces()[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    session = pipeline.edit_session(photo, aligned=True)
+    made = np.asarray(session.edit(HOLE, seed=1, restore_with=restorer).images[0])
+    session.save(tmp_path / "session.zip")
+    (step,) = read_script(tmp_path / "session.zip")
+    again = pipeline.edit_session(photo, aligned=True)
+    said = again.replay(step).notes
+    assert [note.kind for note in said if isinstance(note, Note)] == ["restorer-missing"]
+    assert "restored" not in again.steps[-1].settings
+    again.undo()
+    replayed = again.replay(step, restore_with=restorer)
+    assert replayed.notes == [] and (np.asarray(replayed.images[0]) == made).all()
+
+
+def test_colours_that_were_asked_for_stay_in_a_gray_photo(restorer: FaceRestorePipeline) -> None:
+    pipeline = tiny_pipeline("edit")
+    gray = faces().mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    small = box_mask((SIDE, SIDE), (28, 28, 36, 36))
+    paint = np.zeros((SIDE, SIDE, 4), np.uint8)
+    paint[small] = (20, 60, 220, 255)
+    options: dict[str, Any] = {"mask": small, "color": paint, "semantics": None}
+    filled, restored = (
+        call(pipeline, "edit", gray, restore_with=given, **options).images[0] for given in (None, restorer)
+    )
+    spread = [float(np.ptp(picture.numpy()[:, small], axis=0).mean()) for picture in (filled, restored)]
+    assert spread[0] > 0.005 and spread[1] > 0.3 * spread[0]
+
+
+def test_the_restorer_may_be_of_another_size(restorer: FaceRestorePipeline) -> None:
+    fill, holes = faces()[..., :48, :48] * 2 - 1, torch.ones(1, 1, 48, 48)
+    restored = restore_fill(restorer, fill, holes, sources(1), 1)
+    assert restored.shape == fill.shape and restored.abs().max() <= 1
+    assert not torch.equal(restored, fill)
 
 
 @pytest.mark.parametrize("name", FILLING)

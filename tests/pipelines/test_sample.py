@@ -68,6 +68,11 @@ def test_faces_of_the_bundled_prior_are_finished() -> None:
     assert all(detect_faces(np.asarray(face)) for face in finished)
 
 
+def test_a_finished_face_is_the_same_among_few_and_many() -> None:
+    few, many = (sample_faces(count, generator=seeded(3)) for count in (1, 6))
+    assert np.abs(np.asarray(few[0]).astype(int) - np.asarray(many[0])).max() <= 2
+
+
 def test_a_given_prior_is_finished_on_demand(prior: Path) -> None:
     plain, asked = (sample_faces(1, prior, generator=seeded(), finish=finish)[0] for finish in (None, True))
     assert plain.size == asked.size == (16, 16)

@@ -47,6 +47,7 @@ SETTINGS = {
     "watermark": (bool,),
     "num_inference_steps": (int,),
     "text_options": (dict,),
+    "restored": (bool,),
     "seed": (int,),
 }
 RECORDED = ("result", "notes")  # what a session adds to an edit; a replay makes its own

@@ -135,7 +135,7 @@ class EditSession:
             seed: of all randomness; None draws one, which the history keeps.
             choice: which of `num_images` candidates to take; `choose` takes another one later.
             text_guide, restore_with, return_inversions, callback_on_step_end, output_type: as in the pipeline's call;
-                not kept, so that a replay is given them anew.
+                not kept, so that a replay is given them anew. The history says that an edit was `restored`.
             settings: further arguments of the pipeline's call, those of
                 `facekit.pipelines.edit.session.script.SETTINGS`.
 
@@ -152,6 +152,7 @@ class EditSession:
         settings = {key: value for key, value in settings.items() if value is not None}
         settings |= {"seed": secrets.randbelow(2**31) if seed is None else seed, "choice": choice}
         check_settings(settings)
+        was_restored = settings.pop("restored", False)
         if not 0 <= choice < settings.get("num_images", 1):
             raise ValueError(
                 f"choice is {choice}; with {settings.get('num_images', 1)} candidates it counts from 0."
@@ -187,6 +188,11 @@ class EditSession:
             max_pixels=self.max_pixels,
             output_type="photo",
         )
+        if restore_with is not None:
+            settings["restored"] = True
+        elif was_restored:
+            what = "a restorer went over this edit when it was made, and none does now"
+            notes.append(Note("restorer-missing", what, "Pass {argument}", argument=Argument("restore_with")))
         notes += output.notes
         notes += [remark for remark in self.photo.collect_notes(output_type) if remark not in notes]
         # References are cut out already; a script that replays them must not look for faces again.
