@@ -12,7 +12,7 @@ from PIL import Image
 from facekit import sample_faces
 from facekit.faces import align_face, detect_faces
 from facekit.images.photo import as_uint8
-from facekit_demo.common.running import default_device, log, on_gpu, open_photo
+from facekit_demo.common.running import EXAMPLES, default_device, log, on_gpu, open_photo
 from facekit_demo.common.widgets import pick_gallery
 
 COLUMNS = 6
@@ -20,6 +20,7 @@ GENERATED = 12
 VARIETY = 0.7  # truncation psi; with more of it the bundled prior draws more failures
 OWN = 6  # faces of a visitor's own that stay in the row
 THUMBNAIL = 192  # pixels
+PEOPLE = EXAMPLES / "people"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,10 @@ def new_row() -> FaceRow:
 
 
 def generated_faces(batch: int) -> tuple[ExampleFace, ...]:
-    """People who do not exist; none where the bundled models that draw them are missing."""
+    """People who do not exist; none where the bundled models that draw them are missing.
+
+    The first are drawn already (`examples/README.md`), since a dozen takes seconds.
+    """
     try:
         return _kept_faces(batch)
     except OSError as error:
@@ -99,11 +103,14 @@ def generated_faces(batch: int) -> tuple[ExampleFace, ...]:
 
 @lru_cache(maxsize=8)
 def _kept_faces(batch: int) -> tuple[ExampleFace, ...]:
-    return tuple(ExampleFace(picture, None, picture) for picture in _drawn(batch))
+    pictures = (
+        _draw(batch) if batch else [Image.open(file).convert("RGB") for file in sorted(PEOPLE.glob("*.jpg"))]
+    )
+    return tuple(ExampleFace(picture, None, picture) for picture in pictures)
 
 
 @on_gpu
-def _drawn(batch: int) -> list[Image.Image]:
+def _draw(batch: int) -> list[Image.Image]:
     generator = torch.Generator("cpu").manual_seed(batch)
     return sample_faces(GENERATED, truncation_psi=VARIETY, generator=generator, device=default_device())
 

@@ -8,7 +8,8 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from skimage import data
 
-from facekit_demo.common.detail import detail_box
+from facekit.provenance import inspect
+from facekit_demo.common.detail import detail_box, find_restorer
 from tests.app.visitor import changed
 
 
@@ -25,7 +26,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("tab", ["inpaint", "exemplar", "edit"])
-def test_a_program_has_filled_faces_restored_or_not(client: Client, files: Path, tab: str) -> None:
+def test_a_program_has_filled_faces_restored_or_not(
+    client: Client, files: Path, tiny_restorer: Path, tab: str
+) -> None:
     given = {name: handle_file(files / f"{name}.png") for name in ("photo", "mask")}
     if tab != "inpaint":
         given |= {"exemplar": handle_file(files / "face.png"), "sketch": None}
@@ -38,6 +41,8 @@ def test_a_program_has_filled_faces_restored_or_not(client: Client, files: Path,
         made, _ = client.predict(**given, seed=1, detail=detail, api_name=f"/{tab}")
         results.append(Image.open(made if isinstance(made, str) else made[0]))
     hole = np.asarray(Image.open(files / "mask.png")) > 0
+    named = [inspect(result.filename).metadata.model for result in results]
+    assert named[0] == f"{named[1]} and {tiny_restorer.name}"
     difference = changed(*results)
     assert difference[hole].mean() > 0.5 and not difference[~hole].any()
 
@@ -49,3 +54,15 @@ def test_the_box_is_ticked_where_the_bundled_model_fills(
     assert detail_box("inpaint").value is True
     monkeypatch.setenv("FACEKIT_INPAINT_MODEL", f"{tiny_model},starter")
     assert detail_box("inpaint").value is False
+
+
+def test_the_bundled_restorer_comes_first_then_one_that_is_here(
+    monkeypatch: pytest.MonkeyPatch, tiny_restorer: Path
+) -> None:
+    for offered, taken in (
+        ("published,starter", "starter"),
+        (f"ORG/NAME,{tiny_restorer}", tiny_restorer.name),
+        ("ORG/NAME", "ORG/NAME"),
+    ):
+        monkeypatch.setenv("FACEKIT_RESTORE_MODEL", offered)
+        assert find_restorer() == taken

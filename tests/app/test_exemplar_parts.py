@@ -9,15 +9,25 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from skimage import data
 
+from facekit.faces import detect_faces
 from facekit.images.photo import load_image
 from facekit_demo.common.candidates import around_faces
-from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow, only_face_in
+from facekit_demo.common.exemplar_faces import ExampleFace, FaceRow, generated_faces, only_face_in
 from facekit_demo.common.running import STEP_SIDE, preview
 from facekit_demo.exemplar.result import SHARES, Settings, crossover, draw_mixes, infer, taken_layers
 from tests.app.visitor import changed
 
 LAYERS = list(range(4, 14))
 BOX = np.s_[84:125, 174:276]  # the astronaut's eyes
+
+
+def test_the_first_faces_are_drawn_already() -> None:
+    faces = generated_faces(0)
+    assert len(faces) == 12 and generated_faces(0) is faces
+    for face in faces:
+        picture = np.asarray(face.source)
+        assert picture.shape == (256, 256, 3) and face.index is None
+        assert detect_faces(np.pad(picture, ((64, 64), (64, 64), (0, 0)), mode="reflect"))
 
 
 def face(index: int | None = None) -> ExampleFace:

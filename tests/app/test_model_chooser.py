@@ -10,6 +10,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from facekit.hub.starters import starters
 from facekit.methods import method_named
 from facekit.provenance import inspect
 from facekit_demo import page
@@ -201,7 +202,8 @@ def test_a_visitor_chooses_for_himself(url, browser, tiny_model, tmp_path) -> No
         visitor.part("download").wait_for()
         visitor.result(tmp_path)
         (result,) = tmp_path.glob("*-filled.png")
-        assert inspect(result).metadata.model == STARTER
+        # The box for detail was ticked with the bundled model.
+        assert inspect(result).metadata.model == f"{STARTER} and {starters()['face-restore']}"
         assert chosen(other) == tiny_model.name
     finally:
         visitor.close()
