@@ -1,4 +1,4 @@
-"""A restorer goes over what was filled: what painters of pictures know as "restore faces".
+"""A restorer goes over what was filled: the "restore faces" of programs that generate pictures.
 
 Networks that fill holes know where eyes belong before they can draw lashes. To a restorer such a fill is one more soft
 face: it draws the detail, and a share of it that grows from the rim inwards takes the fill's place. The methods of the
