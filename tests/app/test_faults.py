@@ -118,7 +118,7 @@ def test_a_client_that_goes_in_the_middle_leaves_the_others_alone(serve, fill, t
         ]
         files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
         event = visitor.post(
-            "/gradio_api/call/inpaint", json={"data": [*files, "image", 1, 14, None]}
+            "/gradio_api/call/inpaint", json={"data": [*files, "image", 1, 14, None, False]}
         ).json()["event_id"]
         with pytest.raises(httpx.ReadTimeout):
             visitor.get(f"/gradio_api/call/inpaint/{event}", timeout=1)

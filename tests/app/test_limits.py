@@ -148,7 +148,7 @@ def test_a_full_queue_says_so_and_the_others_are_served(serve, files, monkeypatc
 
     monkeypatch.setattr(inpaint, "_infer", slow)
     photo, mask = (upload(url, (files / name).read_bytes()) for name in ("photo.png", "mask.png"))
-    body = {"data": [photo, mask, "image", 1, 0, None]}  # None: the model that is there
+    body = {"data": [photo, mask, "image", 1, 0, None, False]}  # None: the model that is there
     first = WEB.post(f"{url}/gradio_api/call/inpaint", json=body)
     assert running.wait(60)
     second = WEB.post(f"{url}/gradio_api/call/inpaint", json=body)
@@ -257,7 +257,7 @@ def test_no_other_file_is_taken_as_input(url, secrets, files) -> None:
         for extra in ({}, {"orig_name": "a.png", "url": f"{url}/gradio_api/file={path}"}):
             photo = {"path": path, "meta": {"_type": "gradio.FileData"}, **extra}
             event = WEB.post(
-                f"{url}/gradio_api/call/inpaint", json={"data": [photo, mask, "image", 1, 0, None]}
+                f"{url}/gradio_api/call/inpaint", json={"data": [photo, mask, "image", 1, 0, None, False]}
             )
             told = event.text
             if event.status_code == 200:
