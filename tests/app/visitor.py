@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from playwright.sync_api import TimeoutError as NotSeen
 
 WAIT = 120_000  # milliseconds; a busy machine draws the painting canvas slowly
 # Drawn in software, a canvas of 60 frames a second would starve the server under test.
@@ -70,20 +71,31 @@ class Visitor:
         return float(self.page.locator(zoom).inner_text().rstrip("%")) / 100
 
     def paint(self, start: tuple[float, float], end: tuple[float, float], name: str = "editor") -> None:
-        """Drag the brush between two points, in screen pixels from the canvas's centre."""
-        canvas = self.part(name).locator("canvas").first
-        canvas.scroll_into_view_if_needed()
-        box = canvas.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        self.page.mouse.move(x + start[0], y + start[1])
-        strokes = "id => facekitCanvas.strokesOn(id).strokes"
-        before = self.page.evaluate(strokes, f"{self.task}-{name}")
-        self.page.mouse.down()
-        self.page.mouse.move(x + end[0], y + end[1], steps=8)
-        self.page.mouse.up()
-        self.page.wait_for_function(
-            f"([id, before]) => ({strokes})(id) !== before", arg=[f"{self.task}-{name}", before], polling=500
-        )
+        """Drag the brush between two points, in screen pixels from the canvas's centre.
+
+        As a visitor does, again where nothing was painted: what stands above the canvas may grow in that moment.
+        """
+        canvas, strokes = self.part(name).locator("canvas").first, "id => facekitCanvas.strokesOn(id).strokes"
+        for tries_left in (2, 1, 0):
+            canvas.scroll_into_view_if_needed()
+            box = canvas.bounding_box()
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            before = self.page.evaluate(strokes, f"{self.task}-{name}")
+            self.page.mouse.move(x + start[0], y + start[1])
+            self.page.mouse.down()
+            self.page.mouse.move(x + end[0], y + end[1], steps=8)
+            self.page.mouse.up()
+            try:
+                self.page.wait_for_function(
+                    f"([id, before]) => ({strokes})(id) !== before",
+                    arg=[f"{self.task}-{name}", before],
+                    polling=500,
+                    timeout=20_000,
+                )
+                return
+            except NotSeen:
+                if not tries_left:
+                    raise
 
     def strokes(self, name: str = "editor") -> np.ndarray:
         """bool [H, W]: what is painted on the canvas, the one that was made last, in its own pixels."""
