@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import TimeoutError as NotSeen
 
 WAIT = 120_000  # milliseconds; a busy machine draws the painting canvas slowly
 # Drawn in software, a canvas of 60 frames a second would starve the server under test.
@@ -75,6 +74,8 @@ class Visitor:
 
         As a visitor does, again where nothing was painted: what stands above the canvas may grow in that moment.
         """
+        from playwright.sync_api import TimeoutError as NotSeen  # only browsers' tests need the package
+
         canvas, strokes = self.part(name).locator("canvas").first, "id => facekitCanvas.strokesOn(id).strokes"
         for tries_left in (2, 1, 0):
             canvas.scroll_into_view_if_needed()
