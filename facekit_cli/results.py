@@ -43,16 +43,19 @@ def save_picture(
 def provenance_of(
     args: argparse.Namespace,
     pipeline: "DiffusionPipeline | None",
+    *others: "DiffusionPipeline | None",
     kind: "Kind" = "edited",
-    restorer: "DiffusionPipeline | None" = None,
 ) -> "Provenance | None":
-    """The record that `save_picture` writes, None with `--provenance none`; `restorer` went over the result."""
+    """The record that `save_picture` writes, None with `--provenance none`.
+
+    `others` worked on the picture after `pipeline`; None stands for one that was not asked for.
+    """
     from facekit.provenance import describe, merge
 
     if args.provenance == "none":
         return None
-    origin = describe(pipeline, kind)
-    return origin if restorer is None else merge([origin, describe(restorer, kind)])
+    worked = [pipeline, *(other for other in others if other is not None)]
+    return merge([describe(part, kind) for part in worked])
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

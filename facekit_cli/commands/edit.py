@@ -246,7 +246,7 @@ def run(args: argparse.Namespace) -> int:
         if photo in sessions:
             session.save(sessions[photo])
         for image, path in zip(images, outputs[photo], strict=True):
-            save_picture(image, path, provenance_of(args, pipeline, restorer=restorer), args.quality)
+            save_picture(image, path, provenance_of(args, pipeline, restorer), args.quality)
         return {"status": "done", "faces": faces, "edits": len(edits), "notes": notes}
 
     work = None
@@ -294,7 +294,9 @@ def _save_inversions(
         for index, picture in zip(indices, expect_kind(shown[candidate], Photo), strict=True):
             if args.provenance == "both":
                 picture = watermark_picture(picture)
-            save_picture(picture, folder / f"{index}-{name}.png", provenance_of(args, pipeline, "generated"))
+            save_picture(
+                picture, folder / f"{index}-{name}.png", provenance_of(args, pipeline, kind="generated")
+            )
 
 
 def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -157,17 +157,13 @@ def run(args: argparse.Namespace) -> int:
             "second_exemplar": second,
             "generator": torch.Generator("cpu").manual_seed(args.seed),
         }
+        origin = provenance_of(args, pipeline, photo_settings["restore_with"])
         if args.sweep:
             swept = pipeline.sweep(**call, **settings, **photo_settings | {"watermark": False})
             sheet = swept.grid()
             if args.provenance == "both":  # laid over the sheet as it is, so that it is found there
                 sheet = watermark_picture(sheet)
-            save_picture(
-                sheet,
-                outputs[photo][0],
-                provenance_of(args, pipeline, restorer=photo_settings["restore_with"]),
-                args.quality,
-            )
+            save_picture(sheet, outputs[photo][0], origin, args.quality)
             return {"status": "done", "crossovers": swept.crossovers, "notes": swept.notes}
         output = pipeline(
             **call,
@@ -178,12 +174,7 @@ def run(args: argparse.Namespace) -> int:
             output_type="photo",
         )
         for image, path in zip(expect_kind(output.images, Photo), outputs[photo], strict=True):
-            save_picture(
-                image,
-                path,
-                provenance_of(args, pipeline, restorer=photo_settings["restore_with"]),
-                args.quality,
-            )
+            save_picture(image, path, origin, args.quality)
         entry = {"status": "done", "faces": len(output.faces[0]), "notes": output.notes}
         return entry | ({"similarities": output.similarities} if output.similarities else {})
 

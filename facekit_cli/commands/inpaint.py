@@ -156,7 +156,7 @@ def _fill(
     )
     (filled,) = expect_kind(result.images, Photo)
     # An empty mask leaves a photo as it was, and then it is not labelled as edited.
-    provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline, restorer=restorer)
+    provenance = None if same_pixels(filled, given) else provenance_of(args, pipeline, restorer)
     (path,) = plan.outputs[photo]
     if args.save_steps:  # before the result: where a result exists, everything does
         _save_steps(result, steps_folder(path), path.suffix, provenance, args.quality)

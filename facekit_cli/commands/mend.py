@@ -290,11 +290,7 @@ def _origin_of(
     result: "PhotoMendOutput", pipeline: "PhotoMendPipeline", args: argparse.Namespace
 ) -> "Provenance | None":
     """What files say of their origin: the models that worked on the photo, and the terms of each."""
-    from facekit.provenance import merge
-
-    worked: list[Any] = [pipeline, *(pipeline.components[name] for name in result.parts[0])]
-    origins = [origin for part in worked if (origin := provenance_of(args, part)) is not None]
-    return merge(origins) if origins else None
+    return provenance_of(args, pipeline, *(pipeline.components[name] for name in result.parts[0]))
 
 
 def _save_mask(mask: Any, path: Path) -> None:
