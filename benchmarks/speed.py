@@ -14,7 +14,8 @@ Networks have random weights where no trained ones are needed: speed does not de
 are in `speed_cases.py`.
 
 How to read the rows. `gflop` counts what the result needs and nothing else: transposed convolutions without the zeros
-they insert, heads and levels that are asked for, no padding. `share` is gflop / seconds / peak; what is missing
+they insert, heads and levels that are asked for, no padding; wide layers as the plain convolutions that they are,
+though tiles need fewer (`facekit/models/fast/winograd.py`). `share` is gflop / seconds / peak; what is missing
 to 100% is passes over the maps that compute nothing (noise, activations, sums, resampling, new memory) and
 layers too small or too narrow for full speed. Shares may be compared between machines, seconds may not.
 With `--parts` the networks of a pipeline have rows of their own (`restore-published-encoder`, `-diffusion`,
@@ -32,6 +33,7 @@ Memory is the most that the row's process ever had, imports and loading included
 
 import argparse
 import json
+import math
 import multiprocessing
 import platform
 import resource
@@ -39,6 +41,7 @@ import statistics
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +49,7 @@ from speed_cases import CASES, Call, Case
 from torch.utils.flop_counter import FlopCounterMode
 
 from facekit.metrics.speed import Clock, describe_device
+from facekit.models.fast import winograd
 
 # Channels and sides of the convolutions that the peak is the best of.
 PEAK_SHAPES = ((128, 64), (128, 128), (256, 64), (512, 32))
@@ -77,7 +81,8 @@ def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[s
     call = row.build(device, dtype)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with FlopCounterMode(display=False) as counter:
+    # Wide layers need fewer operations by tiles; what is counted is the convolution.
+    with FlopCounterMode(display=False) as counter, patch.object(winograd, "FROM_CHANNELS", math.inf):
         call()
     flops = counter.get_total_flops()
     plain = peak_calls(device, dtype)

@@ -9,11 +9,11 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch import Tensor, nn
 
-from facekit.models.fast import bands
+from facekit.models.fast import bands, winograd
 from facekit.models.fast.fold import FORMS, fold
 from facekit.models.fast.view import View
 from facekit.models.layers.ir_se import IRSEBlock, Stem
-from facekit.models.layers.linear import ConvLayer, Sum, WeightedSum
+from facekit.models.layers.linear import ConvLayer, EqualizedConv2d, Sum, WeightedSum
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB
 from facekit.models.layers.residual import AOTBlock, ConvGLU, ConvNorm, DownBlock, SkipExcitation
 from facekit.models.layers.smart import SMART, MultiDilationConv
@@ -55,6 +55,7 @@ def of_map(make: Callable[[], nn.Module]) -> Layer:
 LAYERS: dict[str, Layer] = {
     "sum": (Sum, lambda b, s: (maps(b, s), maps(1, s), None, maps(b, s))),
     "weighted sum": (WeightedSum, lambda b, s: ([maps(1, s), maps(b, s)], [maps(b, s, 1), maps(b, s, 1)])),
+    "equalized": of_map(lambda: EqualizedConv2d(8, 12, 3, bias=True)),
     "conv": of_map(lambda: ConvLayer(8, 12, 3)),
     "conv down": of_map(lambda: ConvLayer(8, 12, 3, downsample=True)),
     "modulated": modulated(dilation=2),
@@ -101,22 +102,26 @@ def test_every_form_is_compared() -> None:
     assert {type(made(kind)) for kind in LAYERS} == set(FORMS)
 
 
+@pytest.mark.parametrize("by_tiles", [False, True], ids=["directly", "by tiles"])
 @pytest.mark.parametrize("large", [False, True], ids=["whole", "in bands"])
-@pytest.mark.parametrize(("batch", "side"), [(1, 10), (1, 66), (2, 16)])
+@pytest.mark.parametrize(("batch", "side"), [(1, 10), (1, 66), (1, 64), (2, 16)])
 @pytest.mark.parametrize("kind", LAYERS)
 @torch.inference_mode()
 def test_the_inference_form_is_the_same_function(
-    kind: str, batch: int, side: int, large: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, batch: int, side: int, large: bool, by_tiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
         monkeypatch.setattr(bands, "BANDS_FROM_BYTES", 0)
         monkeypatch.setattr(bands, "BAND_BYTES", 5000)
+    if by_tiles:
+        monkeypatch.setattr(winograd, "FROM_CHANNELS", 1)
+        monkeypatch.setattr(winograd, "FROM_PIXELS", 1)
     layer, given = made(kind), LAYERS[kind][1](batch, side)
     expected, kept = layer(*given), copy.deepcopy(given)
     form = fold(layer)
     assert form is not layer
     actual = form(*given)
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 if by_tiles else 1e-5)
     if kind != "sum":  # its first map is its own
         torch.testing.assert_close(given, kept, rtol=0, atol=0, msg="an input was overwritten")
 

@@ -1,4 +1,4 @@
-"""Activations and sums that overwrite their input, which is possible where no gradient is recorded."""
+"""Plain layers whose activations and sums overwrite their input, which is possible where no gradient is recorded."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 
 from facekit.models.fast.view import Forms, View
-from facekit.models.layers.linear import ACTIVATION_GAIN, LEAKY_SLOPE, ConvLayer, Sum, WeightedSum
+from facekit.models.fast.winograd import convolve_wide
+from facekit.models.layers.linear import (
+    ACTIVATION_GAIN,
+    LEAKY_SLOPE,
+    ConvLayer,
+    EqualizedConv2d,
+    Sum,
+    WeightedSum,
+)
 
 
 def leaky_relu_(x: torch.Tensor) -> torch.Tensor:
@@ -30,16 +38,26 @@ def widen(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.device.type == "cpu" else x
 
 
+class FastEqualizedConv2d(View, EqualizedConv2d):
+    """`EqualizedConv2d`, by tiles where it is wide."""
+
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if weight.shape[-1] == 3 and self.stride == self.padding == self.dilation == 1:
+            return convolve_wide(x, weight, bias)
+        return super().convolve(x, weight, bias)
+
+
 class FastConvLayer(View, ConvLayer):
     """`ConvLayer` that activates in place."""
 
     def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
         if self.fir is not None:
             x = self.fir.blur(x, **self.blur)
+        conv = FastEqualizedConv2d(self.conv)
         if self.activate is None:
-            return self.conv(x, gain)
+            return conv(x, gain)
         gain = gain * ACTIVATION_GAIN
-        return leaky_relu_(self.conv(x, gain, self.activate.scale_bias(gain)))
+        return leaky_relu_(conv(x, gain, self.activate.scale_bias(gain)))
 
 
 class FastSum(View, Sum):
@@ -62,4 +80,9 @@ class FastWeightedSum(View, WeightedSum):
         return total
 
 
-FORMS: Forms = {ConvLayer: FastConvLayer, Sum: FastSum, WeightedSum: FastWeightedSum}
+FORMS: Forms = {
+    EqualizedConv2d: FastEqualizedConv2d,
+    ConvLayer: FastConvLayer,
+    Sum: FastSum,
+    WeightedSum: FastWeightedSum,
+}

@@ -4,7 +4,8 @@
   maps, where every extra pass over the map costs more than a pass over the kernel;
 * scaled, as in the definition: the style scales the input map and the demodulation the output map;
 * in bands of rows: the folded form on a CPU where a map is larger than the processor's cache;
-* up-sampling by a 3x3 kernel on a CPU: four ordinary convolutions instead of a transposed one.
+* up-sampling by a 3x3 kernel on a CPU: four ordinary convolutions instead of a transposed one;
+* wide layers by tiles (`winograd.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from facekit.models.fast.bands import allocate_map, runs_in_bands, split_into_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
 from facekit.models.fast.view import Forms, View
+from facekit.models.fast.winograd import prepare_convolution
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB, split_scale
 from facekit.models.layers.noise import Generators
@@ -145,8 +147,9 @@ class FastModulatedConv2d(View, ModulatedConv2d):
             return blur(self.fir, convolve_transposed(x, weight), 1, 4.0, bias=bias)
         if self.resample == "down":
             return F.conv2d(self.fir.blur(x, 2), weight, bias, stride=2)
-        padding = (weight.shape[-1] - 1) * self.dilation // 2
-        return F.conv2d(x, weight, bias, padding=padding, dilation=self.dilation)
+        if weight.shape[-1] == 3:
+            return prepare_convolution(x, weight, bias, self.dilation)(x, self.dilation)
+        return F.conv2d(x, weight, bias, padding=(weight.shape[-1] - 1) // 2)
 
     def _scaled(
         self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
@@ -200,15 +203,15 @@ class FastModulatedConv2d(View, ModulatedConv2d):
             return
         weight = scale_kernel(self.weight, scale, output_gain, x.dtype)
         weight = weight.contiguous(memory_format=torch.channels_last)
-        reach = self.dilation
-        for start, stop in split_into_bands(height, channels * width * x.element_size()):
-            if self.resample == "down":
+        bands = split_into_bands(height, channels * width * x.element_size())
+        if self.resample == "down":
+            for start, stop in bands:
                 blurred = blur(self.fir, take_rows(x, 2 * start - 2, 2 * stop + 2), (0, 2))
-                y = F.conv2d(blurred, weight, bias, stride=2)
-            else:
-                near = take_rows(x, start - reach, stop + reach)
-                y = F.conv2d(near, weight, bias, padding=(0, reach), dilation=reach)
-            yield start, stop, y
+                yield start, stop, F.conv2d(blurred, weight, bias, stride=2)
+            return
+        convolve = prepare_convolution(x, weight, bias, self.dilation)
+        for start, stop in bands:
+            yield start, stop, convolve(take_rows(x, start - self.dilation, stop + self.dilation), 0)
 
     def _up_rows(
         self, x: torch.Tensor, weight: torch.Tensor, channel_gain: torch.Tensor, bias: torch.Tensor

@@ -7,6 +7,7 @@ from facekit.models.fast.bands import allocate_map, runs_in_bands, split_into_ba
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
 from facekit.models.fast.modulated import FOLD_FROM_PIXELS, Bands, activate_bands, scale_kernel
 from facekit.models.fast.view import Forms, View
+from facekit.models.fast.winograd import convolve_wide, prepare_convolution
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import split_scale
 from facekit.models.layers.noise import Generators
@@ -69,7 +70,7 @@ class FastSMART(View, SMART):
             map_scale, left = split_scale(scale, x.dtype)
             y = convolve_dilated(x * map_scale, self.weight.to(x.dtype))
             y.mul_((gain * left).to(y.dtype)[:, :, None, None])
-        y = F.conv2d(y, self.fusion.weight, self.fusion_activate.scale_bias(DOUBLE_GAIN), padding=1)
+        y = convolve_wide(y, self.fusion.weight, self.fusion_activate.scale_bias(DOUBLE_GAIN))
         dtype, y = y.dtype, leaky_relu_(widen(y))
         y.add_(self.noise.scale_noise(y, noise, generator, ACTIVATION_GAIN))
         return leaky_relu_(y.add_(self.activate.scale_bias().view(1, -1, 1, 1))).to(dtype)
@@ -85,14 +86,13 @@ class FastSMART(View, SMART):
         out = allocate_map(x, self.weight.shape[0], *x.shape[2:])
         noise = self.noise.scale_noise(out, noise, generator, ACTIVATION_GAIN)
         fusion = self.fusion.weight.contiguous(memory_format=torch.channels_last)
-        first_bias = self.fusion_activate.scale_bias(DOUBLE_GAIN)
+        fuse = prepare_convolution(out, fusion, self.fusion_activate.scale_bias(DOUBLE_GAIN))
         second_bias = self.activate.scale_bias().view(1, -1, 1, 1)
 
         def compute(one: slice) -> Bands:
             kernel = scale_kernel(self.weight, scale[one], gain[one], x.dtype)
             for start, stop, y in convolve_dilated_rows(x[one], kernel):
-                y = F.conv2d(y, fusion, first_bias, padding=(0, 1))
-                yield start, stop, leaky_relu_(widen(y))
+                yield start, stop, leaky_relu_(widen(fuse(y, 0)))
 
         return activate_bands(out, noise, compute, second_bias)
 

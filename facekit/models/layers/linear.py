@@ -116,7 +116,10 @@ class EqualizedConv2d(nn.Module):
             x = x * scale
         else:
             weight = weight * scale
-        bias = self.bias if bias is None else bias
+        return self.convolve(x, weight, self.bias if bias is None else bias)
+
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """The convolution by a kernel that is scaled already."""
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
 
 
