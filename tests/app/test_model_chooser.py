@@ -104,6 +104,12 @@ def test_what_cannot_be_offered_is_refused_at_start(
         page.build_app((method,))
 
 
+def test_a_model_that_a_tab_loads_besides_its_own_is_checked_at_start(monkeypatch) -> None:
+    monkeypatch.setenv("FACEKIT_RESTORE_MODEL", "/nowhere/model")
+    with pytest.raises(ValueError, match=r"tab Restore .*FACEKIT_RESTORE_MODEL.* no folder /nowhere/model"):
+        page.build_app(("inpaint",))
+
+
 def test_pipelines_are_those_chosen_and_two_of_them_stay(offer, tiny_model, tmp_path) -> None:
     names = ["first", "second", "third"]
     for name in names:
