@@ -15,7 +15,8 @@ are in `speed_cases.py`.
 
 How to read the rows. `gflop` counts what the result needs and nothing else: transposed convolutions without the zeros
 they insert, heads and levels that are asked for, no padding; wide layers as the plain convolutions that they are,
-though tiles need fewer (`facekit/models/fast/winograd.py`). `share` is gflop / seconds / peak; what is missing
+though tiles need fewer (`facekit/models/fast/winograd.py`), so that a share may pass 100%.
+`share` is gflop / seconds / peak; what is missing
 to 100% is passes over the maps that compute nothing (noise, activations, sums, resampling, new memory) and
 layers too small or too narrow for full speed. Shares may be compared between machines, seconds may not.
 With `--parts` the networks of a pipeline have rows of their own (`restore-published-encoder`, `-diffusion`,
@@ -81,11 +82,8 @@ def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[s
     call = row.build(device, dtype)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    # Wide layers need fewer operations by tiles; what is counted is the convolution.
-    with FlopCounterMode(display=False) as counter, patch.object(winograd, "FROM_CHANNELS", math.inf):
-        call()
-    flops = counter.get_total_flops()
     plain = peak_calls(device, dtype)
+    call()
     times, rates = [], []
     with torch.inference_mode():
         for _, convolution in plain:
@@ -94,6 +92,11 @@ def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[s
             times.append(clock.seconds(call))
             least = times[-1] / len(plain)
             rates.append(max(clock.rate(convolution, work, least) for work, convolution in plain))
+    memory = peak_memory(device)
+    # By tiles wide layers need fewer operations; what is counted is the convolution.
+    with FlopCounterMode(display=False) as counter, patch.object(winograd, "FROM_CHANNELS", math.inf):
+        call()
+    flops = counter.get_total_flops()
     median, peak = statistics.median(times), statistics.median(rates)
     return {
         "case": row.name,
@@ -106,7 +109,7 @@ def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[s
         "gflop": round(flops / 1e9, 2),
         "peak_gflops": round(peak / 1e9, 1),
         "share_of_peak": round(flops / median / peak, 4),
-        "memory_mib": round(peak_memory(device), 1),
+        "memory_mib": round(memory, 1),
     }
 
 

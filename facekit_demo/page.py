@@ -122,10 +122,8 @@ def build_app(tabs: Sequence[str] | None = None) -> gr.Blocks:
     Raises ValueError also for models that cannot be offered, see `check_models`.
     """
     found = find_tabs(tabs)
-    needed = {name for method in found for name in method.needs}
-    for method in methods():  # a tab without one of its own may load another method's model
-        if method in found or method.model in needed:
-            check_models(method)
+    for method in found:
+        check_models(method)
     limits, _ = Limits.from_environment(), own_folder()
     # Earlier than the sweeper, so that Gradio's list of files shrinks too.
     pause = sweeping_pause(limits.keep_seconds)

@@ -4,9 +4,10 @@ import gradio as gr
 
 from facekit import FaceRestorePipeline
 from facekit.hub.starters import STARTER
+from facekit.methods import method_named
 from facekit.provenance import Provenance, merge
 from facekit_demo.common.model_chooser import ModelChooser
-from facekit_demo.common.models import offered_models
+from facekit_demo.common.models import check_models, offered_models
 from facekit_demo.common.running import load_pipeline, made_by, make_ready
 
 RESTORE = "restore"
@@ -16,7 +17,10 @@ def detail_box(task: str, model: ModelChooser | None = None) -> gr.Checkbox:
     """Whether filled faces are restored: ticked for the bundled model, which fills softly.
 
     With the tab's choice of a `model` the box follows it.
+
+    Raises ValueError where the models of Restore, whose tab the page may not have, cannot be offered.
     """
+    check_models(method_named(RESTORE))
     box = gr.Checkbox(
         offered_models(task)[0].name == STARTER,
         label="Draw fine detail into filled faces",

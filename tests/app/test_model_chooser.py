@@ -108,6 +108,9 @@ def test_a_model_that_a_tab_loads_besides_its_own_is_checked_at_start(monkeypatc
     monkeypatch.setenv("FACEKIT_RESTORE_MODEL", "/nowhere/model")
     with pytest.raises(ValueError, match=r"tab Restore .*FACEKIT_RESTORE_MODEL.* no folder /nowhere/model"):
         page.build_app(("inpaint",))
+    monkeypatch.setenv("FACEKIT_RESTORE_MODEL", "starter")
+    monkeypatch.setenv("FACEKIT_EXEMPLAR_MODEL", "/nowhere/model")  # no other tab takes it
+    page.build_app(("inpaint",))
 
 
 def test_pipelines_are_those_chosen_and_two_of_them_stay(offer, tiny_model, tmp_path) -> None:

@@ -58,7 +58,9 @@ LAYERS: dict[str, Layer] = {
     "equalized": of_map(lambda: EqualizedConv2d(8, 12, 3, bias=True)),
     "conv": of_map(lambda: ConvLayer(8, 12, 3)),
     "conv down": of_map(lambda: ConvLayer(8, 12, 3, downsample=True)),
-    "modulated": modulated(dilation=2),
+    "modulated": modulated(),
+    "modulated dilated": modulated(dilation=2),
+    "modulated dilated 5x5": (lambda: ModulatedConv2d(8, 12, 5, 5, dilation=2), modulated()[1]),
     "modulated up": modulated(resample="up"),
     "modulated down": modulated(resample="down", demodulate=False),
     "styled": styled(None),
@@ -116,6 +118,7 @@ def test_the_inference_form_is_the_same_function(
     if by_tiles:
         monkeypatch.setattr(winograd, "FROM_CHANNELS", 1)
         monkeypatch.setattr(winograd, "FROM_PIXELS", 1)
+        monkeypatch.setattr(bands, "BAND_BYTES", 50000)
     layer, given = made(kind), LAYERS[kind][1](batch, side)
     expected, kept = layer(*given), copy.deepcopy(given)
     form = fold(layer)
@@ -124,6 +127,21 @@ def test_the_inference_form_is_the_same_function(
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 if by_tiles else 1e-5)
     if kind != "sum":  # its first map is its own
         torch.testing.assert_close(given, kept, rtol=0, atol=0, msg="an input was overwritten")
+
+
+@pytest.mark.parametrize("kind", ["modulated", "styled", "smart", "equalized", "conv"])
+@torch.inference_mode()
+def test_wide_layers_go_by_tiles(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "FROM_CHANNELS", 8)
+    calls = []
+    convolve = winograd.convolve_by_tiles
+    monkeypatch.setattr(winograd, "convolve_by_tiles", lambda *given: calls.append(given) or convolve(*given))
+    for bytes_ in (bands.BANDS_FROM_BYTES, 0):  # whole, then in bands
+        monkeypatch.setattr(bands, "BANDS_FROM_BYTES", bytes_)
+        monkeypatch.setattr(bands, "BAND_BYTES", 50000)
+        fold(made(kind))(*LAYERS[kind][1](1, 64))
+        assert calls
+        calls.clear()
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "folded_inpainter"])

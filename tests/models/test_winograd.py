@@ -1,5 +1,7 @@
 """3x3 convolutions by tiles: the numbers of the plain convolution, to rounding, and where each is taken."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,18 +20,29 @@ def operands(
 
 
 @pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every layer counts as wide, every map as large; a strip is two rows of tiles of most maps below."""
+def by_tiles(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every layer is wide, every map large, strips and parts of kernels are small; a call by tiles adds its rows."""
     monkeypatch.setattr(winograd, "FROM_CHANNELS", 1)
     monkeypatch.setattr(winograd, "FROM_PIXELS", 1)
     monkeypatch.setattr(winograd, "TILES", 10)
+    monkeypatch.setattr(winograd, "PART_BYTES", 1000)
+    calls, convolve = [], winograd.convolve_by_tiles
+
+    def note(x: torch.Tensor, rows: int, *others: Any) -> torch.Tensor:
+        result = convolve(x, rows, *others)
+        calls.append(result.shape[2])
+        return result
+
+    monkeypatch.setattr(winograd, "convolve_by_tiles", note)
+    return calls
 
 
-@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 4, 4), (1, 12, 20), (3, 28, 16), (1, 4, 64)])
 @torch.inference_mode()
-def test_tiles_give_the_plain_convolution(batch: int, height: int, width: int, with_bias: bool) -> None:
+def test_tiles_give_the_plain_convolution(
+    by_tiles: list[int], batch: int, height: int, width: int, with_bias: bool
+) -> None:
     x, weight, bias = operands(batch, height, width)
     given = bias if with_bias else None
     exact = F.conv2d(x.double(), weight.double(), bias.double() if with_bias else None, padding=1)
@@ -37,35 +50,50 @@ def test_tiles_give_the_plain_convolution(batch: int, height: int, width: int, w
         y = convolve_wide(x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), given)
         assert y.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(y.double(), exact, rtol=0, atol=2e-5)
+    assert by_tiles == [height, height]
 
 
-@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(("height", "width"), [(10, 12), (12, 10)])
 @torch.inference_mode()
-def test_maps_that_tiles_do_not_divide_are_convolved_directly() -> None:
-    x, weight, bias = operands(1, 10, 13)
+def test_maps_that_tiles_do_not_divide_are_convolved_directly(
+    by_tiles: list[int], height: int, width: int
+) -> None:
+    x, weight, bias = operands(1, height, width)
     assert convolve_wide(x, weight, bias).equal(F.conv2d(x, weight, bias, padding=1))
+    assert not by_tiles
 
 
-@pytest.mark.usefixtures("always")
 @torch.inference_mode()
-def test_bands_of_rows_share_a_prepared_kernel() -> None:
+def test_a_kernel_that_no_band_uses_is_not_transformed(
+    by_tiles: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "transform_kernel", lambda _: pytest.fail("it was transformed"))
+    x, weight, bias = operands(1, 12, 12)
+    assert prepare_convolution(x, weight, bias)(x[:, :, :7], 0).shape[2] == 5 and not by_tiles
+
+
+@torch.inference_mode()
+def test_bands_of_rows_share_a_prepared_kernel(by_tiles: list[int]) -> None:
     x, weight, bias = operands(1, 24, 16)
     whole = F.conv2d(x, weight, bias, padding=(0, 1))
     convolve = prepare_convolution(x, weight, bias)
     parts = [convolve(x[:, :, start : start + rows + 2], 0) for start, rows in ((0, 8), (8, 12), (20, 2))]
     torch.testing.assert_close(torch.cat(parts, dim=2), whole, rtol=0, atol=2e-5)
+    assert by_tiles == [8, 12]
 
 
-@pytest.mark.usefixtures("always")
 @torch.inference_mode()
-def test_taps_apart_are_convolved_directly() -> None:
+def test_taps_apart_are_convolved_directly(by_tiles: list[int]) -> None:
     x, weight, bias = operands(1, 16, 16)
     assert prepare_convolution(x, weight, bias, 2)(x, 2).equal(
         F.conv2d(x, weight, bias, padding=2, dilation=2)
     )
+    assert not by_tiles
 
 
-def test_only_wide_layers_on_large_float32_maps_without_gradients_pay() -> None:
+def test_only_wide_layers_on_large_float32_maps_without_gradients_pay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x, weight = torch.empty(1, 256, 64, 64), torch.empty(256, 256, 3, 3)
     with torch.inference_mode():
         assert pays(x, weight)
@@ -75,7 +103,17 @@ def test_only_wide_layers_on_large_float32_maps_without_gradients_pay() -> None:
             and not pays(x[:, :128], weight[:, :128])
         )
         assert not pays(x.bfloat16(), weight.bfloat16()) and not pays(x.to("meta"), weight)
+        with torch.autocast("cpu"):
+            assert not pays(x, weight)
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+        assert not pays(x, weight)
     assert not pays(x, weight)
+
+
+def test_under_autocast_a_wide_layer_is_computed_in_half_precision() -> None:
+    x, weight, bias = operands(1, 64, 64, 256, 256)
+    with torch.no_grad(), torch.autocast("cpu"):
+        assert convolve_wide(x, weight, bias).dtype == torch.bfloat16
 
 
 @torch.inference_mode()

@@ -149,7 +149,8 @@ class FastModulatedConv2d(View, ModulatedConv2d):
             return F.conv2d(self.fir.blur(x, 2), weight, bias, stride=2)
         if weight.shape[-1] == 3:
             return prepare_convolution(x, weight, bias, self.dilation)(x, self.dilation)
-        return F.conv2d(x, weight, bias, padding=(weight.shape[-1] - 1) // 2)
+        padding = (weight.shape[-1] - 1) * self.dilation // 2
+        return F.conv2d(x, weight, bias, padding=padding, dilation=self.dilation)
 
     def _scaled(
         self, x: torch.Tensor, scale: torch.Tensor, output_gain: torch.Tensor, bias: torch.Tensor | None
