@@ -15,10 +15,10 @@ are in `speed_cases.py`.
 
 How to read the rows. `gflop` counts what the result needs and nothing else: transposed convolutions without the zeros
 they insert, heads and levels that are asked for, no padding; wide layers as the plain convolutions that they are,
-though tiles need fewer (`facekit/models/fast/winograd.py`), so that a share may pass 100%.
-`share` is gflop / seconds / peak; what is missing
-to 100% is passes over the maps that compute nothing (noise, activations, sums, resampling, new memory) and
-layers too small or too narrow for full speed. Shares may be compared between machines, seconds may not.
+though tiles need fewer operations (`facekit/models/fast/winograd.py`), so that a share may pass 100%. `share` is gflop
+/ seconds / peak; what is missing to 100% is passes over the maps that compute nothing (noise, activations, sums,
+resampling, new memory) and layers too small or too narrow for full speed. Shares may be compared between machines,
+seconds may not.
 With `--parts` the networks of a pipeline have rows of their own (`restore-published-encoder`, `-diffusion`,
 `-prior`, `-restorer`; `exemplar-published-encoder`, `-generator`: the thesis's 77.62 frames per second of EXE-GAN
 leave the encoder out). Their seconds add up to the pipeline's but for reading the photo and what is done with
