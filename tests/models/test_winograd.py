@@ -91,9 +91,7 @@ def test_taps_apart_are_convolved_directly(by_tiles: list[int]) -> None:
     assert not by_tiles
 
 
-def test_only_wide_layers_on_large_float32_maps_without_gradients_pay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_wide_layers_on_large_float32_maps_without_gradients_pay() -> None:
     x, weight = torch.empty(1, 256, 64, 64), torch.empty(256, 256, 3, 3)
     with torch.inference_mode():
         assert pays(x, weight)
@@ -105,9 +103,30 @@ def test_only_wide_layers_on_large_float32_maps_without_gradients_pay(
         assert not pays(x.bfloat16(), weight.bfloat16()) and not pays(x.to("meta"), weight)
         with torch.autocast("cpu"):
             assert not pays(x, weight)
-        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
-        assert not pays(x, weight)
+        kept = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            assert not pays(x, weight)
+        finally:
+            torch.set_float32_matmul_precision(kept)
+        assert pays(x, weight)
     assert not pays(x, weight)
+
+
+def test_a_precision_set_for_one_backend_is_no_error() -> None:
+    settings = torch.backends.cuda.matmul
+    if not hasattr(settings, "fp32_precision"):
+        pytest.skip("this PyTorch has one precision for all")
+    x, weight = torch.empty(1, 256, 64, 64), torch.empty(256, 256, 3, 3)
+    kept = settings.fp32_precision
+    settings.fp32_precision = "tf32"
+    try:
+        with torch.inference_mode():
+            assert not pays(x, weight)
+    finally:
+        settings.fp32_precision = kept
+    with torch.inference_mode():
+        assert pays(x, weight)
 
 
 def test_under_autocast_a_wide_layer_is_computed_in_half_precision() -> None:

@@ -4,7 +4,7 @@ Winograd's F(4x4, 3x3) as Lavin and Gray use it (Fast Algorithms for Convolution
 4.3): a tile t of 6x6 pixels gives 4x4 results A^T [(G w G^T) * (B^T t B)] A. What is multiplied element by element is
 summed over the channels, so that all tiles together are 36 matrix products, which need 36 multiplications where
 sixteen results need 144. The transforms are passes over the maps, which pay from some width on. Rounding errors grow
-about fivefold: at most 5e-5 where 512 channels sum up to results of about 1.
+about fivefold, to some 5e-5 where 512 channels sum up to results of about 1.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,8 @@ OUTPUT_TRANSFORM = torch.tensor(
     device="cpu",
 )
 
-# Map [B, in, H, W], rows of zeros above and below it -> [B, out, H + 2 * (rows - dilation), W].
+# A function of a map [B, in, H, W], or of a band of its rows, and of the number of rows of zeros above and below it;
+# it gives [B, out, H + 2 * (rows - dilation), W].
 Convolution = Callable[[torch.Tensor, int], torch.Tensor]
 
 
@@ -79,8 +80,7 @@ def prepare_convolution(
         dilation: distance of the kernel's taps in pixels; only neighbours are computed by tiles.
 
     Returns:
-        `F.conv2d` of stride 1, of the map or a band of its rows, and a number of rows of zeros; it adds `dilation`
-        columns of zeros on both sides.
+        `F.conv2d` of stride 1, with `dilation` columns of zeros on both sides.
     """
 
     def convolve_directly(x: torch.Tensor, rows: int) -> torch.Tensor:
@@ -118,12 +118,19 @@ def pays(like: torch.Tensor, weight: torch.Tensor) -> bool:
         and width % 4 == 0
         and like.device.type == "cpu"
         and like.dtype == weight.dtype == torch.float32
-        and torch.get_float32_matmul_precision() == "highest"
+        and _multiplies_in_full_precision()
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
     )
+
+
+def _multiplies_in_full_precision() -> bool:
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # it was lowered for one backend, in PyTorch's newer way
+        return False
 
 
 def transform_kernel(weight: torch.Tensor) -> list[torch.Tensor]:
@@ -146,7 +153,7 @@ def convolve_by_tiles(
         bias: [out], if there is one.
 
     Returns:
-        [B, out, H - 2 + 2 * rows, W]; both sides are multiples of 4.
+        [B, out, H - 2 + 2 * rows, W], whose sides must be multiples of 4.
     """
     channels, outputs = kernel[0].shape[1:]
     down, across = (x.shape[2] - 2 + 2 * rows) // 4, x.shape[3] // 4
