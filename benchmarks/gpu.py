@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from speed import peak_calls, peak_memory
+from speed import count_operations, peak_calls, peak_memory
 from speed_cases import (
     STARTER_SIZE,
     bundled,
@@ -46,7 +46,6 @@ from speed_cases import (
     published_inpaint_pipeline,
     published_restore_pipeline,
 )
-from torch.utils.flop_counter import FlopCounterMode
 
 from facekit import ExemplarInpaintPipeline, FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline
 from facekit.images.files import write_atomically
@@ -142,7 +141,7 @@ class Bench:
         call = self.make_call(pipeline, row.pipeline, row.batch)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with FlopCounterMode(display=False) as counter:
+        with count_operations() as counter:
             result = to_array(call())
         if row.compiled:
             compile_networks(pipeline)

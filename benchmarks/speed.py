@@ -40,6 +40,8 @@ import platform
 import resource
 import statistics
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -76,6 +78,13 @@ def peak_memory(device: torch.device) -> float:
     return used / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+@contextmanager
+def count_operations() -> Iterator[FlopCounterMode]:
+    """Count the floating-point operations of what runs inside, wide layers as the plain convolutions that they are."""
+    with FlopCounterMode(display=False) as counter, patch.object(winograd, "FROM_CHANNELS", math.inf):
+        yield counter
+
+
 def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[str, Any]:
     """Build a case and time it, with the peak in between."""
     device = clock.device
@@ -93,8 +102,7 @@ def measure(row: Case, clock: Clock, dtype: torch.dtype, repeats: int) -> dict[s
             least = times[-1] / len(plain)
             rates.append(max(clock.rate(convolution, work, least) for work, convolution in plain))
     memory = peak_memory(device)
-    # By tiles wide layers need fewer operations; what is counted is the convolution.
-    with FlopCounterMode(display=False) as counter, patch.object(winograd, "FROM_CHANNELS", math.inf):
+    with count_operations() as counter:
         call()
     flops = counter.get_total_flops()
     median, peak = statistics.median(times), statistics.median(rates)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from facekit.models.fast.bands import allocate_map, runs_in_bands, split_into_bands, take_rows
 from facekit.models.fast.linear import leaky_relu_, leaky_relu_into, widen
 from facekit.models.fast.view import Forms, View
-from facekit.models.fast.winograd import prepare_convolution
+from facekit.models.fast.winograd import convolve_wide, prepare_convolution
 from facekit.models.layers.linear import ACTIVATION_GAIN
 from facekit.models.layers.modulated import ModulatedConv2d, StyledConv, ToRGB, split_scale
 from facekit.models.layers.noise import Generators
@@ -148,7 +148,7 @@ class FastModulatedConv2d(View, ModulatedConv2d):
         if self.resample == "down":
             return F.conv2d(self.fir.blur(x, 2), weight, bias, stride=2)
         if weight.shape[-1] == 3:
-            return prepare_convolution(x, weight, bias, self.dilation)(x, self.dilation)
+            return convolve_wide(x, weight, bias, self.dilation)
         padding = (weight.shape[-1] - 1) * self.dilation // 2
         return F.conv2d(x, weight, bias, padding=padding, dilation=self.dilation)
 

@@ -101,9 +101,11 @@ def prepare_convolution(
     return convolve
 
 
-def convolve_wide(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """`F.conv2d(x, weight, bias, padding=1)`, a map [B, in, H, W] by a 3x3 kernel to [B, out, H, W]."""
-    return prepare_convolution(x, weight, bias)(x, 1)
+def convolve_wide(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, dilation: int = 1
+) -> torch.Tensor:
+    """Convolve a whole map [B, in, H, W] by a 3x3 kernel to [B, out, H, W], see `prepare_convolution`."""
+    return prepare_convolution(x, weight, bias, dilation)(x, dilation)
 
 
 def pays(like: torch.Tensor, weight: torch.Tensor) -> bool:
