@@ -16,6 +16,7 @@ GROUPS = frozenset(
         "average",
         "critic_augment",
         "guidance",
+        "hole_damage",
         "latent",
         "path",
         "pictures",

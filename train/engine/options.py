@@ -211,10 +211,14 @@ class FacePictures(Pictures):
         identity_weight: weight of the identity loss.
         identity_encoder: the network that the loss needs (see `train.engine.without`): folder or Hub id of an
             `IdentityEncoder` or `ArcFaceEncoder`, or e4e's file `model_ir_se50.pth`.
+        close_up_weight: of eyes and mouth of aligned faces, enlarged (`train.engine.close_ups`), as a share of the
+            whole picture's weights. They are compared where `perceptual` is "efficientnet", and judged, by a critic of
+            their own, where critics are projected; one of the two is needed. Not in the thesis (0).
     """
 
     identity_weight: float = 0.0
     identity_encoder: str | None = None
+    close_up_weight: float = 0.0
 
     @property
     def identifies(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facekit.convert.arcface import load_arcface
 from facekit.losses.identity import IdentityLoss
@@ -13,11 +13,15 @@ from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_lo
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import FaceIdentity
 from facekit.models.identity_networks import load_face_identity
-from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
+from facekit.models.imagenet_features import JUDGED, FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.weights.imagenet import load_efficientnet_lite
+from train.engine.close_ups import cut_close_ups
 from train.engine.options import Adversarial, FacePictures
 from train.engine.stage import Learner, Stage, load_component
+
+# What is looked at, as it ends the names of loss terms: whole pictures, and their eyes and mouths enlarged.
+WHOLE, CLOSE = "", "_close"
 
 
 class PictureLosses:
@@ -70,12 +74,20 @@ class PictureLosses:
         if options.parser_weight > 0:
             self.parser = ParserLoss(load_component(FaceParser, options.parser, "face_parser")).to(device)
         self.natural: ImageNetFeatures | None = None
-        self.feature_critic: FeatureCritic | None = None
+        self.feature_critic: nn.Module | None = None
+        self._critics: dict[str, FeatureCritic] = {}
         if self.kind == "efficientnet" or judge is not None:
             self.natural = ImageNetFeatures(load_efficientnet_lite(0)).to(device)
         if judge is not None:
             self.feature_critic = FeatureCritic(channels=judge.channels).to(device)
-        self._shown: list[tuple[list[Tensor], list[Tensor]]] = []
+            self._critics = {WHOLE: self.feature_critic}
+            if options.close_up_weight > 0:
+                # The finest map shows nothing in enlarged pictures, and a critic of it costs more than all others.
+                near = FeatureCritic(judged=JUDGED[1:], channels=judge.channels).to(device)
+                self._critics[CLOSE] = near
+                # Without close-ups the critic stands alone, as in the checkpoints of earlier versions.
+                self.feature_critic = nn.ModuleList(self._critics.values())
+        self._shown: list[tuple[str, list[Tensor], list[Tensor]]] = []
 
     def learn_critic(self, stage: Stage) -> Learner | None:
         """Let a stage train the critics on ImageNet features; None where the run has none."""
@@ -87,10 +99,10 @@ class PictureLosses:
         """One step of the critics on ImageNet features, on the pictures that they judged since the last one."""
         if learner is None:
             return
-        values = self.take_critic_losses()
-        for value in values:
-            stage.accelerator.backward(value / len(values))
-            stage.run.curves.record(loss_feature_critic=value)
+        losses = self.take_critic_losses()
+        for view, loss in losses:
+            stage.accelerator.backward(loss / len(losses))
+            stage.run.curves.record(**{f"loss_feature_critic{view}": loss})
         stage.update(learner)
 
     @property
@@ -149,7 +161,7 @@ class PictureLosses:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses on ImageNet features alone: the projected critics' and, with `compare`, the pictures' distance.
 
-        One pass of each picture serves both, and the critics' own step (`take_critic_losses`).
+        One pass of each picture, and of its close-ups, serves both, and the critics' own step (`take_critic_losses`).
 
         Args:
             image, target: [B, 3, H, W] in [-1, 1].
@@ -163,27 +175,39 @@ class PictureLosses:
         adversarial = adversarial and self.feature_critic is not None
         if self.natural is None or not (compare or adversarial):
             return total, terms
-        with torch.no_grad():
-            wanted = self.natural(target)
-        every = image if others is None else torch.cat([image, others])
-        made = self.natural(every)
-        if compare:
-            distances = feature_distance([x[: len(image)] for x in made], wanted)
-            summed = self.options.reduction == "sum"
-            terms["imagenet"] = distances.sum() if summed else distances.mean()
-            total = total + self.options.perceptual_weight * terms["imagenet"]
-        if adversarial:
-            terms["adversarial"] = multi_hinge_generator_loss(self.feature_critic(made))
-            total = total + self.judge_options.weight * terms["adversarial"]
-            self._shown.append((wanted, [x.detach() for x in made]))
+        made = [image] if others is None else [image, others]
+        views = [(WHOLE, 1.0, torch.cat(made), target)]
+        if self.options.close_up_weight > 0:
+            parts = torch.cat([cut_close_ups(pictures) for pictures in made])
+            views.append((CLOSE, self.options.close_up_weight, parts, cut_close_ups(target)))
+        for view, weight, shown, truth in views:
+            with torch.no_grad():
+                wanted = self.natural(truth)
+            seen = self.natural(shown)
+            if compare:
+                distance = feature_distance([x[: len(truth)] for x in seen], wanted).mean()
+                if self.options.reduction == "sum":
+                    distance = distance * len(image)  # a picture counts once, of however many parts
+                terms[f"imagenet{view}"] = distance
+                total = total + weight * self.options.perceptual_weight * distance
+            if adversarial:
+                loss = multi_hinge_generator_loss(self._critics[view](seen))
+                terms[f"adversarial{view}"] = loss
+                total = total + weight * self.judge_options.weight * loss
+                self._shown.append((view, wanted, [x.detach() for x in seen]))
         return total, terms
 
-    def take_critic_losses(self) -> list[Tensor]:
-        """The critics' losses on the pairs of pictures judged since the last call, which are then forgotten."""
+    def take_critic_losses(self) -> list[tuple[str, Tensor]]:
+        """The critics' losses on the pairs of pictures judged since the last call, which are then forgotten.
+
+        Returns:
+            For each pair `WHOLE` or `CLOSE`, and the loss, [].
+        """
         shown, self._shown = self._shown, []
+        critics = self._critics
         return [
-            multi_hinge_discriminator_loss(self.feature_critic(real), self.feature_critic(fake))
-            for real, fake in shown
+            (view, multi_hinge_discriminator_loss(critics[view](real), critics[view](fake)))
+            for view, real, fake in shown
         ]
 
 

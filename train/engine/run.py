@@ -150,7 +150,7 @@ class Run:
 
         Raises:
             ValueError: `resume` is off and there are checkpoints, or the newest has options of an earlier version or is
-                of another optimizer or form of networks.
+                of another optimizer, form of networks or set of critics.
         """
         if not self.config.resume:
             if find_checkpoints(self.folder):
@@ -166,9 +166,13 @@ class Run:
                 f"{newest} was written by an earlier version",
                 ". Choose another output_dir; networks can be gone on with by init_from",
             )
-            if not getattr(self.config, "joint", False):  # which takes Adam, whatever the option says
-                self._refuse_other("optimizer", before.get("optimizer"))
-            self._refuse_other("form", before.get("form", "published"))
+            now = asdict(self.config)
+            if not now.get("joint", False):  # which takes Adam, whatever the option says
+                self._refuse_other("optimizer", before.get("optimizer"), now.get("optimizer"))
+            self._refuse_other("form", before.get("form", "published"), now.get("form"))
+            weights = [(options.get("pictures") or {}).get("close_up_weight", 0) for options in (before, now)]
+            if min(weights) == 0:  # there are other critics with close-ups
+                self._refuse_other("pictures.close_up_weight", *weights)
         state = self.checkpoints.load()
         if state is None:
             return False
@@ -178,9 +182,8 @@ class Run:
         self.say(f"resumed {self.folder} at step {self.step} ({self.samples_seen} pictures seen)")
         return True
 
-    def _refuse_other(self, option: str, before: str | None) -> None:
+    def _refuse_other(self, option: str, before: object, now: object) -> None:
         """Refuse to go on with another value than `before`: a checkpoint of the one says nothing to the other."""
-        now = getattr(self.config, option, None)
         if None not in (before, now) and before != now:
             raise ValueError(
                 f"the checkpoints in {self.folder} are of a run with {option} {before}, not {now}: say --{option} "

@@ -32,7 +32,7 @@ from train.engine.checkpoints import write_folder
 from train.engine.options import Average
 from train.engine.run import LoopConfig, Run
 from train.engine.validation import Validation, validate
-from train.engine.without import check_losses, leave_out_losses, refuse_identity
+from train.engine.without import check_losses, leave_out_losses, refuse_identity, refuse_idle_close_ups
 
 RECORD = "training.json"
 Network = TypeVar("Network", bound=ModelMixin)
@@ -71,6 +71,7 @@ class StageConfig(LoopConfig):
         leave_out_losses(self)
         self.apply_ablation()
         refuse_identity(self)
+        refuse_idle_close_ups(self)
         self.make_source()  # refuses what cannot be read before anything is built
         if not 0 < self.damage_probability <= 1:
             raise ValueError(

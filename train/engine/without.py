@@ -55,6 +55,26 @@ def refuse_identity(config: Any) -> None:
         )
 
 
+def refuse_idle_close_ups(config: Any) -> None:
+    """Refuse a weight of close-ups that are neither compared nor judged. Raises ValueError."""
+    pictures = getattr(config, "pictures", None)
+    weight = getattr(pictures, "close_up_weight", 0)
+    if weight == 0:
+        return
+    if weight < 0:
+        raise ValueError(f"pictures.close_up_weight must not be negative, got {weight:g}")
+    compares = pictures.compares and getattr(config, "has_perceptual", True)
+    critics = getattr(config, "adversarial", None)
+    # The style encoder has critics in `joint` training alone.
+    judges = critics is not None and critics.is_projected and getattr(config, "joint", True)
+    if not judges and not (compares and pictures.perceptual == "efficientnet"):
+        raise ValueError(
+            f"pictures.close_up_weight {weight:g} counts where ImageNet features compare or judge pictures, and in "
+            "this run they do neither (pictures.perceptual efficientnet, adversarial.critic projected): say "
+            "--pictures.close_up_weight 0"
+        )
+
+
 def check_losses(config: Any, say: Callable[[str], None]) -> None:
     """Say which losses the run is without, and try the weights of LPIPS, before any other network is loaded.
 
