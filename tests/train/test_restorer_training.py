@@ -1,6 +1,5 @@
 """Restorer training on tiny networks: it learns, resumes exactly, and every ablation of Table 3.3 runs."""
 
-import itertools
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +9,12 @@ import torch
 from PIL import Image
 
 from facekit import FaceRestorePipeline
-from facekit.damage.holes import centre_mask
 from facekit.models.layers.smart import SMART
 from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config
-from train.data.images import to_tensor
-from train.engine.config import read_config
-from train.restorer.config import HoleDamage, RestorerConfig
-from train.restorer.hole_damage import DamagedHoles
+from train.restorer.config import RestorerConfig
 from train.restorer.trainer import RestorerTrainer, chroma_distance
 
 train = partial(tiny_stages.run, RestorerTrainer, RestorerConfig)
@@ -229,41 +224,3 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path) -> N
     ):
         with pytest.raises(ValueError, match=message):
             train(config, tmp_path / "run", **changes)
-
-
-def test_damaged_holes_are_soft_and_off_in_tone_and_nothing_else_is() -> None:
-    side, rng = 64, np.random.default_rng
-    photo = rng(0).integers(60, 200, (side, side, 3), dtype=np.uint8)
-    sample = DamagedHoles(HoleDamage(masks={"kind": "centre"}, tone=0.4), side)(photo, rng(3))
-    assert torch.equal(sample["image"], to_tensor(photo))
-    inside = torch.from_numpy(centre_mask(side) > 0).expand(3, -1, -1)
-    damaged, image = sample["damaged"], sample["image"]
-    assert torch.equal(damaged[~inside], image[~inside])
-    assert damaged[inside].std() < 0.5 * image[inside].std(), "fine detail is gone"
-    means = [
-        DamagedHoles(HoleDamage(masks={"kind": "centre"}, tone=0.4), side)(photo, rng(i))["damaged"][
-            inside
-        ].mean()
-        for i in range(40)
-    ]
-    assert min(means) < image[inside].mean() - 0.2 and max(means) > image[inside].mean() + 0.2
-    with pytest.raises(ValueError, match=r"hole_damage\.probability"):
-        HoleDamage(probability=1.5)
-
-
-def test_damaged_holes_take_the_place_of_a_share_of_the_damage(tmp_path: Path, config: Path) -> None:
-    def untouched(probability: float) -> float:
-        """The share of pictures whose corner is as it was."""
-        options = ["--config", str(config), "--output_dir", str(tmp_path), "--batch_size", "4"]
-        options += ["--hole_damage.probability", str(probability), "--hole_damage.masks", "{kind: centre}"]
-        trainer = RestorerTrainer(read_config(RestorerConfig, options))
-        batches = itertools.islice(trainer.batches(0), 10)
-        corner = (slice(None), slice(None), slice(0, 3), slice(0, 3))
-        whole = [(b["damaged"][corner] == b["image"][corner]).flatten(1).all(1) for b in batches]
-        return torch.cat(whole).float().mean().item()
-
-    assert untouched(0) == 0 and untouched(1) == 1
-    assert 0.2 < untouched(0.5) < 0.8
-    whole = train(config, tmp_path / "whole", max_steps=2, **{"hole_damage.probability": 0.5})
-    train(config, tmp_path / "parts", max_steps=1, **{"hole_damage.probability": 0.5})
-    assert same(whole, train(config, tmp_path / "parts", max_steps=2, **{"hole_damage.probability": 0.5}))

@@ -16,7 +16,6 @@ GROUPS = frozenset(
         "average",
         "critic_augment",
         "guidance",
-        "hole_damage",
         "latent",
         "path",
         "pictures",

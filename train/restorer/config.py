@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from facekit.damage.mixtures import MaskSampler
 from facekit.models.form import FORMS
 from train.checks import check_choices
 from train.engine.options import FIDS, Adversarial, Average, BestValidation, FacePictures
@@ -17,34 +16,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "c": {"use_style_codes": False},
     "d": {"use_prior_features": False},
 }
-
-
-@dataclass(kw_only=True)
-class HoleDamage:
-    """Pictures that are damaged in a hole alone, as a filled face is, see `train.restorer.hole_damage`.
-
-    Attributes:
-        probability: their share; `damage` and `damage_probability` hold for the rest. Held-out pictures have none.
-        masks: options of `facekit.damage.mixtures.MaskSampler` for the holes.
-        tone: standard deviation of the logarithm of the factor by which a hole is too bright or dark.
-    """
-
-    probability: float = 0.0
-    masks: dict[str, Any] = field(
-        default_factory=lambda: {
-            "kind": "mixture",
-            "parts": [{"kind": "centre"}, {"kind": "ratio", "low": 0.1, "high": 0.5}, {"kind": "part"}],
-        }
-    )
-    tone: float = 0.15
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1 or self.tone < 0:
-            raise ValueError(
-                f"hole_damage.probability must lie between 0 and 1, hole_damage.tone must not be negative; "
-                f"got {self.probability} and {self.tone}"
-            )
-        MaskSampler(**self.masks)  # refuses wrong options before anything is loaded
 
 
 @dataclass(kw_only=True)
@@ -69,7 +40,6 @@ class RestorerConfig(StageConfig):
         chroma_weight: of such a loss on colour alone, see `chroma_distance`; not in the thesis (0), the starter uses it
             against coloured fringes, which critics hardly punish.
         style_mixing: probability that an update's random styles come from two z.
-        hole_damage: group: pictures that are damaged in a hole alone; not in the thesis (none), the starter sees them.
         pictures, adversarial, average, validation: groups, see `train.engine.options`. Held-out pictures are damaged
             by a fixed draw; `validation.best` is "psnr", "ssim", "imagenet" (ImageNet distance), "fid" or
             "fid-lite0".
@@ -92,7 +62,6 @@ class RestorerConfig(StageConfig):
     l1_weight: float = 0.0
     chroma_weight: float = 0.0
     style_mixing: float = 0.5
-    hole_damage: HoleDamage = field(default_factory=HoleDamage)
 
     pictures: FacePictures = field(
         default_factory=lambda: FacePictures(perceptual_weight=0.5, identity_weight=0.1)

@@ -1,10 +1,8 @@
 """The restorer's training (thesis section 3.2.4)."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,14 +14,12 @@ from facekit.models.style_encoder import StyleEncoder
 from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.pipelines.restore import FaceRestorePipeline
-from train.data.samples import Preparation
 from train.engine.critic import Critic
 from train.engine.options import needs_discriminator
 from train.engine.picture_losses import PictureLosses
 from train.engine.stage import Stage, load_component, load_scheduler
 from train.engine.streams import Restorer as Stream
 from train.restorer.config import ABLATIONS, RestorerConfig
-from train.restorer.hole_damage import DamagedHoles
 from train.restorer.networks import change_options, find_style_columns, make_empty_prompts
 from train.restorer.validation import RestorerValidation
 from train.starts.quiet import quieten_styles, silence_codes
@@ -88,18 +84,6 @@ class RestorerTrainer(Stage):
             quieten_styles(restorer, find_style_columns(restorer)[1])
         options = {name: restorer.config[name] for name in names if name != "style_dim"}
         return restorer, self._build_critic(options)
-
-    def build_preparation(self) -> Preparation:
-        """As `Stage` does, some pictures damaged in a hole alone where `hole_damage` asks for them."""
-        preparation, share = super().build_preparation(), self.config.hole_damage.probability
-        if share == 0:
-            return preparation
-        damage, damage_hole = preparation.extras, DamagedHoles(self.config.hole_damage, self.size)
-
-        def damage_either(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-            return (damage_hole if rng.random() < share else damage)(pixels, rng)
-
-        return replace(preparation, extras=damage_either)
 
     # The frozen part
 
