@@ -1,22 +1,29 @@
 """A restorer goes over what was filled: the "restore faces" of programs that generate pictures.
 
-Networks that fill holes know where eyes belong before they can draw lashes. To a restorer such a fill is one more soft
-face: it draws the detail, and a share of it that grows from the rim inwards takes the fill's place. The methods of the
-thesis do without.
+Networks that fill holes know where eyes belong before they can draw lashes. A restorer that is shown such a fill as
+one more damaged face draws the detail, and a share of it that grows from the rim inwards takes the fill's place. The
+methods of the thesis do without.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facekit.damage.degrade import degrade
 from facekit.notes import Argument, Refusal
 from facekit.pipelines.restore import FaceRestorePipeline
 
 FEATHER = 6  # pixels of the square over which the restored face fades in from the rim
 # The fill's own coarse structure stays: what guided it did so for a reason.
 FIDELITY = 1.0
+# A fill is soft, but not as damaged photos are, and a restorer leaves what it does not know as damage. So it is shown
+# the whole square damaged by the thesis's preset, as the photos were that it learnt from. Measured with the bundled
+# models on 17 held-out faces, in their centre holes: inpainted ones have an ImageNet distance of 3.22 without, 3.10 at
+# 0.3, 3.09 at 0.4, 3.11 at 0.5, 3.19 at 0.65, and a sharpness of 30% of the photo's without, 51% at 0.4.
+SEVERITY = 0.4
 
 
 def check_restorer(restore_with: object) -> None:
@@ -38,7 +45,7 @@ def restore_fill(
     max_batch_size: int,
     are_faces: Sequence[bool] | None = None,
 ) -> Tensor:
-    """Restore filled faces inside their holes.
+    """Restore filled faces inside their holes, after damaging them as the restorer knows damage.
 
     Args:
         restorer: sees each square as an aligned face. Its size may be another one.
@@ -56,10 +63,25 @@ def restore_fill(
         return fill
     squares = fill[chosen]
     sources = [generators[index] for index in chosen]
-    restored = restorer.restore_batch(squares, sources, FIDELITY, max_batch_size)
+    damaged = torch.stack([_damage_square(square) for square in squares])
+    restored = restorer.restore_batch(damaged, sources, FIDELITY, max_batch_size)
     result = fill.clone()
     result[chosen] = torch.lerp(squares, restored, _fade_in(holes[chosen]))
     return result
+
+
+def damage_fill(pixels: np.ndarray, severity: float = SEVERITY) -> np.ndarray:
+    """A filled face RGB [H, W, 3] as a restorer is to see it; uint8 or floats in [0, 1], as it comes back.
+
+    The noise is the same for all faces of a size.
+    """
+    return degrade(pixels, rng=0, severity=severity)
+
+
+def _damage_square(square: Tensor) -> Tensor:
+    """A square [3, S, S] in [-1, 1], damaged."""
+    pixels = square.permute(1, 2, 0).float().add(1).div(2).clamp(0, 1).cpu().numpy()
+    return torch.from_numpy(damage_fill(pixels)).permute(2, 0, 1).mul(2).sub(1).to(square)
 
 
 def _fade_in(holes: Tensor) -> Tensor:

@@ -20,12 +20,16 @@ from facekit.models.stylegan2 import StyleGAN2Generator
 from facekit.pipelines.base import Generators
 from facekit.pipelines.exemplar.pipeline import ExemplarInpaintPipeline
 from facekit.pipelines.restore import FaceRestorePipeline
+from facekit.pipelines.restored_fill import damage_fill
 from facekit.provenance import watermark_picture
 
 CODES_FILE = "style_codes.safetensors"
 # Ellipses in an aligned face (left, top, right, bottom; shares of the side): the head with its hair, and the features.
 HEAD = (0.12, 0.05, 0.88, 0.95)
 FEATURES = (0.25, 0.31, 0.75, 0.88)
+# How badly a face is damaged before it is restored: sampled faces are softer than fills. Of 64 by the bundled prior the
+# KID on Lite0's features is 0.11 at 0.25, 0.08 at 0.4 and at 0.57, the sharpness 22, 30 and 41% of photos'.
+SEVERITY = 0.57
 FINISHED_AT_ONCE = 4
 
 
@@ -154,7 +158,8 @@ def finish_faces(
     """
 
     def restore(pictures: list[Image.Image]) -> list[Image.Image]:
-        return expect_kind(restorer(pictures, aligned=True, generator=generator).images, Image.Image)
+        damaged = [damage_fill(np.asarray(picture), SEVERITY) for picture in pictures]
+        return expect_kind(restorer(damaged, aligned=True, generator=generator).images, Image.Image)
 
     first = restore(list(faces))
     filled = first

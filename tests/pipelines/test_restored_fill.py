@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline, starter
+from facekit.damage.degrade import degrade
 from facekit.notes import Note
 from facekit.pipelines.edit.session.script import read_script
-from facekit.pipelines.restored_fill import FEATHER, restore_fill
+from facekit.pipelines.restored_fill import FEATHER, SEVERITY, restore_fill
 from tests.helpers.all_pipelines import HOLE, SIDE, call, faces, tiny_pipeline
 from tests.helpers.masks import box_mask
 from tests.tiny.pipelines import tiny_restore_pipeline
@@ -60,6 +61,24 @@ def test_the_restored_face_fades_in_from_the_rim(restorer: FaceRestorePipeline) 
     wanted = torch.tensor([min((place + 1) / FEATHER, 1.0) for place in range(12)])
     torch.testing.assert_close(share.median(0).values, wanted, atol=1e-3, rtol=0)
     assert torch.equal(restored * (1 - holes), fill * (1 - holes))
+
+
+def test_a_restorer_is_shown_a_fill_as_it_knows_damaged_photos(
+    restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill, shown = faces(2) * 2 - 1, []
+    restore = restorer.restore_batch
+
+    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        shown.append(damaged)
+        return restore(damaged, *arguments)
+
+    monkeypatch.setattr(restorer, "restore_batch", watched)
+    restore_fill(restorer, fill, torch.ones(2, 1, SIDE, SIDE), sources(2), 4)
+    for seen, picture in zip(shown[0], faces(2), strict=True):
+        wanted = degrade(picture.permute(1, 2, 0).numpy(), "thesis", rng=0, severity=SEVERITY)
+        torch.testing.assert_close(seen.add(1).div(2).permute(1, 2, 0).numpy(), wanted, atol=1e-6, rtol=0)
+        assert np.abs(np.diff(wanted, axis=1)).mean() < 0.7 * picture.diff(dim=2).abs().mean().item()
 
 
 def test_squares_without_a_face_stay_as_they_were_filled(restorer: FaceRestorePipeline) -> None:
