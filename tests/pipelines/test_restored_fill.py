@@ -14,7 +14,7 @@ from facekit.pipelines.edit.session.script import read_script
 from facekit.pipelines.restored_fill import FEATHER, SEVERITY, restore_fill
 from tests.helpers.all_pipelines import HOLE, SIDE, call, faces, tiny_pipeline
 from tests.helpers.masks import box_mask
-from tests.tiny.pipelines import tiny_restore_pipeline
+from tests.tiny.pipelines import tiny_exemplar_pipeline, tiny_restore_pipeline
 
 FILLING = ("inpaint", "exemplar", "edit")
 
@@ -79,6 +79,39 @@ def test_a_restorer_is_shown_a_fill_as_it_knows_damaged_photos(
         wanted = degrade(picture.permute(1, 2, 0).numpy(), "thesis", rng=0, severity=SEVERITY)
         torch.testing.assert_close(seen.add(1).div(2).permute(1, 2, 0).numpy(), wanted, atol=1e-6, rtol=0)
         assert np.abs(np.diff(wanted, axis=1)).mean() < 0.7 * picture.diff(dim=2).abs().mean().item()
+
+
+def test_fills_after_strokes_are_shown_as_they_are(
+    restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill, shown = faces(2) * 2 - 1, []
+    restore = restorer.restore_batch
+
+    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        shown.append(damaged)
+        return restore(damaged, *arguments)
+
+    monkeypatch.setattr(restorer, "restore_batch", watched)
+    holes = torch.ones(2, 1, SIDE, SIDE)
+    restore_fill(restorer, fill, holes, sources(2), 4, have_strokes=[True, False])
+    assert torch.equal(shown[0][0], fill[0]) and not torch.equal(shown[0][1], fill[1])
+    lines = np.zeros((SIDE, SIDE), bool)
+    lines[SIDE // 2] = True
+    pipelines = {
+        "edit": tiny_pipeline("edit"),
+        "exemplar": tiny_exemplar_pipeline(use_sketch=True),
+    }
+    for name, options, damages in (
+        ("edit", {"sketch": lines}, False),
+        ("edit", {"sketch": lines, "strengths": {"sketch": 0}}, True),
+        ("edit", {}, True),
+        ("exemplar", {"sketch": lines}, False),
+        ("exemplar", {}, True),
+    ):
+        plain = call(pipelines[name], name, **options).images
+        call(pipelines[name], name, restore_with=restorer, **options)
+        inside = (shown[-1][0].add(1).div(2) - plain[0])[..., torch.from_numpy(HOLE)]
+        assert (inside.abs().max() > 0.02) == damages, (name, options)
 
 
 def test_squares_without_a_face_stay_as_they_were_filled(restorer: FaceRestorePipeline) -> None:
