@@ -28,6 +28,7 @@ LIBRARY = {
     "metrics": {"losses", "models", "weights"},
     "pipelines": {
         "conditions",
+        "damage",
         "faces",
         "hub",
         "images",

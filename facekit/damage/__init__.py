@@ -1,1 +1,1 @@
-"""What training and tables do to pictures: holes, degradation and wear; and a detector of wear without a network."""
+"""Holes, degradation and wear, for training, tables and restored fills; and a detector of wear without a network."""

@@ -479,7 +479,7 @@ class FaceRestorePipeline(FacekitPipeline):
         check_fidelity(share)
         self.check_counts(max_batch_size=max_batch_size)
         device, side, size = self._execution_device, damaged.shape[-1], self.restorer.config.sample_size
-        samples = _scale(damaged.to(device, torch.float32), size)
+        samples = scale_faces(damaged.to(device, torch.float32), size)
         config = self.style_encoder.config
         shapes = (
             (len(samples), config.num_styles, config.style_dim),
@@ -491,7 +491,7 @@ class FaceRestorePipeline(FacekitPipeline):
         restored = self._restore_all(samples, history[-1], z, generators, max_batch_size)
         restored = keep_coarse_structure(restored, samples, share).clamp(-1, 1)
         self.maybe_free_model_hooks()
-        return _scale(restored, side).to(damaged.device)
+        return scale_faces(restored, side).to(damaged.device)
 
     def _denoise(
         self,
@@ -600,7 +600,7 @@ def keep_coarse_structure(restored: torch.Tensor, damaged: torch.Tensor, fidelit
     return restored if fidelity == 0 else restored + fidelity * coarse_difference(restored, damaged)
 
 
-def _scale(faces: torch.Tensor, side: int) -> torch.Tensor:
+def scale_faces(faces: torch.Tensor, side: int) -> torch.Tensor:
     """Faces `[N, 3, S, S]` at another side, smoothly."""
     if faces.shape[-1] == side:
         return faces

@@ -158,8 +158,12 @@ def finish_faces(
     """
 
     def restore(pictures: list[Image.Image]) -> list[Image.Image]:
-        damaged = [damage_fill(np.asarray(picture), SEVERITY) for picture in pictures]
-        return expect_kind(restorer(damaged, aligned=True, generator=generator).images, Image.Image)
+        side = restorer.restorer.config.sample_size
+        seen = [picture.resize((side, side), Image.Resampling.LANCZOS) for picture in pictures]
+        damaged = [damage_fill(np.asarray(picture), SEVERITY) for picture in seen]
+        output = restorer(damaged, aligned=True, generator=generator)
+        restored = zip(pictures, expect_kind(output.images, Image.Image), strict=True)
+        return [new.resize(old.size, Image.Resampling.LANCZOS) for old, new in restored]
 
     first = restore(list(faces))
     filled = first

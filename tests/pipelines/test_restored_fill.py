@@ -11,6 +11,7 @@ from facekit import FaceEditPipeline, FaceInpaintPipeline, FaceRestorePipeline, 
 from facekit.damage.degrade import degrade
 from facekit.notes import Note
 from facekit.pipelines.edit.session.script import read_script
+from facekit.pipelines.restore import scale_faces
 from facekit.pipelines.restored_fill import FEATHER, SEVERITY, restore_fill
 from tests.helpers.all_pipelines import HOLE, SIDE, call, faces, tiny_pipeline
 from tests.helpers.masks import box_mask
@@ -191,11 +192,24 @@ def test_colours_that_were_asked_for_stay_in_a_gray_photo(restorer: FaceRestoreP
     assert spread[0] > 0.005 and spread[1] > 0.3 * spread[0]
 
 
-def test_the_restorer_may_be_of_another_size(restorer: FaceRestorePipeline) -> None:
-    fill, holes = faces()[..., :48, :48] * 2 - 1, torch.ones(1, 1, 48, 48)
+def test_a_restorer_of_another_size_sees_the_damage_of_its_own(
+    restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill, holes, shown = faces()[..., :48, :48] * 2 - 1, torch.ones(1, 1, 48, 48), []
+    restore = restorer.restore_batch
+
+    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        shown.append(damaged)
+        return restore(damaged, *arguments)
+
+    monkeypatch.setattr(restorer, "restore_batch", watched)
     restored = restore_fill(restorer, fill, holes, sources(1), 1)
     assert restored.shape == fill.shape and restored.abs().max() <= 1
     assert not torch.equal(restored, fill)
+    (seen,) = shown[0].add(1).div(2).permute(0, 2, 3, 1).numpy()
+    assert seen.shape == (SIDE, SIDE, 3)
+    enlarged = scale_faces(fill, SIDE)[0].add(1).div(2).permute(1, 2, 0).clamp(0, 1).numpy()
+    np.testing.assert_allclose(seen, degrade(enlarged, "thesis", rng=0, severity=SEVERITY), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FILLING)

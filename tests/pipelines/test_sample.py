@@ -1,16 +1,20 @@
 """Sampling faces from a prior: mixed codes, codes of the mapping network, refused arguments."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from facekit import StyleGAN2Generator, sample_faces, starter
+from facekit import FaceRestorePipeline, StyleGAN2Generator, sample_faces, starter
+from facekit.damage.degrade import degrade
 from facekit.faces import detect_faces
-from facekit.pipelines.sample import CODES_FILE, load_style_codes, mix_style_codes
+from facekit.pipelines.sample import CODES_FILE, SEVERITY, finish_faces, load_style_codes, mix_style_codes
+from tests.tiny.pipelines import tiny_exemplar_pipeline, tiny_restore_pipeline
 
 
 @pytest.fixture
@@ -77,6 +81,24 @@ def test_a_given_prior_is_finished_on_demand(prior: Path) -> None:
     plain, asked = (sample_faces(1, prior, generator=seeded(), finish=finish)[0] for finish in (None, True))
     assert plain.size == asked.size == (16, 16)
     assert (np.asarray(plain) != np.asarray(asked)).any()
+
+
+def test_soft_faces_are_finished_as_damaged_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    exemplar, restorer = tiny_exemplar_pipeline(), tiny_restore_pipeline()
+    side, shown = restorer.restorer.config.sample_size, []
+    restore = FaceRestorePipeline.__call__
+
+    def watched(self: FaceRestorePipeline, pictures: Any, **options: Any) -> Any:
+        shown.append(pictures)
+        return restore(self, pictures, **options)
+
+    monkeypatch.setattr(FaceRestorePipeline, "__call__", watched)
+    face = Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
+    (small,) = finish_faces([face.resize((48, 48))], exemplar, restorer, [seeded()])
+    (whole,) = finish_faces([face], exemplar, restorer, [seeded()])
+    assert small.size == (48, 48) and whole.size == face.size
+    assert len(shown) == 6 and all(seen.shape == (side, side, 3) for pictures in shown for seen in pictures)
+    np.testing.assert_array_equal(shown[3][0], degrade(np.asarray(face), "thesis", 0, SEVERITY))
 
 
 def _detail(picture: np.ndarray) -> float:

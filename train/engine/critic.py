@@ -178,7 +178,7 @@ class AdversarialStage(Stage):
             perceptual = replace(perceptual, perceptual="none")
         judge = config.adversarial if config.adversarial.is_projected else None
         self.perceptual = PictureLosses(perceptual, critic, self.device, self.run.say, judge)
-        identity = replace(pictures, perceptual="none", parser_weight=0.0, close_up_weight=0.0)
+        identity = replace(pictures, perceptual="none", parser_weight=0.0)
         self.identity = PictureLosses(identity, None, self.device, self.run.say)
         self.feature_critic = self.perceptual.learn_critic(self)
 

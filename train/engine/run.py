@@ -171,7 +171,7 @@ class Run:
                 self._refuse_other("optimizer", before.get("optimizer"), now.get("optimizer"))
             self._refuse_other("form", before.get("form", "published"), now.get("form"))
             weights = [(options.get("pictures") or {}).get("close_up_weight", 0) for options in (before, now)]
-            if min(weights) == 0:  # there are other critics with close-ups
+            if min(weights) == 0:  # the losses differ, and with projected critics those do, too
                 self._refuse_other("pictures.close_up_weight", *weights)
         state = self.checkpoints.load()
         if state is None:
