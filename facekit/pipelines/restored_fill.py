@@ -44,7 +44,7 @@ def restore_fill(
     generators: list[torch.Generator],
     max_batch_size: int,
     are_faces: Sequence[bool] | None = None,
-    have_strokes: Sequence[bool] | None = None,
+    strokes: Sequence[np.ndarray | None] | None = None,
 ) -> Tensor:
     """Restore filled faces inside their holes, after damaging them as the restorer knows damage (`damage_fill`).
 
@@ -55,8 +55,8 @@ def restore_fill(
         generators: sources of the restorer's randomness, one for each square.
         max_batch_size: largest number of squares it sees at once.
         are_faces: which squares show an aligned face; the others stay as they are. None: all.
-        have_strokes: which were filled after strokes. Those are restored undamaged: a fill after strokes is sharp, and
-            damage would take the strokes (their F-score is 0.75 then, and 0.51 with damage). None: none.
+        strokes: what was drawn for each square, bool [S, S] or None. Squares with any are restored undamaged: a fill
+            after strokes is sharp, and damage would take them (their F-score is 0.75 then, and 0.51 with damage).
 
     Returns:
         [N, 3, S, S], unchanged outside the holes.
@@ -67,13 +67,11 @@ def restore_fill(
     squares = fill[chosen]
     sources = [generators[index] for index in chosen]
     # Damage is a matter of pixels: those that the restorer sees.
-    faces = scale_faces(squares, restorer.restorer.config.sample_size)
-    shown = torch.stack(
-        [
-            face if have_strokes is not None and have_strokes[index] else _damage_square(face)
-            for index, face in zip(chosen, faces, strict=True)
-        ]
-    )
+    shown = scale_faces(squares, restorer.restorer.config.sample_size).clone()
+    for place, index in enumerate(chosen):
+        lines = None if strokes is None else strokes[index]
+        if lines is None or not lines.any():
+            shown[place] = _damage_square(shown[place])
     restored = scale_faces(restorer.restore_batch(shown, sources, 0.0, max_batch_size), squares.shape[-1])
     restored = keep_coarse_structure(restored, squares, FIDELITY).clamp(-1, 1)
     result = fill.clone()

@@ -27,6 +27,20 @@ def restorer() -> FaceRestorePipeline:
     return pipeline
 
 
+@pytest.fixture
+def shown(restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """What the restorer is shown from now on, a batch of squares in [-1, 1] each time."""
+    seen: list[torch.Tensor] = []
+    restore = restorer.restore_batch
+
+    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        seen.append(damaged)
+        return restore(damaged, *arguments)
+
+    monkeypatch.setattr(restorer, "restore_batch", watched)
+    return seen
+
+
 def sources(count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in range(count)]
 
@@ -65,16 +79,9 @@ def test_the_restored_face_fades_in_from_the_rim(restorer: FaceRestorePipeline) 
 
 
 def test_a_restorer_is_shown_a_fill_as_it_knows_damaged_photos(
-    restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch
+    restorer: FaceRestorePipeline, shown: list[torch.Tensor]
 ) -> None:
-    fill, shown = faces(2) * 2 - 1, []
-    restore = restorer.restore_batch
-
-    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        shown.append(damaged)
-        return restore(damaged, *arguments)
-
-    monkeypatch.setattr(restorer, "restore_batch", watched)
+    fill = faces(2) * 2 - 1
     restore_fill(restorer, fill, torch.ones(2, 1, SIDE, SIDE), sources(2), 4)
     for seen, picture in zip(shown[0], faces(2), strict=True):
         wanted = degrade(picture.permute(1, 2, 0).numpy(), "thesis", rng=0, severity=SEVERITY)
@@ -83,18 +90,11 @@ def test_a_restorer_is_shown_a_fill_as_it_knows_damaged_photos(
 
 
 def test_fills_after_strokes_are_shown_as_they_are(
-    restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch
+    restorer: FaceRestorePipeline, shown: list[torch.Tensor]
 ) -> None:
-    fill, shown = faces(2) * 2 - 1, []
-    restore = restorer.restore_batch
-
-    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        shown.append(damaged)
-        return restore(damaged, *arguments)
-
-    monkeypatch.setattr(restorer, "restore_batch", watched)
+    fill = faces(2) * 2 - 1
     holes = torch.ones(2, 1, SIDE, SIDE)
-    restore_fill(restorer, fill, holes, sources(2), 4, have_strokes=[True, False])
+    restore_fill(restorer, fill, holes, sources(2), 4, strokes=[HOLE, None])
     assert torch.equal(shown[0][0], fill[0]) and not torch.equal(shown[0][1], fill[1])
     lines = np.zeros((SIDE, SIDE), bool)
     lines[SIDE // 2] = True
@@ -193,16 +193,9 @@ def test_colours_that_were_asked_for_stay_in_a_gray_photo(restorer: FaceRestoreP
 
 
 def test_a_restorer_of_another_size_sees_the_damage_of_its_own(
-    restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch
+    restorer: FaceRestorePipeline, shown: list[torch.Tensor]
 ) -> None:
-    fill, holes, shown = faces()[..., :48, :48] * 2 - 1, torch.ones(1, 1, 48, 48), []
-    restore = restorer.restore_batch
-
-    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        shown.append(damaged)
-        return restore(damaged, *arguments)
-
-    monkeypatch.setattr(restorer, "restore_batch", watched)
+    fill, holes = faces()[..., :48, :48] * 2 - 1, torch.ones(1, 1, 48, 48)
     restored = restore_fill(restorer, fill, holes, sources(1), 1)
     assert restored.shape == fill.shape and restored.abs().max() <= 1
     assert not torch.equal(restored, fill)

@@ -394,15 +394,8 @@ class FaceEditPipeline(FacekitPipeline):
             if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
             if restore_with is not None:
-                strokes = [sample.seen.sketch if wanted["sketch"] else None for sample in samples]
-                result = restore_fill(
-                    restore_with,
-                    result,
-                    holes,
-                    generators,
-                    max_batch_size,
-                    have_strokes=[lines is not None and bool(lines.any()) for lines in strokes],
-                )
+                lines = [sample.seen.sketch if wanted["sketch"] else None for sample in samples]
+                result = restore_fill(restore_with, result, holes, generators, max_batch_size, strokes=lines)
             tints = [tint for job in jobs for tint in job.tints]
             painted = [
                 paint if wanted["color"] else None for job in jobs for paint in find_strange_paint(job)

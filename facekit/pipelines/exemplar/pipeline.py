@@ -308,19 +308,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             if self.config["match_tones"] if match_tones is None else match_tones:
                 result = tones.match_tones(result, known, holes)
             if restore_with is not None:
-                have_strokes = [
-                    bool(job.drawn) and bool(job.drawn[index].any())
-                    for job in jobs
-                    for index in range(len(job.squares))
-                ]
-                result = restore_fill(
-                    restore_with,
-                    result,
-                    holes,
-                    generators,
-                    max_batch_size,
-                    have_strokes=[have_strokes[source] for source in sources],
-                )
+                drawn = [strokes for job in jobs for strokes in job.drawn or [None] * len(job.squares)]
+                lines = [drawn[source] for source in sources]
+                result = restore_fill(restore_with, result, holes, generators, max_batch_size, strokes=lines)
 
             # 6. Measure how similar the faces are to their exemplars
             if self.identity_encoder is not None:
