@@ -24,9 +24,10 @@ from facekit_demo.common.temporary import (
 
 log = logging.getLogger("facekit.demo")
 
-CSS = Path(__file__).with_name("style.css")
-# In the head of the page, so that they are there before the first canvas.
-SCRIPTS = (canvas_traffic.SCRIPT, Path(__file__).with_name("canvas.js"))
+HERE = Path(__file__).parent
+CSS = HERE / "style.css"
+# In the head of the page, so that they are there before the first event and the first canvas.
+SCRIPTS = (HERE / "common" / "event_stream.js", canvas_traffic.SCRIPT, HERE / "canvas.js")
 # Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
 READABLE = {
     "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back

@@ -21,10 +21,14 @@ BAD_FILES = {
 
 
 class Visitor:
-    """One visitor's page, open at the tab whose parts have ids that start with `task`."""
+    """One visitor's page, open at the tab whose parts have ids that start with `task`.
+
+    `script` runs in the page before its own.
+    """
 
     task: str
     tab: str
+    script = ""
 
     def __init__(self, browser: Any, url: str, **context: Any) -> None:
         self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | context))
@@ -32,7 +36,7 @@ class Visitor:
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.add_init_script(SLOW_FRAMES)
+        self.page.add_init_script(SLOW_FRAMES + self.script)
         self.page.goto(url)
         self.page.get_by_role("tab", name=self.tab).click()
         self.page.wait_for_selector(f"#{self.task}-photo input[type=file]", state="attached")
