@@ -10,17 +10,24 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from facekit.models.imagenet_features import ImageNetFeatures
+from facekit.losses.imagenet import (
+    ImageNetDistance,
+    multi_hinge_discriminator_loss,
+    multi_hinge_generator_loss,
+)
+from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures
 from facekit.models.projected_discriminator import FeatureProjector, ProjectedDiscriminator
 from facekit.weights import imagenet
 from facekit.weights.imagenet import load_efficientnet_lite
 from tests.train import tiny_stages
 from tests.train.conftest import TINY
 from tests.train.test_two_processes import launch
+from train.engine.close_ups import cut_close_ups
 from train.engine.config import read_yaml
 from train.engine.groups import nest
 from train.engine.stage import Learner
 from train.inpaint.config import InpaintConfig
+from train.inpaint.losses import InpaintLosses, LossWeights, Shown
 from train.inpaint.networks import load_backbone
 from train.inpaint.trainer import InpaintTrainer
 from train.inpaint.validation import InpaintValidation
@@ -88,16 +95,21 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
 
 
 @pytest.mark.parametrize("order", ["thesis", "published"])
+@pytest.mark.parametrize("close_ups", [False, True])
 def test_each_picture_passes_the_features_once(
-    tmp_path: Path, sharp_config: Path, passes: list[tuple[int, bool]], order: str
+    tmp_path: Path, sharp_config: Path, passes: list[tuple[int, bool]], order: str, close_ups: bool
 ) -> None:
-    trainer = trainer_of(sharp_config, tmp_path / "run", update_order=order)
+    options = {"update_order": order, "pictures.close_up_weight": 0.3 * close_ups}
+    trainer = trainer_of(sharp_config, tmp_path / "run", **options)
     trainer.run.step = 1
     generated: list[int] = []
     trainer.generator.network.register_forward_hook(lambda module, inputs, out: generated.append(len(out)))
     trainer.step_on([next(trainer.batches())])
-    # The truth once for both reasoning steps, each completed picture once, with gradients.
-    assert passes == [(2, False), (2, True), (2, True)]
+    # The truth once for both reasoning steps, each completed picture once, with gradients; and two parts of each.
+    whole, close = [(2, False), (2, True), (2, True)], [(4, False), (4, True), (4, True)]
+    assert passes == (
+        [one for pair in zip(whole, close, strict=True) for one in pair] if close_ups else whole
+    )
     assert generated == [2, 2]
 
 
@@ -119,6 +131,52 @@ def test_critics_need_no_patches_and_no_distance(
     assert not trainer_of(
         sharp_config, tmp_path / "B", ablation="B", **{"adversarial.patch_weight": 0}
     ).losses.networks
+
+
+def test_close_ups_of_fills_are_compared_and_judged(tmp_path: Path, sharp_config: Path) -> None:
+    losses = InpaintLosses(
+        FeatureCritic(),
+        None,
+        weights=LossWeights(perceptual=2, projected=0.5, close_up=0.25),
+        perceptual="efficientnet",
+    )
+    for network in losses.networks:
+        network.eval()  # in training each pass refreshes its spectral norms
+    image, target = torch.rand(2, 3, 3, 64, 64).mul(2).sub(1)
+    image.requires_grad_()
+    shown = Shown(image, target, torch.ones(3, 1, 64, 64), losses.read_maps(image), losses.read_maps(target))
+    total, terms = losses.generator_loss(shown)
+    measure, parts, true_parts = ImageNetDistance(), cut_close_ups(image), cut_close_ups(target)
+    torch.testing.assert_close(terms["generator_imagenet"], measure(image, target).mean())
+    torch.testing.assert_close(terms["generator_imagenet_close"], measure(parts, true_parts).mean())
+    whole, near = losses.networks
+    judged = multi_hinge_generator_loss(near(measure.features(parts)))
+    torch.testing.assert_close(terms["generator_adversarial_close"], judged)
+    wanted = 2 * (terms["generator_imagenet"] + 0.25 * terms["generator_imagenet_close"])
+    wanted = wanted + 0.5 * (terms["generator_adversarial"] + 0.25 * judged)
+    torch.testing.assert_close(total, wanted)
+    for critic, network, real, fake in (
+        (losses.critics[0], whole, target, image),
+        (losses.critics[1], near, true_parts, parts),
+    ):
+        scores = [network(measure.features(pictures)) for pictures in (real, fake)]
+        torch.testing.assert_close(
+            critic(*critic.pick_inputs(shown)), multi_hinge_discriminator_loss(*scores)
+        )
+
+
+def test_a_run_with_close_ups_goes_on_where_it_stopped(tmp_path: Path, sharp_config: Path) -> None:
+    options = {"pictures.close_up_weight": 0.5, "adversarial.patch_weight": 0}
+    whole = trained(sharp_config, tmp_path / "whole", max_steps=3, **options)
+    trained(sharp_config, tmp_path / "parts", max_steps=2, **options)
+    parts = trained(sharp_config, tmp_path / "parts", max_steps=3, **options)
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-6, atol=1e-7)
+    found = curves(tmp_path / "whole")
+    for name in ("generator_imagenet_close", "generator_adversarial_close", "loss_projected_close"):
+        assert len(set(found[name])) == 3
+    with pytest.raises(ValueError, match=r"with pictures\.close_up_weight 0\.5, not 0"):
+        trained(sharp_config, tmp_path / "parts", max_steps=4, **{"adversarial.patch_weight": 0})
 
 
 def test_critics_start_with_their_own_rates(tmp_path: Path, sharp_config: Path) -> None:

@@ -370,7 +370,7 @@ def test_ablation_d_trains_by_the_soft_losses(tmp_path: Path, tiny_config: Path)
         soft = soften_mask(mask, on_fake.shape[-2:])
         wanted = (on_real - 1).square().mean() + (on_fake + soft - 1).square().mean()
         assert patch(real, fake, mask).item() == pytest.approx(wanted.item(), rel=1e-5)
-        _, terms = losses.generator_loss(Shown(fake, real, mask, [], []))
+        _, terms = losses.generator_loss(Shown(fake, real, mask, {}, {}))
         assert terms["generator_patch"].item() == pytest.approx(
             soft_patch_generator_loss(on_fake, mask).item(), rel=1e-5
         )

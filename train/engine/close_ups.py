@@ -6,6 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facekit.models.imagenet_features import JUDGED
+
+# What is looked at, as it ends the names of loss terms: whole pictures, and their eyes and mouths enlarged.
+WHOLE, CLOSE = "", "_close"
+# Maps that critics of close-ups judge: the finest shows nothing in enlarged pictures, and costs more than all others.
+JUDGED_CLOSE = JUDGED[1:]
+
 
 class Window(NamedTuple):
     """A part of a square picture, twice as wide as high; left, top and width as shares of its side."""

@@ -172,6 +172,9 @@ class Pictures:
         parser_weight: weight of the distance between a face parser's maps of both, beside or in place of the perceptual
             loss; not in the thesis (0), the starters use it.
         parser: folder or Hub id of that parser.
+        close_up_weight: of eyes and mouth of aligned faces, enlarged (`train.engine.close_ups`), as a share of the
+            whole picture's weights. They are compared where `perceptual` is "efficientnet", and judged, by a critic of
+            their own, where critics are projected; one of the two is needed. Not in the thesis (0).
     """
 
     perceptual: str = "lpips"
@@ -181,6 +184,7 @@ class Pictures:
     lpips_net: str = "vgg"
     parser_weight: float = 0.0
     parser: str | None = None
+    close_up_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_choices(
@@ -211,14 +215,10 @@ class FacePictures(Pictures):
         identity_weight: weight of the identity loss.
         identity_encoder: the network that the loss needs (see `train.engine.without`): folder or Hub id of an
             `IdentityEncoder` or `ArcFaceEncoder`, or e4e's file `model_ir_se50.pth`.
-        close_up_weight: of eyes and mouth of aligned faces, enlarged (`train.engine.close_ups`), as a share of the
-            whole picture's weights. They are compared where `perceptual` is "efficientnet", and judged, by a critic of
-            their own, where critics are projected; one of the two is needed. Not in the thesis (0).
     """
 
     identity_weight: float = 0.0
     identity_encoder: str | None = None
-    close_up_weight: float = 0.0
 
     @property
     def identifies(self) -> bool:

@@ -13,15 +13,12 @@ from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_lo
 from facekit.models.face_parser import FaceParser
 from facekit.models.identity_encoder import FaceIdentity
 from facekit.models.identity_networks import load_face_identity
-from facekit.models.imagenet_features import JUDGED, FeatureCritic, ImageNetFeatures, feature_distance
+from facekit.models.imagenet_features import FeatureCritic, ImageNetFeatures, feature_distance
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from facekit.weights.imagenet import load_efficientnet_lite
-from train.engine.close_ups import cut_close_ups
+from train.engine.close_ups import CLOSE, JUDGED_CLOSE, WHOLE, cut_close_ups
 from train.engine.options import Adversarial, FacePictures
 from train.engine.stage import Learner, Stage, load_component
-
-# What is looked at, as it ends the names of loss terms: whole pictures, and their eyes and mouths enlarged.
-WHOLE, CLOSE = "", "_close"
 
 
 class PictureLosses:
@@ -82,8 +79,7 @@ class PictureLosses:
             self.feature_critic = FeatureCritic(channels=judge.channels).to(device)
             self._critics = {WHOLE: self.feature_critic}
             if options.close_up_weight > 0:
-                # The finest map shows nothing in enlarged pictures, and a critic of it costs more than all others.
-                near = FeatureCritic(judged=JUDGED[1:], channels=judge.channels).to(device)
+                near = FeatureCritic(judged=JUDGED_CLOSE, channels=judge.channels).to(device)
                 self._critics[CLOSE] = near
                 # Without close-ups the critic stands alone, as in the checkpoints of earlier versions.
                 self.feature_critic = nn.ModuleList(self._critics.values())

@@ -45,6 +45,11 @@ class InpaintAdversarial:
     def __post_init__(self) -> None:
         check_choices(self, critic=("grig", "projected"))
 
+    @property
+    def is_projected(self) -> bool:
+        """Whether critics on ImageNet features judge the fills."""
+        return self.critic == "projected" and self.weight > 0
+
 
 @dataclass(kw_only=True)
 class InpaintConfig(StageConfig):

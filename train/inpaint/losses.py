@@ -24,6 +24,9 @@ from facekit.losses.perceptual import LPIPSLoss, ParserLoss, feature_matching_lo
 from facekit.models.imagenet_features import FeatureCritic, feature_distance
 from facekit.models.patch_discriminator import ForgedPatchDiscriminator
 from facekit.models.projected_discriminator import ProjectedDiscriminator
+from train.engine.close_ups import CLOSE, JUDGED_CLOSE, WHOLE, cut_close_ups
+
+Maps = dict[str, list[Tensor]]  # ImageNet maps of pictures, of `WHOLE` ones and of their `CLOSE` parts
 
 
 def fill_step(composite: Tensor, residual: Tensor, mask: Tensor, image: Tensor) -> Tensor:
@@ -59,25 +62,29 @@ class Shown:
     Attributes:
         image, target: [B, 3, H, W] in [-1, 1]; gradients reach the generator through `image`.
         mask: [B, 1, H, W], 1 = hole.
-        features, wanted: maps of `image` and of `target`, see `ImageNetFeatures`; empty where no loss reads them.
+        features, wanted: maps of `image` and of `target`, see `ImageNetFeatures`; of those alone that a loss reads.
         other: the same picture completed under another code, without gradients; None where no loss reads it.
     """
 
     image: Tensor
     target: Tensor
     mask: Tensor
-    features: list[Tensor]
-    wanted: list[Tensor]
+    features: Maps
+    wanted: Maps
     other: Tensor | None = None
 
     def detach(self) -> "Shown":
         """The same without gradients to the generator, for a discriminator to learn from."""
-        return replace(self, image=self.image.detach(), features=[x.detach() for x in self.features])
+        features = {view: [x.detach() for x in maps] for view, maps in self.features.items()}
+        return replace(self, image=self.image.detach(), features=features)
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of Eq. 4.6, of two terms that only the starter uses, L1 and a face parser's maps, and of diversity."""
+    """Weights of Eq. 4.6, of terms that only the starter uses (L1, a face parser's maps), and of diversity.
+
+    `close_up` is what eyes and mouths enlarged weigh beside whole pictures.
+    """
 
     perceptual: float = 1.5
     projected: float = 1.0
@@ -85,6 +92,7 @@ class LossWeights:
     pixel: float = 0.0
     parser: float = 0.0
     diversity: float = 0.0
+    close_up: float = 0.0
 
 
 class ProjectedLoss(nn.Module):
@@ -106,18 +114,20 @@ class ProjectedLoss(nn.Module):
 
 
 class FeatureLoss(nn.Module):
-    """Critics on ImageNet maps with their own loss, in place of the projected discriminator."""
+    """Critics on ImageNet maps with their own loss, in place of the projected discriminator.
 
-    name = "loss_projected"
+    Args:
+        view: `WHOLE` or `CLOSE`, what the maps are of.
+    """
 
-    def __init__(self, discriminator: FeatureCritic) -> None:
+    def __init__(self, discriminator: FeatureCritic, view: str = WHOLE) -> None:
         super().__init__()
-        self.discriminator = discriminator
+        self.discriminator, self.view = discriminator, view
+        self.name = f"loss_projected{view}"
 
-    @staticmethod
-    def pick_inputs(shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
+    def pick_inputs(self, shown: Shown) -> tuple[list[Tensor], list[Tensor]]:
         """Pick what `forward` takes: the ImageNet maps of both, which the generator's step has computed before."""
-        return shown.wanted, shown.features
+        return shown.wanted[self.view], shown.features[self.view]
 
     def forward(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
         return multi_hinge_discriminator_loss(self.discriminator(real), self.discriminator(fake))
@@ -207,7 +217,11 @@ class InpaintLosses:
             on_maps = isinstance(projected, FeatureCritic)
             self.projected = FeatureLoss(projected) if on_maps else ProjectedLoss(projected)
         self.patch = PatchLoss(patch, labels) if patch is not None else None
-        self.critics: list[nn.Module] = [loss for loss in (self.projected, self.patch) if loss is not None]
+        self.near: FeatureLoss | None = None
+        if isinstance(self.projected, FeatureLoss) and self.weights.close_up > 0:
+            self.near = FeatureLoss(FeatureCritic(judged=JUDGED_CLOSE), CLOSE)
+        found = (self.projected, self.patch, self.near)
+        self.critics: list[nn.Module] = [loss for loss in found if loss is not None]
         self.networks = [loss.discriminator for loss in self.critics]
         self.parser, self.diversity_margin = parser, diversity_margin
         self.lpips: LPIPSLoss | None = None
@@ -235,9 +249,14 @@ class InpaintLosses:
             if frozen is not None:
                 frozen.to(device)
 
-    def read_maps(self, image: Tensor) -> list[Tensor]:
-        """ImageNet maps of pictures [B, 3, H, W], with gradient if they have one; empty where no loss reads them."""
-        return [] if self.imagenet is None else self.imagenet.features(image)
+    def read_maps(self, image: Tensor) -> Maps:
+        """ImageNet maps of pictures [B, 3, H, W], with gradient if they have one; of those alone that a loss reads."""
+        if self.imagenet is None:
+            return {}
+        maps = {WHOLE: self.imagenet.features(image)}
+        if self.weights.close_up > 0:
+            maps[CLOSE] = self.imagenet.features(cut_close_ups(image))
+        return maps
 
     def generator_loss(self, shown: Shown) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 4.6, with the starter's terms: the weighted loss, [], and its unweighted terms by name."""
@@ -249,11 +268,12 @@ class InpaintLosses:
         for name, critic, weight in (
             ("adversarial", self.projected, self.weights.projected),
             ("patch", self.patch, self.weights.patch),
+            (f"adversarial{CLOSE}", self.near, self.weights.projected * self.weights.close_up),
         ):
             if critic is None:
                 continue
             if isinstance(critic, FeatureLoss):
-                terms[name] = multi_hinge_generator_loss(critic.discriminator(shown.features))
+                terms[name] = multi_hinge_generator_loss(critic.discriminator(shown.features[critic.view]))
                 total = total + weight * terms[name]
                 continue
             scores, features = critic.discriminator(image, return_features=True)
@@ -271,10 +291,21 @@ class InpaintLosses:
         elif self.lpips is not None:
             terms["lpips"] = self._reduce(self.lpips(image, target).float())
         elif self.perceptual == "efficientnet":
-            terms["imagenet"] = self._reduce(feature_distance(shown.features, shown.wanted))
-        for name in ("feature_matching", "lpips", "imagenet"):
+            for view, maps in shown.features.items():
+                distances = feature_distance(maps, shown.wanted[view])
+                parts = distances.unflatten(
+                    0, (-1, len(image))
+                )  # a picture counts once, of however many parts
+                terms[f"imagenet{view}"] = self._reduce(parts.mean(0))
+        shares = {
+            "feature_matching": 1.0,
+            "lpips": 1.0,
+            "imagenet": 1.0,
+            f"imagenet{CLOSE}": self.weights.close_up,
+        }
+        for name, share in shares.items():
             if name in terms:
-                total = total + self.weights.perceptual * terms[name]
+                total = total + self.weights.perceptual * share * terms[name]
         if self.parser is not None:
             terms["parser"] = self.parser(image, target)
             total = total + self.weights.parser * terms["parser"]

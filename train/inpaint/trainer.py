@@ -73,6 +73,7 @@ class InpaintTrainer(Stage):
                 pixel=config.pixel_weight,
                 parser=pictures.parser_weight,
                 diversity=config.diversity_weight,
+                close_up=pictures.close_up_weight,
             ),
             mask_patch_loss=config.adversarial.mask_patch_loss,
             perceptual=pictures.perceptual,
