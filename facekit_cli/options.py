@@ -126,6 +126,15 @@ def add_restorer_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tones_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--match-tones` and `--no-match-tones`; neither leaves it to the model."""
+    parser.add_argument(
+        "--match-tones",
+        action=argparse.BooleanOptionalAction,
+        help="take away steps in tone along the rim of what was filled, or leave them (default: as the model does)",
+    )
+
+
 def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:
     """Add `--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` says which pictures the first is about."""
     parser.add_argument(

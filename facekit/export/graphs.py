@@ -258,11 +258,15 @@ class Render(nn.Module):
 class MatchTones(nn.Module):
     """Filled picture, picture, mask -> the filled picture without steps in tone along the rim of the hole."""
 
+    def __init__(self, fades: bool) -> None:
+        super().__init__()
+        self.fades = fades
+
     def forward(self, fill: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-        return tones.match_tones(fill, image, mask)
+        return tones.match_tones(fill, image, mask, fades=self.fades)
 
 
-def tones_graph(size: int) -> Graph:
+def tones_graph(size: int, *, fades: bool) -> Graph:
     """The graph of `MatchTones`."""
     picture = (3, size, size)
     inputs = (
@@ -270,7 +274,7 @@ def tones_graph(size: int) -> Graph:
         Port("image", picture, PICTURE),
         Port("mask", (1, size, size), MASK),
     )
-    return Graph("tones", MatchTones(), inputs, Port("matched", picture, PICTURE))
+    return Graph("tones", MatchTones(fades), inputs, Port("matched", picture, PICTURE))
 
 
 def plan_restoring(pipeline: FaceRestorePipeline) -> Plan:
@@ -309,7 +313,7 @@ def plan_inpainting(pipeline: FaceInpaintPipeline) -> Plan:
     inputs = (Port("fill", picture, UNBOUNDED), Port("image", picture, PICTURE), mask, noise, *z)
     step = Graph("reasoning_step", Reason(pipeline.residual_inpainter), inputs, Port("next_fill", picture))
     matched = bool(pipeline.config["match_tones"])
-    graphs = (step, tones_graph(size)) if matched else (step,)
+    graphs = (step, tones_graph(size, fades=False)) if matched else (step,)
     return Plan("face-inpaint", size, graphs, (*z, noise), settings={"steps": REASONING_STEPS})
 
 
@@ -330,7 +334,7 @@ def plan_exemplar(pipeline: ExemplarInpaintPipeline) -> Plan:
         Graph("generator", FillAfterExemplar(network, first), tuple(inputs), Port("fill", picture)),
     ]
     if pipeline.config["match_tones"]:
-        graphs.append(tones_graph(size))
+        graphs.append(tones_graph(size, fades=True))
     return Plan("exemplar-inpaint", size, tuple(graphs), (z, noise), tuple(network.noise_sizes))
 
 
@@ -358,7 +362,7 @@ def plan_editing(pipeline: FaceEditPipeline) -> Plan:
         Graph("renderer", render, (image, mask, *drawn, codes, noise), Port("fill", picture)),
     ]
     if pipeline.config["match_tones"]:
-        graphs.append(tones_graph(size))
+        graphs.append(tones_graph(size, fades=True))
     directions = pipeline.directions
     attributes = {} if directions is None else {name: directions.direction(name) for name in directions.names}
     return Plan("face-edit", size, tuple(graphs), (z, noise), tuple(render.noise_sizes), {}, attributes)

@@ -7,10 +7,14 @@ from torch import Tensor
 REACH = 9  # pixels; tones on the two sides of the rim are compared over windows of this side
 BAND = 2  # pixels inside the rim where a fill has least context and often a bright or dark line
 SMOOTHING = 5  # side of the window that bridges the band
+CELLS, WINDOW = (
+    32,
+    13,
+)  # a fading correction is drawn on so many cells a side, with means over windows of cells
 
 
-def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
-    """Remove steps in tone along the rim of the hole, with a correction that fades into the hole.
+def match_tones(fill: Tensor, known: Tensor, holes: Tensor, *, fades: bool = False) -> Tensor:
+    """Remove steps in tone along the rim of the hole.
 
     Along the rim the local means of both sides should agree. Their difference is interpolated smoothly over the
     hole (pull-push: means over ever larger squares, the finest that knows something wins) and added: the idea of
@@ -21,6 +25,8 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
         fill: completed pictures [N, 3, H, W] in [-1, 1].
         known: the pictures before, [N, 3, H, W] in [-1, 1]; what they show in the hole does not count.
         holes: [N, 1, H, W], 1 = hole.
+        fades: let the correction end a fifth of the picture's side away from the rim. For fills that something guided:
+            the middle of a large hole keeps the tones that it was to have.
 
     Returns:
         [N, 3, H, W], unchanged outside the hole. A picture without known pixels comes back as it is.
@@ -31,7 +37,8 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor) -> Tensor:
     # A hole too narrow to have an inside is judged by its band.
     inside = torch.where(_grow(holes - band, REACH // 2) > 0, holes - band, holes)
     difference = (_local_mean(known, outside, REACH) - _local_mean(fill, inside, REACH)) * rim
-    matched = fill + _spread(difference, rim) * holes
+    correction = _spread(difference, rim) * holes
+    matched = fill + (correction * _nearness(outside) if fades else correction)
     sides = outside + (holes - band)
     bridged = _local_mean(torch.where(outside > 0, known, matched), sides, SMOOTHING)
     has_sides = _grow(sides, SMOOTHING // 2)
@@ -46,6 +53,15 @@ def _local_mean(picture: Tensor, weight: Tensor, side: int) -> Tensor:
     """Mean of the weighted pixels in the window round each pixel; 0 where there are none."""
     total = F.avg_pool2d(picture * weight, side, 1, side // 2)
     return total / F.avg_pool2d(weight, side, 1, side // 2).clamp(min=1e-6)
+
+
+def _nearness(outside: Tensor) -> Tensor:
+    """How near a straight rim is, [N, 1, H, W]: 1 at the rim and outside, falling to 0 half a window away from it."""
+    height, width = outside.shape[-2:]
+    cells = F.avg_pool2d(outside, (max(height // CELLS, 1), max(width // CELLS, 1)), ceil_mode=True)
+    shares = F.avg_pool2d(cells, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    # On a straight rim half of the window lies outside.
+    return F.interpolate(2 * shares, (height, width), mode="bilinear", align_corners=False).clamp(max=1)
 
 
 def _spread(values: Tensor, weight: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from facekit_cli.options import (
     add_photos,
     add_restorer_option,
     add_sketch_filter,
+    add_tones_option,
     check_counts,
     parse_exemplar_face,
     parse_faces,
@@ -172,6 +173,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "the exemplar, turned to the pose (warped), and as edited; of a script those of its last edit",
     )
     add_restorer_option(parser)
+    add_tones_option(parser)
     add_exemplar_options(parser, "exemplars and pose references")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
@@ -323,9 +325,12 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.search is not None:
         settings["text_options"] = {"search": args.search}
+    if args.match_tones is not None:
+        settings["match_tones"] = args.match_tones
     if args.script is not None:
         guided = (*DRAWINGS, "draw_sketch", *REFERENCES, "attribute", "strength", "prompt", "search")
         given = [name for name in guided if name != "mask" and getattr(args, name)]
+        given += ["match_tones"] if args.match_tones is not None else []
         if given or args.candidates > 1:
             option = f"--{given[0].replace('_', '-')}" if given else "--candidates"
             raise UsageError(f"a script says itself how to edit; leave out {option}")

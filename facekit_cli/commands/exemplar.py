@@ -25,6 +25,7 @@ from facekit_cli.options import (
     add_photos,
     add_restorer_option,
     add_sketch_filter,
+    add_tones_option,
     check_counts,
     parse_exemplar_face,
     parse_faces,
@@ -103,6 +104,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--truncation", type=float, default=1.0, metavar="PSI", help="below 1: less variety, fewer failures"
     )
     add_restorer_option(parser)
+    add_tones_option(parser)
     add_exemplar_options(parser, "the exemplars")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         "noise": args.noise,
     }
     photo_settings = {"recover": args.recover, "aligned": args.aligned, "faces": parse_faces(args.faces)}
-    photo_settings["watermark"] = args.provenance == "both"
+    photo_settings |= {"match_tones": args.match_tones, "watermark": args.provenance == "both"}
     style_layers = _parse_layers(args.style_layers, "--style-layers", crossover=True)
     found = find_photos(args.photos)
     photos = found.photos
@@ -198,10 +200,18 @@ def run(args: argparse.Namespace) -> int:
         for photo, paths in outputs.items()
     }
     entries = work_through("exemplar", plan, details, work)
-    reported = {
-        key: getattr(args, key)
-        for key in ("model", "restore_with", "recover", "seed", "device", "dtype", "format", "quality")
-    }
+    names = (
+        "model",
+        "restore_with",
+        "match_tones",
+        "recover",
+        "seed",
+        "device",
+        "dtype",
+        "format",
+        "quality",
+    )
+    reported = {key: getattr(args, key) for key in names}
     return finish("exemplar", entries, reported | settings | {"style_layers": style_layers}, args)
 
 

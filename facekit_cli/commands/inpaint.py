@@ -22,6 +22,7 @@ from facekit_cli.options import (
     add_output_options,
     add_photos,
     add_restorer_option,
+    add_tones_option,
     check_counts,
     parse_faces,
 )
@@ -77,6 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "NAME-steps/",
     )
     add_restorer_option(parser)
+    add_tones_option(parser)
     add_face_options(parser, "the noise")
     add_device_options(parser)
 
@@ -111,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     names = (
         "model",
         "restore_with",
+        "match_tones",
         "region",
         "steps",
         "save_steps",
@@ -149,6 +152,7 @@ def _fill(
         faces=faces,
         num_inference_steps=args.steps,
         restore_with=restorer,
+        match_tones=args.match_tones,
         return_steps=args.save_steps,
         watermark=args.provenance == "both",
         generator=torch.Generator("cpu").manual_seed(args.seed),

@@ -105,6 +105,13 @@ def build_tab() -> None:
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
                     detail = detail_box(TASK)
+                    tones = gr.Checkbox(
+                        False,
+                        label="Match tones along the mask",
+                        info="Takes an edge away that shows where skin or light are of another tone, as after another "
+                        "face. Colours count less near it.",
+                        elem_id=f"{TASK}-tones",
+                    )
                     mask_file = mask_chooser(TASK)
                 run = MainButton(TASK, "3. Edit", "Editing…")
             samples = example_row(TASK, [example.photo for example in examples])
@@ -122,12 +129,12 @@ def build_tab() -> None:
     _wire_drawing(photo, canvases, drawings, result.work, clear)
     with_strokes(start.click, _start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
     drawn = [editor, *(canvas.editor for canvas in canvases)]
-    _wire_editing(run, photo, [*drawn, seed, detail, *guides.components], result)
+    _wire_editing(run, photo, [*drawn, seed, detail, tones, *guides.components], result)
     # Past the queue, in which the edit itself is running.
     guides.stop.click(stop_words, result.work, None, queue=False, **QUIET)
     _wire_pasting(pasting, editor, result)
     _wire_history(editor, result)
-    _offer_to_programs(chooser, [seed, detail], result)
+    _offer_to_programs(chooser, [seed, detail, tones], result)
 
 
 def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, saved: gr.UploadButton) -> None:
@@ -222,6 +229,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
         paint: Painting,
         seed: int,
         detail: bool,
+        match_tones: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
         *values: Any,
     ) -> list[Any]:
@@ -237,6 +245,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
             painted_colors(paint, size),
             seed=seed,
             detail=detail,
+            match_tones=match_tones,
             **Guides.of(values).wishes(),
         )
         unguided = [] if wishes.is_guided or current.has_new_object else [UNGUIDED]
@@ -311,6 +320,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         strengths: dict[str, float] | None = None,
         seed: int = 0,
         detail: bool = True,
+        match_tones: bool = False,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         if pose == "picture" and not pose_from:
@@ -330,6 +340,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
             strengths=strengths or {},
             seed=seed,
             detail=detail,
+            match_tones=match_tones,
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
@@ -355,7 +366,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
                 "(labels 0 to 18 or the palette's colours), color (strokes on a transparent layer), exemplar (a "
                 'picture with one face), attributes such as {"smile": 2}, prompt. pose: "keep", "front", or "picture" '
                 'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}. detail: '
-                "whether a restorer goes over the edited faces."
+                "whether a restorer goes over the edited faces. match_tones: take away steps in tone along the mask."
             ),
             **ON_DEVICE,
         )

@@ -1,4 +1,4 @@
-"""The box that lets the model of Restore go over filled faces."""
+"""What is done to filled faces afterwards: the box that lets the model of Restore go over them, and matched tones."""
 
 from pathlib import Path
 
@@ -45,6 +45,19 @@ def test_a_program_has_filled_faces_restored_or_not(
     assert named[0] == f"{named[1]} and {tiny_restorer.name}"
     difference = changed(*results)
     assert difference[hole].mean() > 0.5 and not difference[~hole].any()
+
+
+def test_a_program_has_tones_matched_or_not(client: Client, files: Path) -> None:
+    given = {name: handle_file(files / f"{name}.png") for name in ("photo", "mask")}
+    given |= {"exemplar": handle_file(files / "face.png"), "sketch": None}
+    given |= {"semantics": None, "color": None, "pose_from": None, "attributes": None, "strengths": None}
+    results = []
+    for matched in (True, False):
+        made, _ = client.predict(**given, seed=1, detail=False, match_tones=matched, api_name="/edit")
+        results.append(Image.open(made))
+    hole = np.asarray(Image.open(files / "mask.png")) > 0
+    difference = changed(*results)
+    assert difference[hole].any() and not difference[~hole].any()
 
 
 def test_the_box_is_ticked_where_the_bundled_model_fills(

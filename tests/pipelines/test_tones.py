@@ -45,3 +45,23 @@ def test_narrow_and_full_holes() -> None:
     assert (matched - known).abs().max() < 0.05
     fill = torch.rand(1, 3, 32, 32)
     assert torch.equal(match_tones(fill, known, torch.ones(1, 1, 32, 32)), fill)
+
+
+def test_a_correction_that_fades_leaves_the_middle_of_a_large_hole_alone() -> None:
+    known, holes = torch.zeros(1, 3, 256, 256), hole(256, 64, 192)
+    fill = 0.4 * holes.expand(1, 3, 256, 256)
+    matched = match_tones(fill, known, holes, fades=True)
+    across = matched[0, 0, 128, 64:129]  # from the middle of a side to the middle of the hole
+    assert across[0] < 0.02 and across[8] < 0.15, "no step at the rim"
+    assert (across[1:] >= across[:-1] - 0.01).all()
+    assert (across[52:] == 0.4).all()
+    assert torch.equal(matched * (1 - holes), known)
+    assert (match_tones(fill, known, holes)[0, 0, 128, 128] - 0).abs() < 0.05, (
+        "without fading all is corrected"
+    )
+
+
+def test_a_fading_correction_is_whole_in_small_holes() -> None:
+    known, holes = torch.zeros(1, 3, 256, 256), hole(256, 120, 136)
+    fill = 0.4 * holes.expand(1, 3, 256, 256)
+    torch.testing.assert_close(match_tones(fill, known, holes, fades=True), match_tones(fill, known, holes))

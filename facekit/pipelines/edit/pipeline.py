@@ -245,8 +245,8 @@ class FaceEditPipeline(FacekitPipeline):
             variety: share of random codes, 0 to 1. None: 0 for the first candidate and 0.5 for the others.
             truncation_psi: below 1 random codes are drawn towards their average.
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
-            match_tones: remove steps in tone along the rim of the hole, see `facekit.pipelines.tones`; None: as the
-                model's configuration says.
+            match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps what it was given,
+                see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's configuration says.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
@@ -392,7 +392,7 @@ class FaceEditPipeline(FacekitPipeline):
             self.check_finite(predicted, self.refiner.dtype)
             result = predicted * holes + known * (1 - holes)
             if self.config["match_tones"] if match_tones is None else match_tones:
-                result = tones.match_tones(result, known, holes)
+                result = tones.match_tones(result, known, holes, fades=True)
             if restore_with is not None:
                 lines = [sample.seen.sketch if wanted["sketch"] else None for sample in samples]
                 result = restore_fill(restore_with, result, holes, generators, max_batch_size, strokes=lines)

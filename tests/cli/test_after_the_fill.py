@@ -1,4 +1,5 @@
-"""`--restore-with` of the commands that fill: what it draws, what reports and files say, and what is refused."""
+"""What commands that fill do afterwards: `--restore-with` (what it draws, what reports and files say, what is refused)
+and `--match-tones`."""
 
 import json
 from pathlib import Path
@@ -68,3 +69,36 @@ def test_what_is_no_restorer_is_refused_before_any_work(
         assert run(work, command, tmp_path / "out", "--restore-with", given) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", MAKERS)
+def test_tones_are_matched_in_the_hole_or_left(work: Path, tmp_path: Path, command: str) -> None:
+    report = tmp_path / "report.json"
+    assert run(work, command, tmp_path / "as-the-model-does.png") == 0
+    assert run(work, command, tmp_path / "left.png", "--no-match-tones") == 0
+    assert run(work, command, tmp_path / "matched.png", "--match-tones", "--json", report) == 0
+    names = ("as-the-model-does", "left", "matched")
+    as_always, left, matched = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in names)
+    assert np.array_equal(as_always, left)  # small random models match none
+    difference = (left != matched).any(-1)
+    assert difference[HOLE].any() and not difference[~HOLE].any()
+    assert json.loads(report.read_text())["match_tones"] is True
+
+
+def test_a_script_says_itself_whether_tones_are_matched(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    script = tmp_path / "edits.json"
+    script.write_text(json.dumps({"edits": [{"mask": str(work / "mask.png")}]}))
+    given = (
+        "edit",
+        work / "photo.png",
+        "--script",
+        script,
+        "--model",
+        work / "edit",
+        "--output",
+        tmp_path / "out.png",
+    )
+    assert main([str(part) for part in (*given, "--no-match-tones")]) == 2
+    assert "leave out --match-tones" in capsys.readouterr().err
