@@ -245,8 +245,9 @@ class FaceEditPipeline(FacekitPipeline):
             variety: share of random codes, 0 to 1. None: 0 for the first candidate and 0.5 for the others.
             truncation_psi: below 1 random codes are drawn towards their average.
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
-            match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps what it was given,
-                see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's configuration says.
+            match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps
+                what it was given, see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's
+                configuration says.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later

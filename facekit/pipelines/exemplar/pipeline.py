@@ -198,8 +198,9 @@ class ExemplarInpaintPipeline(FacekitPipeline):
             num_images: candidates for each pair of photo and exemplar, from different random codes and noise.
             truncation_psi: below 1 random codes are drawn towards their average: less variety, fewer failures.
             noise: per-pixel noise after each convolution: "random", "fixed" (the model's stored maps) or "none".
-            match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps what the exemplar gave,
-                see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's configuration says.
+            match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps
+                what the exemplar gave, see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's
+                configuration says.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             return_exemplars: also return the exemplars as they were cut, and their parts under the holes.
