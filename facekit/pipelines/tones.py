@@ -7,10 +7,9 @@ from torch import Tensor
 REACH = 9  # pixels; tones on the two sides of the rim are compared over windows of this side
 BAND = 2  # pixels inside the rim where a fill has least context and often a bright or dark line
 SMOOTHING = 5  # side of the window that bridges the band
-CELLS, WINDOW = (
-    32,
-    13,
-)  # a fading correction is drawn on so many cells a side, with means over windows of cells
+# A correction that fades is drawn on so many cells a side, and ends so many cells away from the rim.
+CELLS = 32
+FADE = 6
 
 
 def match_tones(fill: Tensor, known: Tensor, holes: Tensor, *, fades: bool = False) -> Tensor:
@@ -25,8 +24,8 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor, *, fades: bool = Fal
         fill: completed pictures [N, 3, H, W] in [-1, 1].
         known: the pictures before, [N, 3, H, W] in [-1, 1]; what they show in the hole does not count.
         holes: [N, 1, H, W], 1 = hole.
-        fades: let the correction end a fifth of the picture's side away from the rim. For fills that something guided:
-            the middle of a large hole keeps the tones that it was to have.
+        fades: let the correction end about a fifth of the picture's side away from the rim. For fills that something
+            guided: the middle of a large hole keeps the tones that it was to have.
 
     Returns:
         [N, 3, H, W], unchanged outside the hole. A picture without known pixels comes back as it is.
@@ -56,12 +55,13 @@ def _local_mean(picture: Tensor, weight: Tensor, side: int) -> Tensor:
 
 
 def _nearness(outside: Tensor) -> Tensor:
-    """How near a straight rim is, [N, 1, H, W]: 1 at the rim and outside, falling to 0 half a window away from it."""
+    """How near the rim is, [N, 1, H, W]: 1 outside and next to the rim, falling to 0 in the middle of large holes."""
     height, width = outside.shape[-2:]
-    cells = F.avg_pool2d(outside, (max(height // CELLS, 1), max(width // CELLS, 1)), ceil_mode=True)
-    shares = F.avg_pool2d(cells, WINDOW, 1, WINDOW // 2, count_include_pad=False)
-    # On a straight rim half of the window lies outside.
-    return F.interpolate(2 * shares, (height, width), mode="bilinear", align_corners=False).clamp(max=1)
+    cells = F.max_pool2d(outside, (max(height // CELLS, 1), max(width // CELLS, 1)), ceil_mode=True)
+    # The rim's own cells and their neighbours count in full: between the middles of cells it is interpolated.
+    rings = [(1 - step / FADE) * _grow(cells, 1 + step) for step in range(FADE)]
+    near = torch.stack(rings).amax(dim=0)
+    return F.interpolate(near, (height, width), mode="bilinear", align_corners=False)
 
 
 def _spread(values: Tensor, weight: Tensor) -> Tensor:

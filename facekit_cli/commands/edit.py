@@ -330,7 +330,8 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
     if args.script is not None:
         guided = (*DRAWINGS, "draw_sketch", *REFERENCES, "attribute", "strength", "prompt", "search")
         given = [name for name in guided if name != "mask" and getattr(args, name)]
-        given += ["match_tones"] if args.match_tones is not None else []
+        if args.match_tones is not None:
+            given.append("match_tones" if args.match_tones else "no_match_tones")
         if given or args.candidates > 1:
             option = f"--{given[0].replace('_', '-')}" if given else "--candidates"
             raise UsageError(f"a script says itself how to edit; leave out {option}")

@@ -6,6 +6,7 @@
   "use strict";
 
   const send = window.fetch.bind(window);
+  const encoder = new TextEncoder();
   const unanswered = new Set(); // ids of events
   const early = new Set(); // of answers that came before the page knew their events' ids
   let onTheirWay = 0; // events whose ids are not known yet
@@ -17,8 +18,8 @@
     try {
       const reply = await send(address, request);
       if (reply.ok) {
-        const {event_id: id} = await reply.clone().json();
-        if (!early.delete(id)) unanswered.add(id);
+        const {event_id: id} = await reply.clone().json().catch(() => ({}));
+        if (id && !early.delete(id)) unanswered.add(id);
       }
       return reply;
     } finally {
@@ -38,7 +39,7 @@
 
   // Hand the messages of a reply on; whether it ended too early for the page.
   async function passOn(reply, out) {
-    const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader(), encoder = new TextEncoder();
+    const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = ""; ; ) {
       const {value, done} = await reader.read();
       if (done) return false;
@@ -65,8 +66,12 @@
           }
           out.close();
         } catch (error) {
-          unanswered.clear(); // the page takes them all for broken
-          out.error(error);
+          unanswered.clear();
+          if (address.signal?.aborted || request?.signal?.aborted) return out.error(error); // the page let it go itself
+          // Events on their way hear that it broke, and the page that it is over, so that the next event asks anew.
+          for (const msg of ["broken_connection", "close_stream"])
+            out.enqueue(encoder.encode(`data: ${JSON.stringify({msg, message: String(error)})}\n\n`));
+          out.close();
         }
       },
     });

@@ -100,5 +100,6 @@ def test_a_script_says_itself_whether_tones_are_matched(
         "--output",
         tmp_path / "out.png",
     )
-    assert main([str(part) for part in (*given, "--no-match-tones")]) == 2
-    assert "leave out --match-tones" in capsys.readouterr().err
+    for option in ("--match-tones", "--no-match-tones"):
+        assert main([str(part) for part in (*given, option)]) == 2
+        assert f"leave out {option}" in capsys.readouterr().err

@@ -37,6 +37,7 @@ def small_pipeline() -> ExemplarInpaintPipeline:
     pipeline = ExemplarInpaintPipeline(
         style_encoder=tiny_style_encoder(8, first_style=2, reading="psp"),
         multi_style_generator=MultiStyleGenerator(SIZE, num_mapping_layers=1, **widths),
+        match_tones=True,
     )
     wake(pipeline.multi_style_generator, heads=0.1)
     prepare(pipeline)
@@ -78,11 +79,11 @@ def test_the_description_says_what_is_there(exported: Path) -> None:
     assert description["model"] == str(exported.parent / "model")
     assert (description["licence"], description["card"]) == ("mit", "README.md")
     assert "# Small" in (exported / "README.md").read_text()
-    encoder, generator = description["graphs"]
+    encoder, generator, _tones = description["graphs"]
     assert encoder["inputs"] == [{"name": "exemplar", "shape": [3, SIZE, SIZE], "holds": "-1 to 1"}]
     assert [port["name"] for port in generator["inputs"]] == ["image", "mask", "style_codes", "z", "noise"]
     assert {port["name"] for port in description["randomness"]} == {"z", "noise"}
-    assert description["sha256"].keys() == {"style_encoder.onnx", "generator.onnx", "README.md"}
+    assert description["sha256"].keys() == {"style_encoder.onnx", "generator.onnx", "tones.onnx", "README.md"}
     assert sorted(path.name for path in exported.iterdir()) == sorted([*description["sha256"], DESCRIPTION])
     assert all(0 < graph["largest_difference"] <= TOLERANCE for graph in description["graphs"])
 

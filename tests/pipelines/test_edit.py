@@ -63,6 +63,19 @@ def plain(pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray) -> Any
     return edit
 
 
+def test_matched_tones_leave_the_middle_of_a_large_hole_alone(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    large = np.zeros_like(eyes)
+    large[40:216, 40:216] = True
+    options = {"aligned": True, "noise": "none", "output_type": "np"}
+    plain, matched = (
+        pipe(portrait, large, match_tones=wanted, **options).images[0] for wanted in (False, True)
+    )
+    np.testing.assert_array_equal(plain[110:146, 110:146], matched[110:146, 110:146])
+    assert (plain != matched)[large].mean() > 0.5
+
+
 @pytest.mark.parametrize("subset", list(product((False, True), repeat=5)))
 def test_every_subset_of_five_modalities_reacts_to_each_of_its_members(
     plain: Any,

@@ -287,6 +287,13 @@ def test_tones_are_matched_where_wanted(
     line = np.s_[86, 95:150]
     known = load_image(portrait).rgb[84, 95:150] / 255
     assert np.abs(matched[line] - known).mean() < np.abs(plain[line] - known).mean()
+    large = np.zeros_like(eyes)
+    large[40:216, 40:216] = True
+    plain, matched = (
+        pipe(portrait, large, example, match_tones=wanted, **options).images[0] for wanted in (False, True)
+    )
+    np.testing.assert_array_equal(plain[110:146, 110:146], matched[110:146, 110:146])
+    assert (plain != matched)[large].mean() > 0.5
 
 
 def test_saved_and_loaded_pipelines_agree(

@@ -1,5 +1,6 @@
 """Tones across the rim of a hole."""
 
+import pytest
 import torch
 
 from facekit.pipelines.tones import match_tones
@@ -56,9 +57,19 @@ def test_a_correction_that_fades_leaves_the_middle_of_a_large_hole_alone() -> No
     assert (across[1:] >= across[:-1] - 0.01).all()
     assert (across[52:] == 0.4).all()
     assert torch.equal(matched * (1 - holes), known)
-    assert (match_tones(fill, known, holes)[0, 0, 128, 128] - 0).abs() < 0.05, (
-        "without fading all is corrected"
-    )
+    everywhere = match_tones(fill, known, holes)
+    assert everywhere[0, 0, 128, 128].abs() < 0.05
+
+
+@pytest.mark.parametrize("island", [(120, 124), (120, 136), (118, 119)])
+def test_a_fading_correction_is_whole_at_every_rim(island: tuple[int, int]) -> None:
+    known = torch.zeros(1, 3, 256, 256)
+    holes = hole(256, 40, 216) - hole(256, *island)  # a few known pixels in the middle of a large hole
+    fill = 0.4 * holes.expand(1, 3, 256, 256)
+    whole, fading = (match_tones(fill, known, holes, fades=fades) for fades in (False, True))
+    first, last = island
+    near = hole(256, first - 4, last + 4) * holes
+    torch.testing.assert_close(fading * near, whole * near)
 
 
 def test_a_fading_correction_is_whole_in_small_holes() -> None:

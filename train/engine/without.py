@@ -65,8 +65,7 @@ def refuse_idle_close_ups(config: Any) -> None:
         raise ValueError(f"pictures.close_up_weight must not be negative, got {weight:g}")
     compares = pictures.compares and getattr(config, "has_perceptual", True)
     critics = getattr(config, "adversarial", None)
-    # The style encoder has critics in `joint` training alone.
-    judges = critics is not None and critics.is_projected and getattr(config, "joint", True)
+    judges = critics is not None and critics.is_projected and getattr(config, "has_critics", True)
     if not judges and not (compares and pictures.perceptual == "efficientnet"):
         raise ValueError(
             f"pictures.close_up_weight {weight:g} counts where ImageNet features compare or judge pictures, and in "

@@ -143,6 +143,11 @@ class InpaintConfig(StageConfig):
             )
 
     @property
+    def has_critics(self) -> bool:
+        """Whether anything judges whole pictures."""
+        return ABLATIONS[self.ablation].get("use_projected", True)
+
+    @property
     def matches_features(self) -> bool:
         """Whether a loss may compare features of GRIG's own discriminators, whatever its weight."""
         substituted = self.pictures.perceptual == "lpips" and self.pictures.substitute == "feature_matching"

@@ -292,10 +292,8 @@ class InpaintLosses:
             terms["lpips"] = self._reduce(self.lpips(image, target).float())
         elif self.perceptual == "efficientnet":
             for view, maps in shown.features.items():
-                distances = feature_distance(maps, shown.wanted[view])
-                parts = distances.unflatten(
-                    0, (-1, len(image))
-                )  # a picture counts once, of however many parts
+                apart = feature_distance(maps, shown.wanted[view])
+                parts = apart.unflatten(0, (-1, len(image)))  # a picture counts once, of however many parts
                 terms[f"imagenet{view}"] = self._reduce(parts.mean(0))
         shares = {
             "feature_matching": 1.0,

@@ -153,6 +153,11 @@ class StyleEncoderConfig(StageConfig):
             )
 
     @property
+    def has_critics(self) -> bool:
+        """Whether anything judges pictures: in `joint` training alone."""
+        return self.joint
+
+    @property
     def compares_pictures(self) -> bool:
         """Whether any loss looks at the generator's picture."""
         faces = self.pictures.compares or self.pictures.identifies
