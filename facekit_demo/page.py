@@ -26,8 +26,9 @@ log = logging.getLogger("facekit.demo")
 
 HERE = Path(__file__).parent
 CSS = HERE / "style.css"
+EVENT_STREAM = HERE / "common" / "event_stream.js"
 # In the head of the page, so that they are there before the first event and the first canvas.
-SCRIPTS = (HERE / "common" / "event_stream.js", canvas_traffic.SCRIPT, HERE / "canvas.js")
+SCRIPTS = (EVENT_STREAM, canvas_traffic.SCRIPT, HERE / "canvas.js")
 # Where the theme's own colours are too pale for small text (WCAG AA: contrast of 4.5).
 READABLE = {
     "background_fill_primary": "*neutral_50",  # as in the theme; Gradio would set it back

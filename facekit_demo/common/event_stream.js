@@ -10,20 +10,19 @@
   const unanswered = new Set(); // ids of events
   const early = new Set(); // of answers that came before the page knew their events' ids
   let onTheirWay = 0; // events whose ids are not known yet
-  const pageWaits = () => onTheirWay > 0 || unanswered.size > 0;
+  const pageWaits = () => onTheirWay > early.size || unanswered.size > 0;
 
   // Send an event, and remember it until its answer.
   async function join(address, request) {
+    let id;
     onTheirWay += 1;
     try {
       const reply = await send(address, request);
-      if (reply.ok) {
-        const {event_id: id} = await reply.clone().json().catch(() => ({}));
-        if (id && !early.delete(id)) unanswered.add(id);
-      }
+      if (reply.ok) ({event_id: id} = await reply.clone().json().catch(() => ({})));
       return reply;
     } finally {
       onTheirWay -= 1;
+      if (id && !early.delete(id)) unanswered.add(id);
       if (!onTheirWay) early.clear();
     }
   }
