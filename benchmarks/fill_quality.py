@@ -16,45 +16,33 @@ the photo. Landmark error and detector as in `quality.py`, PSNR over the hole.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from quality import (
     ImageNetScore,
+    fill_summary,
     finish,
-    found_summary,
-    hole_psnr,
     holes,
-    landmark_error,
     load_restorer,
     markdown_table,
+    measure_fill,
     read_entries,
     read_picture,
-    sharpness,
 )
 from tqdm import tqdm
 
-from facekit import (
-    ExemplarInpaintPipeline,
-    FaceEditPipeline,
-    FaceInpaintPipeline,
-    FaceRestorePipeline,
-    starter,
-)
+import facekit
+from facekit import FaceRestorePipeline, starter
+from facekit.methods import method_named
 
 Fill = Callable[[np.ndarray, np.ndarray, FaceRestorePipeline | None], np.ndarray]
-Row = dict[str, Any]
-TASKS: dict[str, tuple[Any, str]] = {
-    "inpaint": (FaceInpaintPipeline, "face-inpaint"),
-    "exemplar": (ExemplarInpaintPipeline, "exemplar-inpaint"),
-    "edit": (FaceEditPipeline, "face-edit"),
-}
+TASKS = ("inpaint", "exemplar", "edit")
 
 
 def load_fill(task: str, model: str) -> Fill:
     """The fill of an aligned face by a method, with a restorer or None; every call draws the same random numbers."""
-    pipe = TASKS[task][0].from_pretrained(model)
+    pipe = getattr(facekit, method_named(task).class_name).from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
 
     def fill(image: np.ndarray, mask: np.ndarray, restorer: FaceRestorePipeline | None) -> np.ndarray:
@@ -69,27 +57,6 @@ def load_fill(task: str, model: str) -> Fill:
         return np.asarray(result.images[0])
 
     return fill
-
-
-def measure(
-    filled: np.ndarray, image: np.ndarray, mask: np.ndarray, truth: np.ndarray, score: ImageNetScore
-) -> Row:
-    """What one fill scores."""
-    return {
-        "error": landmark_error(filled, truth),
-        "psnr": hole_psnr(filled, image, mask),
-        "sharpness": sharpness(filled, image, mask),
-        "imagenet": score(filled, image, mask),
-    }
-
-
-def summary(rows: list[Row]) -> dict[str, float]:
-    """Means and medians over the pictures of one method and hole."""
-    return found_summary([row["error"] for row in rows]) | {
-        "hole_psnr_db": float(np.mean([row["psnr"] for row in rows])),
-        "sharpness_percent": float(np.median([row["sharpness"] for row in rows])),
-        "imagenet_distance": float(np.mean([row["imagenet"] for row in rows])),
-    }
 
 
 def cells(values: dict[str, float]) -> list[str]:
@@ -110,10 +77,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    for task, (_, bundled) in TASKS.items():
-        parser.add_argument(f"--{task}", default=starter(bundled), metavar="MODEL", help="folder or Hub id")
+    for task in TASKS:
+        bundled = starter(method_named(task).model)
+        parser.add_argument(f"--{task}", default=bundled, metavar="MODEL", help="folder or Hub id")
     parser.add_argument("--restorer", default=starter("face-restore"), metavar="MODEL", help="the same")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--step", type=int, default=1, help="take every so many pictures")
     parser.add_argument("--output", type=Path, default=Path("outputs/fill-quality"))
     parser.add_argument("--sheet", type=int, default=0, help="show so many faces")
@@ -131,13 +99,13 @@ def main() -> None:
             for hole, mask in holes(image.shape[0], number).items():
                 for behind in (None, restorer):
                     line.append(fill(image, mask, behind))
-                    row = measure(line[-1], image, mask, truth, score)
+                    row = measure_fill(line[-1], image, mask, truth, score)
                     rows.setdefault((hole, behind is not None), []).append(row)
             if number < args.sheet:
                 sheets.setdefault(args.output / f"{task}.png", []).append(line)
         for (hole, restored), measured in rows.items():
             name = f"{task}, restored" if restored else task
-            content.setdefault(hole, {})[name] = summary(measured)
+            content.setdefault(hole, {})[name] = fill_summary(measured)
             if restored:
                 pairs = zip(rows[hole, False], measured, strict=True)
                 nearer = sum(after["imagenet"] < before["imagenet"] for before, after in pairs)

@@ -22,15 +22,13 @@ from quality import (
     ImageNetScore,
     add_restorer_option,
     base_parser,
+    fill_summary,
     finish,
-    found_summary,
-    hole_psnr,
     holes,
-    landmark_error,
     load_restorer,
+    measure_fill,
     read_entries,
     read_picture,
-    sharpness,
 )
 from tqdm import tqdm
 
@@ -68,12 +66,7 @@ def pipeline_fill(model: str, steps: int, restorer: str | None) -> Fill:
 
 def summary(rows: list[dict[str, float | None]]) -> dict[str, float]:
     """Means over the pictures of one method and mask."""
-    return found_summary([row["error"] for row in rows]) | {
-        "hole_psnr_db": float(np.mean([row["psnr"] for row in rows])),
-        "sharpness_percent": float(np.median([row["sharpness"] for row in rows])),
-        "imagenet_distance": float(np.mean([row["imagenet"] for row in rows])),
-        "seconds": float(np.median([row["seconds"] for row in rows])),
-    }
+    return fill_summary(rows) | {"seconds": float(np.median([row["seconds"] for row in rows]))}
 
 
 def written(methods: dict[str, dict[str, float]]) -> str:
@@ -120,14 +113,7 @@ def main() -> None:
                 started = time.perf_counter()
                 filled = fill(source, mask)
                 seconds = time.perf_counter() - started
-                psnr = hole_psnr(filled, image, mask)
-                row = {
-                    "error": landmark_error(filled, truth),
-                    "psnr": psnr,
-                    "sharpness": sharpness(filled, image, mask),
-                    "imagenet": distance(filled, image, mask),
-                    "seconds": seconds,
-                }
+                row = measure_fill(filled, image, mask, truth, distance) | {"seconds": seconds}
                 results.setdefault(mask_name, {}).setdefault(name, []).append(row)
                 line.append(filled)
             if number < args.sheet_rows // 2:

@@ -129,6 +129,27 @@ def hole_psnr(filled: np.ndarray, original: np.ndarray, mask: np.ndarray) -> flo
     return float(10 * np.log10(255**2 / max(float(np.square(difference).mean()), 1e-3)))
 
 
+def measure_fill(
+    filled: np.ndarray, image: np.ndarray, mask: np.ndarray, truth: np.ndarray, score: ImageNetScore
+) -> dict[str, float | None]:
+    """What one fill of a photo [S, S, 3] scores; `truth` are its true five points."""
+    return {
+        "error": landmark_error(filled, truth),
+        "psnr": hole_psnr(filled, image, mask),
+        "sharpness": sharpness(filled, image, mask),
+        "imagenet": score(filled, image, mask),
+    }
+
+
+def fill_summary(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    """Means of what `measure_fill` gave for the fills of one method and hole; of sharpness the median."""
+    return found_summary([row["error"] for row in rows]) | {
+        "hole_psnr_db": float(np.mean([row["psnr"] for row in rows])),
+        "sharpness_percent": float(np.median([row["sharpness"] for row in rows])),
+        "imagenet_distance": float(np.mean([row["imagenet"] for row in rows])),
+    }
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells as a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

@@ -53,7 +53,7 @@ class InpaintTrainer(Stage):
                 "diversity_weight compares fills of different codes, and this inpainter has none: give it "
                 "inpainter: {style_dim: 64} beside its other options, or say diversity_weight 0"
             )
-        projected = self._build_projected() if variant.get("use_projected", True) else None
+        projected = self._build_projected() if config.has_critics else None
         patch = None
         wanted = config.adversarial.patch_weight != 0 or config.matches_features
         if wanted and variant.get("patch_discriminator") != "none":
