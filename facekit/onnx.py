@@ -279,7 +279,11 @@ class OnnxPipeline:
         for name, amount in inputs.get("attributes", {}).items():
             codes = codes + np.float32(amount) * self._directions[name]
         fill = self.run("renderer", image=masked, mask=mask, **drawn, codes=codes, noise=draw("noise"))
-        return self._match_tones(fill * mask + image * (1 - mask), image, mask)
+        fill = fill * mask + image * (1 - mask)
+        if "exemplar" in inputs:  # as in the pipeline: tones that a guide sets are left to it
+            return fill
+        painted = drawn["color"].any(axis=(1, 2, 3), keepdims=True)
+        return np.where(painted, fill, self._match_tones(fill, image, mask))
 
     def _match_tones(self, fill: np.ndarray, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return self.run("tones", fill=fill, image=image, mask=mask) if "tones" in self._sessions else fill

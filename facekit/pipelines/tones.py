@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REACH = 9  # pixels; tones on the two sides of the rim are compared over windows of this side
-BAND = 2  # pixels inside the rim where a fill has least context and often a bright or dark line
-SMOOTHING = 5  # side of the window that bridges the band
+# Tones on the two sides of the rim are compared, and its pixels bridged, over windows of this side. Wider ones take
+# another part of the face for another tone, and a cheek beside a wall gets the wall's colour: windows of 9 cost
+# held-out fills of all three methods 0.07 to 0.14 of ImageNet distance and up to 0.5 dB.
+WINDOW = 3
 # A correction that fades is drawn on so many cells a side, and ends so many cells away from the rim.
 CELLS = 32
 FADE = 6
@@ -17,8 +18,8 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor, *, fades: bool = Fal
 
     Along the rim the local means of both sides should agree. Their difference is interpolated smoothly over the
     hole (pull-push: means over ever larger squares, the finest that knows something wins) and added: the idea of
-    Poisson blending (Perez et al., SIGGRAPH 2003) at the cost of a few poolings. The outermost pixels of the fill
-    are then bridged by a local mean of both sides.
+    Poisson blending (Perez et al., SIGGRAPH 2003) at the cost of a few poolings. The outermost pixel of the fill, which
+    has least context and is often too bright or too dark, becomes the local mean of both sides.
 
     Args:
         fill: completed pictures [N, 3, H, W] in [-1, 1].
@@ -32,26 +33,24 @@ def match_tones(fill: Tensor, known: Tensor, holes: Tensor, *, fades: bool = Fal
     """
     outside = 1 - holes
     rim = holes * _grow(outside, 1)
-    band = holes * _grow(outside, BAND)
-    # A hole too narrow to have an inside is judged by its band.
-    inside = torch.where(_grow(holes - band, REACH // 2) > 0, holes - band, holes)
-    difference = (_local_mean(known, outside, REACH) - _local_mean(fill, inside, REACH)) * rim
+    core = holes - rim
+    # A hole too narrow to have a core is judged by its rim.
+    inside = torch.where(_grow(core, WINDOW // 2) > 0, core, holes)
+    difference = (_local_mean(known, outside) - _local_mean(fill, inside)) * rim
     correction = _spread(difference, rim) * holes
     matched = fill + (correction * _nearness(outside) if fades else correction)
-    sides = outside + (holes - band)
-    bridged = _local_mean(torch.where(outside > 0, known, matched), sides, SMOOTHING)
-    has_sides = _grow(sides, SMOOTHING // 2)
-    return torch.where(band * has_sides > 0, bridged, matched)
+    bridged = _local_mean(torch.where(outside > 0, known, matched), outside + core)
+    return torch.where(rim > 0, bridged, matched)
 
 
 def _grow(mask: Tensor, by: int) -> Tensor:
     return F.max_pool2d(mask, 2 * by + 1, 1, by)
 
 
-def _local_mean(picture: Tensor, weight: Tensor, side: int) -> Tensor:
+def _local_mean(picture: Tensor, weight: Tensor) -> Tensor:
     """Mean of the weighted pixels in the window round each pixel; 0 where there are none."""
-    total = F.avg_pool2d(picture * weight, side, 1, side // 2)
-    return total / F.avg_pool2d(weight, side, 1, side // 2).clamp(min=1e-6)
+    total = F.avg_pool2d(picture * weight, WINDOW, 1, WINDOW // 2)
+    return total / F.avg_pool2d(weight, WINDOW, 1, WINDOW // 2).clamp(min=1e-6)
 
 
 def _nearness(outside: Tensor) -> Tensor:

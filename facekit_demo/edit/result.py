@@ -163,7 +163,7 @@ class Wishes:
         psi: truncation of random codes.
         seed: of all randomness.
         detail: whether a restorer goes over the edited faces.
-        match_tones: whether steps in tone along the mask's rim are taken away, if the model does not in any case.
+        match_tones: whether steps in tone along the mask's rim are taken away, also after colours and another face.
     """
 
     mask: Image.Image

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from facekit import CodeDiffusionScheduler, ExemplarInpaintPipeline, FaceRestorePipeline, MultiStyleGenerator
+from facekit import (
+    CodeDiffusionScheduler,
+    ExemplarInpaintPipeline,
+    FaceEditPipeline,
+    FaceRestorePipeline,
+    MultiStyleGenerator,
+)
 from facekit.export.check import compare, draw_faces
 from facekit.export.graphs import plan_export
 from facekit.export.write import TOLERANCE, export_onnx
@@ -41,6 +47,12 @@ def small_pipeline() -> ExemplarInpaintPipeline:
     )
     wake(pipeline.multi_style_generator, heads=0.1)
     prepare(pipeline)
+    return pipeline
+
+
+def matching_edit_pipeline() -> FaceEditPipeline:
+    pipeline = tiny_edit_pipeline()
+    pipeline.register_to_config(match_tones=True)
     return pipeline
 
 
@@ -223,7 +235,7 @@ def test_a_folder_that_exists_is_refused(exported: Path, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [lambda: tiny_restore_pipeline(identity=False), tiny_edit_pipeline], ids=["restore", "edit"]
+    "make", [lambda: tiny_restore_pipeline(identity=False), matching_edit_pipeline], ids=["restore", "edit"]
 )
 def test_graphs_give_what_the_pipeline_gives(make: Callable, tmp_path: Path) -> None:
     found = export_onnx(make(), tmp_path / "onnx")

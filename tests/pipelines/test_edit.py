@@ -76,6 +76,37 @@ def test_matched_tones_leave_the_middle_of_a_large_hole_alone(
     assert (plain != matched)[large].mean() > 0.5
 
 
+@pytest.mark.parametrize("kind", ["color", "exemplar"])
+def test_tones_that_a_guide_sets_are_left_to_it(
+    drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray, kind: str
+) -> None:
+    matching = tiny_edit_pipeline()
+    matching.register_to_config(match_tones=True)
+    options = {"aligned": True, "noise": "none", "output_type": "np"}
+
+    def fill(wanted: bool | None, **guidance: Any) -> np.ndarray:
+        return matching(portrait, eyes, match_tones=wanted, **options, **guidance).images[0]
+
+    np.testing.assert_array_equal(fill(None), fill(True))
+    np.testing.assert_array_equal(fill(None, **drawn[kind]), fill(False, **drawn[kind]))
+    assert (fill(True, **drawn[kind]) != fill(False, **drawn[kind])).any()
+    ignored = {"strengths": {kind: 0.0}} | drawn[kind]
+    np.testing.assert_array_equal(fill(None, **ignored), fill(None))
+    np.testing.assert_array_equal(fill(None, exemplar="self"), fill(True, exemplar="self"))
+
+
+def test_each_photo_of_a_batch_has_its_tones_matched_or_not(
+    drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    matching = tiny_edit_pipeline()
+    matching.register_to_config(match_tones=True)
+    options = {"aligned": True, "noise": "none", "output_type": "np"}
+    paint = drawn["color"]["color"]
+    painted, plain = matching([portrait] * 2, eyes, color=[paint, np.zeros_like(paint)], **options).images
+    np.testing.assert_allclose(painted, matching(portrait, eyes, color=paint, **options).images[0], atol=1e-5)
+    np.testing.assert_allclose(plain, matching(portrait, eyes, **options).images[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("subset", list(product((False, True), repeat=5)))
 def test_every_subset_of_five_modalities_reacts_to_each_of_its_members(
     plain: Any,

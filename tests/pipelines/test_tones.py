@@ -20,6 +20,15 @@ def test_constant_offset_disappears() -> None:
     assert torch.equal(matched * (1 - holes), ramp * (1 - holes))
 
 
+@pytest.mark.parametrize("edge", [12, 13, 19, 20])
+def test_an_edge_beside_the_rim_is_no_step_in_tone(edge: int) -> None:
+    photo = torch.full((1, 3, 64, 64), 0.6)
+    photo[..., :edge] = -0.6
+    holes = hole(64, 16, 48)
+    matched = match_tones(photo, photo, holes)
+    assert (matched - photo).abs()[..., 17:47, :].max() < 0.01, "a fill that is right stays"
+
+
 def test_detail_inside_stays() -> None:
     known = torch.zeros(1, 3, 64, 64)
     holes = hole(64, 8, 56)

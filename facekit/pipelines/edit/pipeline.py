@@ -50,7 +50,7 @@ from facekit.pipelines.base import (
 from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.codes import CodeSources, compose_codes
 from facekit.pipelines.edit.encoding import Encoder
-from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, plan_edit, same_face
+from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, is_painted, plan_edit, same_face
 from facekit.pipelines.edit.render import Renderer, check_fit
 from facekit.pipelines.edit.settings import FRONT, SELF, EditSettings, FaceEditOutput
 from facekit.pipelines.restore import FaceRestorePipeline
@@ -84,7 +84,8 @@ class FaceEditPipeline(FacekitPipeline):
         refiner: features, codes and prior features -> face.
         face_parser: optional, for `semantic_maps`.
         directions: optional, for `attributes`.
-        match_tones: default of the call's argument; saved with the model. The published method has none.
+        match_tones: default of the call's argument where nothing else sets the tones; saved with the model. The
+            published method matches none.
 
     Raises:
         ValueError: components that do not fit each other.
@@ -247,7 +248,7 @@ class FaceEditPipeline(FacekitPipeline):
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
             match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps
                 what it was given, see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's
-                configuration says.
+                configuration says, and not where `color` or another face's `exemplar` is to set the tones.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
@@ -338,8 +339,8 @@ class FaceEditPipeline(FacekitPipeline):
             codes = CodeSources(encoder.encode_squares(squares, wanted, max_batch_size)[sources])
             if any(varieties):
                 codes.random = renderer.draw_codes(z, settings.truncation_psi)
+            own = isinstance(exemplar, str) and exemplar == SELF
             if exemplar is not None:
-                own = isinstance(exemplar, str) and exemplar == SELF
                 shown = [
                     sample.own if own else exemplars[pairs[owner][1]].image
                     for sample, owner in zip(samples, owners, strict=True)
@@ -392,8 +393,14 @@ class FaceEditPipeline(FacekitPipeline):
             predicted = run_in_parts(render, len(order), max_batch_size)
             self.check_finite(predicted, self.refiner.dtype)
             result = predicted * holes + known * (1 - holes)
-            if self.config["match_tones"] if match_tones is None else match_tones:
-                result = tones.match_tones(result, known, holes, fades=True)
+            matched = [match_tones] * len(samples)
+            if match_tones is None:
+                by_model = self.config["match_tones"] and (exemplar is None or own)
+                matched = [by_model and not (wanted["color"] and is_painted(sample)) for sample in samples]
+            if any(matched):
+                chosen = torch.tensor(matched, device=device)[:, None, None, None]
+                level = tones.match_tones(result, known, holes, fades=True)
+                result = torch.where(chosen, level, result)
             if restore_with is not None:
                 lines = [sample.seen.sketch if wanted["sketch"] else None for sample in samples]
                 result = restore_fill(restore_with, result, holes, generators, max_batch_size, strokes=lines)

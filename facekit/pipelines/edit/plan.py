@@ -77,6 +77,11 @@ def plan_edit(
     return job
 
 
+def is_painted(square: EditSquare) -> bool:
+    """Whether colours are painted in its hole."""
+    return square.seen.color is not None and bool(square.seen.color.where.any())
+
+
 def find_strange_paint(job: PhotoJob) -> list[np.ndarray | None]:
     """Where in each square colours are painted that a photo without colours does not have, bool `[S, S]` or None."""
     strange: list[np.ndarray | None] = [None] * len(job.drawn)
