@@ -44,7 +44,7 @@ def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return filled
 
 
-def pipeline_fill(model: str, steps: int, restorer: str | None) -> Fill:
+def pipeline_fill(model: str, steps: int | None, restorer: str | None) -> Fill:
     """The pipeline's fill of an aligned face, with a restorer behind it or without; every call draws the same noise."""
     pipe = FaceInpaintPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
@@ -84,7 +84,7 @@ def written(methods: dict[str, dict[str, float]]) -> str:
 
 def main() -> None:
     parser = base_parser(__doc__, "hub_cards/face-inpaint-starter-256")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="reasoning steps (default: as the model does)")
     add_restorer_option(parser)
     parser.add_argument(
         "--sheet", type=Path, default=None, help="picture with the first fills of each method"

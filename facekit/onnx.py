@@ -132,7 +132,7 @@ class OnnxPipeline:
             color: RGBA of an edit, painted where alpha is not 0.
             attributes: directions of an edit and how far to go; `attribute_names` are known.
             fidelity: of restoration, as in `FaceRestorePipeline`; None: the model's own.
-            num_inference_steps: reasoning steps of "face-inpaint"; None: 3.
+            num_inference_steps: reasoning steps of "face-inpaint"; None: as many as the model takes.
             seed: of all noise. Face i of a batch has noise of its own, which does not depend on the others. PyTorch
                 draws other numbers for the same seed.
             noise: numbers in place of drawn ones by the names of `description["randomness"]`, a row for each face.

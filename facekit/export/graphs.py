@@ -28,7 +28,6 @@ from facekit.schedulers import CodeDiffusionScheduler
 
 PICTURE, MASK, UNBOUNDED = "-1 to 1", "0 or 1, 1 = to be filled", "unbounded"
 NOISE = "standard normal numbers"
-REASONING_STEPS = 3  # as many as `FaceInpaintPipeline` takes by default
 
 
 @dataclass(frozen=True)
@@ -314,7 +313,8 @@ def plan_inpainting(pipeline: FaceInpaintPipeline) -> Plan:
     step = Graph("reasoning_step", Reason(pipeline.residual_inpainter), inputs, Port("next_fill", picture))
     matched = bool(pipeline.config["match_tones"])
     graphs = (step, tones_graph(size, fades=False)) if matched else (step,)
-    return Plan("face-inpaint", size, graphs, (*z, noise), settings={"steps": REASONING_STEPS})
+    settings = {"steps": pipeline.config["num_inference_steps"]}
+    return Plan("face-inpaint", size, graphs, (*z, noise), settings=settings)
 
 
 def plan_exemplar(pipeline: ExemplarInpaintPipeline) -> Plan:

@@ -87,6 +87,10 @@ class FaceInpaintPipeline(FacekitPipeline):
     Args:
         residual_inpainter: the generator G.
         match_tones: default of the call's argument; saved with the model. The published method has none.
+        num_inference_steps: the same of the reasoning steps T; the published model was trained with 3.
+
+    Raises:
+        ValueError: `num_inference_steps` is no whole number of 1 or more.
     """
 
     model_cpu_offload_seq = "residual_inpainter"
@@ -94,16 +98,19 @@ class FaceInpaintPipeline(FacekitPipeline):
 
     residual_inpainter: ResidualInpainter
 
-    def __init__(self, residual_inpainter: ResidualInpainter, match_tones: bool = False) -> None:
+    def __init__(
+        self, residual_inpainter: ResidualInpainter, match_tones: bool = False, num_inference_steps: int = 3
+    ) -> None:
         super().__init__()
+        self.check_counts(num_inference_steps=num_inference_steps)
         self.register_modules(residual_inpainter=residual_inpainter)
-        self.register_to_config(match_tones=match_tones)
+        self.register_to_config(match_tones=match_tones, num_inference_steps=num_inference_steps)
 
     def check_inputs(
         self,
         region: str,
         crop: str,
-        num_inference_steps: int,
+        num_inference_steps: int | None,
         max_batch_size: int,
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str],
@@ -116,7 +123,9 @@ class FaceInpaintPipeline(FacekitPipeline):
         self.check_choice("region", region, ("face", "image"))
         self.check_choice("crop", crop, ("hole", "whole"))
         check_output_type(output_type)
-        self.check_counts(num_inference_steps=num_inference_steps, max_batch_size=max_batch_size)
+        self.check_counts(max_batch_size=max_batch_size)
+        if num_inference_steps is not None:
+            self.check_counts(num_inference_steps=num_inference_steps)
         self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 
     @torch.inference_mode()
@@ -131,7 +140,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         faces: str | Sequence[int] = "all",
         detector: str | Detector | None = None,
         known_faces: Sequence[Sequence[Face]] | None = None,
-        num_inference_steps: int = 3,
+        num_inference_steps: int | None = None,
         match_tones: bool | None = None,
         restore_with: FaceRestorePipeline | None = None,
         return_steps: bool = False,
@@ -161,7 +170,8 @@ class FaceInpaintPipeline(FacekitPipeline):
             faces: which faces to fill: "all", "largest" or indices from left to right.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
             known_faces: for each photo all its faces, if they were found before; then no photo is searched.
-            num_inference_steps: reasoning steps T; the published model was trained with 3.
+            num_inference_steps: reasoning steps T. None: as the model's configuration says, which is as many as it was
+                trained with.
             match_tones: remove steps in tone along the rim of the hole from the result and from every returned step,
                 see `facekit.pipelines.tones`; None: as the model's configuration says.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
@@ -199,6 +209,8 @@ class FaceInpaintPipeline(FacekitPipeline):
             callback_on_step_end_tensor_inputs,
         )
         check_restorer(restore_with)
+        if num_inference_steps is None:
+            num_inference_steps = self.config["num_inference_steps"]
 
         self.interrupt = False
 

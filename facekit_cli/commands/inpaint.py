@@ -70,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop", choices=("hole", "whole"), default="hole", help="with --region image: what the network sees"
     )
-    parser.add_argument("--steps", type=int, default=3, metavar="T", help="reasoning steps (default: 3)")
+    parser.add_argument("--steps", type=int, metavar="T", help="reasoning steps (default: as the model does)")
     parser.add_argument(
         "--save-steps",
         action="store_true",

@@ -100,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--aligned", action="store_true", help="the photos are aligned faces: no face detection"
     )
     parser.add_argument(
-        "--steps", type=int, default=3, metavar="T", help="reasoning steps of the fill (default: 3)"
+        "--steps", type=int, metavar="T", help="reasoning steps of the fill (default: as the model does)"
     )
     parser.add_argument(
         "--model",

@@ -67,7 +67,12 @@ def build_tab() -> None:
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     mask_file = mask_chooser(TASK)
                     steps = gr.Slider(
-                        1, MAX_STEPS, value=3, step=1, label="Steps", info="3 is usual; more takes longer."
+                        0,
+                        MAX_STEPS,
+                        value=0,
+                        step=1,
+                        label="Steps",
+                        info="0: as many as the model learnt with. More takes longer.",
                     )
                     seed = seed_number(
                         "The number that chance starts from: the same one gives the same filling again."
@@ -78,8 +83,8 @@ def build_tab() -> None:
             result = ResultSide(
                 TASK,
                 "How it was filled, step by step",
-                "The model fills the holes in several passes, and each corrects the one before. Beside every pass: "
-                "where it changed something, bright for much.",
+                "The model fills the holes in one pass or several, and each corrects the one before. Beside every "
+                "pass: where it changed something, bright for much.",
             )
 
     photo = MaskedPhoto(chooser, panel, found, NO_FACE_NOTE, editor, mask_file, examples, samples)
@@ -144,7 +149,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         photo: str,
         mask: str,
         region: str = "auto",
-        steps: int = 3,
+        steps: int = 0,
         seed: int = 0,
         model: str | None = None,
         detail: bool = True,
@@ -194,15 +199,16 @@ def _infer(
     progress: gr.Progress | None = None,
 ) -> tuple[FaceInpaintOutput, list[str]]:
     """Run the pipeline; also gives what is to be said of the region that was chosen. With `progress` for the page."""
-    if not 1 <= steps <= MAX_STEPS:
-        raise ValueError(f"steps must lie between 1 and {MAX_STEPS}, got {steps}")
+    if not 0 <= steps <= MAX_STEPS:
+        raise ValueError(f"steps must lie between 0 and {MAX_STEPS}, got {steps}")
     if progress:
         progress(0, desc="Getting ready")
     pipe, restorer = load_pipeline(TASK, model), load_detail(detail)
+    total = int(steps) or pipe.config["num_inference_steps"]
 
     def report(_pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if progress:
-            progress((step + 1, int(steps)), desc="Filling in", unit="steps")
+            progress((step + 1, total), desc="Filling in", unit="steps")
         return kwargs
 
     def run(region: str) -> FaceInpaintOutput:
@@ -210,7 +216,7 @@ def _infer(
             image,
             mask,
             region=region,
-            num_inference_steps=int(steps),
+            num_inference_steps=total,
             restore_with=restorer,
             watermark=True,
             output_type="photo",

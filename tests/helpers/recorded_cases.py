@@ -287,7 +287,8 @@ add("inpaint", "batch_one_mask", lambda: [portrait(), other()], mask=BEYOND)
 
 @case("inpaint/steps")
 def _() -> Result:
-    output = pipeline("inpaint")(portrait(), EYES, return_steps=True, generator=seeded())
+    given = {"num_inference_steps": 3, "return_steps": True, "generator": seeded()}
+    output = pipeline("inpaint")(portrait(), EYES, **given)
     change = [round(float(residual.max()), 2) for residual in output.residuals[0]]
     images = [*output.steps[0], *output.heat_maps()[0]]
     return Result(images, [portrait()] * 3 + images[3:], output.notes, {"largest_change": change})

@@ -318,6 +318,19 @@ def test_saved_and_loaded_pipelines_agree(
         np.testing.assert_array_equal(np.asarray(result), expected)
 
 
+def test_a_model_says_how_many_steps_it_takes(
+    pipe: FaceInpaintPipeline, portrait: np.ndarray, eyes: np.ndarray, tmp_path: Path
+) -> None:
+    assert pipe.config["num_inference_steps"] == 3, "the published number"
+    FaceInpaintPipeline(pipe.residual_inpainter, num_inference_steps=2).save_pretrained(tmp_path)
+    loaded = FaceInpaintPipeline.from_pretrained(tmp_path)
+    for asked, taken in ((None, 2), (4, 4)):
+        output = loaded(portrait, eyes, region="image", num_inference_steps=asked, return_steps=True)
+        assert len(output.steps[0]) == taken
+    with pytest.raises(ValueError, match="num_inference_steps is 0"):
+        FaceInpaintPipeline(pipe.residual_inpainter, num_inference_steps=0)
+
+
 def test_half_precision_stays_close(
     pipe: FaceInpaintPipeline, portrait: np.ndarray, eyes: np.ndarray
 ) -> None:

@@ -67,6 +67,7 @@ def test_training_learns_and_writes_a_pipeline(tmp_path: Path, tiny_config: Path
     pixel = curve(output, "generator_pixel")
     assert np.mean(pixel[-5:]) < 0.8 * np.mean(pixel[:5])
     pipe = FaceInpaintPipeline.from_pretrained(output / "pipeline")
+    assert pipe.config["num_inference_steps"] == 1, "as many as it was trained with"
     photo = Image.fromarray(np.full((64, 64, 3), 90, np.uint8))
     mask = np.zeros((64, 64), np.uint8)
     mask[20:40, 20:40] = 255

@@ -301,4 +301,5 @@ class InpaintTrainer(Stage):
         return None if self.config.validation.data is None else InpaintValidation(self)
 
     def write_networks(self, folder: Path) -> None:
-        FaceInpaintPipeline(self.copy_generator().cpu()).save_pretrained(folder)
+        generator, steps = self.copy_generator().cpu(), self.config.reasoning_steps
+        FaceInpaintPipeline(generator, num_inference_steps=steps).save_pretrained(folder)

@@ -131,7 +131,7 @@ def fill_tiles(
     own: np.ndarray,
     generator: torch.Generator,
     *,
-    num_inference_steps: int = 3,
+    num_inference_steps: int | None = None,
     max_batch_size: int = 8,
     tell: Tell | None = None,
 ) -> Photo:

@@ -188,7 +188,7 @@ class PhotoMendPipeline(FacekitPipeline):
         faces: str | Sequence[int],
         fidelity: float | None,
         contrast: float,
-        num_inference_steps: int,
+        num_inference_steps: int | None,
         max_batch_size: int,
         output_type: str,
     ) -> None:
@@ -203,7 +203,9 @@ class PhotoMendPipeline(FacekitPipeline):
         if isinstance(contrast, bool) or not isinstance(contrast, int | float) or not 0 <= contrast <= 1:
             what = "{argument} is {value!r}; it must lie between 0 (as it is) and 1 (from black to white)."
             raise Refusal("setting", what, argument=Argument("contrast"), value=contrast)
-        self.check_counts(num_inference_steps=num_inference_steps, max_batch_size=max_batch_size)
+        self.check_counts(max_batch_size=max_batch_size)
+        if num_inference_steps is not None:
+            self.check_counts(num_inference_steps=num_inference_steps)
         check_output_type(output_type)
 
     @torch.inference_mode()
@@ -219,7 +221,7 @@ class PhotoMendPipeline(FacekitPipeline):
         faces: str | Sequence[int] = "all",
         detector: str | Detector | None = None,
         known_faces: Sequence[Sequence[Face]] | None = None,
-        num_inference_steps: int = 3,
+        num_inference_steps: int | None = None,
         return_steps: bool = False,
         generator: Generators = None,
         watermark: bool = False,
@@ -247,7 +249,7 @@ class PhotoMendPipeline(FacekitPipeline):
                 filled as the rest of the photo.
             detector: detector name or object for `facekit.faces.detect_faces`; None is the bundled one.
             known_faces: for each photo all its faces, if they were found before; then no photo is searched.
-            num_inference_steps: reasoning steps of the fill.
+            num_inference_steps: reasoning steps of the fill; None: as the inpainting model's configuration says.
             return_steps: also return the picture after each step.
             generator: source of all randomness; a list has one for each photo.
             watermark: mark the changed pixels invisibly, see `facekit.provenance.watermark`.
@@ -358,7 +360,7 @@ class PhotoMendPipeline(FacekitPipeline):
         tell: Tell | None,
         *,
         aligned: bool,
-        num_inference_steps: int,
+        num_inference_steps: int | None,
         **options: Any,
     ) -> Photo:
         """The photo with its hole filled, in faces by what is known of faces."""
