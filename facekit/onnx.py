@@ -280,8 +280,7 @@ class OnnxPipeline:
             codes = codes + np.float32(amount) * self._directions[name]
         fill = self.run("renderer", image=masked, mask=mask, **drawn, codes=codes, noise=draw("noise"))
         fill = fill * mask + image * (1 - mask)
-        if "exemplar" in inputs:  # as in the pipeline: tones that a guide sets are left to it
-            return fill
+        # As in the pipeline: painted colours set the tones.
         painted = drawn["color"].any(axis=(1, 2, 3), keepdims=True)
         return np.where(painted, fill, self._match_tones(fill, image, mask))
 

@@ -88,14 +88,13 @@ def draw_faces(count: int, size: int) -> list[np.ndarray]:
 def draw_case(plan: Plan, faces: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> dict[str, Any]:
     """The inputs of one call of `OnnxPipeline`, all that the task takes: faces, masks, drawings, exemplars.
 
-    A single face is edited without exemplar and colours: they keep tones from being matched.
+    A single face is edited without colours, which keep tones from being matched.
     """
     case: dict[str, Any] = {"image": np.stack(faces)}
     if plan.task == "face-restore":
         return case
     case["mask"] = np.stack([draw_hole(plan.size, row) for row in range(len(faces))])
-    sets_tones = plan.task != "face-edit" or len(faces) > 1
-    if plan.task != "face-inpaint" and sets_tones:
+    if plan.task != "face-inpaint":
         case["exemplar"] = np.stack(others)
     taken = {port.name for graph in plan.graphs for port in graph.inputs}
     if "sketch" in taken:
@@ -104,7 +103,7 @@ def draw_case(plan: Plan, faces: Sequence[np.ndarray], others: Sequence[np.ndarr
         case["semantics"] = np.full(case["mask"].shape, 255, np.uint8)
         upper = case["mask"] & (np.arange(plan.size) < plan.size // 2)[:, None]
         case["semantics"][upper] = 13
-        if sets_tones:
+        if len(faces) > 1:
             where = case["mask"] & ~upper
             case["color"] = np.where(where[..., None], np.array([180, 90, 60, 255], np.uint8), np.uint8(0))
     if plan.attributes:

@@ -163,7 +163,7 @@ class Wishes:
         psi: truncation of random codes.
         seed: of all randomness.
         detail: whether a restorer goes over the edited faces.
-        match_tones: whether steps in tone along the mask's rim are taken away, also after colours and another face.
+        match_tones: whether steps in tone along the mask's rim are taken away, also where colours are painted.
     """
 
     mask: Image.Image

@@ -108,8 +108,8 @@ def build_tab() -> None:
                     tones = gr.Checkbox(
                         False,
                         label="Match tones along the mask",
-                        info="Takes an edge away that shows where skin or light are of another tone, as after another "
-                        "face. Colours count less near it. Some models do it where neither colours nor a face guide.",
+                        info="Takes an edge away that shows where skin or light are of another tone. Some models do it "
+                        "where no colours are painted: these count less near it.",
                         elem_id=f"{TASK}-tones",
                     )
                     mask_file = mask_chooser(TASK)
@@ -367,7 +367,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
                 'picture with one face), attributes such as {"smile": 2}, prompt. pose: "keep", "front", or "picture" '
                 'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}. detail: '
                 "whether a restorer goes over the edited faces. match_tones: take away steps in tone along the mask, "
-                "which some models do where neither color nor exemplar guide."
+                "which some models do where color is not given."
             ),
             **ON_DEVICE,
         )

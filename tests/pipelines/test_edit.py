@@ -76,9 +76,8 @@ def test_matched_tones_leave_the_middle_of_a_large_hole_alone(
     assert (plain != matched)[large].mean() > 0.5
 
 
-@pytest.mark.parametrize("kind", ["color", "exemplar"])
-def test_tones_that_a_guide_sets_are_left_to_it(
-    drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray, kind: str
+def test_painted_colours_set_the_tones(
+    drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray
 ) -> None:
     matching = tiny_edit_pipeline()
     matching.register_to_config(match_tones=True)
@@ -88,11 +87,11 @@ def test_tones_that_a_guide_sets_are_left_to_it(
         return matching(portrait, eyes, match_tones=wanted, **options, **guidance).images[0]
 
     np.testing.assert_array_equal(fill(None), fill(True))
-    np.testing.assert_array_equal(fill(None, **drawn[kind]), fill(False, **drawn[kind]))
-    assert (fill(True, **drawn[kind]) != fill(False, **drawn[kind])).any()
-    ignored = {"strengths": {kind: 0.0}} | drawn[kind]
+    np.testing.assert_array_equal(fill(None, **drawn["color"]), fill(False, **drawn["color"]))
+    assert (fill(True, **drawn["color"]) != fill(False, **drawn["color"])).any()
+    ignored = {"strengths": {"color": 0.0}} | drawn["color"]
     np.testing.assert_array_equal(fill(None, **ignored), fill(None))
-    np.testing.assert_array_equal(fill(None, exemplar="self"), fill(True, exemplar="self"))
+    np.testing.assert_array_equal(fill(None, **drawn["exemplar"]), fill(True, **drawn["exemplar"]))
 
 
 def test_each_photo_of_a_batch_has_its_tones_matched_or_not(

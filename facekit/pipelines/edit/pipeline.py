@@ -84,8 +84,8 @@ class FaceEditPipeline(FacekitPipeline):
         refiner: features, codes and prior features -> face.
         face_parser: optional, for `semantic_maps`.
         directions: optional, for `attributes`.
-        match_tones: default of the call's argument where nothing else sets the tones; saved with the model. The
-            published method matches none.
+        match_tones: default of the call's argument where no colours are painted; saved with the model. The published
+            method has none.
 
     Raises:
         ValueError: components that do not fit each other.
@@ -248,7 +248,7 @@ class FaceEditPipeline(FacekitPipeline):
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
             match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps
                 what it was given, see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's
-                configuration says, and not where `color` or another face's `exemplar` is to set the tones.
+                configuration says, and not where `color` is painted: it is to set the tones.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
@@ -339,8 +339,8 @@ class FaceEditPipeline(FacekitPipeline):
             codes = CodeSources(encoder.encode_squares(squares, wanted, max_batch_size)[sources])
             if any(varieties):
                 codes.random = renderer.draw_codes(z, settings.truncation_psi)
-            own = isinstance(exemplar, str) and exemplar == SELF
             if exemplar is not None:
+                own = isinstance(exemplar, str) and exemplar == SELF
                 shown = [
                     sample.own if own else exemplars[pairs[owner][1]].image
                     for sample, owner in zip(samples, owners, strict=True)
@@ -395,7 +395,7 @@ class FaceEditPipeline(FacekitPipeline):
             result = predicted * holes + known * (1 - holes)
             matched = [match_tones] * len(samples)
             if match_tones is None:
-                by_model = self.config["match_tones"] and (exemplar is None or own)
+                by_model = self.config["match_tones"]
                 matched = [by_model and not (wanted["color"] and is_painted(sample)) for sample in samples]
             if any(matched):
                 chosen = torch.tensor(matched, device=device)[:, None, None, None]
