@@ -121,7 +121,7 @@ def bundled(pipeline: type, task: str, device: torch.device, dtype: torch.dtype,
 
 
 def inpaint_call(pipeline: FaceInpaintPipeline, size: int) -> Call:
-    """Fills the central quarter of a picture of noise, T = 3, without face detection."""
+    """Fills the central quarter of a picture of noise in as many steps as the model takes, without face detection."""
     random = np.random.default_rng(0)
     photo = random.integers(0, 256, (size, size, 3), dtype=np.uint8)
     hole = np.zeros((size, size), dtype=np.uint8)

@@ -33,7 +33,9 @@ import facekit
 from facekit.damage.degrade import degrade
 from facekit.damage.holes import ratio_mask
 from facekit.faces import detect_faces
+from facekit.images.photo import load_image
 from facekit.methods import method_named
+from facekit_cli.photos import find_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("restore", "inpaint", "exemplar", "edit")
@@ -92,8 +94,8 @@ def read_cases(folder: Path, photos: Path | None, count: int) -> Iterator[Case]:
     entries = read_entries(folder)
     for index in np.linspace(0, len(entries) - 1, count).astype(int):
         yield Case(read_picture(folder, entries[index]), np.array(entries[index]["landmarks5"]), aligned=True)
-    paths = [] if photos is None else sorted(photos.iterdir())
-    for image in [*(np.asarray(Image.open(path).convert("RGB")) for path in paths), data.astronaut()]:
+    found = [] if photos is None else find_photos([photos]).photos
+    for image in [*(load_image(path).rgb for path in found), data.astronaut()]:
         faces = detect_faces(image)
         if faces:
             yield Case(image, np.array(faces[0].landmarks), aligned=False)
@@ -110,7 +112,9 @@ def ask(task: str, case: Case, number: int, other: np.ndarray) -> Question:
     question = Question(
         {"image": case.image, "mask": hole * 255}, [case.show(case.image * (1 - hole[..., None]))]
     )
-    guide = {"exemplar": "another face", "inpaint": ""}.get(task) or ("", "another face", "smile")[number % 3]
+    guide = {"exemplar": "another face", "inpaint": ""}.get(task) or ("", "another face", "smile")[
+        number // 4 % 3
+    ]
     if task == "inpaint" or not guide:
         return question
     if guide == "smile":
@@ -152,14 +156,14 @@ def lay_out(rows: list[tuple[Question, np.ndarray, np.ndarray]], folder: Path) -
         lines.append([labelled(image, text) for image, text in zip((*shown, *pair), words, strict=True)])
     for first in range(0, len(lines), 4):
         contact_sheet(lines[first : first + 4], folder / f"pairs-{first // 4 + 1:02}.png")
-    alone = [
-        labelled(rows[index][2], str(place)) for place, index in enumerate(rng.permutation(len(rows))[:20], 1)
-    ]
+    chosen = rng.permutation(len(rows))[:20]
+    alone = [labelled(rows[index][2], str(place)) for place, index in enumerate(chosen, 1)]
     alone += [labelled(blank, "")] * (-len(alone) % 5)
     lines = [alone[first : first + 5] for first in range(0, len(alone), 5)]
     for first in range(0, len(lines), 2):
         contact_sheet(lines[first : first + 2], folder / f"alone-{first // 2 + 1}.png")
-    (folder / "key.json").write_text(json.dumps({"after": key}, indent=1) + "\n")
+    content = {"after": key, "alone": {place: int(index) + 1 for place, index in enumerate(chosen, 1)}}
+    (folder / "key.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def main() -> None:
@@ -176,6 +180,8 @@ def main() -> None:
     parser.add_argument("--sheets", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("outputs/pairs"))
     args = parser.parse_args()
+    if args.output.exists():
+        parser.error(f"{args.output} exists; name another --output folder")
 
     cases = list(read_cases(args.folder, args.photos, args.count))
     faces = [case.image for case in cases if case.aligned]

@@ -282,7 +282,7 @@ class OnnxPipeline:
         fill = fill * mask + image * (1 - mask)
         # As in the pipeline: painted colours set the tones.
         painted = drawn["color"].any(axis=(1, 2, 3), keepdims=True)
-        return np.where(painted, fill, self._match_tones(fill, image, mask))
+        return fill if painted.all() else np.where(painted, fill, self._match_tones(fill, image, mask))
 
     def _match_tones(self, fill: np.ndarray, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return self.run("tones", fill=fill, image=image, mask=mask) if "tones" in self._sessions else fill

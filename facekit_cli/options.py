@@ -127,7 +127,7 @@ def add_restorer_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_tones_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--match-tones` and `--no-match-tones`; neither leaves it to the pipeline."""
+    """Add `--match-tones` and `--no-match-tones`; neither leaves it to the model."""
     parser.add_argument(
         "--match-tones",
         action=argparse.BooleanOptionalAction,

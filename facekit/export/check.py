@@ -88,7 +88,7 @@ def draw_faces(count: int, size: int) -> list[np.ndarray]:
 def draw_case(plan: Plan, faces: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> dict[str, Any]:
     """The inputs of one call of `OnnxPipeline`, all that the task takes: faces, masks, drawings, exemplars.
 
-    A single face is edited without colours, which keep tones from being matched.
+    The first face has no colours, which keep tones from being matched.
     """
     case: dict[str, Any] = {"image": np.stack(faces)}
     if plan.task == "face-restore":
@@ -103,9 +103,9 @@ def draw_case(plan: Plan, faces: Sequence[np.ndarray], others: Sequence[np.ndarr
         case["semantics"] = np.full(case["mask"].shape, 255, np.uint8)
         upper = case["mask"] & (np.arange(plan.size) < plan.size // 2)[:, None]
         case["semantics"][upper] = 13
-        if len(faces) > 1:
-            where = case["mask"] & ~upper
-            case["color"] = np.where(where[..., None], np.array([180, 90, 60, 255], np.uint8), np.uint8(0))
+        where = case["mask"] & ~upper
+        where[0] = False
+        case["color"] = np.where(where[..., None], np.array([180, 90, 60, 255], np.uint8), np.uint8(0))
     if plan.attributes:
         case["attributes"] = {next(iter(plan.attributes)): 1.0}
     return case

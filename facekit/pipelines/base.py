@@ -341,6 +341,11 @@ class FacekitPipeline(DiffusionPipeline):
                 what = "{argument} is {value!r}; it must be a whole number, 1 or more."
                 raise Refusal("setting", what, argument=Argument(name), value=value)
 
+    @classmethod
+    def check_optional_counts(cls, **counts: Any) -> None:
+        """The same of counts that may be None, which leaves them to the model."""
+        cls.check_counts(**{name: value for name, value in counts.items() if value is not None})
+
     @staticmethod
     def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         """Raise ValueError, naming the argument, unless the value is one of `choices`."""

@@ -87,7 +87,8 @@ class FaceInpaintPipeline(FacekitPipeline):
     Args:
         residual_inpainter: the generator G.
         match_tones: default of the call's argument; saved with the model. The published method has none.
-        num_inference_steps: the same of the reasoning steps T; the published model was trained with 3.
+        num_inference_steps: default of the call's reasoning steps T; saved with the model. The published model was
+            trained with 3.
 
     Raises:
         ValueError: `num_inference_steps` is no whole number of 1 or more.
@@ -102,7 +103,10 @@ class FaceInpaintPipeline(FacekitPipeline):
         self, residual_inpainter: ResidualInpainter, match_tones: bool = False, num_inference_steps: int = 3
     ) -> None:
         super().__init__()
-        self.check_counts(num_inference_steps=num_inference_steps)
+        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
+            raise ValueError(
+                f"The model's num_inference_steps is {num_inference_steps!r}; it must be a whole number, 1 or more."
+            )
         self.register_modules(residual_inpainter=residual_inpainter)
         self.register_to_config(match_tones=match_tones, num_inference_steps=num_inference_steps)
 
@@ -124,8 +128,7 @@ class FaceInpaintPipeline(FacekitPipeline):
         self.check_choice("crop", crop, ("hole", "whole"))
         check_output_type(output_type)
         self.check_counts(max_batch_size=max_batch_size)
-        if num_inference_steps is not None:
-            self.check_counts(num_inference_steps=num_inference_steps)
+        self.check_optional_counts(num_inference_steps=num_inference_steps)
         self.check_callback_inputs(callback_on_step_end_tensor_inputs)
 
     @torch.inference_mode()

@@ -1,6 +1,7 @@
 """`facekit inpaint`: fill holes in photos."""
 
 import argparse
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from facekit.pipelines.inpaint import FaceInpaintOutput, FaceInpaintPipeline
     from facekit.pipelines.restore import FaceRestorePipeline
 
+STEP_FILE = re.compile(r"\d+(-residual)?\.\w+")  # of `--save-steps`
 HELP = "fill holes in photos"
 DESCRIPTION = "Fill the part of each photo that a mask marks."
 EXAMPLES = """\
@@ -99,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
 
         device = settle_device(args)
         pipeline = load_pipeline(FaceInpaintPipeline, args.model, device, args.dtype)
+        if args.steps is None:  # the report says what was done
+            args.steps = pipeline.config["num_inference_steps"]
         restorer = load_restore_with(args, device)
         plan.remove_parts()
         for path in plan.results:
@@ -184,6 +188,9 @@ def _save_steps(
     from facekit.images.photo import Photo
     from facekit.images.tensors import expect_kind
 
+    # Of an earlier call, which may have had more steps or another format.
+    for stale in [old for old in folder.glob("*") if STEP_FILE.fullmatch(old.name)]:
+        stale.unlink()
     (steps,), (maps,) = result.steps or [], result.heat_maps()
     for step, (picture, change) in enumerate(zip(expect_kind(steps, Photo), maps, strict=True), start=1):
         save_picture(picture, folder / f"{step}{suffix}", provenance, quality)

@@ -163,7 +163,7 @@ class Wishes:
         psi: truncation of random codes.
         seed: of all randomness.
         detail: whether a restorer goes over the edited faces.
-        match_tones: whether steps in tone along the mask's rim are taken away, also where colours are painted.
+        match_tones: whether steps in tone along the mask's rim are taken away; None: as the model does.
     """
 
     mask: Image.Image
@@ -181,7 +181,7 @@ class Wishes:
     psi: float = 1.0
     seed: int = 0
     detail: bool = True
-    match_tones: bool = False
+    match_tones: bool | None = None
 
     @property
     def is_guided(self) -> bool:
@@ -347,7 +347,7 @@ def _edited(
             seed=int(wishes.seed or 0),
             text_guide=guide,
             restore_with=load_detail(wishes.detail),
-            match_tones=wishes.match_tones or None,
+            match_tones=wishes.match_tones,
             callback_on_step_end=report,
             watermark=True,
             output_type="photo",

@@ -72,6 +72,8 @@ from facekit_demo.edit.result import (
 )
 
 TASK = "edit"
+# What the page and the endpoint call it, and the call's `match_tones`.
+TONES = {"as the model does": None, "yes": True, "no": False}
 NO_FACE_NOTE = stopping(no_face_note("so there is nothing to edit"))
 Painting = dict[str, Any] | None
 
@@ -105,8 +107,9 @@ def build_tab() -> None:
                 with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
                     seed = seed_number("Another number gives another result.")
                     detail = detail_box(TASK)
-                    tones = gr.Checkbox(
-                        False,
+                    tones = gr.Radio(
+                        list(TONES),
+                        value=next(iter(TONES)),
                         label="Match tones along the mask",
                         info="Takes an edge away that shows where skin or light are of another tone. Some models do it "
                         "where no colours are painted: these count less near it.",
@@ -229,7 +232,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
         paint: Painting,
         seed: int,
         detail: bool,
-        match_tones: bool,
+        tones: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
         *values: Any,
     ) -> list[Any]:
@@ -245,7 +248,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
             painted_colors(paint, size),
             seed=seed,
             detail=detail,
-            match_tones=match_tones,
+            match_tones=TONES[tones],
             **Guides.of(values).wishes(),
         )
         unguided = [] if wishes.is_guided or current.has_new_object else [UNGUIDED]
@@ -320,7 +323,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         strengths: dict[str, float] | None = None,
         seed: int = 0,
         detail: bool = True,
-        match_tones: bool = False,
+        tones: str = next(iter(TONES)),
     ) -> tuple[str, str]:
         image = open_photo(photo)
         if pose == "picture" and not pose_from:
@@ -340,7 +343,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
             strengths=strengths or {},
             seed=seed,
             detail=detail,
-            match_tones=match_tones,
+            match_tones=TONES[tones],
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
@@ -366,8 +369,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
                 "(labels 0 to 18 or the palette's colours), color (strokes on a transparent layer), exemplar (a "
                 'picture with one face), attributes such as {"smile": 2}, prompt. pose: "keep", "front", or "picture" '
                 'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}. detail: '
-                "whether a restorer goes over the edited faces. match_tones: take away steps in tone along the mask, "
-                "which some models do where color is not given."
+                "whether a restorer goes over the edited faces. tones: whether steps in tone along the mask are taken "
+                "away."
             ),
             **ON_DEVICE,
         )

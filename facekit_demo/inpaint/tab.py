@@ -176,8 +176,8 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
             api_name=TASK,
             api_description=(
                 "Fill the white part of the mask in the photo. region: 'face', 'image' for all else, or 'auto', which "
-                "sees what the mask lies on. detail: whether a restorer goes over filled faces. Gives a PNG, and "
-                "remarks."
+                "sees what the mask lies on. steps: passes of the model, 0 for as many as it learnt with. detail: "
+                "whether a restorer goes over filled faces. Gives a PNG, and remarks."
             ),
             **ON_DEVICE,
         )
@@ -199,8 +199,8 @@ def _infer(
     progress: gr.Progress | None = None,
 ) -> tuple[FaceInpaintOutput, list[str]]:
     """Run the pipeline; also gives what is to be said of the region that was chosen. With `progress` for the page."""
-    if not 0 <= steps <= MAX_STEPS:
-        raise ValueError(f"steps must lie between 0 and {MAX_STEPS}, got {steps}")
+    if steps not in range(MAX_STEPS + 1):
+        raise ValueError(f"steps must be a whole number from 0 to {MAX_STEPS}, got {steps}")
     if progress:
         progress(0, desc="Getting ready")
     pipe, restorer = load_pipeline(TASK, model), load_detail(detail)

@@ -52,12 +52,14 @@ def test_a_program_has_tones_matched_or_not(client: Client, files: Path) -> None
     given |= {"exemplar": handle_file(files / "face.png"), "sketch": None}
     given |= {"semantics": None, "color": None, "pose_from": None, "attributes": None, "strengths": None}
     results = []
-    for matched in (True, False):
-        made, _ = client.predict(**given, seed=1, detail=False, match_tones=matched, api_name="/edit")
+    for matched in ("yes", "no", "as the model does"):
+        made, _ = client.predict(**given, seed=1, detail=False, tones=matched, api_name="/edit")
         results.append(Image.open(made))
     hole = np.asarray(Image.open(files / "mask.png")) > 0
-    difference = changed(*results)
+    matched, unmatched, as_model = results
+    difference = changed(matched, unmatched)
     assert difference[hole].any() and not difference[~hole].any()
+    assert not changed(unmatched, as_model).any(), "the tiny model matches none"
 
 
 def test_the_box_is_ticked_where_the_bundled_model_fills(

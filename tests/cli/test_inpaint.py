@@ -103,6 +103,18 @@ def test_steps_are_written_as_the_pipeline_gives_them(work: Path, model: str) ->
     assert (work / "plain/a.png").read_bytes() == (work / "out/a.png").read_bytes()
 
 
+def test_the_model_says_how_many_steps(work: Path, model: str) -> None:
+    options = ("photos/a.png", "--mask", "mask.png", "--output", "out", "--region", "image", "--save-steps")
+    assert facekit(*options, "--model", model) == 0
+    assert settled(work / "out/a-steps")[-1] == "3.png"
+    FaceInpaintPipeline(
+        FaceInpaintPipeline.from_pretrained(model).residual_inpainter, num_inference_steps=1
+    ).save_pretrained("one")
+    assert facekit(*options, "--model", "one", "--overwrite", "--json", "report.json") == 0
+    assert settled(work / "out/a-steps") == ["1-residual.png", "1.png"], "none of the earlier call"
+    assert json.loads((work / "report.json").read_text())["steps"] == 1
+
+
 def test_the_rest_is_done_when_some_fail(work: Path, model: str, capsys: pytest.CaptureFixture) -> None:
     code = facekit(
         *("photos", "--mask", "masks", "--output", "out", "--model", model),

@@ -243,6 +243,12 @@ def test_graphs_give_what_the_pipeline_gives(make: Callable, tmp_path: Path) -> 
     assert len(found.graphs) == len(OnnxPipeline(tmp_path / "onnx").description["graphs"])
 
 
+def test_as_many_steps_as_the_model_takes() -> None:
+    pipeline = tiny_inpaint_pipeline()
+    pipeline.register_to_config(num_inference_steps=2)
+    assert plan_export(pipeline).settings == {"steps": 2}
+
+
 @pytest.mark.slow
 def test_graphs_that_differ_are_not_kept(tmp_path: Path) -> None:
     """With no difference allowed even good graphs are refused; those of inpainting are good, as the report says."""

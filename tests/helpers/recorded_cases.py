@@ -168,14 +168,15 @@ CASES: dict[str, Callable[[], Result]] = {}
 # Left to the slow tests, so that the others together take little more than half a minute of one core.
 SLOW = set(
     """
-    inpaint/steps_1 inpaint/match_tones inpaint/tensors inpaint/region_image_whole inpaint/layer
+    inpaint/unmatched_tones inpaint/tensors inpaint/region_image_whole inpaint/layer
     inpaint/resized_mask inpaint/translucent inpaint/two_faces_largest inpaint/two_faces_second
     inpaint/batch_one_mask inpaint/other_seed inpaint/full_mask
     restore/fidelity_1 restore/steps_2 restore/other_seed restore/translucent restore/two_faces_largest
-    mend/other_seed exemplar/match_tones exemplar/other_seed exemplar/layers exemplar/truncation exemplar/fixed_noise
+    mend/other_seed exemplar/unmatched_tones exemplar/other_seed exemplar/layers exemplar/truncation
+    exemplar/fixed_noise
     exemplar/second exemplar/second_layers exemplar/second_of_two exemplar/whole_photo exemplar/given_z
     edit/sketch_on_paper edit/palette edit/own_exemplar edit/exemplar_is_photo edit/unturned_exemplar
-    edit/pose_of_exemplar edit/truncation edit/fixed_noise edit/no_noise edit/match_tones edit/other_seed
+    edit/pose_of_exemplar edit/truncation edit/fixed_noise edit/no_noise edit/unmatched_tones edit/other_seed
     edit/nothing_drawn edit/whole_photo edit/gray edit/resized_drawings edit/ignored edit/words
     """.split()
 )
@@ -252,8 +253,7 @@ def eyes_alike(rgb: np.ndarray = EYES) -> dict[str, Any]:
 
 for _name, _options in {
     "face": {},
-    "steps_1": {"num_inference_steps": 1},
-    "match_tones": {"match_tones": True},
+    "unmatched_tones": {"match_tones": False},
     "watermark": {"watermark": True},
     "other_seed": {"generator": lambda: seeded(7)},
     "floats": {"output_type": "np"},
@@ -357,7 +357,7 @@ def _() -> Result:
 for _name, _options in {
     "face": {},
     "watermark": {"watermark": True},
-    "match_tones": {"match_tones": True},
+    "unmatched_tones": {"match_tones": False},
     "other_seed": {"generator": lambda: seeded(7)},
     "candidates": {"num_images": 2},
     "layers": {"exemplar_layers": [6, 7, 8]},
@@ -448,7 +448,7 @@ for _name, _options in {
     "candidates": {"num_images": 2},
     "fixed_noise": {"noise": "fixed"},
     "no_noise": {"noise": "none"},
-    "match_tones": {"match_tones": True},
+    "unmatched_tones": {"match_tones": False},
     "watermark": {"watermark": True},
     "other_seed": {"generator": lambda: seeded(7)},
     "outside": {

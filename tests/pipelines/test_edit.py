@@ -87,6 +87,7 @@ def test_painted_colours_set_the_tones(
         return matching(portrait, eyes, match_tones=wanted, **options, **guidance).images[0]
 
     np.testing.assert_array_equal(fill(None), fill(True))
+    np.testing.assert_array_equal(fill(1), fill(True))  # as `facekit evaluate` reads it
     np.testing.assert_array_equal(fill(None, **drawn["color"]), fill(False, **drawn["color"]))
     assert (fill(True, **drawn["color"]) != fill(False, **drawn["color"])).any()
     ignored = {"strengths": {"color": 0.0}} | drawn["color"]

@@ -1,5 +1,6 @@
 """The folders that a family ends with: networks, cards, curves and sheets, of stages that only look trained."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,19 @@ def test_what_a_broken_stage_began_from_is_no_result(family: Family, tmp_path: P
     assert not is_there(given, "inpaint")
     (given.folder("inpaint") / "done").touch()
     assert is_there(given, "inpaint")
+
+
+def test_pipelines_do_by_themselves_what_the_bundled_ones_do(family: Family) -> None:
+    bundled = Path(__file__).resolve().parents[2] / "hub_cards"
+    for name in NAMES[1:]:
+        ours, theirs = (
+            json.loads((folder / "model_index.json").read_text())
+            for folder in (family.output / name, bundled / name.replace(f"-{SIZE}", "-256"))
+        )
+        settings = {
+            key for key, value in theirs.items() if not key.startswith("_") and not isinstance(value, list)
+        }
+        assert {key: ours[key] for key in settings} == {key: theirs[key] for key in settings}, name
 
 
 @pytest.mark.parametrize("name", NAMES)

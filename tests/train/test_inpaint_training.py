@@ -61,7 +61,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.slow
 def test_training_learns_and_writes_a_pipeline(tmp_path: Path, tiny_config: Path) -> None:
     output = tmp_path / "run"
-    options = {"max_steps": 30, "shots": 2, "flip": "false", "augment": "''", "reasoning_steps": 1}
+    options = {"max_steps": 30, "shots": 2, "flip": "false", "augment": "''", "single_step_iterations": 99}
     options |= {"pixel_weight": 20, "learning_rate": 0.005, "average.min_decay": 0, "average.decay": 0.5}
     train(tiny_config, output, *(str(part) for key, value in options.items() for part in (f"--{key}", value)))
     pixel = curve(output, "generator_pixel")

@@ -60,8 +60,8 @@ class InpaintConfig(StageConfig):
         augment: parts of DiffAugment on the ground truth, "color,translation" in the published code, "" for none.
         masks: options of `facekit.damage.mixtures.MaskSampler`.
         reasoning_steps: T of Algorithm 1; Table 4.6 tries 1, 3, 5, 7, 9.
-        random_steps: draw the T of each training step from 1 to `reasoning_steps`, the same in all processes; the
-            starter does, which is cheaper and keeps the first reasoning step good.
+        random_steps: draw the T of each training step from 1 to `reasoning_steps`, the same in all processes, which
+            is cheaper and keeps the first reasoning step good.
         single_step_iterations: number of training steps at the beginning that use T = 1: refining pays once there is
             something to refine.
         ablation: "A" to "E" of Table 4.5.

@@ -301,5 +301,5 @@ class InpaintTrainer(Stage):
         return None if self.config.validation.data is None else InpaintValidation(self)
 
     def write_networks(self, folder: Path) -> None:
-        generator, steps = self.copy_generator().cpu(), self.config.reasoning_steps
-        FaceInpaintPipeline(generator, num_inference_steps=steps).save_pretrained(folder)
+        generator = self.copy_generator().cpu()
+        FaceInpaintPipeline(generator, num_inference_steps=self.reasoning_steps).save_pretrained(folder)

@@ -113,12 +113,12 @@ INPAINT = Kind(
         'from facekit import FaceInpaintPipeline\n\npipe = FaceInpaintPipeline.from_pretrained("{name}")\n'
         'filled = pipe("photo.jpg", "mask.png").images[0]'
     ),
-    shown="Holes, fills (T = 3), original. The photo is a public-domain portrait by NASA.",
+    shown="Holes, fills, original. The photo is a public-domain portrait by NASA.",
     limits=(
         "`match_tones` is on: a step in tone along the rim is taken away after the network. Holes of much "
         "more than half of the picture were not part of the training."
     ),
-    options={"match_tones": True},
+    options={"match_tones": True, "num_inference_steps": 1},  # as many as `inpaint/starter-sharp` trains with
 )
 
 EXEMPLAR = Kind(
@@ -167,9 +167,11 @@ EDIT = Kind(
         "the left are {faces}."
     ),
     limits=(
-        "Where its sliders are called component_1 and so on, they are principal components of the prior's "
-        "codes: what each moves must be looked at."
+        "`match_tones` is on: a step in tone along the mask is taken away after the network, except where colours "
+        "are painted. Where its sliders are called component_1 and so on, they are principal components of the "
+        "prior's codes: what each moves must be looked at."
     ),
+    options={"match_tones": True},
 )
 
 KINDS = (PRIOR, RESTORE, INPAINT, EXEMPLAR, EDIT)

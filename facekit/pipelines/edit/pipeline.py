@@ -50,7 +50,7 @@ from facekit.pipelines.base import (
 from facekit.pipelines.edit.cache import EditCache
 from facekit.pipelines.edit.codes import CodeSources, compose_codes
 from facekit.pipelines.edit.encoding import Encoder
-from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, is_painted, plan_edit, same_face
+from facekit.pipelines.edit.plan import EditSquare, find_strange_paint, plan_edit, same_face
 from facekit.pipelines.edit.render import Renderer, check_fit
 from facekit.pipelines.edit.settings import FRONT, SELF, EditSettings, FaceEditOutput
 from facekit.pipelines.restore import FaceRestorePipeline
@@ -248,7 +248,7 @@ class FaceEditPipeline(FacekitPipeline):
             noise: per-pixel noise after each convolution: "random", "fixed" (the stored maps) or "none".
             match_tones: remove steps in tone along the rim of the hole; the middle of a large one keeps
                 what it was given, see `fades` of `facekit.pipelines.tones.match_tones`. None: as the model's
-                configuration says, and not where `color` is painted: it is to set the tones.
+                configuration says, but not in faces on which colours are painted, since those set the tones.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
@@ -393,14 +393,8 @@ class FaceEditPipeline(FacekitPipeline):
             predicted = run_in_parts(render, len(order), max_batch_size)
             self.check_finite(predicted, self.refiner.dtype)
             result = predicted * holes + known * (1 - holes)
-            matched = [match_tones] * len(samples)
-            if match_tones is None:
-                by_model = self.config["match_tones"]
-                matched = [by_model and not (wanted["color"] and is_painted(sample)) for sample in samples]
-            if any(matched):
-                chosen = torch.tensor(matched, device=device)[:, None, None, None]
-                level = tones.match_tones(result, known, holes, fades=True)
-                result = torch.where(chosen, level, result)
+            colored = [wanted["color"] > 0 and sample.is_painted for sample in samples]
+            result = self._match_tones(result, known, holes, colored, match_tones)
             if restore_with is not None:
                 lines = [sample.seen.sketch if wanted["sketch"] else None for sample in samples]
                 result = restore_fill(restore_with, result, holes, generators, max_batch_size, strokes=lines)
@@ -531,6 +525,23 @@ class FaceEditPipeline(FacekitPipeline):
             )
             for photo, own, drawn, found in zip(photos, masks, guidance, known, strict=True)
         ]
+
+    def _match_tones(
+        self,
+        filled: torch.Tensor,
+        known: torch.Tensor,
+        holes: torch.Tensor,
+        colored: Sequence[bool],
+        wanted: bool | None,
+    ) -> torch.Tensor:
+        """Filled squares `[N, 3, S, S]` with tones matched, see `match_tones` of the call."""
+        chosen = [bool(wanted)] * len(colored)
+        if wanted is None:
+            chosen = [self.config["match_tones"] and not has_color for has_color in colored]
+        if not any(chosen):
+            return filled
+        where = torch.tensor(chosen, device=filled.device)[:, None, None, None]
+        return torch.where(where, tones.match_tones(filled, known, holes, fades=True), filled)
 
     def _find_references(
         self, pictures: References | None, word: str, options: dict[str, Any], name: str

@@ -36,6 +36,11 @@ class EditSquare:
         """The photo's own face with nothing hidden, float32 `[S, S, 3]` in [0, 1]."""
         return self.cut.uncover(self.photo.rgb)
 
+    @property
+    def is_painted(self) -> bool:
+        """Whether colours are painted in its hole."""
+        return self.seen.color is not None and bool(self.seen.color.where.any())
+
 
 def plan_edit(
     photo: Photo,
@@ -75,11 +80,6 @@ def plan_edit(
     )
     job.drawn = [EditSquare(square, guidance.view_in(square), photo) for square in job.squares]
     return job
-
-
-def is_painted(square: EditSquare) -> bool:
-    """Whether colours are painted in its hole."""
-    return square.seen.color is not None and bool(square.seen.color.where.any())
 
 
 def find_strange_paint(job: PhotoJob) -> list[np.ndarray | None]:

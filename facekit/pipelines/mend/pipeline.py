@@ -204,8 +204,7 @@ class PhotoMendPipeline(FacekitPipeline):
             what = "{argument} is {value!r}; it must lie between 0 (as it is) and 1 (from black to white)."
             raise Refusal("setting", what, argument=Argument("contrast"), value=contrast)
         self.check_counts(max_batch_size=max_batch_size)
-        if num_inference_steps is not None:
-            self.check_counts(num_inference_steps=num_inference_steps)
+        self.check_optional_counts(num_inference_steps=num_inference_steps)
         check_output_type(output_type)
 
     @torch.inference_mode()
