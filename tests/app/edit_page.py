@@ -55,7 +55,8 @@ class EditPage(Visitor):
         """Choose the picture of an object that is to be put in."""
         self.open("pasting", "object")
         self.part("object").locator("input[type=file]").set_input_files(path)
-        self.part("object").get_by_text(path.name[:5]).first.wait_for()
+        # The name alone is there while the file is still on its way.
+        self.part("object").locator(".file-preview").get_by_text(path.name[:5]).first.wait_for()
 
     def _history(self) -> str:
         """What the history shows, as one text."""

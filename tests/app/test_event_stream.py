@@ -16,10 +16,18 @@ const ask = window.fetch.bind(window);
 window.fetch = async (address, request) => {
   const answer = await ask(address, request);
   if (!String(address.url || address).includes("/queue/data")) return answer;
-  const later = new TransformStream({
-    async transform(piece, out) { await new Promise(go => setTimeout(go, 1500)); out.enqueue(piece); },
+  const pieces = answer.body.getReader();
+  // All that comes is late by the same time, however much of it there is.
+  const later = new ReadableStream({
+    async start(out) {
+      try {
+        for (let piece = await pieces.read(); !piece.done; piece = await pieces.read())
+          setTimeout(value => out.enqueue(value), 1500, piece.value);
+        setTimeout(() => out.close(), 1500);
+      } catch (error) { setTimeout(() => out.error(error), 1500); }
+    },
   });
-  return new Response(answer.body.pipeThrough(later), answer);
+  return new Response(later, answer);
 };
 """
 
