@@ -39,6 +39,8 @@ from facekit_cli.photos import find_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("restore", "inpaint", "exemplar", "edit")
+# What fills are guided by, in turn; "" is the mask alone.
+GUIDES = {"inpaint": ("",), "exemplar": ("another face",), "edit": ("", "another face", "smile")}
 SIDE = 256  # of the pictures that are shown
 SEVERITIES = {
     True: (0.3, 1.0),
@@ -112,14 +114,10 @@ def ask(task: str, case: Case, number: int, other: np.ndarray) -> Question:
     question = Question(
         {"image": case.image, "mask": hole * 255}, [case.show(case.image * (1 - hole[..., None]))]
     )
-    guide = {"exemplar": "another face", "inpaint": ""}.get(task) or ("", "another face", "smile")[
-        number // 4 % 3
-    ]
-    if task == "inpaint" or not guide:
-        return question
+    guide = GUIDES[task][number // 4 % len(GUIDES[task])]
     if guide == "smile":
         question.given["attributes"] = {"smile": 2.0}
-    else:
+    elif guide:
         question.given |= {"exemplar": other, "exemplar_aligned": True}
         question.shown.append(other)
     question.words = guide

@@ -76,15 +76,23 @@ def test_matched_tones_leave_the_middle_of_a_large_hole_alone(
     assert (plain != matched)[large].mean() > 0.5
 
 
-def test_painted_colours_set_the_tones(
-    drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray
-) -> None:
-    matching = tiny_edit_pipeline()
-    matching.register_to_config(match_tones=True)
-    options = {"aligned": True, "noise": "none", "output_type": "np"}
+@pytest.fixture(scope="module")
+def matching() -> Any:
+    """Edits of aligned portraits without randomness, by a model that matches tones."""
+    pipeline = tiny_edit_pipeline()
+    pipeline.register_to_config(match_tones=True)
 
+    def edit(photos: Any, mask: np.ndarray, **options: Any) -> list[np.ndarray]:
+        return pipeline(photos, mask, aligned=True, noise="none", output_type="np", **options).images
+
+    return edit
+
+
+def test_painted_colours_set_the_tones(
+    matching: Any, drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray
+) -> None:
     def fill(wanted: bool | None, **guidance: Any) -> np.ndarray:
-        return matching(portrait, eyes, match_tones=wanted, **options, **guidance).images[0]
+        return matching(portrait, eyes, match_tones=wanted, **guidance)[0]
 
     np.testing.assert_array_equal(fill(None), fill(True))
     np.testing.assert_array_equal(fill(1), fill(True))  # as `facekit evaluate` reads it
@@ -96,15 +104,12 @@ def test_painted_colours_set_the_tones(
 
 
 def test_each_photo_of_a_batch_has_its_tones_matched_or_not(
-    drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray
+    matching: Any, drawn: dict[str, dict[str, Any]], portrait: np.ndarray, eyes: np.ndarray
 ) -> None:
-    matching = tiny_edit_pipeline()
-    matching.register_to_config(match_tones=True)
-    options = {"aligned": True, "noise": "none", "output_type": "np"}
     paint = drawn["color"]["color"]
-    painted, plain = matching([portrait] * 2, eyes, color=[paint, np.zeros_like(paint)], **options).images
-    np.testing.assert_allclose(painted, matching(portrait, eyes, color=paint, **options).images[0], atol=1e-5)
-    np.testing.assert_allclose(plain, matching(portrait, eyes, **options).images[0], atol=1e-5)
+    painted, plain = matching([portrait] * 2, eyes, color=[paint, np.zeros_like(paint)])
+    np.testing.assert_allclose(painted, matching(portrait, eyes, color=paint)[0], atol=1e-5)
+    np.testing.assert_allclose(plain, matching(portrait, eyes)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("subset", list(product((False, True), repeat=5)))
