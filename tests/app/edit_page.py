@@ -1,5 +1,6 @@
 """What a visitor does on the Edit tab."""
 
+import contextlib
 from pathlib import Path
 
 from PIL import Image
@@ -52,11 +53,22 @@ class EditPage(Visitor):
         self.part("semantics").locator("[data-testid=status-tracker].hide").first.wait_for(state="attached")
 
     def choose_object(self, path: Path) -> None:
-        """Choose the picture of an object that is to be put in."""
+        """Choose the picture of an object until it stays: on a busy machine the page still empties the panel just
+        opened, and whoever presses the button before it has would put nothing in.
+        """
+        from playwright.sync_api import TimeoutError as NotSeen  # only browsers' tests need the package
+
         self.open("pasting", "object")
-        self.part("object").locator("input[type=file]").set_input_files(path)
         # The name alone is there while the file is still on its way.
-        self.part("object").locator(".file-preview").get_by_text(path.name[:5]).first.wait_for()
+        arrived = self.part("object").locator(".file-preview").get_by_text(path.name[:5])
+        for _ in range(10):
+            self.part("object").locator("input[type=file]").set_input_files(path)
+            with contextlib.suppress(NotSeen):
+                arrived.first.wait_for(timeout=20_000)
+                self.page.wait_for_timeout(1000)
+            if arrived.count():
+                return
+        raise AssertionError(f"{path.name} does not stay in the panel")
 
     def _history(self) -> str:
         """What the history shows, as one text."""

@@ -10,19 +10,30 @@ from PIL import Image
 from facekit_demo.page import EVENT_STREAM
 from tests.app.edit_page import EditPage
 
-# What the server sends of its events arrives later; what the page sends does not.
+# What the server sends of its events arrives later; what the page sends does not. `unanswered` are the events whose
+# answers have not arrived yet.
 SLOW_ANSWERS = """
 const ask = window.fetch.bind(window);
+window.unanswered = 0;
 window.fetch = async (address, request) => {
-  const answer = await ask(address, request);
-  if (!String(address.url || address).includes("/queue/data")) return answer;
+  const answer = await ask(address, request), path = String(address.url || address);
+  if (path.includes("/queue/join") && answer.ok) unanswered += 1;
+  if (!path.includes("/queue/data")) return answer;
+  const end = '"process_completed"', decoder = new TextDecoder();
+  let text = "";
+  const deliver = (out, piece) => {
+    const parts = (text + decoder.decode(piece, {stream: true})).split(end);
+    unanswered -= parts.length - 1;
+    text = parts.pop().slice(1 - end.length); // a piece may end within the word
+    out.enqueue(piece);
+  };
   const pieces = answer.body.getReader();
   // All that comes is late by the same time, however much of it there is.
   const later = new ReadableStream({
     async start(out) {
       try {
         for (let piece = await pieces.read(); !piece.done; piece = await pieces.read())
-          setTimeout(value => out.enqueue(value), 1500, piece.value);
+          setTimeout(deliver, 1500, out, piece.value);
         setTimeout(() => out.close(), 1500);
       } catch (error) { setTimeout(() => out.error(error), 1500); }
     },
@@ -128,12 +139,18 @@ class FarPage(EditPage):
 
     script = SLOW_ANSWERS
 
+    def wait_for_answers(self) -> None:
+        """Wait until all is answered and the page asks for nothing more in a second."""
+        self.page.wait_for_function(
+            "() => (window.quiet = unanswered ? 0 : (window.quiet || 0) + 1) > 2", polling=500
+        )
+
 
 @pytest.mark.slow
 def test_a_button_is_answered_that_was_pressed_while_another_answer_was_on_its_way(visit, tmp_path) -> None:
     visitor = visit(FarPage)
     visitor.choose_example_photo()
-    visitor.page.wait_for_timeout(6000)  # all answers to the photo are there
+    visitor.wait_for_answers()  # to the photo: they empty the panel of the object
     cut_out = np.zeros((60, 100, 4), np.uint8)
     cut_out[10:50, 10:90] = (20, 60, 160, 255)
     Image.fromarray(cut_out).save(tmp_path / "a-hat.png")
