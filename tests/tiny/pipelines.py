@@ -15,10 +15,10 @@ from tests.tiny import networks
 from tests.tiny.networks import wake
 
 
-def tiny_inpaint_pipeline() -> FaceInpaintPipeline:
+def tiny_inpaint_pipeline(num_inference_steps: int = 3) -> FaceInpaintPipeline:
     """Faces of 64 pixels."""
     torch.manual_seed(0)
-    pipeline = FaceInpaintPipeline(networks.tiny_inpainter())
+    pipeline = FaceInpaintPipeline(networks.tiny_inpainter(), num_inference_steps=num_inference_steps)
     prepare(pipeline)
     return pipeline
 

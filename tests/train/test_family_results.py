@@ -15,7 +15,7 @@ from torch import nn
 import facekit
 from facekit.hub.publish import plan_push
 from facekit.pipelines.sample import CODES_FILE
-from tests.train.tiny_family import SIZE, write_family, write_pictures
+from tests.train.tiny_family import SHARP_STEPS, SIZE, write_family, write_pictures
 from train.starters.family import Family, plan_stages, share_out
 from train.starters.history import MEASURES, is_there, read_chain, read_history
 from train.starters.kinds import KINDS
@@ -73,7 +73,14 @@ def test_pipelines_do_by_themselves_what_the_bundled_ones_do(family: Family) -> 
         settings = {
             key for key, value in theirs.items() if not key.startswith("_") and not isinstance(value, list)
         }
+        # How many steps a model takes belongs to how its last stage was trained.
+        settings -= {"num_inference_steps"}
         assert {key: ours[key] for key in settings} == {key: theirs[key] for key in settings}, name
+
+
+def test_an_inpainter_takes_as_many_steps_as_its_last_stage_was_trained_with(family: Family) -> None:
+    written = facekit.FaceInpaintPipeline.from_pretrained(family.output / f"face-inpaint-starter-{SIZE}")
+    assert written.config["num_inference_steps"] == SHARP_STEPS
 
 
 @pytest.mark.parametrize("name", NAMES)

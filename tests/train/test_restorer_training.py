@@ -1,11 +1,13 @@
 """Restorer training on tiny networks: it learns, resumes exactly, and every ablation of Table 3.3 runs."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from facekit import FaceRestorePipeline
@@ -14,6 +16,7 @@ from facekit.models.restorer import RestoreAutoEncoder
 from facekit.models.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.train import tiny_stages
 from tests.train.tiny_stages import curve, same, tiny_guides, write_config
+from train.engine.config import read_config
 from train.restorer.config import RestorerConfig
 from train.restorer.trainer import RestorerTrainer, chroma_distance
 
@@ -113,6 +116,22 @@ def test_chroma_counts_colour_alone(tmp_path: Path, config: Path) -> None:
     assert chroma_distance(gray + red, gray.expand(-1, 3, -1, -1)).item() == pytest.approx(0.2, abs=1e-5)
     train(config, tmp_path / "run", max_steps=2, chroma_weight=5)
     assert len(curve(tmp_path / "run", "restorer_chroma")) == 2
+
+
+def test_a_share_of_the_damage_is_light(tmp_path: Path, config: Path) -> None:
+    def measure_damage(light: float) -> float:
+        """How much of 60 pictures the damage changes, on average."""
+        argv = ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--light_damage", str(light)]
+        AcceleratorState._reset_state(reset_partial_state=True)
+        trainer = RestorerTrainer(read_config(RestorerConfig, argv))
+        batches = list(itertools.islice(trainer.batches(), 60 // trainer.config.batch_size))
+        return float(np.mean([(batch["damaged"] - batch["image"]).abs().mean() for batch in batches]))
+
+    as_in_thesis, half, light = map(measure_damage, (0, 0.5, 1))
+    assert 0 < light < 0.5 * as_in_thesis
+    assert half == pytest.approx((light + as_in_thesis) / 2, rel=0.25)
+    with pytest.raises(ValueError, match="light_damage must be between 0 and 1"):
+        measure_damage(1.5)
 
 
 @pytest.mark.parametrize("ablation", ["none", *"abcd"])

@@ -21,6 +21,7 @@ from tests.tiny.pipelines import (
 from train.starters.family import Family
 
 SIZE = 64
+SHARP_STEPS = 2  # that the last inpainter takes; neither the pipeline's default nor the bundled model's
 LOSSES = [
     {"step": step, "samples": 8 * step, "restorer_l1": 1 / step, "restorer_imagenet": 2 / step}
     for step in (10, 20, 30)
@@ -87,6 +88,7 @@ def write_family(family: Family) -> None:
     edit = tiny_edit_pipeline(directions=False).save_pretrained
     restored = tiny_restore_pipeline(identity=False).save_pretrained
     inpainted = tiny_inpaint_pipeline().save_pretrained
+    sharpened = tiny_inpaint_pipeline(SHARP_STEPS).save_pretrained
 
     def pipeline_of(stage: str) -> str:
         return str(family.folder(stage) / "pipeline")
@@ -94,7 +96,7 @@ def write_family(family: Family) -> None:
     write_stage(family, "autoencoder", write_autoencoder)
     write_stage(family, "restorer-plain", restored, curves=LOSSES)
     write_stage(family, "inpaint", inpainted)
-    write_stage(family, "inpaint-sharp", inpainted, "best", SCORES, init_from=pipeline_of("inpaint"))
+    write_stage(family, "inpaint-sharp", sharpened, "best", SCORES, init_from=pipeline_of("inpaint"))
     write_stage(family, "code-diffuser", restored)
     more = {
         "adversarial": {"critic": "projected"},

@@ -35,6 +35,7 @@ from train.engine.validation import Validation, validate
 from train.engine.without import check_losses, leave_out_losses, refuse_identity, refuse_idle_close_ups
 
 RECORD = "training.json"
+LIGHT = 0.3  # severity up to which damage counts as light, see `facekit.damage.degrade.degrade`
 Network = TypeVar("Network", bound=ModelMixin)
 
 
@@ -47,6 +48,8 @@ class StageConfig(LoopConfig):
         flip: mirror half of the pictures.
         damage: preset of `facekit.damage.degrade` for the network's input, or "none": the input is the picture.
         damage_probability: share of the pictures that are damaged.
+        light_damage: share of the damaged pictures that are damaged at one severity of at most `LIGHT`. The presets
+            draw blur, scale, noise and quality each by itself, so that hardly any picture has little of all.
         gradient_clip: largest norm of the gradients of the networks that make pictures or codes; None: any.
         without: losses that the run leaves out although its options weigh them, because their network cannot be had:
             "identity", "perceptual" (or "lpips"), one name or a list. The run says so; without this option a network
@@ -63,6 +66,7 @@ class StageConfig(LoopConfig):
     flip: bool = True
     damage: str = "none"
     damage_probability: float = 1.0
+    light_damage: float = 0.0
     gradient_clip: float | None = None
     without: list[str] = field(default_factory=list)
 
@@ -78,6 +82,8 @@ class StageConfig(LoopConfig):
                 f"damage_probability must be above 0 and at most 1, got {self.damage_probability}; "
                 "damage: none leaves all pictures as they are"
             )
+        if not 0 <= self.light_damage <= 1:
+            raise ValueError(f"light_damage must be between 0 and 1, got {self.light_damage}")
         if self.damage != "none":
             get_config(self.damage)
         if self.gradient_clip is not None and self.gradient_clip <= 0:
@@ -302,7 +308,9 @@ class Stage:
         def damage(pixels: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
             if config.damage_probability < 1 and rng.random() >= config.damage_probability:
                 return {"damaged": to_tensor(pixels), "image": to_tensor(pixels)}
-            damaged, target = degrade_pair(pixels, config.damage, rng)
+            light = config.light_damage > 0 and rng.random() < config.light_damage
+            severity = float(rng.uniform(0, LIGHT)) if light else None
+            damaged, target = degrade_pair(pixels, config.damage, rng, severity)
             return {"damaged": to_tensor(damaged), "image": to_tensor(target)}
 
         extras = None if config.damage == "none" else damage

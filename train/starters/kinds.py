@@ -25,6 +25,7 @@ class Kind:
         shown: what its contact sheet shows; `{faces}` says whose faces stand beside the photo.
         limits: what it cannot do.
         options: of its pipeline, stored with it.
+        trained: options that are stored as its last stage's own pipeline has them: they belong to how it was trained.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Kind:
     shown: str
     limits: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    trained: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -118,7 +120,8 @@ INPAINT = Kind(
         "`match_tones` is on: a step in tone along the rim is taken away after the network. Holes of much "
         "more than half of the picture were not part of the training."
     ),
-    options={"match_tones": True, "num_inference_steps": 1},  # as many as `inpaint/starter-sharp` trains with
+    options={"match_tones": True},
+    trained=("num_inference_steps",),
 )
 
 EXEMPLAR = Kind(

@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import torch
 from diffusers.utils import logging
@@ -176,7 +176,8 @@ class Model:
             parts["scheduler"] = load_scheduler(str(source))
         networks = [part for part in parts.values() if isinstance(part, nn.Module)]
         self.parameters = sum(map(count_parameters, networks))
-        self.kind.pipeline_class(**parts, **self.kind.options).save_pretrained(folder)
+        options = {**self.kind.options, **read_options(self.folders[0], self.kind.trained)}
+        self.kind.pipeline_class(**parts, **options).save_pretrained(folder)
 
     def _load(self, name: str, network: type[Network]) -> Network | None:
         """A network in half precision; None where no folder has it."""
@@ -209,6 +210,13 @@ class Model:
         """The family's prior as it was written just before, or None where it has none."""
         folder = self.family.output / PRIOR.name(self.family.size)
         return folder if is_there(self.family, "autoencoder") and folder.is_dir() else None
+
+
+def read_options(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Options of those names that a stage's pipeline folder holds; none where it is a folder of networks alone."""
+    index = folder / "model_index.json"
+    stored = json.loads(index.read_text()) if index.is_file() else {}
+    return {name: stored[name] for name in names if name in stored}
 
 
 @contextlib.contextmanager
