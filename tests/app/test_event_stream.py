@@ -10,35 +10,30 @@ from PIL import Image
 from facekit_demo.page import EVENT_STREAM
 from tests.app.edit_page import EditPage
 
-# What the server sends of its events arrives later; what the page sends does not. `unanswered` are the events whose
-# answers have not arrived yet.
-SLOW_ANSWERS = """
+# What the server sends of its events is held while there is a `gate`, until `openGate()`; what the page sends is not.
+# `unanswered` are the events whose answers have not arrived yet.
+HELD_ANSWERS = """
 const ask = window.fetch.bind(window);
 window.unanswered = 0;
+window.gate = null;
+window.closeGate = () => { gate = new Promise(open => { window.openGate = () => { gate = null; open(); }; }); };
 window.fetch = async (address, request) => {
   const answer = await ask(address, request), path = String(address.url || address);
   if (path.includes("/queue/join") && answer.ok) unanswered += 1;
   if (!path.includes("/queue/data")) return answer;
   const end = '"process_completed"', decoder = new TextDecoder();
   let text = "";
-  const deliver = (out, piece) => {
-    const parts = (text + decoder.decode(piece, {stream: true})).split(end);
-    unanswered -= parts.length - 1;
-    text = parts.pop().slice(1 - end.length); // a piece may end within the word
-    out.enqueue(piece);
-  };
-  const pieces = answer.body.getReader();
-  // All that comes is late by the same time, however much of it there is.
-  const later = new ReadableStream({
-    async start(out) {
-      try {
-        for (let piece = await pieces.read(); !piece.done; piece = await pieces.read())
-          setTimeout(deliver, 1500, out, piece.value);
-        setTimeout(() => out.close(), 1500);
-      } catch (error) { setTimeout(() => out.error(error), 1500); }
+  const held = new TransformStream({
+    async transform(piece, out) {
+      await gate;
+      const parts = (text + decoder.decode(piece, {stream: true})).split(end);
+      unanswered -= parts.length - 1;
+      text = parts.pop().slice(1 - end.length); // a piece may end within the word
+      out.enqueue(piece);
     },
+    flush: () => gate,
   });
-  return new Response(later, answer);
+  return new Response(answer.body.pipeThrough(held), answer);
 };
 """
 
@@ -135,15 +130,14 @@ def test_a_stream_that_is_not_given_again_is_told_as_broken(line: Any) -> None:
 
 
 class FarPage(EditPage):
-    """The page of a visitor with a slow line."""
+    """The page of a visitor to whom answers come late."""
 
-    script = SLOW_ANSWERS
+    script = HELD_ANSWERS
 
     def wait_for_answers(self) -> None:
         """Wait until all is answered and the page asks for nothing more in a second."""
-        self.page.wait_for_function(
-            "() => (window.quiet = unanswered ? 0 : (window.quiet || 0) + 1) > 2", polling=500
-        )
+        self.page.evaluate("window.quiet = 0")
+        self.page.wait_for_function("() => (quiet = unanswered ? 0 : quiet + 1) > 2", polling=500)
 
 
 @pytest.mark.slow
@@ -154,6 +148,13 @@ def test_a_button_is_answered_that_was_pressed_while_another_answer_was_on_its_w
     cut_out = np.zeros((60, 100, 4), np.uint8)
     cut_out[10:50, 10:90] = (20, 60, 160, 255)
     Image.fromarray(cut_out).save(tmp_path / "a-hat.png")
-    # The server has looked at the file and ended the stream long before the page hears of it.
+    # The server looks at the file and ends the stream, of which the page hears a second after it has sent the button's
+    # event: by then it has taken the stream for open.
+    visitor.page.evaluate("closeGate()")
     visitor.choose_object(tmp_path / "a-hat.png")
+    assert visitor.page.evaluate("unanswered") == 1
+    visitor.page.evaluate(
+        """() => { const watch = setInterval(() => {
+             if (unanswered === 2) { clearInterval(watch); setTimeout(openGate, 1000); } }, 50); }"""
+    )
     visitor.act("paste")
