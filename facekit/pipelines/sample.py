@@ -28,7 +28,7 @@ CODES_FILE = "style_codes.safetensors"
 HEAD = (0.12, 0.05, 0.88, 0.95)
 FEATURES = (0.25, 0.31, 0.75, 0.88)
 # How badly a face is damaged before it is restored: sampled faces are softer than fills. Of 64 by the bundled prior the
-# KID on Lite0's features is 0.07 at 0.4 and at 0.57 and 0.09 at 0.7, the sharpness 32, 40 and 58% of photos'; and at 0.7
+# KID on Lite0's features is 0.07 at 0.4 and at 0.57 and 0.09 at 0.7, the sharpness 32, 40 and 58% of photos'. At 0.7
 # nostrils and jaws begin to break.
 SEVERITY = 0.57
 FINISHED_AT_ONCE = 4

@@ -119,9 +119,10 @@ def test_chroma_counts_colour_alone(tmp_path: Path, config: Path) -> None:
 
 
 def test_a_share_of_the_damage_is_light(tmp_path: Path, config: Path) -> None:
-    def measure_damage(light: float) -> float:
+    def measure_damage(light: float, damage: str = "thesis") -> float:
         """How much of 60 pictures the damage changes, on average."""
-        argv = ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--light_damage", str(light)]
+        argv = ["--config", str(config), "--output_dir", str(tmp_path / "run")]
+        argv += ["--light_damage", str(light), "--damage", damage]
         AcceleratorState._reset_state(reset_partial_state=True)
         trainer = RestorerTrainer(read_config(RestorerConfig, argv))
         batches = list(itertools.islice(trainer.batches(), 60 // trainer.config.batch_size))
@@ -132,6 +133,8 @@ def test_a_share_of_the_damage_is_light(tmp_path: Path, config: Path) -> None:
     assert half == pytest.approx((light + as_in_thesis) / 2, rel=0.25)
     with pytest.raises(ValueError, match="light_damage must be between 0 and 1"):
         measure_damage(1.5)
+    with pytest.raises(ValueError, match="light_damage is a share of the damaged pictures"):
+        measure_damage(0.5, damage="none")
 
 
 @pytest.mark.parametrize("ablation", ["none", *"abcd"])

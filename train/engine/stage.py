@@ -86,6 +86,8 @@ class StageConfig(LoopConfig):
             raise ValueError(f"light_damage must be between 0 and 1, got {self.light_damage}")
         if self.damage != "none":
             get_config(self.damage)
+        elif self.light_damage > 0:
+            raise ValueError("light_damage is a share of the damaged pictures, and damage is none")
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise ValueError(
                 f"gradient_clip must be above 0, got {self.gradient_clip}; leave it out for no limit"
