@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from skimage import data
 
 import facekit
+from facekit.conditions.semantics import CLASS_NAMES
 from facekit.pipelines.base import FacekitPipeline
 from facekit.pipelines.downstream import draw_points
 from facekit_demo.common.gallery import inpaint_examples, mend_examples, restore_examples
@@ -30,7 +31,6 @@ SMALL_SIDE = 160
 README_CROP = (111, 22, 326, 237)  # the astronaut's head
 HEAD = (44, 16, 564, 536)  # of the portraits; the old print is shown whole
 QUALITY = 90
-HAIR = 17  # in `semantic_maps`
 # The example faces: seed -> places among the twelve faces of it, chosen by eye. After new weights look at them again.
 PEOPLE = {100: (3, 5, 10), 101: (6,), 102: (0, 2, 5, 6), 103: (0, 4, 8, 9)}
 
@@ -89,12 +89,10 @@ class Painter:
             in_a_row(pictures, side, README_GAP).save(IMAGES / f"{name}.jpg", quality=QUALITY)
 
         damaged = Image.fromarray(facekit.degrade(data.astronaut(), rng=0, severity=0.2))
-        restored = self.run(self.restore, damaged)
-        save("restored", damaged.crop(README_CROP), restored.crop(README_CROP))
-
         found = facekit.restored_landmarks(
             damaged, pipeline=self.restore, generator=torch.Generator().manual_seed(0)
         )
+        save("restored", damaged.crop(README_CROP), found.image.crop(README_CROP))
         pointed = [
             draw_points(picture, points).crop(README_CROP)
             for picture, points in ((damaged, found.before), (found.image, found.after))
@@ -117,7 +115,7 @@ class Painter:
         save("exemplar", holed[1].crop(README_CROP), people[3], after.crop(README_CROP))
 
         edit = facekit.FaceEditPipeline.from_pretrained(facekit.starter("face-edit"))
-        hair = Image.fromarray(np.uint8(255 * (edit.semantic_maps(photo)[0] == HAIR)))
+        hair = Image.fromarray(np.uint8(255 * (edit.semantic_maps(photo)[0] == CLASS_NAMES.index("hair"))))
         session = edit.edit_session(photo)
         edited = session.edit(hair, color=Image.new("RGB", photo.size, (140, 45, 20)), seed=0).images[0]
         save("edited", photo.crop(README_CROP), edited.crop(README_CROP))
