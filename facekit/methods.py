@@ -179,7 +179,7 @@ OWN = (
         tab="facekit_demo.restore.tab",
         tasks=("restore",),
         drawn_by="restorer",
-        additions=("fidelity",),
+        additions=("fidelity", "self_ensemble"),
         summary="Makes blurred, noisy or badly printed faces sharp again; all around them stays as it is.",
         paper="W. Lu et al., Visual style prompt learning using diffusion models for blind face restoration, "
         "Pattern Recognition 161 (2025).",

@@ -114,6 +114,7 @@ class OnnxPipeline:
         color: np.ndarray | None = None,
         attributes: Mapping[str, float] | None = None,
         fidelity: float | None = None,
+        self_ensemble: bool | None = None,
         num_inference_steps: int | None = None,
         seed: int = 0,
         noise: Mapping[str, np.ndarray] | None = None,
@@ -131,7 +132,7 @@ class OnnxPipeline:
             semantics: uint8 labels of an edit, 255 where no class is drawn.
             color: RGBA of an edit, painted where alpha is not 0.
             attributes: directions of an edit and how far to go; `attribute_names` are known.
-            fidelity: of restoration, as in `FaceRestorePipeline`; None: the model's own.
+            fidelity, self_ensemble: of restoration, as in `FaceRestorePipeline`; None: the model's own.
             num_inference_steps: reasoning steps of "face-inpaint"; None: as many as the model takes.
             seed: of all noise. Face i of a batch has noise of its own, which does not depend on the others. PyTorch
                 draws other numbers for the same seed.
@@ -151,6 +152,7 @@ class OnnxPipeline:
             "color": color,
             "attributes": attributes,
             "fidelity": fidelity,
+            "self_ensemble": self_ensemble,
             "num_inference_steps": num_inference_steps,
         }
         image = np.asarray(image)
@@ -178,6 +180,7 @@ class OnnxPipeline:
         min_face_size: float = SMALLEST_FACE,
         exemplar: np.ndarray | None = None,
         fidelity: float | None = None,
+        self_ensemble: bool | None = None,
         num_inference_steps: int | None = None,
         seed: int = 0,
         watermark: bool = False,
@@ -189,7 +192,7 @@ class OnnxPipeline:
         Args:
             image, mask, faces, detector, min_face_size, watermark: as in the pipelines.
             exemplar: one aligned face, for all faces of the photo.
-            fidelity, num_inference_steps, seed: as in the call.
+            fidelity, self_ensemble, num_inference_steps, seed: as in the call.
 
         Raises:
             FileNotFoundError: photo or mask does not exist.
@@ -215,7 +218,11 @@ class OnnxPipeline:
         squares = job.squares
         if not squares:
             return photo
-        given: dict[str, Any] = {"fidelity": fidelity, "num_inference_steps": num_inference_steps}
+        given: dict[str, Any] = {
+            "fidelity": fidelity,
+            "self_ensemble": self_ensemble,
+            "num_inference_steps": num_inference_steps,
+        }
         if exemplar is not None:
             given["exemplar"] = np.repeat(np.asarray(exemplar)[None], len(squares), axis=0)
         holes = None if mask is None else np.stack([square.hole for square in squares])
@@ -233,17 +240,24 @@ class OnnxPipeline:
     # What each task does with its graphs: inputs as the graphs take them -> pictures [B, 3, S, S] in [-1, 1].
 
     def _restore(self, inputs: dict[str, Any], draw: "Draw") -> np.ndarray:
-        face = inputs["image"]
-        codes = self.run("style_encoder", face=face)
+        faces, settings = inputs["image"], self.description["settings"]
         drawn = {name: draw(name) for name in self._drawn}
-        if "code_diffuser" in self._sessions:
-            given = {name: drawn[name] for name in ("latents", "step_noise") if name in drawn}
-            codes = self.run("code_diffuser", style_codes=codes, **given)
-        fidelity = inputs.get("fidelity", self.description["settings"]["fidelity"])
-        share = np.full(len(face), fidelity, dtype=np.float32)
-        return self.run(
-            "restorer", face=face, codes=codes, z=drawn["z"], noise=drawn["noise"], fidelity=share
-        )
+        fidelity = inputs.get("fidelity", settings["fidelity"])
+        share = np.full(len(faces), fidelity, dtype=np.float32)
+
+        def restore(faces: np.ndarray) -> np.ndarray:
+            codes = self.run("style_encoder", face=faces)
+            if "code_diffuser" in self._sessions:
+                given = {name: drawn[name] for name in ("latents", "step_noise") if name in drawn}
+                codes = self.run("code_diffuser", style_codes=codes, **given)
+            noise = {name: drawn[name] for name in ("z", "noise")}
+            return self.run("restorer", face=faces, codes=codes, **noise, fidelity=share)
+
+        restored = restore(faces)
+        # Folders that were exported before the setting existed do not have it.
+        if inputs.get("self_ensemble", settings.get("self_ensemble", False)):
+            restored = (restored + restore(np.ascontiguousarray(faces[..., ::-1]))[..., ::-1]) / 2
+        return restored
 
     def _inpaint(self, inputs: dict[str, Any], draw: "Draw") -> np.ndarray:
         image, mask = inputs["image"], inputs["mask"]
@@ -298,7 +312,7 @@ class OnnxPipeline:
     def _choose_run(self, given: dict[str, Any]) -> Callable[[dict[str, Any], "Draw"], np.ndarray]:
         """The function of the task. Raises ValueError where inputs are missing, or there are some it does not take."""
         run, needed, possible = {
-            "face-restore": (self._restore, (), ("fidelity",)),
+            "face-restore": (self._restore, (), ("fidelity", "self_ensemble")),
             "face-inpaint": (self._inpaint, ("mask",), ("num_inference_steps",)),
             "exemplar-inpaint": (self._fill_after_exemplar, ("mask", "exemplar"), ()),
             "face-edit": (
@@ -328,6 +342,11 @@ class OnnxPipeline:
                 what = "{argument} is {value!r}; it must lie between 0 and 1."
                 raise Refusal("setting", what, argument=Argument(name), value=value)
             return float(value)
+        if name == "self_ensemble":
+            if not isinstance(value, bool):
+                what = "{argument} is {value!r}; it must be True or False."
+                raise Refusal("setting", what, argument=Argument(name), value=value)
+            return value
         if name == "attributes":
             unknown = [key for key in value if key not in self._directions]
             if unknown:

@@ -296,7 +296,10 @@ def plan_restoring(pipeline: FaceRestorePipeline) -> Plan:
     noise = Port("noise", (count_pixels(restore.noise_sizes),), NOISE)
     inputs = (face, Port("codes", codes_shape), z, noise, Port("fidelity", (), "0 to 1"))
     graphs.append(Graph("restorer", restore, inputs, Port("restored", (3, size, size), PICTURE)))
-    settings = {"fidelity": float(pipeline.config["fidelity"])}
+    settings = {
+        "fidelity": float(pipeline.config["fidelity"]),
+        "self_ensemble": bool(pipeline.config["self_ensemble"]),
+    }
     return Plan(
         "face-restore", size, tuple(graphs), (*randomness, noise), tuple(restore.noise_sizes), settings
     )

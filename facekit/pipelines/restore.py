@@ -103,6 +103,7 @@ class FaceRestorePipeline(FacekitPipeline):
         restorer: the restoration auto-encoder.
         identity_encoder: optional; with it the output says how similar each restored face is to the given one.
         fidelity: default of the call's argument; saved with the model. The published method has none (0).
+        self_ensemble: default of the call's argument; saved with the model. The published method does without.
 
     Raises:
         ValueError: a code diffuser without scheduler, or a `fidelity` outside 0 to 1.
@@ -129,6 +130,7 @@ class FaceRestorePipeline(FacekitPipeline):
         restorer: RestoreAutoEncoder,
         identity_encoder: IdentityEncoder | ArcFaceEncoder | None = None,
         fidelity: float = 0.0,
+        self_ensemble: bool = False,
     ) -> None:
         super().__init__()
         if code_diffuser is not None and scheduler is None:
@@ -144,7 +146,7 @@ class FaceRestorePipeline(FacekitPipeline):
             restorer=restorer,
             identity_encoder=identity_encoder,
         )
-        self.register_to_config(fidelity=fidelity)
+        self.register_to_config(fidelity=fidelity, self_ensemble=self_ensemble)
         for network in (style_encoder, prior, restorer, identity_encoder):
             if isinstance(network, torch.nn.Module):
                 to_channels_last(network)
@@ -178,6 +180,7 @@ class FaceRestorePipeline(FacekitPipeline):
         image: ImageInput | Sequence[ImageInput],
         *,
         fidelity: float | None = None,
+        self_ensemble: bool | None = None,
         scale: int | None = None,
         background: Background | BackgroundUpscaler | None = None,
         aligned: bool = False,
@@ -217,6 +220,10 @@ class FaceRestorePipeline(FacekitPipeline):
                 shading and colour of the features) is the input's and the network gives the detail. As it
                 rises the result moves towards the input, and identity similarity with it. None: as the model's
                 configuration says (0, the thesis's I_out, for published weights; 0.5 for the bundled starter).
+            self_ensemble: restore the mirror image of each face too, from the same random numbers, and average both
+                (geometric self-ensemble: Lim et al., Enhanced deep residual networks for single image
+                super-resolution, 2017). What the network made up differs and fades, what it saw stays: truer and
+                softer, for twice the time. None: as the model's configuration says (False for published weights).
             num_inference_steps: denoising steps; None is the number the diffuser was trained with (4). A model
                 without a code diffuser takes none.
             num_images: candidates for each photo, from different random codes.
@@ -240,7 +247,7 @@ class FaceRestorePipeline(FacekitPipeline):
             return_dict: False gives a tuple of the output's entries that are not None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each denoising step;
                 it may return a dict with new "latents". Setting `pipeline.interrupt = True` in it ends the denoising
-                there.
+                there. It has no part in the mirror images of `self_ensemble`, and an interrupted call makes none.
             callback_on_step_end_tensor_inputs: which of "latents" (codes so far) and "style_codes" (those of
                 the damaged faces), both `[N, n, D]`, the callback receives.
 
@@ -324,32 +331,28 @@ class FaceRestorePipeline(FacekitPipeline):
         true_prompts: list[np.ndarray] = []
         similarities: list[float] = []
         if inputs:
-            # 5. Encode the faces, each once
+            # 5. Encode the faces, denoise codes under theirs, restore
             damaged, _ = self.make_batch(jobs)
-            codes = self._encode(damaged, max_batch_size)[sources]
-
-            # 6. Denoise codes under them
-            history = self._denoise(
-                scheduler,
+            result, history = self._restore_faces(
+                damaged,
+                sources,
                 latents,
-                codes,
+                z,
                 generators,
-                callback_on_step_end,
-                callback_on_step_end_tensor_inputs,
+                scheduler,
+                fidelity=fidelity,
+                self_ensemble=self_ensemble,
+                max_batch_size=max_batch_size,
+                callback=callback_on_step_end,
+                callback_inputs=callback_on_step_end_tensor_inputs,
             )
 
-            # 7. Restore under the clean codes and the prior's features
-            samples = damaged[sources]
-            predicted = self._restore_all(samples, history[-1], z, generators, max_batch_size)
-            share = self.config["fidelity"] if fidelity is None else fidelity
-            result = keep_coarse_structure(predicted, samples, share).clamp(-1, 1)
-
-            # 8. Measure how similar the faces are to the given ones
+            # 6. Measure how similar the faces are to the given ones
             identity = self.identity_encoder
             if identity is not None:
                 similarities = run_in_parts(
                     lambda part: identity.similarity(
-                        samples[part].to(identity.dtype), result[part].to(identity.dtype)
+                        damaged[sources][part].to(identity.dtype), result[part].to(identity.dtype)
                     ),
                     len(order),
                     max_batch_size,
@@ -362,7 +365,7 @@ class FaceRestorePipeline(FacekitPipeline):
             tints = [tint for job in jobs for tint in job.tints]
             restored = to_pictures(result, [tints[source] for source in sources])
 
-        # 9. Put the faces back into the photos
+        # 7. Put the faces back into the photos
         results = list(order.results())
         extras: dict[str, Any] = {}
         if self.identity_encoder is not None:
@@ -397,7 +400,7 @@ class FaceRestorePipeline(FacekitPipeline):
             **extras,
         )
 
-        # 10. Let go of the device
+        # 8. Let go of the device
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
@@ -461,13 +464,14 @@ class FaceRestorePipeline(FacekitPipeline):
         generators: list[torch.Generator],
         fidelity: float | None = None,
         max_batch_size: int = 4,
+        self_ensemble: bool | None = None,
     ) -> torch.Tensor:
         """Restore a batch of aligned faces, with no photo around them: the networks' part of a call.
 
         Args:
             damaged: `[N, 3, S, S]` in [-1, 1], of any size S.
             generators: sources of randomness, one for each face.
-            fidelity, max_batch_size: as in the call.
+            fidelity, max_batch_size, self_ensemble: as in the call.
 
         Returns:
             `[N, 3, S, S]` in [-1, 1]; gray faces may have got colours.
@@ -475,9 +479,10 @@ class FaceRestorePipeline(FacekitPipeline):
         Raises:
             ValueError: as the call does for these arguments.
         """
-        share = self.config["fidelity"] if fidelity is None else fidelity
-        check_fidelity(share)
+        if fidelity is not None:
+            check_fidelity(fidelity)
         self.check_counts(max_batch_size=max_batch_size)
+        self.interrupt = False
         device, side, size = self._execution_device, damaged.shape[-1], self.restorer.config.sample_size
         samples = scale_faces(damaged.to(device, torch.float32), size)
         config = self.style_encoder.config
@@ -486,12 +491,59 @@ class FaceRestorePipeline(FacekitPipeline):
             (len(samples), self.restorer.config.style_dim),
         )
         latents, z = (self.draw_noise(shape, generators) for shape in shapes)
-        codes = self._encode(samples, max_batch_size)
-        history = self._denoise(self.plan_steps(None, device), latents, codes, generators, None, ())
-        restored = self._restore_all(samples, history[-1], z, generators, max_batch_size)
-        restored = keep_coarse_structure(restored, samples, share).clamp(-1, 1)
+        restored, _ = self._restore_faces(
+            samples,
+            list(range(len(samples))),
+            latents,
+            z,
+            generators,
+            self.plan_steps(None, device),
+            fidelity=fidelity,
+            self_ensemble=self_ensemble,
+            max_batch_size=max_batch_size,
+        )
         self.maybe_free_model_hooks()
         return scale_faces(restored, side).to(damaged.device)
+
+    def _restore_faces(
+        self,
+        faces: torch.Tensor,
+        sources: list[int],
+        latents: torch.Tensor,
+        z: torch.Tensor,
+        generators: list[torch.Generator],
+        scheduler: CodeDiffusionScheduler | None,
+        *,
+        fidelity: float | None,
+        self_ensemble: bool | None,
+        max_batch_size: int,
+        callback: StepCallback | None = None,
+        callback_inputs: Sequence[str] = (),
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Faces `[N, 3, S, S]`, each encoded once -> restored samples, and their codes after each denoising step.
+
+        `sources` has the face of each sample; `latents`, `z` and `generators` have a row for each. The rest is as in
+        the call.
+        """
+        share = self.config["fidelity"] if fidelity is None else fidelity
+        averages = self.config["self_ensemble"] if self_ensemble is None else self_ensemble
+
+        def restore(
+            faces: torch.Tensor, generators: list[torch.Generator], callback: StepCallback | None
+        ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            codes = self._encode(faces, max_batch_size)[sources]
+            history = self._denoise(scheduler, latents, codes, generators, callback, callback_inputs)
+            samples = faces[sources]
+            predicted = self._restore_all(samples, history[-1], z, generators, max_batch_size)
+            return keep_coarse_structure(predicted, samples, share).clamp(-1, 1), history
+
+        # Copies, so that what is drawn after the call is the same with and without mirror images.
+        copies = [generator.clone_state() for generator in generators]
+        restored, history = restore(faces, generators, callback)
+        if averages and not self.interrupt:
+            mirrored, _ = restore(faces.flip(-1), copies, None)
+            restored = (restored + mirrored.flip(-1)) / 2
+        return restored, history
 
     def _denoise(
         self,

@@ -35,7 +35,8 @@ EXAMPLES = """\
 methods: NAME=SOURCE?OPTION=VALUE&OPTION=VALUE, where NAME= and the options may be left out
   input                               the damaged picture itself
   ours=face-restore?fidelity=0.5      a starter model by its task, with an option of its pipeline (without it the
-                                      network's own picture is measured: fidelity 0, match_tones 0)
+                                      network's own picture is measured: fidelity 0, self_ensemble 0,
+                                      match_tones 0)
   'face-edit?text_options={"search":"thesis"}'   words by Eq. 6.4 to the letter; mappings are JSON
   ours=models/vspbfr                  a folder with a model_index.json, or ORG/NAME on the Hub
   GFP-GAN=outputs/gfpgan              a folder of another tool's outputs, by file name; SET/NAME.png where a

@@ -266,15 +266,18 @@ def test_enlarged_around_the_faces(work: Path, model: str) -> None:
 
 def test_options_reach_the_pipeline(work: Path, model: str) -> None:
     results = {}
-    changed = (["--fidelity", 1], ["--seed", 1], ["--steps", 1], ["--dtype", "bfloat16"], ["--faces", 0])
+    changed = (
+        *(["--fidelity", 1], ["--seed", 1], ["--steps", 1], ["--dtype", "bfloat16"], ["--self-ensemble"]),
+        *(["--faces", 0], ["--no-self-ensemble"]),
+    )
     for number, options in enumerate(([], *changed)):
         folder = f"out{number}"
         assert facekit("photos/a.png", "-o", folder, "--model", model, *options) == 0
         results[number] = pixels(f"{folder}/a.png").tobytes()
-    assert len(set(results.values())) == 5 and results[5] == results[0]
-    assert facekit("photos/a.png", "-o", "out6", "--model", model, "--faces", 1) == 1
-    assert facekit("photos/a.png", "-o", "out6", "--model", model, "--max-pixels", 1000) == 1
-    assert not Path("out6").exists()
+    assert len(set(results.values())) == 6 and results[6] == results[7] == results[0]
+    assert facekit("photos/a.png", "-o", "none", "--model", model, "--faces", 1) == 1
+    assert facekit("photos/a.png", "-o", "none", "--model", model, "--max-pixels", 1000) == 1
+    assert not Path("none").exists()
 
 
 def test_results_do_not_depend_on_the_company(work: Path, model: str) -> None:
@@ -507,6 +510,8 @@ def test_a_model_without_code_diffuser(work: Path, model: str, capsys: pytest.Ca
     assert facekit(*arguments, "--save-faces") == 0
     assert "a-faces/0-prompt-1.png" in settled("out") and "a-faces/0-prompt-2.png" not in settled("out")
     report = json.loads(Path("r.json").read_text())
-    assert (report["steps"], report["fidelity"]) == (0, 0.5), "the model's own"
+    assert (report["steps"], report["fidelity"], report["self_ensemble"]) == (0, 0.5, False), (
+        "the model's own"
+    )
     assert facekit(*arguments, "--steps", 2, "--overwrite") == 2
     assert "--steps 2: --steps is for the code diffuser" in capsys.readouterr().err

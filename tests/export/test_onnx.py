@@ -243,6 +243,25 @@ def test_graphs_give_what_the_pipeline_gives(make: Callable, tmp_path: Path) -> 
     assert len(found.graphs) == len(OnnxPipeline(tmp_path / "onnx").description["graphs"])
 
 
+@pytest.mark.slow
+def test_exported_restoration_averages_mirror_images_as_the_model_does(tmp_path: Path) -> None:
+    folder = tmp_path / "onnx"
+    found = export_onnx(tiny_restore_pipeline(identity=False, self_ensemble=True), folder)
+    assert 0 < found.largest <= TOLERANCE
+    face = draw_faces(1, 64)[0] / np.float32(65535)
+    restore = OnnxPipeline(folder)
+    alone, twin = (restore(given, self_ensemble=False) for given in (face, face[:, ::-1]))
+    assert np.abs(alone - twin[:, ::-1]).max() > 0.01
+    np.testing.assert_allclose(restore(face), (alone + twin[:, ::-1]) / 2, atol=1e-6)
+    with pytest.raises(ValueError, match="self_ensemble is 0; it must be True or False"):
+        restore(face, self_ensemble=0)
+    # As folders say that were exported before there was the setting.
+    description = json.loads((folder / DESCRIPTION).read_text())
+    assert description["settings"].pop("self_ensemble") is True
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    np.testing.assert_array_equal(OnnxPipeline(folder)(face), alone)
+
+
 def test_as_many_steps_as_the_model_takes() -> None:
     pipeline = tiny_inpaint_pipeline()
     pipeline.register_to_config(num_inference_steps=2)

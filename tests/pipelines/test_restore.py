@@ -419,6 +419,78 @@ def test_the_models_own_fidelity_is_saved_and_used(tmp_path: Path, portrait: np.
     assert not np.array_equal(restored(), restored(fidelity=0.4))
 
 
+def test_a_self_ensemble_is_the_mean_of_the_face_and_its_mirror_image(
+    pipe: FaceRestorePipeline, portrait: np.ndarray
+) -> None:
+    # Of the networks' size, because enlarging clips, and of 16 bits, because rounding is coarse.
+    face = cv2.resize(portrait, (64, 64), interpolation=cv2.INTER_AREA).astype(np.uint16) * 257
+    faces = [face, face[::-1]]
+    mirrored = [face[:, ::-1] for face in faces]
+
+    def restored(photos: list[np.ndarray], **options: Any) -> np.ndarray:
+        options = {"num_images": 2, "fidelity": 0.3, "generator": seed()} | options
+        return np.stack(pipe(photos, aligned=True, output_type="np", **options).images)
+
+    alone, twins = restored(faces), restored(mirrored)[:, :, ::-1]
+    assert np.abs(alone - twins).max() > 0.01
+    both = restored(faces, self_ensemble=True)
+    np.testing.assert_allclose(both, (alone + twins) / 2, atol=2 / 65535)
+    np.testing.assert_allclose(restored(faces, self_ensemble=True, max_batch_size=1), both, atol=1e-3)
+    given = {"latents": torch.randn(4, 12, 16, generator=seed(8)), "z": torch.randn(4, 16, generator=seed(9))}
+    alone, twins = restored(faces, **given), restored(mirrored, **given)[:, :, ::-1]
+    np.testing.assert_allclose(
+        restored(faces, self_ensemble=True, **given), (alone + twins) / 2, atol=2 / 65535
+    )
+
+
+def test_restore_batch_takes_part_in_the_self_ensemble(pipe: FaceRestorePipeline) -> None:
+    faces = torch.rand(2, 3, 64, 64, generator=seed()) * 2 - 1
+
+    def restored(faces: torch.Tensor, self_ensemble: bool | None) -> torch.Tensor:
+        return pipe.restore_batch(faces, [seed(1), seed(2)], 0.0, self_ensemble=self_ensemble)
+
+    wanted = (restored(faces, False) + restored(faces.flip(-1), False).flip(-1)) / 2
+    torch.testing.assert_close(restored(faces, True), wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(restored(faces, None), restored(faces, False), atol=1e-5, rtol=0)
+
+
+def test_mirror_images_leave_callbacks_and_generators_alone(
+    pipe: FaceRestorePipeline, portrait: np.ndarray
+) -> None:
+    steps: list[int] = []
+
+    def count(pipe: Any, step: int, timestep: int, tensors: dict) -> None:
+        steps.append(step)
+        pipe.interrupt = step == 1 and ends
+
+    def restored(**options: Any) -> np.ndarray:
+        source = seed()
+        images = pipe(portrait, aligned=True, generator=source, output_type="np", **options).images
+        drawn.append(torch.randn(1, generator=source).item())
+        return images
+
+    drawn: list[float] = []
+    for ends, expected in ((False, [0, 1, 2, 3]), (True, [0, 1])):
+        steps.clear()
+        averaged = restored(self_ensemble=True, callback_on_step_end=count)
+        assert steps == expected
+        alone = restored(callback_on_step_end=count)
+        assert np.array_equal(averaged, alone) == ends, "an interrupted call makes no mirror image"
+    assert len(set(drawn)) == 1
+
+
+def test_the_models_own_self_ensemble_is_saved_and_used(tmp_path: Path, portrait: np.ndarray) -> None:
+    tiny_restore_pipeline(identity=False, self_ensemble=True).save_pretrained(tmp_path)
+    pipe = FaceRestorePipeline.from_pretrained(tmp_path)
+    pipe.set_progress_bar_config(disable=True)
+    own, averaged, alone = (
+        pipe(portrait, aligned=True, generator=seed(), output_type="np", **options).images
+        for options in ({}, {"self_ensemble": True}, {"self_ensemble": False})
+    )
+    np.testing.assert_array_equal(own, averaged)
+    assert not np.array_equal(own, alone)
+
+
 def test_models_that_say_nothing_of_fidelity_give_the_networks_picture(
     tmp_path: Path, portrait: np.ndarray
 ) -> None:
@@ -427,13 +499,13 @@ def test_models_that_say_nothing_of_fidelity_give_the_networks_picture(
     pipe.save_pretrained(tmp_path)
     index = tmp_path / "model_index.json"
     entries = json.loads(index.read_text())
-    del entries["fidelity"]
+    del entries["fidelity"], entries["self_ensemble"]
     index.write_text(json.dumps(entries))
     silent = FaceRestorePipeline.from_pretrained(tmp_path)
     silent.set_progress_bar_config(disable=True)
     got, wanted = (
         p(portrait, aligned=True, generator=seed(), output_type="np", **o).images
-        for p, o in ((silent, {}), (pipe, {"fidelity": 0}))
+        for p, o in ((silent, {}), (pipe, {"fidelity": 0, "self_ensemble": False}))
     )
     np.testing.assert_allclose(got, wanted, atol=1.5 / 255)  # not every processor adds up the same way twice
     with pytest.raises(ValueError, match="fidelity is 2"):

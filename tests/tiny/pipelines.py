@@ -24,7 +24,7 @@ def tiny_inpaint_pipeline(num_inference_steps: int = 3) -> FaceInpaintPipeline:
 
 
 def tiny_restore_pipeline(
-    identity: bool = True, fidelity: float = 0.5, **restorer_options: object
+    identity: bool = True, fidelity: float = 0.5, self_ensemble: bool = False, **restorer_options: object
 ) -> FaceRestorePipeline:
     """Faces of 64 pixels, a prior of 128, 12 codes; of the same default `fidelity` as the starter."""
     torch.manual_seed(0)
@@ -36,6 +36,7 @@ def tiny_restore_pipeline(
         restorer=networks.tiny_restorer(**restorer_options),
         identity_encoder=networks.tiny_identity_encoder() if identity else None,
         fidelity=fidelity,
+        self_ensemble=self_ensemble,
     )
     wake(pipeline.prior, heads=0.05)
     wake(pipeline.restorer, heads=0.05)

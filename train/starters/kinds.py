@@ -99,7 +99,7 @@ RESTORE = Kind(
         "photo is a public-domain portrait by NASA."
     ),
     limits="Faces that lost nearly everything come back as a plausible face, which need not be the right one.",
-    options={"fidelity": 0.5},
+    options={"fidelity": 0.5, "self_ensemble": True},
 )
 
 INPAINT = Kind(
