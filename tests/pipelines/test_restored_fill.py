@@ -33,9 +33,9 @@ def shown(restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch) -> lis
     seen: list[torch.Tensor] = []
     restore = restorer.restore_batch
 
-    def watched(damaged: torch.Tensor, *arguments: Any) -> torch.Tensor:
+    def watched(damaged: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         seen.append(damaged)
-        return restore(damaged, *arguments)
+        return restore(damaged, *arguments, **options)
 
     monkeypatch.setattr(restorer, "restore_batch", watched)
     return seen
@@ -43,6 +43,13 @@ def shown(restorer: FaceRestorePipeline, monkeypatch: pytest.MonkeyPatch) -> lis
 
 def sources(count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_fills_are_restored_once_whatever_the_restorer_does_with_photos(name: str) -> None:
+    alone, twice = (tiny_restore_pipeline(self_ensemble=averages) for averages in (False, True))
+    images = [call(tiny_pipeline(name), name, restore_with=restorer).images for restorer in (alone, twice)]
+    assert torch.equal(*images)
 
 
 @pytest.mark.parametrize("name", FILLING)
