@@ -56,7 +56,7 @@ def restore_fill(
         max_batch_size: largest number of squares it sees at once.
         are_faces: which squares show an aligned face; the others stay as they are. None: all.
         strokes: what was drawn for each square, bool [S, S] or None. Squares with any are restored undamaged: a fill
-            after strokes is sharp, and damage would take them (their F-score is 0.75 then, and 0.51 with damage).
+            after strokes is sharp, and damage would take them (an F-score of 0.51 in place of 0.75 when it was tried).
 
     Returns:
         [N, 3, S, S], unchanged outside the holes.
@@ -72,8 +72,8 @@ def restore_fill(
         lines = None if strokes is None else strokes[index]
         if lines is None or not lines.any():
             shown[place] = _damage_square(shown[place])
-    # All of a fill is made up, and the mean of what differs is blurred: with mirror images the sharpness of 34 inpainted
-    # centres falls from 48 to 34%, their ImageNet distance from 2.75 to 2.72.
+    # All of a fill is made up, and the mean of what differs is blurred: with mirror images the sharpness of 34
+    # inpainted centres falls from 48 to 34%, their ImageNet distance from 2.75 to 2.72.
     restored = restorer.restore_batch(shown, sources, 0.0, max_batch_size, self_ensemble=False)
     restored = scale_faces(restored, squares.shape[-1])
     restored = keep_coarse_structure(restored, squares, FIDELITY).clamp(-1, 1)

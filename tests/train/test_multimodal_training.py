@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from facekit.losses.strokes import pencil_strength
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.multimodal import MultimodalAggregation
 from facekit.models.refiner import RefinementAutoEncoder
@@ -25,6 +26,13 @@ from train.multimodal.config import MultimodalConfig
 from train.multimodal.trainer import MultimodalTrainer
 
 OLD_REFINER = '"train.multimodal.ablation",\n    "AblatedRefiner"'
+# Without any loss.
+NOTHING = {
+    "adversarial.weight": 0,
+    "attribute.weight": 0,
+    "pictures.perceptual": "none",
+    "pictures.identity_weight": 0,
+}
 train = partial(tiny_stages.run, MultimodalTrainer, MultimodalConfig)
 
 
@@ -195,6 +203,24 @@ def test_losses_as_by_formula(tmp_path: Path, config: Path) -> None:
     assert without.keys() == {"attribute", "adversarial"}, "another face says nothing about pixels"
 
 
+def test_strokes_count_where_some_are_drawn(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, strokes_weight=2, **NOTHING)
+    _, batch = prepared(trainer, True)
+    batch["sketch"] = torch.zeros_like(batch["sketch"])
+    batch["sketch"][0, 0, 5, 5] = 1
+    image = torch.where(batch["mask"] > 0, -batch["image"], batch["image"]).requires_grad_(True)
+    loss, terms = trainer.generator_loss(batch, image, True)
+    found, wanted = pencil_strength(image)[0, 0], pencil_strength(batch["image"])[0, 0]
+    expected = (found - wanted).abs()[batch["mask"][0, 0] > 0].mean()
+    torch.testing.assert_close(terms["strokes"], expected)
+    torch.testing.assert_close(loss, 2 * expected)
+    loss.backward()
+    assert image.grad[0].any() and not image.grad[1].any()
+    assert "strokes" not in trainer.generator_loss(batch, image, False)[1], "another face has other strokes"
+    batch["sketch"].zero_()
+    assert trainer.generator_loss(batch, image, True)[1]["strokes"] == 0
+
+
 def test_projected_codes_for_a_share(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path, projected_probability=1)
     raw, batch = prepared(trainer, True)
@@ -282,19 +308,14 @@ def test_settings_that_contradict_are_refused(tmp_path: Path, config: Path, guid
     StyleEncoder(num_styles=6, style_dim=4, in_channels=26, **ENCODER).save_pretrained(
         codes / "style_encoder"
     )
-    nothing = {
-        "adversarial.weight": 0,
-        "attribute.weight": 0,
-        "pictures.perceptual": "none",
-        "pictures.identity_weight": 0,
-    }
     for changes, message in (
         ({"ablation": "f"}, "'f'"),
         ({"ablation": "d", "attribute.weight": 0}, "ablation d"),
         ({"damage": "thesis"}, "damage must be none"),
         ({"same_image_probability": 2}, "probability"),
         ({"l1_weight": 1, "same_image_probability": 0}, "l1_weight"),
-        (nothing, "no loss is left"),
+        ({"strokes_weight": 1, "same_image_probability": 0}, "strokes_weight"),
+        (NOTHING, "no loss is left"),
         ({"style_encoder": str(guides / "teacher")}, "reads 3 channels"),
         ({"style_encoder": str(codes)}, "6 codes of 4 numbers"),
         ({"refiner": {"max_channels": 8}}, "must agree"),

@@ -280,18 +280,24 @@ class GuidedLosses:
     same_image_probability: float
     l1_weight: float
 
-    def _check_losses(self) -> None:
+    def _check_losses(self, *truths: str) -> None:
+        """Raise ValueError where losses contradict each other.
+
+        `truths`: further weights of losses that compare with the truth, as `l1_weight` does.
+        """
         kind = self.critic_augment.kind
         if self.adversarial.critic == "projected" and kind != "none" and not self.needs_critic:
             raise ValueError(
                 f"critic_augment.kind {kind} changes what the StyleGAN2 discriminator is shown, which this run with "
                 "projected critics does not have: say none"
             )
-        if self.same_image_probability == 0 and self.l1_weight > 0:
-            raise ValueError(
-                "l1_weight counts where the exemplar is the picture itself: same_image_probability must be above 0"
-            )
-        weights = (self.adversarial.weight, self.attribute.weight, self.l1_weight)
+        compared = {name: getattr(self, name) for name in ("l1_weight", *truths)}
+        for name, weight in compared.items():
+            if self.same_image_probability == 0 and weight > 0:
+                raise ValueError(
+                    f"{name} counts where the exemplar is the picture itself: same_image_probability must be above 0"
+                )
+        weights = (self.adversarial.weight, self.attribute.weight, *compared.values())
         if not (any(weight > 0 for weight in weights) or self.has_perceptual or self.pictures.identifies):
             raise ValueError("no loss is left: give one of them a weight above 0")
 

@@ -76,6 +76,8 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             next to the hole), "fid" or "fid-lite0" (of the second).
         l1_weight: of the mean absolute difference in the hole where the exemplar is the picture itself; not in the
             thesis (0), the starter uses it.
+        strokes_weight: of the mean absolute difference of what the pencil filter finds there
+            (`facekit.losses.strokes`), in samples with a sketch; not in the thesis (0), the starter uses it.
     """
 
     style_encoder: str
@@ -100,6 +102,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
     betas: tuple[float, float] = (0.5, 0.99)
     lazy_rates: bool = False
     l1_weight: float = 0.0
+    strokes_weight: float = 0.0
 
     guidance: Guidance = field(default_factory=Guidance)
     attribute: AttributeLoss = field(default_factory=lambda: AttributeLoss(distance="full_norm"))
@@ -131,5 +134,5 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             )
         if self.directions is not None and self.latent_warper is None:
             raise ValueError("directions belong to a whole pipeline, which needs --latent_warper too")
-        self._check_losses()
+        self._check_losses("strokes_weight")
         MaskSampler(**self.masks)  # refuses wrong options before anything is loaded

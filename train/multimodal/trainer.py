@@ -11,6 +11,7 @@ from torch import Tensor
 
 from facekit.conditions.guidance import encoder_input
 from facekit.conditions.semantics import load_parser
+from facekit.losses.strokes import pencil_strength
 from facekit.models.bisenet import BiSeNet
 from facekit.models.face_parser import FaceParser
 from facekit.models.latent_warper import LatentWarper
@@ -189,6 +190,18 @@ class MultimodalTrainer(AdversarialStage):
     def attribute_distance(self, batch: dict[str, Any], image: Tensor) -> Tensor | None:
         """Diversity-enhanced attribute loss, [] (Eq. 6.21)."""
         return code_distance(self.encode(image), batch["codes"], self.config.attribute.distance).mean()
+
+    def generator_loss(
+        self, batch: dict[str, Any], image: Tensor, same: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `AdversarialStage` does, with the strokes of samples that are given some."""
+        total, terms = super().generator_loss(batch, image, same)
+        if same and self.config.strokes_weight > 0:
+            drawn = batch["mask"] * batch["sketch"].amax((1, 2, 3), keepdim=True).gt(0)
+            found, wanted = (pencil_strength(picture.float()) for picture in (image, batch["image"]))
+            terms["strokes"] = ((found - wanted).abs() * drawn).sum() / drawn.sum().clamp_min(1)
+            total = total + self.config.strokes_weight * terms["strokes"]
+        return total, terms
 
     # Results
 
