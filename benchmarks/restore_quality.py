@@ -37,9 +37,11 @@ from facekit.damage.degrade import degrade
 Restore = Callable[[np.ndarray], np.ndarray]
 
 
-def pipeline_restore(pipe: FaceRestorePipeline, fidelity: float | None) -> Restore:
+def pipeline_restore(
+    pipe: FaceRestorePipeline, fidelity: float | None, self_ensemble: bool | None = None
+) -> Restore:
     """The pipeline's restoration of an aligned face; every call draws the same noise."""
-    options = {} if fidelity is None else {"fidelity": fidelity}
+    options = {"fidelity": fidelity, "self_ensemble": self_ensemble}
 
     def restore(image: np.ndarray) -> np.ndarray:
         generator = torch.Generator().manual_seed(0)
@@ -99,6 +101,7 @@ def written(table: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     parser = base_parser(__doc__, "hub_cards/face-restore-starter-256")
     parser.add_argument("--fidelity", type=float, nargs="*", default=[0.0, 1.0], help="beside the default")
+    parser.add_argument("--one-pass", action="store_true", help="also without `self_ensemble`")
     parser.add_argument("--sheet", type=Path, default=None, help="picture with the first results")
     parser.add_argument("--sheet_rows", type=int, default=8)
     args = parser.parse_args()
@@ -113,6 +116,11 @@ def main() -> None:
         "facekit": pipeline_restore(pipe, None),
     }
     methods |= {f"facekit, fidelity {value:g}": pipeline_restore(pipe, value) for value in args.fidelity}
+    if args.one_pass:
+        methods |= {
+            f"{name}, one pass": pipeline_restore(pipe, value, False)
+            for name, value in (("facekit", None), ("facekit, fidelity 0", 0.0))
+        }
     distance = ImageNetScore()
     results: dict[str, list[dict[str, float | None]]] = {}
     sheet: list[list[np.ndarray]] = []

@@ -343,10 +343,10 @@ class OnnxPipeline:
                 raise Refusal("setting", what, argument=Argument(name), value=value)
             return float(value)
         if name == "self_ensemble":
-            if not isinstance(value, bool):
+            if value not in (True, False):
                 what = "{argument} is {value!r}; it must be True or False."
                 raise Refusal("setting", what, argument=Argument(name), value=value)
-            return value
+            return bool(value)
         if name == "attributes":
             unknown = [key for key in value if key not in self._directions]
             if unknown:

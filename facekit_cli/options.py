@@ -135,6 +135,16 @@ def add_tones_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_self_ensemble_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--self-ensemble` and `--no-self-ensemble`; neither leaves it to the restoration model."""
+    parser.add_argument(
+        "--self-ensemble",
+        action=argparse.BooleanOptionalAction,
+        help="restore the mirror image of each face too and average both: truer and softer, for twice the time; or do "
+        "not: sharper (default: as the model does)",
+    )
+
+
 def add_exemplar_options(parser: argparse.ArgumentParser, references: str) -> None:
     """Add `--exemplar-aligned`, `--exemplar-face`, `--noise`; `references` says which pictures the first is about."""
     parser.add_argument(

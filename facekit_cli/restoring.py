@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from facekit_cli.arguments import hub_name, seed_number
 from facekit_cli.errors import UsageError
 from facekit_cli.models import load_pipeline, pick_dtype, place_model
-from facekit_cli.options import add_model_option, check_counts, parse_faces
+from facekit_cli.options import add_model_option, add_self_ensemble_option, check_counts, parse_faces
 from facekit_cli.results import provenance_of, save_picture
 from facekit_cli.words import reword
 
@@ -43,12 +43,7 @@ def add_restore_options(parser: argparse.ArgumentParser, batch_size: int) -> Non
         help="0 to 1: how much of the photo's coarse structure is kept (default: the model's own; 0 is its network's "
         "picture alone)",
     )
-    parser.add_argument(
-        "--self-ensemble",
-        action=argparse.BooleanOptionalAction,
-        help="restore the mirror image of each face too and average both: truer and softer, for twice the time; or do "
-        "not: sharper (default: as the model does)",
-    )
+    add_self_ensemble_option(parser)
     parser.add_argument(
         "--faces", default="all", help="all, largest, or numbers from the left, counted from 0: 0,2"
     )

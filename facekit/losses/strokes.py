@@ -23,7 +23,7 @@ def pencil_strength(image: Tensor) -> Tensor:
     """
     weights = image.new_tensor(GREY).reshape(1, 3, 1, 1)
     grey = _filter((image * weights).sum(1, keepdim=True), SMOOTH, SMOOTH)
-    # Sobel's kernel is four times (1 2 1) / 4, and a step from -1 to 1 is half a step of 255 gray levels.
+    # Sobel's kernel is four times (1 2 1) / 4, and a difference in [-1, 1] is twice the same one in [0, 1]: 4 / 2.
     across, down = 2 * _filter(grey, SMOOTH, DIFFER), 2 * _filter(grey, DIFFER, SMOOTH)
     norm = torch.sqrt(across.square() + down.square() + 1e-8)  # the root has no gradient at 0
     return (0.75 * norm).clamp(max=1)

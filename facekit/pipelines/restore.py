@@ -67,8 +67,8 @@ class FaceRestoreOutput(BaseOutput):
             saw them, `[S, S]`; else None.
         aligned_outputs: with `return_aligned`, the same faces restored; else None.
         style_prompts: with `return_aligned`, for every face of each entry of `images` the list of pictures that the
-            prior makes of the codes after each denoising step (thesis Fig. 3.7); of a model without a code
-            diffuser the one of the style encoder's codes. Else None.
+            prior makes of the codes after each denoising step (thesis Fig. 3.7; not of a mirror image's); of a model
+            without a code diffuser the one of the style encoder's codes. Else None.
         aligned_truths: with `truth`, the undamaged faces, as `aligned_inputs`; else None.
         truth_prompts: with `truth`, for every face of each entry of `images` the picture that the prior makes of the
             undamaged face's own codes (the ground truth's inversion of Fig. 3.7); else None.
@@ -106,7 +106,8 @@ class FaceRestorePipeline(FacekitPipeline):
         self_ensemble: default of the call's argument; saved with the model. The published method does without.
 
     Raises:
-        ValueError: a code diffuser without scheduler, or a `fidelity` outside 0 to 1.
+        ValueError: a code diffuser without scheduler, a `fidelity` outside 0 to 1, or a `self_ensemble` that is
+            neither True nor False.
     """
 
     model_cpu_offload_seq = "style_encoder->code_diffuser->prior->restorer->identity_encoder"
@@ -138,6 +139,7 @@ class FaceRestorePipeline(FacekitPipeline):
                 "a code diffuser needs the scheduler of its denoising steps: pass scheduler too."
             )
         check_fidelity(fidelity)
+        check_self_ensemble(self_ensemble)
         self.register_modules(
             style_encoder=style_encoder,
             code_diffuser=code_diffuser,
@@ -154,6 +156,7 @@ class FaceRestorePipeline(FacekitPipeline):
     def check_inputs(
         self,
         fidelity: float | None,
+        self_ensemble: bool | None,
         num_images: int,
         max_batch_size: int,
         min_face_size: float,
@@ -167,6 +170,8 @@ class FaceRestorePipeline(FacekitPipeline):
         """
         if fidelity is not None:
             check_fidelity(fidelity)
+        if self_ensemble is not None:
+            check_self_ensemble(self_ensemble)
         self.check_counts(num_images=num_images, max_batch_size=max_batch_size)
         if not min_face_size >= 0:
             what = "{argument} is {value!r}; it must be a number of pixels, 0 or more."
@@ -247,7 +252,9 @@ class FaceRestorePipeline(FacekitPipeline):
             return_dict: False gives a tuple of the output's entries that are not None.
             callback_on_step_end: called as `f(pipeline, step, timestep, tensors)` after each denoising step;
                 it may return a dict with new "latents". Setting `pipeline.interrupt = True` in it ends the denoising
-                there. It has no part in the mirror images of `self_ensemble`, and an interrupted call makes none.
+                there. It has no part in the mirror images of
+                `self_ensemble`, whose codes stay as they are: pass False where it changes codes. An interrupted call
+                makes none.
             callback_on_step_end_tensor_inputs: which of "latents" (codes so far) and "style_codes" (those of
                 the damaged faces), both `[N, n, D]`, the callback receives.
 
@@ -260,6 +267,7 @@ class FaceRestorePipeline(FacekitPipeline):
         # 1. Check the settings
         self.check_inputs(
             fidelity,
+            self_ensemble,
             num_images,
             max_batch_size,
             min_face_size,
@@ -348,11 +356,11 @@ class FaceRestorePipeline(FacekitPipeline):
             )
 
             # 6. Measure how similar the faces are to the given ones
-            identity = self.identity_encoder
+            identity, samples = self.identity_encoder, damaged[sources]
             if identity is not None:
                 similarities = run_in_parts(
                     lambda part: identity.similarity(
-                        damaged[sources][part].to(identity.dtype), result[part].to(identity.dtype)
+                        samples[part].to(identity.dtype), result[part].to(identity.dtype)
                     ),
                     len(order),
                     max_batch_size,
@@ -481,6 +489,8 @@ class FaceRestorePipeline(FacekitPipeline):
         """
         if fidelity is not None:
             check_fidelity(fidelity)
+        if self_ensemble is not None:
+            check_self_ensemble(self_ensemble)
         self.check_counts(max_batch_size=max_batch_size)
         self.interrupt = False
         device, side, size = self._execution_device, damaged.shape[-1], self.restorer.config.sample_size
@@ -537,12 +547,13 @@ class FaceRestorePipeline(FacekitPipeline):
             predicted = self._restore_all(samples, history[-1], z, generators, max_batch_size)
             return keep_coarse_structure(predicted, samples, share).clamp(-1, 1), history
 
-        # Copies, so that what is drawn after the call is the same with and without mirror images.
-        copies = [generator.clone_state() for generator in generators]
+        # Copies: both passes draw the same numbers, and what is drawn afterwards is as after one pass.
+        copies = [_copy(generator) for generator in generators] if averages else []
         restored, history = restore(faces, generators, callback)
         if averages and not self.interrupt:
             mirrored, _ = restore(faces.flip(-1), copies, None)
-            restored = (restored + mirrored.flip(-1)) / 2
+            if not self.interrupt:  # which leaves the codes noisy
+                restored = (restored + mirrored.flip(-1)) / 2
         return restored, history
 
     def _denoise(
@@ -617,6 +628,19 @@ class FaceRestorePipeline(FacekitPipeline):
     def _draw_prompts(self, codes: torch.Tensor, max_batch_size: int) -> list[np.ndarray]:
         """Let the prior draw pictures of codes `[N, n, D]` at the restorer's size, with the prior's stored noise."""
         return draw_inversions(self.prior, codes, self.restorer.config.sample_size, max_batch_size)
+
+
+def _copy(generator: torch.Generator) -> torch.Generator:
+    copy = torch.Generator(generator.device)
+    copy.set_state(generator.get_state())
+    return copy
+
+
+def check_self_ensemble(self_ensemble: bool) -> None:
+    """Raise ValueError unless it is True or False (or 1 or 0)."""
+    if self_ensemble not in (True, False):
+        what = "{argument} is {value!r}; it must be True or False."
+        raise Refusal("setting", what, argument=Argument("self_ensemble"), value=self_ensemble)
 
 
 def check_fidelity(fidelity: float) -> None:

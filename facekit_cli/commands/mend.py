@@ -17,6 +17,7 @@ from facekit_cli.options import (
     add_mask_option,
     add_output_options,
     add_photos,
+    add_self_ensemble_option,
     check_counts,
     parse_faces,
 )
@@ -87,6 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="0 to 1: how much of a face's coarse structure is kept (default: the model's own)",
     )
+    add_self_ensemble_option(parser)
     add_output_options(parser)
     parser.add_argument(
         "--save-steps",
@@ -151,19 +153,8 @@ def run(args: argparse.Namespace) -> int:
     }
     entries = work_through("mend", plan, details, work)
     names = (
-        *(
-            "model",
-            "contrast",
-            "fidelity",
-            "keep_faces",
-            "faces",
-            "steps",
-            "inpaint",
-            "restore",
-            "seed",
-            "device",
-        ),
-        *("dtype", "save_steps", "format", "quality"),
+        *("model", "contrast", "fidelity", "self_ensemble", "keep_faces", "faces", "steps", "inpaint"),
+        *("restore", "seed", "device", "dtype", "save_steps", "format", "quality"),
     )
     settings = {key: getattr(args, key) for key in names}
     return finish("mend", entries, settings, args)
@@ -251,6 +242,7 @@ def _mend(
         restore_faces=not args.keep_faces,
         contrast=args.contrast,
         fidelity=args.fidelity,
+        self_ensemble=args.self_ensemble,
         aligned=args.aligned,
         faces=faces,
         num_inference_steps=args.steps,

@@ -280,6 +280,28 @@ def test_options_reach_the_pipeline(work: Path, model: str) -> None:
     assert not Path("none").exists()
 
 
+def test_the_models_own_self_ensemble_can_be_left_out(work: Path, model: str) -> None:
+    pipeline = FaceRestorePipeline.from_pretrained(model)
+    pipeline.register_to_config(self_ensemble=True)
+    pipeline.save_pretrained("twice")
+    made, used = [], []
+    for number, options in enumerate(([], ["--no-self-ensemble"], ["--self-ensemble"])):
+        line = (
+            "photos/a.png",
+            "-o",
+            f"out{number}",
+            "--model",
+            "twice",
+            "--json",
+            f"{number}.json",
+            *options,
+        )
+        assert facekit(*line) == 0
+        made.append(pixels(f"out{number}/a.png").tobytes())
+        used.append(json.loads(Path(f"{number}.json").read_text())["self_ensemble"])
+    assert made[0] == made[2] != made[1] and used == [True, False, True]
+
+
 def test_results_do_not_depend_on_the_company(work: Path, model: str) -> None:
     Path("photos/c.png").unlink()
     assert facekit("photos", "-o", "all", "--model", model, "--seed", 3) == 0

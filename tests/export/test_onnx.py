@@ -253,8 +253,8 @@ def test_exported_restoration_averages_mirror_images_as_the_model_does(tmp_path:
     alone, twin = (restore(given, self_ensemble=False) for given in (face, face[:, ::-1]))
     assert np.abs(alone - twin[:, ::-1]).max() > 0.01
     np.testing.assert_allclose(restore(face), (alone + twin[:, ::-1]) / 2, atol=1e-6)
-    with pytest.raises(ValueError, match="self_ensemble is 0; it must be True or False"):
-        restore(face, self_ensemble=0)
+    with pytest.raises(ValueError, match="self_ensemble is 'no'; it must be True or False"):
+        restore(face, self_ensemble="no")
     # As folders say that were exported before there was the setting.
     description = json.loads((folder / DESCRIPTION).read_text())
     assert description["settings"].pop("self_ensemble") is True

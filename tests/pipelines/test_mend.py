@@ -147,6 +147,18 @@ def test_a_contrast_that_is_no_share_is_refused(mend: PhotoMendPipeline, contras
         mend("no-such-file.png", contrast=contrast)
 
 
+def test_faces_are_averaged_with_their_mirror_images_on_demand(
+    mend: PhotoMendPipeline, scratched: np.ndarray
+) -> None:
+    own, once, twice = (
+        call(mend, scratched, generator=seed(1), self_ensemble=averages).images[0].rgb
+        for averages in (None, False, True)
+    )
+    assert np.array_equal(own, once) and not np.array_equal(once, twice)
+    with pytest.raises(ValueError, match="self_ensemble is 2; it must be True or False"):
+        mend("no-such-file.png", self_ensemble=2)
+
+
 def test_a_photo_is_mended_the_same_alone_and_among_others(
     mend: PhotoMendPipeline, scratched: np.ndarray
 ) -> None:

@@ -101,6 +101,14 @@ def test_soft_faces_are_finished_as_damaged_ones(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(shown[3][0], degrade(np.asarray(face), "thesis", 0, SEVERITY))
 
 
+def test_sampled_faces_are_restored_once_whatever_the_restorer_does_with_photos() -> None:
+    exemplar = tiny_exemplar_pipeline()
+    alone, twice = (tiny_restore_pipeline(self_ensemble=averages) for averages in (False, True))
+    face = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    made = [finish_faces([face], exemplar, restorer, [seeded()])[0] for restorer in (alone, twice)]
+    np.testing.assert_array_equal(*map(np.asarray, made))
+
+
 def _detail(picture: np.ndarray) -> float:
     """Mean square of the Laplacian inside the face."""
     return float(np.square(cv2.Laplacian(picture.mean(-1), cv2.CV_64F))[60:220, 60:196].mean())

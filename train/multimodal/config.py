@@ -76,8 +76,9 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             next to the hole), "fid" or "fid-lite0" (of the second).
         l1_weight: of the mean absolute difference in the hole where the exemplar is the picture itself; not in the
             thesis (0), the starter uses it.
-        strokes_weight: of the mean absolute difference of what the pencil filter finds there
-            (`facekit.losses.strokes`), in samples with a sketch; not in the thesis (0), the starter uses it.
+        strokes_weight: of the mean absolute difference of what the pencil filter finds in the hole
+            (`facekit.losses.strokes`) where the exemplar is the picture itself, in samples with a sketch; not in the
+            thesis (0), the starter uses it.
     """
 
     style_encoder: str

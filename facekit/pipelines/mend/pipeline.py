@@ -30,7 +30,7 @@ from facekit.pipelines.mend.fill import fill_damage
 from facekit.pipelines.mend.find import find_damage, widen
 from facekit.pipelines.mend.in_faces import damage_in_faces, find_faces
 from facekit.pipelines.mend.parts import load_part, name_of
-from facekit.pipelines.restore import FaceRestorePipeline, check_fidelity
+from facekit.pipelines.restore import FaceRestorePipeline, check_fidelity, check_self_ensemble
 from facekit.provenance import add_watermark
 
 MOST_DAMAGE = 0.5  # of the photo
@@ -187,6 +187,7 @@ class PhotoMendPipeline(FacekitPipeline):
         self,
         faces: str | Sequence[int],
         fidelity: float | None,
+        self_ensemble: bool | None,
         contrast: float,
         num_inference_steps: int | None,
         max_batch_size: int,
@@ -200,6 +201,8 @@ class PhotoMendPipeline(FacekitPipeline):
         check_selection(faces)
         if fidelity is not None:
             check_fidelity(fidelity)
+        if self_ensemble is not None:
+            check_self_ensemble(self_ensemble)
         if isinstance(contrast, bool) or not isinstance(contrast, int | float) or not 0 <= contrast <= 1:
             what = "{argument} is {value!r}; it must lie between 0 (as it is) and 1 (from black to white)."
             raise Refusal("setting", what, argument=Argument("contrast"), value=contrast)
@@ -216,6 +219,7 @@ class PhotoMendPipeline(FacekitPipeline):
         restore_faces: bool = True,
         contrast: float = 0.0,
         fidelity: float | None = None,
+        self_ensemble: bool | None = None,
         aligned: bool = False,
         faces: str | Sequence[int] = "all",
         detector: str | Detector | None = None,
@@ -242,7 +246,8 @@ class PhotoMendPipeline(FacekitPipeline):
             restore_faces: make the faces sharp.
             contrast: 0 to 1, how far the luminances are stretched over the range from black to white. A cast of colour
                 stays.
-            fidelity: of the restored faces, see `FaceRestorePipeline`; None: as that model's configuration says.
+            fidelity, self_ensemble: of the restored faces, see `FaceRestorePipeline`; None: as that model's
+                configuration says.
             aligned: the photos are aligned faces already: no detection, the whole picture is one square.
             faces: which faces to fill and restore: "all", "largest" or indices from left to right; damage in others is
                 filled as the rest of the photo.
@@ -267,7 +272,9 @@ class PhotoMendPipeline(FacekitPipeline):
                 covers more than half of its photo; a face index that a photo does not have.
         """
         # 1. Check the settings
-        self.check_inputs(faces, fidelity, contrast, num_inference_steps, max_batch_size, output_type)
+        self.check_inputs(
+            faces, fidelity, self_ensemble, contrast, num_inference_steps, max_batch_size, output_type
+        )
 
         # 2. Read photos and masks; whatever is wrong with them shows here
         photos = load_images(image, max_pixels=max_pixels)
@@ -297,7 +304,8 @@ class PhotoMendPipeline(FacekitPipeline):
                     work, hole, tell, aligned=aligned, num_inference_steps=num_inference_steps, **options
                 )
             if restore_faces:
-                self._restore(work, tell, aligned=aligned, fidelity=fidelity, **options)
+                wishes = {"fidelity": fidelity, "self_ensemble": self_ensemble}
+                self._restore(work, tell, aligned=aligned, **wishes, **options)
             if contrast > 0:
                 _tell(tell, "contrast", 0, 1)
                 work.steps["contrast"] = _stretch(work.latest, contrast, hole)
@@ -391,9 +399,7 @@ class PhotoMendPipeline(FacekitPipeline):
             (filled,) = expect_kind(output.images, Photo)
         return filled
 
-    def _restore(
-        self, work: _Work, tell: Tell | None, *, aligned: bool, fidelity: float | None, **options: Any
-    ) -> None:
+    def _restore(self, work: _Work, tell: Tell | None, *, aligned: bool, **options: Any) -> None:
         """Restore the faces of a photo."""
         if not aligned and not work.faces:
             work.notes.append(
@@ -408,7 +414,7 @@ class PhotoMendPipeline(FacekitPipeline):
         _tell(tell, "faces", 0, 1)
         found = None if aligned else [work.faces]
         output = self.restore_pipeline(
-            work.latest, aligned=aligned, known_faces=found, fidelity=fidelity, max_pixels=None, **options
+            work.latest, aligned=aligned, known_faces=found, max_pixels=None, **options
         )
         (restored,) = expect_kind(output.images, Photo)
         if not same_pixels(restored, work.latest):
