@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.utils import BaseOutput
+from tqdm import tqdm
 
 from facekit.faces.detect import Detector, Face
 from facekit.faces.jobs import Background, PhotoJob, plan_restoration
@@ -537,23 +538,31 @@ class FaceRestorePipeline(FacekitPipeline):
         """
         share = self.config["fidelity"] if fidelity is None else fidelity
         averages = self.config["self_ensemble"] if self_ensemble is None else self_ensemble
+        steps = 0 if scheduler is None or self.code_diffuser is None else len(scheduler.timesteps)
 
         def restore(
-            faces: torch.Tensor, generators: list[torch.Generator], callback: StepCallback | None
+            faces: torch.Tensor,
+            generators: list[torch.Generator],
+            callback: StepCallback | None,
+            progress_bar: tqdm,
         ) -> tuple[torch.Tensor, list[torch.Tensor]]:
             codes = self._encode(faces, max_batch_size)[sources]
-            history = self._denoise(scheduler, latents, codes, generators, callback, callback_inputs)
+            history = self._denoise(
+                scheduler, latents, codes, generators, callback, callback_inputs, progress_bar
+            )
             samples = faces[sources]
             predicted = self._restore_all(samples, history[-1], z, generators, max_batch_size)
             return keep_coarse_structure(predicted, samples, share).clamp(-1, 1), history
 
         # Copies: both passes draw the same numbers, and what is drawn afterwards is as after one pass.
         copies = [_copy(generator) for generator in generators] if averages else []
-        restored, history = restore(faces, generators, callback)
-        if averages and not self.interrupt:
-            mirrored, _ = restore(faces.flip(-1), copies, None)
-            if not self.interrupt:  # which leaves the codes noisy
-                restored = (restored + mirrored.flip(-1)) / 2
+        total = steps * (2 if averages else 1)
+        with self.progress_bar(total=total) if total else tqdm(disable=True) as progress_bar:
+            restored, history = restore(faces, generators, callback, progress_bar)
+            if averages and not self.interrupt:
+                mirrored, _ = restore(faces.flip(-1), copies, None, progress_bar)
+                if not self.interrupt:  # which leaves the codes noisy
+                    restored = (restored + mirrored.flip(-1)) / 2
         return restored, history
 
     def _denoise(
@@ -564,23 +573,23 @@ class FaceRestorePipeline(FacekitPipeline):
         generators: list[torch.Generator],
         callback: StepCallback | None,
         callback_inputs: Sequence[str],
+        progress_bar: tqdm,
     ) -> list[torch.Tensor]:
         """Codes `[N, n, D]` after every denoising step; without a code diffuser those of the faces themselves."""
         code_diffuser, history = self.code_diffuser, []
         if code_diffuser is None or scheduler is None:
             return [codes]
         latents = noise * scheduler.init_noise_sigma
-        with self.progress_bar(total=len(scheduler.timesteps)) as progress_bar:
-            for step, timestep in enumerate(scheduler.timesteps):
-                predicted = code_diffuser(latents, timestep, codes).float()
-                latents = scheduler.step(predicted, timestep, latents, generators).prev_sample
-                tensors = {"latents": latents, "style_codes": codes}
-                changed = self.call_back(callback, callback_inputs, step, int(timestep), **tensors)
-                latents = changed.get("latents", latents)
-                history.append(latents)
-                progress_bar.update()
-                if self.interrupt:
-                    break
+        for step, timestep in enumerate(scheduler.timesteps):
+            predicted = code_diffuser(latents, timestep, codes).float()
+            latents = scheduler.step(predicted, timestep, latents, generators).prev_sample
+            tensors = {"latents": latents, "style_codes": codes}
+            changed = self.call_back(callback, callback_inputs, step, int(timestep), **tensors)
+            latents = changed.get("latents", latents)
+            history.append(latents)
+            progress_bar.update()
+            if self.interrupt:
+                break
         return history
 
     def _restore_all(

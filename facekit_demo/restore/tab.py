@@ -63,7 +63,7 @@ def build_tab() -> None:
                 model = ModelChooser(TASK)
                 run = MainButton(TASK, "2. Restore", "Restoring…")
                 back = gr.Button("Back to the original", visible=False, elem_id=f"{TASK}-back")
-                count, seed = _further_settings()
+                average, count, seed = _further_settings()
                 damage, severity, preset = _damage_settings()
             samples = example_row(TASK, examples)
         with gr.Column(elem_classes=["work", "results"]):
@@ -119,17 +119,17 @@ def build_tab() -> None:
     damage.click(show_damaged, [photo, severity, preset, seed], shown, **QUIET, **ON_DEVICE)
     back.click(show_photo, photo, shown, **QUIET, **ON_DEVICE)
     model.wire(result.failure)
-    model.active.change(_own_fidelity, model.active, fidelity, **QUIET)
-    settings = [working, faces.chosen, faces.whole, fidelity, count, seed]
+    model.active.change(_own_settings, model.active, [fidelity, average], **QUIET)
+    settings = [working, faces.chosen, faces.whole, fidelity, average, count, seed]
     _wire_restoring(run, photo, faces.found, settings, result, model.active)
-    _offer_to_programs([fidelity, count, seed], photo, result)
+    _offer_to_programs([fidelity, count, seed], average, photo, result)
 
 
 def _fidelity_slider() -> gr.Slider:
     return gr.Slider(
         0,
         1,
-        value=_own_fidelity(),
+        value=_own_settings()[0],
         step=0.05,
         label="True to the photo",
         info="0: sharper, but more freely drawn. 1: shapes and colours stay as in the photo.",
@@ -137,17 +137,24 @@ def _fidelity_slider() -> gr.Slider:
     )
 
 
-def _own_fidelity(model: str | None = None) -> float:
-    """What the model's configuration says; 0, the network's own picture, where it cannot be read yet."""
+def _own_settings(model: str | None = None) -> tuple[float, bool]:
+    """What the model says of fidelity and self-ensemble; the network's own picture where it cannot be read yet."""
     try:
-        return FaceRestorePipeline.load_config(model_source(TASK, model)).get("fidelity", 0.0)
+        config = FaceRestorePipeline.load_config(model_source(TASK, model))
     except OSError:
-        return 0.0
+        config = {}
+    return config.get("fidelity", 0.0), config.get("self_ensemble", False)
 
 
-def _further_settings() -> tuple[gr.Slider, gr.Number]:
-    """How many candidates, and the seed."""
+def _further_settings() -> tuple[gr.Checkbox, gr.Slider, gr.Number]:
+    """Whether two restorations are averaged, how many candidates, and the seed."""
     with gr.Accordion("More", open=False, elem_id=f"{TASK}-more"):
+        average = gr.Checkbox(
+            _own_settings()[1],
+            label="Mean of two",
+            info="The mirror image is restored too, and both are averaged: truer, softer, slower.",
+            elem_id=f"{TASK}-average",
+        )
         count = count_slider(
             TASK,
             1,
@@ -155,7 +162,7 @@ def _further_settings() -> tuple[gr.Slider, gr.Number]:
             "Several results to pick from. They differ little.",
         )
         seed = seed_number("The number that chance starts from: the same one gives the same result again.")
-    return count, seed
+    return average, count, seed
 
 
 def _damage_settings() -> tuple[gr.Button, gr.Slider, gr.Dropdown]:
@@ -183,6 +190,7 @@ def _wire_restoring(
         numbers: list[int],
         whole: bool,
         fidelity: float,
+        average: bool,
         count: int,
         seed: int,
         model: str | None,
@@ -201,7 +209,17 @@ def _wire_restoring(
         make_ready(TASK, model, progress)
         with timed_run(TASK, image.size, model):
             output = _infer(
-                unnamed(image), numbers, state.faces, whole, fidelity, count, seed, model, progress, truth
+                unnamed(image),
+                numbers,
+                state.faces,
+                whole,
+                fidelity,
+                average,
+                count,
+                seed,
+                model,
+                progress,
+                truth,
             )
             called = [face_number(index) for index in numbers]
             steps = [step_pictures(output, index, called) for index in range(len(output.images))]
@@ -215,7 +233,9 @@ def _wire_restoring(
     run.wire(restore_faces, [*settings, active], result.components, photo, found, result, active)
 
 
-def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: CandidatePanel) -> None:
+def _offer_to_programs(
+    settings: Sequence[Any], average: gr.Checkbox, photo: gr.File, result: CandidatePanel
+) -> None:
     """The named endpoint for programs: a file in, files out, no state of the page."""
 
     @friendly
@@ -226,11 +246,20 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
         candidates: int = 1,
         seed: int = 0,
         model: str | None = None,
+        self_ensemble: bool = True,
     ) -> tuple[list[str], str]:
         image = open_photo(photo)
         make_ready(TASK, model)
         output = _infer(
-            unnamed(image), parse_selection(faces), None, False, fidelity, candidates, seed, model
+            unnamed(image),
+            parse_selection(faces),
+            None,
+            False,
+            fidelity,
+            self_ensemble,
+            candidates,
+            seed,
+            model,
         )
         origin = made_by(TASK, model) if output.faces[0] else None
         paths = save_candidates(output.images, f"{Path(photo).stem}-restored", result.download.file, origin)
@@ -242,12 +271,13 @@ def _offer_to_programs(settings: Sequence[Any], photo: gr.File, result: Candidat
         notes = gr.Textbox(label="notes")
         gr.Button().click(
             restore_files,
-            [photo, faces, *settings, model],
+            [photo, faces, *settings, model, average],
             [files, notes],
             api_name=TASK,
             api_description=(
                 "Restore the faces of a photo. faces: 'all', 'largest' or numbers from left to right, "
-                "counted from 0, such as '0,2'. Gives one PNG for each candidate, and remarks."
+                "counted from 0, such as '0,2'. self_ensemble: restore the mirror image of each face too and "
+                "give the mean of both. Gives one PNG for each candidate, and remarks."
             ),
             **ON_DEVICE,
         )
@@ -260,6 +290,7 @@ def _infer(
     found: Sequence[Face] | None,
     whole: bool,
     fidelity: float,
+    average: bool,
     count: int,
     seed: int,
     model: str | None = None,
@@ -294,6 +325,7 @@ def _infer(
             faces=numbers,
             known_faces=None if found is None else [found],
             fidelity=fidelity,
+            self_ensemble=average,
             num_images=int(count),
             generator=seeded(seed),
             return_aligned=progress is not None,

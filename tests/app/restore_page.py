@@ -40,6 +40,14 @@ class RestorePage(Visitor):
         self.open("more", "count")
         self.set_number("count", count)
 
+    def average(self, wanted: bool) -> None:
+        """Tick the mean of a face and its mirror image, or not, and look whether that stays."""
+        self.open("more", "average")
+        box = self.part("average").locator("input[type=checkbox]")
+        self.page.wait_for_timeout(1000)  # on a busy machine the page still fills in the panel just opened
+        box.set_checked(wanted)
+        assert box.is_checked() == wanted
+
     def damage(self, severity: float) -> None:
         self.open("damaging", "damage")
         self.set_number("severity", severity)

@@ -111,6 +111,22 @@ def test_a_phone_needs_no_sideways_scrolling_and_candidates_can_be_picked(visit,
 
 
 @pytest.mark.slow
+def test_the_mean_of_two_is_the_models_choice_and_the_visitors(visit, portrait, tmp_path) -> None:
+    visitor = visit(RestorePage)
+    visitor.choose_photo(portrait)
+    visitor.found()
+    visitor.open("more", "average")
+    assert not visitor.part("average").locator("input").is_checked(), "as the tiny model's configuration says"
+    results = []
+    for wanted in (False, True):
+        visitor.average(wanted)
+        visitor.restore()
+        results.append(visitor.result(tmp_path).copy())
+    assert changed(*results).any()
+    assert_restored_only(portrait, results[1], 0)
+
+
+@pytest.mark.slow
 def test_damage_and_the_way_back(visit, portrait, tmp_path) -> None:
     visitor = visit(RestorePage)
     visitor.choose_photo(portrait)

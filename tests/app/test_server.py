@@ -89,13 +89,14 @@ def test_endpoints_name_their_parameters_and_what_may_be_left_out(client) -> Non
             assert one["example_input"] != {"foo": "bar"} and ".pdf" not in str(one["example_input"])
 
 
-def restore(client, path, faces="all", fidelity=0.5, candidates=1) -> tuple[list[str], str]:
+def restore(client, path, faces="all", fidelity=0.5, candidates=1, **options) -> tuple[list[str], str]:
     return client.predict(
         photo=handle_file(path),
         faces=faces,
         fidelity=fidelity,
         candidates=candidates,
         seed=3,
+        **options,
         api_name="/restore",
     )
 
@@ -108,6 +109,14 @@ def test_restore_endpoint_gives_every_candidate(client, files) -> None:
     assert not difference[260:].any() and not difference[:, 320:].any()
     assert all(inspect(path).watermark.found and inspect(path).metadata.kind == "edited" for path in paths)
     assert changed(first, second).any() and notes == ""
+
+
+def test_restore_endpoint_averages_where_asked_or_where_the_model_says_so(client, files) -> None:
+    own, alone, averaged = (
+        np.asarray(Image.open(restore(client, files / "astronaut.png", **options)[0][0]))
+        for options in ({}, {"self_ensemble": False}, {"self_ensemble": True})
+    )
+    assert np.array_equal(own, alone) and not np.array_equal(own, averaged)
 
 
 def test_sixteen_bits_come_back_as_sixteen(client, files) -> None:

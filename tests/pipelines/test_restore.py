@@ -481,6 +481,27 @@ def test_callbacks_have_no_part_in_mirror_images(pipe: FaceRestorePipeline, port
         assert np.array_equal(averaged, alone) == ends, "an interrupted call makes no mirror image"
 
 
+@pytest.mark.parametrize(("averages", "steps"), [(False, 4), (True, 8)])
+def test_one_progress_bar_counts_the_steps_of_both_passes(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, capfd: pytest.CaptureFixture[str], averages, steps
+) -> None:
+    pipe.set_progress_bar_config(disable=False)
+    try:
+        pipe(portrait, aligned=True, generator=seed(), self_ensemble=averages)
+    finally:
+        pipe.set_progress_bar_config(disable=True)
+    shown = capfd.readouterr().err
+    assert f"{steps}/{steps}" in shown and shown.count("100%") == 1
+
+
+def test_without_code_diffuser_there_is_no_progress_bar(
+    pipe: FaceRestorePipeline, portrait: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without = FaceRestorePipeline(**pipe.components | {"code_diffuser": None, "scheduler": None})
+    without(portrait, aligned=True, generator=seed(), self_ensemble=True)
+    assert "it/s" not in capfd.readouterr().err
+
+
 def test_the_models_own_self_ensemble_is_saved_and_used(tmp_path: Path, portrait: np.ndarray) -> None:
     tiny_restore_pipeline(identity=False, self_ensemble=True).save_pretrained(tmp_path)
     pipe = FaceRestorePipeline.from_pretrained(tmp_path)
