@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from facekit.conditions.semantics import CLASS_NAMES
 from facekit.losses.strokes import pencil_strength
 from facekit.models.latent_warper import LatentWarper
 from facekit.models.multimodal import MultimodalAggregation
@@ -23,6 +24,7 @@ from tests.train.test_two_processes import assert_trained_as_one, launch
 from tests.train.tiny_faces import MULTIMODAL, label_maps, tiny_edit_guides
 from tests.train.tiny_stages import ENCODER, curve, same, write_config
 from train.multimodal.config import MultimodalConfig
+from train.multimodal.regions import recolor
 from train.multimodal.trainer import MultimodalTrainer
 
 OLD_REFINER = '"train.multimodal.ablation",\n    "AblatedRefiner"'
@@ -124,7 +126,9 @@ def test_what_the_networks_are_given(tmp_path: Path, config: Path) -> None:
     raw, own = prepared(trainer, True)
     assert own["image"].shape == (4, 3, 16, 16) and own["semantics"].shape == (4, 19, 16, 16)
     torch.testing.assert_close(own["image"], torch.nn.functional.avg_pool2d(raw["image"], 2))
-    assert not (raw["keep"][:, 1:] * (1 - raw["mask"])).any()
+    keep = trainer.make_holes(raw)["keep"]
+    assert torch.equal(keep[:, :1], 1 - raw["mask"]) and keep[:, 1:].any()
+    assert not (keep[:, 1:] * (1 - raw["mask"])).any()
     codes = trainer.encode(raw["image"])
     torch.testing.assert_close(own["codes"], codes)
     other_raw, other = prepared(trainer, False)
@@ -224,7 +228,7 @@ def test_strokes_count_where_some_are_drawn(tmp_path: Path, config: Path) -> Non
 def test_projected_codes_for_a_share(tmp_path: Path, config: Path) -> None:
     trainer = trainer_of(config, tmp_path, projected_probability=1)
     raw, batch = prepared(trainer, True)
-    view = trainer.reduce(raw)["view"]
+    view = trainer.reduce(trainer.make_holes(raw))["view"]
     torch.testing.assert_close(batch["codes"], trainer.encoder(view))
 
 
@@ -359,3 +363,74 @@ def test_two_processes_equal_one(tmp_path: Path, config: Path, same_image: int) 
     alone = load_file(tmp_path / "multimodal-1.0.safetensors")
     ranks = [load_file(tmp_path / f"multimodal-2.{rank}.safetensors") for rank in (0, 1)]
     assert_trained_as_one(alone, ranks, gradients=20)
+
+
+REGION_SHARES = {"guidance.region_probability": 1.0, "guidance.recolor_probability": 1.0}
+
+
+def test_a_hole_is_a_region_of_the_map_and_a_little_more(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(
+        config, tmp_path, batch_size=4, guide_size=32, **REGION_SHARES | {"guidance.recolor_probability": 0}
+    )
+    raw = trainer.to_device(next(trainer.batches()))
+    labels = torch.zeros(4, 32, 32, dtype=torch.uint8)
+    labels[:, 4:12, 4:28] = CLASS_NAMES.index("hair")
+    batch = trainer.make_holes(raw | {"labels": labels})
+    hair = labels.eq(CLASS_NAMES.index("hair"))[:, None]
+    assert (batch["mask"] * hair).sum() == hair.sum(), "the only region that there is, whichever was drawn"
+    widest = torch.nn.functional.max_pool2d(hair.float(), 5, 1, 2)  # 16 pixels of 256 are 2 of 32
+    assert not (batch["mask"] * (1 - widest)).any() and (batch["mask"] * ~hair).any()
+    assert torch.equal(batch["keep"][:, :1], 1 - batch["mask"])
+    for name in ("image", "color", "shown"):
+        assert torch.equal(batch[name], raw[name])
+    without = trainer.make_holes(raw | {"labels": torch.zeros_like(labels)})
+    assert torch.equal(without["mask"], raw["mask"]), "where there is no region the hole stays"
+
+
+def test_a_region_gets_a_colour_that_is_given_too(tmp_path: Path, config: Path) -> None:
+    trainer = trainer_of(config, tmp_path, batch_size=4, guide_size=32, **REGION_SHARES)
+    raw = trainer.to_device(next(trainer.batches()))
+    labels = torch.zeros(4, 32, 32, dtype=torch.uint8)
+    labels[:, 4:20, 4:28] = CLASS_NAMES.index("hair")
+    hair = labels[0].eq(CLASS_NAMES.index("hair"))
+    batch = trainer.make_holes(raw | {"labels": labels})
+    for i in range(4):
+        inner = torch.nn.functional.avg_pool2d(hair.float()[None], 5, 1, 2)[0] > 0
+        assert torch.equal(batch["image"][i][:, ~inner], raw["image"][i][:, ~inner]), "what is no hair"
+        mean = batch["image"][i][:, hair].mean(1)
+        torch.testing.assert_close(batch["color"][i][:, hair], mean[:, None].expand(-1, int(hair.sum())))
+        assert (mean - raw["image"][i][:, hair].mean(1)).abs().max() > 0.02
+        assert batch["keep"][i, 3][batch["mask"][i, 0] > 0].all(), "the new colour is always shown"
+    again = trainer.make_holes(raw | {"labels": labels})
+    assert torch.equal(batch["image"], again["image"])
+
+
+def test_light_and_shade_stay_in_a_new_colour() -> None:
+    """A gray ramp keeps its order in every channel, and its mean becomes the colour that is said."""
+    image = torch.linspace(-0.4, 0.4, 64).expand(3, 64, 64).clone()
+    region = torch.zeros(64, 64, dtype=torch.bool)
+    region[8:56, 8:56] = True
+    changed, mean = recolor(image, region, 0.3, 0.1, np.random.default_rng(3))
+    row = changed[:, 32, 10:54]
+    assert (row.diff(dim=1) > 0).all()
+    torch.testing.assert_close(changed[:, region].mean(1), mean)
+    assert (mean.max() - mean.min()) > 0.02, "gray has become a colour"
+    assert torch.equal(changed[:, :5], image[:, :5]) and changed.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"guidance.region_probability": 0.3, "guidance.semantics": "none"},
+            "region_probability needs label maps",
+        ),
+        ({"guidance.recolor_probability": 0.3}, "region_probability, which is 0"),
+        ({"guidance.region_probability": 1.5}, "region_probability"),
+    ],
+)
+def test_region_shares_are_refused_where_they_cannot_work(
+    tmp_path: Path, config: Path, options, message
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer_of(config, tmp_path, **options)

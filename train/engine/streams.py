@@ -94,6 +94,7 @@ class Multimodal(IntEnum):
     SHARE = 7
     PROJECTED = 8
     BANK = 9
+    REGION = 10
 
 
 class MultimodalStep(IntEnum):

@@ -26,6 +26,32 @@ FUSIONS = {"b": "add", "c": "gated", "e": "no_bank"}
 
 
 @dataclass(kw_only=True)
+class EditGuidance(Guidance):
+    """What is drawn into holes, and holes that are whole regions (`train.multimodal.regions`).
+
+    Attributes:
+        region_probability: how often the hole is a region of the picture's own label map, such as its hair, and up to
+            16 pixels of 256 around it; not in the thesis (0), the starter uses it.
+        recolor_probability: how often hair or lips in such a hole have another colour than in the picture; not in the
+            thesis (0), the starter uses it.
+    """
+
+    region_probability: float = 0.0
+    recolor_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_probabilities(self, "region_probability", "recolor_probability")
+        if self.region_probability > 0 and self.semantics == "none":
+            raise ValueError(
+                "region_probability needs label maps: say --guidance.semantics folder or parser, or "
+                "--guidance.region_probability 0"
+            )
+        if self.recolor_probability > 0 and self.region_probability == 0:
+            raise ValueError("recolor_probability is a share of the holes of region_probability, which is 0")
+
+
+@dataclass(kw_only=True)
 class GuidedValidation(MaskedValidation):
     """Validation of edits.
 
@@ -68,7 +94,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
             the exemplar alone in the attribute loss, no feature bank. "a" is the whole model, as "none".
         learning_rate, betas: of Adam.
         lazy_rates: lower learning rates and betas by what the regulariser's own updates add (StyleGAN2, appendix B).
-        guidance: group, see `train.data.modalities`.
+        guidance: group, see `EditGuidance` and `train.data.modalities`.
         pictures, adversarial, attribute, critic_augment, average, validation: groups, see `train.engine.options` and
             `GuidedValidation`; the perceptual loss counts only where the exemplar is the picture itself.
             `validation.best` is "psnr" (codes of the picture itself), "psnr_guided" (everything drawn, codes
@@ -105,7 +131,7 @@ class MultimodalConfig(GuidedLosses, StageConfig):
     l1_weight: float = 0.0
     strokes_weight: float = 0.0
 
-    guidance: Guidance = field(default_factory=Guidance)
+    guidance: EditGuidance = field(default_factory=EditGuidance)
     attribute: AttributeLoss = field(default_factory=lambda: AttributeLoss(distance="full_norm"))
     pictures: FacePictures = field(
         default_factory=lambda: FacePictures(perceptual_weight=0.5, identity_weight=0.1)

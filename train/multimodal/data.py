@@ -15,7 +15,10 @@ from train.multimodal.config import MultimodalConfig
 
 
 def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
-    """Build the preparation of pictures with modalities, `mask` [1, S, S], 1 = to be edited, and `keep` [4, S, S].
+    """Build the preparation of pictures with modalities, and the hole of each.
+
+    That is `mask` [1, S, S], 1 = to be edited, and `shown` uint8 [3, S, S], 1 where a drawing is shown if it lies in
+    the hole.
 
     Raises:
         ValueError: the folder of label maps is missing, or the pictures come from several folders.
@@ -24,8 +27,8 @@ def prepare_edits(config: MultimodalConfig, size: int) -> ModalityPreparation:
 
     def draw(position: int, rng: np.random.Generator) -> dict[str, Any]:
         mask = masks(rng)
-        keep = draw_edit_keep(mask, config.guidance.threshold, rng, config.guidance.gaps)
-        return {"mask": torch.from_numpy(mask.astype(np.float32))[None], "keep": torch.from_numpy(keep)}
+        shown = draw_edit_keep(np.ones_like(mask), config.guidance.threshold, rng, config.guidance.gaps)[1:]
+        return {"mask": torch.from_numpy(mask.astype(np.float32))[None], "shown": torch.from_numpy(shown)}
 
     return prepare_guided(config, size, draw)
 

@@ -31,6 +31,7 @@ from train.engine.streams import MultimodalStep as Choice
 from train.multimodal.config import MultimodalConfig
 from train.multimodal.data import load_known_codes, prepare_edits
 from train.multimodal.networks import build_networks, check_guides
+from train.multimodal.regions import edit_regions
 from train.multimodal.validation import MultimodalValidation
 from train.starts.critic import build_critic
 
@@ -85,6 +86,15 @@ class MultimodalTrainer(AdversarialStage):
         """As `Stage` does, with labels and colours where a parser makes them."""
         return self.labeller(self.move(batch))
 
+    def make_holes(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Add `keep` [B, 4, S, S], 1 where picture and drawings are seen, after some holes became those of regions."""
+        guidance = self.config.guidance
+        if guidance.region_probability > 0:
+            rngs = self.seed_rngs(batch["position"], Stream.REGION)
+            batch = edit_regions(batch, rngs, guidance.region_probability, guidance.recolor_probability)
+        mask = batch["mask"]
+        return batch | {"keep": torch.cat([1 - mask, batch["shown"] * mask], 1)}
+
     @torch.no_grad()
     def prepare(self, batch: dict[str, Any], same: bool) -> dict[str, Any]:
         """Lines 5 to 29 of Algorithm 5: what the learning networks are given.
@@ -97,6 +107,7 @@ class MultimodalTrainer(AdversarialStage):
             [B, 3, S, S] at the refiner's size, `exemplar` at the guide size, `codes` [B, t, D], `bank`, the prior's
             maps, and `position` [B].
         """
+        batch = self.make_holes(batch)
         exemplar = batch["image"] if same else batch["exemplar"]
         keep = batch["keep"]
         if not same:
