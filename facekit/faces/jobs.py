@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from facekit.faces.align import AlignedFace, align_face, ffhq_quad
+from facekit.faces.detail import keep_detail
 from facekit.faces.detect import MIN_SURE_SCORE, Detector, Face, detect_faces
 from facekit.faces.geometry import Box, sample_nearest, shift_target, target_coordinates
 from facekit.faces.paste import paste_faces
@@ -78,11 +79,14 @@ class PhotoJob:
         """The faces that are worked on, left to right."""
         return [square.face for square in self.face_squares]
 
-    def paint(self, pictures: Sequence[np.ndarray], watermark: bool = False) -> Photo:
+    def paint(
+        self, pictures: Sequence[np.ndarray], watermark: bool = False, keeps_detail: bool = False
+    ) -> Photo:
         """The photo with its holes filled; only they change.
 
         Args:
             pictures: float32 `[S, S, 3]` in [0, 1], one for each of `squares`.
+            keeps_detail: put the fine structure of what was there before back, see `facekit.faces.detail`.
             watermark: also draw the invisible mark of `facekit.provenance.watermark` into what changed.
         """
         if self.base is None or not self.squares:
@@ -96,6 +100,11 @@ class PhotoJob:
         ]
         if edits:
             canvas = paste_faces(canvas, edits, mode="replace", mask_space="photo")
+        if keeps_detail:
+            for square, tint in zip(self.squares, self.tints, strict=True):
+                region = np.zeros(self.hole.shape, dtype=np.float32)
+                square.lay(region, np.ones(square.hole.shape, dtype=np.float32), self.hole)
+                canvas = keep_detail(self.photo.rgb, canvas, region > 0, square.side, tint)
         if watermark:
             canvas = mark(canvas, self.hole & (canvas != self.photo.rgb).any(-1))
         return self.photo.recolor(canvas, self.hole)

@@ -418,9 +418,10 @@ class FacekitPipeline(DiffusionPipeline):
         order: SampleOrder,
         pictures: Sequence[np.ndarray],
         watermark: bool,
+        keeps_detail: bool = False,
     ) -> list[Photo]:
         """The results: each photo with its samples' pictures float32 `[S, S, 3]` in [0, 1] painted into its holes."""
-        return [jobs[photo].paint(pictures[part], watermark) for photo, part in order.results()]
+        return [jobs[photo].paint(pictures[part], watermark, keeps_detail) for photo, part in order.results()]
 
     @staticmethod
     def collect_notes(jobs: Sequence[PhotoJob], output_type: str) -> list[Note]:

@@ -174,6 +174,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_restorer_option(parser)
     add_tones_option(parser)
+    parser.add_argument(
+        "--keep-detail",
+        action="store_true",
+        help="put the photo's own fine light and shade back: strands and pores stay where hair, lips or skin get "
+        "another colour",
+    )
     add_exemplar_options(parser, "exemplars and pose references")
     add_face_options(parser, "codes and noise")
     add_device_options(parser)
@@ -327,8 +333,19 @@ def _gather_settings(args: argparse.Namespace) -> dict[str, Any]:
         settings["text_options"] = {"search": args.search}
     if args.match_tones is not None:
         settings["match_tones"] = args.match_tones
+    if args.keep_detail:
+        settings["keep_detail"] = True
     if args.script is not None:
-        guided = (*DRAWINGS, "draw_sketch", *REFERENCES, "attribute", "strength", "prompt", "search")
+        guided = (
+            *DRAWINGS,
+            "draw_sketch",
+            *REFERENCES,
+            "attribute",
+            "strength",
+            "prompt",
+            "search",
+            "keep_detail",
+        )
         given = [name for name in guided if name != "mask" and getattr(args, name)]
         if args.match_tones is not None:
             given.append("match_tones" if args.match_tones else "no_match_tones")

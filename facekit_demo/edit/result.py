@@ -164,6 +164,7 @@ class Wishes:
         seed: of all randomness.
         detail: whether a restorer goes over the edited faces.
         match_tones: whether steps in tone along the mask's rim are taken away; None: as the model does.
+        keep_detail: whether the photo's strands and shapes stay where nothing but colours is painted.
     """
 
     mask: Image.Image
@@ -182,11 +183,22 @@ class Wishes:
     seed: int = 0
     detail: bool = True
     match_tones: bool | None = None
+    keep_detail: bool = True
 
     @property
     def is_guided(self) -> bool:
         """Whether anything says what should be there."""
-        given = (self.sketch, self.semantics, self.color, self.example, self.pose)
+        return self.color is not None or self._shapes
+
+    @property
+    def is_recoloring(self) -> bool:
+        """Whether colours are painted, and nothing asks for other shapes."""
+        return self.color is not None and not self._shapes
+
+    @property
+    def _shapes(self) -> bool:
+        """Whether anything but colours says what should be there."""
+        given = (self.sketch, self.semantics, self.example, self.pose)
         said = self.prompt.strip() or self.variety or any(self.attributes.values())
         return bool(said) or any(one is not None for one in given)
 
@@ -348,6 +360,7 @@ def _edited(
             text_guide=guide,
             restore_with=load_detail(wishes.detail),
             match_tones=wishes.match_tones,
+            keep_detail=wishes.keep_detail and wishes.is_recoloring,
             callback_on_step_end=report,
             watermark=True,
             output_type="photo",

@@ -101,6 +101,14 @@ def build_tab() -> None:
                     pencil = pencil_canvas(TASK)
                     parts, start = parts_canvas(TASK)
                     colors = colors_canvas(TASK)
+                    with colors.panel:
+                        texture = gr.Checkbox(
+                            True,
+                            label="Keep strands and shapes",
+                            info="Where nothing but colours is painted, only colours change, as when hair is dyed. "
+                            "Without it what is there is painted anew.",
+                            elem_id=f"{TASK}-texture",
+                        )
                     guides = GuidePanels(TASK)
                     pasting = PastePanel(TASK)
                 one_at_a_time(board, masking)
@@ -132,12 +140,12 @@ def build_tab() -> None:
     _wire_drawing(photo, canvases, drawings, result.work, clear)
     with_strokes(start.click, _start_parts, [result.work, editor], parts.editor, **QUIET, **ON_DEVICE)
     drawn = [editor, *(canvas.editor for canvas in canvases)]
-    _wire_editing(run, photo, [*drawn, seed, detail, tones, *guides.components], result)
+    _wire_editing(run, photo, [*drawn, seed, detail, tones, texture, *guides.components], result)
     # Past the queue, in which the edit itself is running.
     guides.stop.click(stop_words, result.work, None, queue=False, **QUIET)
     _wire_pasting(pasting, editor, result)
     _wire_history(editor, result)
-    _offer_to_programs(chooser, [seed, detail, tones], result)
+    _offer_to_programs(chooser, [seed, detail, tones, texture], result)
 
 
 def _wire_photo(photo: MaskedPhoto, guides: GuidePanels, result: ResultSide, saved: gr.UploadButton) -> None:
@@ -233,6 +241,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
         seed: int,
         detail: bool,
         tones: str,
+        texture: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
         *values: Any,
     ) -> list[Any]:
@@ -249,6 +258,7 @@ def _wire_editing(run: MainButton, photo: MaskedPhoto, inputs: Sequence[Any], re
             seed=seed,
             detail=detail,
             match_tones=TONES[tones],
+            keep_detail=texture,
             **Guides.of(values).wishes(),
         )
         unguided = [] if wishes.is_guided or current.has_new_object else [UNGUIDED]
@@ -324,6 +334,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
         seed: int = 0,
         detail: bool = True,
         tones: str = next(iter(TONES)),
+        keep_detail: bool = True,
     ) -> tuple[str, str]:
         image = open_photo(photo)
         if pose == "picture" and not pose_from:
@@ -344,6 +355,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
             seed=seed,
             detail=detail,
             match_tones=TONES[tones],
+            keep_detail=keep_detail,
         )
         done = open_work(photo)
         remarks = run_edit(done, wishes)
@@ -370,7 +382,7 @@ def _offer_to_programs(photo: gr.File, settings: Sequence[Any], result: ResultSi
                 'picture with one face), attributes such as {"smile": 2}, prompt. pose: "keep", "front", or "picture" '
                 'with pose_from. strengths: 0 to 1 for each kind of guidance, such as {"sketch": 0.5}. detail: '
                 "whether a restorer goes over the edited faces. tones: whether steps in tone along the mask are taken "
-                "away."
+                "away. keep_detail: whether strands and shapes stay where nothing but color is given."
             ),
             **ON_DEVICE,
         )

@@ -179,6 +179,8 @@ def test_any_guide_says_what_should_be_there() -> None:
     ]
     for guide in (*guides, {"prompt": "old"}, {"attributes": {"smile": -1}}, {"variety": 0.5}):
         assert Wishes(mask, **guide).is_guided, guide
+        assert Wishes(mask, **guide).is_recoloring == ("color" in guide)
+        assert Wishes(mask, **guide | {"color": mask}).is_recoloring == ("color" in guide)
 
 
 def test_every_attribute_has_its_slider() -> None:
@@ -352,6 +354,20 @@ def call(client, files, **options) -> tuple[str, str]:
     named = {name: settings.pop(name, usual) for name, usual in given.items()}
     handles = {name: file and handle_file(files / file) for name, file in named.items()}
     return client.predict(**handles, **settings, api_name="/edit")
+
+
+def test_endpoint_keeps_strands_where_colours_alone_are_given(client, files) -> None:
+    hole = np.zeros((512, 512), bool)
+    hole[BOX] = True
+
+    def edited(**options) -> np.ndarray:
+        return np.asarray(Image.open(call(client, files, detail=False, **options)[0]).convert("RGB"))
+
+    kept, anew = edited(color="paint.png"), edited(color="paint.png", keep_detail=False)
+    difference = (kept != anew).any(-1)
+    assert difference[hole].mean() > 0.5 and not difference[~hole].any()
+    drawn = [edited(color="paint.png", sketch="line.png", keep_detail=wanted) for wanted in (True, False)]
+    assert np.array_equal(*drawn), "where shapes are drawn the fill is the model's"
 
 
 def test_endpoint_edits_the_mask_alone_after_each_guidance(client, files) -> None:

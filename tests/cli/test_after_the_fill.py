@@ -85,6 +85,14 @@ def test_tones_are_matched_in_the_hole_or_left(work: Path, tmp_path: Path, comma
     assert json.loads(report.read_text())["match_tones"] is True
 
 
+def test_detail_of_the_photo_is_kept_where_asked(work: Path, tmp_path: Path) -> None:
+    for name, more in (("plain", ()), ("kept", ("--keep-detail",))):
+        assert run(work, "edit", tmp_path / f"{name}.png", *more) == 0
+    plain, kept = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "kept"))
+    difference = (plain != kept).any(-1)
+    assert difference[HOLE].any() and not difference[~HOLE].any()
+
+
 def test_a_script_says_itself_whether_tones_are_matched(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -100,6 +108,6 @@ def test_a_script_says_itself_whether_tones_are_matched(
         "--output",
         tmp_path / "out.png",
     )
-    for option in ("--match-tones", "--no-match-tones"):
+    for option in ("--match-tones", "--no-match-tones", "--keep-detail"):
         assert main([str(part) for part in (*given, option)]) == 2
         assert f"leave out {option}" in capsys.readouterr().err

@@ -4,10 +4,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.data import astronaut
 
 from facekit import FaceEditPipeline
 from facekit.conditions.guidance import encoder_input
@@ -74,6 +76,42 @@ def test_matched_tones_leave_the_middle_of_a_large_hole_alone(
     )
     np.testing.assert_array_equal(plain[110:146, 110:146], matched[110:146, 110:146])
     assert (plain != matched)[large].mean() > 0.5
+
+
+def test_the_photos_detail_is_put_back_inside_the_hole(
+    pipe: FaceEditPipeline, portrait: np.ndarray, eyes: np.ndarray
+) -> None:
+    large = np.zeros_like(eyes)
+    large[40:216, 40:216] = True
+    options = {"aligned": True, "noise": "none", "output_type": "np"}
+    plain, kept = (pipe(portrait, large, keep_detail=wanted, **options).images[0] for wanted in (False, True))
+    np.testing.assert_array_equal(plain[~large], kept[~large])
+    photo, fill, detailed = (
+        cv2.Laplacian(np.float32(picture).mean(-1), cv2.CV_32F)[60:196, 60:196].ravel()
+        for picture in (portrait / 255, plain, kept)
+    )
+    assert np.corrcoef(photo, detailed)[0, 1] > 0.9 > 0.3 > np.corrcoef(photo, fill)[0, 1]
+
+
+def test_detail_is_put_back_at_the_photos_own_resolution(pipe: FaceEditPipeline) -> None:
+    """The face is three times as wide as the networks' picture of it."""
+    photo = np.array(Image.fromarray(astronaut()).resize((1536, 1536), Image.Resampling.LANCZOS))
+    grain = np.random.default_rng(0).normal(0, 12, photo.shape[:2])[..., None]
+    photo = np.clip(photo + grain, 0, 255).astype(np.uint8)
+    hole = np.zeros(photo.shape[:2], bool)
+    hole[100:350, 540:800] = True
+    (face,) = detect_faces(photo)
+    plain, kept = (
+        np.asarray(pipe(photo, hole, keep_detail=wanted, known_faces=[[face]], generator=seed()).images[0])
+        for wanted in (False, True)
+    )
+    assert np.array_equal(plain[~hole], kept[~hole])
+    inner = np.s_[200:300, 600:740]
+    fine = [
+        cv2.Laplacian(np.float32(picture[inner]).mean(-1), cv2.CV_32F).std()
+        for picture in (photo, plain, kept)
+    ]
+    assert fine[1] < 0.1 * fine[0] and fine[2] > 0.3 * fine[0]
 
 
 @pytest.fixture(scope="module")

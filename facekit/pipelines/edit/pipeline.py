@@ -197,6 +197,7 @@ class FaceEditPipeline(FacekitPipeline):
         noise: Literal["random", "fixed", "none"] = "random",
         match_tones: bool | None = None,
         restore_with: FaceRestorePipeline | None = None,
+        keep_detail: bool = False,
         text_guide: "TextGuide | str | None" = None,
         num_inference_steps: int = 200,
         text_options: Mapping[str, Any] | None = None,
@@ -251,6 +252,9 @@ class FaceEditPipeline(FacekitPipeline):
                 configuration says, but not in faces on which colours are painted, since those set the tones.
             restore_with: a `FaceRestorePipeline` that goes over the filled faces, inside their holes, and draws their
                 detail, see `facekit.pipelines.restored_fill`. The bundled models gain by it; None: as in the thesis.
+            keep_detail: put the photo's own fine light and shade back into the fill, and its edges: strands and pores
+                stay where hair, lips or skin get another colour. What is to get another shape does without. See
+                `facekit.faces.detail`; the thesis has nothing of the kind (False).
             text_guide: `TextGuide`, or the folder or Hub name of a CLIP model; None: its default. Kept for later
                 calls.
             num_inference_steps: steps of the text's optimisation (thesis: 100 to 300).
@@ -418,7 +422,7 @@ class FaceEditPipeline(FacekitPipeline):
             for name, pictures in drawn.items()
         }
         output = FaceEditOutput(
-            images=deliver(self.finish(jobs, order, edited, watermark), output_type),
+            images=deliver(self.finish(jobs, order, edited, watermark, keep_detail), output_type),
             faces=[jobs[photo].faces for photo, _ in pairs],
             inversions=inversions if return_inversions else None,
             notes=self._collect_notes(jobs, exemplars, poses, pairs, output_type),

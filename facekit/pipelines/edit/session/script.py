@@ -44,6 +44,7 @@ SETTINGS = {
     "truncation_psi": (int, float),
     "noise": (str,),
     "match_tones": (bool,),
+    "keep_detail": (bool,),
     "watermark": (bool,),
     "num_inference_steps": (int,),
     "text_options": (dict,),
