@@ -117,8 +117,8 @@ class Painter:
         edit = facekit.FaceEditPipeline.from_pretrained(facekit.starter("face-edit"))
         hair = Image.fromarray(np.uint8(255 * (edit.semantic_maps(photo)[0] == CLASS_NAMES.index("hair"))))
         session = edit.edit_session(photo)
-        red = Image.new("RGB", photo.size, (140, 45, 20))
-        edited = session.edit(hair, color=red, keep_detail=True, seed=0).images[0]
+        auburn = Image.new("RGB", photo.size, (110, 58, 32))
+        edited = session.edit(hair, color=auburn, keep_detail=True, seed=0).images[0]
         save("edited", photo.crop(README_CROP), edited.crop(README_CROP))
 
 

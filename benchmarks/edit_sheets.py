@@ -21,7 +21,6 @@ from skimage.data import astronaut
 
 from facekit import FaceEditPipeline, sample_faces
 from facekit.conditions.semantics import load_parser, paint, parse
-from facekit.conditions.sketch import pencil_sketch, sketch_strokes
 from facekit.conditions.text import TextGuide
 from facekit.faces import align_face, detect_faces
 from facekit.hub.starters import starter
@@ -89,9 +88,8 @@ def sequence_sheet(
     # 1. Hair in another colour
     own = labels()
     layer = np.zeros((SIZE, SIZE, 4), np.uint8)
-    layer[own == HAIR[0]] = (150, 60, 30, 255)
-    strokes = sketch_strokes(pencil_sketch(photo)) * np.uint8(255) * (own == HAIR[0])
-    edit("colour and sketch: red hair", around(own, HAIR, 3), color=layer, semantics=own, sketch=strokes)
+    layer[own == HAIR[0]] = (110, 58, 32, 255)
+    edit("colour, detail kept: auburn hair", around(own, HAIR, 3), color=layer, keep_detail=True)
     # 2. Eyes after another face
     edit("exemplar: eyes", around(own, EYES, 9), exemplar=exemplar)
     # 3. Thicker brows, by map and colour
@@ -105,8 +103,9 @@ def sequence_sheet(
     # 4. Painted lips
     own = labels()
     layer = np.zeros((SIZE, SIZE, 4), np.uint8)
-    layer[np.isin(own, LIPS[1:])] = (170, 25, 60, 255)
-    edit("colour: lips", around(own, LIPS, 5), color=layer, semantics=own)
+    own_lips = around(own, LIPS[1:], 1)
+    layer[own_lips] = (170, 25, 60, 255)
+    edit("colour, detail kept: lips", own_lips, color=layer, keep_detail=True)
     # 5. Attributes of the face that is there
     if "smile" in pipe.attribute_names:
         edit("attributes: smile -2", around(own, LIPS, 14), exemplar="self", attributes={"smile": -2.0})
@@ -116,7 +115,7 @@ def sequence_sheet(
     beside[: int(0.4 * SIZE)] = False
     longer = np.where(beside & ~np.isin(own, (*range(1, 7), 10, *LIPS)), np.uint8(HAIR[0]), own)
     layer = np.zeros((SIZE, SIZE, 4), np.uint8)
-    layer[longer == HAIR[0]] = (150, 60, 30, 255)
+    layer[longer == HAIR[0]] = (110, 58, 32, 255)
     edit("semantics and colour: longer hair", around(beside, (True,), 2), semantics=longer, color=layer)
     if text is not None:
         guide, prompt, steps = text
