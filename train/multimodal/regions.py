@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facekit.conditions.semantics import CLASS_NAMES
+from facekit.images.modes import LUMA
 from train.data.modalities import MODALITIES
 
 # Hair stands there twice: it is what people change most, and holes of other kinds never cover it.
@@ -26,7 +27,6 @@ REGIONS: tuple[tuple[str, ...], ...] = (
 RECOLORED = {"hair": (0.3, 0.08), "u_lip": (0.1, 0.08), "l_lip": (0.1, 0.08)}
 LEAST = 0.003  # share of the picture below which a region is none
 WIDEST = 16  # by so many pixels of 256 a hole reaches beyond its region at most
-LUMA = (0.299, 0.587, 0.114)
 
 
 def edit_regions(
@@ -45,7 +45,7 @@ def edit_regions(
         recolor_probability: how often hair or lips in such a hole get other colours; these are always shown then.
 
     Returns:
-        The batch, in which these five have changed.
+        The batch, in which all of these but the labels have changed.
     """
     image, color, mask, shown = (batch[name].clone() for name in ("image", "color", "mask", "shown"))
     for i, rng in enumerate(rngs):
@@ -56,9 +56,9 @@ def edit_regions(
             continue
         classes, region = chosen
         mask[i] = widen(region, reach * region.shape[-1] // 256)
-        dyed = [name for name in classes if name in RECOLORED]
-        if recolors and dyed:
-            part = is_of(batch["labels"][i], tuple(dyed))
+        dyed = tuple(name for name in classes if name in RECOLORED)
+        part = is_of(batch["labels"][i], dyed)
+        if recolors and part.any():
             image[i], mean = recolor(image[i], part, *RECOLORED[dyed[0]], rng)
             color[i] = torch.where(part, mean[:, None, None], color[i])
             shown[i, MODALITIES.index("color") - 1] = 1
@@ -98,7 +98,7 @@ def recolor(
     Returns:
         The picture, with a soft rim of two pixels, and the region's mean colour in it, [3].
     """
-    luma = torch.tensor(LUMA, device=image.device)
+    luma = torch.from_numpy(LUMA).to(image.device)
     own = image.add(1).div(2)
     mean = own[:, region].mean(1)
     light = (luma * mean).sum()
